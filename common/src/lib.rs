@@ -1,0 +1,24 @@
+//! The nouns of a run and their invariants.
+//!
+//! Plain values only: nothing here does I/O, awaits, locks, logs, reads a clock or touches a tensor. A value that exists
+//! is valid: constructors refuse what would break an invariant, so nobody downstream checks again.
+
+mod candidate;
+mod digest;
+mod id;
+mod outcome;
+mod reward;
+mod seed;
+mod task;
+mod trajectory;
+mod version;
+
+pub use candidate::{Candidate, CandidateGroup, InvalidGroup};
+pub use digest::{Digest, InvalidDigest};
+pub use id::{ActorId, InvalidId, LearnerEpoch, ProductId, RunId, TaskId};
+pub use outcome::{FailureReason, InvalidPair, NoPairReason, PreferencePair, RolloutOutcome};
+pub use reward::{InvalidReward, Reward};
+pub use seed::{Purpose, derive_seed};
+pub use task::ProductTask;
+pub use trajectory::{Finish, InvalidTrajectory, Trajectory};
+pub use version::PolicyVersion;

@@ -1,0 +1,54 @@
+//! The doors between messages and values: `From` on the way out, `TryFrom` on the way in.
+
+mod candidate;
+mod outcome;
+mod plain;
+
+pub use candidate::trajectory;
+
+/// The most entries that one request may carry (leased tasks, outcomes, groups).
+pub const MAX_BATCH: usize = 1024;
+
+/// A message that is not well formed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {reason}")]
+pub struct InvalidMessage {
+    /// The field, as a path from the message.
+    pub field: &'static str,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+impl InvalidMessage {
+    /// A field that holds something impossible.
+    pub fn new(field: &'static str, reason: impl ToString) -> Self {
+        Self {
+            field,
+            reason: reason.to_string(),
+        }
+    }
+
+    /// A field that must be there and is not.
+    pub fn missing(field: &'static str) -> Self {
+        Self::new(field, "it is required")
+    }
+
+    /// Refuses a list that is empty or longer than [`MAX_BATCH`].
+    ///
+    /// # Errors
+    /// This error, naming `field`.
+    pub fn check_batch(field: &'static str, len: usize) -> Result<(), Self> {
+        match len {
+            1..=MAX_BATCH => Ok(()),
+            _ => Err(Self::new(
+                field,
+                format!("{len} entries, expected 1 to {MAX_BATCH}"),
+            )),
+        }
+    }
+}
+
+/// The value of a field that must be there.
+fn required<T>(field: &'static str, value: Option<T>) -> Result<T, InvalidMessage> {
+    value.ok_or_else(|| InvalidMessage::missing(field))
+}

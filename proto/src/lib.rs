@@ -1,0 +1,31 @@
+//! The public wire: generated messages, and the checked doors between them and `common`'s values.
+//!
+//! A handler never looks into a generated message by hand: `TryFrom` is the only way in, and what comes out of it is
+//! valid. The definitions under `proto/adwright/v1` are a documented public interface.
+
+mod authorize;
+mod convert;
+mod header;
+pub mod trace;
+mod wire_error;
+
+pub use authorize::{AllowLoopback, Authorizer, Call, Denied};
+pub use convert::{InvalidMessage, MAX_BATCH, trajectory};
+pub use header::{Caller, header};
+pub use wire_error::WireError;
+
+/// The generated messages, clients and servers of package `adwright.v1`.
+#[allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic)]
+pub mod pb {
+    tonic::include_proto!("adwright.v1");
+}
+
+/// The version of the protocol that this build speaks.
+pub const PROTOCOL_VERSION: u32 = 1;
+
+/// The largest message either side accepts, in bytes: a request with 64 groups of two 512 x 512 PNG images (about
+/// 0.4 MB each) fits. tonic's own default of 4 MiB would not hold one lease's images.
+pub const MAX_MESSAGE_BYTES: usize = 64 << 20;
+
+/// The largest payload of one artifact chunk, in bytes.
+pub const CHUNK_BYTES: usize = 1 << 20;

@@ -1,0 +1,112 @@
+//! Content-addressed bytes: the key is the digest.
+
+use crate::{Store, StoreError, digest};
+use bytes::Bytes;
+use common::Digest;
+use object_store::{ObjectStore, PutMode, PutOptions, PutPayload};
+
+impl Store {
+    /// Stores bytes under their digest in `kind` (such as `images`) and returns the digest. Storing the same bytes
+    /// again does nothing.
+    ///
+    /// # Errors
+    /// [`StoreError::Backend`] naming the key.
+    pub async fn put_content(&self, kind: &str, bytes: impl Into<Bytes>) -> Result<Digest, StoreError> {
+        let bytes = bytes.into();
+        let digest = digest(&bytes);
+        let key = content_key(kind, &digest);
+        let once = PutOptions {
+            mode: PutMode::Create,
+            ..PutOptions::default()
+        };
+        match self
+            .backend
+            .put_opts(&self.path(&key)?, PutPayload::from_bytes(bytes), once)
+            .await
+        {
+            Ok(_) | Err(object_store::Error::AlreadyExists { .. }) => Ok(digest),
+            Err(e) => Err(self.backend_error("write", &key, e)),
+        }
+    }
+
+    /// The bytes of a digest in `kind`, checked against it.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`], [`StoreError::Damaged`] or [`StoreError::Backend`], naming the key.
+    pub async fn get_content(&self, kind: &str, expected: &Digest) -> Result<Bytes, StoreError> {
+        let key = content_key(kind, expected);
+        let bytes = self.get(&key).await?;
+        let found = digest(&bytes);
+        if found == *expected {
+            return Ok(bytes);
+        }
+        Err(StoreError::Damaged {
+            key,
+            url: self.url.to_string(),
+            expected: *expected,
+            found,
+        })
+    }
+}
+
+/// The key of a digest: `<kind>/<64 hex digits>`.
+fn content_key(kind: &str, digest: &Digest) -> String {
+    format!("{kind}/{}", digest.hex())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every backend keeps the same promises.
+    async fn stores(directory: &std::path::Path) -> Vec<Store> {
+        let file = Store::open(&format!("file://{}", directory.display())).unwrap();
+        vec![Store::open("memory:///").unwrap(), file]
+    }
+
+    #[tokio::test]
+    async fn content_comes_back_under_its_digest_and_twice_is_once() {
+        let directory = tempfile::tempdir().unwrap();
+        for store in stores(directory.path()).await {
+            let first = store.put_content("images", &b"picture"[..]).await.unwrap();
+            let second = store.put_content("images", &b"picture"[..]).await.unwrap();
+            assert_eq!(first, second);
+            assert_eq!(
+                &store.get_content("images", &first).await.unwrap()[..],
+                b"picture"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn damaged_content_is_refused_with_both_digests() {
+        let directory = tempfile::tempdir().unwrap();
+        for store in stores(directory.path()).await {
+            let right = store.put_content("images", &b"picture"[..]).await.unwrap();
+            store
+                .put(&content_key("images", &right), &b"forgery"[..])
+                .await
+                .unwrap();
+            let refusal = store.get_content("images", &right).await.unwrap_err();
+            assert!(matches!(refusal, StoreError::Damaged { expected, .. } if expected == right));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_missing_key_is_named() {
+        let directory = tempfile::tempdir().unwrap();
+        for store in stores(directory.path()).await {
+            let refusal = store.get("reports/none.json").await.unwrap_err();
+            assert!(matches!(&refusal, StoreError::NotFound { key, .. } if key == "reports/none.json"));
+            assert!(!store.exists("reports/none.json").await.unwrap());
+        }
+    }
+
+    #[test]
+    fn a_url_that_names_no_store_says_what_would_be_right() {
+        for bad in ["", "relative/dir", "ftp://host/x", "s3://bucket/x"] {
+            let message = Store::open(bad).unwrap_err().to_string();
+            assert!(message.contains("file"), "{bad:?}: {message}");
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! What can go wrong with bulk bytes.
+
+use common::Digest;
+
+/// An error of the store; each names the key and the store.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The URL names no store.
+    #[error("store url {url:?}: {reason}")]
+    Url {
+        /// What was given.
+        url: String,
+        /// What is wrong and what would be right.
+        reason: String,
+    },
+    /// The key is none.
+    #[error("store key {key:?}: {reason}")]
+    Key {
+        /// What was given.
+        key: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// Nothing is stored under the key.
+    #[error("{key} is not in {url}")]
+    NotFound {
+        /// The key.
+        key: String,
+        /// The store.
+        url: String,
+    },
+    /// The bytes are not those that were stored.
+    #[error("{key} in {url} is damaged: its digest is {found}, expected {expected}")]
+    Damaged {
+        /// The key.
+        key: String,
+        /// The store.
+        url: String,
+        /// The digest asked for.
+        expected: Digest,
+        /// The digest of the bytes found.
+        found: Digest,
+    },
+    /// The backend failed.
+    #[error("cannot {action} {key} in {url}")]
+    Backend {
+        /// What was tried.
+        action: &'static str,
+        /// The key.
+        key: String,
+        /// The store.
+        url: String,
+        /// What the backend says.
+        source: Box<object_store::Error>,
+    },
+}
