@@ -1,0 +1,363 @@
+//! A trained reward network with everything that turns creatives and captions into its input and its output into
+//! probabilities; reading and writing it as a directory.
+//!
+//! The directory holds `config.json`, `model.safetensors` (Hugging Face layout) and `tokenizer.json`. Equal models give
+//! equal bytes, and the digest is that of the bytes.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use burn::tensor::{Device, Tensor, TensorData};
+use image::{RgbImage, buffer::ConvertBuffer};
+use serde::{Deserialize, Serialize};
+
+use super::{CtrConfig, CtrForm, CtrNetwork, TokenRectangle};
+use crate::error::ModelError;
+use crate::processor::ImageProcessor;
+use crate::tokenizer::{SpecialTokens, Tokenizer};
+use crate::weights::{check_finite, from_safetensors, swap_hf_layout, to_safetensors};
+
+/// The file whose presence says that the directory is complete.
+const CONFIG: &str = "config.json";
+const WEIGHTS: &str = "model.safetensors";
+const TOKENIZER: &str = "tokenizer.json";
+
+/// What is asked about a pair, behind the two pictures: the first of the reference's no-caption questions
+/// (`shuffle_ali_data_postprocess.py`), shortened. A tokenizer for the concat form is trained on it too.
+pub const QUESTION: &str = "Which picture attracts more clicks?";
+
+/// What the network's raw margins mean, fitted on products that it was not trained on.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Calibration {
+    /// Raw scores times this are log-odds of a click, up to a constant per product.
+    pub reward_scale: f64,
+    /// σ(raw margin / temperature) is the probability that the left creative has the higher observed click-through
+    /// rate. Above 0.
+    pub temperature: f64,
+    /// σ(intercept + reward) is the click-through rate of a creative of an average product.
+    pub ctr_intercept: f64,
+}
+
+impl Default for Calibration {
+    /// No calibration: raw scores are log-odds of a click and of winning, and the intercept is 0.
+    fn default() -> Self {
+        Self {
+            reward_scale: 1.0,
+            temperature: 1.0,
+            ctr_intercept: 0.0,
+        }
+    }
+}
+
+impl Calibration {
+    /// Probability that the left of two creatives has the higher observed click-through rate.
+    pub fn probability(&self, raw_margin: f64) -> f64 {
+        logistic(raw_margin / self.temperature)
+    }
+
+    /// Click-through rate of a creative with this calibrated reward, for an average product.
+    pub fn ctr(&self, reward: f64) -> f64 {
+        logistic(self.ctr_intercept + reward)
+    }
+}
+
+fn logistic(x: f64) -> f64 {
+    1.0 / (1.0 + (-x).exp())
+}
+
+/// A reward network ready to score.
+#[derive(Debug, Clone)]
+pub struct RewardModel {
+    /// Shape of the network.
+    pub config: CtrConfig,
+    /// The weights.
+    pub network: CtrNetwork,
+    /// Captions to ids.
+    pub tokenizer: Tokenizer,
+    /// Creatives to pixels.
+    pub processor: ImageProcessor,
+    /// Raw margins to probabilities.
+    pub calibration: Calibration,
+}
+
+/// Content of `config.json`.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Description {
+    format: u32,
+    network: CtrConfig,
+    processor: ImageProcessor,
+    special_tokens: SpecialTokens,
+    calibration: Calibration,
+}
+
+impl RewardModel {
+    /// Which form the network has.
+    pub fn form(&self) -> CtrForm {
+        self.config.form()
+    }
+
+    /// Pixels of one creative.
+    ///
+    /// # Shapes
+    /// `3 * side * side` numbers: channel, row, column
+    pub fn pixels(&self, creative: &RgbImage) -> Vec<f32> {
+        self.processor.process(&creative.convert())
+    }
+
+    /// Pixels of several creatives as one tensor on the network's device.
+    ///
+    /// # Shapes
+    /// `creatives` times `3 * side * side` numbers -> `[creatives, 3, side, side]`
+    pub fn pixel_tensor(&self, pixels: Vec<f32>, creatives: usize) -> Tensor<4> {
+        let side = self.processor.size;
+        Tensor::from_data(
+            TensorData::new(pixels, [creatives, 3, side, side]),
+            &self.network.device(),
+        )
+    }
+
+    /// Ids of what the network reads beside the pictures: the caption, for the concat form between its begin token and
+    /// the question.
+    ///
+    /// # Errors
+    /// [`ModelError::Tokenizer`] when a loaded tokenizer cannot encode it.
+    pub fn text_ids(&self, caption: &str) -> Result<Vec<u32>, ModelError> {
+        text_ids(
+            self.form(),
+            &self.tokenizer,
+            self.config.max_text_tokens(),
+            caption,
+        )
+    }
+
+    /// Texts as the network reads them.
+    pub fn rectangle<'a>(&self, texts: impl IntoIterator<Item = &'a [u32]>) -> TokenRectangle {
+        TokenRectangle::new(texts, self.config.max_text_tokens())
+    }
+
+    /// BLAKE3 of the files of [`save`](Self::save): each name and content, length first, in name order.
+    ///
+    /// # Errors
+    /// As [`save`](Self::save), but for the file system's.
+    pub fn digest(&self) -> Result<[u8; 32], ModelError> {
+        let mut hasher = blake3::Hasher::new();
+        for (name, content) in self.files()? {
+            for part in [name.as_bytes(), &content[..]] {
+                hasher.update(&(part.len() as u64).to_le_bytes()).update(part);
+            }
+        }
+        Ok(*hasher.finalize().as_bytes())
+    }
+
+    /// Writes the model into `dir`, which is made where needed. Every file is written beside its place and renamed into
+    /// it, `config.json` last: a directory that has one is whole.
+    ///
+    /// # Errors
+    /// [`ModelError::File`] with the file that could not be written, [`ModelError::WeightNotFinite`] for a network that
+    /// holds NaN or infinity.
+    pub fn save(&self, dir: &Path) -> Result<(), ModelError> {
+        let mut files = self.files()?;
+        let marker = dir.join(CONFIG);
+        fs::create_dir_all(dir).map_err(|source| ModelError::File {
+            path: dir.to_owned(),
+            source,
+        })?;
+        if marker.exists() {
+            fs::remove_file(&marker).map_err(|source| ModelError::File {
+                path: marker.clone(),
+                source,
+            })?;
+        }
+        let config = files.remove_entry(CONFIG);
+        for (name, content) in files.into_iter().chain(config) {
+            write(&dir.join(name), &content)?;
+        }
+        Ok(())
+    }
+
+    /// Reads a model directory onto `device`.
+    ///
+    /// # Errors
+    /// [`ModelError::File`] or [`ModelError::Content`] with the file at fault; the errors of
+    /// [`apply`](crate::weights::apply) when the weights do not fit the configuration.
+    pub fn load(dir: &Path, device: &Device) -> Result<Self, ModelError> {
+        let path = dir.join(CONFIG);
+        let wrong = |reason: String| ModelError::Content {
+            path: path.clone(),
+            reason,
+        };
+        let description: Description =
+            serde_json::from_slice(&read(&path)?).map_err(|error| wrong(error.to_string()))?;
+        let Description {
+            format,
+            network: config,
+            processor,
+            special_tokens,
+            calibration,
+        } = description;
+        if format != 1 {
+            return Err(wrong(format!("format {format}, this build reads format 1")));
+        }
+        config.check()?;
+        let tokenizer = Tokenizer::load(&dir.join(TOKENIZER), special_tokens)?;
+        if tokenizer.vocab_size() > config.vocab_size() || processor.size != config.image_size() {
+            return Err(wrong("tokenizer and processor do not fit the network".into()));
+        }
+        let weights = swap_hf_layout(from_safetensors(&read(&dir.join(WEIGHTS))?)?)?;
+        check_finite(&weights)?;
+        let network = config.init(device, 0).with_weights(weights)?;
+        Ok(Self {
+            config,
+            network,
+            tokenizer,
+            processor,
+            calibration,
+        })
+    }
+
+    fn files(&self) -> Result<BTreeMap<&'static str, Vec<u8>>, ModelError> {
+        let weights = self.network.weights();
+        check_finite(&weights)?;
+        let description = Description {
+            format: 1,
+            network: self.config.clone(),
+            processor: self.processor.clone(),
+            special_tokens: self.tokenizer.special().clone(),
+            calibration: self.calibration,
+        };
+        let config = serde_json::to_vec_pretty(&description).expect("plain structs have a JSON form");
+        Ok(BTreeMap::from([
+            (CONFIG, config),
+            (
+                WEIGHTS,
+                to_safetensors(&swap_hf_layout(weights)?, Some(("format", "pt")))?,
+            ),
+            (TOKENIZER, self.tokenizer.to_json()?.into_bytes()),
+        ]))
+    }
+}
+
+fn text_ids(
+    form: CtrForm,
+    tokenizer: &Tokenizer,
+    longest: usize,
+    caption: &str,
+) -> Result<Vec<u32>, ModelError> {
+    let mut caption = tokenizer.encode(caption)?;
+    if form == CtrForm::Siamese {
+        return Ok(caption);
+    }
+    // A long caption gives way to the question, which stands where the answer is read.
+    let question = tokenizer.encode(QUESTION)?;
+    caption.truncate(longest.saturating_sub(1 + question.len()));
+    Ok([vec![tokenizer.begin_id()], caption, question].concat())
+}
+
+fn write(path: &Path, content: &[u8]) -> Result<(), ModelError> {
+    let failed = |source| ModelError::File {
+        path: path.to_owned(),
+        source,
+    };
+    let mut part = path.to_owned();
+    part.add_extension("part");
+    fs::write(&part, content).map_err(failed)?;
+    fs::rename(&part, path).map_err(failed)
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, ModelError> {
+    fs::read(path).map_err(|source| ModelError::File {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ctr::SiameseConfig;
+
+    fn model(seed: u64) -> RewardModel {
+        let tokenizer = Tokenizer::train(["red oak chair"].iter(), 270, SpecialTokens::default()).unwrap();
+        let config = CtrConfig::Siamese(SiameseConfig {
+            image_size: 8,
+            patch_size: 4,
+            hidden_size: 8,
+            intermediate_size: 16,
+            num_hidden_layers: 1,
+            num_attention_heads: 2,
+            vocab_size: tokenizer.vocab_size(),
+            max_caption_tokens: 4,
+            layer_norm_eps: 1e-5,
+        });
+        RewardModel {
+            network: config.init(&Device::flex(), seed),
+            config,
+            tokenizer,
+            processor: ImageProcessor::clip(8),
+            calibration: Calibration {
+                reward_scale: 0.3,
+                temperature: 0.1 + 0.2,
+                ctr_intercept: -3.6,
+            },
+        }
+    }
+
+    #[test]
+    fn a_saved_model_comes_back_with_the_same_digest() {
+        let dir = tempfile::tempdir().unwrap();
+        let saved = model(3);
+        saved.save(dir.path()).unwrap();
+        let loaded = RewardModel::load(dir.path(), &Device::flex()).unwrap();
+        assert_eq!(loaded.digest().unwrap(), saved.digest().unwrap());
+        assert_eq!(loaded.network.weights(), saved.network.weights());
+        assert_eq!(
+            (loaded.config, loaded.calibration),
+            (saved.config, saved.calibration)
+        );
+    }
+
+    #[test]
+    fn other_weights_or_another_calibration_are_another_model() {
+        let digest = model(3).digest().unwrap();
+        assert_ne!(model(4).digest().unwrap(), digest);
+        let mut recalibrated = model(3);
+        recalibrated.calibration.temperature = 0.5;
+        assert_ne!(recalibrated.digest().unwrap(), digest);
+    }
+
+    #[test]
+    fn a_directory_without_its_last_file_is_refused_by_that_files_name() {
+        let dir = tempfile::tempdir().unwrap();
+        model(3).save(dir.path()).unwrap();
+        fs::remove_file(dir.path().join(CONFIG)).unwrap();
+        let error = RewardModel::load(dir.path(), &Device::flex()).unwrap_err();
+        assert!(error.to_string().contains(CONFIG), "{error}");
+    }
+
+    #[test]
+    fn a_calibrated_margin_of_zero_is_a_coin() {
+        let calibration = model(3).calibration;
+        assert_eq!(calibration.probability(0.0), 0.5);
+        assert!(calibration.probability(1.0) > 0.96);
+        assert!((calibration.ctr(0.0) - 0.0266).abs() < 1e-4);
+    }
+
+    #[test]
+    fn the_question_of_the_concat_form_survives_a_long_caption() {
+        let tokenizer = model(3).tokenizer;
+        let question = tokenizer.encode(QUESTION).unwrap();
+        let longest = question.len() + 3;
+        let ids = text_ids(
+            CtrForm::Concat,
+            &tokenizer,
+            longest,
+            "red oak chair red oak chair",
+        )
+        .unwrap();
+        assert_eq!((ids.len(), ids[0]), (longest, tokenizer.begin_id()));
+        assert!(ids.ends_with(&question));
+    }
+}

@@ -1,0 +1,116 @@
+//! Where tensors live and in which number format: the two strings a user gives, `--device` and `--dtype`.
+//!
+//! Burn's own default device is never used: it prefers whatever backend was compiled in and panics where the
+//! hardware for it is missing. Nothing here starts a device; a GPU is only counted.
+
+use burn::tensor::{Device, FloatDType};
+
+use crate::error::ModelError;
+
+/// Parses `cpu`, `cuda` (the first GPU) or `cuda:N`.
+///
+/// The device carries no autodiff context; training wraps it with [`Device::autodiff`].
+///
+/// # Errors
+/// [`ModelError::Device`] when the string is none of these, when the binary was built without the `cuda`
+/// feature, or when the machine has no such GPU.
+pub fn parse_device(given: &str) -> Result<Device, ModelError> {
+    let failed = |reason: String| ModelError::Device {
+        given: given.to_owned(),
+        reason,
+    };
+    match given.split_once(':') {
+        None if given == "cpu" => Ok(Device::flex()),
+        None if given == "cuda" => cuda(0).map_err(failed),
+        Some(("cuda", index)) => {
+            let index = index
+                .parse()
+                .map_err(|_| failed("expected a number after cuda:".into()))?;
+            cuda(index).map_err(failed)
+        }
+        _ => Err(failed("expected cpu, cuda or cuda:N".into())),
+    }
+}
+
+/// The number formats a model can compute in.
+///
+/// # Errors
+/// [`ModelError::Dtype`] for anything but `f32` and `bf16`, or when `device` cannot compute in it.
+pub fn parse_dtype(given: &str, device: &Device) -> Result<FloatDType, ModelError> {
+    let failed = |reason: &str| ModelError::Dtype {
+        given: given.to_owned(),
+        reason: reason.to_owned(),
+    };
+    let dtype = match given {
+        "f32" => FloatDType::F32,
+        "bf16" => FloatDType::BF16,
+        _ => return Err(failed("expected f32 or bf16")),
+    };
+    if device.supports_dtype(dtype) {
+        Ok(dtype)
+    } else {
+        Err(failed("this device cannot compute in it; use f32"))
+    }
+}
+
+#[cfg(feature = "cuda")]
+fn cuda(index: usize) -> Result<Device, String> {
+    use burn::tensor::DeviceType;
+    match Device::enumerate(DeviceType::Cuda).len() {
+        0 => Err("no CUDA GPU or driver found; use cpu".into()),
+        found if index >= found => Err(format!("this machine has {found} CUDA GPU(s), numbered from 0")),
+        _ => Ok(Device::cuda(index)),
+    }
+}
+
+#[cfg(not(feature = "cuda"))]
+fn cuda(_index: usize) -> Result<Device, String> {
+    Err("this binary was built without CUDA; build with --features cuda, or use cpu".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cpu_is_always_there_and_has_no_autodiff_context() {
+        assert!(!parse_device("cpu").unwrap().is_autodiff());
+    }
+
+    #[test]
+    fn anything_else_names_what_would_be_right() {
+        for given in ["", "CPU", "gpu", "cpu:0", "cuda:", "cuda:x", "cuda:-1", " cpu"] {
+            let message = parse_device(given).unwrap_err().to_string();
+            assert!(message.contains(&format!("{given:?}")), "{message}");
+            assert!(message.contains("cuda"), "{message}");
+        }
+    }
+
+    #[cfg(not(feature = "cuda"))]
+    #[test]
+    fn a_binary_without_cuda_says_how_to_build_one() {
+        for given in ["cuda", "cuda:3"] {
+            assert!(
+                parse_device(given)
+                    .unwrap_err()
+                    .to_string()
+                    .contains("--features cuda")
+            );
+        }
+    }
+
+    #[test]
+    fn dtypes_are_f32_and_bf16_only() {
+        let cpu = Device::flex();
+        assert_eq!(parse_dtype("f32", &cpu).unwrap(), FloatDType::F32);
+        assert_eq!(parse_dtype("bf16", &cpu).unwrap(), FloatDType::BF16);
+        for given in ["f16", "F32", "float32", ""] {
+            assert!(
+                parse_dtype(given, &cpu)
+                    .unwrap_err()
+                    .to_string()
+                    .contains("f32 or bf16")
+            );
+        }
+    }
+}

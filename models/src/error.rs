@@ -1,0 +1,182 @@
+//! What can go wrong in this crate: one enum, a variant per thing that failed.
+//!
+//! Each message names the file, key, tensor or value at fault and what would be right. Programming errors (a
+//! tensor of the wrong rank inside a network) stay panics; the compute thread and `accumulate` turn those
+//! into errors of one job.
+
+use crate::weights::NameList;
+
+/// An error of the networks, their files or their threads.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ModelError {
+    /// The device string names no device this binary can use.
+    #[error("device {given:?}: {reason}")]
+    Device {
+        /// What the user wrote.
+        given: String,
+        /// What is wrong with it and what would be right.
+        reason: String,
+    },
+    /// The number format is unknown, or the device cannot compute in it.
+    #[error("dtype {given:?}: {reason}")]
+    Dtype {
+        /// What the user wrote.
+        given: String,
+        /// What is wrong with it and what would be right.
+        reason: String,
+    },
+
+    /// A set of weights and a model name different tensors.
+    #[error("weights do not fit the model: missing {missing}; not in the model {unused}")]
+    WeightNames {
+        /// Parameters of the model that the weights lack.
+        missing: NameList,
+        /// Tensors that no parameter of the model took.
+        unused: NameList,
+    },
+    /// A tensor has another shape than the parameter of its name.
+    #[error("weight {name}: shape {found:?}, the model has {expected:?}")]
+    WeightShape {
+        /// Name of the tensor.
+        name: String,
+        /// Shape of the model's parameter.
+        expected: Vec<usize>,
+        /// Shape of the tensor.
+        found: Vec<usize>,
+    },
+    /// A tensor has another number format than the parameter of its name.
+    #[error("weight {name}: number format {found}, expected {expected}")]
+    WeightDtype {
+        /// Name of the tensor.
+        name: String,
+        /// What would be right.
+        expected: String,
+        /// Number format of the tensor.
+        found: String,
+    },
+    /// A tensor holds a NaN or an infinity.
+    #[error("weight {name}: element {index} is {value}, expected finite numbers")]
+    WeightNotFinite {
+        /// Name of the tensor.
+        name: String,
+        /// Flat index of the first such element.
+        index: usize,
+        /// Its value.
+        value: f64,
+    },
+    /// A tensor's bytes are not valid for its number format.
+    #[error("weight {name}: unreadable data")]
+    WeightData {
+        /// Name of the tensor.
+        name: String,
+        /// What Burn found wrong.
+        source: burn::tensor::DataError,
+    },
+    /// The layout table does not say whether a matrix is stored transposed.
+    #[error("weight {name}: no layout rule for a tensor of shape {shape:?}; add its suffix to the table")]
+    WeightLayout {
+        /// Name of the tensor.
+        name: String,
+        /// Its shape.
+        shape: Vec<usize>,
+    },
+    /// Bytes that are not a well-formed safetensors file.
+    #[error("malformed safetensors")]
+    Safetensors(#[from] safetensors::SafeTensorError),
+
+    /// No micro-batch was given, so there is no gradient.
+    #[error("no micro-batch given, expected at least one")]
+    NoMicroBatch,
+    /// The forward or backward pass of one micro-batch panicked.
+    #[error("micro-batch {index} panicked: {message}")]
+    MicroBatchPanicked {
+        /// Its place in the list, from zero.
+        index: usize,
+        /// The panic's message.
+        message: String,
+    },
+    /// The threads for the micro-batches could not be started.
+    #[error("cannot start a compute thread")]
+    Threads(#[from] rayon::ThreadPoolBuildError),
+    /// A job of a compute thread gave no answer.
+    #[error(transparent)]
+    Compute(#[from] crate::compute_thread::ComputeError),
+
+    /// A setting of the optimizer is out of range.
+    #[error("optimizer.{key} = {value}: {expected}")]
+    OptimizerConfig {
+        /// Which setting.
+        key: &'static str,
+        /// What it was.
+        value: f64,
+        /// What would be right.
+        expected: &'static str,
+    },
+    /// Saved optimizer state does not fit.
+    #[error("optimizer state {name}: {reason}")]
+    OptimizerState {
+        /// Name of the entry.
+        name: String,
+        /// What is wrong with it and what would be right.
+        reason: String,
+    },
+
+    /// A key of a model's configuration is out of range.
+    #[error("{key} = {value}: expected {expected}")]
+    Config {
+        /// The key, as `config.json` nests it.
+        key: &'static str,
+        /// What it was.
+        value: String,
+        /// What would be right.
+        expected: &'static str,
+    },
+    /// A row of tokens cannot be laid out.
+    #[error("row {row}: {reason}")]
+    Row {
+        /// Its place in the batch, from zero.
+        row: usize,
+        /// What is wrong with it and what would be right.
+        reason: String,
+    },
+    /// An adapter cannot be attached.
+    #[error("adapter: {reason}")]
+    Adapter {
+        /// What is wrong with it and what would be right.
+        reason: String,
+    },
+    /// A tokenizer could not be trained, read or used.
+    #[error("tokenizer: {reason}")]
+    Tokenizer {
+        /// What is wrong with it and what would be right.
+        reason: String,
+    },
+    /// The sampling settings are out of range.
+    #[error("sampling.{key} = {value}: expected {expected}")]
+    Sampling {
+        /// Which setting.
+        key: &'static str,
+        /// What it was.
+        value: f64,
+        /// What would be right.
+        expected: &'static str,
+    },
+    /// A file of a model directory cannot be read or written.
+    #[error("{}", path.display())]
+    File {
+        /// Which file.
+        path: std::path::PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A file of a model directory has the wrong content.
+    #[error("{}: {reason}", path.display())]
+    Content {
+        /// Which file.
+        path: std::path::PathBuf,
+        /// What is wrong with it and what would be right.
+        reason: String,
+    },
+}

@@ -1,0 +1,33 @@
+//! The networks of Adwright and what it takes to run them: layers, policy, reward models, sampling, checkpoints,
+//! gradients and compute threads.
+//!
+//! Nothing here knows gRPC, product tasks, policy versions or rewards as reinforcement learning sees them.
+
+pub mod attention;
+pub mod batch;
+pub mod checkpoint;
+pub mod clip;
+pub mod compute_thread;
+pub mod ctr;
+pub mod device;
+pub mod error;
+pub mod gradients;
+pub mod init;
+pub mod linear;
+pub mod llama;
+pub mod llava;
+pub mod log_probs;
+pub mod lora;
+pub mod norm;
+mod one_thread;
+pub mod optimizer;
+mod panics;
+pub mod policy;
+pub mod presets;
+pub mod processor;
+pub mod sampling;
+pub mod template;
+pub mod tokenizer;
+pub mod weights;
+
+pub use error::ModelError;

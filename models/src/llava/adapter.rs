@@ -1,0 +1,325 @@
+//! Attaching, detaching, exporting and loading a LoRA adapter of the language model.
+//!
+//! An adapter travels under the names and in the layout of the PEFT library, so that its tools read our files:
+//! `base_model.model.<module>.lora_A.weight`, `[rank, input]`, and `lora_B`, `[output, rank]`.
+
+use burn::module::{Module, ModuleMapper, Param};
+use burn::tensor::Tensor;
+
+use super::Llava;
+use crate::error::ModelError;
+use crate::init::stream_seed;
+use crate::linear::Linear;
+use crate::llama::LlamaDecoderLayer;
+use crate::lora::{LoraBranch, LoraConfig};
+use crate::weights::{NamedTensors, Path, apply_matching, collect, swap_hf_layout};
+
+/// Where PEFT puts the adapted model in its own module tree.
+const PEFT_ROOT: &str = "base_model.model.";
+
+/// The two factors: the end of our path, the end of PEFT's name.
+const FACTORS: [(&str, &str); 2] = [(".lora.a", ".lora_A.weight"), (".lora.b", ".lora_B.weight")];
+
+impl Llava {
+    /// The model with a fresh branch beside every target, replacing any adapter it had. With `B` zero the outputs stay
+    /// as they are.
+    ///
+    /// # Errors
+    /// [`ModelError::Adapter`] when the rank is zero or a target names no projection of the decoder.
+    pub fn with_adapter(mut self, config: &LoraConfig, seed: u64) -> Result<Self, ModelError> {
+        check(config)?;
+        let device = self.language_model.model.embed_tokens.weight.lazy_device();
+        for (index, layer) in self.language_model.model.layers.iter_mut().enumerate() {
+            for (name, linear) in projections(layer) {
+                let (input, output) = linear.widths();
+                let seed = stream_seed(seed, &format!("layers.{index}.{name}"));
+                linear.lora = config
+                    .targets(name)
+                    .then(|| LoraBranch::init(input, output, config, seed, &device));
+            }
+        }
+        Ok(self)
+    }
+
+    /// The model without its adapter: exactly the base, with which it shares every weight. Cheap.
+    pub fn without_adapter(&self) -> Self {
+        let mut base = self.clone();
+        for layer in &mut base.language_model.model.layers {
+            for (_, linear) in projections(layer) {
+                linear.lora = None;
+            }
+        }
+        base
+    }
+
+    /// Marks the adapter's factors as the only parameters that get gradients. The marks take effect on an autodiff
+    /// device: call `train()` (of [`Module`]) to go there.
+    pub fn trainable_adapter_only(self) -> Self {
+        self.map(&mut AdapterOnly(Path::default()))
+    }
+
+    /// The adapter under PEFT's names and in its layout; empty when there is none.
+    pub fn adapter(&self) -> NamedTensors {
+        let factors = collect(self, is_factor)
+            .into_iter()
+            .map(|(name, data)| (peft_name(&name), data));
+        swap_hf_layout(factors.collect()).expect("the layout table knows the factors of an adapter")
+    }
+
+    /// The model with the values of `adapter`, which must hold exactly the factors attached by
+    /// [`with_adapter`](Self::with_adapter). Parameters keep their identity, so optimizer state stays valid.
+    ///
+    /// # Errors
+    /// [`ModelError::WeightNames`], [`ModelError::WeightShape`] or [`ModelError::WeightDtype`] when it does not fit.
+    pub fn load_adapter(self, adapter: &NamedTensors) -> Result<Self, ModelError> {
+        let factors = swap_hf_layout(adapter.clone())?;
+        let mut factors = factors
+            .into_iter()
+            .map(|(name, data)| (module_path(&name), data))
+            .collect();
+        apply_matching(self, &mut factors, is_factor)
+    }
+}
+
+/// The seven linear layers of a decoder layer by their last name.
+fn projections(layer: &mut LlamaDecoderLayer) -> [(&'static str, &mut Linear); 7] {
+    let (attention, mlp) = (&mut layer.self_attn, &mut layer.mlp);
+    [
+        ("q_proj", &mut attention.q_proj),
+        ("k_proj", &mut attention.k_proj),
+        ("v_proj", &mut attention.v_proj),
+        ("o_proj", &mut attention.o_proj),
+        ("gate_proj", &mut mlp.gate_proj),
+        ("up_proj", &mut mlp.up_proj),
+        ("down_proj", &mut mlp.down_proj),
+    ]
+}
+
+fn check(config: &LoraConfig) -> Result<(), ModelError> {
+    let known = LoraConfig::all_projections();
+    let unknown = config.targets.iter().find(|target| !known.contains(target));
+    let reason = match unknown {
+        Some(target) => format!("target {target:?} is none of {}", known.join(", ")),
+        None if config.targets.is_empty() => "no target given, expected at least one".into(),
+        None if config.rank == 0 => "rank is 0, expected at least 1".into(),
+        None => return Ok(()),
+    };
+    Err(ModelError::Adapter { reason })
+}
+
+fn is_factor(path: &str) -> bool {
+    FACTORS.iter().any(|(ours, _)| path.ends_with(ours))
+}
+
+fn peft_name(path: &str) -> String {
+    let renamed = FACTORS
+        .iter()
+        .find_map(|(ours, theirs)| Some(format!("{}{theirs}", path.strip_suffix(ours)?)));
+    format!("{PEFT_ROOT}{}", renamed.unwrap_or_else(|| path.to_owned()))
+}
+
+/// The inverse of [`peft_name`]; a name of another form stays as it is and is then reported as unused.
+fn module_path(name: &str) -> String {
+    let inner = name.strip_prefix(PEFT_ROOT).unwrap_or(name);
+    let renamed = FACTORS
+        .iter()
+        .find_map(|(ours, theirs)| Some(format!("{}{ours}", inner.strip_suffix(theirs)?)));
+    renamed.unwrap_or_else(|| name.to_owned())
+}
+
+struct AdapterOnly(Path);
+
+impl ModuleMapper for AdapterOnly {
+    fn enter_module(&mut self, name: &str, _container: &str) {
+        self.0.enter(name);
+    }
+
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.0.exit();
+    }
+
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        param.set_require_grad(is_factor(&self.0.name()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::optim::GradientsParams;
+    use burn::tensor::TensorData;
+
+    use super::*;
+    use crate::batch::{CompletionBatch, CompletionRow, collate};
+    use crate::presets::tests::policy;
+
+    fn batch() -> CompletionBatch {
+        let row = CompletionRow {
+            prompt_ids: &[1, 20, 21],
+            image: None,
+            completion_ids: &[22, 23, 2],
+        };
+        collate(&[row], 0, &policy(1).config.row_limits()).unwrap()
+    }
+
+    fn sums(model: &Llava) -> TensorData {
+        model.completion_log_probs(&batch(), None).sums().into_data()
+    }
+
+    fn noisy(model: Llava) -> Llava {
+        let noise = model.adapter().into_iter().map(|(name, data)| {
+            let values: Vec<f32> = (0..data.num_elements())
+                .map(|i| 0.01 * ((i % 7) as f32 - 3.0))
+                .collect();
+            (name, TensorData::new(values, data.shape().clone()))
+        });
+        model.load_adapter(&noise.collect()).unwrap()
+    }
+
+    #[test]
+    fn a_fresh_adapter_changes_nothing_and_a_loaded_one_does() {
+        let base = policy(1).model;
+        let adapted = base.clone().with_adapter(&LoraConfig::new(4, 8.0), 7).unwrap();
+        assert_eq!(sums(&adapted), sums(&base));
+        assert_ne!(sums(&noisy(adapted)), sums(&base));
+    }
+
+    #[test]
+    fn without_its_adapter_the_model_is_exactly_the_base() {
+        let base = policy(1).model;
+        let adapted = noisy(base.clone().with_adapter(&LoraConfig::new(4, 8.0), 7).unwrap());
+        assert_eq!(sums(&adapted.without_adapter()), sums(&base));
+        assert!(adapted.without_adapter().adapter().is_empty());
+    }
+
+    #[test]
+    fn the_branch_adds_scale_times_a_times_b_to_the_weight() {
+        let base = policy(1).model;
+        let adapted = noisy(base.clone().with_adapter(&LoraConfig::new(4, 8.0), 7).unwrap());
+        let mut merged = adapted.clone();
+        for layer in &mut merged.language_model.model.layers {
+            for (_, linear) in projections(layer) {
+                let lora = linear.lora.take().unwrap();
+                let delta = lora.a.val().matmul(lora.b.val()) * lora.scale;
+                linear.weight = Param::from_tensor(linear.weight.val() + delta);
+            }
+        }
+        let tolerance = burn::tensor::Tolerance::absolute(1e-4);
+        sums(&adapted).assert_approx_eq::<f32>(&sums(&merged), tolerance);
+    }
+
+    #[test]
+    fn gradients_reach_every_factor_and_no_weight_of_the_base() {
+        let adapted = policy(1).model.with_adapter(&LoraConfig::new(4, 8.0), 7).unwrap();
+        let model = noisy(adapted).trainable_adapter_only().train();
+        let loss = model.completion_log_probs(&batch(), None).mean_negative();
+        let gradients = GradientsParams::from_grads(loss.backward(), &model);
+        // Three layers, seven projections, two factors.
+        assert_eq!(gradients.len(), 3 * 7 * 2);
+        for layer in &model.language_model.model.layers {
+            let mut layer = layer.clone();
+            for (name, linear) in projections(&mut layer) {
+                let lora = linear.lora.as_ref().unwrap();
+                for (factor, id) in [("A", lora.a.id), ("B", lora.b.id)] {
+                    let norm = gradients
+                        .get::<2>(id)
+                        .unwrap()
+                        .square()
+                        .sum()
+                        .into_scalar::<f32>();
+                    assert!(norm > 0.0, "{name} {factor}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_gradient_is_the_slope_of_the_loss() {
+        let adapted = noisy(policy(1).model.with_adapter(&LoraConfig::new(4, 8.0), 7).unwrap());
+        let loss = |model: &Llava| model.completion_log_probs(&batch(), None).mean_negative();
+        let model = adapted.clone().trainable_adapter_only().train();
+        let gradients = GradientsParams::from_grads(loss(&model).backward(), &model);
+        let factor = |model: &Llava| {
+            model.language_model.model.layers[1]
+                .self_attn
+                .v_proj
+                .lora
+                .clone()
+                .unwrap()
+                .a
+        };
+        let gradient = gradients.get::<2>(factor(&model).id).unwrap();
+        let norm = gradient.clone().square().sum().sqrt().into_scalar::<f32>();
+        let at = |step: f32| {
+            let mut moved = adapted.clone();
+            let value = factor(&adapted).val() + gradient.clone() * (step / norm);
+            let branch = moved.language_model.model.layers[1]
+                .self_attn
+                .v_proj
+                .lora
+                .as_mut()
+                .unwrap();
+            branch.a = Param::from_tensor(value);
+            loss(&moved).into_scalar::<f32>()
+        };
+        let slope = (at(0.5) - at(-0.5)) / 1.0;
+        assert!(
+            (slope / norm - 1.0).abs() < 0.02,
+            "slope {slope}, gradient norm {norm}"
+        );
+    }
+
+    #[test]
+    fn names_and_layout_are_those_of_peft() {
+        let adapted = policy(1).model.with_adapter(&LoraConfig::new(4, 8.0), 7).unwrap();
+        let adapter = adapted.adapter();
+        let name = "base_model.model.language_model.model.layers.2.mlp.down_proj.lora";
+        assert_eq!(adapter[&format!("{name}_A.weight")].shape().as_slice(), [4, 256]);
+        assert_eq!(adapter[&format!("{name}_B.weight")].shape().as_slice(), [96, 4]);
+        assert_eq!(adapter.len(), 3 * 7 * 2);
+    }
+
+    #[test]
+    fn an_adapter_comes_back_as_it_left() {
+        let adapted = noisy(policy(1).model.with_adapter(&LoraConfig::new(4, 8.0), 7).unwrap());
+        let other = policy(1).model.with_adapter(&LoraConfig::new(4, 8.0), 8).unwrap();
+        assert_ne!(other.adapter(), adapted.adapter());
+        assert_eq!(
+            other.load_adapter(&adapted.adapter()).unwrap().adapter(),
+            adapted.adapter()
+        );
+    }
+
+    #[test]
+    fn an_adapter_of_another_rank_or_with_a_missing_factor_is_refused() {
+        let adapted = policy(1).model.with_adapter(&LoraConfig::new(4, 8.0), 7).unwrap();
+        let other = policy(1).model.with_adapter(&LoraConfig::new(2, 8.0), 7).unwrap();
+        assert!(matches!(
+            adapted.clone().load_adapter(&other.adapter()),
+            Err(ModelError::WeightShape { .. })
+        ));
+        let mut short = adapted.adapter();
+        short.pop_first();
+        assert!(matches!(
+            adapted.load_adapter(&short),
+            Err(ModelError::WeightNames { .. })
+        ));
+    }
+
+    #[test]
+    fn only_the_targets_get_a_branch_and_unknown_targets_are_refused() {
+        let config = |targets: &[&str]| LoraConfig {
+            targets: targets.iter().map(|target| target.to_string()).collect(),
+            ..LoraConfig::new(4, 8.0)
+        };
+        let adapted = policy(1)
+            .model
+            .with_adapter(&config(&["q_proj", "v_proj"]), 7)
+            .unwrap();
+        assert_eq!(adapted.adapter().len(), 3 * 2 * 2);
+        for (bad, word) in [(config(&["qproj"]), "qproj"), (config(&[]), "target")] {
+            let error = policy(1).model.with_adapter(&bad, 7).unwrap_err().to_string();
+            assert!(error.contains(word), "{error}");
+        }
+        assert!(policy(1).model.with_adapter(&LoraConfig::new(0, 8.0), 7).is_err());
+    }
+}

@@ -1,0 +1,99 @@
+//! Low-rank adaptation: which layers get a branch, and the branch itself.
+//!
+//! The product `A B` is never formed: the input goes through the narrow middle, so that a training step costs
+//! `rank / width` of a dense one and the frozen weight can be shared between threads and versions.
+
+use burn::module::{Module, Param};
+use burn::tensor::{Device, Tensor};
+use serde::{Deserialize, Serialize};
+
+use crate::init;
+
+/// Which layers are adapted and how strongly.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LoraConfig {
+    /// Width of the middle, at least 1.
+    pub rank: usize,
+    /// Strength: the branch is multiplied by `alpha / rank`.
+    pub alpha: f64,
+    /// Last names of the adapted layers; only layers of the language model's decoder are looked at. Default: the seven
+    /// projections, as the reference implementation chooses them (every linear layer but the head).
+    #[serde(default = "LoraConfig::all_projections")]
+    pub targets: Vec<String>,
+}
+
+impl LoraConfig {
+    /// A configuration that adapts the seven projections of every decoder layer.
+    pub fn new(rank: usize, alpha: f64) -> Self {
+        Self {
+            rank,
+            alpha,
+            targets: Self::all_projections(),
+        }
+    }
+
+    /// `q_proj`, `k_proj`, `v_proj`, `o_proj`, `gate_proj`, `up_proj`, `down_proj`.
+    pub fn all_projections() -> Vec<String> {
+        [
+            "q_proj",
+            "k_proj",
+            "v_proj",
+            "o_proj",
+            "gate_proj",
+            "up_proj",
+            "down_proj",
+        ]
+        .map(String::from)
+        .to_vec()
+    }
+
+    /// Factor of the branch, `alpha / rank`.
+    pub fn scale(&self) -> f64 {
+        self.alpha / self.rank as f64
+    }
+
+    pub(crate) fn targets(&self, layer: &str) -> bool {
+        self.targets.iter().any(|target| target == layer)
+    }
+}
+
+/// The branch beside a frozen weight ("LoRA", [arXiv 2106.09685](https://arxiv.org/abs/2106.09685), eq. 3):
+/// `h = x W + (alpha / r) (x A) B`.
+#[derive(Module, Debug)]
+pub struct LoraBranch {
+    /// `A`, `[input, rank]`.
+    pub a: Param<Tensor<2>>,
+    /// `B`, `[rank, output]`; zero at the start, so that a fresh adapter changes nothing.
+    pub b: Param<Tensor<2>>,
+    /// `alpha / rank`.
+    pub scale: f64,
+}
+
+impl LoraBranch {
+    /// A fresh branch: `A` uniform in ±1/sqrt(`input`) (PEFT's Kaiming initialisation with a = sqrt 5), `B` zero.
+    pub fn init(input: usize, output: usize, config: &LoraConfig, seed: u64, device: &Device) -> Self {
+        let bound = 1.0 / (input as f64).sqrt();
+        Self {
+            a: init::uniform_param([input, config.rank], bound, seed, device),
+            b: init::constant_param([config.rank, output], 0.0, device),
+            scale: config.scale(),
+        }
+    }
+
+    /// `scale * (x A) B`; the factor is applied in the narrow middle. The branch computes in its own number format,
+    /// so that f32 factors train beside a bf16 base.
+    ///
+    /// # Shapes
+    /// `[rows, input]` -> `[rows, output]`
+    pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
+        let (a, b, dtype) = (self.a.val(), self.b.val(), x.dtype());
+        let narrow = x.cast(a.dtype()).matmul(a);
+        let narrow = if self.scale == 1.0 {
+            narrow
+        } else {
+            narrow.mul_scalar(self.scale)
+        };
+        narrow.matmul(b).cast(dtype)
+    }
+}

@@ -1,0 +1,224 @@
+//! The policy: a model with everything that turns words and pictures into its input and its output into words.
+//!
+//! Reading and writing it as a directory is in [`crate::checkpoint`].
+
+use burn::module::Module;
+use burn::tensor::{Device, Tensor, TensorData};
+use image::RgbaImage;
+
+use crate::error::ModelError;
+use crate::llava::{Llava, LlavaConfig};
+use crate::processor::ImageProcessor;
+use crate::sampling::{Finish, SampledTokens, sample_tokens};
+use crate::template::{IMAGE_PLACEHOLDER, PromptTemplate};
+use crate::tokenizer::Tokenizer;
+
+pub use crate::sampling::{Prompt, SamplingParams};
+
+/// Pictures that go through the tower at once: bounds the memory of a whole catalogue's features.
+const IMAGES_PER_PASS: usize = 32;
+
+/// A multimodal language model that writes descriptions of backgrounds.
+#[derive(Debug, Clone)]
+pub struct Policy {
+    /// Shape of the model.
+    pub config: LlavaConfig,
+    /// The weights.
+    pub model: Llava,
+    /// Text to ids.
+    pub tokenizer: Tokenizer,
+    /// Pictures to pixels.
+    pub processor: ImageProcessor,
+    /// The words around an instruction.
+    pub template: PromptTemplate,
+}
+
+/// A completion as tokens and as text.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Completion {
+    /// The end token included when it was drawn.
+    pub token_ids: Vec<u32>,
+    /// Natural-log softmax of the raw logits (temperature 1, nothing cut off) of each token.
+    pub log_probs: Vec<f32>,
+    /// Special tokens left out.
+    pub text: String,
+    /// Why it ended.
+    pub finish: Finish,
+}
+
+impl Policy {
+    /// Ids of the templated prompt: begin token, words, and one placeholder where the image goes. Whatever the
+    /// instruction says stays text.
+    ///
+    /// # Errors
+    /// [`ModelError::Tokenizer`] when a loaded tokenizer cannot encode it.
+    pub fn prompt_ids(&self, instruction: &str, has_image: bool) -> Result<Vec<u32>, ModelError> {
+        if !has_image {
+            return self.join_at_images(&[&self.template.render(instruction, false)]);
+        }
+        let (before, after) = self.template.around_image(instruction);
+        self.join_at_images(&[&before, &after])
+    }
+
+    /// Ids of a prompt given verbatim, `<image>` where an image goes.
+    ///
+    /// # Errors
+    /// [`ModelError::Tokenizer`] when a loaded tokenizer cannot encode it.
+    pub fn raw_prompt_ids(&self, prompt: &str) -> Result<Vec<u32>, ModelError> {
+        self.join_at_images(&prompt.split(IMAGE_PLACEHOLDER).collect::<Vec<_>>())
+    }
+
+    /// Ids of a completion with its end token.
+    ///
+    /// # Errors
+    /// [`ModelError::Tokenizer`] when a loaded tokenizer cannot encode it.
+    pub fn completion_ids(&self, completion: &str) -> Result<Vec<u32>, ModelError> {
+        let mut ids = self.tokenizer.encode(completion)?;
+        ids.push(self.tokenizer.end_id());
+        Ok(ids)
+    }
+
+    fn join_at_images(&self, parts: &[&str]) -> Result<Vec<u32>, ModelError> {
+        let mut ids = vec![self.tokenizer.begin_id()];
+        for (index, part) in parts.iter().enumerate() {
+            if index > 0 {
+                ids.push(self.tokenizer.image_id());
+            }
+            ids.extend(self.tokenizer.encode(part)?);
+        }
+        Ok(ids)
+    }
+
+    /// Normalised pixels of pictures, on the model's device.
+    ///
+    /// # Shapes
+    /// `[images, 3, side, side]`
+    pub fn pixels(&self, images: &[&RgbaImage]) -> Tensor<4> {
+        let side = self.processor.size;
+        let values: Vec<f32> = images
+            .iter()
+            .flat_map(|image| self.processor.process(image))
+            .collect();
+        let data = TensorData::new(values, [images.len(), 3, side, side]);
+        let dtype = self.model.language_model.model.embed_tokens.weight.val().dtype();
+        Tensor::from_data(data, (&self.model.constants_device(), dtype))
+    }
+
+    /// Features of pictures, outside any autodiff graph: while the tower is frozen they can be kept and reused.
+    ///
+    /// # Shapes
+    /// `[images, patches, hidden]`
+    ///
+    /// # Errors
+    /// [`ModelError::Row`] when there is no image.
+    pub fn image_features(&self, images: &[&RgbaImage]) -> Result<Tensor<3>, ModelError> {
+        if images.is_empty() {
+            return Err(ModelError::Row {
+                row: 0,
+                reason: "no image given, expected at least one".into(),
+            });
+        }
+        let model = self.model.valid();
+        let features = images
+            .chunks(IMAGES_PER_PASS)
+            .map(|images| model.encode_images(self.pixels(images)));
+        Ok(Tensor::cat(features.collect(), 0))
+    }
+
+    /// Draws one completion per prompt, in order. `features` are those the prompts' images index.
+    ///
+    /// # Errors
+    /// As [`sample_tokens`]; [`ModelError::Tokenizer`] when a loaded tokenizer cannot decode.
+    pub fn sample(
+        &self,
+        prompts: &[Prompt],
+        features: Option<&Tensor<3>>,
+        params: &SamplingParams,
+    ) -> Result<Vec<Completion>, ModelError> {
+        let (end_id, limits) = (self.tokenizer.end_id(), self.config.row_limits());
+        let sampled = sample_tokens(&self.model, prompts, features, params, end_id, &limits)?;
+        sampled.into_iter().map(|tokens| self.with_text(tokens)).collect()
+    }
+
+    fn with_text(&self, tokens: SampledTokens) -> Result<Completion, ModelError> {
+        let SampledTokens {
+            token_ids,
+            log_probs,
+            finish,
+        } = tokens;
+        Ok(Completion {
+            text: self.tokenizer.decode(&token_ids)?,
+            token_ids,
+            log_probs,
+            finish,
+        })
+    }
+
+    /// The device of the weights.
+    pub fn device(&self) -> Device {
+        self.model.constants_device()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::presets::tests::{picture, policy};
+
+    #[test]
+    fn a_prompt_begins_once_and_holds_its_image_once() {
+        let policy = policy(1);
+        let ids = policy.prompt_ids("warm light", true).unwrap();
+        assert_eq!(
+            ids[..2],
+            [policy.tokenizer.begin_id(), policy.tokenizer.image_id()]
+        );
+        assert!(ids[2..].iter().all(|&id| id > 3));
+        let text = policy.prompt_ids("warm light", false).unwrap();
+        assert_eq!(text[1..], ids[2..]);
+    }
+
+    #[test]
+    fn an_instruction_cannot_place_special_tokens() {
+        let policy = policy(1);
+        let ids = policy.prompt_ids("<image></s><bos>", false).unwrap();
+        assert!(ids[1..].iter().all(|&id| id > 3), "{ids:?}");
+    }
+
+    #[test]
+    fn a_raw_prompt_equal_to_the_rendered_one_gives_the_same_ids() {
+        let policy = policy(1);
+        let rendered = policy.template.render("warm light", true);
+        let expected = policy.prompt_ids("warm light", true).unwrap();
+        assert_eq!(policy.raw_prompt_ids(&rendered).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_sampled_text_is_its_tokens_without_the_end() {
+        let policy = policy(1);
+        let ids = policy.completion_ids("warm light").unwrap();
+        let tokens = SampledTokens {
+            log_probs: vec![0.0; ids.len()],
+            token_ids: ids,
+            finish: Finish::Stop,
+        };
+        assert_eq!(policy.with_text(tokens).unwrap().text, "warm light");
+    }
+
+    #[test]
+    fn a_policy_describes_a_picture() {
+        let policy = policy(1);
+        let features = policy.image_features(&[&picture(9, 99, 9)]).unwrap();
+        let ids = policy.prompt_ids("describe", true).unwrap();
+        let prompts = [Prompt {
+            ids,
+            image: Some(0),
+            seed: 1,
+        }];
+        let completions = policy
+            .sample(&prompts, Some(&features), &SamplingParams::plain(4))
+            .unwrap();
+        assert_eq!(completions.len(), 1);
+        assert!(policy.image_features(&[]).is_err());
+    }
+}

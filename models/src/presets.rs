@@ -1,0 +1,167 @@
+//! Named shapes: the demo's tiny policy and LLaVA-v1.6-Vicuna-7B. Both run the same code.
+
+use burn::tensor::Device;
+
+use crate::clip::ClipVisionConfig;
+use crate::error::ModelError;
+use crate::llama::LlamaConfig;
+use crate::llava::LlavaConfig;
+use crate::policy::Policy;
+use crate::processor::ImageProcessor;
+use crate::template::PromptTemplate;
+use crate::tokenizer::Tokenizer;
+
+/// A named shape.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Preset {
+    /// Half a million parameters, for two CPU cores.
+    Tiny,
+    /// LLaVA-v1.6-Vicuna-7B.
+    Llava16Vicuna7B,
+}
+
+impl Preset {
+    /// Parses `tiny` or `llava-1.6-7b`.
+    ///
+    /// # Errors
+    /// [`ModelError::Config`] for anything else.
+    pub fn parse(name: &str) -> Result<Self, ModelError> {
+        match name {
+            "tiny" => Ok(Self::Tiny),
+            "llava-1.6-7b" => Ok(Self::Llava16Vicuna7B),
+            _ => Err(ModelError::Config {
+                key: "preset",
+                value: name.to_owned(),
+                expected: "tiny or llava-1.6-7b",
+            }),
+        }
+    }
+
+    /// The shape for a tokenizer. The tiny model takes its vocabulary from it; the large one has its own, which the
+    /// tokenizer must fit.
+    ///
+    /// # Errors
+    /// [`ModelError::Config`] when the tokenizer does not fit.
+    pub fn config(self, tokenizer: &Tokenizer) -> Result<LlavaConfig, ModelError> {
+        let config = match self {
+            Self::Tiny => tiny(tokenizer.vocab_size(), tokenizer.image_id()),
+            Self::Llava16Vicuna7B => LlavaConfig::llava_1_6_7b(),
+        };
+        if config.image_token_id != tokenizer.image_id() || config.text.vocab_size < tokenizer.vocab_size() {
+            let value = format!(
+                "{} tokens, image token {}",
+                tokenizer.vocab_size(),
+                tokenizer.image_id()
+            );
+            let expected = "at most 32064 tokens, image token 32000";
+            return Err(ModelError::Config {
+                key: "tokenizer",
+                value,
+                expected,
+            });
+        }
+        Ok(config)
+    }
+
+    /// A policy with fresh weights, a function of preset, tokenizer and `seed` alone.
+    ///
+    /// # Errors
+    /// As [`config`](Self::config).
+    pub fn policy(self, tokenizer: Tokenizer, device: &Device, seed: u64) -> Result<Policy, ModelError> {
+        let config = self.config(&tokenizer)?;
+        let template = match self {
+            Self::Tiny => PromptTemplate::short(),
+            Self::Llava16Vicuna7B => PromptTemplate::vicuna_v1(),
+        };
+        Ok(Policy {
+            model: config.init(device, seed),
+            processor: ImageProcessor::clip(config.vision.image_size),
+            config,
+            tokenizer,
+            template,
+        })
+    }
+}
+
+/// The demo's shape: pictures of 32 x 32 pixels as 16 patches; two tower layers run (the third is behind the selected
+/// one, as in the large model); three decoder layers.
+pub fn tiny(vocab_size: usize, image_token_id: u32) -> LlavaConfig {
+    LlavaConfig {
+        model_type: "llava".into(),
+        vision: ClipVisionConfig {
+            hidden_size: 64,
+            intermediate_size: 256,
+            num_hidden_layers: 3,
+            num_attention_heads: 4,
+            num_channels: 3,
+            image_size: 32,
+            patch_size: 8,
+            layer_norm_eps: 1e-5,
+        },
+        text: LlamaConfig {
+            vocab_size,
+            hidden_size: 96,
+            intermediate_size: 256,
+            num_hidden_layers: 3,
+            num_attention_heads: 4,
+            num_key_value_heads: 4,
+            max_position_embeddings: 512,
+            rms_norm_eps: 1e-5,
+            rope_theta: 10_000.0,
+        },
+        image_token_id,
+        vision_feature_layer: -2,
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use burn::module::Module;
+    use image::{Rgba, RgbaImage};
+
+    use super::*;
+    use crate::tokenizer::SpecialTokens;
+
+    /// A tiny policy with a small vocabulary.
+    pub(crate) fn policy(seed: u64) -> Policy {
+        let corpus = [
+            "wooden desk, warm light, ceramic vase",
+            "sandy beach, morning light, sea shells",
+        ];
+        let tokenizer = Tokenizer::train(corpus.iter(), 300, SpecialTokens::default()).unwrap();
+        Preset::Tiny.policy(tokenizer, &Device::flex(), seed).unwrap()
+    }
+
+    /// A picture of one colour.
+    pub(crate) fn picture(red: u8, green: u8, blue: u8) -> RgbaImage {
+        RgbaImage::from_pixel(32, 32, Rgba([red, green, blue, 255]))
+    }
+
+    #[test]
+    fn the_large_preset_has_the_parameters_that_transformers_counts() {
+        // transformers 5.23: LlavaNextForConditionalGeneration built on the meta device with the values of
+        // llava-v1.6-vicuna-7b-hf, sum of p.numel() over named_parameters().
+        assert_eq!(LlavaConfig::llava_1_6_7b().num_parameters(), 7_063_431_168);
+    }
+
+    #[test]
+    fn counting_agrees_with_a_model_in_memory() {
+        let policy = policy(1);
+        assert_eq!(policy.config.num_parameters(), policy.model.num_params() as u64);
+    }
+
+    #[test]
+    fn every_preset_passes_its_own_check() {
+        tiny(300, 3).check().unwrap();
+        LlavaConfig::llava_1_6_7b().check().unwrap();
+    }
+
+    #[test]
+    fn an_unknown_preset_lists_the_known_ones() {
+        let message = Preset::parse("huge").unwrap_err().to_string();
+        assert!(
+            message.contains("huge") && message.contains("tiny or llava-1.6-7b"),
+            "{message}"
+        );
+    }
+}

@@ -1,0 +1,274 @@
+//! Text to token ids and back: a byte-level BPE, trained here or read from a Hugging Face `tokenizer.json`.
+//!
+//! Every text encodes, because single bytes are tokens. Text never becomes a special token: `</s>` or `<image>` inside a
+//! caption is spelled out, so that no product description can end a prompt or claim an image. Special ids are placed by
+//! [`crate::policy`] only.
+
+use std::collections::HashSet;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use tokenizers::decoders::byte_level::ByteLevel as ByteLevelDecoder;
+use tokenizers::models::TrainerWrapper;
+use tokenizers::models::bpe::{BPE, BpeTrainer};
+use tokenizers::pre_tokenizers::byte_level::ByteLevel;
+use tokenizers::{AddedToken, Tokenizer as Inner};
+
+use crate::error::ModelError;
+
+/// How a tokenizer spells its special tokens.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SpecialTokens {
+    /// Fills short rows.
+    pub pad: String,
+    /// Begins a prompt.
+    pub begin: String,
+    /// Ends a completion.
+    pub end: String,
+    /// Stands for an image in a prompt.
+    pub image: String,
+}
+
+impl Default for SpecialTokens {
+    /// `<pad>`, `<bos>`, `</s>`, `<image>`: what [`Tokenizer::train`] is given for our own models.
+    fn default() -> Self {
+        Self {
+            pad: "<pad>".into(),
+            begin: "<bos>".into(),
+            end: "</s>".into(),
+            image: "<image>".into(),
+        }
+    }
+}
+
+impl SpecialTokens {
+    /// `<pad>`, `<s>`, `</s>`, `<image>`: the vocabulary of the llava-hf checkpoints.
+    pub fn llama() -> Self {
+        Self {
+            begin: "<s>".into(),
+            ..Self::default()
+        }
+    }
+}
+
+/// A tokenizer and the ids of its special tokens.
+#[derive(Debug, Clone)]
+pub struct Tokenizer {
+    inner: Inner,
+    special: SpecialTokens,
+    begin_id: u32,
+    end_id: u32,
+    image_id: u32,
+}
+
+impl Tokenizer {
+    /// Learns merges from `corpus` until the vocabulary, special tokens (ids 0 to 3) and the 256 bytes included, has
+    /// `vocab_size` entries or no pair is left. The result depends on the corpus alone.
+    ///
+    /// # Errors
+    /// [`ModelError::Tokenizer`] when `vocab_size` leaves no room for the bytes.
+    pub fn train<S: AsRef<str> + Send>(
+        corpus: impl Iterator<Item = S> + Send,
+        vocab_size: usize,
+        special: SpecialTokens,
+    ) -> Result<Self, ModelError> {
+        let tokens = [&special.pad, &special.begin, &special.end, &special.image];
+        let alphabet: HashSet<char> = ByteLevel::alphabet().into_iter().collect();
+        let least = tokens.len() + alphabet.len();
+        if vocab_size < least {
+            let reason = format!("vocabulary size {vocab_size}, expected at least {least}");
+            return Err(ModelError::Tokenizer { reason });
+        }
+        let trainer = BpeTrainer::builder()
+            .vocab_size(vocab_size)
+            .show_progress(false)
+            .initial_alphabet(alphabet)
+            .special_tokens(tokens.map(|token| AddedToken::from(token.clone(), true)).to_vec())
+            .build();
+        let mut inner = Inner::new(BPE::default());
+        inner.with_pre_tokenizer(Some(ByteLevel::default().add_prefix_space(false)));
+        inner.with_decoder(Some(ByteLevelDecoder::default()));
+        inner
+            .train(&mut TrainerWrapper::BpeTrainer(trainer), corpus)
+            .map_err(failed)?;
+        Self::new(inner, special)
+    }
+
+    /// Reads a `tokenizer.json`.
+    ///
+    /// # Errors
+    /// [`ModelError::File`] when it cannot be read, [`ModelError::Tokenizer`] when it is malformed or lacks a special
+    /// token.
+    pub fn load(path: &Path, special: SpecialTokens) -> Result<Self, ModelError> {
+        let bytes = std::fs::read(path).map_err(|source| ModelError::File {
+            path: path.to_owned(),
+            source,
+        })?;
+        Self::from_json(&bytes, special)
+    }
+
+    /// Reads the bytes of a `tokenizer.json`.
+    ///
+    /// # Errors
+    /// [`ModelError::Tokenizer`] when they are malformed or lack a special token.
+    pub fn from_json(bytes: &[u8], special: SpecialTokens) -> Result<Self, ModelError> {
+        Self::new(Inner::from_bytes(bytes).map_err(failed)?, special)
+    }
+
+    fn new(mut inner: Inner, special: SpecialTokens) -> Result<Self, ModelError> {
+        inner.set_encode_special_tokens(true);
+        let id = |token: &str| {
+            let reason = || format!("the vocabulary has no special token {token:?}");
+            inner
+                .token_to_id(token)
+                .ok_or_else(|| ModelError::Tokenizer { reason: reason() })
+        };
+        let (begin_id, end_id, image_id) = (id(&special.begin)?, id(&special.end)?, id(&special.image)?);
+        id(&special.pad)?;
+        Ok(Self {
+            inner,
+            special,
+            begin_id,
+            end_id,
+            image_id,
+        })
+    }
+
+    /// The content of a `tokenizer.json`; equal tokenizers give equal text.
+    ///
+    /// # Errors
+    /// [`ModelError::Tokenizer`] when the library cannot write it.
+    pub fn to_json(&self) -> Result<String, ModelError> {
+        self.inner.to_string(true).map_err(failed)
+    }
+
+    /// Ids of `text`, without special tokens.
+    ///
+    /// # Errors
+    /// [`ModelError::Tokenizer`] when a loaded tokenizer has no token for some part of it.
+    pub fn encode(&self, text: &str) -> Result<Vec<u32>, ModelError> {
+        Ok(self
+            .inner
+            .encode_fast(text, false)
+            .map_err(failed)?
+            .get_ids()
+            .to_vec())
+    }
+
+    /// The text of `ids`, special tokens and unknown ids left out. Bytes that are not UTF-8 become U+FFFD.
+    ///
+    /// # Errors
+    /// [`ModelError::Tokenizer`] when a loaded tokenizer's decoder fails.
+    pub fn decode(&self, ids: &[u32]) -> Result<String, ModelError> {
+        self.inner.decode(ids, true).map_err(failed)
+    }
+
+    /// How the special tokens are spelled.
+    pub fn special(&self) -> &SpecialTokens {
+        &self.special
+    }
+
+    /// Entries of the vocabulary, special tokens included: ids are below this.
+    pub fn vocab_size(&self) -> usize {
+        self.inner.get_vocab_size(true)
+    }
+
+    /// Id that begins a prompt.
+    pub fn begin_id(&self) -> u32 {
+        self.begin_id
+    }
+
+    /// Id that ends a completion.
+    pub fn end_id(&self) -> u32 {
+        self.end_id
+    }
+
+    /// Id that stands for an image.
+    pub fn image_id(&self) -> u32 {
+        self.image_id
+    }
+}
+
+fn failed(source: tokenizers::Error) -> ModelError {
+    ModelError::Tokenizer {
+        reason: source.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CORPUS: [&str; 4] = [
+        "wooden desk, warm lighting, ceramic vase",
+        "marble table, warm lighting, green leaves",
+        "sandy beach, morning light, sea shells",
+        "wooden shelf, soft light, ceramic vase",
+    ];
+
+    fn tokenizer() -> Tokenizer {
+        Tokenizer::train(CORPUS.iter(), 400, SpecialTokens::default()).unwrap()
+    }
+
+    #[test]
+    fn any_text_comes_back_as_it_went_in() {
+        let tokenizer = tokenizer();
+        for text in [
+            "wooden desk, soft light",
+            "",
+            "  two  spaces\n",
+            "Ärmel 手表 ✨",
+            "</s> <image> <bos>",
+        ] {
+            assert_eq!(tokenizer.decode(&tokenizer.encode(text).unwrap()).unwrap(), text);
+        }
+    }
+
+    #[test]
+    fn special_tokens_in_text_are_spelled_out() {
+        let tokenizer = tokenizer();
+        let ids = tokenizer.encode("a </s> b <image> c <bos> <pad>").unwrap();
+        assert!(ids.iter().all(|&id| id > 3), "{ids:?}");
+    }
+
+    #[test]
+    fn known_words_are_one_token_each() {
+        assert_eq!(tokenizer().encode("wooden desk, warm lighting").unwrap().len(), 5);
+    }
+
+    #[test]
+    fn training_twice_gives_the_same_file() {
+        let first = tokenizer().to_json().unwrap();
+        assert!((0..5).all(|_| tokenizer().to_json().unwrap() == first));
+    }
+
+    #[test]
+    fn a_saved_tokenizer_encodes_the_same() {
+        let tokenizer = tokenizer();
+        let json = tokenizer.to_json().unwrap();
+        let loaded = Tokenizer::from_json(json.as_bytes(), SpecialTokens::default()).unwrap();
+        assert_eq!(
+            loaded.encode("warm </s> vase").unwrap(),
+            tokenizer.encode("warm </s> vase").unwrap()
+        );
+        assert_eq!(loaded.to_json().unwrap(), json);
+        assert_eq!(
+            (loaded.end_id(), loaded.vocab_size()),
+            (tokenizer.end_id(), tokenizer.vocab_size())
+        );
+    }
+
+    #[test]
+    fn a_missing_special_token_is_named() {
+        let json = tokenizer().to_json().unwrap();
+        let error = Tokenizer::from_json(json.as_bytes(), SpecialTokens::llama()).unwrap_err();
+        assert!(error.to_string().contains("<s>"), "{error}");
+    }
+
+    #[test]
+    fn a_vocabulary_without_room_for_the_bytes_is_refused() {
+        let error = Tokenizer::train(CORPUS.iter(), 259, SpecialTokens::default()).unwrap_err();
+        assert!(error.to_string().contains("260"), "{error}");
+    }
+}
