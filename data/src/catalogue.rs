@@ -1,0 +1,22 @@
+//! Catalogues: the products of a run and how the policy is asked about them.
+
+mod caig;
+
+pub use caig::CaigCatalogue;
+
+use crate::{Product, Split};
+
+/// The products of a run.
+pub trait Catalogue: Send + Sync {
+    /// The name it is known by in reports.
+    fn name(&self) -> &str;
+
+    /// The products. Their ids are distinct.
+    fn products(&self) -> &[Product];
+
+    /// Which products are trained on and which are measured on.
+    fn split(&self) -> Split;
+
+    /// Instructions that ask for a background description; each contains `{caption}` once.
+    fn instructions(&self) -> &[String];
+}

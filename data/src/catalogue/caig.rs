@@ -1,0 +1,248 @@
+//! The importer of catalogues in CAIG's format: a JSON list of `{id, image, new_caption}`.
+//!
+//! All images are read at once and kept in memory; it is meant for hundreds of products, not for millions.
+
+use super::Catalogue;
+use crate::{
+    CutoutError, ImportError, Product, RowProblem, Split,
+    cutout::{self, is_visible},
+    import::Row,
+};
+use common::ProductId;
+use image::RgbaImage;
+use serde_json::Value;
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
+
+const KEYS: [&str; 3] = ["id", "image", "new_caption"];
+
+/// What the policy is asked unless [`CaigCatalogue::with_instructions`] says otherwise.
+const INSTRUCTIONS: [&str; 2] = [
+    "Write a short, comma-separated description of a background for an advertisement of this product: {caption}. \
+     Give the description only.",
+    "Which scene, surface, light and props would suit an advertising picture of {caption}? \
+     Answer with short phrases separated by commas and nothing else.",
+];
+
+/// A user's own products. It has no held-out part: all products are trained on and measured on.
+#[derive(Debug, Clone)]
+pub struct CaigCatalogue {
+    name: String,
+    products: Vec<Product>,
+    instructions: Vec<String>,
+}
+
+impl CaigCatalogue {
+    /// Reads a catalogue: a JSON list of objects with `id`, `image` (a PNG or JPEG, relative to the file: RGBA, palette,
+    /// or RGB with a pure white background) and `new_caption`. Its name is the file's.
+    ///
+    /// # Errors
+    /// [`ImportError`] with every mistake of every row.
+    pub fn load(path: &Path) -> Result<Self, ImportError> {
+        let bytes = fs::read(path).map_err(|source| ImportError::Unreadable {
+            path: path.to_owned(),
+            source,
+        })?;
+        let rows = list(path, &bytes)?;
+        let folder = path.parent().map(Path::to_owned).unwrap_or_default();
+        let products = read_products(rows, &folder).map_err(|problems| ImportError::Rows {
+            path: path.to_owned(),
+            problems,
+        })?;
+        let name = path
+            .file_stem()
+            .map_or_else(|| "catalogue".into(), |stem| stem.to_string_lossy().into_owned());
+        Ok(Self {
+            name,
+            products,
+            instructions: INSTRUCTIONS.map(str::to_owned).to_vec(),
+        })
+    }
+
+    /// Asks the policy with these instructions, each containing `{caption}` once: those it was pre-trained on.
+    #[must_use]
+    pub fn with_instructions(mut self, instructions: Vec<String>) -> Self {
+        self.instructions = instructions;
+        self
+    }
+}
+
+fn list(path: &Path, bytes: &[u8]) -> Result<Vec<Value>, ImportError> {
+    let malformed = |reason: String| ImportError::Malformed {
+        path: PathBuf::from(path),
+        reason,
+    };
+    let wanted = "a JSON list of {id, image, new_caption} is needed";
+    match serde_json::from_slice(bytes) {
+        Ok(Value::Array(rows)) if rows.is_empty() => Err(malformed(format!("the list is empty; {wanted}"))),
+        Ok(Value::Array(rows)) => Ok(rows),
+        Ok(_) => Err(malformed(format!("not a list; {wanted}"))),
+        Err(error) => Err(malformed(format!("not JSON ({error}); {wanted}"))),
+    }
+}
+
+fn read_products(rows: Vec<Value>, folder: &Path) -> Result<Vec<Product>, Vec<RowProblem>> {
+    let (mut products, mut problems, mut seen) = (Vec::new(), Vec::new(), BTreeMap::new());
+    for (index, value) in rows.into_iter().enumerate() {
+        let mut row = Row::new(index + 1, value, &KEYS);
+        products.extend(read_product(&mut row, folder, &mut seen));
+        row.finish(&mut problems);
+    }
+    if problems.is_empty() {
+        Ok(products)
+    } else {
+        Err(problems)
+    }
+}
+
+fn read_product(row: &mut Row, folder: &Path, seen: &mut BTreeMap<ProductId, usize>) -> Option<Product> {
+    let id = row.new_product_id("id", seen);
+    let caption = row.text("new_caption");
+    let image = row.image("image", folder, visible_cutout);
+    Some(Product {
+        id: id?,
+        caption: caption?,
+        category: None,
+        attributes: BTreeMap::new(),
+        image: image?,
+    })
+}
+
+fn visible_cutout(bytes: &[u8]) -> Result<RgbaImage, CutoutError> {
+    let cutout = cutout::decode(bytes)?;
+    if is_visible(&cutout) {
+        Ok(cutout)
+    } else {
+        Err(CutoutError::Transparent {
+            width: cutout.width(),
+            height: cutout.height(),
+        })
+    }
+}
+
+impl Catalogue for CaigCatalogue {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn products(&self) -> &[Product] {
+        &self.products
+    }
+
+    fn split(&self) -> Split {
+        Split::shared(self.products.len())
+    }
+
+    fn instructions(&self) -> &[String] {
+        &self.instructions
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use image::{Rgb, RgbImage, Rgba};
+    use tempfile::TempDir;
+
+    fn folder(json: &str) -> (TempDir, PathBuf) {
+        let folder = TempDir::new().unwrap();
+        let mut cutout = RgbaImage::from_pixel(4, 4, Rgba([200, 30, 40, 255]));
+        cutout.put_pixel(0, 0, Rgba([0; 4]));
+        cutout.save(folder.path().join("good.png")).unwrap();
+        RgbaImage::new(4, 4)
+            .save(folder.path().join("empty.png"))
+            .unwrap();
+        RgbImage::from_pixel(3, 3, Rgb([255, 255, 255]))
+            .save(folder.path().join("white.png"))
+            .unwrap();
+        fs::write(folder.path().join("broken.png"), b"\x89PNG\r\n\x1a\nnonsense").unwrap();
+        let path = folder.path().join("shop.json");
+        fs::write(&path, json).unwrap();
+        (folder, path)
+    }
+
+    fn problems(json: &str) -> Vec<(usize, String)> {
+        let (_folder, path) = folder(json);
+        match CaigCatalogue::load(&path).unwrap_err() {
+            ImportError::Rows { problems, .. } => problems.into_iter().map(|p| (p.row, p.key)).collect(),
+            other => panic!("{other}"),
+        }
+    }
+
+    #[test]
+    fn a_good_catalogue_is_read_whole_and_shares_its_split() {
+        let json = r#"[{"id": "1", "image": "good.png", "new_caption": " Oak piano "},
+                       {"id": "2", "image": "good.png", "new_caption": "黑豆奶粉"}]"#;
+        let (_folder, path) = folder(json);
+        let catalogue = CaigCatalogue::load(&path).unwrap();
+        assert_eq!(catalogue.name(), "shop");
+        assert_eq!(catalogue.split(), Split::shared(2));
+        assert_eq!(catalogue.products()[0].caption, "Oak piano");
+        assert_eq!(catalogue.products()[0].image.get_pixel(0, 0).0[3], 0);
+        assert!(
+            catalogue
+                .instructions()
+                .iter()
+                .all(|text| text.matches("{caption}").count() == 1)
+        );
+    }
+
+    #[test]
+    fn every_mistake_of_every_row_is_reported_with_its_key() {
+        let json = r#"[{"id": "1", "image": "good.png", "new_caption": "fine"},
+                       {"id": "1", "image": "gone.png", "new_caption": "  "},
+                       {"id": "2", "image": "broken.png", "caption": "wrong key"},
+                       {"id": 3, "image": "empty.png", "new_caption": "nothing to see"},
+                       {"image": "white.png", "new_caption": null},
+                       "no object"]"#;
+        let expected = [
+            (2, "id"),
+            (2, "new_caption"),
+            (2, "image"),
+            (3, "caption"),
+            (3, "new_caption"),
+            (3, "image"),
+            (4, "id"),
+            (4, "image"),
+            (5, "id"),
+            (5, "new_caption"),
+            (5, "image"),
+            (6, "row"),
+        ];
+        assert_eq!(problems(json), expected.map(|(row, key)| (row, key.to_owned())));
+    }
+
+    #[test]
+    fn messages_name_file_row_key_and_what_would_be_right() {
+        let (_folder, path) = folder(r#"[{"id": "1", "image": "gone.png", "caption": "x"}]"#);
+        let message = CaigCatalogue::load(&path).unwrap_err().to_string();
+        for part in [
+            "shop.json",
+            "row 1, image",
+            "gone.png",
+            "unknown key",
+            "new_caption",
+        ] {
+            assert!(message.contains(part), "{part} is not in: {message}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_list_of_products_is_refused() {
+        for json in ["", "[]", "{}", "[{]", "\u{0}"] {
+            let (_folder, path) = folder(json);
+            assert!(
+                matches!(CaigCatalogue::load(&path), Err(ImportError::Malformed { .. })),
+                "{json:?}"
+            );
+        }
+        let gone = Path::new("no-such-catalogue.json");
+        assert!(matches!(
+            CaigCatalogue::load(gone),
+            Err(ImportError::Unreadable { .. })
+        ));
+    }
+}

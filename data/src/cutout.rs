@@ -1,0 +1,271 @@
+//! Product cut-outs: decoding with limits, encoding, CAIG's placement on the canvas, and compositing.
+//!
+//! It does not cut products out of photographs: an image without transparency is taken as a product on pure white.
+
+mod resample;
+
+use image::{DynamicImage, ImageError, ImageFormat, ImageReader, Limits, Rgb, RgbImage, RgbaImage};
+use std::io::Cursor;
+
+/// The longest side accepted, in pixels: a larger product photograph is a mistake or a decompression bomb.
+pub const MAX_SIDE: u32 = 8192;
+
+/// The most memory decoding may take, in bytes: one RGBA image with sides of [`MAX_SIDE`].
+pub const MAX_DECODED_BYTES: u64 = 256 << 20;
+
+/// The share of the canvas that the longer side of a placed product takes (CAIG `utils.py`, `golden_ratio_center_zoom`).
+pub const GOLDEN_SCALE: f64 = 0.78;
+
+/// Why a cut-out cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum CutoutError {
+    /// Not an image that can be read, or one beyond the limits.
+    #[error("not a readable PNG or JPEG of at most {MAX_SIDE}x{MAX_SIDE} pixels")]
+    Undecodable(#[source] ImageError),
+    /// Nothing of the product is visible.
+    #[error("no pixel of the {width}x{height} cut-out has an alpha of at least 128")]
+    Transparent {
+        /// Its width in pixels.
+        width: u32,
+        /// Its height in pixels.
+        height: u32,
+    },
+}
+
+/// Decodes a PNG or JPEG into a cut-out. Images without an alpha channel have their pure white pixels made transparent,
+/// as CAIG's `utils.py` does.
+///
+/// # Errors
+/// [`CutoutError::Undecodable`] for anything that is no such image or exceeds [`MAX_SIDE`] or [`MAX_DECODED_BYTES`].
+pub fn decode(bytes: &[u8]) -> Result<RgbaImage, CutoutError> {
+    let decoded = decode_limited(bytes)?;
+    let opaque = !decoded.color().has_alpha();
+    let mut image = decoded.into_rgba8();
+    if opaque {
+        image
+            .pixels_mut()
+            .filter(|pixel| pixel.0[..3] == [255; 3])
+            .for_each(|pixel| pixel.0[3] = 0);
+    }
+    Ok(image)
+}
+
+/// Decodes a PNG or JPEG into a picture without transparency, as which finished advertisements are stored.
+///
+/// # Errors
+/// As [`decode`].
+pub fn decode_rgb(bytes: &[u8]) -> Result<RgbImage, CutoutError> {
+    Ok(decode_limited(bytes)?.into_rgb8())
+}
+
+/// Encodes a cut-out as PNG. [`decode`] returns the same pixels.
+pub fn encode_png(image: &RgbaImage) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    image
+        .write_to(&mut Cursor::new(&mut bytes), ImageFormat::Png)
+        .expect("writing a PNG to memory fails only for empty images, which no decoder returns");
+    bytes
+}
+
+/// Encodes a picture without transparency as PNG. [`decode_rgb`] returns the same pixels.
+pub fn encode_rgb_png(image: &RgbImage) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    image
+        .write_to(&mut Cursor::new(&mut bytes), ImageFormat::Png)
+        .expect("writing a PNG to memory fails only for empty images, which no decoder returns");
+    bytes
+}
+
+/// Whether any of the product can be seen: a pixel with an alpha of at least 128.
+pub fn is_visible(cutout: &RgbaImage) -> bool {
+    cutout.pixels().any(|pixel| pixel.0[3] >= 128)
+}
+
+/// Places a cut-out on a transparent square canvas of `size` pixels: its bounding box scaled so that the longer side is
+/// [`GOLDEN_SCALE`] of the canvas, centred.
+///
+/// CAIG's `golden_ratio_center_zoom`, with two differences: the box includes its last row and column, and colours are
+/// averaged weighted by alpha, so that no halo of the hidden background appears.
+///
+/// # Errors
+/// [`CutoutError::Transparent`] when nothing of the product is visible.
+pub fn golden_ratio_zoom(cutout: &RgbaImage, size: u32) -> Result<RgbaImage, CutoutError> {
+    let source = bounding_box(cutout).ok_or(CutoutError::Transparent {
+        width: cutout.width(),
+        height: cutout.height(),
+    })?;
+    let longest = (f64::from(size) * GOLDEN_SCALE) as u32;
+    let side = |length: u32| {
+        let scaled = u64::from(longest) * u64::from(length) / u64::from(source.width.max(source.height));
+        (scaled as u32).clamp(1, size.max(1))
+    };
+    let (width, height) = (side(source.width), side(source.height));
+    let product = resample::resize(cutout, source, width, height);
+    let mut canvas = RgbaImage::new(size, size);
+    let (left, top) = ((size - width.min(size)) / 2, (size - height.min(size)) / 2);
+    image::imageops::replace(&mut canvas, &product, i64::from(left), i64::from(top));
+    Ok(canvas)
+}
+
+/// Lays a placed cut-out over a background of the same size: round(alpha * product + (1 - alpha) * background), so that
+/// opaque product pixels stay exactly as they are.
+///
+/// # Panics
+/// When the two differ in size.
+pub fn composite(background: &RgbImage, product: &RgbaImage) -> RgbImage {
+    assert_eq!(
+        background.dimensions(),
+        product.dimensions(),
+        "product and background differ in size"
+    );
+    let mut picture = background.clone();
+    for (under, over) in picture.pixels_mut().zip(product.pixels()) {
+        let alpha = u32::from(over.0[3]);
+        let mix = |under: u8, over: u8| {
+            ((u32::from(over) * alpha + u32::from(under) * (255 - alpha) + 127) / 255) as u8
+        };
+        *under = Rgb(std::array::from_fn(|c| mix(under.0[c], over.0[c])));
+    }
+    picture
+}
+
+/// A part of an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Region {
+    left: u32,
+    top: u32,
+    width: u32,
+    height: u32,
+}
+
+fn bounding_box(cutout: &RgbaImage) -> Option<Region> {
+    let (width, height) = cutout.dimensions();
+    let (mut left, mut top, mut right, mut bottom) = (width, height, 0, 0);
+    for (x, y, pixel) in cutout.enumerate_pixels() {
+        if pixel.0[3] >= 128 {
+            (left, right) = (left.min(x), right.max(x + 1));
+            (top, bottom) = (top.min(y), bottom.max(y + 1));
+        }
+    }
+    (left < right).then(|| Region {
+        left,
+        top,
+        width: right - left,
+        height: bottom - top,
+    })
+}
+
+fn decode_limited(bytes: &[u8]) -> Result<DynamicImage, CutoutError> {
+    let mut reader = ImageReader::new(Cursor::new(bytes))
+        .with_guessed_format()
+        .map_err(|error| CutoutError::Undecodable(ImageError::IoError(error)))?;
+    let mut limits = Limits::default();
+    limits.max_image_width = Some(MAX_SIDE);
+    limits.max_image_height = Some(MAX_SIDE);
+    limits.max_alloc = Some(MAX_DECODED_BYTES);
+    reader.limits(limits);
+    reader.decode().map_err(CutoutError::Undecodable)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use image::Rgba;
+    use proptest::prelude::*;
+
+    fn opaque(width: u32, height: u32, colour: [u8; 3]) -> RgbaImage {
+        RgbaImage::from_pixel(width, height, Rgba([colour[0], colour[1], colour[2], 255]))
+    }
+
+    fn any_cutout() -> impl Strategy<Value = RgbaImage> {
+        (1u32..40, 1u32..40).prop_flat_map(|(width, height)| {
+            prop::collection::vec(any::<u8>(), (width * height * 4) as usize)
+                .prop_map(move |bytes| RgbaImage::from_raw(width, height, bytes).unwrap())
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn a_cutout_survives_encoding(image in any_cutout()) {
+            prop_assert_eq!(decode(&encode_png(&image)).unwrap(), image);
+        }
+
+        #[test]
+        fn no_bytes_make_the_decoder_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            prop_assert!(decode(&bytes).is_err());
+        }
+
+        #[test]
+        fn placing_keeps_the_golden_size_and_the_centre(
+            width in 1u32..200, height in 1u32..200, size in 8u32..100
+        ) {
+            let placed = golden_ratio_zoom(&opaque(width, height, [200, 10, 30]), size).unwrap();
+            let found = bounding_box(&placed).unwrap();
+            prop_assert_eq!(found.width.max(found.height), (f64::from(size) * GOLDEN_SCALE) as u32);
+            prop_assert!((2 * found.left + found.width).abs_diff(size) <= 1);
+            prop_assert!((2 * found.top + found.height).abs_diff(size) <= 1);
+            prop_assert!(placed.pixels().all(|p| p.0[3] == 0 || p.0 == [200, 10, 30, 255]));
+        }
+
+        #[test]
+        fn any_cutout_can_be_placed_or_is_refused_as_transparent(image in any_cutout(), size in 1u32..70) {
+            prop_assert_eq!(golden_ratio_zoom(&image, size).is_ok(), is_visible(&image));
+        }
+
+        #[test]
+        fn opaque_pixels_stay_and_transparent_ones_show_the_background(
+            product in any::<[u8; 3]>(), background in any::<[u8; 3]>()
+        ) {
+            let mut cutout = opaque(2, 1, product);
+            cutout.get_pixel_mut(1, 0).0[3] = 0;
+            let picture = composite(&RgbImage::from_pixel(2, 1, Rgb(background)), &cutout);
+            prop_assert_eq!(picture.get_pixel(0, 0).0, product);
+            prop_assert_eq!(picture.get_pixel(1, 0).0, background);
+        }
+    }
+
+    #[test]
+    fn hidden_colours_do_not_bleed_into_the_edge() {
+        let mut cutout = RgbaImage::from_pixel(40, 40, Rgba([0, 255, 0, 0]));
+        for (x, y) in (10..29).flat_map(|x| (10..29).map(move |y| (x, y))) {
+            cutout.put_pixel(x, y, Rgba([255, 0, 0, 255]));
+        }
+        let placed = golden_ratio_zoom(&cutout, 13).unwrap();
+        assert!(
+            placed
+                .pixels()
+                .filter(|p| p.0[3] > 0)
+                .all(|p| p.0[..3] == [255, 0, 0])
+        );
+    }
+
+    #[test]
+    fn extreme_shapes_keep_at_least_one_pixel() {
+        for (width, height) in [(1, 1), (5000, 3), (3, 5000)] {
+            let placed = golden_ratio_zoom(&opaque(width, height, [9, 9, 9]), 48).unwrap();
+            assert!(is_visible(&placed), "{width}x{height}");
+        }
+    }
+
+    #[test]
+    fn pure_white_of_an_image_without_alpha_becomes_transparent() {
+        let mut picture = RgbImage::from_pixel(3, 1, Rgb([255, 255, 255]));
+        picture.put_pixel(1, 0, Rgb([254, 255, 255]));
+        let cutout = decode(&encode_rgb_png(&picture)).unwrap();
+        assert_eq!(cutout.pixels().map(|p| p.0[3]).collect::<Vec<_>>(), [0, 255, 0]);
+    }
+
+    #[test]
+    fn an_image_with_alpha_keeps_its_white() {
+        let cutout = opaque(2, 2, [255, 255, 255]);
+        assert_eq!(decode(&encode_png(&cutout)).unwrap(), cutout);
+    }
+
+    #[test]
+    fn a_png_that_claims_a_huge_size_is_refused_before_memory_is_taken() {
+        let mut bytes = encode_png(&opaque(1, 1, [1, 2, 3]));
+        bytes[16..20].copy_from_slice(&60_000u32.to_be_bytes());
+        bytes[20..24].copy_from_slice(&60_000u32.to_be_bytes());
+        assert!(matches!(decode(&bytes), Err(CutoutError::Undecodable(_))));
+    }
+}

@@ -1,0 +1,167 @@
+//! One row of an imported file: typed access to its keys, collecting mistakes instead of stopping at the first.
+
+use super::RowProblem;
+use crate::CutoutError;
+use common::ProductId;
+use serde_json::{Map, Value};
+use std::{collections::BTreeMap, error::Error, fs, path::Path};
+
+/// A row being read.
+pub(crate) struct Row {
+    number: usize,
+    values: Map<String, Value>,
+    problems: Vec<RowProblem>,
+}
+
+impl Row {
+    /// Takes a row that may have the keys `known`; anything else in it is a mistake.
+    pub(crate) fn new(number: usize, value: Value, known: &[&str]) -> Self {
+        let mut row = Self {
+            number,
+            values: Map::new(),
+            problems: Vec::new(),
+        };
+        match value {
+            Value::Object(values) => row.values = values,
+            other => {
+                row.problem(
+                    "row",
+                    format!(
+                        "{} is not an object with the keys {}",
+                        kind(&other),
+                        known.join(", ")
+                    ),
+                );
+            }
+        }
+        let unknown: Vec<_> = row
+            .values
+            .keys()
+            .filter(|key| !known.contains(&key.as_str()))
+            .cloned()
+            .collect();
+        for key in unknown {
+            row.problem(&key, format!("unknown key; a row may have {}", known.join(", ")));
+        }
+        row
+    }
+
+    /// Notes a mistake.
+    pub(crate) fn problem(&mut self, key: &str, reason: impl Into<String>) {
+        self.problems.push(RowProblem {
+            row: self.number,
+            key: key.to_owned(),
+            reason: reason.into(),
+        });
+    }
+
+    /// A text that must be there and not be blank, trimmed.
+    pub(crate) fn text(&mut self, key: &str) -> Option<String> {
+        let text = self.optional_text(key);
+        if text.is_none() && !self.values.contains_key(key) && !self.is_no_object() {
+            self.problem(key, "missing; a text that is not blank is needed");
+        }
+        text
+    }
+
+    /// A text that may be left out, trimmed.
+    pub(crate) fn optional_text(&mut self, key: &str) -> Option<String> {
+        match self.values.get(key) {
+            None => return None,
+            Some(Value::String(text)) if !text.trim().is_empty() => return Some(text.trim().to_owned()),
+            Some(Value::String(_)) => self.problem(key, "blank; a text that is not blank is needed"),
+            Some(other) => {
+                let reason = format!("{} is not a text; write it in quotes", kind(other));
+                self.problem(key, reason);
+            }
+        }
+        None
+    }
+
+    /// A whole number from 0.
+    pub(crate) fn count(&mut self, key: &str) -> Option<u64> {
+        let count = self.values.get(key).and_then(Value::as_u64);
+        if count.is_none() && !self.is_no_object() {
+            let found = self
+                .values
+                .get(key)
+                .map_or("missing".to_owned(), Value::to_string);
+            self.problem(key, format!("{found}; a whole number from 0 is needed"));
+        }
+        count
+    }
+
+    /// A product id.
+    pub(crate) fn product_id(&mut self, key: &str) -> Option<ProductId> {
+        let text = self.text(key)?;
+        ProductId::new(text)
+            .map_err(|error| self.problem(key, chain(&error)))
+            .ok()
+    }
+
+    /// A product id that no earlier row has; `seen` maps ids to rows.
+    pub(crate) fn new_product_id(
+        &mut self,
+        key: &str,
+        seen: &mut BTreeMap<ProductId, usize>,
+    ) -> Option<ProductId> {
+        let id = self.product_id(key)?;
+        if let Some(earlier) = seen.get(&id) {
+            self.problem(
+                key,
+                format!(
+                    "{:?} is already the id of row {earlier}; ids must be distinct",
+                    id.as_str()
+                ),
+            );
+            return None;
+        }
+        seen.insert(id.clone(), self.number);
+        Some(id)
+    }
+
+    /// An image file, its path relative to `folder`.
+    pub(crate) fn image<T>(
+        &mut self,
+        key: &str,
+        folder: &Path,
+        decode: impl Fn(&[u8]) -> Result<T, CutoutError>,
+    ) -> Option<T> {
+        let path = folder.join(self.text(key)?);
+        let decoded = match fs::read(&path) {
+            Ok(bytes) => decode(&bytes).map_err(|error| format!("{}: {}", path.display(), chain(&error))),
+            Err(error) => Err(format!(
+                "cannot read {}: {error}; paths are relative to the file",
+                path.display()
+            )),
+        };
+        decoded.map_err(|reason| self.problem(key, reason)).ok()
+    }
+
+    /// Hands over the mistakes found.
+    pub(crate) fn finish(self, problems: &mut Vec<RowProblem>) {
+        problems.extend(self.problems);
+    }
+
+    /// Whether the mistake was already that the row is no object, so that missing keys need no mention.
+    fn is_no_object(&self) -> bool {
+        self.problems.first().is_some_and(|problem| problem.key == "row")
+    }
+}
+
+/// An error with its causes, in one line.
+fn chain(error: &(dyn Error + 'static)) -> String {
+    let causes = std::iter::successors(Some(error), |&error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a truth value",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a text",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "an object",
+    }
+}
