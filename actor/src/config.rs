@@ -1,0 +1,224 @@
+//! What an actor can be told: the `[actor]` table. Where its peers are, and where it may write, comes with
+//! [`ActorInputs`](crate::ActorInputs) instead.
+
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// How an actor samples, pairs and waits.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ActorConfig {
+    /// Completions sampled per task, 2 to 64. Default 8; CAIG samples 2. More costs rollouts linearly and
+    /// sharpens the contrast between the best and the worst: in the demo 4 gained half as much again as 2.
+    pub group_size: usize,
+    /// Sampling temperature, above 0. Default 1: the policy's own distribution, so that behaviour log-probabilities are
+    /// those of the draw.
+    pub temperature: f64,
+    /// Share of probability mass kept at each token, above 0 to 1. Default 1: nothing is cut, for the same reason.
+    pub top_p: f64,
+    /// Longest completion, in tokens, end token included; 1 to 4096. Default 24: the built-in shop's descriptions take
+    /// 10 to 15.
+    pub max_new_tokens: usize,
+    /// Points taken from a candidate's score per part of the description that could not be rendered, and for a missing
+    /// end token, in the reward's unit (log odds of a click); at least 0. Default 2: reward models have never seen
+    /// broken descriptions, and without a penalty the policy learns to write them.
+    pub defect_penalty: f64,
+    /// Smallest difference of scores that makes a pair, in log odds; at least 0. Default 0: every difference teaches.
+    pub min_margin: f64,
+    /// Who prefers: `reward`, or `random` for the control run that shows how much of a gain the reward explains.
+    pub labels: Labels,
+    /// Most tasks leased at once, 1 to 1024; they are sampled as one batch. Default 16: with groups of 2, 32 rows keep
+    /// one core's matrix kernels busy.
+    pub tasks_per_lease: usize,
+    /// Images rendered at the same time, 1 to 256. Default 2: an actor of the demo has about one core.
+    pub concurrent_renders: usize,
+    /// Product cut-outs kept decoded, 1 or more. Default 512: the demo's whole catalogue, 19 MB at 96 x 96 pixels.
+    pub cached_products: usize,
+    /// Products whose image features are kept on the device, 1 or more. Default 512: 3 MB for the demo's policy; count
+    /// 9 MB each for a 7B policy with 576 patches.
+    pub cached_features: usize,
+    /// How long an unreachable learner is retried before the actor gives up, in seconds. Default 60: a learner's restart.
+    pub learner_timeout_s: f64,
+    /// How long an unreachable reward-server is retried before the tasks at hand are reported as failed, in seconds.
+    /// Default 60: a reward-server's restart.
+    pub reward_timeout_s: f64,
+    /// Longest wait for the answer to one request, in seconds. Default 60: scoring 32 images on a CPU is the slowest.
+    pub request_timeout_s: f64,
+    /// How long the tasks at hand may still take when the actor is asked to stop, in seconds; after that they are handed
+    /// back. Default 10: below the 30 s that orchestrators grant.
+    pub drain_timeout_s: f64,
+}
+
+/// What decides which candidate of a group is preferred.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Labels {
+    /// The reward, less penalties.
+    Reward,
+    /// A seeded coin between the best and the worst: the control.
+    Random,
+}
+
+impl Default for ActorConfig {
+    fn default() -> Self {
+        Self {
+            group_size: 8,
+            temperature: 1.0,
+            top_p: 1.0,
+            max_new_tokens: 24,
+            defect_penalty: 2.0,
+            min_margin: 0.0,
+            labels: Labels::Reward,
+            tasks_per_lease: 16,
+            concurrent_renders: 2,
+            cached_products: 512,
+            cached_features: 512,
+            learner_timeout_s: 60.0,
+            reward_timeout_s: 60.0,
+            request_timeout_s: 60.0,
+            drain_timeout_s: 10.0,
+        }
+    }
+}
+
+/// A configuration that no actor can follow.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}", problems.join("\n"))]
+pub struct InvalidConfig {
+    /// Every mistake, each naming the key, the value and what would be right.
+    pub problems: Vec<String>,
+}
+
+impl ActorConfig {
+    /// Checks every field.
+    ///
+    /// # Errors
+    /// [`InvalidConfig`] with all mistakes at once.
+    pub fn validate(&self) -> Result<(), InvalidConfig> {
+        let mut problems = Vec::new();
+        let mut require = |good: bool, key: &str, value: f64, wanted: &str| {
+            if !good {
+                problems.push(format!("{key} = {value}: must be {wanted}"));
+            }
+        };
+        let counts = [
+            ("group_size", self.group_size, 2..=64, "2 to 64"),
+            (
+                "max_new_tokens",
+                self.max_new_tokens,
+                1..=4096,
+                "1 to 4096 (tokens)",
+            ),
+            ("tasks_per_lease", self.tasks_per_lease, 1..=1024, "1 to 1024"),
+            ("concurrent_renders", self.concurrent_renders, 1..=256, "1 to 256"),
+            (
+                "cached_products",
+                self.cached_products,
+                1..=1 << 24,
+                "1 to 16777216 (products)",
+            ),
+            (
+                "cached_features",
+                self.cached_features,
+                1..=1 << 24,
+                "1 to 16777216 (products)",
+            ),
+        ];
+        for (key, value, range, wanted) in counts {
+            require(range.contains(&value), key, value as f64, wanted);
+        }
+        let hot = self.temperature > 0.0 && self.temperature <= 10.0;
+        require(
+            hot,
+            "temperature",
+            self.temperature,
+            "above 0 and at most 10: a group of equal completions has no pair",
+        );
+        require(
+            self.top_p > 0.0 && self.top_p <= 1.0,
+            "top_p",
+            self.top_p,
+            "above 0 and at most 1",
+        );
+        for (key, value) in [
+            ("defect_penalty", self.defect_penalty),
+            ("min_margin", self.min_margin),
+        ] {
+            require(
+                (0.0..=1e6).contains(&value),
+                key,
+                value,
+                "from 0 to 1e6 (log odds)",
+            );
+        }
+        let waits = [
+            ("learner_timeout_s", self.learner_timeout_s),
+            ("reward_timeout_s", self.reward_timeout_s),
+            ("request_timeout_s", self.request_timeout_s),
+            ("drain_timeout_s", self.drain_timeout_s),
+        ];
+        for (key, value) in waits {
+            require(
+                (0.01..=86_400.0).contains(&value),
+                key,
+                value,
+                "from 0.01 to 86400 (seconds)",
+            );
+        }
+        if problems.is_empty() {
+            Ok(())
+        } else {
+            Err(InvalidConfig { problems })
+        }
+    }
+}
+
+/// A checked number of seconds.
+pub(crate) fn seconds(value: f64) -> Duration {
+    Duration::from_secs_f64(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_valid() {
+        assert_eq!(ActorConfig::default().validate(), Ok(()));
+    }
+
+    #[test]
+    fn every_mistake_is_reported_at_once_with_its_key() {
+        let config = ActorConfig {
+            group_size: 1,
+            temperature: 0.0,
+            top_p: f64::NAN,
+            min_margin: -1.0,
+            learner_timeout_s: f64::INFINITY,
+            tasks_per_lease: 1025,
+            ..ActorConfig::default()
+        };
+        let problems = config.validate().unwrap_err().problems;
+        let keys = [
+            "group_size",
+            "temperature",
+            "top_p",
+            "min_margin",
+            "learner_timeout_s",
+            "tasks_per_lease",
+        ];
+        for key in keys {
+            assert!(
+                problems.iter().any(|p| p.starts_with(key)),
+                "{key} is not in {problems:?}"
+            );
+        }
+        assert_eq!(problems.len(), keys.len());
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused() {
+        let refusal = serde_json::from_str::<ActorConfig>(r#"{"group_sise": 4}"#).unwrap_err();
+        assert!(refusal.to_string().contains("group_sise"));
+    }
+}

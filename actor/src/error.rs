@@ -1,0 +1,131 @@
+//! Why an actor stops without having finished.
+//!
+//! What concerns one task only is no error: it is a [`RolloutOutcome::Failed`](common::RolloutOutcome::Failed) that the
+//! learner hears of.
+
+use crate::InvalidConfig;
+use common::Digest;
+use models::ModelError;
+use models::compute_thread::ComputeError;
+use proto::InvalidMessage;
+use std::path::PathBuf;
+
+/// An error that ends an actor. Leases it held were handed back, or expire.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ActorError {
+    /// The configuration is impossible.
+    #[error(transparent)]
+    Config(#[from] InvalidConfig),
+    /// An address is none.
+    #[error("{role} address {url:?} is not of the form http://host:port")]
+    Address {
+        /// Whose address it was to be.
+        role: &'static str,
+        /// What was given.
+        url: String,
+        /// What the transport says.
+        source: tonic::transport::Error,
+    },
+    /// A peer did not answer for as long as the configuration allows.
+    #[error("{role} at {url} did not answer within {waited_s:.1} s")]
+    Unreachable {
+        /// Who was called.
+        role: &'static str,
+        /// Where.
+        url: String,
+        /// How long it was tried, in seconds.
+        waited_s: f64,
+        /// What the last attempt came to.
+        source: LastAttempt,
+    },
+    /// A peer refused a request, and would again.
+    #[error("{role} at {url} refused ({code:?}): {message}")]
+    Refused {
+        /// Who was called.
+        role: &'static str,
+        /// Where.
+        url: String,
+        /// The kind of refusal.
+        code: tonic::Code,
+        /// Its reason, in the peer's words.
+        message: String,
+    },
+    /// A peer's answer is not well formed.
+    #[error("{role} at {url} sent a malformed answer")]
+    Answer {
+        /// Who was called.
+        role: &'static str,
+        /// Where.
+        url: String,
+        /// What is wrong with it.
+        source: InvalidMessage,
+    },
+    /// Received bytes are not those that the manifest promised; nothing is sampled from them.
+    #[error("artifact {name}: received bytes have digest {found}, the manifest says {expected}")]
+    ArtifactDigest {
+        /// The artifact's name.
+        name: String,
+        /// The digest promised.
+        expected: Digest,
+        /// The digest of what came.
+        found: Digest,
+    },
+    /// More bytes came than the manifest promised.
+    #[error("artifact {name}: more than the {expected} bytes of the manifest were sent")]
+    ArtifactSize {
+        /// The artifact's name.
+        name: String,
+        /// The size promised.
+        expected: u64,
+    },
+    /// The work directory cannot be used.
+    #[error("cannot {action} {}", path.display())]
+    WorkDir {
+        /// What was tried.
+        action: &'static str,
+        /// The file or directory.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// Received weights make no policy.
+    #[error("the policy's weights cannot be used")]
+    Model(#[from] ModelError),
+    /// The thread that owns the policy failed.
+    #[error("the policy's compute thread failed")]
+    Compute(#[from] ComputeError),
+    /// The health service cannot be served on the listener.
+    #[error("cannot serve the health service")]
+    Health(#[source] tonic::transport::Error),
+    /// A task of this process panicked or was cancelled.
+    #[error("the {task} task ended early")]
+    Task {
+        /// Which.
+        task: &'static str,
+        /// How.
+        source: tokio::task::JoinError,
+    },
+}
+
+/// What an attempt to reach a peer came to.
+#[derive(Debug)]
+pub struct LastAttempt(Box<tonic::Status>);
+
+impl From<tonic::Status> for LastAttempt {
+    fn from(status: tonic::Status) -> Self {
+        Self(Box::new(status))
+    }
+}
+
+impl std::fmt::Display for LastAttempt {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:?}: {}", self.0.code(), self.0.message())
+    }
+}
+
+impl std::error::Error for LastAttempt {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.0.source()
+    }
+}

@@ -1,0 +1,231 @@
+//! An actor turns leased product tasks into preference pairs.
+//!
+//! The loop is `rollout_loop.rs`: lease, sample, render, score, pair, submit, adopt. An actor keeps nothing that matters:
+//! it starts with an empty directory, gets the policy over gRPC, and can be killed at any moment. It never knows losses,
+//! gradients, or how many actors there are.
+
+mod base_model;
+mod cache;
+mod config;
+mod error;
+mod failure;
+mod health;
+mod learner_client;
+mod manifest;
+mod pairing;
+mod peer;
+mod policy;
+mod product_images;
+mod rendering;
+mod reward_client;
+mod rollout_loop;
+#[cfg(test)]
+mod scripted_learner;
+mod weight_sync;
+
+pub use config::{ActorConfig, InvalidConfig, Labels};
+pub use error::{ActorError, LastAttempt};
+
+use burn::tensor::Device;
+use common::{ActorId, PolicyVersion, RunId};
+use config::seconds;
+use data::ImageGenerator;
+use health::Health;
+use learner_client::LearnerClient;
+use models::policy::Policy;
+use pairing::PairingRule;
+use policy::BehaviourPolicy;
+use product_images::ProductImages;
+use rendering::Renderer;
+use reward_client::RewardClient;
+use rollout_loop::RolloutLoop;
+use std::{path::PathBuf, sync::Arc, time::Duration};
+use store::Store;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use weight_sync::{WeightBuilder, WeightSync};
+
+/// What an actor needs besides its configuration.
+#[derive(Clone)]
+pub struct ActorInputs {
+    /// Its name in the run; a restarted actor takes a new one.
+    pub actor_id: ActorId,
+    /// Where the learner listens, such as `http://127.0.0.1:7000`.
+    pub learner_url: String,
+    /// Where the reward-server listens.
+    pub reward_url: String,
+    /// The run's store: product images are read from it, rendered images written to it.
+    pub store: Store,
+    /// What turns descriptions into images.
+    pub image_generator: Arc<dyn ImageGenerator>,
+    /// Where the base model's files are put; made when it does not exist.
+    pub work_dir: PathBuf,
+    /// Where the policy computes.
+    pub device: Device,
+}
+
+/// What an actor did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ActorSummary {
+    /// The run it took part in; `None` when it was asked to stop before it had joined.
+    pub run_id: Option<RunId>,
+    /// The version it sampled from last; `None` when it never had one.
+    pub version: Option<PolicyVersion>,
+    /// Whether the run is complete; `false` when the actor was asked to stop before.
+    pub complete: bool,
+    /// Tasks leased.
+    pub leased: u64,
+    /// Leases handed back unworked.
+    pub handed_back: u64,
+    /// Outcomes submitted that were pairs.
+    pub pairs: u64,
+    /// Outcomes submitted that were scored groups without a preference.
+    pub no_pairs: u64,
+    /// Outcomes submitted that were failures.
+    pub failures: u64,
+    /// Outcomes that the learner refused.
+    pub refused: u64,
+    /// Versions adopted, the one it started from included.
+    pub adoptions: u64,
+    /// Adapter payload received, in bytes.
+    pub adapter_bytes_received: u64,
+    /// Base-model payload received, in bytes.
+    pub base_bytes_received: u64,
+}
+
+/// Takes part in a run until the learner says that it is complete, or until `shutdown`; then drains: the tasks at hand are
+/// finished within [`ActorConfig::drain_timeout_s`] or handed back. The health service is served on `listener`.
+///
+/// # Errors
+/// [`ActorError`] when the configuration is impossible, or the learner cannot be reached, refuses, or sends weights that
+/// cannot be used.
+pub async fn run(
+    config: ActorConfig,
+    inputs: ActorInputs,
+    listener: TcpListener,
+    shutdown: CancellationToken,
+) -> Result<ActorSummary, ActorError> {
+    config.validate()?;
+    let health = Health::serve(listener).await;
+    let summary = take_part(&config, inputs, &health, &shutdown).await;
+    health.stop().await?;
+    summary
+}
+
+/// Starts up, loops, and leaves nothing behind.
+async fn take_part(
+    config: &ActorConfig,
+    inputs: ActorInputs,
+    health: &Health,
+    shutdown: &CancellationToken,
+) -> Result<ActorSummary, ActorError> {
+    let mut rollouts = tokio::select! {
+        started = start(config, inputs, shutdown.clone()) => started?,
+        () = shutdown.cancelled() => return Ok(ActorSummary::default()),
+    };
+    health.set_ready(true).await;
+    let ended = tokio::select! {
+        ended = rollouts.run() => ended,
+        () = drained(shutdown.clone(), seconds(config.drain_timeout_s)) => Ok(()),
+    };
+    health.set_ready(false).await;
+    let summary = leave(rollouts).await;
+    ended.and(summary)
+}
+
+/// Joins the run, fetches its policy and puts the loop together.
+async fn start(
+    config: &ActorConfig,
+    inputs: ActorInputs,
+    shutdown: CancellationToken,
+) -> Result<RolloutLoop, ActorError> {
+    let ActorInputs {
+        actor_id,
+        learner_url,
+        reward_url,
+        store,
+        image_generator,
+        work_dir,
+        device,
+    } = inputs;
+    let (learner, manifest) = LearnerClient::join(&learner_url, actor_id, config).await?;
+    let (run_seed, learner) = (learner.run_seed(), Arc::new(learner));
+    tracing::info!(run = %learner.run(), version = %manifest.version, "joined");
+    base_model::fetch(&learner, &manifest.base, &work_dir).await?;
+    let policy = tokio::task::spawn_blocking(move || Policy::load(&work_dir, &device)).await;
+    let policy = policy.map_err(|source| ActorError::Task {
+        task: "policy loading",
+        source,
+    })??;
+    let builder = WeightBuilder::new(learner.clone(), policy.model.clone());
+    let adapted = builder.build(manifest).await?;
+    let version = adapted.version;
+    let products = Arc::new(ProductImages::new(store.clone(), config.cached_products));
+    let summary = ActorSummary {
+        run_id: Some(learner.run().clone()),
+        ..ActorSummary::default()
+    };
+    Ok(RolloutLoop {
+        policy: BehaviourPolicy::start(policy, adapted, products.clone(), run_seed, config).await?,
+        renderer: Renderer {
+            generator: image_generator,
+            products,
+            store,
+            run_seed,
+            concurrency: config.concurrent_renders,
+        },
+        reward: RewardClient::new(&reward_url, learner.clone(), config)?,
+        weights: WeightSync::start(builder, version),
+        rule: PairingRule::from(config),
+        tasks_per_lease: config.tasks_per_lease,
+        shutdown,
+        learner,
+        summary,
+    })
+}
+
+/// Hands open leases back, joins what was started, and sums up.
+async fn leave(rollouts: RolloutLoop) -> Result<ActorSummary, ActorError> {
+    let RolloutLoop {
+        learner,
+        policy,
+        weights,
+        mut summary,
+        ..
+    } = rollouts;
+    match learner.hand_back().await {
+        Ok(handed_back) => summary.handed_back = handed_back,
+        Err(status) => {
+            tracing::warn!(
+                message = status.message(),
+                "leases were not handed back and will expire"
+            )
+        }
+    }
+    weights.stop().await;
+    // Dropping the policy waits for its thread.
+    let dropped = tokio::task::spawn_blocking(move || drop(policy)).await;
+    dropped.map_err(|source| ActorError::Task {
+        task: "policy unloading",
+        source,
+    })?;
+    (summary.adapter_bytes_received, summary.base_bytes_received) = learner.received();
+    Ok(summary)
+}
+
+/// Returns once the time to finish after `shutdown` is over.
+async fn drained(shutdown: CancellationToken, deadline: Duration) {
+    shutdown.cancelled().await;
+    tokio::time::sleep(deadline).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_actor_can_be_spawned() {
+        fn sendable<T: Send>(_: impl FnOnce(ActorConfig, ActorInputs, TcpListener, CancellationToken) -> T) {}
+        sendable(run);
+    }
+}

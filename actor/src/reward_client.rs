@@ -1,0 +1,324 @@
+//! The reward-server as an actor sees it: one request a lease, one typed result a task.
+//!
+//! A reward that was not computed is a failure with its reason, never a number (I8).
+
+use crate::{
+    ActorConfig, ActorError,
+    config::seconds,
+    failure::{Failure, PerTask},
+    learner_client::LearnerClient,
+    peer::Peer,
+    rendering::RenderedImage,
+};
+use common::{Digest, FailureReason, ProductTask, Reward};
+use proto::{
+    InvalidMessage, MAX_BATCH, MAX_MESSAGE_BYTES,
+    pb::{self, group_score, reward_service_client::RewardServiceClient},
+    trace::inject,
+};
+use std::sync::Arc;
+use tonic::{Request, transport::Channel};
+
+/// The most image bytes in one request: half of what a message may hold leaves room for everything else in it.
+const MAX_IMAGE_BYTES: usize = MAX_MESSAGE_BYTES / 2;
+
+/// A reward-server.
+pub(crate) struct RewardClient {
+    peer: Peer,
+    client: RewardServiceClient<Channel>,
+    learner: Arc<LearnerClient>,
+}
+
+/// The rewards of one task's candidates.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct GroupRewards {
+    /// One a candidate.
+    pub(crate) rewards: Vec<Reward>,
+    /// The model that computed them.
+    pub(crate) model: Digest,
+}
+
+impl RewardClient {
+    /// A client of the reward-server at `url`; no connection is made yet.
+    ///
+    /// # Errors
+    /// [`ActorError::Address`] when `url` is none.
+    pub(crate) fn new(
+        url: &str,
+        learner: Arc<LearnerClient>,
+        config: &ActorConfig,
+    ) -> Result<Self, ActorError> {
+        let peer = Peer::new("reward-server", url, seconds(config.reward_timeout_s));
+        let client = RewardServiceClient::new(peer.channel(seconds(config.request_timeout_s))?)
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+            .max_encoding_message_size(MAX_MESSAGE_BYTES);
+        Ok(Self {
+            peer,
+            client,
+            learner,
+        })
+    }
+
+    /// Scores the images of every task that has some: in one request, unless a message cannot hold them.
+    pub(crate) async fn score(
+        &self,
+        tasks: &[ProductTask],
+        rendered: &PerTask<Vec<RenderedImage>>,
+    ) -> PerTask<GroupRewards> {
+        let mut groups = Vec::new();
+        for (task, images) in tasks.iter().zip(rendered) {
+            if let Ok(images) = images {
+                groups.push(image_group(task, images));
+            }
+        }
+        let mut scored = Vec::with_capacity(groups.len());
+        for groups in split_by_size(groups, MAX_IMAGE_BYTES) {
+            scored.extend(self.request(tasks, groups).await);
+        }
+        let mut scored = scored.into_iter();
+        let result = |images: &Result<_, Failure>| match images {
+            Ok(_) => scored.next().expect("every group that was sent has one result"),
+            Err(failure) => Err(failure.clone()),
+        };
+        rendered.iter().map(result).collect()
+    }
+
+    /// One request; its failure is every group's failure.
+    async fn request(&self, tasks: &[ProductTask], groups: Vec<pb::ImageGroup>) -> PerTask<GroupRewards> {
+        let images: Vec<usize> = groups.iter().map(|group| group.images.len()).collect();
+        match self
+            .ask(tasks, groups)
+            .await
+            .and_then(|response| self.results(&images, response))
+        {
+            Ok(results) => results,
+            Err(error) => vec![Err(failure_of(&error)); images.len()],
+        }
+    }
+
+    async fn ask(
+        &self,
+        tasks: &[ProductTask],
+        groups: Vec<pb::ImageGroup>,
+    ) -> Result<pb::ScoreGroupsResponse, ActorError> {
+        let trace = tasks.first().map(|task| self.learner.trace(task.id));
+        let message = pb::ScoreGroupsRequest {
+            header: Some(self.learner.header()),
+            groups,
+        };
+        let answer = self.peer.until_answered(|| {
+            let mut request = Request::new(message.clone());
+            trace
+                .into_iter()
+                .for_each(|trace| inject(trace, request.metadata_mut()));
+            let mut client = self.client.clone();
+            async move { client.score_groups(request).await }
+        });
+        Ok(answer.await?.into_inner())
+    }
+
+    /// The results of groups with so many `images` each.
+    fn results(
+        &self,
+        images: &[usize],
+        response: pb::ScoreGroupsResponse,
+    ) -> Result<PerTask<GroupRewards>, ActorError> {
+        results(images, response).map_err(|invalid| self.peer.malformed(invalid))
+    }
+}
+
+fn image_group(task: &ProductTask, images: &[RenderedImage]) -> pb::ImageGroup {
+    let images = images.iter().map(|image| image.png.to_vec()).collect();
+    pb::ImageGroup {
+        caption: task.caption.clone(),
+        images,
+    }
+}
+
+/// Consecutive groups whose images have at most `limit` bytes together; a group of more is alone.
+fn split_by_size(groups: Vec<pb::ImageGroup>, limit: usize) -> Vec<Vec<pb::ImageGroup>> {
+    let mut requests: Vec<Vec<pb::ImageGroup>> = Vec::new();
+    let mut filled = 0;
+    for group in groups {
+        let bytes: usize = group.images.iter().map(Vec::len).sum();
+        match requests.last_mut() {
+            Some(request) if filled + bytes <= limit && request.len() < MAX_BATCH => {
+                filled += bytes;
+                request.push(group);
+            }
+            _ => {
+                filled = bytes;
+                requests.push(vec![group]);
+            }
+        }
+    }
+    requests
+}
+
+fn results(
+    images: &[usize],
+    response: pb::ScoreGroupsResponse,
+) -> Result<PerTask<GroupRewards>, InvalidMessage> {
+    let model = response
+        .reward_model
+        .ok_or_else(|| InvalidMessage::missing("score_groups_response.reward_model"))?;
+    let model = Digest::try_from(model)?;
+    if response.scores.len() != images.len() {
+        let reason = format!("{} for {} groups", response.scores.len(), images.len());
+        return Err(InvalidMessage::new("score_groups_response.scores", reason));
+    }
+    response
+        .scores
+        .into_iter()
+        .zip(images)
+        .map(|(score, images)| group_result(score, *images, model))
+        .collect()
+}
+
+fn group_result(
+    score: pb::GroupScore,
+    images: usize,
+    model: Digest,
+) -> Result<Result<GroupRewards, Failure>, InvalidMessage> {
+    match score
+        .result
+        .ok_or_else(|| InvalidMessage::missing("group_score.result"))?
+    {
+        group_score::Result::Failure(failure) => Ok(Err(score_failure(&failure))),
+        group_score::Result::Scores(scores) if scores.rewards.len() != images => {
+            let reason = format!("{} for {images} images", scores.rewards.len());
+            Err(InvalidMessage::new("scores.rewards", reason))
+        }
+        group_score::Result::Scores(scores) => {
+            let rewards = scores
+                .rewards
+                .into_iter()
+                .map(Reward::new)
+                .collect::<Result<_, _>>();
+            let rewards = rewards.map_err(|e| InvalidMessage::new("scores.rewards", e))?;
+            Ok(Ok(GroupRewards { rewards, model }))
+        }
+    }
+}
+
+/// Invalid images and abstentions would come again; a model's failure may pass.
+fn score_failure(failure: &pb::ScoreFailure) -> Failure {
+    let reason = FailureReason::RewardUnavailable;
+    let detail = format!("{}: {}", failure.reason().as_str_name(), failure.detail);
+    match failure.reason() {
+        pb::ScoreFailureReason::InvalidImage | pb::ScoreFailureReason::Abstained => {
+            Failure::lasting(reason, detail)
+        }
+        _ => Failure::retryable(reason, detail),
+    }
+}
+
+/// An outage may pass; a refusal or a malformed answer would come again.
+fn failure_of(error: &ActorError) -> Failure {
+    match error {
+        ActorError::Unreachable { .. } => Failure::passing(FailureReason::RewardUnavailable, error),
+        _ => Failure::lasting(FailureReason::RewardUnavailable, crate::failure::chain(error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use common::{RolloutOutcome, TaskId};
+
+    fn group(bytes: &[usize]) -> pb::ImageGroup {
+        pb::ImageGroup {
+            caption: String::new(),
+            images: bytes.iter().map(|&n| vec![0; n]).collect(),
+        }
+    }
+
+    fn response(scores: Vec<group_score::Result>) -> pb::ScoreGroupsResponse {
+        let scores = scores
+            .into_iter()
+            .map(|result| pb::GroupScore { result: Some(result) })
+            .collect();
+        pb::ScoreGroupsResponse {
+            scores,
+            reward_model: Some(Digest::from_bytes([4; 32]).into()),
+        }
+    }
+
+    fn rewards(rewards: &[f64]) -> group_score::Result {
+        group_score::Result::Scores(pb::Scores {
+            rewards: rewards.to_vec(),
+            ..Default::default()
+        })
+    }
+
+    fn refusal(reason: pb::ScoreFailureReason) -> group_score::Result {
+        group_score::Result::Failure(pb::ScoreFailure {
+            reason: reason.into(),
+            detail: "because".into(),
+        })
+    }
+
+    #[test]
+    fn groups_share_a_request_until_it_is_full_and_keep_their_order() {
+        let split = split_by_size(vec![group(&[3, 3]), group(&[4]), group(&[9, 9]), group(&[1])], 10);
+        let sizes: Vec<Vec<usize>> = split
+            .iter()
+            .map(|r| r.iter().map(|g| g.images.iter().map(Vec::len).sum()).collect())
+            .collect();
+        assert_eq!(sizes, [vec![6, 4], vec![18], vec![1]]);
+        assert!(split_by_size(vec![], 10).is_empty());
+    }
+
+    #[test]
+    fn a_score_that_was_not_computed_is_a_failure_and_never_a_number() {
+        let found = results(
+            &[2, 2],
+            response(vec![
+                rewards(&[0.5, -1.0]),
+                refusal(pb::ScoreFailureReason::Model),
+            ]),
+        );
+        let found = found.unwrap();
+        assert_eq!(found[0].as_ref().unwrap().rewards[1].value(), -1.0);
+        let outcome = found[1].clone().unwrap_err().outcome(TaskId(1));
+        assert!(matches!(
+            outcome,
+            RolloutOutcome::Failed {
+                reason: FailureReason::RewardUnavailable,
+                retryable: true,
+                ..
+            }
+        ));
+    }
+
+    #[test]
+    fn an_invalid_image_is_not_tried_again() {
+        let found = results(
+            &[2],
+            response(vec![refusal(pb::ScoreFailureReason::InvalidImage)]),
+        )
+        .unwrap();
+        let outcome = found[0].clone().unwrap_err().outcome(TaskId(1));
+        assert!(
+            matches!(outcome, RolloutOutcome::Failed { retryable: false, detail, .. } if detail.contains("because"))
+        );
+    }
+
+    #[test]
+    fn answers_that_do_not_fit_the_question_are_malformed() {
+        for (images, answer) in [
+            (vec![2, 2], response(vec![rewards(&[0.0, 1.0])])),
+            (vec![2], response(vec![rewards(&[0.0])])),
+            (vec![2], response(vec![rewards(&[0.0, f64::NAN])])),
+            (
+                vec![2],
+                pb::ScoreGroupsResponse {
+                    reward_model: None,
+                    ..response(vec![rewards(&[0.0, 1.0])])
+                },
+            ),
+        ] {
+            assert!(results(&images, answer.clone()).is_err(), "{answer:?}");
+        }
+    }
+}

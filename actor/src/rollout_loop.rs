@@ -1,0 +1,277 @@
+//! The loop of an actor: lease, sample, render, score, pair, submit, adopt.
+//!
+//! Each step answers per task; what fails for one task travels on as that task's outcome. Leases are worked on one after the
+//! other: while the reward-server scores, another actor's policy uses the machine.
+
+use crate::{
+    ActorError, ActorSummary,
+    failure::{Failure, PerTask},
+    learner_client::{LearnerClient, LeaseAnswer},
+    pairing::{PairingRule, rollout_outcome},
+    policy::BehaviourPolicy,
+    rendering::{RenderedImage, Renderer},
+    reward_client::{GroupRewards, RewardClient},
+    weight_sync::WeightSync,
+};
+use common::{
+    CandidateGroup, FailureReason, Finish, ProductTask, Purpose, RolloutOutcome, Trajectory, derive_seed,
+};
+use std::{sync::Arc, time::Duration};
+use tokio::time::{Instant, sleep, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+/// How long the last version is waited for once the learner needs no more rollouts. A learner lingers about as long.
+const LAST_VERSION_PATIENCE: Duration = Duration::from_secs(10);
+
+/// The parts of the loop.
+pub(crate) struct RolloutLoop {
+    pub(crate) learner: Arc<LearnerClient>,
+    pub(crate) policy: BehaviourPolicy,
+    pub(crate) renderer: Renderer,
+    pub(crate) reward: RewardClient,
+    pub(crate) weights: WeightSync,
+    pub(crate) rule: PairingRule,
+    pub(crate) tasks_per_lease: usize,
+    pub(crate) shutdown: CancellationToken,
+    pub(crate) summary: ActorSummary,
+}
+
+impl RolloutLoop {
+    /// Turns leased tasks into outcomes until the run is complete or the actor is asked to stop.
+    ///
+    /// # Errors
+    /// [`ActorError`] when the learner is lost, refuses, or sends weights that cannot be used.
+    pub(crate) async fn run(&mut self) -> Result<(), ActorError> {
+        self.report_adoption().await?;
+        while let Some(tasks) = self.lease().await? {
+            let sampled = self.policy.sample(&tasks).await;
+            let rendered = self.renderer.render(&tasks, &sampled).await;
+            let scored = self.reward.score(&tasks, &rendered).await;
+            let outcomes = self.pair(&tasks, sampled, rendered, scored);
+            self.submit(&outcomes).await?;
+            self.adopt_newest().await?;
+        }
+        self.adopt_last().await
+    }
+
+    /// The next tasks; `None` when there will be none, or none should be begun.
+    async fn lease(&mut self) -> Result<Option<Vec<ProductTask>>, ActorError> {
+        while !self.shutdown.is_cancelled() {
+            if self.policy.is_last() {
+                self.learner.take_leave(self.policy.version()).await;
+                self.summary.complete = true;
+                return Ok(None);
+            }
+            let asked = self
+                .learner
+                .lease_tasks(self.policy.version(), self.tasks_per_lease);
+            let answer = tokio::select! {
+                answer = asked => answer?,
+                () = shortly_after(self.shutdown.clone()) => return Ok(None),
+            };
+            match answer {
+                LeaseAnswer::Tasks(tasks) => {
+                    self.summary.leased += tasks.len() as u64;
+                    // Tasks that are not begun stay open and are handed back.
+                    return Ok((!self.shutdown.is_cancelled()).then_some(tasks));
+                }
+                LeaseAnswer::Wait(pause) => self.wait(pause).await?,
+                LeaseAnswer::Complete => {
+                    self.summary.complete = true;
+                    return Ok(None);
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Waits, but no longer than until newer weights are there; takes them.
+    async fn wait(&mut self, pause: Duration) -> Result<(), ActorError> {
+        tokio::select! {
+            () = sleep(pause) => {}
+            () = self.weights.changed() => {}
+            () = self.shutdown.cancelled() => {}
+        }
+        self.adopt_newest().await
+    }
+
+    /// Joins what the steps have made of each task into its outcome.
+    fn pair(
+        &self,
+        tasks: &[ProductTask],
+        sampled: PerTask<Vec<Trajectory>>,
+        rendered: PerTask<Vec<RenderedImage>>,
+        scored: PerTask<GroupRewards>,
+    ) -> Vec<RolloutOutcome> {
+        let parts = tasks.iter().zip(sampled).zip(rendered).zip(scored);
+        let outcome =
+            |(((task, trajectories), images), rewards): (((&ProductTask, _), _), _)| match candidate_group(
+                task,
+                trajectories,
+                images,
+                rewards,
+            ) {
+                Ok(group) => {
+                    let version = self.policy.version();
+                    let coin = derive_seed(self.learner.run_seed(), task.id, version, Purpose::ControlLabel);
+                    rollout_outcome(group, &self.rule, coin)
+                }
+                Err(failure) => failure.outcome(task.id),
+            };
+        parts.map(outcome).collect()
+    }
+
+    async fn submit(&mut self, outcomes: &[RolloutOutcome]) -> Result<(), ActorError> {
+        let receipts = self.learner.submit(outcomes).await?;
+        let (mut pairs, mut no_pairs, mut failures) = (0, 0, 0);
+        for outcome in outcomes {
+            match outcome {
+                RolloutOutcome::Pair(_) => pairs += 1,
+                RolloutOutcome::NoPair { .. } => no_pairs += 1,
+                RolloutOutcome::Failed {
+                    task,
+                    reason,
+                    retryable,
+                    detail,
+                } => {
+                    failures += 1;
+                    tracing::warn!(task = task.0, ?reason, retryable, detail, "rollout failed");
+                }
+            }
+        }
+        self.summary.pairs += pairs;
+        self.summary.no_pairs += no_pairs;
+        self.summary.failures += failures;
+        self.summary.refused += receipts.refused;
+        let version = self.policy.version();
+        tracing::info!(%version, pairs, no_pairs, failures, recorded = receipts.recorded, "outcomes submitted");
+        Ok(())
+    }
+
+    /// Samples from the newest version that is ready.
+    async fn adopt_newest(&mut self) -> Result<(), ActorError> {
+        match self.weights.newest().await? {
+            Some(newest) if newest.version > self.policy.version() => {
+                self.policy.adopt(newest).await?;
+                self.report_adoption().await
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Adopts the run's last version before leaving a complete run, so that every actor ends on the same weights.
+    async fn adopt_last(&mut self) -> Result<(), ActorError> {
+        let deadline = Instant::now() + LAST_VERSION_PATIENCE;
+        while self.summary.complete && !self.policy.is_last() && !self.shutdown.is_cancelled() {
+            self.adopt_newest().await?;
+            if self.policy.is_last() || self.weights.closed() || Instant::now() >= deadline {
+                break;
+            }
+            tokio::select! {
+                () = sleep_until(deadline) => {}
+                () = self.weights.changed() => {}
+                () = self.shutdown.cancelled() => {}
+            }
+        }
+        Ok(())
+    }
+
+    async fn report_adoption(&mut self) -> Result<(), ActorError> {
+        self.summary.adoptions += 1;
+        self.summary.version = Some(self.policy.version());
+        self.learner.report_adoption(self.policy.version()).await
+    }
+}
+
+/// A request for tasks that is under way when the actor is asked to stop is given this long: leases in an answer that
+/// nobody reads would have to expire.
+async fn shortly_after(shutdown: CancellationToken) {
+    shutdown.cancelled().await;
+    sleep(Duration::from_millis(500)).await;
+}
+
+/// What the steps have made of one task, or why one of them failed.
+fn candidate_group(
+    task: &ProductTask,
+    trajectories: Result<Vec<Trajectory>, Failure>,
+    images: Result<Vec<RenderedImage>, Failure>,
+    rewards: Result<GroupRewards, Failure>,
+) -> Result<CandidateGroup, Failure> {
+    let (trajectories, images, rewards) = (trajectories?, images?, rewards?);
+    let defects = |(trajectory, image): (&Trajectory, &RenderedImage)| {
+        let unfinished = u32::from(trajectory.finish() == Finish::Length);
+        (image.digest, image.defects + unfinished)
+    };
+    let images = trajectories.iter().zip(&images).map(defects).collect();
+    CandidateGroup::new(task, trajectories, images, rewards.rewards, rewards.model)
+        .map_err(|error| Failure::lasting(FailureReason::RewardUnavailable, error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use common::{Digest, LearnerEpoch, PolicyVersion, ProductId, Reward, TaskId};
+
+    fn task() -> ProductTask {
+        let (product, image) = (ProductId::new("lamp").unwrap(), Digest::from_bytes([1; 32]));
+        ProductTask {
+            id: TaskId(4),
+            product,
+            caption: String::new(),
+            instruction: String::new(),
+            image,
+        }
+    }
+
+    fn trajectories() -> Vec<Trajectory> {
+        let version = PolicyVersion::initial(LearnerEpoch(1));
+        [Finish::Stop, Finish::Length]
+            .map(|finish| {
+                Trajectory::new(TaskId(4), version, vec![7], vec![-1.0], "oak".into(), finish).unwrap()
+            })
+            .to_vec()
+    }
+
+    fn images() -> Vec<RenderedImage> {
+        let image = |defects| RenderedImage {
+            digest: Digest::from_bytes([2; 32]),
+            defects,
+            png: Default::default(),
+        };
+        vec![image(3), image(1)]
+    }
+
+    fn rewards(count: usize) -> GroupRewards {
+        GroupRewards {
+            rewards: vec![Reward::new(0.5).unwrap(); count],
+            model: Digest::from_bytes([3; 32]),
+        }
+    }
+
+    #[test]
+    fn a_missing_end_token_is_one_more_defect() {
+        let group = candidate_group(&task(), Ok(trajectories()), Ok(images()), Ok(rewards(2))).unwrap();
+        let defects: Vec<u32> = group
+            .candidates()
+            .iter()
+            .map(|candidate| candidate.defects)
+            .collect();
+        assert_eq!(defects, [3, 2]);
+    }
+
+    #[test]
+    fn the_first_step_that_failed_is_the_reason() {
+        let failed = |reason| Failure::lasting(reason, "broken");
+        let (rendering, reward) = (
+            failed(FailureReason::Rendering),
+            failed(FailureReason::RewardUnavailable),
+        );
+        let found = candidate_group(&task(), Ok(trajectories()), Err(rendering.clone()), Err(reward));
+        assert_eq!(found, Err(rendering));
+    }
+
+    #[test]
+    fn steps_that_disagree_about_the_number_of_candidates_make_no_group() {
+        assert!(candidate_group(&task(), Ok(trajectories()), Ok(images()), Ok(rewards(1))).is_err());
+    }
+}

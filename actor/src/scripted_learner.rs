@@ -1,0 +1,173 @@
+//! For tests: a learner that only hands out weights, and does so as badly as a test wants.
+
+use crate::{
+    ActorConfig,
+    learner_client::LearnerClient,
+    manifest::{Artifact, Manifest},
+};
+use common::{ActorId, Digest, LearnerEpoch, PolicyVersion};
+use futures::stream::{self, BoxStream, StreamExt};
+use proto::pb::{
+    self,
+    learner_service_server::{LearnerService, LearnerServiceServer},
+};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+};
+use tokio::net::TcpListener;
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::{Request, Response, Status};
+
+type Answer<T> = Result<Response<T>, Status>;
+
+/// What the learner holds and how it misbehaves.
+#[derive(Default)]
+pub(crate) struct Script {
+    /// Bytes served under a digest, whether they match it or not.
+    pub(crate) artifacts: BTreeMap<Digest, Vec<u8>>,
+    /// Bytes sent in each stream before it breaks.
+    pub(crate) break_after: Option<usize>,
+    /// Announced to whoever watches.
+    pub(crate) announced: Vec<pb::PolicyManifest>,
+    /// Offsets asked for so far.
+    pub(crate) offsets: Vec<u64>,
+}
+
+#[derive(Clone)]
+pub(crate) struct ScriptedLearner {
+    script: Arc<Mutex<Script>>,
+    first: pb::PolicyManifest,
+}
+
+/// The manifest of a version whose adapter has these bytes.
+pub(crate) fn manifest(epoch: u64, number: u64, adapter: &[u8]) -> pb::PolicyManifest {
+    pb::PolicyManifest {
+        version: Some(
+            PolicyVersion {
+                epoch: LearnerEpoch(epoch),
+                number,
+            }
+            .into(),
+        ),
+        base: vec![],
+        adapter: Some(pb::Artifact {
+            name: "adapter_model.safetensors".into(),
+            bytes: adapter.len() as u64,
+            digest: Some(store::digest(adapter).into()),
+        }),
+        adapter_config_json: r#"{"r": 2, "lora_alpha": 2, "target_modules": ["q_proj"]}"#.into(),
+        last: false,
+    }
+}
+
+/// An artifact with these bytes.
+pub(crate) fn artifact(bytes: &[u8]) -> Artifact {
+    Artifact {
+        name: "weights".into(),
+        bytes: bytes.len() as u64,
+        digest: store::digest(bytes),
+    }
+}
+
+/// Joins a scripted learner whose first version is `first`.
+pub(crate) async fn join(
+    first: pb::PolicyManifest,
+    script: Script,
+) -> (Arc<LearnerClient>, Manifest, Arc<Mutex<Script>>) {
+    let script = Arc::new(Mutex::new(script));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let service = LearnerServiceServer::new(ScriptedLearner {
+        script: script.clone(),
+        first,
+    });
+    let server = tonic::transport::Server::builder().add_service(service);
+    tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
+    let config = ActorConfig {
+        learner_timeout_s: 1.0,
+        ..ActorConfig::default()
+    };
+    let (client, manifest) = LearnerClient::join(&url, ActorId::new("actor-0").unwrap(), &config)
+        .await
+        .unwrap();
+    (Arc::new(client), manifest, script)
+}
+
+#[tonic::async_trait]
+impl LearnerService for ScriptedLearner {
+    type WatchPolicyStream = BoxStream<'static, Result<pb::PolicyManifest, Status>>;
+    type FetchArtifactStream = BoxStream<'static, Result<pb::ArtifactChunk, Status>>;
+
+    async fn join(&self, _: Request<pb::JoinRequest>) -> Answer<pb::JoinResponse> {
+        let policy = Some(self.first.clone());
+        Ok(Response::new(pb::JoinResponse {
+            run_id: "run-1".into(),
+            learner_epoch: 2,
+            run_seed: 7,
+            policy,
+        }))
+    }
+
+    async fn watch_policy(&self, _: Request<pb::WatchPolicyRequest>) -> Answer<Self::WatchPolicyStream> {
+        let announced = std::mem::take(&mut self.script.lock().unwrap().announced);
+        Ok(Response::new(
+            stream::iter(announced).map(Ok).chain(stream::pending()).boxed(),
+        ))
+    }
+
+    async fn fetch_artifact(
+        &self,
+        request: Request<pb::FetchArtifactRequest>,
+    ) -> Answer<Self::FetchArtifactStream> {
+        let pb::FetchArtifactRequest { digest, offset, .. } = request.into_inner();
+        let digest = Digest::try_from(digest.unwrap()).unwrap();
+        let mut script = self.script.lock().unwrap();
+        script.offsets.push(offset);
+        let bytes = script
+            .artifacts
+            .get(&digest)
+            .ok_or_else(|| Status::not_found("no such artifact"))?;
+        let end = script
+            .break_after
+            .map_or(bytes.len(), |n| (offset as usize + n).min(bytes.len()));
+        let chunks: Vec<_> = (offset as usize..end)
+            .step_by(4)
+            .map(|at| pb::ArtifactChunk {
+                offset: at as u64,
+                data: bytes[at..end.min(at + 4)].to_vec().into(),
+            })
+            .map(Ok)
+            .collect();
+        let broken = (end < bytes.len()).then(|| Err(Status::internal("stream broken by the script")));
+        Ok(Response::new(
+            stream::iter(chunks.into_iter().chain(broken)).boxed(),
+        ))
+    }
+
+    async fn lease_tasks(&self, _: Request<pb::LeaseTasksRequest>) -> Answer<pb::LeaseTasksResponse> {
+        Err(Status::unimplemented("not in this script"))
+    }
+
+    async fn submit_outcomes(
+        &self,
+        _: Request<pb::SubmitOutcomesRequest>,
+    ) -> Answer<pb::SubmitOutcomesResponse> {
+        Err(Status::unimplemented("not in this script"))
+    }
+
+    async fn return_tasks(&self, _: Request<pb::ReturnTasksRequest>) -> Answer<pb::ReturnTasksResponse> {
+        Err(Status::unimplemented("not in this script"))
+    }
+
+    async fn report_adoption(
+        &self,
+        _: Request<pb::ReportAdoptionRequest>,
+    ) -> Answer<pb::ReportAdoptionResponse> {
+        Err(Status::unimplemented("not in this script"))
+    }
+
+    async fn get_run_status(&self, _: Request<pb::GetRunStatusRequest>) -> Answer<pb::RunStatus> {
+        Err(Status::unimplemented("not in this script"))
+    }
+}

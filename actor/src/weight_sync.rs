@@ -1,0 +1,307 @@
+//! Newer weights while the loop goes on: announcements are followed, adapters fetched, checked and built beside the policy
+//! that is being sampled from. The loop takes the newest one between two batches.
+//!
+//! Nothing from an epoch below the highest known one is accepted (I6), and nothing whose bytes are not those of the
+//! manifest (I5): that ends the actor.
+
+use crate::{
+    ActorError,
+    learner_client::{LearnerClient, Payload},
+    manifest::Manifest,
+};
+use common::PolicyVersion;
+use futures::{FutureExt, StreamExt};
+use models::{ModelError, llava::Llava, weights::from_safetensors};
+use proto::pb;
+use std::{sync::Arc, time::Duration};
+use tokio::{sync::watch, task::JoinHandle};
+use tonic::Streaming;
+
+/// The pause before a closed stream of announcements is opened again.
+const REOPEN_PAUSE: Duration = Duration::from_millis(200);
+
+/// A version ready to be sampled from.
+pub(crate) struct AdaptedPolicy {
+    pub(crate) version: PolicyVersion,
+    /// The base model's own weights, shared, with this version's adapter.
+    pub(crate) model: Llava,
+    /// Whether the run publishes no version after this one.
+    pub(crate) last: bool,
+}
+
+/// Fetches and builds versions.
+pub(crate) struct WeightBuilder {
+    learner: Arc<LearnerClient>,
+    base: Llava,
+}
+
+/// The background task that keeps up with the learner.
+pub(crate) struct WeightSync {
+    progress: watch::Receiver<Progress>,
+    task: Option<JoinHandle<Result<(), ActorError>>>,
+}
+
+/// How far the background task has come.
+#[derive(Clone, Default)]
+struct Progress {
+    newest: Option<Arc<AdaptedPolicy>>,
+    /// The learner has closed the stream of announcements: the run has ended, or the learner stops.
+    closed: bool,
+}
+
+impl WeightBuilder {
+    pub(crate) fn new(learner: Arc<LearnerClient>, base: Llava) -> Self {
+        Self {
+            learner,
+            base: base.without_adapter(),
+        }
+    }
+
+    /// Fetches, checks and builds one version.
+    ///
+    /// # Errors
+    /// [`ActorError`] when its bytes do not come, are not those promised, or do not fit the base model.
+    pub(crate) async fn build(&self, manifest: Manifest) -> Result<Arc<AdaptedPolicy>, ActorError> {
+        let mut bytes = Vec::new();
+        self.learner
+            .fetch(&manifest.adapter, Payload::Adapter, &mut bytes)
+            .await?;
+        let base = self.base.clone();
+        let build = move || -> Result<AdaptedPolicy, ModelError> {
+            let adapter = from_safetensors(&bytes)?;
+            models::weights::check_finite(&adapter)?;
+            let model = base
+                .with_adapter(&manifest.adapter_config, 0)?
+                .load_adapter(&adapter)?;
+            Ok(AdaptedPolicy {
+                version: manifest.version,
+                model,
+                last: manifest.last,
+            })
+        };
+        let built = tokio::task::spawn_blocking(build).await;
+        let built = built.map_err(|source| ActorError::Task {
+            task: "weight building",
+            source,
+        })?;
+        Ok(Arc::new(built?))
+    }
+}
+
+impl WeightSync {
+    /// Follows the learner from `version` on.
+    pub(crate) fn start(builder: WeightBuilder, version: PolicyVersion) -> Self {
+        let (sender, progress) = watch::channel(Progress::default());
+        let task = Some(tokio::spawn(follow(builder, version, sender)));
+        Self { progress, task }
+    }
+
+    /// The newest version that is ready, if one has become ready since the start.
+    ///
+    /// # Errors
+    /// What ended the background task.
+    pub(crate) async fn newest(&mut self) -> Result<Option<Arc<AdaptedPolicy>>, ActorError> {
+        // The task drops its end of the channel when it ends.
+        let ended = self.progress.has_changed().is_err();
+        if let Some(task) = self.task.take_if(|_| ended) {
+            task.await.map_err(|source| ActorError::Task {
+                task: "weight sync",
+                source,
+            })??;
+        }
+        Ok(self.progress.borrow_and_update().newest.clone())
+    }
+
+    /// Returns when [`newest`](Self::newest) may have something to say.
+    pub(crate) async fn changed(&mut self) {
+        if self.progress.changed().await.is_err() && self.task.is_none() {
+            std::future::pending().await
+        }
+    }
+
+    /// Whether the learner has stopped announcing.
+    pub(crate) fn closed(&self) -> bool {
+        self.task.is_none() || self.progress.borrow().closed
+    }
+
+    /// Ends the background task.
+    pub(crate) async fn stop(mut self) {
+        if let Some(task) = self.task.take() {
+            task.abort();
+            let _aborted = task.await;
+        }
+    }
+}
+
+/// Follows announcements until the last version is ready.
+async fn follow(
+    builder: WeightBuilder,
+    mut version: PolicyVersion,
+    progress: watch::Sender<Progress>,
+) -> Result<(), ActorError> {
+    let learner = builder.learner.clone();
+    let mut outage = learner.peer().outage();
+    loop {
+        let mut announcements = match learner.watch_policy(version).await {
+            Ok(announcements) => announcements,
+            Err(status) => {
+                outage.pause(status).await?;
+                continue;
+            }
+        };
+        outage.over();
+        while let Some(manifest) = next_manifest(&learner, &mut announcements, version).await? {
+            let adapted = builder.build(manifest).await?;
+            version = adapted.version;
+            let last = adapted.last;
+            progress.send_replace(Progress {
+                newest: Some(adapted),
+                closed: false,
+            });
+            if last {
+                return Ok(());
+            }
+        }
+        progress.send_modify(|progress| progress.closed = true);
+        tokio::time::sleep(REOPEN_PAUSE).await;
+    }
+}
+
+/// The newest manifest that has come, or else the next one; `None` when the stream has ended.
+async fn next_manifest(
+    learner: &LearnerClient,
+    announcements: &mut Streaming<pb::PolicyManifest>,
+    version: PolicyVersion,
+) -> Result<Option<Manifest>, ActorError> {
+    let mut newest: Option<Manifest> = None;
+    loop {
+        // Only what has already come replaces a manifest in hand.
+        let announced = match newest {
+            None => announcements.next().await,
+            Some(_) => announcements.next().now_or_never().flatten(),
+        };
+        match announced {
+            Some(Ok(manifest)) => {
+                let manifest = Manifest::try_from(manifest).map_err(|e| learner.peer().malformed(e))?;
+                let known = newest.as_ref().map_or(version, |newest| newest.version);
+                newest = accept(learner, manifest, known).or(newest);
+            }
+            Some(Err(status)) => {
+                tracing::warn!(code = ?status.code(), message = status.message(), "announcements of weights interrupted");
+                return Ok(newest);
+            }
+            None => return Ok(newest),
+        }
+    }
+}
+
+/// Passes a manifest that is newer than `version` and not from a fenced learner.
+fn accept(learner: &LearnerClient, manifest: Manifest, version: PolicyVersion) -> Option<Manifest> {
+    let (offered, known) = (manifest.version.epoch, learner.epoch());
+    if offered < known {
+        tracing::warn!(
+            offered = offered.0,
+            known = known.0,
+            "weights of a fenced epoch refused"
+        );
+        return None;
+    }
+    learner.raise_epoch(offered);
+    (manifest.version > version).then_some(manifest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scripted_learner::{Script, join, manifest};
+    use burn::tensor::Device;
+    use models::{checkpoint::adapter_bytes, lora::LoraConfig, presets};
+    use tokio::time::timeout;
+
+    fn base() -> Llava {
+        presets::tiny(64, 3).init(&Device::flex(), 1)
+    }
+
+    /// The bytes of an adapter that differs by its seed.
+    fn adapter(seed: u64) -> Vec<u8> {
+        let mut config = LoraConfig::new(2, 2.0);
+        config.targets = vec!["q_proj".into()];
+        adapter_bytes(&base().with_adapter(&config, seed).unwrap().adapter()).unwrap()
+    }
+
+    /// Announces versions given as (epoch, number, served bytes, bytes promised).
+    async fn sync(announced: &[(u64, u64, &[u8], &[u8])]) -> (WeightSync, PolicyVersion) {
+        let first = adapter(0);
+        let mut script = Script::default();
+        script.artifacts.insert(store::digest(&first), first.clone());
+        for (epoch, number, served, promised) in announced {
+            script.artifacts.insert(store::digest(promised), served.to_vec());
+            script.announced.push(manifest(*epoch, *number, promised));
+        }
+        let (learner, first, _) = join(manifest(2, 3, &first), script).await;
+        let builder = WeightBuilder::new(learner, base());
+        let start = builder.build(first).await.unwrap();
+        (WeightSync::start(builder, start.version), start.version)
+    }
+
+    async fn newest_within(
+        sync: &mut WeightSync,
+        wait: Duration,
+    ) -> Result<Option<Arc<AdaptedPolicy>>, ActorError> {
+        let _elapsed = timeout(wait, sync.changed()).await;
+        sync.newest().await
+    }
+
+    #[tokio::test]
+    async fn a_newer_version_becomes_ready_with_its_own_adapter() {
+        let newer = adapter(9);
+        let (mut sync, start) = sync(&[(2, 4, &newer, &newer)]).await;
+        let newest = newest_within(&mut sync, Duration::from_secs(20))
+            .await
+            .unwrap()
+            .unwrap();
+        assert_eq!(newest.version, start.next());
+        assert_eq!(adapter_bytes(&newest.model.adapter()).unwrap(), newer);
+        sync.stop().await;
+    }
+
+    #[tokio::test]
+    async fn a_lower_epoch_and_an_older_version_are_refused() {
+        let other = adapter(9);
+        let (mut sync, _) = sync(&[(1, 99, &other, &other), (2, 3, &other, &other)]).await;
+        assert!(
+            newest_within(&mut sync, Duration::from_millis(300))
+                .await
+                .unwrap()
+                .is_none()
+        );
+        sync.stop().await;
+    }
+
+    #[tokio::test]
+    async fn weights_with_another_digest_end_the_actor_and_are_never_ready() {
+        let (promised, served) = (adapter(9), adapter(10));
+        let (mut sync, _) = sync(&[(2, 4, &served, &promised)]).await;
+        let error = newest_within(&mut sync, Duration::from_secs(20))
+            .await
+            .err()
+            .expect("a refusal");
+        assert!(matches!(error, ActorError::ArtifactDigest { .. }), "{error}");
+    }
+
+    #[tokio::test]
+    async fn an_adapter_with_a_nan_is_refused() {
+        let mut poisoned = adapter(9);
+        let end = poisoned.len();
+        poisoned[end - 4..].copy_from_slice(&f32::NAN.to_le_bytes());
+        let (mut sync, _) = sync(&[(2, 4, &poisoned, &poisoned)]).await;
+        let error = newest_within(&mut sync, Duration::from_secs(20))
+            .await
+            .err()
+            .expect("a refusal");
+        assert!(
+            matches!(error, ActorError::Model(ModelError::WeightNotFinite { .. })),
+            "{error}"
+        );
+    }
+}

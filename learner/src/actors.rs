@@ -1,0 +1,136 @@
+//! Who takes part in a run and how far each has come. Observations only: nothing here decides anything but when a finished
+//! run may close its doors.
+
+use common::{ActorId, PolicyVersion};
+use dashmap::DashMap;
+use serde::Serialize;
+use std::time::{Duration, Instant};
+
+/// What the learner knows of one actor.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ActorSummary {
+    /// Its name.
+    pub actor_id: ActorId,
+    /// The version it samples from; `None` before its first adoption.
+    pub version: Option<PolicyVersion>,
+    /// Versions it has adopted.
+    pub adoptions: u64,
+    /// Adapter payload it has received, in bytes.
+    pub adapter_bytes_received: u64,
+    /// Base-model payload it has received, in bytes.
+    pub base_bytes_received: u64,
+    /// Outcomes it has submitted that were recorded or re-issued.
+    pub outcomes: u64,
+}
+
+#[derive(Debug, Clone)]
+struct Entry {
+    summary: ActorSummary,
+    last_seen: Instant,
+}
+
+/// The actors of a run.
+#[derive(Debug, Default)]
+pub(crate) struct ActorRegistry {
+    actors: DashMap<ActorId, Entry>,
+}
+
+impl ActorRegistry {
+    /// An actor called.
+    pub(crate) fn seen(&self, actor: &ActorId, now: Instant) {
+        self.update(actor, now, |_| {});
+    }
+
+    /// An actor samples from `version` and has received so many bytes since it started.
+    pub(crate) fn adopted(
+        &self,
+        actor: &ActorId,
+        now: Instant,
+        version: PolicyVersion,
+        adapter_bytes: u64,
+        base_bytes: u64,
+    ) {
+        self.update(actor, now, |entry| {
+            entry.summary.adoptions += u64::from(entry.summary.version != Some(version));
+            entry.summary.version = Some(version);
+            entry.summary.adapter_bytes_received = adapter_bytes;
+            entry.summary.base_bytes_received = base_bytes;
+        });
+    }
+
+    /// An actor's outcomes were taken in.
+    pub(crate) fn submitted(&self, actor: &ActorId, now: Instant, outcomes: u64) {
+        self.update(actor, now, |entry| entry.summary.outcomes += outcomes);
+    }
+
+    /// Whether every actor heard from within `silence` has adopted `last`; its manifest says that the run is over.
+    pub(crate) fn all_done(&self, last: PolicyVersion, now: Instant, silence: Duration) -> bool {
+        self.actors.iter().all(|entry| {
+            let gone = now.saturating_duration_since(entry.last_seen) > silence;
+            gone || entry.summary.version == Some(last)
+        })
+    }
+
+    /// Every actor, by name.
+    pub(crate) fn summaries(&self) -> Vec<ActorSummary> {
+        let mut all: Vec<_> = self.actors.iter().map(|entry| entry.summary.clone()).collect();
+        all.sort_unstable_by(|a, b| a.actor_id.cmp(&b.actor_id));
+        all
+    }
+
+    fn update(&self, actor: &ActorId, now: Instant, change: impl FnOnce(&mut Entry)) {
+        let mut entry = self.actors.entry(actor.clone()).or_insert_with(|| {
+            tracing::info!(actor = %actor, "actor joined");
+            let summary = ActorSummary {
+                actor_id: actor.clone(),
+                version: None,
+                adoptions: 0,
+                adapter_bytes_received: 0,
+                base_bytes_received: 0,
+                outcomes: 0,
+            };
+            Entry {
+                summary,
+                last_seen: now,
+            }
+        });
+        entry.last_seen = now;
+        change(&mut entry);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test_outcomes::version;
+
+    #[test]
+    fn a_repeated_report_is_one_adoption() {
+        let (registry, actor, now) = (
+            ActorRegistry::default(),
+            ActorId::new("a").unwrap(),
+            Instant::now(),
+        );
+        for number in [0, 1, 1] {
+            registry.adopted(&actor, now, version(number), 10 * number, 500);
+        }
+        let summary = &registry.summaries()[0];
+        assert_eq!((summary.adoptions, summary.adapter_bytes_received), (2, 10));
+    }
+
+    #[test]
+    fn a_run_waits_for_actors_that_lack_the_last_version_but_not_for_silent_ones() {
+        let (registry, now) = (ActorRegistry::default(), Instant::now());
+        let (a, b, silence) = (
+            ActorId::new("a").unwrap(),
+            ActorId::new("b").unwrap(),
+            Duration::from_secs(2),
+        );
+        assert!(registry.all_done(version(8), now, silence));
+        registry.seen(&b, now);
+        let later = now + Duration::from_secs(1);
+        registry.adopted(&a, later, version(8), 1, 1);
+        assert!(!registry.all_done(version(8), later, silence));
+        assert!(registry.all_done(version(8), later + Duration::from_secs(2), silence));
+    }
+}

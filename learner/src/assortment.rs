@@ -1,0 +1,177 @@
+//! The products a run trains on, as tasks name them: catalogue entries with the digest of their stored cut-out.
+//!
+//! It fills tasks and instructions; it draws nothing (`task_order.rs`, `negatives.rs`).
+
+use crate::config::Partner;
+use crate::error::LearnerError;
+use crate::partners::Partners;
+use crate::task_order::{TaskOrder, TaskSubject};
+use common::{Digest, ProductTask, TaskId};
+use data::{Catalogue, Product};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use store::Store;
+
+/// The kind under which product cut-outs are stored.
+const PRODUCTS: &str = "products";
+
+/// What stands for the caption in an instruction.
+const CAPTION: &str = "{caption}";
+
+/// The training products of a catalogue and the order of tasks over them.
+pub(crate) struct Assortment {
+    catalogue: Arc<dyn Catalogue>,
+    /// By product index; training products only.
+    images: BTreeMap<usize, Digest>,
+    order: TaskOrder,
+}
+
+impl Assortment {
+    /// Stores every training product's cut-out (PNG) and remembers its digest. There is at least one training product and
+    /// one instruction.
+    ///
+    /// # Errors
+    /// [`LearnerError::Store`] when a cut-out cannot be stored.
+    pub(crate) async fn open(
+        catalogue: Arc<dyn Catalogue>,
+        store: &Store,
+        run_seed: u64,
+    ) -> Result<Self, LearnerError> {
+        let train = catalogue.split().train;
+        let mut images = BTreeMap::new();
+        for index in train.clone() {
+            let source = catalogue.clone();
+            let png = move || data::cutout::encode_png(&source.products()[index].image);
+            let png = tokio::task::spawn_blocking(png)
+                .await
+                .map_err(|e| LearnerError::panicked("encoding", &e))?;
+            images.insert(index, store.put_content(PRODUCTS, png).await?);
+        }
+        let order = TaskOrder::new(run_seed, train, catalogue.instructions().len());
+        Ok(Self {
+            catalogue,
+            images,
+            order,
+        })
+    }
+
+    /// The task of a number.
+    pub(crate) fn task(&self, id: TaskId) -> ProductTask {
+        let subject = self.order.subject(id);
+        let product = self.product(subject.product);
+        ProductTask {
+            id,
+            product: product.id.clone(),
+            caption: product.caption.clone(),
+            instruction: self.instruction(subject),
+            image: self.images[&subject.product],
+        }
+    }
+
+    /// What a task is about.
+    pub(crate) fn subject(&self, id: TaskId) -> TaskSubject {
+        self.order.subject(id)
+    }
+
+    /// The instruction of a subject with its product's caption filled in. Quotation marks are left out of captions, as
+    /// CAIG's `inference_llava.py` does.
+    pub(crate) fn instruction(&self, subject: TaskSubject) -> String {
+        let caption = self.product(subject.product).caption.replace('"', "");
+        self.catalogue.instructions()[subject.instruction].replace(CAPTION, &caption)
+    }
+
+    /// A product by its index in the catalogue.
+    pub(crate) fn product(&self, index: usize) -> &Product {
+        &self.catalogue.products()[index]
+    }
+
+    /// Which products may stand in for each other.
+    pub(crate) fn partners(&self, rule: Partner) -> Partners {
+        Partners::new(self.catalogue.as_ref(), rule)
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod test_catalogue {
+    //! A handful of one-coloured products.
+
+    use data::{Catalogue, Product, Split};
+    use image::{Rgba, RgbaImage};
+    use std::collections::BTreeMap;
+
+    /// Products without a held-out part.
+    pub(crate) struct TestCatalogue {
+        products: Vec<Product>,
+        instructions: Vec<String>,
+    }
+
+    /// One product a category given; `None` has no category. Colours repeat after 64 products.
+    pub(crate) fn catalogue(categories: &[Option<&str>]) -> TestCatalogue {
+        let product = |(i, category): (usize, &Option<&str>)| Product {
+            id: common::ProductId::new(format!("p{i}")).unwrap(),
+            caption: format!("the \"{i}\" lamp"),
+            category: category.map(str::to_owned),
+            attributes: BTreeMap::new(),
+            image: RgbaImage::from_pixel(8, 8, Rgba([(i as u8).wrapping_mul(20), 90, 200, 255])),
+        };
+        TestCatalogue {
+            products: categories.iter().enumerate().map(product).collect(),
+            instructions: vec![
+                "suggest a background for {caption}".into(),
+                "rewrite: {caption}".into(),
+            ],
+        }
+    }
+
+    impl Catalogue for TestCatalogue {
+        fn name(&self) -> &str {
+            "test catalogue"
+        }
+
+        fn products(&self) -> &[Product] {
+            &self.products
+        }
+
+        fn split(&self) -> Split {
+            Split::shared(self.products.len())
+        }
+
+        fn instructions(&self) -> &[String] {
+            &self.instructions
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::test_catalogue::catalogue;
+    use super::*;
+
+    async fn open(categories: &[Option<&str>]) -> (Assortment, Store) {
+        let store = Store::open("memory:///").unwrap();
+        (
+            Assortment::open(Arc::new(catalogue(categories)), &store, 5)
+                .await
+                .unwrap(),
+            store,
+        )
+    }
+
+    #[tokio::test]
+    async fn a_task_names_a_stored_cutout_and_a_filled_instruction() {
+        let (assortment, store) = open(&[None, None, None]).await;
+        let task = assortment.task(TaskId(4));
+        let bytes = store.get_content(PRODUCTS, &task.image).await.unwrap();
+        let index = assortment.subject(TaskId(4)).product;
+        assert_eq!(
+            data::cutout::decode(&bytes).unwrap(),
+            assortment.product(index).image
+        );
+        assert!(
+            task.instruction.contains(&format!("the {index} lamp")),
+            "{}",
+            task.instruction
+        );
+        assert_eq!(assortment.task(TaskId(4)), task);
+    }
+}

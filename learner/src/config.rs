@@ -1,0 +1,267 @@
+//! The table `[learner]`: how a run trains, leases and publishes.
+//!
+//! Plain values with their defaults and one check that reports every mistake at once. What depends on the catalogue (is
+//! there a partner product at all?) is checked where the catalogue is known, at the start of the run.
+
+mod loss;
+
+pub use loss::{LossConfig, LossMode, MaskConfig, Partner};
+
+use models::lora::LoraConfig;
+use models::optimizer::{AdamWConfig, Schedule};
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// Settings of the learner. Defaults are those of the demo, measured on the simulated shop, unless a field says otherwise.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LearnerConfig {
+    /// Policy versions to publish after the initial one; the run is then complete. Default 12.
+    pub versions: u64,
+    /// Preference pairs that one version is trained from. Default 256.
+    pub pairs_per_version: usize,
+    /// Passes over those pairs. Default 2.
+    pub passes: usize,
+    /// Pairs per optimizer step. Default 32.
+    pub minibatch_pairs: usize,
+    /// Parts of a minibatch whose gradients are computed side by side. The number of threads never changes a result; this
+    /// number does, in the last bits. Default 2.
+    pub micro_batches: usize,
+    /// How many versions the training policy may be ahead of the version that sampled a pair; 0 is strictly on-policy.
+    /// Default 0: on one machine sampling and training share the cores, so overlap gains no time, and on-policy pairs train more
+    /// steadily. Set 1 where actors have hardware of their own.
+    pub max_staleness: u64,
+    /// Whether two runs with equal seeds give equal bytes: version n is trained from exactly the tasks of its block, in
+    /// task order, sampled by version n - 1 alone. `max_staleness` then has no effect. Default false.
+    pub deterministic: bool,
+    /// The run fails when this many times `pairs_per_version` tasks end without yielding one batch of pairs. Default 8.
+    pub max_tasks_per_pair: usize,
+    /// How long an actor may keep leased tasks, in milliseconds. Default 60000: some twenty times what a lease takes on a
+    /// slow machine.
+    pub lease_ttl_ms: u64,
+    /// How long after its deadline an outcome still counts when nobody else holds the task, in milliseconds. Default 5000.
+    pub lease_grace_ms: u64,
+    /// How often a task is leased before it is given up. Default 3.
+    pub max_attempts: u32,
+    /// When an actor that got no lease should ask again, in milliseconds. Default 20.
+    pub retry_after_ms: u64,
+    /// How long a finished run waits for actors to fetch the last version and to hear that it is over, in milliseconds.
+    /// Default 3000.
+    pub linger_ms: u64,
+    /// How long a stopped learner waits for open calls, in milliseconds. Default 5000.
+    pub drain_ms: u64,
+    /// How many versions' weights can be fetched, the newest included. Default 3: an actor that is fetching one may see
+    /// two more published.
+    pub keep_versions: usize,
+    /// For how many products the frozen image features are kept between batches. Default 4096; one product takes 6 KiB in
+    /// the demo and 9 MiB at 7B.
+    pub cached_products: usize,
+    /// Largest norm of the whole gradient (torch's `clip_grad_norm_`). Default 1, as the reference implementation.
+    pub clip_norm: f64,
+    /// The adapter that is trained. Default rank 16, alpha 16, all seven projections.
+    pub lora: LoraConfig,
+    /// The optimizer, whose state lasts the whole run. Default AdamW, betas 0.9 and 0.98, no decay; learning rate 2e-3 after
+    /// 20 steps of warm-up, falling along a cosine over the run. A constant rate leaves the last version wherever a step
+    /// happened to end, and a beta_2 of 0.999 lets A's first, tiny gradients (B starts at zero) scale its steps for too long:
+    /// both were seen as bursts of invalid descriptions.
+    pub optimizer: AdamWConfig,
+    /// The loss.
+    pub loss: LossConfig,
+}
+
+impl Default for LearnerConfig {
+    fn default() -> Self {
+        Self {
+            versions: 12,
+            pairs_per_version: 256,
+            passes: 2,
+            minibatch_pairs: 32,
+            micro_batches: 2,
+            max_staleness: 0,
+            deterministic: false,
+            max_tasks_per_pair: 8,
+            lease_ttl_ms: 60_000,
+            lease_grace_ms: 5_000,
+            max_attempts: 3,
+            retry_after_ms: 20,
+            linger_ms: 3_000,
+            drain_ms: 5_000,
+            keep_versions: 3,
+            cached_products: 4096,
+            clip_norm: 1.0,
+            lora: LoraConfig::new(16, 16.0),
+            optimizer: AdamWConfig {
+                learning_rate: 2e-3,
+                beta_2: 0.98,
+                schedule: Schedule::Cosine,
+                warmup_steps: 20,
+                ..AdamWConfig::default()
+            },
+            loss: LossConfig::default(),
+        }
+    }
+}
+
+/// Settings that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}", problems.join("\n"))]
+pub struct InvalidConfig {
+    /// Every mistake, each naming the key within its table, the value and what would be right.
+    pub problems: Vec<String>,
+}
+
+impl LearnerConfig {
+    /// Checks every field.
+    ///
+    /// # Errors
+    /// [`InvalidConfig`] with all mistakes at once.
+    pub fn validate(&self) -> Result<(), InvalidConfig> {
+        let mut problems = Problems::default();
+        let at_least_1 = [
+            ("versions", self.versions),
+            ("pairs_per_version", self.pairs_per_version as u64),
+            ("passes", self.passes as u64),
+            ("minibatch_pairs", self.minibatch_pairs as u64),
+            ("micro_batches", self.micro_batches as u64),
+            ("max_tasks_per_pair", self.max_tasks_per_pair as u64),
+            ("lease_ttl_ms", self.lease_ttl_ms),
+            ("max_attempts", u64::from(self.max_attempts)),
+            ("retry_after_ms", self.retry_after_ms),
+            ("keep_versions", self.keep_versions as u64),
+            ("cached_products", self.cached_products as u64),
+        ];
+        for (key, value) in at_least_1 {
+            problems.require(value >= 1, key, value, "at least 1");
+        }
+        let fits = self.minibatch_pairs <= self.pairs_per_version;
+        problems.require(
+            fits,
+            "minibatch_pairs",
+            self.minibatch_pairs,
+            "at most pairs_per_version",
+        );
+        problems.require(self.clip_norm > 0.0, "clip_norm", self.clip_norm, "more than 0");
+        self.check_adapter(&mut problems);
+        self.loss.check(&mut problems);
+        problems.into_result()
+    }
+
+    fn check_adapter(&self, problems: &mut Problems) {
+        problems.require(self.lora.rank >= 1, "lora.rank", self.lora.rank, "at least 1");
+        let positive = self.lora.alpha > 0.0 && self.lora.alpha.is_finite();
+        problems.require(positive, "lora.alpha", self.lora.alpha, "more than 0");
+        let known = LoraConfig::all_projections();
+        let fine = !self.lora.targets.is_empty() && self.lora.targets.iter().all(|t| known.contains(t));
+        let wanted = format!("one or more of {}", known.join(", "));
+        problems.require(fine, "lora.targets", self.lora.targets.join(", "), &wanted);
+        check_optimizer(&self.optimizer(), problems);
+    }
+
+    /// The optimizer's settings with the length of a falling schedule filled in: all steps of the run, unless it is set.
+    pub(crate) fn optimizer(&self) -> AdamWConfig {
+        let per_pass = self.pairs_per_version.div_ceil(self.minibatch_pairs.max(1));
+        let run = self.versions.saturating_mul((self.passes * per_pass) as u64);
+        let total_steps = if self.optimizer.total_steps == 0 {
+            run
+        } else {
+            self.optimizer.total_steps
+        };
+        AdamWConfig {
+            total_steps,
+            ..self.optimizer.clone()
+        }
+    }
+
+    pub(crate) fn lease_ttl(&self) -> Duration {
+        Duration::from_millis(self.lease_ttl_ms)
+    }
+
+    pub(crate) fn lease_grace(&self) -> Duration {
+        Duration::from_millis(self.lease_grace_ms)
+    }
+
+    pub(crate) fn linger(&self) -> Duration {
+        Duration::from_millis(self.linger_ms)
+    }
+
+    pub(crate) fn drain(&self) -> Duration {
+        Duration::from_millis(self.drain_ms)
+    }
+}
+
+/// Lets the optimizer judge its own settings.
+pub(crate) fn check_optimizer(optimizer: &AdamWConfig, problems: &mut Problems) {
+    if let Err(problem) = models::optimizer::AdamW::new(optimizer.clone()) {
+        problems.0.push(problem.to_string());
+    }
+}
+
+/// The mistakes found so far.
+#[derive(Default)]
+pub(crate) struct Problems(pub(crate) Vec<String>);
+
+impl Problems {
+    pub(crate) fn require(&mut self, good: bool, key: &str, value: impl std::fmt::Display, wanted: &str) {
+        if !good {
+            self.0.push(format!("{key} = {value}: must be {wanted}"));
+        }
+    }
+
+    pub(crate) fn into_result(self) -> Result<(), InvalidConfig> {
+        if self.0.is_empty() {
+            Ok(())
+        } else {
+            Err(InvalidConfig { problems: self.0 })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_valid_and_survive_being_written_down() {
+        let config = LearnerConfig::default();
+        assert_eq!(config.validate(), Ok(()));
+        let text = serde_json::to_string(&config).unwrap();
+        assert_eq!(serde_json::from_str::<LearnerConfig>(&text).unwrap(), config);
+    }
+
+    #[test]
+    fn all_mistakes_are_reported_at_once_by_key() {
+        let mut config = LearnerConfig {
+            versions: 0,
+            minibatch_pairs: 999,
+            clip_norm: f64::NAN,
+            ..Default::default()
+        };
+        config.lora.targets = vec!["lm_head".into()];
+        config.optimizer.learning_rate = -1.0;
+        config.loss.beta = 0.0;
+        config.loss.mask.ratio = 1.5;
+        let problems = config.validate().unwrap_err().problems;
+        for key in [
+            "versions",
+            "minibatch_pairs",
+            "clip_norm",
+            "lora.targets",
+            "optimizer.learning_rate",
+            "loss.beta",
+            "loss.mask.ratio",
+        ] {
+            assert!(
+                problems.iter().any(|p| p.starts_with(key)),
+                "{key} is not in {problems:?}"
+            );
+        }
+        assert_eq!(problems.len(), 7, "{problems:?}");
+    }
+
+    #[test]
+    fn an_unknown_key_and_an_unknown_mode_are_refused() {
+        assert!(serde_json::from_str::<LearnerConfig>(r#"{"verions": 5}"#).is_err());
+        let refusal = serde_json::from_str::<LearnerConfig>(r#"{"loss": {"mode": "ppo"}}"#).unwrap_err();
+        assert!(refusal.to_string().contains("joint_swap"), "{refusal}");
+    }
+}

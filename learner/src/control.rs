@@ -1,0 +1,358 @@
+//! The control plane of a run: leases, outcomes, versions and actors, joined.
+//!
+//! Every function returns at once and takes the time as an argument. It knows no messages (`service.rs`) and no tensors
+//! (`train_loop.rs`). Locks are held for single operations and never nested, but for the task queue, which is held while
+//! leases are given.
+
+mod receipt;
+
+pub(crate) use receipt::{Receipt, Refusal};
+
+use crate::actors::ActorRegistry;
+use crate::admission::{Admission, Allowance, Pause, Situation};
+use crate::assortment::Assortment;
+use crate::broadcast::Broadcast;
+use crate::config::LearnerConfig;
+use crate::leases::{Lease, LeaseTable};
+use crate::ledger::{Ledger, OutcomeCounts, Recorded};
+use crate::pair_buffer::{BatchRule, PairBuffer, Progress};
+use crate::run::VersionMetrics;
+use crate::task_queue::{Attempt, TaskQueue};
+use bytes::Bytes;
+use common::{
+    ActorId, FailureReason, LearnerEpoch, PolicyVersion, ProductTask, RolloutOutcome, RunId, TaskId,
+};
+use prost::Message;
+use proto::pb;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Which run this is.
+#[derive(Debug, Clone)]
+pub(crate) struct Identity {
+    /// The run.
+    pub(crate) run: RunId,
+    /// Its seed.
+    pub(crate) run_seed: u64,
+    /// How many times its learner has started.
+    pub(crate) epoch: LearnerEpoch,
+}
+
+/// The control plane of a run.
+pub(crate) struct ControlPlane {
+    /// Which run this is.
+    pub(crate) identity: Identity,
+    /// Who takes part.
+    pub(crate) actors: ActorRegistry,
+    /// What can be fetched.
+    pub(crate) broadcast: Broadcast,
+    /// Pairs on their way to training.
+    pub(crate) buffer: PairBuffer,
+    assortment: Arc<Assortment>,
+    admission: Admission,
+    terms: Terms,
+    queue: Mutex<TaskQueue>,
+    leases: LeaseTable,
+    ledger: Ledger,
+    metrics: Mutex<Vec<VersionMetrics>>,
+    failure: OnceLock<String>,
+}
+
+/// The terms of a lease.
+struct Terms {
+    ttl: Duration,
+    grace: Duration,
+    max_attempts: u32,
+}
+
+/// The answer to an actor that asks for tasks.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum LeaseAnswer {
+    /// Tasks, at least one.
+    Tasks(Vec<ProductTask>),
+    /// Nothing now.
+    Wait(Pause),
+    /// The run needs no more rollouts.
+    Complete,
+}
+
+/// A version that this run has not published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("policy version {0} of this run")]
+pub(crate) struct UnknownVersion(pub(crate) PolicyVersion);
+
+impl ControlPlane {
+    /// The control plane of a run that starts at the version `broadcast` offers.
+    pub(crate) fn new(
+        config: &LearnerConfig,
+        identity: Identity,
+        assortment: Arc<Assortment>,
+        broadcast: Broadcast,
+    ) -> Self {
+        let max_staleness = if config.deterministic {
+            0
+        } else {
+            config.max_staleness
+        };
+        let rule = BatchRule {
+            pairs_per_version: config.pairs_per_version,
+            max_staleness,
+            deterministic: config.deterministic,
+            max_tasks: config.max_tasks_per_pair.saturating_mul(config.pairs_per_version),
+        };
+        let admission = Admission {
+            pairs_per_version: config.pairs_per_version,
+            max_staleness,
+            versions: config.versions,
+            deterministic: config.deterministic,
+        };
+        let terms = Terms {
+            ttl: config.lease_ttl(),
+            grace: config.lease_grace(),
+            max_attempts: config.max_attempts,
+        };
+        let buffer = PairBuffer::new(rule, broadcast.newest().version);
+        Self {
+            identity,
+            actors: ActorRegistry::default(),
+            broadcast,
+            buffer,
+            assortment,
+            admission,
+            terms,
+            queue: Mutex::default(),
+            leases: LeaseTable::default(),
+            ledger: Ledger::default(),
+            metrics: Mutex::default(),
+            failure: OnceLock::new(),
+        }
+    }
+
+    /// Leases up to `wanted` tasks to an actor that samples from `policy`.
+    ///
+    /// # Errors
+    /// [`UnknownVersion`] when this run has not published `policy`.
+    pub(crate) fn lease(
+        &self,
+        actor: &ActorId,
+        policy: PolicyVersion,
+        wanted: usize,
+        now: Instant,
+    ) -> Result<LeaseAnswer, UnknownVersion> {
+        self.actors.seen(actor, now);
+        if self.is_complete() {
+            return Ok(LeaseAnswer::Complete);
+        }
+        let mut queue = self.queue();
+        let progress = self.buffer.progress();
+        if !is_published(policy, &progress) {
+            return Err(UnknownVersion(policy));
+        }
+        let situation = Situation {
+            version: progress.version.number,
+            training: progress.training,
+            fresh: progress.fresh,
+            open: self.leases.open(),
+            behaviour: policy.number,
+        };
+        let taken = match self.admission.allow(&situation, wanted) {
+            Allowance::Wait(pause) => return Ok(LeaseAnswer::Wait(pause)),
+            Allowance::Tasks(count) => queue.take(count),
+            Allowance::Block { count, end } => queue.take_run(count, end),
+        };
+        let open: Vec<Attempt> = taken
+            .into_iter()
+            .filter(|(task, _)| !self.ledger.has(*task))
+            .collect();
+        if open.is_empty() {
+            return Ok(LeaseAnswer::Wait(Pause::AllLeased));
+        }
+        let deadline = now + self.terms.ttl;
+        for &(task, attempt) in &open {
+            self.leases.give(
+                task,
+                Lease {
+                    holder: actor.clone(),
+                    deadline,
+                    attempt,
+                    version: policy,
+                },
+            );
+        }
+        Ok(LeaseAnswer::Tasks(
+            open.into_iter()
+                .map(|(task, _)| self.assortment.task(task))
+                .collect(),
+        ))
+    }
+
+    /// Takes in the outcome of a task that `actor` holds.
+    pub(crate) fn submit(&self, actor: &ActorId, outcome: RolloutOutcome, now: Instant) -> Receipt {
+        let task = outcome.task();
+        if let Some(digest) = self.ledger.duplicate_of(task) {
+            return Receipt::AlreadyRecorded(digest);
+        }
+        let Some(lease) = self.leases.held(task, actor) else {
+            return self.refuse(Refusal::NotLeased {
+                task,
+                actor: actor.clone(),
+            });
+        };
+        if let Err(refusal) = self.check_versions(&lease, &outcome) {
+            self.end_and_reissue(task, actor);
+            return self.refuse(refusal);
+        }
+        self.actors.submitted(actor, now, 1);
+        if !outcome.is_terminal() {
+            self.ledger.count_retry(&outcome);
+            self.end_and_reissue(task, actor);
+            return Receipt::Reissued;
+        }
+        // Recorded before the lease ends: in between a task is counted twice, which only makes admission stricter.
+        let receipt = self.record(outcome);
+        self.leases.end(task, actor);
+        receipt
+    }
+
+    /// Takes back tasks that `actor` holds; returns how many those were.
+    pub(crate) fn hand_back(&self, actor: &ActorId, tasks: &[TaskId], now: Instant) -> u32 {
+        self.actors.seen(actor, now);
+        tasks
+            .iter()
+            .map(|&task| u32::from(self.end_and_reissue(task, actor)))
+            .sum()
+    }
+
+    /// Ends every lease that ran out longer than the grace period ago.
+    pub(crate) fn expire(&self, now: Instant) {
+        let Some(latest) = now.checked_sub(self.terms.grace) else {
+            return;
+        };
+        for (task, lease) in self.leases.expire(latest) {
+            tracing::warn!(task = task.0, actor = %lease.holder, attempt = lease.attempt, "lease ran out");
+            self.ledger.count_expired();
+            self.reissue(task, &lease);
+        }
+    }
+
+    /// A version was trained: it is announced with what its training measured.
+    pub(crate) fn publish(&self, version: PolicyVersion, adapter: Bytes, metrics: VersionMetrics) {
+        let last = version.number >= self.admission.versions;
+        self.metrics
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(metrics);
+        // Known before it is announced, so that nobody samples from a version that is unknown here.
+        self.buffer.published(version);
+        self.broadcast.publish(version, adapter, last);
+    }
+
+    /// Whether all versions are published.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.buffer.progress().version.number >= self.admission.versions
+    }
+
+    /// What was measured for each version, from position `from` on.
+    pub(crate) fn metrics(&self, from: usize) -> Vec<VersionMetrics> {
+        let metrics = self.metrics.lock().unwrap_or_else(PoisonError::into_inner);
+        metrics.iter().skip(from).cloned().collect()
+    }
+
+    /// How tasks ended so far.
+    pub(crate) fn outcomes(&self) -> OutcomeCounts {
+        self.ledger.counts()
+    }
+
+    /// The run failed: observers are told what happened.
+    pub(crate) fn fail(&self, what: String) {
+        // Only the first failure is told: later ones follow from it.
+        let _ = self.failure.set(what);
+    }
+
+    /// What made the run fail, if it did.
+    pub(crate) fn failure(&self) -> Option<String> {
+        self.failure.get().cloned()
+    }
+
+    /// How long a lease lasts.
+    pub(crate) fn lease_ttl(&self) -> Duration {
+        self.terms.ttl
+    }
+
+    /// A deterministic run trains only what the leased version itself sampled; otherwise any published version that is not
+    /// older than the lease's will do.
+    fn check_versions(&self, lease: &Lease, outcome: &RolloutOutcome) -> Result<(), Refusal> {
+        let Some(group) = outcome.group() else {
+            return Ok(());
+        };
+        let progress = self.buffer.progress();
+        let task = outcome.task();
+        for found in group
+            .candidates()
+            .iter()
+            .map(|candidate| candidate.trajectory.behaviour())
+        {
+            let fine = match self.admission.deterministic {
+                true => found == lease.version,
+                false => found >= lease.version && is_published(found, &progress),
+            };
+            if !fine {
+                return Err(Refusal::Version {
+                    task,
+                    leased: lease.version,
+                    found,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn record(&self, outcome: RolloutOutcome) -> Receipt {
+        let digest = store::digest(&pb::RolloutOutcome::from(&outcome).encode_to_vec());
+        match self
+            .ledger
+            .record(outcome, digest, |outcome| self.buffer.push(outcome))
+        {
+            Recorded::First => Receipt::Recorded,
+            Recorded::Already { digest } => Receipt::AlreadyRecorded(digest),
+        }
+    }
+
+    fn refuse(&self, refusal: Refusal) -> Receipt {
+        tracing::warn!(%refusal, "outcome refused");
+        self.ledger.count_refused();
+        Receipt::Refused(refusal)
+    }
+
+    fn end_and_reissue(&self, task: TaskId, actor: &ActorId) -> bool {
+        let ended = self.leases.end(task, actor);
+        ended.inspect(|lease| self.reissue(task, lease)).is_some()
+    }
+
+    /// Queues a task again, or gives it up after its last attempt.
+    fn reissue(&self, task: TaskId, lease: &Lease) {
+        if lease.attempt < self.terms.max_attempts {
+            self.queue().put_back(task, lease.attempt + 1);
+            return;
+        }
+        let detail = format!("no outcome in {} leases", lease.attempt);
+        tracing::warn!(task = task.0, attempts = lease.attempt, "task given up");
+        self.record(RolloutOutcome::Failed {
+            task,
+            reason: FailureReason::Sampling,
+            retryable: false,
+            detail,
+        });
+    }
+
+    fn queue(&self) -> MutexGuard<'_, TaskQueue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn is_published(version: PolicyVersion, progress: &Progress) -> bool {
+    version.epoch == progress.version.epoch && version <= progress.version
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,39 @@
+//! What an actor is told of an outcome it submitted.
+
+use common::{ActorId, Digest, PolicyVersion, TaskId};
+
+/// What became of a submitted outcome.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Receipt {
+    /// It is the task's outcome.
+    Recorded,
+    /// The outcome of this digest stands.
+    AlreadyRecorded(Digest),
+    /// The task will be leased again, or was given up after its last attempt.
+    Reissued,
+    /// It was not accepted.
+    Refused(Refusal),
+}
+
+/// Why an outcome was not accepted.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Refusal {
+    /// The caller does not hold the task, or no longer.
+    #[error("{actor} does not hold {task}")]
+    NotLeased {
+        /// The task.
+        task: TaskId,
+        /// Who submitted.
+        actor: ActorId,
+    },
+    /// A candidate was sampled by a version that this lease does not allow.
+    #[error("{task} was leased for {leased} but sampled by {found}")]
+    Version {
+        /// The task.
+        task: TaskId,
+        /// The version the lease was given for.
+        leased: PolicyVersion,
+        /// The candidate's version.
+        found: PolicyVersion,
+    },
+}

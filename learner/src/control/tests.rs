@@ -1,0 +1,209 @@
+//! Runs without a network or a model: actors that lease, submit, fall silent and lie.
+
+use super::*;
+use crate::assortment::test_catalogue::catalogue;
+use crate::test_outcomes::{failed, no_pair, pair, version};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use store::Store;
+
+struct Run {
+    control: ControlPlane,
+    start: Instant,
+    _policy: tempfile::TempDir,
+}
+
+async fn run(change: impl FnOnce(&mut LearnerConfig)) -> Run {
+    let mut config = LearnerConfig {
+        pairs_per_version: 4,
+        versions: 2,
+        max_staleness: 0,
+        max_attempts: 2,
+        ..Default::default()
+    };
+    change(&mut config);
+    let store = Store::open("memory:///").unwrap();
+    let products = Arc::new(catalogue(&[None; 5]));
+    let assortment = Assortment::open(products, &store, 1).await.unwrap();
+    let policy = tempfile::tempdir().unwrap();
+    let broadcast = Broadcast::open(
+        policy.path(),
+        "{}".into(),
+        version(0),
+        Bytes::from_static(b"v0"),
+        2,
+    )
+    .unwrap();
+    let identity = Identity {
+        run: RunId::new("test").unwrap(),
+        run_seed: 1,
+        epoch: LearnerEpoch(1),
+    };
+    let control = ControlPlane::new(&config, identity, Arc::new(assortment), broadcast);
+    Run {
+        control,
+        start: Instant::now(),
+        _policy: policy,
+    }
+}
+
+fn actor(name: &str) -> ActorId {
+    ActorId::new(name).unwrap()
+}
+
+impl Run {
+    fn lease(&self, name: &str, policy: u64, wanted: usize) -> LeaseAnswer {
+        self.control
+            .lease(&actor(name), version(policy), wanted, self.start)
+            .unwrap()
+    }
+
+    fn leased(&self, name: &str, policy: u64, wanted: usize) -> Vec<u64> {
+        match self.lease(name, policy, wanted) {
+            LeaseAnswer::Tasks(tasks) => tasks.iter().map(|task| task.id.0).collect(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn submit(&self, name: &str, outcome: RolloutOutcome) -> Receipt {
+        self.control.submit(&actor(name), outcome, self.start)
+    }
+
+    fn publish(&self, number: u64) {
+        let metrics = VersionMetrics {
+            version: version(number),
+            values: BTreeMap::new(),
+        };
+        self.control
+            .publish(version(number), Bytes::from(format!("v{number}")), metrics);
+    }
+}
+
+#[tokio::test]
+async fn a_lease_ends_in_exactly_one_recorded_outcome() {
+    let run = run(|_| {}).await;
+    assert_eq!(run.leased("a", 0, 2), [0, 1]);
+    assert_eq!(run.submit("a", pair(0, 0)), Receipt::Recorded);
+    assert!(matches!(
+        run.submit("a", no_pair(0, 0)),
+        Receipt::AlreadyRecorded(_)
+    ));
+    assert!(matches!(run.submit("b", pair(0, 0)), Receipt::AlreadyRecorded(_)));
+    assert_eq!(run.control.buffer.progress().fresh, 1);
+    assert_eq!(run.control.outcomes().duplicates, 2);
+}
+
+#[tokio::test]
+async fn an_outcome_of_a_task_that_somebody_else_holds_is_refused() {
+    let run = run(|_| {}).await;
+    run.leased("a", 0, 1);
+    let refusal = Refusal::NotLeased {
+        task: TaskId(0),
+        actor: actor("b"),
+    };
+    assert_eq!(run.submit("b", pair(0, 0)), Receipt::Refused(refusal));
+    assert!(matches!(
+        run.submit("a", pair(9, 0)),
+        Receipt::Refused(Refusal::NotLeased { .. })
+    ));
+    assert_eq!(run.submit("a", pair(0, 0)), Receipt::Recorded);
+    assert_eq!(run.control.outcomes().refused, 2);
+}
+
+#[tokio::test]
+async fn an_outcome_of_an_unpublished_version_is_refused_and_its_task_leased_again() {
+    let run = run(|_| {}).await;
+    run.leased("a", 0, 1);
+    let refusal = Refusal::Version {
+        task: TaskId(0),
+        leased: version(0),
+        found: version(1),
+    };
+    assert_eq!(run.submit("a", pair(0, 1)), Receipt::Refused(refusal));
+    assert_eq!(run.leased("a", 0, 1), [0]);
+    assert_eq!(
+        run.control.lease(&actor("a"), version(3), 1, run.start),
+        Err(UnknownVersion(version(3)))
+    );
+}
+
+#[tokio::test]
+async fn retryable_failures_are_reissued_until_the_last_attempt_and_then_given_up() {
+    let run = run(|_| {}).await;
+    for _ in 0..2 {
+        assert_eq!(run.leased("a", 0, 1), [0]);
+        assert_eq!(run.submit("a", failed(0, true)), Receipt::Reissued);
+    }
+    assert_eq!(run.leased("a", 0, 1), [1]);
+    assert!(matches!(run.submit("a", pair(0, 0)), Receipt::AlreadyRecorded(_)));
+    assert_eq!(run.control.outcomes().failures["reward_unavailable"], 2);
+    assert_eq!(run.control.outcomes().failures["sampling"], 1);
+}
+
+#[tokio::test]
+async fn a_silent_actor_loses_its_tasks_after_deadline_and_grace() {
+    let run = run(|config| (config.lease_ttl_ms, config.lease_grace_ms) = (1000, 500)).await;
+    assert_eq!(run.leased("a", 0, 2), [0, 1]);
+    run.control.expire(run.start + Duration::from_millis(1499));
+    assert_eq!(run.submit("a", pair(0, 0)), Receipt::Recorded);
+    run.control.expire(run.start + Duration::from_millis(1500));
+    assert_eq!(run.leased("b", 0, 1), [1]);
+    assert!(matches!(run.submit("a", pair(1, 0)), Receipt::Refused(_)));
+    assert_eq!(run.control.outcomes().expired, 1);
+}
+
+#[tokio::test]
+async fn handed_back_tasks_go_to_the_next_who_asks() {
+    let run = run(|_| {}).await;
+    assert_eq!(run.leased("a", 0, 3), [0, 1, 2]);
+    assert_eq!(
+        run.control
+            .hand_back(&actor("a"), &[TaskId(1), TaskId(2), TaskId(7)], run.start),
+        2
+    );
+    assert_eq!(run.control.hand_back(&actor("b"), &[TaskId(0)], run.start), 0);
+    assert_eq!(run.leased("b", 0, 3), [1, 2, 3]);
+}
+
+#[tokio::test]
+async fn no_lease_is_given_beyond_what_staleness_allows_and_a_published_version_reopens_them() {
+    let run = run(|_| {}).await;
+    assert_eq!(run.leased("a", 0, 16).len(), 4);
+    assert_eq!(run.lease("b", 0, 16), LeaseAnswer::Wait(Pause::Staleness));
+    (0..4).for_each(|task| assert_eq!(run.submit("a", pair(task, 0)), Receipt::Recorded));
+    run.control.buffer.next_batch(version(0)).unwrap();
+    assert_eq!(run.lease("a", 0, 16), LeaseAnswer::Wait(Pause::Staleness));
+    run.publish(1);
+    assert_eq!(run.lease("a", 0, 16), LeaseAnswer::Wait(Pause::PolicyBehind));
+    assert_eq!(run.leased("a", 1, 16), [4, 5, 6, 7]);
+    assert!(!run.control.broadcast.newest().last);
+}
+
+#[tokio::test]
+async fn the_last_version_ends_the_run_for_everybody_who_asks() {
+    let run = run(|_| {}).await;
+    run.publish(1);
+    run.publish(2);
+    assert!(run.control.broadcast.newest().last);
+    let silence = Duration::from_secs(1);
+    assert_eq!(run.lease("a", 1, 1), LeaseAnswer::Complete);
+    assert!(!run.control.actors.all_done(version(2), run.start, silence));
+    run.control
+        .actors
+        .adopted(&actor("a"), run.start, version(2), 1, 1);
+    assert!(run.control.actors.all_done(version(2), run.start, silence));
+    assert_eq!(run.control.metrics(1).len(), 1);
+}
+
+#[tokio::test]
+async fn a_deterministic_block_refuses_what_another_version_sampled() {
+    let run = run(|config| config.deterministic = true).await;
+    assert_eq!(run.leased("a", 0, 3), [0, 1, 2]);
+    assert_eq!(run.leased("b", 0, 3), [3]);
+    assert_eq!(run.lease("a", 0, 3), LeaseAnswer::Wait(Pause::AllLeased));
+    run.publish(1);
+    assert!(matches!(
+        run.submit("b", pair(3, 1)),
+        Receipt::Refused(Refusal::Version { .. })
+    ));
+}

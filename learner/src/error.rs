@@ -1,0 +1,100 @@
+//! What can end a run or a pre-training.
+
+use crate::config::InvalidConfig;
+use crate::ledger::OutcomeCounts;
+use common::PolicyVersion;
+use models::ModelError;
+use std::path::PathBuf;
+use store::StoreError;
+
+/// An error of the learner.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LearnerError {
+    /// Settings that cannot be used.
+    #[error("invalid settings:\n{0}")]
+    Config(#[from] InvalidConfig),
+    /// The catalogue cannot be trained on with these settings.
+    #[error("catalogue {name}: {reason}")]
+    Catalogue {
+        /// Its name.
+        name: String,
+        /// What is wrong and what would be right.
+        reason: String,
+    },
+    /// A network, its files or its optimizer failed.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A file could not be read or written.
+    #[error("cannot {action} {}", path.display())]
+    File {
+        /// What was tried.
+        action: &'static str,
+        /// Which file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The gRPC server failed.
+    #[error("cannot serve")]
+    Serve(#[source] tonic::transport::Error),
+    /// All tasks of a batch ended and none gave a pair, or too many tasks ended without filling a batch.
+    #[error("version {version}: {tasks} tasks ended with {pairs} pairs, {needed} are needed ({counts})")]
+    TooFewPairs {
+        /// The version that was to be trained from.
+        version: PolicyVersion,
+        /// Tasks that ended since the last batch.
+        tasks: usize,
+        /// Pairs among them.
+        pairs: usize,
+        /// Pairs that a batch needs.
+        needed: usize,
+        /// How those tasks ended, by reason.
+        counts: OutcomeCounts,
+    },
+    /// Training left the finite numbers. Nothing was published or written from it.
+    #[error("{what} is {value} at step {step}, expected a finite number; lower the learning rate")]
+    NotFinite {
+        /// `loss` or `gradient norm`.
+        what: &'static str,
+        /// What it was.
+        value: f64,
+        /// Optimizer steps taken before.
+        step: u64,
+    },
+    /// Training was asked to stop.
+    #[error("stopped before it was complete")]
+    Cancelled,
+    /// A thread of the learner panicked.
+    #[error("{what} panicked: {message}")]
+    Panicked {
+        /// Which part.
+        what: &'static str,
+        /// The panic's message.
+        message: String,
+    },
+}
+
+impl LearnerError {
+    /// Whether the settings or the catalogue are at fault rather than the run.
+    pub fn is_configuration(&self) -> bool {
+        matches!(self, Self::Config(_) | Self::Catalogue { .. })
+    }
+
+    pub(crate) fn panicked(what: &'static str, message: &dyn std::fmt::Display) -> Self {
+        Self::Panicked {
+            what,
+            message: message.to_string(),
+        }
+    }
+}
+
+/// The message of a panic.
+pub(crate) fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "no message".into())
+}

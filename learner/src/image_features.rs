@@ -1,0 +1,114 @@
+//! Features of product images under the frozen vision tower: whole images are kept between batches, masked ones are made
+//! when they are needed.
+
+use crate::assortment::Assortment;
+use crate::config::MaskConfig;
+use crate::mask::masked;
+use crate::negatives::ProductImage;
+use burn::tensor::Tensor;
+use image::RgbaImage;
+use models::ModelError;
+use models::policy::Policy;
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Images encoded in one pass of the tower: bounds the memory of a pass.
+const IMAGES_PER_PASS: usize = 32;
+
+/// Features by image.
+pub(crate) struct ImageFeatures {
+    policy: Arc<Policy>,
+    assortment: Arc<Assortment>,
+    mask: MaskConfig,
+    /// Of whole images, each `[1, patches, hidden]`.
+    kept: BTreeMap<ProductImage, Tensor<3>>,
+    bound: usize,
+}
+
+impl ImageFeatures {
+    /// Features under the tower of `policy`; those of at most `bound` whole images are kept.
+    pub(crate) fn new(
+        policy: Arc<Policy>,
+        assortment: Arc<Assortment>,
+        mask: MaskConfig,
+        bound: usize,
+    ) -> Self {
+        Self {
+            policy,
+            assortment,
+            mask,
+            kept: BTreeMap::new(),
+            bound,
+        }
+    }
+
+    /// The features of `images`, in their order (at least one image, none twice).
+    ///
+    /// # Errors
+    /// [`ModelError`] when the tower fails.
+    ///
+    /// # Shapes
+    /// `[images, patches, hidden]`
+    pub(crate) fn of(&mut self, images: &[ProductImage]) -> Result<Tensor<3>, ModelError> {
+        let missing: Vec<_> = images
+            .iter()
+            .copied()
+            .filter(|image| !self.kept.contains_key(image))
+            .collect();
+        if self.kept.len() + missing.len() > self.bound {
+            self.kept.retain(|image, _| images.contains(image));
+        }
+        for chunk in missing.chunks(IMAGES_PER_PASS) {
+            let encoded = self.encode(chunk)?;
+            for (row, &image) in chunk.iter().enumerate() {
+                self.kept.insert(image, encoded.clone().narrow(0, row, 1));
+            }
+        }
+        let features = Tensor::cat(images.iter().map(|image| self.kept[image].clone()).collect(), 0);
+        self.kept
+            .retain(|image, _| matches!(image, ProductImage::Whole(_)));
+        Ok(features)
+    }
+
+    fn encode(&self, images: &[ProductImage]) -> Result<Tensor<3>, ModelError> {
+        let pictures: Vec<Cow<'_, RgbaImage>> = images.iter().map(|image| self.picture(*image)).collect();
+        self.policy
+            .image_features(&pictures.iter().map(AsRef::as_ref).collect::<Vec<_>>())
+    }
+
+    fn picture(&self, image: ProductImage) -> Cow<'_, RgbaImage> {
+        let cutout = |product: usize| &self.assortment.product(product).image;
+        match image {
+            ProductImage::Whole(product) => Cow::Borrowed(cutout(product)),
+            ProductImage::Masked { product, seed } => Cow::Owned(masked(cutout(product), &self.mask, seed)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test_policy::{assortment, policy};
+    use burn::tensor::Tolerance;
+
+    #[test]
+    fn kept_and_fresh_features_are_those_of_each_image_alone() {
+        let (policy, assortment) = (Arc::new(policy()), Arc::new(assortment(5)));
+        let mut features = ImageFeatures::new(policy.clone(), assortment.clone(), MaskConfig::default(), 3);
+        let hidden = ProductImage::Masked { product: 1, seed: 9 };
+        for round in [vec![0, 1], vec![1, 2, 3], vec![4, 0]] {
+            let mut images: Vec<_> = round.iter().copied().map(ProductImage::Whole).collect();
+            images.push(hidden);
+            let together = features.of(&images).unwrap();
+            for (row, &image) in images.iter().enumerate() {
+                let alone = policy
+                    .image_features(&[features.picture(image).as_ref()])
+                    .unwrap();
+                let found = together.clone().narrow(0, row, 1).into_data();
+                found.assert_approx_eq::<f32>(&alone.into_data(), Tolerance::absolute(1e-5));
+            }
+            assert!(features.kept.len() <= 3 && !features.kept.contains_key(&hidden));
+        }
+    }
+}

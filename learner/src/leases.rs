@@ -1,0 +1,114 @@
+//! Who works on which task until when.
+//!
+//! A lease ends by an outcome, by being handed back, or by running out; the clock is an argument. Which task is leased next
+//! is `task_queue.rs`; whether any may be leased at all is `admission.rs`.
+
+use common::{ActorId, PolicyVersion, TaskId};
+use dashmap::DashMap;
+use std::time::Instant;
+
+/// One task in an actor's hands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Lease {
+    /// Who holds it.
+    pub(crate) holder: ActorId,
+    /// When it runs out.
+    pub(crate) deadline: Instant,
+    /// How often the task has been leased, this time included.
+    pub(crate) attempt: u32,
+    /// The version its holder samples from.
+    pub(crate) version: PolicyVersion,
+}
+
+/// The open leases of a run.
+#[derive(Debug, Default)]
+pub(crate) struct LeaseTable {
+    open: DashMap<TaskId, Lease>,
+}
+
+impl LeaseTable {
+    /// Gives a task to an actor.
+    pub(crate) fn give(&self, task: TaskId, lease: Lease) {
+        let before = self.open.insert(task, lease);
+        debug_assert!(before.is_none(), "{task} was leased twice");
+    }
+
+    /// The lease of `task`, if `holder` has it.
+    pub(crate) fn held(&self, task: TaskId, holder: &ActorId) -> Option<Lease> {
+        self.open
+            .get(&task)
+            .filter(|lease| lease.holder == *holder)
+            .map(|lease| lease.clone())
+    }
+
+    /// Ends the lease of `task` if `holder` has it, and returns it. Of several callers exactly one gets it.
+    pub(crate) fn end(&self, task: TaskId, holder: &ActorId) -> Option<Lease> {
+        self.open
+            .remove_if(&task, |_, lease| lease.holder == *holder)
+            .map(|(_, lease)| lease)
+    }
+
+    /// Ends every lease whose deadline is not after `now`, in task order.
+    pub(crate) fn expire(&self, now: Instant) -> Vec<(TaskId, Lease)> {
+        let late: Vec<TaskId> = self
+            .open
+            .iter()
+            .filter(|entry| entry.deadline <= now)
+            .map(|entry| *entry.key())
+            .collect();
+        let mut ended: Vec<_> = late
+            .into_iter()
+            .filter_map(|task| self.open.remove_if(&task, |_, lease| lease.deadline <= now))
+            .collect();
+        ended.sort_unstable_by_key(|(task, _)| *task);
+        ended
+    }
+
+    /// How many leases are open.
+    pub(crate) fn open(&self) -> usize {
+        self.open.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test_outcomes::version;
+    use std::time::Duration;
+
+    fn actor(name: &str) -> ActorId {
+        ActorId::new(name).unwrap()
+    }
+
+    fn lease(holder: &str, deadline: Instant) -> Lease {
+        Lease {
+            holder: actor(holder),
+            deadline,
+            attempt: 1,
+            version: version(0),
+        }
+    }
+
+    #[test]
+    fn only_the_holder_can_end_a_lease_and_only_once() {
+        let table = LeaseTable::default();
+        table.give(TaskId(1), lease("a", Instant::now()));
+        assert_eq!(table.end(TaskId(1), &actor("b")), None);
+        assert_eq!(table.open(), 1);
+        assert!(table.held(TaskId(1), &actor("a")).is_some());
+        assert!(table.end(TaskId(1), &actor("a")).is_some());
+        assert_eq!(table.end(TaskId(1), &actor("a")), None);
+    }
+
+    #[test]
+    fn a_lease_runs_out_at_its_deadline_and_not_before() {
+        let (table, start) = (LeaseTable::default(), Instant::now());
+        for (task, seconds) in [(5, 10), (3, 10), (4, 20)] {
+            table.give(TaskId(task), lease("a", start + Duration::from_secs(seconds)));
+        }
+        assert!(table.expire(start + Duration::from_millis(9_999)).is_empty());
+        let ended = table.expire(start + Duration::from_secs(10));
+        assert_eq!(ended.iter().map(|(task, _)| task.0).collect::<Vec<_>>(), [3, 5]);
+        assert_eq!(table.open(), 1);
+    }
+}

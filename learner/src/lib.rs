@@ -1,0 +1,44 @@
+//! The learner turns preference pairs into newer policies and publishes them.
+//!
+//! `train_loop.rs` reads like the paper: batch, log-probabilities, loss, step, publish. It runs on its own thread and never
+//! awaits; the service around it leases tasks, records outcomes and streams weights, and never blocks. The two meet in the
+//! pair buffer. [`pretrain`] makes the policy a run starts from.
+//!
+//! The learner dials nobody, and knows neither how images are rendered nor how they are scored.
+
+mod actors;
+mod adapter_files;
+mod admission;
+mod assortment;
+mod broadcast;
+mod collate;
+mod config;
+mod control;
+mod error;
+mod image_features;
+mod leases;
+mod ledger;
+mod log_probs;
+mod loss;
+mod mask;
+mod metrics;
+mod negatives;
+mod pair_buffer;
+mod partners;
+mod pretrain;
+mod run;
+mod service;
+mod task_order;
+mod task_queue;
+#[cfg(test)]
+mod test_outcomes;
+#[cfg(test)]
+mod test_policy;
+mod train_loop;
+
+pub use actors::ActorSummary;
+pub use config::{InvalidConfig, LearnerConfig, LossConfig, LossMode, MaskConfig, Partner};
+pub use error::LearnerError;
+pub use ledger::OutcomeCounts;
+pub use pretrain::{PretrainConfig, PretrainProgress, pretrain};
+pub use run::{LearnerInputs, RunSummary, VersionMetrics, check_catalogue, run};

@@ -1,0 +1,112 @@
+//! Log-probabilities of pairs: under the policy with gradients, and under the reference once a batch.
+//!
+//! The reference is the policy with its adapter off. Its numbers do not change while a batch is trained on, so they are
+//! computed for the whole batch first, on several threads, and kept on the host.
+
+use crate::collate::{PairMicroBatch, TrainingBatch};
+use crate::error::LearnerError;
+use crate::loss::PairLogProbs;
+use burn::tensor::{Device, Tensor, TensorData};
+use models::llava::Llava;
+use std::thread;
+
+/// Log-probabilities of one pair's completions in nats.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct PairNats {
+    /// Of the chosen completion.
+    pub(crate) chosen: f64,
+    /// Of the rejected completion.
+    pub(crate) rejected: f64,
+    /// Of the product-centric negative.
+    pub(crate) negative: Option<f64>,
+}
+
+/// Log-probabilities of a micro-batch's pairs under `model`, with gradients where the model has them.
+pub(crate) fn pair_log_probs(model: &Llava, batch: &PairMicroBatch) -> PairLogProbs {
+    let sums = model
+        .completion_log_probs(&batch.rows, Some(batch.features.clone()))
+        .sums();
+    let part = |index: usize| sums.clone().narrow(0, index * batch.pairs, batch.pairs);
+    PairLogProbs {
+        chosen: part(0),
+        rejected: part(1),
+        negative: batch.has_negatives.then(|| part(2)),
+    }
+}
+
+/// The reference's log-probabilities of every pair of a batch, `chunk` pairs in a pass, up to `threads` passes at a time.
+/// The number of threads does not change them.
+///
+/// # Errors
+/// [`LearnerError::Model`] when rows cannot be laid out, [`LearnerError::Panicked`] when a pass panicked.
+pub(crate) fn reference_log_probs(
+    reference: &Llava,
+    batch: &TrainingBatch,
+    chunk: usize,
+    threads: usize,
+) -> Result<Vec<PairNats>, LearnerError> {
+    let pairs: Vec<usize> = (0..batch.len()).collect();
+    let micro_batches = pairs
+        .chunks(chunk)
+        .map(|pairs| batch.micro_batch(pairs))
+        .collect::<Result<Vec<_>, _>>()?;
+    let threads = threads.clamp(1, micro_batches.len().max(1));
+    let work = |worker: usize| -> Vec<Vec<PairNats>> {
+        let own = micro_batches.iter().skip(worker).step_by(threads);
+        own.map(|micro_batch| pair_log_probs(reference, micro_batch).to_host())
+            .collect()
+    };
+    let mut done = thread::scope(|scope| {
+        let start = |worker| -> Result<_, LearnerError> {
+            // Kernels started from a pool of one thread stay on it: threads do not wait for each other.
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build();
+            let pool = pool.map_err(models::ModelError::from)?;
+            Ok(scope.spawn(move || pool.install(|| work(worker)).into_iter()))
+        };
+        let started = (0..threads).map(start).collect::<Result<Vec<_>, _>>()?;
+        started
+            .into_iter()
+            .map(|worker| worker.join().map_err(panicked))
+            .collect::<Result<Vec<_>, _>>()
+    })?;
+    Ok((0..micro_batches.len())
+        .filter_map(|index| done[index % threads].next())
+        .flatten()
+        .collect())
+}
+
+fn panicked(panic: Box<dyn std::any::Any + Send>) -> LearnerError {
+    LearnerError::panicked("the reference pass", &crate::error::panic_message(&*panic))
+}
+
+impl PairLogProbs {
+    /// The numbers of each pair.
+    pub(crate) fn to_host(&self) -> Vec<PairNats> {
+        let host = |tensor: &Tensor<1>| -> Vec<f64> { tensor.clone().into_data().iter::<f64>().collect() };
+        let (chosen, rejected) = (host(&self.chosen), host(&self.rejected));
+        let negative = self.negative.as_ref().map(host);
+        let pair = |i: usize| PairNats {
+            chosen: chosen[i],
+            rejected: rejected[i],
+            negative: negative.as_ref().map(|values| values[i]),
+        };
+        (0..chosen.len()).map(pair).collect()
+    }
+
+    /// The same numbers as constants on `device`.
+    pub(crate) fn from_host(pairs: &[PairNats], device: &Device) -> Self {
+        let column = |values: Vec<f32>| {
+            let count = values.len();
+            Tensor::from_data(TensorData::new(values, [count]), device)
+        };
+        let negatives: Option<Vec<f32>> = pairs
+            .iter()
+            .map(|pair| pair.negative.map(|nats| nats as f32))
+            .collect();
+        Self {
+            chosen: column(pairs.iter().map(|pair| pair.chosen as f32).collect()),
+            rejected: column(pairs.iter().map(|pair| pair.rejected as f32).collect()),
+            negative: negatives.map(column),
+        }
+    }
+}

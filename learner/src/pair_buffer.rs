@@ -1,0 +1,357 @@
+//! Pairs between their arrival and their training, and where the run stands.
+//!
+//! The training thread blocks on `next_batch`; handlers push and never wait. Normally a batch is the next pairs in order of
+//! arrival, those that grew too stale refused and counted. A deterministic run instead takes all pairs of the version's own
+//! block of tasks, in task order, once every task of the block has ended.
+
+use crate::error::LearnerError;
+use crate::ledger::OutcomeCounts;
+use common::{PolicyVersion, PreferencePair, RolloutOutcome, TaskId};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+
+/// How batches are formed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct BatchRule {
+    /// Pairs of a batch; tasks of a block when deterministic.
+    pub(crate) pairs_per_version: usize,
+    /// Versions a pair may lie behind when it is trained.
+    pub(crate) max_staleness: u64,
+    /// Whether a batch is a block of tasks.
+    pub(crate) deterministic: bool,
+    /// Give up after this many tasks without a full batch.
+    pub(crate) max_tasks: usize,
+}
+
+/// What one version is trained from.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct PairBatch {
+    /// The version the pairs are trained at; training makes its successor.
+    pub(crate) version: PolicyVersion,
+    /// The pairs, in training order before shuffling; at least one.
+    pub(crate) pairs: Vec<PreferencePair>,
+    /// Mean reward of the pairs' groups and of the groups without a pair that ended since the last batch.
+    pub(crate) mean_reward: f64,
+    /// Tasks since the last batch that ended without a pair.
+    pub(crate) no_pairs: u64,
+    /// How far the stalest pair lies behind `version`.
+    pub(crate) staleness_max: u64,
+}
+
+/// Where a run stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Progress {
+    /// The newest published version.
+    pub(crate) version: PolicyVersion,
+    /// Whether its successor is being trained.
+    pub(crate) training: bool,
+    /// Pairs that wait.
+    pub(crate) fresh: usize,
+    /// Pairs given to training so far.
+    pub(crate) trained: u64,
+    /// Pairs refused because they were too stale.
+    pub(crate) refused: u64,
+}
+
+/// The buffer between the service and the training thread.
+#[derive(Debug)]
+pub(crate) struct PairBuffer {
+    rule: BatchRule,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug)]
+struct State {
+    progress: Progress,
+    closed: bool,
+    fresh: VecDeque<PreferencePair>,
+    since: Since,
+}
+
+/// What ended since the last batch was taken.
+#[derive(Debug, Default)]
+struct Since {
+    /// Mean rewards of groups without a pair, by task: a deterministic mean does not depend on the order of arrival.
+    rewards: BTreeMap<TaskId, f64>,
+    tasks: usize,
+    counts: OutcomeCounts,
+}
+
+impl PairBuffer {
+    /// An empty buffer of a run at `version`.
+    pub(crate) fn new(rule: BatchRule, version: PolicyVersion) -> Self {
+        let progress = Progress {
+            version,
+            training: false,
+            fresh: 0,
+            trained: 0,
+            refused: 0,
+        };
+        let state = State {
+            progress,
+            closed: false,
+            fresh: VecDeque::new(),
+            since: Since::default(),
+        };
+        Self {
+            rule,
+            state: Mutex::new(state),
+            changed: Condvar::new(),
+        }
+    }
+
+    /// Takes in a terminal outcome.
+    pub(crate) fn push(&self, outcome: RolloutOutcome) {
+        let mut state = self.state();
+        state.since.tasks += 1;
+        state.since.counts.add(&outcome);
+        match outcome {
+            RolloutOutcome::Pair(pair) => state.fresh.push_back(pair),
+            RolloutOutcome::NoPair { group, .. } => {
+                state.since.rewards.insert(group.task(), group.mean_reward());
+            }
+            RolloutOutcome::Failed { .. } => {}
+        }
+        drop(state);
+        self.changed.notify_all();
+    }
+
+    /// Waits for the batch that `version` trains on. From then on the next version counts as being trained, until
+    /// [`PairBuffer::published`].
+    ///
+    /// # Errors
+    /// [`LearnerError::Cancelled`] when the buffer was closed, [`LearnerError::TooFewPairs`] when a deterministic block has
+    /// no pair at all or too many tasks did not give enough pairs.
+    pub(crate) fn next_batch(&self, version: PolicyVersion) -> Result<PairBatch, LearnerError> {
+        let mut state = self.state();
+        loop {
+            if state.closed {
+                return Err(LearnerError::Cancelled);
+            }
+            if let Some(batch) = state.take_batch(&self.rule, version)? {
+                return Ok(batch);
+            }
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// `version` was published: its successor is what is collected for now.
+    pub(crate) fn published(&self, version: PolicyVersion) {
+        let mut state = self.state();
+        state.progress.version = version;
+        state.progress.training = false;
+    }
+
+    /// Ends every wait; no batch is given any more.
+    pub(crate) fn close(&self) {
+        self.state().closed = true;
+        self.changed.notify_all();
+    }
+
+    /// Whether it was closed.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.state().closed
+    }
+
+    /// Where the run stands.
+    pub(crate) fn progress(&self) -> Progress {
+        let state = self.state();
+        Progress {
+            fresh: state.fresh.len(),
+            ..state.progress
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn take_batch(
+        &mut self,
+        rule: &BatchRule,
+        version: PolicyVersion,
+    ) -> Result<Option<PairBatch>, LearnerError> {
+        self.refuse_stale(rule, version);
+        let (needed, ready) = match rule.deterministic {
+            true => (1, self.since.tasks >= rule.pairs_per_version),
+            false => (rule.pairs_per_version, self.fresh.len() >= rule.pairs_per_version),
+        };
+        let exhausted = if rule.deterministic {
+            ready
+        } else {
+            self.since.tasks >= rule.max_tasks
+        };
+        if self.fresh.len() < needed && exhausted {
+            let (tasks, pairs) = (self.since.tasks, self.fresh.len());
+            let counts = std::mem::take(&mut self.since.counts);
+            return Err(LearnerError::TooFewPairs {
+                version,
+                tasks,
+                pairs,
+                needed,
+                counts,
+            });
+        }
+        if !ready {
+            return Ok(None);
+        }
+        let count = rule.pairs_per_version.min(self.fresh.len());
+        let mut pairs: Vec<_> = self.fresh.drain(..count).collect();
+        if rule.deterministic {
+            pairs.sort_by_key(PreferencePair::task);
+        }
+        self.progress.training = true;
+        self.progress.trained += pairs.len() as u64;
+        Ok(Some(std::mem::take(&mut self.since).into_batch(version, pairs)))
+    }
+
+    fn refuse_stale(&mut self, rule: &BatchRule, version: PolicyVersion) {
+        let before = self.fresh.len();
+        self.fresh.retain(|pair| {
+            let lag = staleness(version, pair);
+            if lag > rule.max_staleness {
+                tracing::warn!(task = pair.task().0, lag, "pair refused: too stale");
+            }
+            lag <= rule.max_staleness
+        });
+        self.progress.refused += (before - self.fresh.len()) as u64;
+    }
+}
+
+impl Since {
+    fn into_batch(mut self, version: PolicyVersion, pairs: Vec<PreferencePair>) -> PairBatch {
+        self.rewards
+            .extend(pairs.iter().map(|pair| (pair.task(), pair.group().mean_reward())));
+        let mean_reward = self.rewards.values().sum::<f64>() / self.rewards.len() as f64;
+        let staleness_max = pairs
+            .iter()
+            .map(|pair| staleness(version, pair))
+            .max()
+            .unwrap_or(0);
+        PairBatch {
+            version,
+            pairs,
+            mean_reward,
+            no_pairs: self.tasks as u64 - self.counts.pairs,
+            staleness_max,
+        }
+    }
+}
+
+fn staleness(version: PolicyVersion, pair: &PreferencePair) -> u64 {
+    version.staleness_of(pair.chosen().trajectory.behaviour())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test_outcomes::{failed, no_pair, pair, version};
+
+    fn buffer(max_staleness: u64, deterministic: bool) -> PairBuffer {
+        let rule = BatchRule {
+            pairs_per_version: 3,
+            max_staleness,
+            deterministic,
+            max_tasks: 12,
+        };
+        PairBuffer::new(rule, version(0))
+    }
+
+    fn tasks(batch: &PairBatch) -> Vec<u64> {
+        batch.pairs.iter().map(|pair| pair.task().0).collect()
+    }
+
+    #[test]
+    fn a_batch_is_the_next_pairs_in_order_of_arrival() {
+        let buffer = buffer(1, false);
+        for outcome in [
+            pair(5, 0),
+            no_pair(1, 0),
+            pair(2, 0),
+            failed(7, false),
+            pair(9, 0),
+            pair(4, 0),
+        ] {
+            buffer.push(outcome);
+        }
+        let batch = buffer.next_batch(version(0)).unwrap();
+        assert_eq!(tasks(&batch), [5, 2, 9]);
+        assert_eq!(
+            (batch.no_pairs, batch.mean_reward, batch.staleness_max),
+            (2, 0.5, 0)
+        );
+        let expected = Progress {
+            version: version(0),
+            training: true,
+            fresh: 1,
+            trained: 3,
+            refused: 0,
+        };
+        assert_eq!(buffer.progress(), expected);
+        buffer.published(version(1));
+        assert!(!buffer.progress().training);
+    }
+
+    #[test]
+    fn stale_pairs_are_refused_and_counted() {
+        let buffer = buffer(1, false);
+        for (task, sampled_by) in [(0, 0), (1, 2), (2, 1), (3, 3), (4, 2)] {
+            buffer.push(pair(task, sampled_by));
+        }
+        let batch = buffer.next_batch(version(3)).unwrap();
+        assert_eq!(tasks(&batch), [1, 3, 4]);
+        assert_eq!(batch.staleness_max, 1);
+        assert_eq!(buffer.progress().refused, 2);
+    }
+
+    #[test]
+    fn a_deterministic_batch_is_its_whole_block_in_task_order() {
+        let buffer = buffer(0, true);
+        for outcome in [pair(2, 0), no_pair(1, 0), pair(0, 0)] {
+            buffer.push(outcome);
+        }
+        assert_eq!(tasks(&buffer.next_batch(version(0)).unwrap()), [0, 2]);
+    }
+
+    #[test]
+    fn a_block_without_a_pair_and_endless_ties_end_the_run() {
+        let block = buffer(0, true);
+        (0..3).for_each(|task| block.push(no_pair(task, 0)));
+        let message = block.next_batch(version(0)).unwrap_err().to_string();
+        assert!(
+            message.contains("3 tasks ended with 0 pairs, 1 are needed (pairs 0, tie 3"),
+            "{message}"
+        );
+        let endless = buffer(0, false);
+        endless.push(pair(0, 0));
+        (1..12).for_each(|task| endless.push(no_pair(task, 0)));
+        let message = endless.next_batch(version(0)).unwrap_err().to_string();
+        assert!(
+            message.contains("12 tasks ended with 1 pairs, 3 are needed (pairs 1, tie 11"),
+            "{message}"
+        );
+    }
+
+    #[test]
+    fn closing_wakes_the_waiting_thread() {
+        let buffer = buffer(0, false);
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| buffer.next_batch(version(0)));
+            buffer.close();
+            assert!(matches!(waiting.join().unwrap(), Err(LearnerError::Cancelled)));
+        });
+    }
+
+    #[test]
+    fn a_push_wakes_the_waiting_thread() {
+        let buffer = buffer(0, false);
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| buffer.next_batch(version(0)));
+            (0..3).for_each(|task| buffer.push(pair(task, 0)));
+            assert!(waiting.join().unwrap().is_ok());
+        });
+    }
+}

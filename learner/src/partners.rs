@@ -1,0 +1,153 @@
+//! Which products may stand in for another one: never itself, never the same picture, and by default never its category.
+
+use crate::config::Partner;
+use crate::error::LearnerError;
+use common::Digest;
+use data::Catalogue;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use std::collections::BTreeMap;
+
+/// The possible partners among a catalogue's training products.
+#[derive(Debug)]
+pub(crate) struct Partners {
+    /// By product index.
+    products: BTreeMap<usize, Looks>,
+    /// Whether partners must be of another category.
+    by_category: bool,
+}
+
+/// What makes two products alike.
+#[derive(Debug, PartialEq)]
+struct Looks {
+    category: Option<String>,
+    image: Digest,
+}
+
+impl Partners {
+    /// The partners under a rule. Where no product has a category, [`Partner::Category`] is [`Partner::Uniform`].
+    pub(crate) fn new(catalogue: &dyn Catalogue, rule: Partner) -> Self {
+        let train = catalogue.split().train;
+        let products: BTreeMap<usize, Looks> = train
+            .map(|index| {
+                let product = &catalogue.products()[index];
+                let size = [
+                    product.image.width().to_le_bytes(),
+                    product.image.height().to_le_bytes(),
+                ]
+                .concat();
+                let image = store::digest(&[&size, product.image.as_raw().as_slice()].concat());
+                (
+                    index,
+                    Looks {
+                        category: product.category.clone(),
+                        image,
+                    },
+                )
+            })
+            .collect();
+        let by_category =
+            rule == Partner::Category && products.values().any(|looks| looks.category.is_some());
+        Self {
+            products,
+            by_category,
+        }
+    }
+
+    /// Refuses a catalogue in which some product has no partner.
+    ///
+    /// # Errors
+    /// [`LearnerError::Catalogue`] naming the first such product.
+    pub(crate) fn check(&self, catalogue: &dyn Catalogue) -> Result<(), LearnerError> {
+        match self
+            .products
+            .keys()
+            .find(|&&product| self.of(product).next().is_none())
+        {
+            None => Ok(()),
+            Some(&lonely) => Err(self.lonely(catalogue, lonely)),
+        }
+    }
+
+    /// A partner of `product`, uniform over all of them. There is one: see [`Partners::check`].
+    pub(crate) fn draw(&self, product: usize, seed: u64) -> usize {
+        let partners: Vec<usize> = self.of(product).collect();
+        partners[ChaCha8Rng::seed_from_u64(seed).random_range(0..partners.len())]
+    }
+
+    /// The partners of `product`, by index.
+    fn of(&self, product: usize) -> impl Iterator<Item = usize> {
+        let own = &self.products[&product];
+        let differs = move |other: &Looks| {
+            other.image != own.image && !(self.by_category && other.category == own.category)
+        };
+        let others = self
+            .products
+            .iter()
+            .filter(move |(index, other)| **index != product && differs(other));
+        others.map(|(&index, _)| index)
+    }
+
+    fn lonely(&self, catalogue: &dyn Catalogue, product: usize) -> LearnerError {
+        let id = &catalogue.products()[product].id;
+        let wanted = match self.by_category {
+            true => "another product of another category; set loss.partner = uniform, or loss.mode = dpo",
+            false => "another product with another image; set loss.mode = dpo, mask_only or compat",
+        };
+        let reason = format!("product {id} has no partner: its catalogue needs {wanted}");
+        LearnerError::Catalogue {
+            name: catalogue.name().to_owned(),
+            reason,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::assortment::test_catalogue::catalogue;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_partner_is_never_the_product_nor_of_its_category(
+            categories in prop::collection::vec(prop::option::of("[ab]"), 2..12), seed in any::<u64>()
+        ) {
+            let categories: Vec<_> = categories.iter().map(Option::as_deref).collect();
+            let products = catalogue(&categories);
+            let partners = Partners::new(&products, Partner::Category);
+            if partners.check(&products).is_ok() {
+                for product in 0..categories.len() {
+                    let partner = partners.draw(product, seed);
+                    prop_assert_ne!(partner, product);
+                    let alike = categories[partner] == categories[product];
+                    prop_assert!(!alike || categories.iter().all(Option::is_none));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_catalogue_without_partners_is_a_configuration_error_that_says_what_to_set() {
+        let check = |categories: &[Option<&str>], rule| {
+            let products = catalogue(categories);
+            Partners::new(&products, rule).check(&products)
+        };
+        let alone = check(&[Some("lamp")], Partner::Uniform).unwrap_err();
+        assert!(
+            alone.is_configuration() && alone.to_string().contains("p0"),
+            "{alone}"
+        );
+        let same = check(&[Some("lamp"), Some("lamp")], Partner::Category).unwrap_err();
+        assert!(same.to_string().contains("loss.partner = uniform"), "{same}");
+        assert!(check(&[Some("lamp"), Some("lamp")], Partner::Uniform).is_ok());
+        assert!(check(&[None, None], Partner::Category).is_ok());
+    }
+
+    #[test]
+    fn products_with_the_same_picture_are_no_partners() {
+        let partners = Partners::new(&catalogue(&vec![None; 65]), Partner::Uniform);
+        assert!(partners.of(0).all(|partner| partner != 64));
+        assert_eq!(partners.of(0).count(), 63);
+    }
+}

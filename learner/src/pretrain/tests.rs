@@ -1,0 +1,143 @@
+//! Pre-training on a corpus of two colours: it learns to read the picture, and it repeats.
+
+use super::*;
+use crate::assortment::test_catalogue::catalogue;
+use data::{Catalogue, CorpusImage, CorpusSample, Modality, Product, TaskFamily};
+
+/// Asks for the name of a product's colour, with the picture, with its name in words, or with both.
+struct Colours(crate::assortment::test_catalogue::TestCatalogue);
+
+const NAMES: [&str; 2] = ["dark blue", "bright pink"];
+
+fn colours() -> Colours {
+    // Products 0 and 12: red 0 and red 240.
+    Colours(catalogue(&[None; 13]))
+}
+
+impl Corpus for Colours {
+    fn sample(&self, index: u64, seed: u64) -> CorpusSample {
+        let draw = derive_seed(
+            seed,
+            TaskId(index),
+            PolicyVersion::initial(LearnerEpoch(1)),
+            Purpose::World,
+        );
+        let (which, modality) = (
+            (draw % 2) as usize,
+            [Modality::Image, Modality::Text, Modality::ImageText][index as usize % 3],
+        );
+        let words = if modality == Modality::Image {
+            ""
+        } else {
+            NAMES[which]
+        };
+        CorpusSample {
+            family: TaskFamily::Understanding,
+            modality,
+            product: which * 12,
+            image: (modality != Modality::Text).then_some(CorpusImage::Product(which * 12)),
+            instruction: format!("name the colour {words}"),
+            completion: NAMES[which].into(),
+        }
+    }
+
+    fn products(&self) -> &[Product] {
+        self.0.products()
+    }
+
+    fn texts(&self) -> Vec<String> {
+        NAMES.map(|name| format!("name the colour {name}")).into()
+    }
+}
+
+fn config() -> PretrainConfig {
+    PretrainConfig {
+        samples: 240,
+        batch: 8,
+        vocab_size: 320,
+        ..PretrainConfig::default()
+    }
+}
+
+fn train(config: &PretrainConfig, threads: usize) -> Result<(Policy, Vec<PretrainProgress>), LearnerError> {
+    let mut seen = vec![];
+    let cancel = CancellationToken::new();
+    let mut progress = |p| seen.push(p);
+    let policy = pretrain(
+        config,
+        Preset::Tiny,
+        &colours(),
+        1,
+        &Device::flex(),
+        threads,
+        &mut progress,
+        &cancel,
+    )?;
+    Ok((policy, seen))
+}
+
+#[test]
+fn a_picture_is_read_and_named() {
+    let (policy, seen) = train(&config(), 2).unwrap();
+    assert_eq!((seen.len(), seen[29].step, seen[29].steps), (30, 30, 30));
+    assert!(
+        seen[0].loss > 4.0 && seen[29].loss < 0.3,
+        "{} -> {}",
+        seen[0].loss,
+        seen[29].loss
+    );
+    let corpus = colours();
+    let prompt = policy.prompt_ids("name the colour ", true).unwrap();
+    for (product, name) in [(0, NAMES[0]), (12, NAMES[1])] {
+        let features = policy
+            .image_features(&[&corpus.products()[product].image])
+            .unwrap();
+        let prompts = [models::policy::Prompt {
+            ids: prompt.clone(),
+            image: Some(0),
+            seed: 1,
+        }];
+        let params = models::policy::SamplingParams::greedy(8);
+        assert_eq!(
+            policy.sample(&prompts, Some(&features), &params).unwrap()[0].text,
+            name
+        );
+    }
+}
+
+#[test]
+fn training_repeats_whatever_the_number_of_threads() {
+    let short = PretrainConfig {
+        samples: 24,
+        ..config()
+    };
+    let weights = |threads| collect(&train(&short, threads).unwrap().0.model, |_| true);
+    assert_eq!(weights(1), weights(2));
+}
+
+#[test]
+fn a_rate_that_explodes_is_an_error_with_its_step() {
+    let mut wild = PretrainConfig {
+        samples: 80,
+        ..config()
+    };
+    wild.optimizer.learning_rate = 1e30;
+    assert!(matches!(train(&wild, 1), Err(LearnerError::NotFinite { .. })));
+}
+
+#[test]
+fn cancelling_ends_training_without_a_policy() {
+    let cancel = CancellationToken::new();
+    let mut progress = |_| cancel.cancel();
+    let end = pretrain(
+        &config(),
+        Preset::Tiny,
+        &colours(),
+        1,
+        &Device::flex(),
+        1,
+        &mut progress,
+        &cancel,
+    );
+    assert!(matches!(end, Err(LearnerError::Cancelled)));
+}

@@ -1,0 +1,142 @@
+//! A whole run: the service on the runtime, the training on its own thread, and their common end.
+
+mod server;
+mod setup;
+mod summary;
+
+pub use summary::{RunSummary, VersionMetrics};
+
+use crate::config::LearnerConfig;
+use crate::control::ControlPlane;
+use crate::error::{LearnerError, panic_message};
+use burn::tensor::Device;
+use common::RunId;
+use data::Catalogue;
+use proto::Authorizer;
+use setup::{Setup, Training};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+use store::Store;
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+
+pub use setup::check_catalogue;
+
+/// What a learner needs besides its configuration.
+#[derive(Clone)]
+pub struct LearnerInputs {
+    /// The run.
+    pub run_id: RunId,
+    /// The run's seed: every draw derives from it.
+    pub run_seed: u64,
+    /// The products.
+    pub catalogue: Arc<dyn Catalogue>,
+    /// The run's store: product cut-outs are written to it.
+    pub store: Store,
+    /// The policy to start from, a model directory. Its files are what actors fetch.
+    pub policy_dir: PathBuf,
+    /// Where the last version's adapter is written, in PEFT's layout; made when it does not exist.
+    pub adapter_dir: PathBuf,
+    /// Where the policy computes.
+    pub device: Device,
+    /// Micro-batches computed at a time, at least 1.
+    pub threads: usize,
+    /// Who may call.
+    pub authorizer: Arc<dyn Authorizer>,
+}
+
+/// How often leases are checked and a finished run looks whether its actors are done.
+const TICK: Duration = Duration::from_millis(50);
+
+/// Serves and trains a run on `listener` until all versions are published and the actors have fetched the last one, or
+/// until `shutdown`; the last published adapter is written in both cases.
+///
+/// # Errors
+/// [`LearnerError`]: configuration or catalogue at fault, the policy unreadable, too few pairs, training not finite.
+pub async fn run(
+    config: LearnerConfig,
+    inputs: LearnerInputs,
+    listener: TcpListener,
+    shutdown: CancellationToken,
+) -> Result<RunSummary, LearnerError> {
+    config.validate()?;
+    check_catalogue(&config, inputs.catalogue.as_ref())?;
+    let Setup { control, training } = setup::prepare(&config, &inputs).await?;
+    // Ends streams and leases; `shutdown` ends training first.
+    let stop = CancellationToken::new();
+    let server = server::spawn(listener, &control, &config, inputs.authorizer, stop.clone());
+    let trained = train_on_own_thread(training, &shutdown)?;
+    let result = supervise(&control, trained, &shutdown).await;
+    if let Err(error) = &result {
+        control.fail(error.to_string());
+    }
+    if !shutdown.is_cancelled() {
+        linger(&control, &config, &shutdown, result.is_ok()).await;
+    }
+    stop.cancel();
+    server.drain(config.drain()).await?;
+    let last = result?;
+    Ok(RunSummary::new(&control, inputs.adapter_dir, last))
+}
+
+/// Starts the training thread; what comes back is the digest of the adapter it wrote at its end.
+fn train_on_own_thread(
+    training: Training,
+    shutdown: &CancellationToken,
+) -> Result<oneshot::Receiver<Result<common::Digest, LearnerError>>, LearnerError> {
+    let (send, receive) = oneshot::channel();
+    let stop = shutdown.clone();
+    let span = tracing::info_span!("train");
+    let work = move || {
+        let _span = span.entered();
+        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| training.run(&stop)));
+        let panicked = |panic: Box<dyn std::any::Any + Send>| LearnerError::Panicked {
+            what: "training",
+            message: panic_message(&*panic),
+        };
+        // Nobody listens any more only when the whole run was dropped.
+        let _ = send.send(result.unwrap_or_else(|panic| Err(panicked(panic))));
+    };
+    let started = thread::Builder::new().name("train".into()).spawn(work);
+    started.map_err(|error| LearnerError::panicked("starting the training thread", &error))?;
+    Ok(receive)
+}
+
+/// Waits for training to end, ending overdue leases meanwhile. On `shutdown` the training thread is woken.
+async fn supervise(
+    control: &ControlPlane,
+    mut trained: oneshot::Receiver<Result<common::Digest, LearnerError>>,
+    shutdown: &CancellationToken,
+) -> Result<common::Digest, LearnerError> {
+    let mut tick = tokio::time::interval(TICK);
+    loop {
+        tokio::select! {
+            result = &mut trained => {
+                return result.unwrap_or_else(|_| Err(LearnerError::panicked("training", &"its thread is gone")));
+            }
+            () = shutdown.cancelled(), if !control.buffer.is_closed() => control.buffer.close(),
+            _ = tick.tick() => control.expire(Instant::now()),
+        }
+    }
+}
+
+/// Gives actors time to adopt the last version, and observers time to hear of a failure.
+async fn linger(
+    control: &ControlPlane,
+    config: &LearnerConfig,
+    shutdown: &CancellationToken,
+    complete: bool,
+) {
+    let deadline = Instant::now() + config.linger();
+    let last = control.broadcast.newest().version;
+    let done = || complete && control.actors.all_done(last, Instant::now(), config.linger());
+    while !done() && Instant::now() < deadline && !shutdown.is_cancelled() {
+        tokio::time::sleep(TICK.min(config.linger())).await;
+    }
+}
+
+#[cfg(test)]
+mod tests;

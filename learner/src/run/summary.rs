@@ -1,0 +1,67 @@
+//! What a run did, for whoever started it.
+
+use crate::actors::ActorSummary;
+use crate::control::ControlPlane;
+use crate::ledger::OutcomeCounts;
+use common::{Digest, PolicyVersion, RunId};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// Means over the training steps that led to a version, and what its batch tells.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct VersionMetrics {
+    /// The version.
+    pub version: PolicyVersion,
+    /// By name.
+    pub values: BTreeMap<String, f64>,
+}
+
+/// What a run did.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct RunSummary {
+    /// The run.
+    pub run_id: RunId,
+    /// The last version that was published.
+    pub version: PolicyVersion,
+    /// Whether all versions were published; `false` when the learner was asked to stop before.
+    pub complete: bool,
+    /// How tasks ended.
+    pub outcomes: OutcomeCounts,
+    /// Pairs that were trained on.
+    pub pairs_trained: u64,
+    /// Pairs that were refused because they were too stale.
+    pub pairs_refused: u64,
+    /// Versions that were announced, the initial one included.
+    pub publishes: u64,
+    /// Adapter bytes of one publish.
+    pub bytes_per_publish: u64,
+    /// Who took part.
+    pub actors: Vec<ActorSummary>,
+    /// One entry a version after the initial one.
+    pub metrics: Vec<VersionMetrics>,
+    /// Where the last version's adapter is, in PEFT's layout.
+    pub adapter_dir: PathBuf,
+    /// BLAKE3 of its `adapter_model.safetensors`.
+    pub adapter_digest: Digest,
+}
+
+impl RunSummary {
+    pub(super) fn new(control: &ControlPlane, adapter_dir: PathBuf, adapter_digest: Digest) -> Self {
+        let progress = control.buffer.progress();
+        Self {
+            run_id: control.identity.run.clone(),
+            version: progress.version,
+            complete: control.is_complete(),
+            outcomes: control.outcomes(),
+            pairs_trained: progress.trained,
+            pairs_refused: progress.refused,
+            publishes: control.broadcast.publishes(),
+            bytes_per_publish: control.broadcast.newest().adapter.bytes,
+            actors: control.actors.summaries(),
+            metrics: control.metrics(0),
+            adapter_dir,
+            adapter_digest,
+        }
+    }
+}

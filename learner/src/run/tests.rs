@@ -1,0 +1,406 @@
+//! Whole runs over gRPC with an actor that makes up its completions.
+
+use super::*;
+use crate::assortment::test_catalogue::catalogue;
+use crate::config::{LossConfig, Partner};
+use crate::test_outcomes::{no_pair, pair_of};
+use crate::test_policy::policy;
+use common::{ActorId, LearnerEpoch, PolicyVersion, RolloutOutcome};
+use models::checkpoint::load_adapter;
+use models::lora::LoraConfig;
+use proto::pb::{self, learner_service_client::LearnerServiceClient, lease_tasks_response::Answer};
+use proto::{AllowLoopback, header};
+use std::collections::BTreeMap;
+use std::path::Path;
+use tokio::task::JoinHandle;
+use tonic::transport::Channel;
+
+fn config() -> LearnerConfig {
+    LearnerConfig {
+        versions: 2,
+        pairs_per_version: 4,
+        passes: 1,
+        minibatch_pairs: 2,
+        retry_after_ms: 1,
+        lora: LoraConfig::new(2, 4.0),
+        loss: LossConfig {
+            partner: Partner::Uniform,
+            ..LossConfig::default()
+        },
+        ..LearnerConfig::default()
+    }
+}
+
+struct Running {
+    url: String,
+    shutdown: CancellationToken,
+    ended: JoinHandle<Result<RunSummary, LearnerError>>,
+    directory: tempfile::TempDir,
+}
+
+async fn start(config: LearnerConfig) -> Running {
+    let directory = tempfile::tempdir().unwrap();
+    policy().save(&directory.path().join("policy")).unwrap();
+    let inputs = LearnerInputs {
+        run_id: RunId::new("test").unwrap(),
+        run_seed: 7,
+        catalogue: Arc::new(catalogue(&[None; 5])),
+        store: Store::open("memory:///").unwrap(),
+        policy_dir: directory.path().join("policy"),
+        adapter_dir: directory.path().join("adapter"),
+        device: Device::flex(),
+        threads: 2,
+        authorizer: Arc::new(AllowLoopback),
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let shutdown = CancellationToken::new();
+    let ended = tokio::spawn(run(config, inputs, listener, shutdown.clone()));
+    Running {
+        url,
+        shutdown,
+        ended,
+        directory,
+    }
+}
+
+impl Running {
+    fn path(&self, name: &str) -> std::path::PathBuf {
+        self.directory.path().join(name)
+    }
+}
+
+/// An actor without a policy.
+struct TestActor {
+    client: LearnerServiceClient<Channel>,
+    name: ActorId,
+    run: RunId,
+    manifest: pb::PolicyManifest,
+    received: u64,
+}
+
+impl TestActor {
+    async fn join(url: &str, name: &str) -> Self {
+        let channel = Channel::from_shared(url.to_owned())
+            .unwrap()
+            .connect()
+            .await
+            .unwrap();
+        let mut client = LearnerServiceClient::new(channel);
+        let joined = client
+            .join(pb::JoinRequest {
+                header: Some(header(None, None, name)),
+            })
+            .await
+            .unwrap();
+        let joined = joined.into_inner();
+        let run = RunId::new(joined.run_id).unwrap();
+        Self {
+            client,
+            name: ActorId::new(name).unwrap(),
+            run,
+            manifest: joined.policy.unwrap(),
+            received: 0,
+        }
+    }
+
+    fn header(&self) -> Option<pb::RequestHeader> {
+        Some(header(Some(&self.run), Some(LearnerEpoch(1)), self.name.as_str()))
+    }
+
+    fn version(&self) -> PolicyVersion {
+        self.manifest.version.unwrap().try_into().unwrap()
+    }
+
+    /// Fetches the adapter, checks it, reports the adoption.
+    async fn adopt(&mut self, manifest: pb::PolicyManifest) {
+        let adapter = manifest.adapter.clone().unwrap();
+        self.manifest = manifest;
+        self.received += self.fetch(&adapter).await;
+        let request = pb::ReportAdoptionRequest {
+            header: self.header(),
+            version: self.manifest.version,
+            adapter_bytes_received: self.received,
+            base_bytes_received: 0,
+        };
+        self.client.report_adoption(request).await.unwrap();
+    }
+
+    async fn fetch(&mut self, artifact: &pb::Artifact) -> u64 {
+        let digest = artifact.digest.clone();
+        let request = pb::FetchArtifactRequest {
+            header: self.header(),
+            digest: digest.clone(),
+            offset: 0,
+        };
+        let mut stream = self.client.fetch_artifact(request).await.unwrap().into_inner();
+        let mut bytes = vec![];
+        while let Some(chunk) = stream.message().await.unwrap() {
+            bytes.extend_from_slice(&chunk.data);
+        }
+        assert_eq!(pb::Digest::from(store::digest(&bytes)), digest.unwrap());
+        bytes.len() as u64
+    }
+
+    async fn lease(&mut self) -> Answer {
+        let request = pb::LeaseTasksRequest {
+            header: self.header(),
+            policy: self.manifest.version,
+            max_tasks: 3,
+        };
+        self.client
+            .lease_tasks(request)
+            .await
+            .unwrap()
+            .into_inner()
+            .answer
+            .unwrap()
+    }
+
+    async fn submit(&mut self, outcomes: Vec<RolloutOutcome>) -> Vec<pb::OutcomeReceipt> {
+        let outcomes = outcomes.iter().map(Into::into).collect();
+        let request = pb::SubmitOutcomesRequest {
+            header: self.header(),
+            outcomes,
+        };
+        self.client
+            .submit_outcomes(request)
+            .await
+            .unwrap()
+            .into_inner()
+            .receipts
+    }
+
+    /// Works until the last version is adopted, always with the newest weights; returns the bytes received.
+    async fn work(mut self, outcome: impl Fn(u64, u64) -> RolloutOutcome) -> u64 {
+        let watch = pb::WatchPolicyRequest {
+            header: self.header(),
+            after: None,
+        };
+        let mut news = self.client.watch_policy(watch).await.unwrap().into_inner();
+        while !self.manifest.last {
+            match self.lease().await {
+                Answer::Lease(lease) => {
+                    let sampled_by = self.version().number;
+                    let outcomes = lease.tasks.iter().map(|task| outcome(task.task, sampled_by));
+                    let receipts = self.submit(outcomes.collect()).await;
+                    assert!(
+                        receipts
+                            .iter()
+                            .all(|r| r.disposition() == pb::Disposition::Recorded),
+                        "{receipts:?}"
+                    );
+                }
+                Answer::Wait(wait) => tokio::time::sleep(Duration::from_millis(wait.retry_after_ms)).await,
+                Answer::Complete(_) => {}
+            }
+            while let Ok(Ok(Some(manifest))) =
+                tokio::time::timeout(Duration::from_millis(1), news.message()).await
+            {
+                self.adopt(manifest).await;
+            }
+        }
+        assert!(news.message().await.unwrap().is_none());
+        self.received
+    }
+}
+
+fn made_up(task: u64, sampled_by: u64) -> RolloutOutcome {
+    match task % 5 {
+        0 => no_pair(task, sampled_by),
+        _ => RolloutOutcome::Pair(pair_of(task, sampled_by, [&[40, 41, 2], &[30, 31, 32, 2]])),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_ends_with_every_version_adopted_and_an_adapter_on_disk() {
+    let running = start(config()).await;
+    let actors = ["a", "b"].map(|name| {
+        let url = running.url.clone();
+        tokio::spawn(async move { TestActor::join(&url, name).await.work(made_up).await })
+    });
+    let mut received = BTreeMap::new();
+    for (name, actor) in ["a", "b"].into_iter().zip(actors) {
+        received.insert(name, actor.await.unwrap());
+    }
+    let (policy, adapter) = (running.path("policy"), running.path("adapter"));
+    let summary = running.ended.await.unwrap().unwrap();
+    assert!(summary.complete);
+    assert_eq!(
+        (summary.version.number, summary.publishes, summary.pairs_trained),
+        (2, 3, 8)
+    );
+    assert_eq!(summary.metrics.len(), 2);
+    assert!(
+        summary
+            .metrics
+            .iter()
+            .all(|m| m.values["loss"].is_finite() && m.values["pairs"] == 4.0)
+    );
+    assert_eq!(
+        summary.outcomes.refused + summary.outcomes.expired + summary.pairs_refused,
+        0
+    );
+    for actor in &summary.actors {
+        assert_eq!(actor.version.unwrap().number, 2);
+        assert_eq!(actor.adapter_bytes_received, received[actor.actor_id.as_str()]);
+        assert_eq!(actor.adapter_bytes_received % summary.bytes_per_publish, 0);
+    }
+    let (lora, _) = load_adapter(&adapter).unwrap();
+    assert_eq!(lora, LoraConfig::new(2, 4.0));
+    let weights = std::fs::read(adapter.join("adapter_model.safetensors")).unwrap();
+    assert_eq!(store::digest(&weights), summary.adapter_digest);
+    assert!(adapter.join("lineage.json").exists() && policy.join("config.json").exists());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deterministic_run_gives_the_same_bytes_whoever_works() {
+    let mut digests = vec![];
+    for actors in [&["a"][..], &["b", "c"]] {
+        let running = start(LearnerConfig {
+            deterministic: true,
+            ..config()
+        })
+        .await;
+        let work = actors.iter().map(|name| {
+            let url = running.url.clone();
+            tokio::spawn(async move { TestActor::join(&url, name).await.work(made_up).await })
+        });
+        futures::future::try_join_all(work.collect::<Vec<_>>())
+            .await
+            .unwrap();
+        digests.push(running.ended.await.unwrap().unwrap().adapter_digest);
+    }
+    assert_eq!(digests[0], digests[1]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_whose_tasks_all_tie_fails_with_the_reasons_and_writes_nothing() {
+    let running = start(LearnerConfig {
+        deterministic: true,
+        linger_ms: 300,
+        ..config()
+    })
+    .await;
+    let mut actor = TestActor::join(&running.url, "a").await;
+    let mut done = 0;
+    while done < 4 {
+        let Answer::Lease(lease) = actor.lease().await else {
+            panic!("no lease")
+        };
+        done += lease.tasks.len();
+        actor
+            .submit(lease.tasks.iter().map(|task| no_pair(task.task, 0)).collect())
+            .await;
+    }
+    let adapter = running.path("adapter");
+    let status = loop {
+        let request = pb::GetRunStatusRequest {
+            header: actor.header(),
+            metrics_from: 0,
+        };
+        let status = actor.client.get_run_status(request).await.unwrap().into_inner();
+        if !status.failure.is_empty() {
+            break status;
+        }
+    };
+    assert!(status.failure.contains("tie 4"), "{}", status.failure);
+    let refused = actor.client.lease_tasks(pb::LeaseTasksRequest {
+        header: actor.header(),
+        policy: actor.manifest.version,
+        max_tasks: 1,
+    });
+    assert!(refused.await.unwrap_err().message().contains("tie 4"));
+    let failure = running.ended.await.unwrap().unwrap_err();
+    assert!(
+        matches!(
+            failure,
+            LearnerError::TooFewPairs {
+                tasks: 4,
+                pairs: 0,
+                ..
+            }
+        ),
+        "{failure}"
+    );
+    assert!(!adapter.exists());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stopped_run_drains_and_keeps_what_was_published() {
+    let running = start(config()).await;
+    let actor = TestActor::join(&running.url, "a").await;
+    let mut client = actor.client.clone();
+    let watch = pb::WatchPolicyRequest {
+        header: actor.header(),
+        after: actor.manifest.version,
+    };
+    let mut news = client.watch_policy(watch).await.unwrap().into_inner();
+    running.shutdown.cancel();
+    assert!(news.message().await.unwrap().is_none());
+    let summary = tokio::time::timeout(Duration::from_secs(4), running.ended)
+        .await
+        .unwrap()
+        .unwrap()
+        .unwrap();
+    assert_eq!((summary.complete, summary.version.number), (false, 0));
+    assert!(
+        Path::new(&summary.adapter_dir)
+            .join("adapter_config.json")
+            .exists()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn strangers_and_the_fenced_are_refused() {
+    let running = start(config()).await;
+    let mut actor = TestActor::join(&running.url, "a").await;
+    let mut lease = async |header| {
+        let request = pb::LeaseTasksRequest {
+            header: Some(header),
+            policy: actor.manifest.version,
+            max_tasks: 1,
+        };
+        actor.client.lease_tasks(request).await.unwrap_err().code()
+    };
+    let (run, other) = (RunId::new("test").unwrap(), RunId::new("other").unwrap());
+    let epoch = |number| Some(LearnerEpoch(number));
+    assert_eq!(
+        lease(header(None, epoch(1), "a")).await,
+        tonic::Code::FailedPrecondition
+    );
+    assert_eq!(
+        lease(header(Some(&other), epoch(1), "a")).await,
+        tonic::Code::FailedPrecondition
+    );
+    assert_eq!(
+        lease(header(Some(&run), epoch(2), "a")).await,
+        tonic::Code::Aborted
+    );
+    assert_eq!(
+        lease(header(Some(&run), epoch(1), "a b")).await,
+        tonic::Code::InvalidArgument
+    );
+    running.shutdown.cancel();
+    running.ended.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_catalogue_without_partners_ends_before_anything_is_served() {
+    let one = catalogue(&[Some("lamp")]);
+    let refusal = check_catalogue(&LearnerConfig::default(), &one).unwrap_err();
+    assert!(refusal.is_configuration());
+    let dpo = LossConfig {
+        mode: crate::config::LossMode::Dpo,
+        ..LossConfig::default()
+    };
+    check_catalogue(
+        &LearnerConfig {
+            loss: dpo,
+            ..LearnerConfig::default()
+        },
+        &one,
+    )
+    .unwrap();
+    assert!(check_catalogue(&LearnerConfig::default(), &catalogue(&[])).is_err());
+}

@@ -1,0 +1,330 @@
+//! The gRPC face of the control plane: authorise, convert, call, convert back. No rule is decided here.
+
+mod artifacts;
+mod status;
+
+use crate::admission::Pause;
+use crate::broadcast::{Artifact, Broadcast, Manifest};
+use crate::control::{ControlPlane, LeaseAnswer, Receipt};
+use common::{ActorId, Digest, PolicyVersion, RolloutOutcome, TaskId};
+use futures::stream::{self, BoxStream, StreamExt};
+use proto::pb::{self, learner_service_server::LearnerService, lease_tasks_response::Answer};
+use proto::{Authorizer, Call, Caller, InvalidMessage, WireError, trace};
+use std::sync::Arc;
+use std::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status};
+use tracing::Span;
+
+/// Serves a run's control plane.
+pub(crate) struct Service {
+    control: Arc<ControlPlane>,
+    authorizer: Arc<dyn Authorizer>,
+    /// When actors that got no lease should ask again.
+    retry_after_ms: u64,
+    /// Ends streams and refuses new leases.
+    stop: CancellationToken,
+}
+
+/// Where in a request the header is.
+type HeaderOf<T> = fn(&mut T) -> Option<pb::RequestHeader>;
+
+impl Service {
+    /// A service that stops streaming and leasing at `stop`.
+    pub(crate) fn new(
+        control: Arc<ControlPlane>,
+        authorizer: Arc<dyn Authorizer>,
+        retry_after_ms: u64,
+        stop: CancellationToken,
+    ) -> Self {
+        Self {
+            control,
+            authorizer,
+            retry_after_ms,
+            stop,
+        }
+    }
+
+    /// Lets a caller in: who it is, what it asks, and the span its trace belongs to.
+    fn admit<T>(
+        &self,
+        method: &'static str,
+        request: Request<T>,
+        header: HeaderOf<T>,
+    ) -> Result<(Caller, T, Span), WireError> {
+        let span = trace::span(method, request.metadata());
+        let peer = request.remote_addr();
+        let mut message = request.into_inner();
+        let caller = Caller::try_from(header(&mut message))?;
+        self.authorizer.authorize(&Call {
+            method,
+            caller: &caller.id,
+            peer,
+        })?;
+        self.check_run(&caller)?;
+        Ok((caller, message, span))
+    }
+
+    /// Lets a caller in that takes part in the run.
+    fn admit_actor<T>(
+        &self,
+        method: &'static str,
+        request: Request<T>,
+        header: HeaderOf<T>,
+    ) -> Result<(ActorId, T, Span), WireError> {
+        let (caller, message, span) = self.admit(method, request, header)?;
+        if caller.run.is_none() || caller.epoch.is_none() {
+            return Err(WireError::NotJoined);
+        }
+        let actor = ActorId::new(caller.id).map_err(|e| InvalidMessage::new("header.caller_id", e))?;
+        Ok((actor, message, span))
+    }
+
+    fn check_run(&self, caller: &Caller) -> Result<(), WireError> {
+        let own = &self.control.identity;
+        match (&caller.run, caller.epoch) {
+            (Some(found), _) if *found != own.run => Err(WireError::WrongRun {
+                expected: own.run.clone(),
+                found: found.clone(),
+            }),
+            (_, Some(caller)) if caller > own.epoch => Err(WireError::Fenced {
+                own: own.epoch,
+                caller,
+            }),
+            (_, Some(caller)) if caller < own.epoch => Err(WireError::StaleEpoch {
+                own: own.epoch,
+                caller,
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    fn lease(&self, actor: &ActorId, request: pb::LeaseTasksRequest) -> Result<Answer, WireError> {
+        if self.stop.is_cancelled() {
+            return Err(WireError::Unavailable("the learner is stopping".into()));
+        }
+        if let Some(failure) = self.control.failure() {
+            return Err(WireError::Internal(format!("the run failed: {failure}")));
+        }
+        let wanted = request.max_tasks as usize;
+        InvalidMessage::check_batch("lease_tasks_request.max_tasks", wanted)?;
+        let policy = required_version("lease_tasks_request.policy", request.policy)?;
+        let answer = self.control.lease(actor, policy, wanted, Instant::now());
+        Ok(
+            match answer.map_err(|unknown| WireError::NotFound(unknown.to_string()))? {
+                LeaseAnswer::Complete => Answer::Complete(pb::RunComplete {}),
+                LeaseAnswer::Wait(pause) => Answer::Wait(pb::Wait {
+                    retry_after_ms: self.retry_after_ms,
+                    reason: wait_reason(pause).into(),
+                }),
+                LeaseAnswer::Tasks(tasks) => Answer::Lease(pb::TaskLease {
+                    tasks: tasks.iter().map(Into::into).collect(),
+                    ttl_ms: self.control.lease_ttl().as_millis() as u64,
+                }),
+            },
+        )
+    }
+
+    fn submit(
+        &self,
+        actor: &ActorId,
+        outcomes: Vec<pb::RolloutOutcome>,
+    ) -> Result<pb::SubmitOutcomesResponse, WireError> {
+        InvalidMessage::check_batch("submit_outcomes_request.outcomes", outcomes.len())?;
+        // All are checked before any counts: a malformed request changes nothing.
+        let outcomes: Vec<_> = outcomes
+            .into_iter()
+            .map(RolloutOutcome::try_from)
+            .collect::<Result<_, _>>()?;
+        let now = Instant::now();
+        let receipts = outcomes.into_iter().map(|outcome| {
+            let task = outcome.task();
+            receipt(task, &self.control.submit(actor, outcome, now))
+        });
+        Ok(pb::SubmitOutcomesResponse {
+            receipts: receipts.collect(),
+        })
+    }
+}
+
+#[tonic::async_trait]
+impl LearnerService for Service {
+    async fn join(&self, request: Request<pb::JoinRequest>) -> Result<Response<pb::JoinResponse>, Status> {
+        let (caller, _, span) = self.admit("LearnerService/Join", request, |m| m.header.take())?;
+        let _span = span.entered();
+        tracing::debug!(caller = caller.id, "joined");
+        let own = &self.control.identity;
+        let broadcast = &self.control.broadcast;
+        Ok(Response::new(pb::JoinResponse {
+            run_id: own.run.to_string(),
+            learner_epoch: own.epoch.0,
+            run_seed: own.run_seed,
+            policy: Some(manifest_message(broadcast, &broadcast.newest())),
+        }))
+    }
+
+    async fn lease_tasks(
+        &self,
+        request: Request<pb::LeaseTasksRequest>,
+    ) -> Result<Response<pb::LeaseTasksResponse>, Status> {
+        let (actor, message, span) =
+            self.admit_actor("LearnerService/LeaseTasks", request, |m| m.header.take())?;
+        let answer = span.in_scope(|| self.lease(&actor, message))?;
+        Ok(Response::new(pb::LeaseTasksResponse { answer: Some(answer) }))
+    }
+
+    async fn submit_outcomes(
+        &self,
+        request: Request<pb::SubmitOutcomesRequest>,
+    ) -> Result<Response<pb::SubmitOutcomesResponse>, Status> {
+        let (actor, message, span) =
+            self.admit_actor("LearnerService/SubmitOutcomes", request, |m| m.header.take())?;
+        Ok(Response::new(
+            span.in_scope(|| self.submit(&actor, message.outcomes))?,
+        ))
+    }
+
+    async fn return_tasks(
+        &self,
+        request: Request<pb::ReturnTasksRequest>,
+    ) -> Result<Response<pb::ReturnTasksResponse>, Status> {
+        let (actor, message, span) =
+            self.admit_actor("LearnerService/ReturnTasks", request, |m| m.header.take())?;
+        let tasks: Vec<TaskId> = message.tasks.into_iter().map(TaskId).collect();
+        let returned = span.in_scope(|| self.control.hand_back(&actor, &tasks, Instant::now()));
+        Ok(Response::new(pb::ReturnTasksResponse { returned }))
+    }
+
+    type WatchPolicyStream = BoxStream<'static, Result<pb::PolicyManifest, Status>>;
+
+    async fn watch_policy(
+        &self,
+        request: Request<pb::WatchPolicyRequest>,
+    ) -> Result<Response<Self::WatchPolicyStream>, Status> {
+        let (_, message, _) = self.admit("LearnerService/WatchPolicy", request, |m| m.header.take())?;
+        let after = message
+            .after
+            .map(PolicyVersion::try_from)
+            .transpose()
+            .map_err(WireError::from)?;
+        Ok(Response::new(
+            announcements(self.control.clone(), after, self.stop.clone()).boxed(),
+        ))
+    }
+
+    type FetchArtifactStream = BoxStream<'static, Result<pb::ArtifactChunk, Status>>;
+
+    async fn fetch_artifact(
+        &self,
+        request: Request<pb::FetchArtifactRequest>,
+    ) -> Result<Response<Self::FetchArtifactStream>, Status> {
+        let (_, message, _) = self.admit("LearnerService/FetchArtifact", request, |m| m.header.take())?;
+        let digest = message
+            .digest
+            .ok_or_else(|| InvalidMessage::missing("fetch_artifact_request.digest"));
+        let digest = digest.and_then(Digest::try_from).map_err(WireError::from)?;
+        let source = self.control.broadcast.source(&digest);
+        let source = source.ok_or_else(|| WireError::NotFound(format!("artifact {digest}")))?;
+        Ok(Response::new(artifacts::chunks(source, message.offset).await?))
+    }
+
+    async fn report_adoption(
+        &self,
+        request: Request<pb::ReportAdoptionRequest>,
+    ) -> Result<Response<pb::ReportAdoptionResponse>, Status> {
+        let (actor, message, span) =
+            self.admit_actor("LearnerService/ReportAdoption", request, |m| m.header.take())?;
+        let _span = span.entered();
+        let version = required_version("report_adoption_request.version", message.version)?;
+        let (adapter, base) = (message.adapter_bytes_received, message.base_bytes_received);
+        self.control
+            .actors
+            .adopted(&actor, Instant::now(), version, adapter, base);
+        tracing::debug!(actor = %actor, %version, "adopted");
+        Ok(Response::new(pb::ReportAdoptionResponse {}))
+    }
+
+    async fn get_run_status(
+        &self,
+        request: Request<pb::GetRunStatusRequest>,
+    ) -> Result<Response<pb::RunStatus>, Status> {
+        let (_, message, _) = self.admit("LearnerService/GetRunStatus", request, |m| m.header.take())?;
+        Ok(Response::new(status::run_status(
+            &self.control,
+            message.metrics_from as usize,
+        )))
+    }
+}
+
+/// The newest manifest after `after`, then each newer one, until the last version or `stop`.
+fn announcements(
+    control: Arc<ControlPlane>,
+    after: Option<PolicyVersion>,
+    stop: CancellationToken,
+) -> impl stream::Stream<Item = Result<pb::PolicyManifest, Status>> {
+    let newest = control.broadcast.subscribe();
+    stream::unfold(
+        (control, newest, after, stop),
+        |(control, mut newest, after, stop)| async move {
+            loop {
+                let manifest = newest.borrow_and_update().clone();
+                if after.is_none_or(|after| manifest.version > after) {
+                    let message = manifest_message(&control.broadcast, &manifest);
+                    return Some((Ok(message), (control, newest, Some(manifest.version), stop)));
+                }
+                if manifest.last {
+                    return None;
+                }
+                tokio::select! {
+                    changed = newest.changed() => changed.ok()?,
+                    () = stop.cancelled() => return None,
+                }
+            }
+        },
+    )
+}
+
+fn manifest_message(broadcast: &Broadcast, manifest: &Manifest) -> pb::PolicyManifest {
+    let artifact = |artifact: &Artifact| pb::Artifact {
+        name: artifact.name.clone(),
+        bytes: artifact.bytes,
+        digest: Some(artifact.digest.into()),
+    };
+    pb::PolicyManifest {
+        version: Some(manifest.version.into()),
+        base: broadcast.base().map(artifact).collect(),
+        adapter: Some(artifact(&manifest.adapter)),
+        adapter_config_json: broadcast.adapter_config_json().to_owned(),
+        last: manifest.last,
+    }
+}
+
+fn required_version(
+    field: &'static str,
+    version: Option<pb::PolicyVersion>,
+) -> Result<PolicyVersion, WireError> {
+    let version = version.ok_or_else(|| InvalidMessage::missing(field))?;
+    Ok(version.try_into()?)
+}
+
+fn receipt(task: TaskId, receipt: &Receipt) -> pb::OutcomeReceipt {
+    let (disposition, detail) = match receipt {
+        Receipt::Recorded => (pb::Disposition::Recorded, String::new()),
+        Receipt::AlreadyRecorded(digest) => (pb::Disposition::AlreadyRecorded, digest.to_string()),
+        Receipt::Reissued => (pb::Disposition::Reissued, String::new()),
+        Receipt::Refused(refusal) => (pb::Disposition::Refused, refusal.to_string()),
+    };
+    pb::OutcomeReceipt {
+        task: task.0,
+        disposition: disposition.into(),
+        detail,
+    }
+}
+
+fn wait_reason(pause: Pause) -> pb::WaitReason {
+    match pause {
+        Pause::Staleness => pb::WaitReason::Staleness,
+        Pause::AllLeased => pb::WaitReason::AllLeased,
+        Pause::PolicyBehind => pb::WaitReason::PolicyBehind,
+    }
+}

@@ -1,0 +1,54 @@
+//! What a run has done so far, as a message.
+
+use crate::actors::ActorSummary;
+use crate::control::ControlPlane;
+use crate::ledger::OutcomeCounts;
+use crate::run::VersionMetrics;
+use proto::pb;
+
+/// The status of a run, with metrics from position `metrics_from` on.
+pub(super) fn run_status(control: &ControlPlane, metrics_from: usize) -> pb::RunStatus {
+    let progress = control.buffer.progress();
+    pb::RunStatus {
+        run_id: control.identity.run.to_string(),
+        version: Some(progress.version.into()),
+        complete: control.is_complete(),
+        failure: control.failure().unwrap_or_default(),
+        outcomes: Some(outcomes(control.outcomes())),
+        pairs_trained: progress.trained,
+        pairs_refused: progress.refused,
+        publishes: control.broadcast.publishes(),
+        bytes_per_publish: control.broadcast.newest().adapter.bytes,
+        actors: control.actors.summaries().into_iter().map(actor).collect(),
+        metrics: control.metrics(metrics_from).into_iter().map(metrics).collect(),
+    }
+}
+
+fn outcomes(counts: OutcomeCounts) -> pb::OutcomeCounts {
+    pb::OutcomeCounts {
+        pairs: counts.pairs,
+        no_pairs: counts.no_pairs,
+        failures: counts.failures,
+        expired: counts.expired,
+        duplicates: counts.duplicates,
+        refused: counts.refused,
+    }
+}
+
+fn actor(summary: ActorSummary) -> pb::ActorStatus {
+    pb::ActorStatus {
+        actor_id: summary.actor_id.to_string(),
+        version: summary.version.map(Into::into),
+        adoptions: summary.adoptions,
+        adapter_bytes_received: summary.adapter_bytes_received,
+        base_bytes_received: summary.base_bytes_received,
+        outcomes: summary.outcomes,
+    }
+}
+
+fn metrics(metrics: VersionMetrics) -> pb::VersionMetrics {
+    pb::VersionMetrics {
+        version: Some(metrics.version.into()),
+        values: metrics.values,
+    }
+}

@@ -1,0 +1,95 @@
+//! Which tasks are leased next: those that came back first, then new ones in order.
+
+use common::TaskId;
+use std::collections::BTreeMap;
+
+/// The tasks nobody holds and nobody has finished.
+#[derive(Debug, Default)]
+pub(crate) struct TaskQueue {
+    /// Every task from here on is new.
+    next: u64,
+    /// Tasks to lease again, with the attempt that comes next.
+    again: BTreeMap<TaskId, u32>,
+}
+
+/// A task and how often it will have been leased.
+pub(crate) type Attempt = (TaskId, u32);
+
+impl TaskQueue {
+    /// Puts a task back for its `attempt`-th lease.
+    pub(crate) fn put_back(&mut self, task: TaskId, attempt: u32) {
+        self.again.insert(task, attempt);
+    }
+
+    /// Takes up to `count` tasks.
+    pub(crate) fn take(&mut self, count: usize) -> Vec<Attempt> {
+        (0..count).map(|_| self.take_lowest()).collect()
+    }
+
+    /// Takes up to `count` consecutive tasks below `end`, never across a multiple of `count`: the composition of a lease
+    /// then depends on task numbers alone, not on who asked when.
+    pub(crate) fn take_run(&mut self, count: usize, end: u64) -> Vec<Attempt> {
+        let mut run: Vec<Attempt> = vec![];
+        let block_end = |first: u64| (first / count as u64 + 1) * count as u64;
+        while run.len() < count {
+            let lowest = self.lowest();
+            let follows = match (run.first(), run.last()) {
+                (Some((first, _)), Some((last, _))) => {
+                    lowest.0 == last.0 + 1 && lowest.0 < block_end(first.0)
+                }
+                _ => true,
+            };
+            if !follows || lowest.0 >= end {
+                break;
+            }
+            run.push(self.take_lowest());
+        }
+        run
+    }
+
+    fn lowest(&self) -> TaskId {
+        self.again
+            .first_key_value()
+            .map_or(TaskId(self.next), |(&task, _)| task)
+    }
+
+    fn take_lowest(&mut self) -> Attempt {
+        self.again.pop_first().unwrap_or_else(|| {
+            self.next += 1;
+            (TaskId(self.next - 1), 1)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn numbers(taken: Vec<Attempt>) -> Vec<u64> {
+        taken.into_iter().map(|(task, _)| task.0).collect()
+    }
+
+    #[test]
+    fn tasks_that_came_back_go_first_with_their_attempt() {
+        let mut queue = TaskQueue::default();
+        assert_eq!(numbers(queue.take(3)), [0, 1, 2]);
+        queue.put_back(TaskId(1), 2);
+        assert_eq!(queue.take(2), [(TaskId(1), 2), (TaskId(3), 1)]);
+    }
+
+    #[test]
+    fn runs_are_the_same_blocks_whoever_asks_and_whatever_came_back() {
+        let mut queue = TaskQueue::default();
+        assert_eq!(numbers(queue.take_run(4, 10)), [0, 1, 2, 3]);
+        assert_eq!(numbers(queue.take_run(4, 10)), [4, 5, 6, 7]);
+        for task in 0..4 {
+            queue.put_back(TaskId(task), 2);
+        }
+        assert_eq!(numbers(queue.take_run(4, 10)), [0, 1, 2, 3]);
+        queue.put_back(TaskId(2), 3);
+        assert_eq!(numbers(queue.take_run(4, 10)), [2]);
+        assert_eq!(numbers(queue.take_run(4, 10)), [8, 9]);
+        assert!(queue.take_run(4, 10).is_empty());
+        assert_eq!(numbers(queue.take_run(4, 20)), [10, 11]);
+    }
+}

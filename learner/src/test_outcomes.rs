@@ -1,0 +1,64 @@
+//! Outcomes for tests: small, valid, made from a task and a version number.
+
+use common::{
+    Candidate, CandidateGroup, Digest, FailureReason, Finish, LearnerEpoch, NoPairReason, PolicyVersion,
+    PreferencePair, Reward, RolloutOutcome, TaskId, Trajectory,
+};
+
+/// A version of epoch 1.
+pub(crate) fn version(number: u64) -> PolicyVersion {
+    PolicyVersion {
+        epoch: LearnerEpoch(1),
+        number,
+    }
+}
+
+/// A group of two completions with the given tokens.
+pub(crate) fn group_of(task: u64, sampled_by: u64, completions: [&[u32]; 2]) -> CandidateGroup {
+    let candidate = |(i, tokens): (usize, &&[u32])| {
+        let log_probs = vec![-0.5; tokens.len()];
+        let (task, version) = (TaskId(task), version(sampled_by));
+        let trajectory = Trajectory::new(
+            task,
+            version,
+            tokens.to_vec(),
+            log_probs,
+            "x".into(),
+            Finish::Stop,
+        );
+        Candidate {
+            trajectory: trajectory.unwrap(),
+            image: Digest::from_bytes([i as u8; 32]),
+            defects: 0,
+            reward: Reward::new(i as f64).unwrap(),
+        }
+    };
+    let candidates = completions.iter().enumerate().map(candidate).collect();
+    CandidateGroup::from_candidates(TaskId(task), candidates, Digest::from_bytes([9; 32])).unwrap()
+}
+
+/// A pair: completion 1 of [`group_of`] preferred to completion 0.
+pub(crate) fn pair_of(task: u64, sampled_by: u64, completions: [&[u32]; 2]) -> PreferencePair {
+    PreferencePair::new(group_of(task, sampled_by, completions), 1, 0, 1.0).unwrap()
+}
+
+pub(crate) fn pair(task: u64, sampled_by: u64) -> RolloutOutcome {
+    RolloutOutcome::Pair(pair_of(task, sampled_by, [&[5, 2], &[6, 2]]))
+}
+
+pub(crate) fn no_pair(task: u64, sampled_by: u64) -> RolloutOutcome {
+    RolloutOutcome::NoPair {
+        group: group_of(task, sampled_by, [&[5, 2], &[5, 2]]),
+        reason: NoPairReason::Tie,
+    }
+}
+
+pub(crate) fn failed(task: u64, retryable: bool) -> RolloutOutcome {
+    let (task, reason) = (TaskId(task), FailureReason::RewardUnavailable);
+    RolloutOutcome::Failed {
+        task,
+        reason,
+        retryable,
+        detail: "down".into(),
+    }
+}

@@ -1,0 +1,162 @@
+//! The loop of the paper: batch, log-probabilities, loss, step, publish. One thread, no await.
+//!
+//! Where pairs come from is the buffer's affair, where weights go the publisher's.
+
+mod minibatches;
+
+use crate::collate::{Collator, PairMicroBatch, TrainingBatch};
+use crate::config::LearnerConfig;
+use crate::error::LearnerError;
+use crate::log_probs::{PairNats, pair_log_probs, reference_log_probs};
+use crate::loss::{PairLogProbs, pcpo_loss};
+use crate::metrics::{Metrics, StepMetrics, StepTaken, version_metrics};
+use crate::pair_buffer::PairBuffer;
+use burn::module::Module;
+use common::PolicyVersion;
+use minibatches::minibatches;
+use models::gradients;
+use models::llava::Llava;
+use models::optimizer::AdamW;
+use models::weights::{NamedTensors, check_finite};
+use tokio_util::sync::CancellationToken;
+
+/// The policy in training and all that trains it.
+pub(crate) struct Trainer {
+    /// On an autodiff device; only the adapter gets gradients.
+    policy: Llava,
+    /// The same weights without the adapter.
+    reference: Llava,
+    collator: Collator,
+    optimizer: AdamW,
+    config: LearnerConfig,
+    run_seed: u64,
+    threads: usize,
+}
+
+/// A trained version, ready to be published.
+pub(crate) struct TrainedVersion {
+    /// Its number.
+    pub(crate) version: PolicyVersion,
+    /// Its adapter under PEFT's names.
+    pub(crate) adapter: NamedTensors,
+    /// What its training measured.
+    pub(crate) metrics: Metrics,
+}
+
+impl Trainer {
+    /// Trains the adapter of `policy`, which must have one.
+    ///
+    /// # Errors
+    /// [`LearnerError::Model`] when the optimizer's settings are out of range.
+    pub(crate) fn new(
+        policy: Llava,
+        collator: Collator,
+        config: LearnerConfig,
+        run_seed: u64,
+        threads: usize,
+    ) -> Result<Self, LearnerError> {
+        let optimizer = AdamW::new(config.optimizer())?;
+        let reference = policy.without_adapter();
+        let policy = policy.trainable_adapter_only().train();
+        Ok(Self {
+            policy,
+            reference,
+            collator,
+            optimizer,
+            config,
+            run_seed,
+            threads,
+        })
+    }
+
+    /// Trains version after version from `version` on, until the run is complete.
+    ///
+    /// # Errors
+    /// [`LearnerError::Cancelled`] when the buffer was closed or on `stop`, [`LearnerError::TooFewPairs`],
+    /// [`LearnerError::NotFinite`], [`LearnerError::Model`], [`LearnerError::Panicked`], or what `publish` returns.
+    pub(crate) fn train(
+        &mut self,
+        mut version: PolicyVersion,
+        buffer: &PairBuffer,
+        stop: &CancellationToken,
+        mut publish: impl FnMut(TrainedVersion) -> Result<(), LearnerError>,
+    ) -> Result<(), LearnerError> {
+        while version.number < self.config.versions {
+            let pairs = buffer.next_batch(version)?;
+            let batch = self.collator.collate(&pairs)?;
+            let ref_lp = self.reference_log_probs(&batch)?;
+            let mut steps = vec![];
+            for minibatch in minibatches(batch.len(), &self.config, self.run_seed, version) {
+                if stop.is_cancelled() {
+                    return Err(LearnerError::Cancelled);
+                }
+                steps.push(self.step(&batch, &minibatch, &ref_lp)?);
+            }
+            version = version.next();
+            let metrics = version_metrics(&steps, &pairs, &ref_lp);
+            publish(TrainedVersion {
+                version,
+                adapter: self.adapter()?,
+                metrics,
+            })?;
+        }
+        Ok(())
+    }
+
+    /// One optimizer step: the mean loss over the minibatch's pairs, its micro-batches side by side.
+    fn step(
+        &mut self,
+        batch: &TrainingBatch,
+        minibatch: &[usize],
+        ref_lp: &[PairNats],
+    ) -> Result<StepMetrics, LearnerError> {
+        let of = |pairs: &[usize]| -> Vec<PairNats> { pairs.iter().map(|&pair| ref_lp[pair]).collect() };
+        let micro_batches = minibatch
+            .chunks(minibatch.len().div_ceil(self.config.micro_batches))
+            .map(|pairs| Ok((batch.micro_batch(pairs)?, of(pairs))))
+            .collect::<Result<Vec<_>, LearnerError>>()?;
+        let loss_of = |policy: &Llava, (batch, ref_lp): (PairMicroBatch, Vec<PairNats>)| {
+            let policy_lp = pair_log_probs(policy, &batch);
+            let ref_lp = PairLogProbs::from_host(&ref_lp, &batch.features.device());
+            let loss = pcpo_loss(&policy_lp, &ref_lp, &self.config.loss)
+                .sum()
+                .div_scalar(minibatch.len() as f64);
+            (loss, policy_lp.to_host())
+        };
+        let (mut gradients, policy_lp) =
+            gradients::accumulate(&self.policy, micro_batches, self.threads, loss_of)?;
+        let grad_norm = gradients::clip_global_norm(&self.policy, &mut gradients, self.config.clip_norm);
+        let taken = StepTaken {
+            grad_norm,
+            learning_rate: self.optimizer.learning_rate(),
+        };
+        let metrics = StepMetrics::new(&policy_lp.concat(), &of(minibatch), &self.config.loss, taken);
+        self.check_finite("loss", metrics.loss())?;
+        self.check_finite("gradient norm", grad_norm)?;
+        self.policy = self.optimizer.step(self.policy.clone(), gradients);
+        Ok(metrics)
+    }
+
+    fn reference_log_probs(&self, batch: &TrainingBatch) -> Result<Vec<PairNats>, LearnerError> {
+        reference_log_probs(&self.reference, batch, self.config.minibatch_pairs, self.threads)
+    }
+
+    fn check_finite(&self, what: &'static str, value: f64) -> Result<(), LearnerError> {
+        let step = self.optimizer.steps();
+        if value.is_finite() {
+            Ok(())
+        } else {
+            Err(LearnerError::NotFinite { what, value, step })
+        }
+    }
+
+    /// The adapter as it is now; refused when a weight is not finite.
+    fn adapter(&self) -> Result<NamedTensors, LearnerError> {
+        let adapter = self.policy.adapter();
+        check_finite(&adapter)?;
+        Ok(adapter)
+    }
+}
+
+#[cfg(test)]
+mod tests;

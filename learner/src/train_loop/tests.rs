@@ -1,0 +1,220 @@
+//! The loop on a tiny policy: it learns, it repeats, and its gradients are right.
+
+use super::*;
+use crate::config::{LossConfig, LossMode, Partner};
+use crate::pair_buffer::{BatchRule, PairBatch};
+use crate::test_outcomes::{pair_of, version};
+use crate::test_policy::{assortment, policy};
+use common::RolloutOutcome;
+use models::lora::LoraConfig;
+use models::weights;
+use std::sync::Arc;
+
+const COMPLETIONS: [&[u32]; 2] = [&[40, 41, 2], &[30, 31, 32, 2]];
+
+fn config(mode: LossMode) -> LearnerConfig {
+    let mut config = LearnerConfig {
+        versions: 2,
+        pairs_per_version: 8,
+        passes: 2,
+        minibatch_pairs: 4,
+        lora: LoraConfig::new(2, 4.0),
+        loss: LossConfig {
+            mode,
+            partner: Partner::Uniform,
+            ..LossConfig::default()
+        },
+        ..LearnerConfig::default()
+    };
+    config.optimizer.warmup_steps = 0;
+    config.optimizer.learning_rate = 1e-2;
+    config
+}
+
+/// A trainer whose adapter is `fresh`, or has both factors different from zero.
+fn trainer(config: &LearnerConfig, threads: usize, fresh: bool) -> Trainer {
+    let (policy, assortment) = (Arc::new(policy()), Arc::new(assortment(4)));
+    let partners = assortment.partners(config.loss.partner);
+    let mut model = policy.model.clone().with_adapter(&config.lora, 5).unwrap();
+    if !fresh {
+        let mut adapter = model.adapter();
+        for (index, data) in adapter.values_mut().enumerate() {
+            let wave = |i: usize| 0.3 * ((i * 7 + index * 3) as f32).sin();
+            let values: Vec<f32> = (0..data.num_elements()).map(wave).collect();
+            *data = burn::tensor::TensorData::new(values, data.shape().clone());
+        }
+        model = model.load_adapter(&adapter).unwrap();
+    }
+    let collator = Collator::new(policy, assortment, partners, config.loss.clone(), 3, 64);
+    Trainer::new(model, collator, config.clone(), 3, threads).unwrap()
+}
+
+fn buffer(config: &LearnerConfig) -> PairBuffer {
+    let rule = BatchRule {
+        pairs_per_version: config.pairs_per_version,
+        max_staleness: 9,
+        deterministic: false,
+        max_tasks: 100,
+    };
+    let buffer = PairBuffer::new(rule, version(0));
+    let pairs = config.versions * config.pairs_per_version as u64;
+    (0..pairs).for_each(|task| buffer.push(RolloutOutcome::Pair(pair_of(task, 0, COMPLETIONS))));
+    buffer
+}
+
+fn train(config: &LearnerConfig, threads: usize) -> Vec<TrainedVersion> {
+    let mut published = vec![];
+    let publish = |trained| {
+        published.push(trained);
+        Ok(())
+    };
+    trainer(config, threads, true)
+        .train(version(0), &buffer(config), &CancellationToken::new(), publish)
+        .unwrap();
+    published
+}
+
+#[test]
+fn training_prefers_the_chosen_and_the_own_product_more_and_more() {
+    let config = LearnerConfig {
+        versions: 4,
+        ..config(LossMode::JointSwap)
+    };
+    let published = train(&config, 2);
+    assert_eq!(
+        published.iter().map(|p| p.version.number).collect::<Vec<_>>(),
+        [1, 2, 3, 4]
+    );
+    let (first, last) = (&published[0].metrics, &published[3].metrics);
+    assert!(
+        last["rewards_margin"] > first["rewards_margin"] + 0.1,
+        "{first:?} {last:?}"
+    );
+    assert!(last["loss"] < first["loss"], "{first:?} {last:?}");
+    assert_eq!(first["staleness_max"], 0.0);
+    assert_eq!(last["staleness_max"], 3.0);
+    assert!(first.contains_key("margin_pcpo") && first["grad_norm"] > 0.0);
+}
+
+#[test]
+fn every_mode_trains_and_the_first_step_starts_at_ln_2() {
+    for mode in LossMode::ALL {
+        let config = LearnerConfig {
+            versions: 1,
+            passes: 1,
+            minibatch_pairs: 8,
+            ..config(mode)
+        };
+        let metrics = &train(&config, 1)[0].metrics;
+        let terms = if mode == LossMode::Dpo { 1.0 } else { 2.0 };
+        assert!(
+            (metrics["loss"] - terms * std::f64::consts::LN_2).abs() < 1e-4,
+            "{mode}: {}",
+            metrics["loss"]
+        );
+    }
+}
+
+#[test]
+fn threads_change_no_bit_and_the_split_changes_only_rounding() {
+    let config = config(LossMode::JointSwap);
+    let bytes =
+        |published: &[TrainedVersion]| models::checkpoint::adapter_bytes(&published[1].adapter).unwrap();
+    let one = train(&config, 1);
+    assert_eq!(bytes(&one), bytes(&train(&config, 3)));
+    let whole = train(
+        &LearnerConfig {
+            micro_batches: 1,
+            ..config
+        },
+        1,
+    );
+    let difference = (one[0].metrics["loss"] - whole[0].metrics["loss"]).abs();
+    assert!(difference < 1e-4, "{difference}");
+}
+
+#[test]
+fn a_stopped_loop_publishes_nothing_half_trained() {
+    let (config, stop) = (config(LossMode::Dpo), CancellationToken::new());
+    stop.cancel();
+    let mut trainer = trainer(&config, 1, true);
+    let before = trainer.adapter().unwrap();
+    let end = trainer.train(version(0), &buffer(&config), &stop, |_| panic!("published"));
+    assert!(matches!(end, Err(LearnerError::Cancelled)));
+    assert_eq!(trainer.adapter().unwrap(), before);
+}
+
+#[test]
+fn a_loss_that_is_no_number_ends_the_run_with_its_step() {
+    let mut config = config(LossMode::JointSwap);
+    config.optimizer.learning_rate = 1e30;
+    let end = trainer(&config, 1, true).train(
+        version(0),
+        &buffer(&config),
+        &CancellationToken::new(),
+        |_| Ok(()),
+    );
+    assert!(matches!(end, Err(LearnerError::NotFinite { .. })), "{end:?}");
+}
+
+/// The whole chain (prompt, picture, decoder, adapter, both terms) by central differences, in every mode.
+#[test]
+fn gradients_of_both_factors_agree_with_finite_differences_in_every_mode() {
+    for mode in LossMode::ALL {
+        let config = config(mode);
+        let mut trainer = trainer(&config, 1, false);
+        let pairs = (0..4).map(|task| pair_of(task, 0, COMPLETIONS)).collect();
+        let batch = PairBatch {
+            version: version(0),
+            pairs,
+            mean_reward: 0.0,
+            no_pairs: 0,
+            staleness_max: 0,
+        };
+        let batch = trainer.collator.collate(&batch).unwrap();
+        let ref_lp = trainer.reference_log_probs(&batch).unwrap();
+        let micro_batch = || batch.micro_batch(&[0, 1, 2, 3]).unwrap();
+        let loss = |policy: &Llava| {
+            let reference = PairLogProbs::from_host(&ref_lp, &micro_batch().features.device());
+            pcpo_loss(&pair_log_probs(policy, &micro_batch()), &reference, &config.loss).mean()
+        };
+        let (gradients, _) =
+            gradients::accumulate(&trainer.policy, vec![()], 1, |policy, ()| (loss(policy), ())).unwrap();
+        let at = |name: &str, entry: usize, shift: f32| {
+            let mut weights = weights::collect(&trainer.policy, |n| n == name);
+            let data = weights.get_mut(name).unwrap();
+            let mut values: Vec<f32> = data.iter::<f32>().collect();
+            values[entry] += shift;
+            *data = burn::tensor::TensorData::new(values, data.shape().clone());
+            let moved = weights::apply_matching(trainer.policy.clone(), &mut weights, |n| n == name).unwrap();
+            f64::from(loss(&moved).into_scalar::<f32>())
+        };
+        let layer = &trainer.policy.language_model.model.layers[1];
+        for (linear, path) in [
+            (&layer.self_attn.q_proj, "self_attn.q_proj"),
+            (&layer.mlp.down_proj, "mlp.down_proj"),
+        ] {
+            let branch = linear.lora.as_ref().unwrap();
+            for (factor, parameter) in [("a", &branch.a), ("b", &branch.b)] {
+                let name = format!("language_model.model.layers.1.{path}.lora.{factor}");
+                let found: Vec<f64> = gradients
+                    .get::<2>(parameter.id)
+                    .unwrap()
+                    .into_data()
+                    .iter::<f64>()
+                    .collect();
+                for entry in [0, 3, found.len() - 1] {
+                    let step = 1e-2;
+                    let expected =
+                        (at(&name, entry, step) - at(&name, entry, -step)) / (2.0 * f64::from(step));
+                    let tolerance = 2e-3 + 0.02 * expected.abs();
+                    assert!(
+                        (found[entry] - expected).abs() < tolerance,
+                        "{mode} {name} {entry}: {} is not {expected}",
+                        found[entry]
+                    );
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! What can be told about reward models: how one is trained (`[reward]`, in `config/reward.rs`) and how one is served
+//! (`[reward_server]`).
+
+mod reward;
+
+pub use reward::RewardConfig;
+
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// How a reward model is served.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RewardServerConfig {
+    /// Creatives (`siamese`) or ordered pairs (`concat`) that go through the network at once, 1 to 65536. Default 256: it
+    /// bounds memory, about 20 MB for the built-in model.
+    pub max_batch: usize,
+    /// Requests taken up at the same time, 1 to 65536; further ones wait undecoded, which bounds memory. Default 64: each
+    /// actor has one request under way.
+    pub queue: usize,
+    /// Smallest calibrated probability that the best of a group beats its worst for the group to be scored, 0.5 to 1;
+    /// below, the answer is an abstention. Default 0.5: every group is scored.
+    pub min_confidence: f64,
+    /// How long requests under way may still take when the server is asked to stop, in seconds, 0 to 3600. Default 10:
+    /// below the 30 s that orchestrators grant.
+    pub drain_timeout_s: f64,
+}
+
+impl Default for RewardServerConfig {
+    fn default() -> Self {
+        Self {
+            max_batch: 256,
+            queue: 64,
+            min_confidence: 0.5,
+            drain_timeout_s: 10.0,
+        }
+    }
+}
+
+/// A configuration that nobody can follow.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}", problems.join("\n"))]
+pub struct InvalidConfig {
+    /// Every mistake, each naming the key, the value and what would be right.
+    pub problems: Vec<String>,
+}
+
+/// Collects mistakes.
+#[derive(Default)]
+struct Problems(Vec<String>);
+
+impl Problems {
+    fn require(&mut self, good: bool, key: &str, value: f64, wanted: &str) {
+        if !good {
+            self.0.push(format!("{key} = {value}: must be {wanted}"));
+        }
+    }
+
+    fn result(self) -> Result<(), InvalidConfig> {
+        if self.0.is_empty() {
+            Ok(())
+        } else {
+            Err(InvalidConfig { problems: self.0 })
+        }
+    }
+}
+
+impl RewardServerConfig {
+    /// Checks every field.
+    ///
+    /// # Errors
+    /// [`InvalidConfig`] with all mistakes at once.
+    pub fn validate(&self) -> Result<(), InvalidConfig> {
+        let mut problems = Problems::default();
+        for (key, value) in [("max_batch", self.max_batch), ("queue", self.queue)] {
+            problems.require((1..=65_536).contains(&value), key, value as f64, "1 to 65536");
+        }
+        let confidence = self.min_confidence;
+        problems.require(
+            (0.5..=1.0).contains(&confidence),
+            "min_confidence",
+            confidence,
+            "from 0.5 to 1",
+        );
+        let drain = self.drain_timeout_s;
+        problems.require(
+            (0.0..=3600.0).contains(&drain),
+            "drain_timeout_s",
+            drain,
+            "from 0 to 3600 (seconds)",
+        );
+        problems.result()
+    }
+
+    /// How long requests under way may still take when the server is asked to stop.
+    pub fn drain_timeout(&self) -> Duration {
+        Duration::from_secs_f64(self.drain_timeout_s)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_valid_and_all_mistakes_are_reported_at_once() {
+        assert_eq!(RewardServerConfig::default().validate(), Ok(()));
+        let config = RewardServerConfig {
+            max_batch: 0,
+            min_confidence: 0.4,
+            drain_timeout_s: f64::NAN,
+            ..RewardServerConfig::default()
+        };
+        let problems = config.validate().unwrap_err().problems;
+        for (problem, key) in problems
+            .iter()
+            .zip(["max_batch", "min_confidence", "drain_timeout_s"])
+        {
+            assert!(problem.starts_with(key), "{problems:?}");
+        }
+        assert_eq!(problems.len(), 3);
+    }
+}

@@ -1,0 +1,52 @@
+//! What can go wrong while a reward model is trained, measured or served.
+
+use crate::config::InvalidConfig;
+use models::ModelError;
+use models::compute_thread::ComputeError;
+
+/// An error of reward models.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RewardError {
+    /// The configuration has mistakes.
+    #[error(transparent)]
+    Config(#[from] InvalidConfig),
+    /// A click log that nothing can be learned or measured from.
+    #[error(
+        "click log: {part} products have no pair of creatives with more than {min_impressions} impressions each and different click-through rates"
+    )]
+    NoPairs {
+        /// Which products: `training` or `test`.
+        part: &'static str,
+        /// The floor.
+        min_impressions: u64,
+    },
+    /// The loss or its gradient is not a number any more.
+    #[error("step {step}: {quantity} is {value}; a lower reward.learning_rate may help")]
+    NotFinite {
+        /// The step, from 1.
+        step: usize,
+        /// Which number.
+        quantity: &'static str,
+        /// Its value.
+        value: f64,
+    },
+    /// The caller asked to stop.
+    #[error("reward training was cancelled")]
+    Cancelled,
+    /// The networks failed.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// The thread that owns the model failed.
+    #[error("the reward model's thread failed")]
+    Compute(#[from] ComputeError),
+    /// The server's connection failed.
+    #[error("the reward server stopped serving")]
+    Serve(#[from] tonic::transport::Error),
+    /// Requests under way did not finish in time after the server was asked to stop.
+    #[error("requests were still under way {seconds} s after the server was asked to stop")]
+    DrainTimeout {
+        /// The deadline.
+        seconds: f64,
+    },
+}

@@ -1,0 +1,182 @@
+//! One pass of a reward network over groups of creatives, in chunks of bounded size: what both serving and measuring
+//! stand on.
+
+use crate::orientation::OrientedMargins;
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use models::ctr::{Concat, CtrNetwork, RewardModel, Siamese};
+
+/// One group as the network reads it.
+#[derive(Debug, Clone)]
+pub(crate) struct NetworkInput {
+    /// Ids of the caption, or of caption and question.
+    pub(crate) text: Vec<u32>,
+    /// One list of pixels a creative.
+    pub(crate) pixels: Vec<Vec<f32>>,
+}
+
+/// What the network says of one group, before calibration.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct RawScores {
+    /// One score a creative.
+    pub(crate) scores: Vec<f64>,
+    /// Margins of its ordered pairs.
+    pub(crate) margins: OrientedMargins,
+}
+
+/// Runs the network over `groups`; at most `max_batch` creatives, or ordered pairs of creatives, in one pass.
+pub(crate) fn raw_scores(model: &RewardModel, groups: &[&NetworkInput], max_batch: usize) -> Vec<RawScores> {
+    match &model.network {
+        CtrNetwork::Siamese(network) => siamese(model, network, groups, max_batch),
+        CtrNetwork::Concat(network) => concat(model, network, groups, max_batch),
+    }
+}
+
+fn siamese(
+    model: &RewardModel,
+    network: &Siamese,
+    groups: &[&NetworkInput],
+    max_batch: usize,
+) -> Vec<RawScores> {
+    let creatives = flatten(groups);
+    let mut scores = creatives.chunks(max_batch).flat_map(|chunk| {
+        let texts = model.rectangle(chunk.iter().map(|(group, _)| &groups[*group].text[..]));
+        let scores = network.forward(pixels(model, groups, chunk), &texts, None);
+        scores.into_data().iter::<f64>().collect::<Vec<_>>()
+    });
+    let group_scores = |group: &&NetworkInput| {
+        let scores: Vec<f64> = scores.by_ref().take(group.pixels.len()).collect();
+        RawScores {
+            margins: OrientedMargins::new(scores.len(), |a, b| scores[a] - scores[b]),
+            scores,
+        }
+    };
+    groups.iter().map(group_scores).collect()
+}
+
+fn concat(
+    model: &RewardModel,
+    network: &Concat,
+    groups: &[&NetworkInput],
+    max_batch: usize,
+) -> Vec<RawScores> {
+    let creatives = flatten(groups);
+    if creatives.is_empty() {
+        return groups.iter().map(|_| empty()).collect();
+    }
+    let features = creatives
+        .chunks(max_batch)
+        .map(|chunk| network.encode_images(pixels(model, groups, chunk)));
+    let features = Tensor::cat(features.collect(), 0);
+    let ordered = ordered_pairs(groups);
+    let mut margins = ordered.chunks(max_batch).flat_map(|chunk| {
+        let side = |index: fn(&OrderedPair) -> usize| {
+            features
+                .clone()
+                .select(0, indices(chunk.iter().map(index), &model.network.device()))
+        };
+        let texts = model.rectangle(chunk.iter().map(|pair| &groups[pair.group].text[..]));
+        let prediction = network.compare(side(|pair| pair.left), side(|pair| pair.right), &texts);
+        let logits: Vec<f64> = prediction.logits.into_data().iter::<f64>().collect();
+        logits.chunks(2).map(|pair| pair[0] - pair[1]).collect::<Vec<_>>()
+    });
+    let group_scores = |group: &&NetworkInput| {
+        let margins = OrientedMargins::new(group.pixels.len(), |_, _| margins.next().unwrap_or(f64::NAN));
+        RawScores {
+            scores: margins.scores(),
+            margins,
+        }
+    };
+    groups.iter().map(group_scores).collect()
+}
+
+fn empty() -> RawScores {
+    RawScores {
+        scores: vec![],
+        margins: OrientedMargins::new(0, |_, _| 0.0),
+    }
+}
+
+/// Two creatives of one group in one order, as indices into the list of all creatives.
+struct OrderedPair {
+    group: usize,
+    left: usize,
+    right: usize,
+}
+
+/// All ordered pairs in the order in which [`OrientedMargins::new`] asks for them.
+fn ordered_pairs(groups: &[&NetworkInput]) -> Vec<OrderedPair> {
+    let mut first = 0;
+    let mut ordered = vec![];
+    for (group, input) in groups.iter().enumerate() {
+        let all = first..first + input.pixels.len();
+        let both = all
+            .clone()
+            .flat_map(|left| all.clone().map(move |right| (left, right)));
+        let different = both.filter(|(left, right)| left != right);
+        ordered.extend(different.map(|(left, right)| OrderedPair { group, left, right }));
+        first = all.end;
+    }
+    ordered
+}
+
+/// Every creative as its group and its place there.
+fn flatten(groups: &[&NetworkInput]) -> Vec<(usize, usize)> {
+    let of_group = |(group, input): (usize, &&NetworkInput)| {
+        (0..input.pixels.len())
+            .map(move |creative| (group, creative))
+            .collect::<Vec<_>>()
+    };
+    groups.iter().enumerate().flat_map(of_group).collect()
+}
+
+fn pixels(model: &RewardModel, groups: &[&NetworkInput], creatives: &[(usize, usize)]) -> Tensor<4> {
+    let parts: Vec<&[f32]> = creatives
+        .iter()
+        .map(|&(group, creative)| &groups[group].pixels[creative][..])
+        .collect();
+    model.pixel_tensor(parts.concat(), creatives.len())
+}
+
+fn indices(values: impl Iterator<Item = usize>, device: &Device) -> Tensor<1, Int> {
+    let values: Vec<i64> = values.map(|value| value as i64).collect();
+    let count = values.len();
+    Tensor::from_data(TensorData::new(values, [count]), device)
+}
+
+/// The share of pairs that keep their preference when the two creatives change places, by scoring every group forwards
+/// and backwards.
+pub(crate) fn swapped(model: &RewardModel, groups: &[&NetworkInput], max_batch: usize) -> Vec<SwappedGroup> {
+    let reversed: Vec<NetworkInput> = groups
+        .iter()
+        .map(|group| NetworkInput {
+            text: group.text.clone(),
+            pixels: group.pixels.iter().rev().cloned().collect(),
+        })
+        .collect();
+    let forwards = raw_scores(model, groups, max_batch);
+    let backwards = raw_scores(model, &reversed.iter().collect::<Vec<_>>(), max_batch);
+    forwards
+        .into_iter()
+        .zip(backwards)
+        .map(|(forwards, backwards)| SwappedGroup { forwards, backwards })
+        .collect()
+}
+
+/// One group scored twice: in its order, and with the last creative first.
+#[derive(Debug, Clone)]
+pub(crate) struct SwappedGroup {
+    /// In its order.
+    pub(crate) forwards: RawScores,
+    backwards: RawScores,
+}
+
+impl SwappedGroup {
+    /// Whether `a` and `b` keep their preference: `a` left in the first pass, `b` left in the second.
+    pub(crate) fn is_consistent(&self, a: usize, b: usize) -> bool {
+        let last = self.forwards.scores.len() - 1;
+        let (first, second) = if a < b { (a, b) } else { (b, a) };
+        let left = self.forwards.margins.placed(first, second);
+        let right = self.backwards.margins.placed(last - second, last - first);
+        left * right <= 0.0
+    }
+}
