@@ -140,6 +140,8 @@ pub enum FailureReason {
     RewardUnavailable,
     /// The product's image could not be read or an image could not be stored.
     Storage,
+    /// Every lease of the task expired or was handed back: nobody came to an outcome.
+    Abandoned,
 }
 
 /// How a rollout ended. Every lease ends in exactly one outcome, is handed back, or expires.

@@ -141,10 +141,13 @@ struct Region {
 fn bounding_box(cutout: &RgbaImage) -> Option<Region> {
     let (width, height) = cutout.dimensions();
     let (mut left, mut top, mut right, mut bottom) = (width, height, 0, 0);
-    for (x, y, pixel) in cutout.enumerate_pixels() {
-        if pixel.0[3] >= 128 {
-            (left, right) = (left.min(x), right.max(x + 1));
-            (top, bottom) = (top.min(y), bottom.max(y + 1));
+    let visible = |pixel: &[u8]| pixel[3] >= 128;
+    for (y, row) in (0..height).zip(cutout.as_raw().chunks_exact(width.max(1) as usize * 4)) {
+        let first = row.chunks_exact(4).position(visible);
+        let last = row.chunks_exact(4).rposition(visible);
+        if let (Some(first), Some(last)) = (first, last) {
+            (left, right) = (left.min(first as u32), right.max(last as u32 + 1));
+            (top, bottom) = (top.min(y), y + 1);
         }
     }
     (left < right).then(|| Region {

@@ -199,13 +199,18 @@ impl ControlPlane {
             });
         };
         if let Err(refusal) = self.check_versions(&lease, &outcome) {
-            self.end_and_reissue(task, actor);
+            self.end_and_reissue(task, actor, FailureReason::Abandoned);
             return self.refuse(refusal);
         }
         self.actors.submitted(actor, now, 1);
-        if !outcome.is_terminal() {
+        if let RolloutOutcome::Failed {
+            reason,
+            retryable: true,
+            ..
+        } = outcome
+        {
             self.ledger.count_retry(&outcome);
-            self.end_and_reissue(task, actor);
+            self.end_and_reissue(task, actor, reason);
             return Receipt::Reissued;
         }
         // Recorded before the lease ends: in between a task is counted twice, which only makes admission stricter.
@@ -219,7 +224,7 @@ impl ControlPlane {
         self.actors.seen(actor, now);
         tasks
             .iter()
-            .map(|&task| u32::from(self.end_and_reissue(task, actor)))
+            .map(|&task| u32::from(self.end_and_reissue(task, actor, FailureReason::Abandoned)))
             .sum()
     }
 
@@ -231,7 +236,7 @@ impl ControlPlane {
         for (task, lease) in self.leases.expire(latest) {
             tracing::warn!(task = task.0, actor = %lease.holder, attempt = lease.attempt, "lease ran out");
             self.ledger.count_expired();
-            self.reissue(task, &lease);
+            self.reissue(task, &lease, FailureReason::Abandoned);
         }
     }
 
@@ -324,13 +329,13 @@ impl ControlPlane {
         Receipt::Refused(refusal)
     }
 
-    fn end_and_reissue(&self, task: TaskId, actor: &ActorId) -> bool {
+    fn end_and_reissue(&self, task: TaskId, actor: &ActorId, reason: FailureReason) -> bool {
         let ended = self.leases.end(task, actor);
-        ended.inspect(|lease| self.reissue(task, lease)).is_some()
+        ended.inspect(|lease| self.reissue(task, lease, reason)).is_some()
     }
 
-    /// Queues a task again, or gives it up after its last attempt.
-    fn reissue(&self, task: TaskId, lease: &Lease) {
+    /// Queues a task again, or gives it up after its last attempt for the reason that attempt ended.
+    fn reissue(&self, task: TaskId, lease: &Lease, reason: FailureReason) {
         if lease.attempt < self.terms.max_attempts {
             self.queue().put_back(task, lease.attempt + 1);
             return;
@@ -339,7 +344,7 @@ impl ControlPlane {
         tracing::warn!(task = task.0, attempts = lease.attempt, "task given up");
         self.record(RolloutOutcome::Failed {
             task,
-            reason: FailureReason::Sampling,
+            reason,
             retryable: false,
             detail,
         });

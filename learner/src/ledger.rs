@@ -149,6 +149,7 @@ fn failure_name(reason: FailureReason) -> &'static str {
         FailureReason::Rendering => "rendering",
         FailureReason::RewardUnavailable => "reward_unavailable",
         FailureReason::Storage => "storage",
+        FailureReason::Abandoned => "abandoned",
     }
 }
 

@@ -96,7 +96,7 @@ fn lit(colour: Colour, gain: f32) -> Colour {
 }
 
 fn byte(value: f32) -> u8 {
-    (value * 255.0).round().clamp(0.0, 255.0) as u8
+    (value * 255.0 + 0.5) as u8
 }
 
 #[cfg(test)]

@@ -75,24 +75,24 @@ impl Renderer {
         &self.config
     }
 
-    /// The background without noise, row by row.
+    /// The background without noise, row by row; black where the placed product hides it.
     fn background(&self, description: &ParsedDescription, placed: &RgbaImage) -> Vec<Colour> {
         let size = self.config.size;
         let pixel = 1.0 / size as f32;
         let at = |i: u32| (i as f32 + 0.5) * pixel;
         let [scene, surface, light, prop, palette] = Slot::ALL.map(|slot| description.value(slot));
-        let mut colours = Vec::with_capacity((size * size) as usize);
-        for y in 0..size {
-            for x in 0..size {
-                let (u, v) = (at(x), at(y));
-                let ground = ((v - HORIZON) / pixel + 0.5).clamp(0.0, 1.0);
-                let colour = if ground > 0.0 {
-                    surface::colour(surface, u, v)
-                } else {
-                    scene::colour(scene, u, v, pixel)
-                };
-                colours.push(palette::tint(palette, light::lit(light, colour, u, v)));
+        let mut colours = vec![[0.0; 3]; (size * size) as usize];
+        for ((colour, product), index) in colours.iter_mut().zip(placed.pixels()).zip(0..) {
+            if product.0[3] == 255 {
+                continue; // The product hides it: a third of the picture need not be drawn.
             }
+            let (u, v) = (at(index % size), at(index / size));
+            let bare = if v + 0.5 * pixel > HORIZON {
+                surface::colour(surface, u, v)
+            } else {
+                scene::colour(scene, u, v, pixel)
+            };
+            *colour = palette::tint(palette, light::lit(light, bare, u, v));
         }
         shadow::cast(&mut colours, placed);
         prop::stamp(prop, &mut colours, size);
@@ -122,7 +122,7 @@ impl ImageGenerator for Renderer {
     }
 }
 
-/// Rounds to bytes, with nearly Gaussian noise: the sum of four uniform bytes, whose variance is (256^2 - 1) / 3.
+/// Rounds to bytes (the conversion saturates), with nearly Gaussian noise: the sum of four uniform bytes, whose variance is (256^2 - 1) / 3.
 fn noisy(colours: &[Colour], size: u32, deviation: f32, seed: u64) -> RgbImage {
     let mut rng = stream(seed, Part::PixelNoise, 0);
     let scale = deviation * 255.0 / (65_535.0f32 / 3.0).sqrt();
@@ -132,7 +132,7 @@ fn noisy(colours: &[Colour], size: u32, deviation: f32, seed: u64) -> RgbImage {
     };
     let mut picture = RgbImage::new(size, size);
     for (pixel, colour) in picture.pixels_mut().zip(colours) {
-        *pixel = Rgb(colour.map(|channel| (channel * 255.0 + noise()).round().clamp(0.0, 255.0) as u8));
+        *pixel = Rgb(colour.map(|channel| (channel * 255.0 + noise() + 0.5) as u8));
     }
     picture
 }

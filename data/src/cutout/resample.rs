@@ -111,7 +111,7 @@ fn premultiplied(pixel: &[u8]) -> [f32; 4] {
 
 fn unpremultiplied(sum: &[f32; 4]) -> Rgba<u8> {
     let alpha = sum[3];
-    let byte = |value: f32| value.round().clamp(0.0, 255.0) as u8;
+    let byte = |value: f32| (value + 0.5) as u8;
     if alpha <= 0.0 {
         return Rgba([0; 4]);
     }

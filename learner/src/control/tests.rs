@@ -136,8 +136,19 @@ async fn retryable_failures_are_reissued_until_the_last_attempt_and_then_given_u
     }
     assert_eq!(run.leased("a", 0, 1), [1]);
     assert!(matches!(run.submit("a", pair(0, 0)), Receipt::AlreadyRecorded(_)));
-    assert_eq!(run.control.outcomes().failures["reward_unavailable"], 2);
-    assert_eq!(run.control.outcomes().failures["sampling"], 1);
+    // Two failed attempts, and the terminal failure for the same reason.
+    assert_eq!(run.control.outcomes().failures["reward_unavailable"], 3);
+}
+
+#[tokio::test]
+async fn a_task_that_nobody_finishes_is_given_up_as_abandoned() {
+    let run = run(|_| {}).await;
+    for _ in 0..2 {
+        assert_eq!(run.leased("a", 0, 1), [0]);
+        assert_eq!(run.control.hand_back(&actor("a"), &[TaskId(0)], run.start), 1);
+    }
+    assert_eq!(run.leased("a", 0, 1), [1]);
+    assert_eq!(run.control.outcomes().failures["abandoned"], 1);
 }
 
 #[tokio::test]

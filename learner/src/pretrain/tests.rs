@@ -51,12 +51,14 @@ impl Corpus for Colours {
 }
 
 fn config() -> PretrainConfig {
-    PretrainConfig {
+    let mut config = PretrainConfig {
         samples: 240,
         batch: 8,
         vocab_size: 320,
         ..PretrainConfig::default()
-    }
+    };
+    config.optimizer.warmup_steps = 0;
+    config
 }
 
 fn train(config: &PretrainConfig, threads: usize) -> Result<(Policy, Vec<PretrainProgress>), LearnerError> {

@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 use tonic::transport::Channel;
 
 fn config() -> LearnerConfig {
-    LearnerConfig {
+    let mut config = LearnerConfig {
         versions: 2,
         pairs_per_version: 4,
         passes: 1,
@@ -28,7 +28,9 @@ fn config() -> LearnerConfig {
             ..LossConfig::default()
         },
         ..LearnerConfig::default()
-    }
+    };
+    config.optimizer.warmup_steps = 0;
+    config
 }
 
 struct Running {

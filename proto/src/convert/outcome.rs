@@ -16,7 +16,7 @@ const NO_PAIR: [(NoPairReason, pb::NoPairReason); 5] = [
     (NoPairReason::Guardrail, pb::NoPairReason::Guardrail),
     (NoPairReason::Abstained, pb::NoPairReason::Abstained),
 ];
-const FAILURE: [(FailureReason, pb::FailureReason); 4] = [
+const FAILURE: [(FailureReason, pb::FailureReason); 5] = [
     (FailureReason::Sampling, pb::FailureReason::Sampling),
     (FailureReason::Rendering, pb::FailureReason::Rendering),
     (
@@ -24,6 +24,7 @@ const FAILURE: [(FailureReason, pb::FailureReason); 4] = [
         pb::FailureReason::RewardUnavailable,
     ),
     (FailureReason::Storage, pb::FailureReason::Storage),
+    (FailureReason::Abandoned, pb::FailureReason::Abandoned),
 ];
 
 fn to_wire<A: PartialEq + Copy, B: Copy + Default>(table: &[(A, B)], value: A) -> B {

@@ -1,0 +1,257 @@
+//! The command line. What a flag means for the configuration is said here; what a command does is in `commands`.
+
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+
+/// Trains the model that writes advertising-image backgrounds, rewarded by predicted click-through rate.
+#[derive(Debug, Parser)]
+#[command(name = "adwright", version, about, max_term_width = 100)]
+pub(crate) struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run everything on this machine: pre-training, reward model, reinforcement learning
+    Demo(DemoArgs),
+    /// Serve leases, train on preference pairs and publish policy versions
+    Learner(LearnerArgs),
+    /// Sample, render, score and submit preference pairs
+    Actor(ActorArgs),
+    /// Score candidate images
+    RewardServer(RewardServerArgs),
+    /// Stage A: train the initial policy on product and background descriptions
+    Pretrain(TrainArgs),
+    /// Stage B: train the reward model on clicks and impressions
+    TrainReward(TrainArgs),
+    /// Measure a reward model on held-out products
+    EvalReward(EvalRewardArgs),
+    /// Show the configuration
+    #[command(subcommand)]
+    Config(ConfigCommand),
+}
+
+/// What every command that reads the configuration takes.
+#[derive(Debug, Args)]
+pub(crate) struct ConfigArgs {
+    /// Configuration file; what it leaves out keeps its default
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Set one key, such as learner.loss.beta=0.3; may be given several times
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub(crate) sets: Vec<String>,
+}
+
+/// What every command that computes takes.
+#[derive(Debug, Args)]
+pub(crate) struct ComputeArgs {
+    /// Where to compute: cpu, cuda or cuda:N
+    #[arg(long, value_name = "DEVICE")]
+    pub(crate) device: Option<String>,
+    /// Number format of the networks: f32
+    #[arg(long, value_name = "DTYPE")]
+    pub(crate) dtype: Option<String>,
+    /// Stop when standard input ends: the process belongs to a parent that holds it open
+    #[arg(long, hide = true)]
+    pub(crate) with_parent: bool,
+}
+
+/// Arguments of `adwright demo`.
+#[derive(Debug, Args)]
+pub(crate) struct DemoArgs {
+    /// Where results go; an earlier demo's output there is replaced
+    #[arg(long, value_name = "DIR", default_value = "out/demo")]
+    pub(crate) out: PathBuf,
+    /// Seed of everything: world, initial weights, order, sampling
+    #[arg(long, value_name = "N", value_parser = seeds(), allow_negative_numbers = true)]
+    pub(crate) seed: Option<u64>,
+    /// A smaller world and fewer rounds
+    #[arg(long)]
+    pub(crate) quick: bool,
+    /// Actor processes
+    #[arg(long, value_name = "N")]
+    pub(crate) actors: Option<u32>,
+    /// Policy versions to train
+    #[arg(long, value_name = "N")]
+    pub(crate) rounds: Option<u32>,
+    /// Loss: dpo, joint_swap, paper, mask_only, caption_only or compat
+    #[arg(long, value_name = "MODE")]
+    pub(crate) mode: Option<String>,
+    /// Train these modes one after the other from one start and compare them
+    #[arg(
+        long,
+        value_name = "MODE,MODE",
+        value_delimiter = ',',
+        num_args = 1,
+        conflicts_with = "mode"
+    )]
+    pub(crate) compare: Vec<String>,
+    /// Replace the reward's preferences by random ones, to see how much of a gain the reward explains
+    #[arg(long)]
+    pub(crate) control: bool,
+    /// Advertise the products of a JSON catalogue ([{id, image, new_caption}]) instead of the simulated shop's
+    #[arg(long, value_name = "FILE")]
+    pub(crate) catalog: Option<PathBuf>,
+    /// Same bytes for the same seed, at some cost in speed
+    #[arg(long)]
+    pub(crate) deterministic: bool,
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
+    #[command(flatten)]
+    pub(crate) compute: ComputeArgs,
+}
+
+/// Arguments of `adwright learner`.
+#[derive(Debug, Args)]
+pub(crate) struct LearnerArgs {
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
+    #[command(flatten)]
+    pub(crate) compute: ComputeArgs,
+    /// Address to listen on; port 0 takes a free one
+    #[arg(long, value_name = "IP:PORT")]
+    pub(crate) listen: Option<String>,
+    /// Directory or URL of the run's store
+    #[arg(long, value_name = "URL")]
+    pub(crate) store: Option<String>,
+    /// Directory of the initial policy
+    #[arg(long, value_name = "DIR")]
+    pub(crate) policy: Option<String>,
+    /// Directory for the trained adapter
+    #[arg(long, value_name = "DIR")]
+    pub(crate) adapter: Option<String>,
+    /// Same bytes for the same seed, at some cost in speed
+    #[arg(long)]
+    pub(crate) deterministic: bool,
+    /// Write what the run came to into this file at the end
+    #[arg(long, value_name = "FILE", hide = true)]
+    pub(crate) summary: Option<PathBuf>,
+}
+
+/// Arguments of `adwright actor`.
+#[derive(Debug, Args)]
+pub(crate) struct ActorArgs {
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
+    #[command(flatten)]
+    pub(crate) compute: ComputeArgs,
+    /// Address to answer health checks on; port 0 takes a free one
+    #[arg(long, value_name = "IP:PORT")]
+    pub(crate) listen: Option<String>,
+    /// Where the learner listens
+    #[arg(long, value_name = "URL")]
+    pub(crate) learner: Option<String>,
+    /// Where the reward-server listens
+    #[arg(long, value_name = "URL")]
+    pub(crate) reward: Option<String>,
+    /// Directory or URL of the run's store
+    #[arg(long, value_name = "URL")]
+    pub(crate) store: Option<String>,
+    /// Name in the run; made from host and process by default
+    #[arg(long, value_name = "ID")]
+    pub(crate) id: Option<String>,
+    /// Directory for received weights; a temporary one by default
+    #[arg(long, value_name = "DIR")]
+    pub(crate) work_dir: Option<PathBuf>,
+    /// Accepted for symmetry: an actor's draws depend on tasks and versions only
+    #[arg(long)]
+    pub(crate) deterministic: bool,
+}
+
+/// Arguments of `adwright reward-server`.
+#[derive(Debug, Args)]
+pub(crate) struct RewardServerArgs {
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
+    #[command(flatten)]
+    pub(crate) compute: ComputeArgs,
+    /// Address to listen on; port 0 takes a free one
+    #[arg(long, value_name = "IP:PORT")]
+    pub(crate) listen: Option<String>,
+    /// Directory of the reward model
+    #[arg(long, value_name = "DIR")]
+    pub(crate) model: Option<String>,
+    /// Accepted for symmetry: scores never depend on who else asks
+    #[arg(long)]
+    pub(crate) deterministic: bool,
+}
+
+/// Arguments of `adwright pretrain` and `adwright train-reward`.
+#[derive(Debug, Args)]
+pub(crate) struct TrainArgs {
+    /// Where the model goes; must not exist or be empty
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+    /// Seed of everything
+    #[arg(long, value_name = "N", value_parser = seeds(), allow_negative_numbers = true)]
+    pub(crate) seed: Option<u64>,
+    /// One JSON object on standard output
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// JSON lines with progress on standard output
+    #[arg(long, hide = true)]
+    pub(crate) events: bool,
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
+    #[command(flatten)]
+    pub(crate) compute: ComputeArgs,
+}
+
+/// Arguments of `adwright eval-reward`.
+#[derive(Debug, Args)]
+pub(crate) struct EvalRewardArgs {
+    /// Directory of the reward model
+    #[arg(long, value_name = "DIR")]
+    pub(crate) model: Option<String>,
+    /// Seed of the world to measure on
+    #[arg(long, value_name = "N", value_parser = seeds(), allow_negative_numbers = true)]
+    pub(crate) seed: Option<u64>,
+    /// One JSON object on standard output
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
+    #[command(flatten)]
+    pub(crate) compute: ComputeArgs,
+}
+
+/// `adwright config ...`
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Print the resolved configuration as TOML
+    Print {
+        /// With the changes of demo --quick
+        #[arg(long)]
+        quick: bool,
+        #[command(flatten)]
+        config: ConfigArgs,
+    },
+}
+
+/// Seeds that a configuration file can hold.
+fn seeds() -> impl clap::builder::TypedValueParser<Value = u64> {
+    clap::value_parser!(u64).range(..=i64::MAX as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_well_defined() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn modes_to_compare_are_separated_by_commas() {
+        let cli = Cli::try_parse_from(["adwright", "demo", "--compare", "dpo,joint_swap"]).unwrap();
+        let Command::Demo(demo) = cli.command else {
+            panic!("not a demo")
+        };
+        assert_eq!(demo.compare, ["dpo", "joint_swap"]);
+    }
+}

@@ -1,0 +1,45 @@
+//! The commands, a file each: arguments in, services and models called, results out.
+
+mod actor;
+mod config;
+mod demo;
+mod eval_reward;
+mod learner;
+mod pretrain;
+mod reward_server;
+mod stage;
+mod train_reward;
+
+use crate::args::{Command, ComputeArgs, ConfigArgs};
+use crate::config::Layers;
+use crate::failure::Outcome;
+
+/// Runs a command to its end.
+///
+/// # Errors
+/// Whatever the command fails with.
+pub(crate) fn run(command: Command) -> Outcome<()> {
+    match command {
+        Command::Demo(args) => demo::run(&args),
+        Command::Learner(args) => learner::run(&args),
+        Command::Actor(args) => actor::run(&args),
+        Command::RewardServer(args) => reward_server::run(&args),
+        Command::Pretrain(args) => pretrain::run(&args),
+        Command::TrainReward(args) => train_reward::run(&args),
+        Command::EvalReward(args) => eval_reward::run(&args),
+        Command::Config(command) => config::run(&command),
+    }
+}
+
+/// The layers that every computing command starts with; its own flags and `--set` follow.
+fn layers(config: &ConfigArgs, compute: &ComputeArgs) -> Layers {
+    Layers::default()
+        .file(config.config.as_deref())
+        .flag("--device", "compute.device", compute.device.clone())
+        .flag("--dtype", "compute.dtype", compute.dtype.clone())
+}
+
+/// A seed as TOML has it; the command line refuses larger ones.
+fn seed(given: Option<u64>) -> Option<i64> {
+    given.and_then(|seed| i64::try_from(seed).ok())
+}

@@ -1,0 +1,77 @@
+//! What the two training stages have in common as commands: they report progress, can be interrupted, and end with one
+//! result.
+
+use crate::args::TrainArgs;
+use crate::config::Config;
+use crate::events::StageEvent;
+use crate::failure::{OrConfiguration as _, Outcome};
+use crate::progress::{Progress, Stage};
+use crate::{locations, output, role, telemetry};
+use anyhow::Context as _;
+use std::path::PathBuf;
+use tokio_util::sync::CancellationToken;
+
+/// Where a stage's progress goes.
+pub(super) enum Reporter {
+    /// To the person watching.
+    Display(Stage),
+    /// To the parent process, as JSON lines.
+    Events,
+}
+
+impl Reporter {
+    /// How far the stage is, and a word on it. A parent that is gone closes standard input as well: that ends the stage.
+    pub(super) fn update(&mut self, done: u64, total: u64, note: String) {
+        match self {
+            Self::Display(stage) => stage.update(done, total, &note),
+            Self::Events => _ = output::json(&StageEvent::Progress { done, total, note }),
+        }
+    }
+}
+
+/// The configuration of a training stage.
+pub(super) fn configure(args: &TrainArgs) -> Outcome<Config> {
+    super::layers(&args.config, &args.compute)
+        .flag("--seed", "run.seed", super::seed(args.seed))
+        .sets(&args.config.sets)
+        .resolve()
+        .or_configuration()
+}
+
+/// Runs `train` on a blocking thread, interrupted by signals, and reports what it returns: a result for scripts, and a
+/// line for people.
+pub(super) fn run<F>(
+    name: &'static str,
+    args: &TrainArgs,
+    config: Config,
+    out: PathBuf,
+    train: F,
+) -> Outcome<()>
+where
+    F: FnOnce(Config, PathBuf, &mut Reporter, &CancellationToken) -> Outcome<(serde_json::Value, String)>,
+    F: Send + 'static,
+{
+    locations::check_vacant(&out)?;
+    telemetry::init(telemetry::QUIET);
+    let mut reporter = match args.events {
+        true => Reporter::Events,
+        false => Reporter::Display(Progress::detect().stage(name)),
+    };
+    let shown = out.display().to_string();
+    let (runtime, shutdown) = role::start(&config, args.compute.with_parent)?;
+    let (result, line) = runtime.block_on(async {
+        let work = move || train(config, out, &mut reporter, &shutdown);
+        tokio::task::spawn_blocking(work)
+            .await
+            .with_context(|| format!("{name} panicked"))?
+    })?;
+    if args.events {
+        output::json(&StageEvent::Finished { result })?;
+    } else if args.json {
+        output::json(&result)?;
+    } else {
+        output::line(&line)?;
+        output::line(&format!("written to {shown}"))?;
+    }
+    Ok(())
+}

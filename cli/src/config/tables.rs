@@ -1,0 +1,347 @@
+//! The tables that belong to the command line itself; the services define theirs.
+
+use super::Mistake;
+use models::presets::Preset;
+use serde::{Deserialize, Serialize};
+
+/// `[run]`: name and seed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct RunConfig {
+    /// Name of the run: letters, digits, `.`, `_` and `-`. It is part of object keys. Default `demo`.
+    pub(crate) id: String,
+    /// Seed of everything: world, initial weights, order, sampling, evaluation. 0 to 2^63 - 1. Default 1.
+    pub(crate) seed: u64,
+}
+
+impl Default for RunConfig {
+    fn default() -> Self {
+        Self {
+            id: "demo".into(),
+            seed: 1,
+        }
+    }
+}
+
+impl RunConfig {
+    pub(super) fn mistakes(&self) -> Vec<Mistake> {
+        let id = common::RunId::new(self.id.as_str()).err();
+        id.map(|error| Mistake::value("id", format!("{:?}", self.id), error.reason))
+            .into_iter()
+            .collect()
+    }
+}
+
+/// `[compute]`: where and with how many threads each process computes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct ComputeConfig {
+    /// `cpu`, `cuda` or `cuda:N`. Default `cpu`.
+    pub(crate) device: String,
+    /// Number format of the networks; training computes in `f32`. Default `f32`.
+    pub(crate) dtype: String,
+    /// Threads of one process: micro-batches in parallel and the kernels' pool. 1 to 1024. Default 2. Results are
+    /// promised to repeat per thread count. `adwright demo` sets it for each of its processes from `demo.threads`.
+    pub(crate) threads: usize,
+}
+
+impl Default for ComputeConfig {
+    fn default() -> Self {
+        Self {
+            device: "cpu".into(),
+            dtype: "f32".into(),
+            threads: 2,
+        }
+    }
+}
+
+impl ComputeConfig {
+    pub(super) fn mistakes(&self) -> Vec<Mistake> {
+        let mut found = Vec::new();
+        if let Err(error) = models::device::parse_device(&self.device) {
+            found.push(Mistake::from_text(&error.to_string()));
+        }
+        if self.dtype != "f32" {
+            let expected = "f32: the networks are trained and served in it; bf16 is not supported yet";
+            found.push(Mistake::value("dtype", format!("{:?}", self.dtype), expected));
+        }
+        if !(1..=1024).contains(&self.threads) {
+            found.push(Mistake::value("threads", self.threads, "1 to 1024"));
+        }
+        found
+    }
+}
+
+/// `[catalogue]`: the products to advertise.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct CatalogueConfig {
+    /// `shopworld`, or the path of a JSON catalogue in CAIG's format: `[{"id", "image", "new_caption"}]`. Default
+    /// `shopworld`.
+    pub(crate) source: String,
+}
+
+impl Default for CatalogueConfig {
+    fn default() -> Self {
+        Self {
+            source: Self::SHOPWORLD.into(),
+        }
+    }
+}
+
+impl CatalogueConfig {
+    /// The built-in catalogue.
+    pub(crate) const SHOPWORLD: &str = "shopworld";
+}
+
+/// `[policy]`: the policy's shape, for stage A.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct PolicyConfig {
+    /// `tiny` (half a million parameters) or `llava-1.6-7b`. Default `tiny`.
+    pub(crate) preset: String,
+}
+
+impl Default for PolicyConfig {
+    fn default() -> Self {
+        Self {
+            preset: "tiny".into(),
+        }
+    }
+}
+
+impl PolicyConfig {
+    pub(super) fn mistakes(&self) -> Vec<Mistake> {
+        let unknown = Preset::parse(&self.preset).err();
+        unknown
+            .map(|error| Mistake::from_text(&error.to_string()))
+            .into_iter()
+            .collect()
+    }
+}
+
+/// `[paths]`: directories that one command writes and the next one reads. `adwright demo` has its own inside `--out`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct PathsConfig {
+    /// The initial policy: `pretrain --out`, `learner --policy`. Default `out/policy`.
+    pub(crate) policy: String,
+    /// The reward model: `train-reward --out`, `reward-server --model`. Default `out/reward-model`.
+    pub(crate) reward_model: String,
+    /// The trained adapter, in PEFT's layout: `learner --adapter`. Default `out/adapter`.
+    pub(crate) adapter: String,
+}
+
+impl Default for PathsConfig {
+    fn default() -> Self {
+        let path = |name: &str| format!("out/{name}");
+        Self {
+            policy: path("policy"),
+            reward_model: path("reward-model"),
+            adapter: path("adapter"),
+        }
+    }
+}
+
+/// `[store]`: where product and candidate images go.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct StoreConfig {
+    /// A directory or a URL (`file:///absolute/directory`). Learner and actors must name the same one. Default
+    /// `out/store`.
+    pub(crate) url: String,
+}
+
+impl Default for StoreConfig {
+    fn default() -> Self {
+        Self {
+            url: "out/store".into(),
+        }
+    }
+}
+
+/// `[endpoints]`: who listens and dials where. The defaults let the roles find each other on one machine.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct EndpointsConfig {
+    /// Address the learner listens on (`--listen`); port 0 takes a free one.
+    pub(crate) learner_listen: String,
+    /// Address the reward-server listens on (`--listen`).
+    pub(crate) reward_listen: String,
+    /// Address an actor answers health checks on (`--listen`).
+    pub(crate) actor_listen: String,
+    /// Where actors find the learner (`--learner`).
+    pub(crate) learner: String,
+    /// Where actors find the reward-server (`--reward`).
+    pub(crate) reward: String,
+}
+
+impl Default for EndpointsConfig {
+    fn default() -> Self {
+        Self {
+            learner_listen: "127.0.0.1:7400".into(),
+            reward_listen: "127.0.0.1:7401".into(),
+            actor_listen: "127.0.0.1:0".into(),
+            learner: "http://127.0.0.1:7400".into(),
+            reward: "http://127.0.0.1:7401".into(),
+        }
+    }
+}
+
+impl EndpointsConfig {
+    pub(super) fn mistakes(&self) -> Vec<Mistake> {
+        let listens = [
+            ("learner_listen", &self.learner_listen),
+            ("reward_listen", &self.reward_listen),
+            ("actor_listen", &self.actor_listen),
+        ];
+        let urls = [("learner", &self.learner), ("reward", &self.reward)];
+        let no_address = listens
+            .into_iter()
+            .filter(|(_, text)| text.parse::<std::net::SocketAddr>().is_err());
+        let no_url = urls.into_iter().filter(|(_, text)| !is_http_url(text));
+        let shown = |text: &String| format!("{text:?}");
+        no_address
+            .map(|(key, text)| {
+                Mistake::value(key, shown(text), "IP:PORT, such as 127.0.0.1:7400 or 0.0.0.0:0")
+            })
+            .chain(
+                no_url.map(|(key, text)| {
+                    Mistake::value(key, shown(text), "a URL, such as http://127.0.0.1:7400")
+                }),
+            )
+            .collect()
+    }
+}
+
+fn is_http_url(text: &str) -> bool {
+    let parsed = text.parse::<tonic::transport::Uri>().ok();
+    parsed.is_some_and(|uri| uri.scheme_str() == Some("http") && uri.authority().is_some())
+}
+
+/// How the two stages before reinforcement learning share the machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Stages {
+    /// Pre-training and reward training at the same time.
+    SideBySide,
+    /// First pre-training, then reward training.
+    InTurn,
+}
+
+/// `[demo]`: what `adwright demo` starts and measures.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct DemoConfig {
+    /// Actor processes, 1 to 64 (`--actors`). Default 2.
+    pub(crate) actors: usize,
+    /// Whether stages A and B run `side_by_side` or `in_turn`. Default `side_by_side`: neither uses a second core well.
+    pub(crate) stages: Stages,
+    /// Threads of each process.
+    pub(crate) threads: DemoThreads,
+    /// Samples per test product and version, 1 to 1024. Default 16 (docs: the contract of report.json).
+    pub(crate) samples: usize,
+    /// How many of them the divergence from the reference is measured on, 1 to `samples`. Default 4: on 80 products that
+    /// is 320 completions, a standard error of about 0.1 nats.
+    pub(crate) kl_samples: usize,
+    /// At most this many test products are measured, evenly spread over the catalogue; 1 or more. Default 200: all of
+    /// ShopWorld's 80, and a bound for catalogues of users.
+    pub(crate) products: usize,
+    /// Completions that the evaluation samples at once, 1 to 4096. Default 128.
+    pub(crate) batch: usize,
+    /// Products on the contact sheet, 1 to 64. Default 8: one of each of ShopWorld's categories.
+    pub(crate) sheet_products: usize,
+    /// Side of a creative on the contact sheet, in pixels, 32 to 1024. Default 192.
+    pub(crate) sheet_size: u32,
+    /// Seconds a role may take to become ready, 1 or more. Default 120.
+    pub(crate) start_timeout_s: u64,
+    /// Seconds roles get to finish when the demo stops, before they are killed. Default 10.
+    pub(crate) drain_timeout_s: u64,
+}
+
+impl Default for DemoConfig {
+    fn default() -> Self {
+        Self {
+            actors: 2,
+            stages: Stages::SideBySide,
+            threads: DemoThreads::default(),
+            samples: 16,
+            kl_samples: 4,
+            products: 200,
+            batch: 128,
+            sheet_products: 8,
+            sheet_size: 192,
+            start_timeout_s: 120,
+            drain_timeout_s: 10,
+        }
+    }
+}
+
+impl DemoConfig {
+    pub(super) fn mistakes(&self) -> Vec<Mistake> {
+        let samples = self.samples.max(1);
+        let ranges = [
+            ("actors", self.actors, 1, 64),
+            ("samples", self.samples, 1, 1024),
+            ("kl_samples", self.kl_samples, 1, samples),
+            ("products", self.products, 1, usize::MAX),
+            ("batch", self.batch, 1, 4096),
+            ("sheet_products", self.sheet_products, 1, 64),
+            ("sheet_size", self.sheet_size as usize, 32, 1024),
+            ("start_timeout_s", self.start_timeout_s as usize, 1, usize::MAX),
+            ("threads.pretrain", self.threads.pretrain, 1, 1024),
+            ("threads.train_reward", self.threads.train_reward, 1, 1024),
+            ("threads.learner", self.threads.learner, 1, 1024),
+            ("threads.actor", self.threads.actor, 1, 1024),
+            ("threads.reward_server", self.threads.reward_server, 1, 1024),
+            ("threads.evaluation", self.threads.evaluation, 1, 1024),
+        ];
+        let outside = ranges
+            .into_iter()
+            .filter(|(_, value, low, high)| !(low..=high).contains(&value));
+        outside
+            .map(|(key, value, low, high)| Mistake::value(key, value, &range(low, high)))
+            .collect()
+    }
+}
+
+fn range(low: usize, high: usize) -> String {
+    if high == usize::MAX {
+        format!("{low} or more")
+    } else {
+        format!("{low} to {high}")
+    }
+}
+
+/// `[demo.threads]`: threads of each process of the demo, so that two cores are shared and not fought over. Stages A and
+/// B run before the roles do; during reinforcement learning the learner mostly works while actors wait and the other way
+/// round.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct DemoThreads {
+    /// Stage A. Default 1.
+    pub(crate) pretrain: usize,
+    /// Stage B. Default 1.
+    pub(crate) train_reward: usize,
+    /// The learner. Default 2.
+    pub(crate) learner: usize,
+    /// Each actor. Default 1.
+    pub(crate) actor: usize,
+    /// The reward-server. Default 1.
+    pub(crate) reward_server: usize,
+    /// The demo's own measurements. Default 1.
+    pub(crate) evaluation: usize,
+}
+
+impl Default for DemoThreads {
+    fn default() -> Self {
+        Self {
+            pretrain: 1,
+            train_reward: 1,
+            learner: 2,
+            actor: 1,
+            reward_server: 1,
+            evaluation: 1,
+        }
+    }
+}

@@ -1,0 +1,430 @@
+//! What a policy version is worth, measured on test products: sample, render, score, and ask the oracle.
+//!
+//! Every version is measured with the same products, instructions and sampling seeds, so that two versions differ by
+//! their weights only. The learner never sees any of this.
+
+mod subjects;
+
+use super::report::Round;
+use crate::config::Config;
+use crate::shop::{self, Shop};
+use anyhow::Context as _;
+use common::Purpose;
+use data::Product;
+use image::{RgbImage, RgbaImage};
+use models::batch::{CompletionRow, collate};
+use models::ctr::{CtrForm, RewardModel};
+use models::policy::{Completion, Policy, Prompt, SamplingParams};
+use models::weights::from_safetensors;
+use reward_server::{CreativeGroup, score_groups};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use subjects::{Subject, subjects};
+
+/// Measures versions of one policy. It owns the models, so it lives on a compute thread.
+pub(super) struct Evaluator {
+    policy: Policy,
+    reward: RewardModel,
+    shop: Shop,
+    subjects: Vec<Subject>,
+    settings: Settings,
+    anchors: Option<Vec<RgbImage>>,
+    /// The first version measured: modes that are compared start from the same one.
+    start: Option<(Vec<u8>, Evaluation)>,
+}
+
+struct Settings {
+    samples: usize,
+    kl_samples: usize,
+    batch: usize,
+    score_batch: usize,
+    params: SamplingParams,
+}
+
+/// One version's figures.
+#[derive(Debug, Clone)]
+pub(super) struct Evaluation {
+    reward: f64,
+    true_ctr: Option<f64>,
+    match_rate: Option<f64>,
+    kl: f64,
+    entropy: f64,
+    completion_tokens: f64,
+    invalid_rate: f64,
+    distinct_descriptions: u64,
+    /// The first sample of each product.
+    pub(super) samples: Vec<Sample>,
+}
+
+/// One advertisement, as the contact sheet shows it.
+#[derive(Debug, Clone)]
+pub(super) struct Sample {
+    /// The product, as an index into the catalogue.
+    pub(super) product: usize,
+    /// What was asked for.
+    pub(super) description: String,
+    /// Noise of its picture.
+    pub(super) noise_seed: u64,
+    /// The reward model's estimate of its click-through rate.
+    pub(super) predicted_ctr: f64,
+    /// The oracle's.
+    pub(super) true_ctr: Option<f64>,
+}
+
+/// A completion with what became of it.
+struct Judged {
+    subject: usize,
+    completion: Completion,
+    creative: RgbImage,
+    defects: u32,
+    reward: f64,
+}
+
+impl Evaluator {
+    /// Loads the policy and the reward model.
+    ///
+    /// # Errors
+    /// When a directory holds no such model.
+    pub(super) fn load(config: &Config, shop: Shop, policy: &Path, reward: &Path) -> anyhow::Result<Self> {
+        let device = models::device::parse_device(&config.compute.device)?;
+        let mut policy = Policy::load(policy, &device)?;
+        let seed = shop::seed(config, Purpose::Initialisation, 0);
+        policy.model = policy.model.with_adapter(&config.learner.lora, seed)?;
+        let subjects = subjects(config, shop.catalogue.as_ref(), &policy)?;
+        let settings = Settings {
+            samples: config.demo.samples,
+            kl_samples: config.demo.kl_samples,
+            batch: config.demo.batch,
+            score_batch: config.reward_server.max_batch,
+            params: SamplingParams::plain(config.actor.max_new_tokens),
+        };
+        let reward = RewardModel::load(reward, &device)?;
+        Ok(Self {
+            policy,
+            reward,
+            shop,
+            subjects,
+            settings,
+            anchors: None,
+            start: None,
+        })
+    }
+
+    /// The mean click-through rate of the best descriptions; none without an oracle.
+    pub(super) fn best_ctr(&self) -> Option<f64> {
+        let oracle = self.shop.oracle.as_ref()?;
+        Some(mean(
+            self.subjects
+                .iter()
+                .map(|subject| oracle.best_ctr(self.product(subject))),
+        ))
+    }
+
+    /// Measures the version with this adapter (safetensors in PEFT's layout).
+    ///
+    /// # Errors
+    /// When the adapter does not fit, or a sample cannot be rendered or scored.
+    pub(super) fn evaluate(&mut self, adapter: &[u8]) -> anyhow::Result<Evaluation> {
+        if let Some((_, start)) = self.start.as_ref().filter(|(bytes, _)| bytes == adapter) {
+            return Ok(start.clone());
+        }
+        let evaluation = self.measure(adapter)?;
+        self.start
+            .get_or_insert_with(|| (adapter.to_vec(), evaluation.clone()));
+        Ok(evaluation)
+    }
+
+    fn measure(&mut self, adapter: &[u8]) -> anyhow::Result<Evaluation> {
+        let adapter = from_safetensors(adapter)?;
+        self.policy.model = self.policy.model.clone().load_adapter(&adapter)?;
+        let features = self.policy.image_features(&self.images())?;
+        let mut completions = Vec::new();
+        for prompts in self.prompts().chunks(self.settings.batch) {
+            completions.extend(
+                self.policy
+                    .sample(prompts, Some(&features), &self.settings.params)?,
+            );
+        }
+        let references = self.reference_log_probs(&completions)?;
+        let compared = self.compared(&completions).zip(references);
+        let kl = mean(compared.map(|((_, completion), reference)| log_prob(completion) - reference));
+        let judged = self.judge(completions)?;
+        Ok(self.summarise(&judged, kl))
+    }
+
+    /// What the policy without its adapter makes of the completions that are compared with it, in nats.
+    fn reference_log_probs(&self, completions: &[Completion]) -> anyhow::Result<Vec<f64>> {
+        let base = self.policy.model.without_adapter();
+        let images = self.images();
+        let features = self.policy.image_features(&images)?;
+        let compared: Vec<_> = self.compared(completions).collect();
+        let mut references = Vec::new();
+        for part in compared.chunks(self.settings.batch) {
+            let rows: Vec<_> = part
+                .iter()
+                .map(|&(subject, completion)| self.row(subject, completion))
+                .collect();
+            let batch = collate(&rows, images.len(), &self.policy.config.row_limits())?;
+            let sums = base
+                .completion_log_probs(&batch, Some(features.clone()))
+                .sums()
+                .into_data();
+            references.extend(sums.iter::<f64>());
+        }
+        Ok(references)
+    }
+
+    fn images(&self) -> Vec<&RgbaImage> {
+        self.subjects
+            .iter()
+            .map(|subject| &self.product(subject).image)
+            .collect()
+    }
+
+    fn product(&self, subject: &Subject) -> &Product {
+        &self.shop.catalogue.products()[subject.product]
+    }
+
+    /// All samples of the first subject, then of the second, and so on.
+    fn prompts(&self) -> Vec<Prompt> {
+        let samples = |(at, subject): (usize, &Subject)| -> Vec<Prompt> {
+            let prompt = |&seed: &u64| Prompt {
+                ids: subject.prompt_ids.clone(),
+                image: Some(at),
+                seed,
+            };
+            subject.sampling_seeds.iter().map(prompt).collect()
+        };
+        self.subjects.iter().enumerate().flat_map(samples).collect()
+    }
+
+    /// The completions that are compared with the reference, each with its subject.
+    fn compared<'a>(&self, completions: &'a [Completion]) -> impl Iterator<Item = (usize, &'a Completion)> {
+        let (samples, share) = (self.settings.samples, self.settings.kl_samples);
+        completions
+            .iter()
+            .enumerate()
+            .filter(move |(i, _)| i % samples < share)
+            .map(move |(i, c)| (i / samples, c))
+    }
+
+    fn row<'a>(&'a self, subject: usize, completion: &'a Completion) -> CompletionRow<'a> {
+        let prompt_ids = &self.subjects[subject].prompt_ids;
+        CompletionRow {
+            prompt_ids,
+            image: Some(subject),
+            completion_ids: &completion.token_ids,
+        }
+    }
+
+    fn judge(&mut self, completions: Vec<Completion>) -> anyhow::Result<Vec<Judged>> {
+        let samples = self.settings.samples;
+        let mut judged = Vec::with_capacity(completions.len());
+        for (i, completion) in completions.into_iter().enumerate() {
+            let subject = &self.subjects[i / samples];
+            let rendered = self.shop.generator.generate(
+                &self.product(subject).image,
+                &completion.text,
+                subject.noise_seed,
+            );
+            let rendered = rendered.with_context(|| format!("product {}", self.product(subject).id))?;
+            let (creative, defects) = (rendered.image, rendered.defects);
+            judged.push(Judged {
+                subject: i / samples,
+                completion,
+                creative,
+                defects,
+                reward: 0.0,
+            });
+        }
+        let anchors = self.anchors.get_or_insert_with(|| {
+            judged
+                .chunks(samples)
+                .map(|group| group[0].creative.clone())
+                .collect()
+        });
+        let groups: Vec<CreativeGroup> = judged
+            .chunks(samples)
+            .zip(anchors.iter())
+            .map(|(group, anchor)| {
+                let caption = self.shop.catalogue.products()[self.subjects[group[0].subject].product]
+                    .caption
+                    .clone();
+                let creatives = group
+                    .iter()
+                    .map(|judged| judged.creative.clone())
+                    .chain([anchor.clone()]);
+                CreativeGroup {
+                    caption,
+                    creatives: creatives.collect(),
+                }
+            })
+            .collect();
+        let scores = score_groups(&self.reward, &groups, self.settings.score_batch);
+        for (group, scores) in judged.chunks_mut(samples).zip(scores) {
+            let rewards = scores
+                .context("the evaluation's creatives cannot be scored")?
+                .rewards;
+            // A model that only compares centres every group on 0: there, the first version's sample is the zero.
+            let zero = if self.reward.form() == CtrForm::Concat {
+                rewards[samples]
+            } else {
+                0.0
+            };
+            group
+                .iter_mut()
+                .zip(rewards)
+                .for_each(|(judged, reward)| judged.reward = reward - zero);
+        }
+        Ok(judged)
+    }
+
+    fn summarise(&self, judged: &[Judged], kl: f64) -> Evaluation {
+        let oracle = self.shop.oracle.as_deref();
+        let product = |judged: &Judged| self.product(&self.subjects[judged.subject]);
+        let true_ctr = |judged: &Judged| Some(oracle?.true_ctr(product(judged), &judged.completion.text));
+        let matches = |judged: &Judged| {
+            Some(share(
+                oracle?.matches_product(product(judged), &judged.completion.text),
+            ))
+        };
+        let tokens: usize = judged
+            .iter()
+            .map(|judged| judged.completion.token_ids.len())
+            .sum();
+        let texts: BTreeSet<&str> = judged
+            .iter()
+            .map(|judged| judged.completion.text.trim())
+            .collect();
+        let sample = |judged: &Judged| Sample {
+            product: self.subjects[judged.subject].product,
+            description: judged.completion.text.clone(),
+            noise_seed: self.subjects[judged.subject].noise_seed,
+            predicted_ctr: self.reward.calibration.ctr(judged.reward),
+            true_ctr: true_ctr(judged),
+        };
+        Evaluation {
+            reward: mean(judged.iter().map(|judged| judged.reward)),
+            true_ctr: mean_known(judged.iter().map(true_ctr)),
+            match_rate: mean_known(judged.iter().map(matches)),
+            kl,
+            entropy: -judged
+                .iter()
+                .map(|judged| log_prob(&judged.completion))
+                .sum::<f64>()
+                / tokens.max(1) as f64,
+            completion_tokens: tokens as f64 / judged.len().max(1) as f64,
+            invalid_rate: mean(judged.iter().map(|judged| share(judged.defects > 0))),
+            distinct_descriptions: texts.len() as u64,
+            samples: judged.iter().step_by(self.settings.samples).map(sample).collect(),
+        }
+    }
+}
+
+impl Evaluation {
+    /// These figures beside those of the training that led to the version.
+    ///
+    /// # Errors
+    /// When the learner's metrics lack one.
+    pub(super) fn round(&self, number: u64, metrics: &BTreeMap<String, f64>) -> anyhow::Result<Round> {
+        let metric = |name: &str| {
+            metrics
+                .get(name)
+                .copied()
+                .with_context(|| format!("no metric {name} of version {number}"))
+        };
+        let count = |name: &str| {
+            if number == 0 {
+                Ok(0)
+            } else {
+                metric(name).map(|value| value.round() as u64)
+            }
+        };
+        Ok(Round {
+            round: number,
+            version: number,
+            reward: if number == 0 {
+                None
+            } else {
+                Some(metric("reward")?)
+            },
+            reward_test_products: self.reward,
+            true_ctr: self.true_ctr,
+            match_rate: self.match_rate,
+            kl: self.kl,
+            entropy: self.entropy,
+            completion_tokens: self.completion_tokens,
+            invalid_rate: self.invalid_rate,
+            distinct_descriptions: self.distinct_descriptions,
+            pairs: count("pairs")?,
+            no_pairs: count("no_pairs")?,
+            staleness_max: count("staleness_max")?,
+        })
+    }
+}
+
+fn log_prob(completion: &Completion) -> f64 {
+    completion.log_probs.iter().map(|&value| f64::from(value)).sum()
+}
+
+fn share(yes: bool) -> f64 {
+    f64::from(u8::from(yes))
+}
+
+fn mean(values: impl Iterator<Item = f64>) -> f64 {
+    let (sum, count) = values.fold((0.0, 0u32), |(sum, count), value| (sum + value, count + 1));
+    sum / f64::from(count.max(1))
+}
+
+/// The mean; none when any value is unknown.
+fn mean_known(values: impl Iterator<Item = Option<f64>>) -> Option<f64> {
+    values
+        .collect::<Option<Vec<f64>>>()
+        .map(|known| mean(known.into_iter()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn evaluation() -> Evaluation {
+        Evaluation {
+            reward: 0.4,
+            true_ctr: Some(0.03),
+            match_rate: Some(0.8),
+            kl: 0.0,
+            entropy: 0.7,
+            completion_tokens: 14.0,
+            invalid_rate: 0.05,
+            distinct_descriptions: 400,
+            samples: vec![],
+        }
+    }
+
+    #[test]
+    fn the_start_needs_no_metrics_and_a_trained_version_does() {
+        let start = evaluation().round(0, &BTreeMap::new()).unwrap();
+        assert_eq!((start.reward, start.pairs), (None, 0));
+        let error = evaluation().round(1, &BTreeMap::new()).unwrap_err().to_string();
+        assert!(error.contains("reward"), "{error}");
+        let metrics = [
+            ("reward", 0.2),
+            ("pairs", 256.0),
+            ("no_pairs", 3.0),
+            ("staleness_max", 1.0),
+        ];
+        let round = evaluation()
+            .round(1, &metrics.map(|(k, v)| (k.to_owned(), v)).into())
+            .unwrap();
+        assert_eq!(
+            (round.reward, round.pairs, round.no_pairs, round.staleness_max),
+            (Some(0.2), 256, 3, 1)
+        );
+    }
+
+    #[test]
+    fn one_unknown_value_makes_the_mean_unknown() {
+        assert_eq!(mean_known([Some(1.0), Some(3.0)].into_iter()), Some(2.0));
+        assert_eq!(mean_known([Some(1.0), None].into_iter()), None);
+    }
+}

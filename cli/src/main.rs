@@ -1,0 +1,48 @@
+//! `adwright`, the one program: a subcommand per role, and `demo`, which runs all of them on one machine.
+//!
+//! This crate wires: it reads arguments and configuration, opens what the services need, runs them and shows what comes
+//! out. It says nothing of how they work.
+
+mod args;
+mod commands;
+mod config;
+mod demo;
+mod events;
+mod failure;
+mod locations;
+mod output;
+mod progress;
+mod ready;
+mod role;
+mod shop;
+mod shutdown;
+mod telemetry;
+
+use clap::Parser as _;
+use std::io::Write as _;
+use std::process::ExitCode;
+
+/// The exit status of a mistake in the command line.
+const USAGE: u8 = 64;
+
+fn main() -> ExitCode {
+    let cli = match args::Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help goes to standard output, mistakes to standard error; neither can be told if that is closed.
+            error.print().ok();
+            return if error.use_stderr() {
+                ExitCode::from(USAGE)
+            } else {
+                ExitCode::SUCCESS
+            };
+        }
+    };
+    match commands::run(cli.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            writeln!(std::io::stderr(), "{failure}").ok();
+            failure.exit_code()
+        }
+    }
+}

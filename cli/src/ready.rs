@@ -1,0 +1,81 @@
+//! The one line a role writes to standard output once it serves, and how a parent process reads it.
+
+use serde::{Deserialize, Serialize};
+
+/// The three services.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Role {
+    /// Leases tasks, trains and publishes.
+    Learner,
+    /// Scores candidate images.
+    RewardServer,
+    /// Samples, renders and submits.
+    Actor,
+}
+
+impl Role {
+    /// Its subcommand, and its name in logs and reports.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Learner => "learner",
+            Self::RewardServer => "reward-server",
+            Self::Actor => "actor",
+        }
+    }
+}
+
+/// `{"event":"ready","role":"actor","endpoint":"http://127.0.0.1:41233","pid":123}`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Ready {
+    event: Event,
+    /// Which service is ready.
+    pub(crate) role: Role,
+    /// Where it listens, as a URL.
+    pub(crate) endpoint: String,
+    /// Its process.
+    pub(crate) pid: u32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Event {
+    Ready,
+}
+
+impl Ready {
+    /// This process, serving `role` at `address`.
+    pub(crate) fn this_process(role: Role, address: std::net::SocketAddr) -> Self {
+        Self {
+            event: Event::Ready,
+            role,
+            endpoint: format!("http://{address}"),
+            pid: std::process::id(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_line_is_the_documented_one() {
+        let ready = Ready {
+            event: Event::Ready,
+            role: Role::RewardServer,
+            endpoint: "http://127.0.0.1:41233".into(),
+            pid: 123,
+        };
+        let line =
+            r#"{"event":"ready","role":"reward-server","endpoint":"http://127.0.0.1:41233","pid":123}"#;
+        assert_eq!(serde_json::to_string(&ready).unwrap(), line);
+        assert_eq!(serde_json::from_str::<Ready>(line).unwrap(), ready);
+    }
+
+    #[test]
+    fn another_event_is_not_taken_for_ready() {
+        let line = r#"{"event":"progress","role":"actor","endpoint":"http://127.0.0.1:1","pid":1}"#;
+        assert!(serde_json::from_str::<Ready>(line).is_err());
+    }
+}

@@ -1,0 +1,190 @@
+//! What the three services have in common as processes: a listener, a runtime, and the line that says they serve.
+
+use crate::config::Config;
+use crate::failure::Outcome;
+use crate::ready::{Ready, Role};
+use crate::{output, shutdown};
+use anyhow::Context as _;
+use proto::pb;
+use proto::pb::learner_service_client::LearnerServiceClient;
+use proto::pb::reward_service_client::RewardServiceClient;
+use std::future::Future;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::{Channel, Endpoint};
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
+
+/// How often a starting service is asked whether it serves.
+const PROBE_INTERVAL: Duration = Duration::from_millis(25);
+
+/// Threads that wait for the network; computing has its own.
+const IO_THREADS: usize = 2;
+
+/// The async runtime of a process, and the pool that its kernels share.
+///
+/// # Errors
+/// When the system gives no threads.
+pub(crate) fn runtime(config: &Config) -> anyhow::Result<Runtime> {
+    let threads = config.compute.threads;
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .thread_name(|index| format!("kernels-{index}"))
+        .build_global()
+        .context("cannot start the kernels' threads")?;
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(IO_THREADS)
+        .enable_all()
+        .build()
+        .context("cannot start the async runtime")
+}
+
+/// The runtime and the token that says "stop", before anything that takes time: from here on a signal means draining.
+///
+/// # Errors
+/// When the system gives no threads, or the process cannot receive signals.
+pub(crate) fn start(config: &Config, with_parent: bool) -> anyhow::Result<(Runtime, CancellationToken)> {
+    let runtime = runtime(config)?;
+    let token = runtime
+        .block_on(async { shutdown::token(with_parent) })
+        .context("cannot receive signals")?;
+    Ok((runtime, token))
+}
+
+/// Listens on a configured address.
+///
+/// # Errors
+/// When the address is taken or not this machine's; the message names it.
+pub(crate) async fn bind(address: &str) -> Outcome<(TcpListener, SocketAddr)> {
+    let listener = TcpListener::bind(address)
+        .await
+        .with_context(|| format!("cannot listen on {address}; name another address with --listen"))?;
+    let bound = listener
+        .local_addr()
+        .context("cannot read the address listened on")?;
+    Ok((listener, bound))
+}
+
+/// Runs `service`, announcing on standard output when it answers at `address`.
+///
+/// # Errors
+/// When standard output is closed.
+pub(crate) async fn serve<T>(
+    role: Role,
+    address: SocketAddr,
+    service: impl Future<Output = T>,
+) -> Outcome<T> {
+    tokio::pin!(service);
+    tokio::select! {
+        ended = &mut service => return Ok(ended),
+        () = answering(role, address) => {}
+    }
+    output::json(&Ready::this_process(role, address)).context("cannot announce on standard output")?;
+    Ok(service.await)
+}
+
+async fn answering(role: Role, address: SocketAddr) {
+    while !answers(role, dialable(address)).await {
+        tokio::time::sleep(PROBE_INTERVAL).await;
+    }
+}
+
+async fn answers(role: Role, address: SocketAddr) -> bool {
+    let Ok(endpoint) = Endpoint::from_shared(format!("http://{address}")) else {
+        return false;
+    };
+    let patient = endpoint
+        .connect_timeout(Duration::from_secs(1))
+        .timeout(Duration::from_secs(2));
+    let Ok(channel) = patient.connect().await else {
+        return false;
+    };
+    match role {
+        Role::Learner => served(learner(channel).await),
+        Role::RewardServer => served(reward_model(channel).await),
+        Role::Actor => healthy(channel).await,
+    }
+}
+
+/// Whether the service itself answered, be it with a refusal.
+fn served<T>(answer: Result<T, tonic::Status>) -> bool {
+    use tonic::Code::{Cancelled, DeadlineExceeded, Unavailable, Unknown};
+    answer.map_or_else(
+        |status| {
+            !matches!(
+                status.code(),
+                Cancelled | DeadlineExceeded | Unavailable | Unknown
+            )
+        },
+        |_| true,
+    )
+}
+
+async fn learner(channel: Channel) -> Result<(), tonic::Status> {
+    let request = pb::GetRunStatusRequest {
+        header: Some(proto::header(None, None, "start")),
+        metrics_from: u64::MAX,
+    };
+    LearnerServiceClient::new(channel)
+        .get_run_status(request)
+        .await
+        .map(drop)
+}
+
+async fn reward_model(channel: Channel) -> Result<(), tonic::Status> {
+    let request = pb::GetRewardModelRequest {
+        header: Some(proto::header(None, None, "start")),
+    };
+    RewardServiceClient::new(channel)
+        .get_reward_model(request)
+        .await
+        .map(drop)
+}
+
+async fn healthy(channel: Channel) -> bool {
+    let request = tonic_health::pb::HealthCheckRequest {
+        service: String::new(),
+    };
+    let answer = HealthClient::new(channel).check(request).await;
+    answer.is_ok_and(|answer| answer.into_inner().status() == ServingStatus::Serving)
+}
+
+/// Where this machine reaches a listener on all interfaces.
+fn dialable(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, address.port())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_taken_port_is_named() {
+        let (_first, address) = bind("127.0.0.1:0").await.unwrap();
+        let message = bind(&address.to_string()).await.unwrap_err().to_string();
+        assert!(
+            message.contains(&address.to_string()) && message.contains("--listen"),
+            "{message}"
+        );
+    }
+
+    #[test]
+    fn a_listener_on_all_interfaces_is_dialled_on_loopback() {
+        assert_eq!(
+            dialable("0.0.0.0:80".parse().unwrap()),
+            "127.0.0.1:80".parse().unwrap()
+        );
+        assert_eq!(
+            dialable("10.0.0.7:80".parse().unwrap()),
+            "10.0.0.7:80".parse().unwrap()
+        );
+    }
+}

@@ -1,0 +1,373 @@
+//! What the program says to bad input: one clear error that names the file, row, key or address, exit status 64 for
+//! what the user can put right and 1 for a run that failed, and nothing half-written. The real binary, no training.
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+/// A directory for one test, with its own products.
+struct Bench {
+    directory: tempfile::TempDir,
+}
+
+impl Bench {
+    fn new() -> Self {
+        Self {
+            directory: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    fn write(&self, name: &str, content: impl AsRef<[u8]>) -> String {
+        let path = self.path(name);
+        std::fs::write(&path, content).unwrap();
+        path.display().to_string()
+    }
+
+    fn picture(&self, name: &str, colour: u8) {
+        image::RgbaImage::from_pixel(8, 8, image::Rgba([colour, 90, 10, 255]))
+            .save(self.path(name))
+            .unwrap();
+    }
+
+    fn run(&self, arguments: &[&str]) -> Said {
+        let output = Command::new(env!("CARGO_BIN_EXE_adwright"))
+            .args(arguments)
+            .current_dir(self.directory.path())
+            .env_remove("RUST_LOG")
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        Said {
+            output,
+            directory: self.directory.path().to_owned(),
+        }
+    }
+
+    /// Runs a demo that must be refused before it begins.
+    fn demo(&self, arguments: &[&str]) -> Said {
+        let said = self.run(&[&["demo", "--out", "result"], arguments].concat());
+        assert!(!self.path("result").exists(), "output of a refused demo");
+        assert!(
+            !self.path("result.unfinished").exists(),
+            "leftovers of a refused demo"
+        );
+        said
+    }
+}
+
+/// How the program answered.
+struct Said {
+    output: Output,
+    directory: PathBuf,
+}
+
+impl Said {
+    fn errors(&self) -> String {
+        String::from_utf8_lossy(&self.output.stderr).into_owned()
+    }
+
+    #[track_caller]
+    fn refused(&self, status: i32, words: &[&str]) {
+        let errors = self.errors();
+        assert_eq!(self.output.status.code(), Some(status), "{errors}");
+        assert!(self.output.stdout.is_empty(), "standard output is for results");
+        for word in words {
+            assert!(errors.contains(word), "{word:?} is not in:\n{errors}");
+        }
+        for fault in ["panicked", "RUST_BACKTRACE"] {
+            assert!(!errors.contains(fault), "{errors}");
+        }
+    }
+
+    #[track_caller]
+    fn left_nothing_but(&self, names: &[&str]) {
+        let mut left: Vec<String> = std::fs::read_dir(&self.directory)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        left.sort();
+        assert_eq!(left, names);
+    }
+}
+
+fn catalogue(rows: &str) -> (Bench, Vec<String>) {
+    let bench = Bench::new();
+    bench.picture("1.png", 200);
+    bench.picture("2.png", 100);
+    let path = bench.write("mine.json", rows);
+    (bench, vec!["--catalog".into(), path])
+}
+
+#[track_caller]
+fn refused_catalogue(rows: &str, words: &[&str]) {
+    let (bench, arguments) = catalogue(rows);
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    bench.demo(&arguments).refused(64, words);
+}
+
+#[test]
+fn an_unknown_argument_is_a_usage_error() {
+    let bench = Bench::new();
+    bench
+        .run(&["demo", "--sede", "4"])
+        .refused(64, &["--sede", "--seed"]);
+    bench.run(&["demonstrate"]).refused(64, &["demonstrate"]);
+    bench.run(&["demo", "--seed", "-1"]).refused(64, &["--seed"]);
+    bench
+        .run(&["demo", "--seed", "18446744073709551615"])
+        .refused(64, &["--seed"]);
+}
+
+#[test]
+fn help_and_version_are_results() {
+    let bench = Bench::new();
+    for argument in ["--help", "--version"] {
+        let said = bench.run(&[argument]);
+        assert!(
+            said.output.status.success() && !said.output.stdout.is_empty() && said.output.stderr.is_empty()
+        );
+    }
+}
+
+#[test]
+fn all_configuration_mistakes_are_told_at_once_with_file_key_and_remedy() {
+    let bench = Bench::new();
+    let file = bench.write(
+        "mine.toml",
+        "[actor]\ngroup_sise = 4\n[learner]\nversions = \"many\"\n[learner.loss]\nbeta = -1.0\n[shopworld]\nproducts = 3\n",
+    );
+    let words = [
+        "mistakes in the configuration",
+        "mine.toml: actor.group_sise",
+        "actor.group_size?",
+        "mine.toml: learner.versions",
+        "u64",
+        "mine.toml: learner.loss.beta = -1",
+        "mine.toml: shopworld.products = 3",
+        "--set demo.actors=0",
+    ];
+    for command in [
+        &["learner"][..],
+        &["actor"],
+        &["reward-server"],
+        &["pretrain"],
+        &["config", "print"],
+    ] {
+        bench
+            .run(&[command, &["--config", &file, "--set", "demo.actors=0"]].concat())
+            .refused(64, &words);
+    }
+    bench
+        .demo(&["--config", &file, "--actors", "0"])
+        .refused(64, &words[..7]);
+}
+
+#[test]
+fn a_configuration_file_that_is_missing_or_no_toml_is_named() {
+    let bench = Bench::new();
+    bench
+        .run(&["learner", "--config", "nowhere.toml"])
+        .refused(64, &["nowhere.toml", "No such file"]);
+    let file = bench.write("broken.toml", "[run]\nseed = = 3\n");
+    bench
+        .run(&["learner", "--config", &file])
+        .refused(64, &["broken.toml", "line 2"]);
+}
+
+#[test]
+fn an_unknown_mode_lists_the_modes() {
+    let bench = Bench::new();
+    bench
+        .demo(&["--mode", "ppo"])
+        .refused(64, &["--mode", "ppo", "joint_swap", "compat"]);
+    bench
+        .demo(&["--compare", "dpo,ppo"])
+        .refused(64, &["--compare", "ppo", "joint_swap"]);
+    bench
+        .demo(&["--compare", "dpo"])
+        .refused(64, &["--compare", "two or more"]);
+    bench
+        .demo(&["--compare", "dpo,joint_swap", "--mode", "dpo"])
+        .refused(64, &["--mode", "--compare"]);
+}
+
+#[test]
+fn an_unknown_device_or_number_format_says_what_there_is() {
+    let bench = Bench::new();
+    bench
+        .demo(&["--device", "tpu:0"])
+        .refused(64, &["--device", "tpu:0", "cuda:N"]);
+    for command in [
+        "learner",
+        "actor",
+        "reward-server",
+        "pretrain",
+        "train-reward",
+        "eval-reward",
+    ] {
+        bench
+            .run(&[command, "--device", "gpu"])
+            .refused(64, &["compute.device", "gpu", "cpu"]);
+        bench
+            .run(&[command, "--dtype", "int4"])
+            .refused(64, &["compute.dtype", "int4", "f32"]);
+    }
+}
+
+#[test]
+fn a_malformed_catalogue_is_named_with_what_would_be_right() {
+    let bench = Bench::new();
+    bench
+        .demo(&["--catalog", "nowhere.json"])
+        .refused(64, &["nowhere.json", "No such file"]);
+    refused_catalogue("", &["mine.json"]);
+    refused_catalogue("{\"id\": 1}", &["mine.json"]);
+    refused_catalogue("[]", &["mine.json"]);
+}
+
+#[test]
+fn every_faulty_row_of_a_catalogue_is_told_at_once() {
+    let (bench, arguments) = catalogue(
+        r#"[{"id": "1", "image": "1.png", "new_caption": "desk lamp"},
+            {"id": "1", "image": "2.png", "new_caption": "oak chair"},
+            {"id": "3", "image": "gone.png", "new_caption": "tea pot"},
+            {"id": "4", "image": "text.png", "new_caption": "tea cup"},
+            {"id": "5", "image": "2.png", "caption": "soap"}]"#,
+    );
+    bench.write("text.png", "this is no picture");
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    bench.demo(&arguments).refused(
+        64,
+        &[
+            "mine.json",
+            "row 2",
+            "row 3",
+            "gone.png",
+            "row 4",
+            "text.png",
+            "row 5",
+            "new_caption",
+        ],
+    );
+}
+
+#[test]
+fn a_catalogue_of_one_product_has_no_partner_for_it() {
+    let one = r#"[{"id": "1", "image": "1.png", "new_caption": "desk lamp"}]"#;
+    refused_catalogue(one, &["partner"]);
+}
+
+#[test]
+fn a_directory_that_is_no_demos_output_is_never_replaced() {
+    let bench = Bench::new();
+    std::fs::create_dir(bench.path("photos")).unwrap();
+    bench.write("photos/holiday.jpg", "x");
+    let said = bench.run(&["demo", "--out", "photos"]);
+    said.refused(64, &["photos", "not the output of an earlier demo"]);
+    said.left_nothing_but(&["photos"]);
+    assert!(bench.path("photos/holiday.jpg").exists());
+}
+
+#[test]
+fn a_model_is_never_written_over_something_else() {
+    let bench = Bench::new();
+    std::fs::create_dir(bench.path("taken")).unwrap();
+    bench.write("taken/config.json", "{}");
+    for command in ["pretrain", "train-reward"] {
+        bench
+            .run(&[command, "--out", "taken"])
+            .refused(64, &["taken", "--out"]);
+    }
+}
+
+#[test]
+fn a_model_directory_that_is_none_is_named() {
+    let bench = Bench::new();
+    bench
+        .run(&["reward-server", "--model", "nowhere"])
+        .refused(64, &["nowhere"]);
+    bench
+        .run(&["eval-reward", "--model", "nowhere"])
+        .refused(64, &["nowhere"]);
+    bench
+        .run(&["learner", "--policy", "nowhere", "--listen", "127.0.0.1:0"])
+        .refused(64, &["nowhere"]);
+}
+
+#[test]
+fn an_address_that_is_none_is_named() {
+    let bench = Bench::new();
+    bench
+        .run(&["learner", "--listen", "localhost"])
+        .refused(64, &["endpoints.learner_listen", "localhost", "IP:PORT"]);
+    bench
+        .run(&["actor", "--learner", "127.0.0.1:7400"])
+        .refused(64, &["endpoints.learner", "http://"]);
+    bench
+        .run(&["actor", "--store", "ftp://host/x"])
+        .refused(64, &["ftp://host/x", "file"]);
+}
+
+#[test]
+fn a_port_in_use_is_named() {
+    let bench = Bench::new();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    bench
+        .run(&["actor", "--listen", &address])
+        .refused(1, &["cannot listen on", &address, "--listen", "in use"]);
+}
+
+#[test]
+fn an_actor_without_a_learner_gives_up_and_names_the_address() {
+    let bench = Bench::new();
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let url = format!("http://{free}");
+    let said = bench.run(&["actor", "--learner", &url, "--set", "actor.learner_timeout_s=0.3"]);
+    said.refused(1, &["learner", &url, "did not answer"]);
+}
+
+#[test]
+fn the_printed_configuration_can_be_read_back() {
+    let bench = Bench::new();
+    let first = bench.run(&[
+        "config",
+        "print",
+        "--set",
+        "run.seed=9",
+        "--set",
+        "loss.pcpo_weight=0",
+    ]);
+    assert!(first.output.status.success(), "{}", first.errors());
+    let file = bench.write("printed.toml", &first.output.stdout);
+    let second = bench.run(&["config", "print", "--config", &file]);
+    assert_eq!(second.output.stdout, first.output.stdout);
+    let text = String::from_utf8(second.output.stdout).unwrap();
+    assert!(
+        text.contains("seed = 9") && text.contains("pcpo_weight = 0"),
+        "{text}"
+    );
+}
+
+#[test]
+fn shipped_configurations_are_accepted() {
+    let bench = Bench::new();
+    let configs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs");
+    for name in ["demo.toml", "caig.toml", "quick.toml"] {
+        let path = configs.join(name).display().to_string();
+        // A machine without a GPU checks the rest.
+        let said = bench.run(&[
+            "config",
+            "print",
+            "--config",
+            &path,
+            "--set",
+            "compute.device=cpu",
+        ]);
+        assert!(said.output.status.success(), "{name}: {}", said.errors());
+    }
+}

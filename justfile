@@ -1,0 +1,36 @@
+# `just` lists what there is.
+_default:
+    @just --list
+
+# Run everything on this machine, about five minutes
+demo *ARGS:
+    cargo run --release -- demo {{ARGS}}
+
+# A smaller demo, about a minute and a half
+quick *ARGS:
+    cargo run --release -- demo --quick {{ARGS}}
+
+# Every test
+test:
+    cargo test --workspace
+
+# What a change must pass before it is proposed; nextest and deny are extra tools
+check:
+    cargo fmt --all --check
+    cargo clippy --workspace --all-targets -- -D warnings
+    cargo nextest run --workspace
+    cargo test --workspace --doc
+    RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
+    cargo deny check
+
+# What the build server runs
+ci:
+    .ci/run
+
+# Type-check the CUDA backend without its compiler
+check-cuda:
+    DOCS_RS=1 cargo check -p cli --features cuda
+
+# Put the sources into the house style
+fmt:
+    cargo fmt --all

@@ -1,0 +1,247 @@
+//! Starting and joining the services.
+
+use crate::{TextPainter, networks};
+use actor::{ActorConfig, ActorError, ActorInputs, ActorSummary};
+use anyhow::{Context, Result};
+use burn::tensor::Device;
+use common::{ActorId, RunId};
+use data::ImageGenerator;
+use learner::{LearnerConfig, LearnerError, LearnerInputs, RunSummary};
+use models::{ctr::RewardModel, lora::LoraConfig};
+use proto::{
+    AllowLoopback, MAX_MESSAGE_BYTES,
+    pb::{learner_service_client::LearnerServiceClient, reward_service_client::RewardServiceClient},
+};
+use reward_server::{RewardError, RewardServerConfig};
+use shopworld::{ShopWorld, ShopWorldConfig};
+use std::{net::SocketAddr, sync::Arc};
+use store::Store;
+use tempfile::TempDir;
+use tokio::{net::TcpListener, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Channel;
+
+/// A run that can be started: everything but its processes.
+pub struct TestCluster {
+    /// Settings of the learner.
+    pub learner: LearnerConfig,
+    /// Settings of every actor.
+    pub actor: ActorConfig,
+    /// The run's seed.
+    pub seed: u64,
+    world: ShopWorld,
+    reward_model: RewardModel,
+    store: Store,
+    directory: TempDir,
+}
+
+/// A started service.
+pub struct Running<T> {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Asks it to stop.
+    pub shutdown: CancellationToken,
+    task: JoinHandle<T>,
+}
+
+/// A started actor.
+pub type ActorHandle = Running<Result<ActorSummary, ActorError>>;
+
+/// What a run left behind.
+pub struct Finished {
+    /// The learner's account.
+    pub run: RunSummary,
+    /// Each actor's account.
+    pub actors: Vec<ActorSummary>,
+    /// The bytes of the final adapter.
+    pub adapter: Vec<u8>,
+}
+
+impl TestCluster {
+    /// A run of two versions of eight pairs each, on 16 products.
+    pub fn new(seed: u64) -> Result<Self> {
+        let shop = ShopWorldConfig {
+            products: 16,
+            product_size: 16,
+            ..ShopWorldConfig::default()
+        };
+        let world = ShopWorld::new(shop, seed)?;
+        let directory = tempfile::tempdir()?;
+        networks::policy(&world.corpus(), seed)?.save(&directory.path().join("policy"))?;
+        Ok(Self {
+            learner: LearnerConfig {
+                versions: 2,
+                pairs_per_version: 8,
+                minibatch_pairs: 4,
+                passes: 1,
+                linger_ms: 2_000,
+                lora: LoraConfig::new(2, 2.0),
+                ..LearnerConfig::default()
+            },
+            actor: ActorConfig {
+                tasks_per_lease: 4,
+                max_new_tokens: 6,
+                learner_timeout_s: 10.0,
+                reward_timeout_s: 10.0,
+                ..ActorConfig::default()
+            },
+            seed,
+            reward_model: networks::reward_model(&world.corpus(), seed)?,
+            store: Store::open("memory:///")?,
+            world,
+            directory,
+        })
+    }
+
+    /// Runs it with so many actors until it is complete.
+    pub async fn run(&self, actors: usize) -> Result<Finished> {
+        let (learner, reward) = (self.start_learner().await?, self.start_reward().await?);
+        let mut handles = Vec::new();
+        for number in 0..actors {
+            handles.push(
+                self.start_actor(&format!("actor-{number}"), learner.address, reward.address)
+                    .await?,
+            );
+        }
+        let run = learner.joined().await?.context("the learner failed")?;
+        let mut actors = Vec::new();
+        for handle in handles {
+            actors.push(handle.joined().await?.context("an actor failed")?);
+        }
+        reward.stopped().await?.context("the reward-server failed")?;
+        self.finished(run, actors)
+    }
+
+    /// What a complete run left behind.
+    pub fn finished(&self, run: RunSummary, actors: Vec<ActorSummary>) -> Result<Finished> {
+        let adapter = std::fs::read(run.adapter_dir.join("adapter_model.safetensors"))?;
+        Ok(Finished { run, actors, adapter })
+    }
+
+    /// Starts the learner.
+    pub async fn start_learner(&self) -> Result<Running<Result<RunSummary, LearnerError>>> {
+        let inputs = LearnerInputs {
+            run_id: RunId::new("test-run")?,
+            run_seed: self.seed,
+            catalogue: Arc::new(self.world.catalogue()),
+            store: self.store.clone(),
+            policy_dir: self.directory.path().join("policy"),
+            adapter_dir: self.directory.path().join("adapter"),
+            device: Device::flex(),
+            threads: 1,
+            authorizer: Arc::new(AllowLoopback),
+        };
+        let config = self.learner.clone();
+        Running::start(bind().await?, |listener, shutdown| {
+            learner::run(config, inputs, listener, shutdown)
+        })
+    }
+
+    /// Starts the reward-server.
+    pub async fn start_reward(&self) -> Result<Running<Result<(), RewardError>>> {
+        self.start_reward_at(bind().await?)
+    }
+
+    /// Starts the reward-server on a listener of the test's own.
+    pub fn start_reward_at(&self, listener: TcpListener) -> Result<Running<Result<(), RewardError>>> {
+        let (config, model) = (RewardServerConfig::default(), self.reward_model.clone());
+        Running::start(listener, |listener, shutdown| {
+            reward_server::run(config, model, Arc::new(AllowLoopback), listener, shutdown)
+        })
+    }
+
+    /// Starts an actor with an empty directory.
+    pub async fn start_actor(
+        &self,
+        name: &str,
+        learner: SocketAddr,
+        reward: SocketAddr,
+    ) -> Result<ActorHandle> {
+        self.start_actor_with(name, learner, reward, Arc::new(TextPainter::default()))
+            .await
+    }
+
+    /// Starts an actor with an image generator of the test's own.
+    pub async fn start_actor_with(
+        &self,
+        name: &str,
+        learner: SocketAddr,
+        reward: SocketAddr,
+        image_generator: Arc<dyn ImageGenerator>,
+    ) -> Result<ActorHandle> {
+        let inputs = ActorInputs {
+            actor_id: ActorId::new(name)?,
+            learner_url: format!("http://{learner}"),
+            reward_url: format!("http://{reward}"),
+            store: self.store.clone(),
+            image_generator,
+            work_dir: self.directory.path().join(name),
+            device: Device::flex(),
+        };
+        let config = self.actor.clone();
+        Running::start(bind().await?, |listener, shutdown| {
+            actor::run(config, inputs, listener, shutdown)
+        })
+    }
+}
+
+impl<T: Send + 'static> Running<T> {
+    fn start<F>(
+        listener: TcpListener,
+        service: impl FnOnce(TcpListener, CancellationToken) -> F,
+    ) -> Result<Self>
+    where
+        F: Future<Output = T> + Send + 'static,
+    {
+        let (address, shutdown) = (listener.local_addr()?, CancellationToken::new());
+        let task = tokio::spawn(service(listener, shutdown.clone()));
+        Ok(Self {
+            address,
+            shutdown,
+            task,
+        })
+    }
+
+    /// Waits until it has ended by itself.
+    pub async fn joined(self) -> Result<T> {
+        Ok(self.task.await?)
+    }
+
+    /// Asks it to stop, and waits until it has.
+    pub async fn stopped(self) -> Result<T> {
+        self.shutdown.cancel();
+        self.joined().await
+    }
+
+    /// Kills it: no drain, no farewell.
+    pub async fn killed(self) {
+        self.task.abort();
+        let _aborted = self.task.await;
+    }
+}
+
+impl<T> Running<T> {
+    /// Where it listens, as a URL.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// A bare client of a learner.
+    pub async fn learner_client(&self) -> Result<LearnerServiceClient<Channel>> {
+        Ok(LearnerServiceClient::connect(self.url())
+            .await?
+            .max_decoding_message_size(MAX_MESSAGE_BYTES))
+    }
+
+    /// A bare client of a reward-server that may send more than a server takes.
+    pub async fn reward_client(&self) -> Result<RewardServiceClient<Channel>> {
+        Ok(RewardServiceClient::connect(self.url())
+            .await?
+            .max_encoding_message_size(usize::MAX))
+    }
+}
+
+/// A listener on a free port of the loopback.
+async fn bind() -> Result<TcpListener> {
+    Ok(TcpListener::bind("127.0.0.1:0").await?)
+}

@@ -1,0 +1,12 @@
+//! A whole run inside one process: the real learner, actors and reward-server on port 0 of the loopback, an in-memory store,
+//! tiny networks and a tiny shop.
+//!
+//! One thing is not the product's own: [`TextPainter`] renders. The tiny policy is not pre-trained, its descriptions are
+//! noise, and to the shop's renderer all noise looks alike.
+
+mod cluster;
+mod networks;
+mod painter;
+
+pub use cluster::{ActorHandle, Finished, Running, TestCluster};
+pub use painter::{Gate, TextPainter};

@@ -1,0 +1,69 @@
+//! A run from its first lease to its last version.
+
+use common::{LearnerEpoch, PolicyVersion};
+use integration_tests::TestCluster;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_of_two_versions_with_two_actors_completes_and_its_counts_add_up() {
+    let cluster = TestCluster::new(1).unwrap();
+    let finished = cluster.run(2).await.unwrap();
+    let (run, actors) = (&finished.run, &finished.actors);
+
+    assert!(run.complete);
+    assert_eq!(
+        run.version,
+        PolicyVersion {
+            epoch: LearnerEpoch(1),
+            number: 2
+        }
+    );
+    assert_eq!(run.pairs_trained, 16);
+    assert_eq!(run.pairs_refused, 0);
+    assert_eq!(run.metrics.len(), 2);
+    assert_eq!(store::digest(&finished.adapter), run.adapter_digest);
+
+    let sum = |count: fn(&actor::ActorSummary) -> u64| actors.iter().map(count).sum::<u64>();
+    assert_eq!(sum(|a| a.pairs), run.outcomes.pairs);
+    assert_eq!(sum(|a| a.no_pairs), run.outcomes.no_pairs.values().sum::<u64>());
+    assert_eq!(sum(|a| a.failures + a.refused), 0);
+    assert_eq!(sum(|a| a.leased), sum(|a| a.pairs + a.no_pairs + a.handed_back));
+    assert!(
+        actors
+            .iter()
+            .all(|a| a.complete && a.version == Some(run.version))
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_actor_receives_each_published_version_once_and_the_base_model_once() {
+    let mut cluster = TestCluster::new(2).unwrap();
+    // Every version waits for both actors' share, so that nobody can be two versions behind.
+    cluster.learner.deterministic = true;
+    cluster.learner.versions = 3;
+    let finished = cluster.run(2).await.unwrap();
+    let run = &finished.run;
+
+    assert_eq!(run.publishes, 4);
+    assert_eq!(run.bytes_per_publish, finished.adapter.len() as u64);
+    assert_eq!(run.actors.len(), 2);
+    for (told, own) in run.actors.iter().zip(&finished.actors) {
+        assert_eq!(own.adapter_bytes_received, run.publishes * run.bytes_per_publish);
+        assert_eq!(own.adoptions, run.publishes);
+        assert!(own.base_bytes_received > own.adapter_bytes_received);
+        // What an actor reports is what it counted.
+        assert_eq!(told.adapter_bytes_received, own.adapter_bytes_received);
+        assert_eq!(told.base_bytes_received, own.base_bytes_received);
+        assert_eq!(told.version, own.version);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn random_labels_train_on_the_same_pairs_and_end_elsewhere() {
+    let mut cluster = TestCluster::new(3).unwrap();
+    (cluster.learner.deterministic, cluster.learner.versions) = (true, 1);
+    let by_reward = cluster.run(1).await.unwrap();
+    cluster.actor.labels = actor::Labels::Random;
+    let by_coin = cluster.run(1).await.unwrap();
+    assert_eq!(by_reward.run.outcomes.pairs, by_coin.run.outcomes.pairs);
+    assert_ne!(by_reward.adapter, by_coin.adapter);
+}
