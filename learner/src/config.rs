@@ -160,16 +160,8 @@ impl LearnerConfig {
     /// The optimizer's settings with the length of a falling schedule filled in: all steps of the run, unless it is set.
     pub(crate) fn optimizer(&self) -> AdamWConfig {
         let per_pass = self.pairs_per_version.div_ceil(self.minibatch_pairs.max(1));
-        let run = self.versions.saturating_mul((self.passes * per_pass) as u64);
-        let total_steps = if self.optimizer.total_steps == 0 {
-            run
-        } else {
-            self.optimizer.total_steps
-        };
-        AdamWConfig {
-            total_steps,
-            ..self.optimizer.clone()
-        }
+        let steps = self.versions.saturating_mul((self.passes * per_pass) as u64);
+        for_run_of(steps, &self.optimizer)
     }
 
     pub(crate) fn lease_ttl(&self) -> Duration {
@@ -186,6 +178,20 @@ impl LearnerConfig {
 
     pub(crate) fn drain(&self) -> Duration {
         Duration::from_millis(self.drain_ms)
+    }
+}
+
+/// The settings for a run of `steps` steps. A length that is not set becomes that of the run, and the warm-up then takes
+/// at most half of it, so that a short run needs no other settings.
+pub(crate) fn for_run_of(steps: u64, optimizer: &AdamWConfig) -> AdamWConfig {
+    if optimizer.total_steps > 0 {
+        return optimizer.clone();
+    }
+    let warmup_steps = optimizer.warmup_steps.min(steps / 2);
+    AdamWConfig {
+        total_steps: steps,
+        warmup_steps,
+        ..optimizer.clone()
     }
 }
 

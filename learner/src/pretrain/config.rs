@@ -1,6 +1,6 @@
 //! The table `[pretrain]`: stage A.
 
-use crate::config::{InvalidConfig, Problems, check_optimizer};
+use crate::config::{InvalidConfig, Problems, check_optimizer, for_run_of};
 use models::optimizer::{AdamWConfig, Schedule};
 use serde::{Deserialize, Serialize};
 
@@ -85,10 +85,13 @@ impl PretrainConfig {
 
     /// The optimizer's settings with the length of the schedule filled in.
     pub(crate) fn optimizer(&self) -> AdamWConfig {
-        AdamWConfig {
-            total_steps: self.steps(),
-            ..self.optimizer.clone()
-        }
+        for_run_of(
+            self.steps(),
+            &AdamWConfig {
+                total_steps: 0,
+                ..self.optimizer.clone()
+            },
+        )
     }
 }
 
