@@ -3,21 +3,24 @@
 //! Every version is measured with the same products, instructions and sampling seeds, so that two versions differ by
 //! their weights only. The learner never sees any of this.
 
+mod figures;
 mod subjects;
 
-use super::report::Round;
+pub(super) use figures::{Evaluation, Sample};
+
 use crate::config::Config;
 use crate::shop::{self, Shop};
 use anyhow::Context as _;
 use common::Purpose;
 use data::Product;
+use figures::{mean, mean_known};
 use image::{RgbImage, RgbaImage};
 use models::batch::{CompletionRow, collate};
 use models::ctr::{CtrForm, RewardModel};
 use models::policy::{Completion, Policy, Prompt, SamplingParams};
 use models::weights::from_safetensors;
 use reward_server::{CreativeGroup, score_groups};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::Path;
 use subjects::{Subject, subjects};
 
@@ -39,36 +42,6 @@ struct Settings {
     batch: usize,
     score_batch: usize,
     params: SamplingParams,
-}
-
-/// One version's figures.
-#[derive(Debug, Clone)]
-pub(super) struct Evaluation {
-    reward: f64,
-    true_ctr: Option<f64>,
-    match_rate: Option<f64>,
-    kl: f64,
-    entropy: f64,
-    completion_tokens: f64,
-    invalid_rate: f64,
-    distinct_descriptions: u64,
-    /// The first sample of each product.
-    pub(super) samples: Vec<Sample>,
-}
-
-/// One advertisement, as the contact sheet shows it.
-#[derive(Debug, Clone)]
-pub(super) struct Sample {
-    /// The product, as an index into the catalogue.
-    pub(super) product: usize,
-    /// What was asked for.
-    pub(super) description: String,
-    /// Noise of its picture.
-    pub(super) noise_seed: u64,
-    /// The reward model's estimate of its click-through rate.
-    pub(super) predicted_ctr: f64,
-    /// The oracle's.
-    pub(super) true_ctr: Option<f64>,
 }
 
 /// A completion with what became of it.
@@ -321,110 +294,10 @@ impl Evaluator {
     }
 }
 
-impl Evaluation {
-    /// These figures beside those of the training that led to the version.
-    ///
-    /// # Errors
-    /// When the learner's metrics lack one.
-    pub(super) fn round(&self, number: u64, metrics: &BTreeMap<String, f64>) -> anyhow::Result<Round> {
-        let metric = |name: &str| {
-            metrics
-                .get(name)
-                .copied()
-                .with_context(|| format!("no metric {name} of version {number}"))
-        };
-        let count = |name: &str| {
-            if number == 0 {
-                Ok(0)
-            } else {
-                metric(name).map(|value| value.round() as u64)
-            }
-        };
-        Ok(Round {
-            round: number,
-            version: number,
-            reward: if number == 0 {
-                None
-            } else {
-                Some(metric("reward")?)
-            },
-            reward_test_products: self.reward,
-            true_ctr: self.true_ctr,
-            match_rate: self.match_rate,
-            kl: self.kl,
-            entropy: self.entropy,
-            completion_tokens: self.completion_tokens,
-            invalid_rate: self.invalid_rate,
-            distinct_descriptions: self.distinct_descriptions,
-            pairs: count("pairs")?,
-            no_pairs: count("no_pairs")?,
-            staleness_max: count("staleness_max")?,
-        })
-    }
-}
-
 fn log_prob(completion: &Completion) -> f64 {
     completion.log_probs.iter().map(|&value| f64::from(value)).sum()
 }
 
 fn share(yes: bool) -> f64 {
     f64::from(u8::from(yes))
-}
-
-fn mean(values: impl Iterator<Item = f64>) -> f64 {
-    let (sum, count) = values.fold((0.0, 0u32), |(sum, count), value| (sum + value, count + 1));
-    sum / f64::from(count.max(1))
-}
-
-/// The mean; none when any value is unknown.
-fn mean_known(values: impl Iterator<Item = Option<f64>>) -> Option<f64> {
-    values
-        .collect::<Option<Vec<f64>>>()
-        .map(|known| mean(known.into_iter()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn evaluation() -> Evaluation {
-        Evaluation {
-            reward: 0.4,
-            true_ctr: Some(0.03),
-            match_rate: Some(0.8),
-            kl: 0.0,
-            entropy: 0.7,
-            completion_tokens: 14.0,
-            invalid_rate: 0.05,
-            distinct_descriptions: 400,
-            samples: vec![],
-        }
-    }
-
-    #[test]
-    fn the_start_needs_no_metrics_and_a_trained_version_does() {
-        let start = evaluation().round(0, &BTreeMap::new()).unwrap();
-        assert_eq!((start.reward, start.pairs), (None, 0));
-        let error = evaluation().round(1, &BTreeMap::new()).unwrap_err().to_string();
-        assert!(error.contains("reward"), "{error}");
-        let metrics = [
-            ("reward", 0.2),
-            ("pairs", 256.0),
-            ("no_pairs", 3.0),
-            ("staleness_max", 1.0),
-        ];
-        let round = evaluation()
-            .round(1, &metrics.map(|(k, v)| (k.to_owned(), v)).into())
-            .unwrap();
-        assert_eq!(
-            (round.reward, round.pairs, round.no_pairs, round.staleness_max),
-            (Some(0.2), 256, 3, 1)
-        );
-    }
-
-    #[test]
-    fn one_unknown_value_makes_the_mean_unknown() {
-        assert_eq!(mean_known([Some(1.0), Some(3.0)].into_iter()), Some(2.0));
-        assert_eq!(mean_known([Some(1.0), None].into_iter()), None);
-    }
 }

@@ -246,6 +246,91 @@ mod tests {
         );
     }
 
+    fn keys(value: &serde_json::Value) -> Vec<&str> {
+        value.as_object().unwrap().keys().map(String::as_str).collect()
+    }
+
+    #[test]
+    fn a_report_has_the_documented_keys_and_is_read_back() {
+        let start = examples::round(0, 0.03);
+        let report = Report {
+            seed: 7,
+            mode: "joint_swap".into(),
+            control: false,
+            catalogue: "shopworld".into(),
+            processes: vec![Process {
+                role: "learner".into(),
+                pid: 1,
+                endpoint: "http://127.0.0.1:1".into(),
+            }],
+            wall_seconds: WallSeconds {
+                pretrain: 1.0,
+                reward: 2.0,
+                rl: 3.0,
+                total: 6.0,
+            },
+            reward_model: reward_server::RewardReport {
+                pair_accuracy: 0.7,
+                pair_accuracy_ci: [0.6, 0.8],
+                label_ceiling: 0.85,
+                swap_consistency: 1.0,
+                calibration_error: 0.02,
+                pairs: 10,
+                products: 2,
+            },
+            baseline: (&start).into(),
+            last: (&start).into(),
+            rounds: vec![start],
+            oracle: OracleQuality { true_ctr: Some(0.06) },
+            headroom_share: Some(0.0),
+            pairs_submitted: 256,
+            pairs_trained: 256,
+            adapter: "adapter".into(),
+            adapter_blake3: "blake3:00".into(),
+            weights: Weights {
+                bytes_per_publish: 1,
+                publishes: 2,
+                adoptions: 4,
+                bytes_received: BTreeMap::new(),
+            },
+        };
+        let value = serde_json::to_value(&report).unwrap();
+        let documented = [
+            "adapter",
+            "adapter_blake3",
+            "baseline",
+            "catalogue",
+            "final",
+            "headroom_share",
+            "mode",
+            "oracle",
+            "pairs_submitted",
+            "pairs_trained",
+            "processes",
+            "reward_model",
+            "rounds",
+            "seed",
+            "wall_seconds",
+            "weights",
+        ];
+        assert_eq!(keys(&value), documented);
+        assert_eq!(
+            keys(&value["wall_seconds"]),
+            ["pretrain", "reward", "rl", "total"]
+        );
+        assert_eq!(
+            keys(&value["weights"]),
+            ["adoptions", "bytes_per_publish", "bytes_received", "publishes"]
+        );
+        assert_eq!(serde_json::from_value::<Report>(value).unwrap(), report);
+        let control = serde_json::to_value(Report {
+            control: true,
+            ..report
+        })
+        .unwrap();
+        assert_eq!(control["control"], true);
+    }
+
     #[test]
     fn a_round_has_exactly_the_documented_keys() {
         let value = serde_json::to_value(examples::round(0, 0.03)).unwrap();
