@@ -64,7 +64,7 @@ pub struct RewardConfig {
     pub pair_weight: f64,
     /// Weight of the second loss, at least 0: for `siamese` the likelihood of a product's clicks given their number, for
     /// `concat` the squared error of the click-through rates (CAIG: 0.5). Default 3: either loss alone reaches 0.01 to 0.03
-    /// of the label ceiling less on the built-in shop; between 1 and 10 it makes no difference.
+    /// of the label ceiling less on the built-in shop.
     pub point_weight: f64,
     /// Difference of scores that the pairwise loss of `siamese` counts as one unit, above 0. Default 0.3: the two losses
     /// then ask for scores of about the same size, log odds of a click; at 1 they disagree, which costs 0.01.
