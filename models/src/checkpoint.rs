@@ -7,13 +7,12 @@
 //!
 //! Not here: shards, other checkpoint layouts, uploading.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use burn::tensor::{Device, FloatDType};
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::directory::{begin, read, read_json, to_json, write};
 use crate::error::ModelError;
 use crate::llava::LlavaConfig;
 use crate::lora::LoraConfig;
@@ -176,52 +175,10 @@ pub fn load_adapter(dir: &Path) -> Result<(LoraConfig, NamedTensors), ModelError
     Ok((config, from_safetensors(&read(&dir.join(ADAPTER_WEIGHTS))?)?))
 }
 
-/// Makes the directory and takes away the file that marks it as complete.
-fn begin(dir: &Path, marker: &str) -> Result<(), ModelError> {
-    let failed = |path: &Path| {
-        let path = path.to_owned();
-        move |source| ModelError::File { path, source }
-    };
-    fs::create_dir_all(dir).map_err(failed(dir))?;
-    let marker = dir.join(marker);
-    if marker.exists() {
-        fs::remove_file(&marker).map_err(failed(&marker))
-    } else {
-        Ok(())
-    }
-}
-
-fn write(path: &Path, bytes: &[u8]) -> Result<(), ModelError> {
-    let failed = |source| ModelError::File {
-        path: path.to_owned(),
-        source,
-    };
-    let mut part: PathBuf = path.to_owned();
-    part.add_extension("part");
-    fs::write(&part, bytes).map_err(failed)?;
-    fs::rename(&part, path).map_err(failed)
-}
-
-fn read(path: &Path) -> Result<Vec<u8>, ModelError> {
-    fs::read(path).map_err(|source| ModelError::File {
-        path: path.to_owned(),
-        source,
-    })
-}
-
-fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, ModelError> {
-    serde_json::from_slice(&read(path)?).map_err(|error| ModelError::Content {
-        path: path.to_owned(),
-        reason: error.to_string(),
-    })
-}
-
-fn to_json<T: Serialize>(value: &T) -> Vec<u8> {
-    serde_json::to_vec_pretty(value).expect("plain structs have a JSON form")
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::batch::{CompletionRow, collate};
     use crate::presets::tests::{picture, policy};

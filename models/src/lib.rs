@@ -10,6 +10,7 @@ pub mod clip;
 pub mod compute_thread;
 pub mod ctr;
 pub mod device;
+mod directory;
 pub mod error;
 pub mod gradients;
 pub mod init;

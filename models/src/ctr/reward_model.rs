@@ -5,7 +5,6 @@
 //! equal bytes, and the digest is that of the bytes.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::Path;
 
 use burn::tensor::{Device, Tensor, TensorData};
@@ -13,6 +12,7 @@ use image::{RgbImage, buffer::ConvertBuffer};
 use serde::{Deserialize, Serialize};
 
 use super::{CtrConfig, CtrForm, CtrNetwork, TokenRectangle};
+use crate::directory::{begin, read, read_json, to_json, write};
 use crate::error::ModelError;
 use crate::processor::ImageProcessor;
 use crate::tokenizer::{SpecialTokens, Tokenizer};
@@ -160,17 +160,7 @@ impl RewardModel {
     /// holds NaN or infinity.
     pub fn save(&self, dir: &Path) -> Result<(), ModelError> {
         let mut files = self.files()?;
-        let marker = dir.join(CONFIG);
-        fs::create_dir_all(dir).map_err(|source| ModelError::File {
-            path: dir.to_owned(),
-            source,
-        })?;
-        if marker.exists() {
-            fs::remove_file(&marker).map_err(|source| ModelError::File {
-                path: marker.clone(),
-                source,
-            })?;
-        }
+        begin(dir, CONFIG)?;
         let config = files.remove_entry(CONFIG);
         for (name, content) in files.into_iter().chain(config) {
             write(&dir.join(name), &content)?;
@@ -189,8 +179,7 @@ impl RewardModel {
             path: path.clone(),
             reason,
         };
-        let description: Description =
-            serde_json::from_slice(&read(&path)?).map_err(|error| wrong(error.to_string()))?;
+        let description: Description = read_json(&path)?;
         let Description {
             format,
             network: config,
@@ -228,7 +217,7 @@ impl RewardModel {
             special_tokens: self.tokenizer.special().clone(),
             calibration: self.calibration,
         };
-        let config = serde_json::to_vec_pretty(&description).expect("plain structs have a JSON form");
+        let config = to_json(&description);
         Ok(BTreeMap::from([
             (CONFIG, config),
             (
@@ -256,26 +245,10 @@ fn text_ids(
     Ok([vec![tokenizer.begin_id()], caption, question].concat())
 }
 
-fn write(path: &Path, content: &[u8]) -> Result<(), ModelError> {
-    let failed = |source| ModelError::File {
-        path: path.to_owned(),
-        source,
-    };
-    let mut part = path.to_owned();
-    part.add_extension("part");
-    fs::write(&part, content).map_err(failed)?;
-    fs::rename(&part, path).map_err(failed)
-}
-
-fn read(path: &Path) -> Result<Vec<u8>, ModelError> {
-    fs::read(path).map_err(|source| ModelError::File {
-        path: path.to_owned(),
-        source,
-    })
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::ctr::SiameseConfig;
 
