@@ -7,7 +7,7 @@ use crate::{
     ActorError, ActorSummary,
     failure::{Failure, PerTask},
     learner_client::{LearnerClient, LeaseAnswer},
-    pairing::{PairingRule, rollout_outcome},
+    pairing::{PairingRule, PairingSeeds, rollout_outcome},
     policy::BehaviourPolicy,
     rendering::{RenderedImage, Renderer},
     reward_client::{GroupRewards, RewardClient},
@@ -112,9 +112,12 @@ impl RolloutLoop {
                 rewards,
             ) {
                 Ok(group) => {
-                    let version = self.policy.version();
-                    let coin = derive_seed(self.learner.run_seed(), task.id, version, Purpose::ControlLabel);
-                    rollout_outcome(group, &self.rule, coin)
+                    let (run, version) = (self.learner.run_seed(), self.policy.version());
+                    let seeds = PairingSeeds {
+                        contenders: derive_seed(run, task.id, version, Purpose::Contenders),
+                        coin: derive_seed(run, task.id, version, Purpose::ControlLabel),
+                    };
+                    rollout_outcome(group, &self.rule, seeds)
                 }
                 Err(failure) => failure.outcome(task.id),
             };
