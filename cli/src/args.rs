@@ -92,6 +92,9 @@ pub(crate) struct DemoArgs {
     /// Replace the reward's preferences by random ones, to see how much of a gain the reward explains
     #[arg(long)]
     pub(crate) control: bool,
+    /// Take over the policy and the reward model of an earlier demo with the same seed: only stage C runs
+    #[arg(long, value_name = "DIR")]
+    pub(crate) from: Option<PathBuf>,
     /// Advertise the products of a JSON catalogue ([{id, image, new_caption}]) instead of the simulated shop's
     #[arg(long, value_name = "FILE")]
     pub(crate) catalog: Option<PathBuf>,

@@ -6,6 +6,7 @@
 
 mod contact_sheet;
 mod curves;
+mod earlier;
 mod evaluation;
 mod fleet;
 mod font;
@@ -88,13 +89,16 @@ struct Demo<'a> {
 }
 
 impl Demo<'_> {
-    /// Stages A and B.
+    /// Stages A and B, or what an earlier demo left of them.
     async fn prepare(&self) -> anyhow::Result<Prepared> {
         let config = write_config(&self.plan.config, self.work)?;
         let launcher = Launcher::new(&self.work.join("logs"))?;
-        let prepared = tokio::select! {
-            prepared = stages::prepare(&self.plan.config, &config, self.work, &launcher, &self.progress) => prepared?,
-            () = self.shutdown.cancelled() => return Err(training::interrupted()),
+        let prepared = match &self.plan.earlier {
+            Some(earlier) => earlier.copy_to(self.work)?,
+            None => tokio::select! {
+                prepared = stages::prepare(&self.plan.config, &config, self.work, &launcher, &self.progress) => prepared?,
+                () = self.shutdown.cancelled() => return Err(training::interrupted()),
+            },
         };
         self.progress.say(&table::reward_model(&prepared.reward_report));
         Ok(prepared)

@@ -1,5 +1,6 @@
 //! What a demo is going to do: arguments and configuration, checked together before anything starts.
 
+use super::earlier::Earlier;
 use crate::args::DemoArgs;
 use crate::config::{Config, ConfigError, Layers, Mistake, QUICK};
 use crate::failure::{OrConfiguration as _, Outcome};
@@ -18,6 +19,8 @@ pub(crate) struct Plan {
     pub(crate) modes: Vec<LossMode>,
     /// Whether preference labels are random.
     pub(crate) control: bool,
+    /// The demo whose policy and reward model are taken over.
+    pub(crate) earlier: Option<Earlier>,
     /// Where results go.
     pub(crate) out: PathBuf,
 }
@@ -51,7 +54,9 @@ impl Plan {
             learner::check_catalogue(&with_mode(&config, mode).learner, shop.catalogue.as_ref())
                 .or_configuration()?;
         }
+        let earlier = args.from.as_deref().map(|from| Earlier::open(from, &config));
         let mut plan = Self {
+            earlier: earlier.transpose()?,
             config,
             shop,
             modes,
