@@ -108,6 +108,11 @@ impl Broadcast {
         self.newest.subscribe()
     }
 
+    /// Who follows the announcements.
+    pub(crate) fn watchers(&self) -> usize {
+        self.newest.receiver_count()
+    }
+
     /// The newest manifest.
     pub(crate) fn newest(&self) -> Manifest {
         self.newest.borrow().clone()

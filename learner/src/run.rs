@@ -123,7 +123,7 @@ async fn supervise(
     }
 }
 
-/// Gives actors time to adopt the last version, and observers time to hear of a failure.
+/// Gives actors time to adopt the last version, observers time to fetch it, and everybody time to hear of a failure.
 async fn linger(
     control: &ControlPlane,
     config: &LearnerConfig,
@@ -132,7 +132,10 @@ async fn linger(
 ) {
     let deadline = Instant::now() + config.linger();
     let last = control.broadcast.newest().version;
-    let done = || complete && control.actors.all_done(last, Instant::now(), config.linger());
+    let nobody_is_busy = || {
+        control.broadcast.watchers() == 0 && control.actors.all_done(last, Instant::now(), config.linger())
+    };
+    let done = || complete && nobody_is_busy();
     while !done() && Instant::now() < deadline && !shutdown.is_cancelled() {
         tokio::time::sleep(TICK.min(config.linger())).await;
     }

@@ -256,7 +256,8 @@ impl LearnerService for Service {
     }
 }
 
-/// The newest manifest after `after`, then each newer one, until the last version or `stop`.
+/// The newest manifest after `after`, then each newer one, until the caller leaves or `stop`: a caller that holds its stream
+/// open is still busy with the last version.
 fn announcements(
     control: Arc<ControlPlane>,
     after: Option<PolicyVersion>,
@@ -271,9 +272,6 @@ fn announcements(
                 if after.is_none_or(|after| manifest.version > after) {
                     let message = manifest_message(&control.broadcast, &manifest);
                     return Some((Ok(message), (control, newest, Some(manifest.version), stop)));
-                }
-                if manifest.last {
-                    return None;
                 }
                 tokio::select! {
                     changed = newest.changed() => changed.ok()?,

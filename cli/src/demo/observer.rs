@@ -6,15 +6,11 @@ use common::{Digest, LearnerEpoch, PolicyVersion, RunId};
 use proto::pb::learner_service_client::LearnerServiceClient;
 use proto::{MAX_MESSAGE_BYTES, pb};
 use std::collections::BTreeMap;
-use std::time::Duration;
 use tokio::sync::mpsc;
 use tonic::transport::{Channel, Endpoint};
 
 /// The caller's name in requests.
 const NAME: &str = "demo";
-
-/// How often metrics that lag their version's announcement are asked for again, and how many times.
-const METRICS_RETRY: (Duration, usize) = (Duration::from_millis(50), 40);
 
 /// A published version.
 #[derive(Debug, Clone)]
@@ -177,19 +173,12 @@ impl Observer {
         if version.number == 0 {
             return Ok(BTreeMap::new());
         }
-        let (pause, attempts) = METRICS_RETRY;
-        for _ in 0..attempts {
-            let all = self.status().await?.metrics;
-            let wanted = pb::PolicyVersion::from(version);
-            if let Some(found) = all
-                .into_iter()
-                .find(|metrics| metrics.version.as_ref() == Some(&wanted))
-            {
-                return Ok(found.values);
-            }
-            tokio::time::sleep(pause).await;
-        }
-        bail!("the learner at {} gives no metrics of {version}", self.endpoint)
+        let wanted = pb::PolicyVersion::from(version);
+        let mut all = self.status().await?.metrics.into_iter();
+        let found = all.find(|metrics| metrics.version.as_ref() == Some(&wanted));
+        let found = found
+            .with_context(|| format!("the learner at {} gives no metrics of {version}", self.endpoint))?;
+        Ok(found.values)
     }
 
     fn header(&self) -> pb::RequestHeader {

@@ -202,7 +202,6 @@ impl TestActor {
                 self.adopt(manifest).await;
             }
         }
-        assert!(news.message().await.unwrap().is_none());
         self.received
     }
 }
@@ -351,6 +350,31 @@ async fn a_stopped_run_drains_and_keeps_what_was_published() {
             .join("adapter_config.json")
             .exists()
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_finished_run_waits_for_whoever_still_follows_it() {
+    let running = start(config()).await;
+    let mut observer = LearnerServiceClient::connect(running.url.clone()).await.unwrap();
+    let watch = pb::WatchPolicyRequest {
+        header: Some(header(None, None, "observer")),
+        after: None,
+    };
+    let mut news = observer.watch_policy(watch).await.unwrap().into_inner();
+    TestActor::join(&running.url, "a").await.work(made_up).await;
+    while !news.message().await.unwrap().unwrap().last {}
+    // Much longer than it takes to close the doors.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let status = pb::GetRunStatusRequest {
+        header: Some(header(None, None, "observer")),
+        metrics_from: 0,
+    };
+    let status = observer.get_run_status(status).await.unwrap().into_inner();
+    assert_eq!(status.metrics.len(), 2);
+    let left = Instant::now();
+    drop((news, observer));
+    assert!(running.ended.await.unwrap().unwrap().complete);
+    assert!(left.elapsed() < Duration::from_secs(2), "it waited for nobody");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
