@@ -45,7 +45,7 @@ pub struct LearnerConfig {
     pub max_attempts: u32,
     /// When an actor that got no lease should ask again, in milliseconds. Default 20.
     pub retry_after_ms: u64,
-    /// How long a finished run waits for actors to fetch the last version and to hear that it is over, in milliseconds.
+    /// How long a finished run waits for actors to adopt the last version and for others to fetch it, in milliseconds.
     /// Default 3000.
     pub linger_ms: u64,
     /// How long a stopped learner waits for open calls, in milliseconds. Default 5000.

@@ -19,18 +19,20 @@ pub(crate) struct PairNats {
     pub(crate) rejected: f64,
     /// Of the product-centric negative.
     pub(crate) negative: Option<f64>,
+    /// Tokens of the chosen completion.
+    pub(crate) chosen_tokens: f64,
 }
 
 /// Log-probabilities of a micro-batch's pairs under `model`, with gradients where the model has them.
 pub(crate) fn pair_log_probs(model: &Llava, batch: &PairMicroBatch) -> PairLogProbs {
-    let sums = model
-        .completion_log_probs(&batch.rows, Some(batch.features.clone()))
-        .sums();
+    let completions = model.completion_log_probs(&batch.rows, Some(batch.features.clone()));
+    let (sums, lengths) = (completions.sums(), completions.lengths());
     let part = |index: usize| sums.clone().narrow(0, index * batch.pairs, batch.pairs);
     PairLogProbs {
         chosen: part(0),
         rejected: part(1),
         negative: batch.has_negatives.then(|| part(2)),
+        chosen_tokens: lengths.narrow(0, 0, batch.pairs),
     }
 }
 
@@ -85,10 +87,12 @@ impl PairLogProbs {
         let host = |tensor: &Tensor<1>| -> Vec<f64> { tensor.clone().into_data().iter::<f64>().collect() };
         let (chosen, rejected) = (host(&self.chosen), host(&self.rejected));
         let negative = self.negative.as_ref().map(host);
+        let chosen_tokens = host(&self.chosen_tokens);
         let pair = |i: usize| PairNats {
             chosen: chosen[i],
             rejected: rejected[i],
             negative: negative.as_ref().map(|values| values[i]),
+            chosen_tokens: chosen_tokens[i],
         };
         (0..chosen.len()).map(pair).collect()
     }
@@ -107,6 +111,7 @@ impl PairLogProbs {
             chosen: column(pairs.iter().map(|pair| pair.chosen as f32).collect()),
             rejected: column(pairs.iter().map(|pair| pair.rejected as f32).collect()),
             negative: negatives.map(column),
+            chosen_tokens: column(pairs.iter().map(|pair| pair.chosen_tokens as f32).collect()),
         }
     }
 }

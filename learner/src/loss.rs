@@ -1,9 +1,10 @@
-//! The loss of a set of preference pairs: the preference term plus the weighted product-centric term.
+//! The loss of a set of preference pairs: the preference term, the weighted product-centric term and the weighted anchor.
 //!
 //! Pure functions of log-probabilities. What the negative is (`negatives.rs`) and how log-probabilities come about
 //! (`log_probs.rs`) is not known here.
 
 pub(crate) mod dpo;
+pub(crate) mod nll;
 pub(crate) mod pcpo;
 
 use crate::config::LossConfig;
@@ -18,21 +19,24 @@ pub(crate) struct PairLogProbs {
     pub(crate) rejected: Tensor<1>,
     /// Of the product-centric negative, `[pairs]`; `None` without that term.
     pub(crate) negative: Option<Tensor<1>>,
+    /// Tokens of the chosen completion, `[pairs]`.
+    pub(crate) chosen_tokens: Tensor<1>,
 }
 
-/// `-log sigma(beta m_dpo) + w · -log sigma(beta_p m_pc)` of each pair (CAIG `pcpo/llava_pcpo_trainer.py`). No anchor, no
-/// label smoothing, no length normalisation.
+/// `-log sigma(beta m_dpo) + w · -log sigma(beta_p m_pc) + w_nll · -log pi(y+) / |y+|` of each pair; CAIG has the first two
+/// (`pcpo/llava_pcpo_trainer.py`). No label smoothing; the margins are of sums, not of means.
 ///
 /// # Shapes
 /// `[pairs]`
 pub(crate) fn pcpo_loss(policy: &PairLogProbs, reference: &PairLogProbs, config: &LossConfig) -> Tensor<1> {
-    let preference = negative_log_sigmoid(dpo::margin(policy, reference), config.beta);
-    match pcpo::margin(policy, reference) {
-        None => preference,
-        Some(margin) => {
-            preference + negative_log_sigmoid(margin, config.pcpo_beta).mul_scalar(config.pcpo_weight)
-        }
+    let mut loss = negative_log_sigmoid(dpo::margin(policy, reference), config.beta);
+    if let Some(margin) = pcpo::margin(policy, reference) {
+        loss = loss + negative_log_sigmoid(margin, config.pcpo_beta).mul_scalar(config.pcpo_weight);
     }
+    if config.nll_weight > 0.0 {
+        loss = loss + nll::per_token(policy).mul_scalar(config.nll_weight);
+    }
+    loss
 }
 
 /// `-log sigma(beta m)`, stable at both ends.

@@ -58,6 +58,12 @@ impl StepMetrics {
             values.insert("margin_pcpo", mean(&|pair| config.pcpo_beta * pc(pair)));
             values.insert("accuracy_pcpo", mean(&|pair| share(pc(pair))));
         }
+        if config.nll_weight > 0.0 {
+            let nll = |pair: &PairNats| -pair.chosen / pair.chosen_tokens;
+            let loss_nll = policy.iter().map(nll).sum::<f64>() / policy.len() as f64;
+            values.insert("loss", values["loss"] + config.nll_weight * loss_nll);
+            values.insert("loss_nll", loss_nll);
+        }
         Self { values }
     }
 
@@ -135,6 +141,7 @@ impl PairNats {
             chosen: self.chosen - other.chosen,
             rejected: self.rejected - other.rejected,
             negative: self.negative.zip(other.negative).map(|(own, other)| own - other),
+            chosen_tokens: self.chosen_tokens,
         }
     }
 }
@@ -149,6 +156,7 @@ mod tests {
             chosen,
             rejected,
             negative,
+            chosen_tokens: 4.0,
         }
     }
 
@@ -162,8 +170,14 @@ mod tests {
     #[test]
     fn equal_log_probs_give_ln_2_twice_and_even_accuracies() {
         let pairs = [nats(-10.0, -12.0, Some(-30.0)); 2];
-        let metrics = StepMetrics::new(&pairs, &pairs, &LossConfig::default(), step());
-        assert!((metrics.loss() - 2.0 * std::f64::consts::LN_2).abs() < 1e-12);
+        let config = LossConfig {
+            nll_weight: 0.4,
+            ..LossConfig::default()
+        };
+        let metrics = StepMetrics::new(&pairs, &pairs, &config, step());
+        // Four tokens of 2.5 nats each.
+        assert_eq!(metrics.values["loss_nll"], 2.5);
+        assert!((metrics.loss() - 2.0 * std::f64::consts::LN_2 - 0.4 * 2.5).abs() < 1e-12);
         assert_eq!(
             (metrics.values["accuracy_dpo"], metrics.values["accuracy_pcpo"]),
             (0.5, 0.5)
@@ -185,8 +199,13 @@ mod tests {
     #[test]
     fn plain_dpo_reports_no_product_centric_numbers() {
         let pairs = [nats(-1.0, -2.0, None)];
-        let metrics = StepMetrics::new(&pairs, &pairs, &LossConfig::default(), step()).values;
-        assert!(!metrics.contains_key("loss_pcpo") && metrics["loss"] == metrics["loss_dpo"]);
+        let config = LossConfig {
+            nll_weight: 0.0,
+            ..LossConfig::default()
+        };
+        let metrics = StepMetrics::new(&pairs, &pairs, &config, step()).values;
+        assert!(!metrics.contains_key("loss_pcpo") && !metrics.contains_key("loss_nll"));
+        assert_eq!(metrics["loss"], metrics["loss_dpo"]);
     }
 
     #[test]

@@ -17,6 +17,9 @@ pub struct LossConfig {
     /// Weight of the product-centric term beside the preference term; 0 leaves plain DPO. Default 1 (CAIG
     /// `scripts/train_pcpo.sh`).
     pub pcpo_weight: f64,
+    /// Weight of the anchor, the mean negative log-probability of a token of the chosen completion; 0 leaves it out, as CAIG
+    /// does. Default 0.5.
+    pub nll_weight: f64,
     /// Which products may stand in for a pair's own. Default `category`.
     pub partner: Partner,
     /// How a product image is masked.
@@ -116,6 +119,7 @@ impl Default for LossConfig {
             beta: 0.5,
             pcpo_beta: 0.5,
             pcpo_weight: 1.0,
+            nll_weight: 0.5,
             partner: Partner::Category,
             mask: MaskConfig::default(),
         }
@@ -132,8 +136,19 @@ impl LossConfig {
             self.pcpo_beta,
             "more than 0",
         );
-        let weight = self.pcpo_weight >= 0.0 && self.pcpo_weight.is_finite();
-        problems.require(weight, "loss.pcpo_weight", self.pcpo_weight, "0 or more");
+        let weight = |value: f64| value >= 0.0 && value.is_finite();
+        problems.require(
+            weight(self.pcpo_weight),
+            "loss.pcpo_weight",
+            self.pcpo_weight,
+            "0 or more",
+        );
+        problems.require(
+            weight(self.nll_weight),
+            "loss.nll_weight",
+            self.nll_weight,
+            "0 or more",
+        );
         let patch = (1..=400).contains(&self.mask.patch);
         problems.require(
             patch,

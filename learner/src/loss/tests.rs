@@ -21,7 +21,15 @@ fn log_probs(values: [[f64; 3]; 3], with_negative: bool) -> PairLogProbs {
         chosen: column(values, 0),
         rejected: column(values, 1),
         negative: with_negative.then(|| column(values, 2)),
+        chosen_tokens: tokens(),
     }
+}
+
+/// Tokens of the chosen completions.
+const TOKENS: [f64; 3] = [12.0, 5.0, 15.0];
+
+fn tokens() -> Tensor<1> {
+    column(TOKENS.map(|tokens| [tokens, 0.0, 0.0]), 0)
 }
 
 fn host(tensor: Tensor<1>) -> Vec<f64> {
@@ -47,6 +55,7 @@ fn config(pcpo_weight: f64) -> LossConfig {
         beta: 0.5,
         pcpo_beta: 0.3,
         pcpo_weight,
+        nll_weight: 0.0,
         ..LossConfig::default()
     }
 }
@@ -104,6 +113,7 @@ fn gradients_are_the_closed_form_also_at_margin_zero() {
         chosen: chosen.clone(),
         rejected: rejected.clone(),
         negative: Some(negative.clone()),
+        chosen_tokens: tokens(),
     };
     let (beta, pcpo_beta, weight, pairs) = (0.5, 0.3, 0.7, 3.0);
     let loss = pcpo_loss(&policy, &log_probs(REFERENCE, true), &config(weight)).mean();
@@ -119,11 +129,35 @@ fn gradients_are_the_closed_form_also_at_margin_zero() {
 }
 
 #[test]
+fn the_anchor_is_the_mean_over_the_chosen_tokens_and_its_gradient_reaches_nothing_else() {
+    let anchored = LossConfig {
+        nll_weight: 0.4,
+        ..config(0.7)
+    };
+    let leaf = |which| column(POLICY, which).autodiff().require_grad();
+    let (chosen, rejected) = (leaf(0), leaf(1));
+    let policy = PairLogProbs {
+        chosen: chosen.clone(),
+        rejected: rejected.clone(),
+        ..log_probs(POLICY, true)
+    };
+    let reference = log_probs(REFERENCE, true);
+    let added = pcpo_loss(&policy, &reference, &anchored) - pcpo_loss(&policy, &reference, &config(0.7));
+    let expected: Vec<f64> = (0..3).map(|i| -0.4 * POLICY[i][0] / TOKENS[i]).collect();
+    assert_close(&host(added.clone()), &expected);
+    let gradients = added.sum().backward();
+    let gradient = |leaf: &Tensor<1>| host(leaf.grad(&gradients).unwrap());
+    assert_close(&gradient(&chosen), &TOKENS.map(|tokens| -0.4 / tokens));
+    assert_close(&gradient(&rejected), &[0.0; 3]);
+}
+
+#[test]
 fn extreme_margins_stay_finite() {
     let far = |value: f64| PairLogProbs {
         chosen: column([[value, 0.0, 0.0]], 0),
         rejected: column([[-value, 0.0, 0.0]], 0),
         negative: None,
+        chosen_tokens: column([[9.0, 0.0, 0.0]], 0),
     };
     for value in [1e4, -1e4] {
         let loss = host(pcpo_loss(&far(value), &far(0.0), &config(1.0)));
