@@ -10,6 +10,10 @@ demo *ARGS:
 quick *ARGS:
     cargo run --release -- demo --quick {{ARGS}}
 
+# The tables of docs/results.md for some seeds, about ten minutes each
+figures *SEEDS:
+    bench/figures.sh {{SEEDS}}
+
 # Every test
 test:
     cargo test --workspace

@@ -29,6 +29,8 @@ pub(crate) enum Command {
     TrainReward(TrainArgs),
     /// Measure a reward model on held-out products
     EvalReward(EvalRewardArgs),
+    /// Show the results of earlier demos as one Markdown table
+    Report(ReportArgs),
     /// Show the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -219,6 +221,14 @@ pub(crate) struct EvalRewardArgs {
     pub(crate) config: ConfigArgs,
     #[command(flatten)]
     pub(crate) compute: ComputeArgs,
+}
+
+/// Arguments of `adwright report`.
+#[derive(Debug, Args)]
+pub(crate) struct ReportArgs {
+    /// Output directories of demos
+    #[arg(value_name = "DIR", required = true)]
+    pub(crate) directories: Vec<PathBuf>,
 }
 
 /// `adwright config ...`

@@ -6,6 +6,7 @@ mod demo;
 mod eval_reward;
 mod learner;
 mod pretrain;
+mod report;
 mod reward_server;
 mod stage;
 mod train_reward;
@@ -27,6 +28,7 @@ pub(crate) fn run(command: Command) -> Outcome<()> {
         Command::Pretrain(args) => pretrain::run(&args),
         Command::TrainReward(args) => train_reward::run(&args),
         Command::EvalReward(args) => eval_reward::run(&args),
+        Command::Report(args) => report::run(&args),
         Command::Config(command) => config::run(&command),
     }
 }

@@ -16,12 +16,15 @@ mod plan;
 mod processes;
 mod report;
 mod results;
+mod results_table;
 mod sheet;
 mod stages;
 mod table;
 mod training;
 
 pub(crate) use plan::Plan;
+pub(crate) use report::Report;
+pub(crate) use results_table::results_table;
 pub(crate) use table::reward_model as reward_model_line;
 
 use crate::config::Config;

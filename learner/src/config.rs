@@ -16,7 +16,7 @@ use std::time::Duration;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LearnerConfig {
-    /// Policy versions to publish after the initial one; the run is then complete. Default 12.
+    /// Policy versions to publish after the initial one; the run is then complete. Default 20.
     pub versions: u64,
     /// Preference pairs that one version is trained from. Default 256.
     pub pairs_per_version: usize,
@@ -60,8 +60,8 @@ pub struct LearnerConfig {
     pub clip_norm: f64,
     /// The adapter that is trained. Default rank 16, alpha 16, all seven projections.
     pub lora: LoraConfig,
-    /// The optimizer, whose state lasts the whole run. Default AdamW, betas 0.9 and 0.98, no decay; learning rate 2e-3 after
-    /// 20 steps of warm-up, falling along a cosine over the run. A constant rate leaves the last version wherever a step
+    /// The optimizer, whose state lasts the whole run. Default AdamW, betas 0.9 and 0.98, no decay; learning rate 1.5e-3
+    /// after 64 steps of warm-up, falling along a cosine over the run. A constant rate leaves the last version wherever a step
     /// happened to end, and a beta_2 of 0.999 lets A's first, tiny gradients (B starts at zero) scale its steps for too long:
     /// both were seen as bursts of invalid descriptions.
     pub optimizer: AdamWConfig,
@@ -72,7 +72,7 @@ pub struct LearnerConfig {
 impl Default for LearnerConfig {
     fn default() -> Self {
         Self {
-            versions: 12,
+            versions: 20,
             pairs_per_version: 256,
             passes: 2,
             minibatch_pairs: 32,
@@ -91,10 +91,10 @@ impl Default for LearnerConfig {
             clip_norm: 1.0,
             lora: LoraConfig::new(16, 16.0),
             optimizer: AdamWConfig {
-                learning_rate: 2e-3,
+                learning_rate: 1.5e-3,
                 beta_2: 0.98,
                 schedule: Schedule::Cosine,
-                warmup_steps: 20,
+                warmup_steps: 64,
                 ..AdamWConfig::default()
             },
             loss: LossConfig::default(),

@@ -160,6 +160,17 @@ mod tests {
         }
     }
 
+    /// CAIG's weights, without an anchor.
+    fn config() -> LossConfig {
+        LossConfig {
+            beta: 0.5,
+            pcpo_beta: 0.5,
+            pcpo_weight: 1.0,
+            nll_weight: 0.0,
+            ..LossConfig::default()
+        }
+    }
+
     fn step() -> StepTaken {
         StepTaken {
             grad_norm: 2.0,
@@ -172,7 +183,7 @@ mod tests {
         let pairs = [nats(-10.0, -12.0, Some(-30.0)); 2];
         let config = LossConfig {
             nll_weight: 0.4,
-            ..LossConfig::default()
+            ..config()
         };
         let metrics = StepMetrics::new(&pairs, &pairs, &config, step());
         // Four tokens of 2.5 nats each.
@@ -188,7 +199,7 @@ mod tests {
     fn rewards_margins_and_accuracies_are_betas_times_log_ratios() {
         let policy = [nats(-9.0, -14.0, Some(-30.0)), nats(-11.0, -11.0, Some(-25.0))];
         let reference = [nats(-10.0, -12.0, Some(-28.0)), nats(-10.0, -12.0, Some(-28.0))];
-        let metrics = StepMetrics::new(&policy, &reference, &LossConfig::default(), step()).values;
+        let metrics = StepMetrics::new(&policy, &reference, &config(), step()).values;
         assert_eq!(metrics["rewards_chosen"], 0.0);
         assert_eq!(metrics["rewards_rejected"], 0.5 * (-2.0 + 1.0) / 2.0);
         assert_eq!(metrics["rewards_margin"], 0.5 * (3.0 - 2.0) / 2.0);
@@ -199,11 +210,7 @@ mod tests {
     #[test]
     fn plain_dpo_reports_no_product_centric_numbers() {
         let pairs = [nats(-1.0, -2.0, None)];
-        let config = LossConfig {
-            nll_weight: 0.0,
-            ..LossConfig::default()
-        };
-        let metrics = StepMetrics::new(&pairs, &pairs, &config, step()).values;
+        let metrics = StepMetrics::new(&pairs, &pairs, &config(), step()).values;
         assert!(!metrics.contains_key("loss_pcpo") && !metrics.contains_key("loss_nll"));
         assert_eq!(metrics["loss"], metrics["loss_dpo"]);
     }
@@ -222,12 +229,7 @@ mod tests {
         let steps: Vec<_> = [1.0, 3.0]
             .map(|grad_norm| {
                 let pairs = [nats(-1.0, -2.0, None)];
-                StepMetrics::new(
-                    &pairs,
-                    &pairs,
-                    &LossConfig::default(),
-                    StepTaken { grad_norm, ..step() },
-                )
+                StepMetrics::new(&pairs, &pairs, &config(), StepTaken { grad_norm, ..step() })
             })
             .into();
         let metrics = version_metrics(&steps, &batch, &[nats(-3.0, -1.5, None)]);

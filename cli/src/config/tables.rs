@@ -319,7 +319,7 @@ fn range(low: usize, high: usize) -> String {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct DemoThreads {
-    /// Stage A. Default 1.
+    /// Stage A. Default 2: it takes much longer than stage B beside it.
     pub(crate) pretrain: usize,
     /// Stage B. Default 1.
     pub(crate) train_reward: usize,
@@ -336,7 +336,7 @@ pub(crate) struct DemoThreads {
 impl Default for DemoThreads {
     fn default() -> Self {
         Self {
-            pretrain: 1,
+            pretrain: 2,
             train_reward: 1,
             learner: 2,
             actor: 1,

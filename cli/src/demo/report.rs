@@ -200,6 +200,52 @@ impl Comparison {
 pub(super) mod examples {
     use super::*;
 
+    /// A run of no rounds.
+    pub(crate) fn report() -> Report {
+        let start = round(0, 0.03);
+        Report {
+            seed: 7,
+            mode: "joint_swap".into(),
+            control: false,
+            catalogue: "shopworld".into(),
+            processes: vec![Process {
+                role: "learner".into(),
+                pid: 1,
+                endpoint: "http://127.0.0.1:1".into(),
+            }],
+            wall_seconds: WallSeconds {
+                pretrain: 1.0,
+                reward: 2.0,
+                rl: 3.0,
+                total: 6.0,
+            },
+            reward_model: reward_server::RewardReport {
+                pair_accuracy: 0.7,
+                pair_accuracy_ci: [0.6, 0.8],
+                label_ceiling: 0.85,
+                swap_consistency: 1.0,
+                calibration_error: 0.02,
+                pairs: 10,
+                products: 2,
+            },
+            baseline: (&start).into(),
+            last: (&start).into(),
+            rounds: vec![start],
+            oracle: OracleQuality { true_ctr: Some(0.06) },
+            headroom_share: Some(0.0),
+            pairs_submitted: 256,
+            pairs_trained: 256,
+            adapter: "adapter".into(),
+            adapter_blake3: "blake3:00".into(),
+            weights: Weights {
+                bytes_per_publish: 1,
+                publishes: 2,
+                adoptions: 4,
+                bytes_received: BTreeMap::new(),
+            },
+        }
+    }
+
     pub(crate) fn round(number: u64, true_ctr: f64) -> Round {
         Round {
             round: number,
@@ -252,48 +298,7 @@ mod tests {
 
     #[test]
     fn a_report_has_the_documented_keys_and_is_read_back() {
-        let start = examples::round(0, 0.03);
-        let report = Report {
-            seed: 7,
-            mode: "joint_swap".into(),
-            control: false,
-            catalogue: "shopworld".into(),
-            processes: vec![Process {
-                role: "learner".into(),
-                pid: 1,
-                endpoint: "http://127.0.0.1:1".into(),
-            }],
-            wall_seconds: WallSeconds {
-                pretrain: 1.0,
-                reward: 2.0,
-                rl: 3.0,
-                total: 6.0,
-            },
-            reward_model: reward_server::RewardReport {
-                pair_accuracy: 0.7,
-                pair_accuracy_ci: [0.6, 0.8],
-                label_ceiling: 0.85,
-                swap_consistency: 1.0,
-                calibration_error: 0.02,
-                pairs: 10,
-                products: 2,
-            },
-            baseline: (&start).into(),
-            last: (&start).into(),
-            rounds: vec![start],
-            oracle: OracleQuality { true_ctr: Some(0.06) },
-            headroom_share: Some(0.0),
-            pairs_submitted: 256,
-            pairs_trained: 256,
-            adapter: "adapter".into(),
-            adapter_blake3: "blake3:00".into(),
-            weights: Weights {
-                bytes_per_publish: 1,
-                publishes: 2,
-                adoptions: 4,
-                bytes_received: BTreeMap::new(),
-            },
-        };
+        let report = examples::report();
         let value = serde_json::to_value(&report).unwrap();
         let documented = [
             "adapter",

@@ -10,15 +10,16 @@ use std::fmt;
 pub struct LossConfig {
     /// Which negative the product-centric term has. Default `joint_swap`.
     pub mode: LossMode,
-    /// Strength of the preference term, per nat of margin. Default 0.5 (CAIG `pcpo/class_utils.py`, `beta`).
+    /// Strength of the preference term, per nat of margin. Default 1: the best and the worst of a large group differ so clearly
+    /// that the margin would otherwise grow without end. CAIG 0.5 (`pcpo/class_utils.py`, `beta`).
     pub beta: f64,
     /// Strength of the product-centric term, per nat of margin. Default 0.5 (CAIG `pcpo/base_dpo_trainer.py`).
     pub pcpo_beta: f64,
-    /// Weight of the product-centric term beside the preference term; 0 leaves plain DPO. Default 1 (CAIG
-    /// `scripts/train_pcpo.sh`).
+    /// Weight of the product-centric term beside the preference term; 0 leaves plain DPO. Default 1.5; CAIG 1
+    /// (`scripts/train_pcpo.sh`).
     pub pcpo_weight: f64,
     /// Weight of the anchor, the mean negative log-probability of a token of the chosen completion; 0 leaves it out, as CAIG
-    /// does. Default 0.5.
+    /// does. Default 10: two thirds of the sum over a description of 15 tokens.
     pub nll_weight: f64,
     /// Which products may stand in for a pair's own. Default `category`.
     pub partner: Partner,
@@ -116,10 +117,10 @@ impl Default for LossConfig {
     fn default() -> Self {
         Self {
             mode: LossMode::JointSwap,
-            beta: 0.5,
+            beta: 1.0,
             pcpo_beta: 0.5,
-            pcpo_weight: 1.0,
-            nll_weight: 0.5,
+            pcpo_weight: 1.5,
+            nll_weight: 10.0,
             partner: Partner::Category,
             mask: MaskConfig::default(),
         }

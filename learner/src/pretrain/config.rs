@@ -8,9 +8,10 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct PretrainConfig {
-    /// Samples to train on, each seen once. Default 16000; with 6000 many descriptions stay invalid.
+    /// Samples to train on, each seen once. Default 80000. A policy that is less sure of the grammar loses it in stage C: on one
+    /// development seed 40000 in batches of 16 led to a gain of 20 % where these led to 30 %.
     pub samples: u64,
-    /// Samples per optimizer step. Default 16: with as many samples, steps of 32 end where 16 are after three fifths.
+    /// Samples per optimizer step. Default 32; short runs gain more from smaller ones.
     pub batch: usize,
     /// Parts of a batch whose gradients are computed side by side. Default 2.
     pub micro_batches: usize,
@@ -28,8 +29,8 @@ pub struct PretrainConfig {
 impl Default for PretrainConfig {
     fn default() -> Self {
         Self {
-            samples: 16_000,
-            batch: 16,
+            samples: 80_000,
+            batch: 32,
             micro_batches: 2,
             vocab_size: 1024,
             clip_norm: 1.0,

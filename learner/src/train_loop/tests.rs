@@ -106,7 +106,11 @@ fn every_mode_trains_and_the_first_step_starts_at_ln_2() {
             ..config(mode)
         };
         let metrics = &train(&config, 1)[0].metrics;
-        let terms = if mode == LossMode::Dpo { 1.0 } else { 2.0 };
+        let terms = if mode == LossMode::Dpo {
+            1.0
+        } else {
+            1.0 + config.loss.pcpo_weight
+        };
         let expected = terms * std::f64::consts::LN_2 + config.loss.nll_weight * metrics["loss_nll"];
         assert!(
             (metrics["loss"] - expected).abs() < 1e-4,

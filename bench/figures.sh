@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# The figures of docs/results.md, printed as Markdown: for every seed named, the default run, the same start with plain DPO
+# (which is also pcpo_weight = 0), the same start with random preference labels, and the quick run.
+# One seed takes about ten minutes on two quiet cores; outputs stay in out/figures.
+#
+#   bench/figures.sh 0 1 2 3 4 5 6 7
+set -euo pipefail
+cd "$(dirname "$0")/.."
+[ $# -gt 0 ] || { echo "usage: bench/figures.sh SEED..." >&2; exit 64; }
+
+cargo build --release
+adwright() { target/release/adwright "$@"; }
+demo() { [ -f "$out/$1/report.json" ] || adwright demo --seed "$seed" --out "$out/$1" "${@:2}"; }
+
+for seed in "$@"; do
+    out="out/figures/$seed"
+    demo default
+    demo dpo --from "$out/default" --mode dpo
+    demo control --from "$out/default" --control
+    demo quick --quick
+done
+
+for kind in default dpo control quick; do
+    printf '\n### %s\n\n' "$kind"
+    adwright report $(for seed in "$@"; do echo "out/figures/$seed/$kind"; done)
+done

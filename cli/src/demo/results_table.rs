@@ -1,0 +1,103 @@
+//! Several demos side by side in Markdown: a row each, and a mean where all know the truth.
+
+use super::report::{Report, Round};
+
+const HEAD: [&str; 2] = [
+    "| seed | mode | true CTR, test products | gain | match rate | invalid | distinct | headroom share | reward model / ceiling | swap consistency | calibration error | seconds |",
+    "|---|---|---|---|---|---|---|---|---|---|---|---|",
+];
+
+/// The table, line by line.
+pub(crate) fn results_table(reports: &[Report]) -> Vec<String> {
+    let rows = reports.iter().map(row);
+    let gains: Option<Vec<f64>> = reports.iter().map(Report::gain).collect();
+    let mean = gains.filter(|gains| gains.len() > 1).map(|gains| {
+        let mean = gains.iter().sum::<f64>() / gains.len() as f64;
+        format!("| mean | | | {:+.1} % | | | | | | | | |", 100.0 * mean)
+    });
+    HEAD.map(str::to_owned)
+        .into_iter()
+        .chain(rows)
+        .chain(mean)
+        .collect()
+}
+
+fn row(report: &Report) -> String {
+    let (first, last) = (report.rounds.first(), report.rounds.last());
+    let both = |of: &dyn Fn(&Round) -> String| {
+        let of = |round: Option<&Round>| round.map_or_else(unknown, of);
+        format!("{} → {}", of(first), of(last))
+    };
+    let model = &report.reward_model;
+    let cells = [
+        report.seed.to_string(),
+        format!(
+            "{}{}",
+            report.mode,
+            if report.control { ", random labels" } else { "" }
+        ),
+        both(&|round| known(round.true_ctr, |ctr| format!("{:.2} %", 100.0 * ctr))),
+        known(report.gain(), |gain| format!("{:+.1} %", 100.0 * gain)),
+        both(&|round| known(round.match_rate, |rate| format!("{rate:.3}"))),
+        both(&|round| format!("{:.1} %", 100.0 * round.invalid_rate)),
+        last.map_or_else(unknown, |round| round.distinct_descriptions.to_string()),
+        known(report.headroom_share, |share| format!("{share:.2}")),
+        format!(
+            "{:.3} / {:.3} = {:.2}",
+            model.pair_accuracy,
+            model.label_ceiling,
+            model.pair_accuracy / model.label_ceiling
+        ),
+        format!("{:.3}", model.swap_consistency),
+        format!("{:.3}", model.calibration_error),
+        format!("{:.0}", report.wall_seconds.total),
+    ];
+    format!("| {} |", cells.join(" | "))
+}
+
+fn known(value: Option<f64>, show: impl Fn(f64) -> String) -> String {
+    value.map_or_else(unknown, show)
+}
+
+fn unknown() -> String {
+    "-".to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::report::examples::report;
+    use super::*;
+
+    #[test]
+    fn every_row_has_the_heads_columns_and_several_have_a_mean() {
+        let one = report();
+        let columns = |line: &String| line.matches('|').count();
+        let single = results_table(std::slice::from_ref(&one));
+        assert_eq!(single.len(), 3);
+        let table = results_table(&[one.clone(), one.clone()]);
+        assert_eq!(table.len(), 5);
+        assert!(
+            table.iter().all(|line| columns(line) == columns(&table[0])),
+            "{table:#?}"
+        );
+        let gain = one.gain().unwrap();
+        assert!(
+            table[4].contains(&format!("{:+.1} %", 100.0 * gain)),
+            "{}",
+            table[4]
+        );
+    }
+
+    #[test]
+    fn what_only_a_simulator_knows_is_a_dash_elsewhere() {
+        let mut foreign = report();
+        foreign.baseline.true_ctr = None;
+        foreign.headroom_share = None;
+        for round in &mut foreign.rounds {
+            (round.true_ctr, round.match_rate) = (None, None);
+        }
+        let table = results_table(&[foreign.clone(), foreign]);
+        assert_eq!(table.len(), 4);
+        assert!(table[2].contains("| - → - | - | - → - |"), "{}", table[2]);
+    }
+}
