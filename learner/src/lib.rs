@@ -40,5 +40,5 @@ pub use actors::ActorSummary;
 pub use config::{InvalidConfig, LearnerConfig, LossConfig, LossMode, MaskConfig, Partner};
 pub use error::LearnerError;
 pub use ledger::OutcomeCounts;
-pub use pretrain::{PretrainConfig, PretrainProgress, pretrain};
+pub use pretrain::{PretrainConfig, PretrainProgress, Pretraining, pretrain};
 pub use run::{LearnerInputs, RunSummary, VersionMetrics, check_catalogue, run};

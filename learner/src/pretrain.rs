@@ -42,23 +42,40 @@ pub struct PretrainProgress {
     pub learning_rate: f64,
 }
 
-/// Trains a tokenizer and a fresh policy of the given shape on `corpus`, up to `threads` micro-batches at a time. The result
-/// is a function of everything but `threads`.
+/// What the initial policy is made of. The result is a function of everything but `threads`.
+pub struct Pretraining<'a> {
+    /// The settings.
+    pub config: &'a PretrainConfig,
+    /// The policy's shape.
+    pub preset: Preset,
+    /// What it is trained on.
+    pub corpus: &'a dyn Corpus,
+    /// Of its weights and of the samples drawn.
+    pub seed: u64,
+    /// Where it is trained.
+    pub device: &'a Device,
+    /// Micro-batches at a time.
+    pub threads: usize,
+}
+
+/// Trains a tokenizer and a fresh policy. `progress` is told every step.
 ///
 /// # Errors
 /// [`LearnerError::Config`]; [`LearnerError::Model`] when the tokenizer does not fit the shape or a sample the context;
 /// [`LearnerError::NotFinite`]; [`LearnerError::Cancelled`] on `cancel`.
-#[allow(clippy::too_many_arguments)]
 pub fn pretrain(
-    config: &PretrainConfig,
-    preset: Preset,
-    corpus: &dyn Corpus,
-    seed: u64,
-    device: &Device,
-    threads: usize,
+    plan: &Pretraining<'_>,
     progress: &mut dyn FnMut(PretrainProgress),
     cancel: &CancellationToken,
 ) -> Result<Policy, LearnerError> {
+    let &Pretraining {
+        config,
+        preset,
+        corpus,
+        seed,
+        device,
+        threads,
+    } = plan;
     config.validate()?;
     let texts = corpus.texts();
     let tokenizer = Tokenizer::train(texts.iter(), config.vocab_size, SpecialTokens::default())?;

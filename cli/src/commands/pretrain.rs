@@ -6,7 +6,7 @@ use crate::config::Config;
 use crate::failure::{Failure, OrConfiguration as _, Outcome};
 use crate::shop;
 use common::Purpose;
-use learner::{LearnerError, PretrainProgress};
+use learner::{LearnerError, PretrainProgress, Pretraining};
 use models::device::parse_device;
 use models::presets::Preset;
 use serde_json::{Value, json};
@@ -31,13 +31,16 @@ fn train(
 ) -> Outcome<(Value, String)> {
     let corpus = shop::world(&config)?.corpus();
     let mut last = None;
+    let plan = Pretraining {
+        config: &config.pretrain,
+        preset: Preset::parse(&config.policy.preset).or_configuration()?,
+        corpus: &corpus,
+        seed: shop::seed(&config, Purpose::Pretraining, 0),
+        device: &parse_device(&config.compute.device).or_configuration()?,
+        threads: config.compute.threads,
+    };
     let policy = learner::pretrain(
-        &config.pretrain,
-        Preset::parse(&config.policy.preset).or_configuration()?,
-        &corpus,
-        shop::seed(&config, Purpose::Pretraining, 0),
-        &parse_device(&config.compute.device).or_configuration()?,
-        config.compute.threads,
+        &plan,
         &mut |progress: PretrainProgress| {
             reporter.update(
                 progress.step,

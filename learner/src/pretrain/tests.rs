@@ -61,20 +61,28 @@ fn config() -> PretrainConfig {
     config
 }
 
+fn pretrain_with(
+    config: &PretrainConfig,
+    threads: usize,
+    progress: &mut dyn FnMut(PretrainProgress),
+    cancel: &CancellationToken,
+) -> Result<Policy, LearnerError> {
+    let plan = Pretraining {
+        config,
+        preset: Preset::Tiny,
+        corpus: &colours(),
+        seed: 1,
+        device: &Device::flex(),
+        threads,
+    };
+    pretrain(&plan, progress, cancel)
+}
+
 fn train(config: &PretrainConfig, threads: usize) -> Result<(Policy, Vec<PretrainProgress>), LearnerError> {
     let mut seen = vec![];
     let cancel = CancellationToken::new();
     let mut progress = |p| seen.push(p);
-    let policy = pretrain(
-        config,
-        Preset::Tiny,
-        &colours(),
-        1,
-        &Device::flex(),
-        threads,
-        &mut progress,
-        &cancel,
-    )?;
+    let policy = pretrain_with(config, threads, &mut progress, &cancel)?;
     Ok((policy, seen))
 }
 
@@ -131,15 +139,6 @@ fn a_rate_that_explodes_is_an_error_with_its_step() {
 fn cancelling_ends_training_without_a_policy() {
     let cancel = CancellationToken::new();
     let mut progress = |_| cancel.cancel();
-    let end = pretrain(
-        &config(),
-        Preset::Tiny,
-        &colours(),
-        1,
-        &Device::flex(),
-        1,
-        &mut progress,
-        &cancel,
-    );
+    let end = pretrain_with(&config(), 1, &mut progress, &cancel);
     assert!(matches!(end, Err(LearnerError::Cancelled)));
 }
