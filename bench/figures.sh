@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # The figures of docs/results.md, printed as Markdown: for every seed named, the default run, the same start with plain DPO
-# (which is also pcpo_weight = 0), the same start with random preference labels, and the quick run.
-# One seed takes about ten minutes on two quiet cores; outputs stay in out/figures.
+# (which is also pcpo_weight = 0), the same start with random preference labels, and the quick run; for the first of them
+# also two deterministic runs, whose adapters must be the same bytes.
+# One seed takes about nine minutes on two quiet cores; outputs stay in out/figures.
 #
 #   bench/figures.sh 0 1 2 3 4 5 6 7
 set -euo pipefail
@@ -20,7 +21,13 @@ for seed in "$@"; do
     demo quick --quick
 done
 
+out="out/figures/$1" seed=$1
+for repeat in first second; do demo "deterministic-$repeat" --quick --deterministic; done
+
 for kind in default dpo control quick; do
     printf '\n### %s\n\n' "$kind"
     adwright report $(for seed in "$@"; do echo "out/figures/$seed/$kind"; done)
 done
+
+printf '\n### two deterministic runs\n\n'
+grep -H adapter_blake3 "$out"/deterministic-*/report.json

@@ -13,6 +13,9 @@ use crate::sampling::{Finish, SampledTokens, sample_tokens};
 use crate::template::{IMAGE_PLACEHOLDER, PromptTemplate};
 use crate::tokenizer::Tokenizer;
 
+/// What the policy sees of some images: `[images, tokens, hidden]`.
+pub type ImageFeatures = Tensor<3>;
+
 pub use crate::sampling::{Prompt, SamplingParams};
 
 /// Pictures that go through the tower at once: bounds the memory of a whole catalogue's features.
@@ -111,7 +114,7 @@ impl Policy {
     ///
     /// # Errors
     /// [`ModelError::Row`] when there is no image.
-    pub fn image_features(&self, images: &[&RgbaImage]) -> Result<Tensor<3>, ModelError> {
+    pub fn image_features(&self, images: &[&RgbaImage]) -> Result<ImageFeatures, ModelError> {
         if images.is_empty() {
             return Err(ModelError::Row {
                 row: 0,
@@ -132,7 +135,7 @@ impl Policy {
     pub fn sample(
         &self,
         prompts: &[Prompt],
-        features: Option<&Tensor<3>>,
+        features: Option<&ImageFeatures>,
         params: &SamplingParams,
     ) -> Result<Vec<Completion>, ModelError> {
         let (end_id, limits) = (self.tokenizer.end_id(), self.config.row_limits());

@@ -5,6 +5,7 @@
 
 mod figures;
 mod subjects;
+mod swapped_inputs;
 
 pub(super) use figures::{Evaluation, Sample};
 
@@ -17,12 +18,15 @@ use figures::{mean, mean_known};
 use image::{RgbImage, RgbaImage};
 use models::batch::{CompletionRow, collate};
 use models::ctr::{CtrForm, RewardModel};
-use models::policy::{Completion, Policy, Prompt, SamplingParams};
+use models::llava::Llava;
+use models::policy::{Completion, ImageFeatures, Policy, Prompt, SamplingParams};
+use models::sampling::Finish;
 use models::weights::from_safetensors;
 use reward_server::{CreativeGroup, score_groups};
 use std::collections::BTreeSet;
 use std::path::Path;
 use subjects::{Subject, subjects};
+use swapped_inputs::{Scored, SwappedInputs, partners, swapped_inputs};
 
 /// Measures versions of one policy. It owns the models, so it lives on a compute thread.
 pub(super) struct Evaluator {
@@ -30,6 +34,8 @@ pub(super) struct Evaluator {
     reward: RewardModel,
     shop: Shop,
     subjects: Vec<Subject>,
+    /// With which subject each one changes places.
+    partners: Vec<Option<usize>>,
     settings: Settings,
     anchors: Option<Vec<RgbImage>>,
     /// The first version measured: modes that are compared start from the same one.
@@ -42,6 +48,12 @@ struct Settings {
     batch: usize,
     score_batch: usize,
     params: SamplingParams,
+}
+
+/// What log-probabilities tell of a version.
+struct Nats {
+    kl: f64,
+    swapped: Option<SwappedInputs>,
 }
 
 /// A completion with what became of it.
@@ -72,11 +84,18 @@ impl Evaluator {
             params: SamplingParams::plain(config.actor.max_new_tokens),
         };
         let reward = RewardModel::load(reward, &device)?;
+        let products = shop.catalogue.products();
+        let products: Vec<&Product> = subjects
+            .iter()
+            .map(|subject| &products[subject.product])
+            .collect();
+        let partners = partners(&products);
         Ok(Self {
             policy,
             reward,
             shop,
             subjects,
+            partners,
             settings,
             anchors: None,
             start: None,
@@ -118,33 +137,67 @@ impl Evaluator {
                     .sample(prompts, Some(&features), &self.settings.params)?,
             );
         }
-        let references = self.reference_log_probs(&completions)?;
-        let compared = self.compared(&completions).zip(references);
-        let kl = mean(compared.map(|((_, completion), reference)| log_prob(completion) - reference));
+        let measures = Nats {
+            kl: self.kl(&completions, &features)?,
+            swapped: self.swapped_inputs(&completions, &features)?,
+        };
         let judged = self.judge(completions)?;
-        Ok(self.summarise(&judged, kl))
+        Ok(self.summarise(&judged, measures))
     }
 
-    /// What the policy without its adapter makes of the completions that are compared with it, in nats.
-    fn reference_log_probs(&self, completions: &[Completion]) -> anyhow::Result<Vec<f64>> {
-        let base = self.policy.model.without_adapter();
-        let images = self.images();
-        let features = self.policy.image_features(&images)?;
+    /// Mean of log pi - log ref over the completions that are compared, in nats; the reference is the policy without its
+    /// adapter.
+    fn kl(&self, completions: &[Completion], features: &ImageFeatures) -> anyhow::Result<f64> {
         let compared: Vec<_> = self.compared(completions).collect();
-        let mut references = Vec::new();
-        for part in compared.chunks(self.settings.batch) {
+        let reference = self.log_probs(&self.policy.model.without_adapter(), &compared, features)?;
+        let ratios = compared.iter().zip(reference);
+        Ok(mean(ratios.map(|((_, completion), reference)| {
+            log_prob(completion) - reference
+        })))
+    }
+
+    /// What the completions that are compared become when products change places.
+    fn swapped_inputs(
+        &self,
+        completions: &[Completion],
+        features: &ImageFeatures,
+    ) -> anyhow::Result<Option<SwappedInputs>> {
+        let partnered = |(subject, completion)| Some((subject, self.partners[subject]?, completion));
+        let compared: Vec<_> = self.compared(completions).filter_map(partnered).collect();
+        let elsewhere: Vec<_> = compared
+            .iter()
+            .map(|&(_, partner, completion)| (partner, completion))
+            .collect();
+        let swapped = self.log_probs(&self.policy.model, &elsewhere, features)?;
+        let scored = compared
+            .iter()
+            .zip(swapped)
+            .map(|(&(subject, _, completion), swapped)| Scored {
+                subject,
+                own: log_prob(completion),
+                swapped,
+            });
+        Ok(swapped_inputs(&self.partners, &scored.collect::<Vec<_>>()))
+    }
+
+    /// The log-probability of each completion under the subject beside it, in nats.
+    fn log_probs(
+        &self,
+        model: &Llava,
+        rows: &[(usize, &Completion)],
+        features: &ImageFeatures,
+    ) -> anyhow::Result<Vec<f64>> {
+        let mut sums = Vec::new();
+        for part in rows.chunks(self.settings.batch) {
             let rows: Vec<_> = part
                 .iter()
                 .map(|&(subject, completion)| self.row(subject, completion))
                 .collect();
-            let batch = collate(&rows, images.len(), &self.policy.config.row_limits())?;
-            let sums = base
-                .completion_log_probs(&batch, Some(features.clone()))
-                .sums()
-                .into_data();
-            references.extend(sums.iter::<f64>());
+            let batch = collate(&rows, self.subjects.len(), &self.policy.config.row_limits())?;
+            let scored = model.completion_log_probs(&batch, Some(features.clone()));
+            sums.extend(scored.sums().into_data().iter::<f64>());
         }
-        Ok(references)
+        Ok(sums)
     }
 
     fn images(&self) -> Vec<&RgbaImage> {
@@ -201,11 +254,12 @@ impl Evaluator {
                 subject.noise_seed,
             );
             let rendered = rendered.with_context(|| format!("product {}", self.product(subject).id))?;
-            let (creative, defects) = (rendered.image, rendered.defects);
+            // A description that did not end is one that an actor would not offer either.
+            let defects = rendered.defects + u32::from(completion.finish == Finish::Length);
             judged.push(Judged {
                 subject: i / samples,
                 completion,
-                creative,
+                creative: rendered.image,
                 defects,
                 reward: 0.0,
             });
@@ -252,23 +306,20 @@ impl Evaluator {
         Ok(judged)
     }
 
-    fn summarise(&self, judged: &[Judged], kl: f64) -> Evaluation {
+    fn summarise(&self, judged: &[Judged], nats: Nats) -> Evaluation {
         let oracle = self.shop.oracle.as_deref();
         let product = |judged: &Judged| self.product(&self.subjects[judged.subject]);
         let true_ctr = |judged: &Judged| Some(oracle?.true_ctr(product(judged), &judged.completion.text));
         let matches = |judged: &Judged| {
-            Some(share(
-                oracle?.matches_product(product(judged), &judged.completion.text),
-            ))
+            let matches = oracle?.matches_product(product(judged), &judged.completion.text);
+            Some(share(matches && judged.defects == 0))
         };
         let tokens: usize = judged
             .iter()
             .map(|judged| judged.completion.token_ids.len())
             .sum();
-        let texts: BTreeSet<&str> = judged
-            .iter()
-            .map(|judged| judged.completion.text.trim())
-            .collect();
+        let valid = judged.iter().filter(|judged| judged.defects == 0);
+        let texts: BTreeSet<&str> = valid.map(|judged| judged.completion.text.trim()).collect();
         let sample = |judged: &Judged| Sample {
             product: self.subjects[judged.subject].product,
             description: judged.completion.text.clone(),
@@ -280,7 +331,8 @@ impl Evaluator {
             reward: mean(judged.iter().map(|judged| judged.reward)),
             true_ctr: mean_known(judged.iter().map(true_ctr)),
             match_rate: mean_known(judged.iter().map(matches)),
-            kl,
+            kl: nats.kl,
+            swapped_inputs: nats.swapped,
             entropy: -judged
                 .iter()
                 .map(|judged| log_prob(&judged.completion))

@@ -90,10 +90,15 @@ pub(crate) struct Round {
     pub(crate) entropy: f64,
     /// Mean tokens of a completion, end token included.
     pub(crate) completion_tokens: f64,
-    /// Share of descriptions with a part that cannot be rendered.
+    /// Share of descriptions with a part that cannot be rendered, or without an end.
     pub(crate) invalid_rate: f64,
-    /// Different descriptions on the test products.
+    /// Different valid descriptions on the test products.
     pub(crate) distinct_descriptions: u64,
+    /// How much likelier a description is under its own product than under one of another category, in nats per
+    /// completion; none with fewer than two products.
+    pub(crate) product_nats: Option<f64>,
+    /// Share of pairs of test products whose descriptions go with them when image and caption are swapped.
+    pub(crate) swap_followed: Option<f64>,
     /// Pairs this version was trained from.
     pub(crate) pairs: u64,
     /// Tasks that ended without a pair meanwhile.
@@ -259,6 +264,8 @@ pub(super) mod examples {
             completion_tokens: 14.2,
             invalid_rate: 0.04,
             distinct_descriptions: 500,
+            product_nats: Some(4.0 + number as f64),
+            swap_followed: Some(1.0),
             pairs: 256 * number.min(1),
             no_pairs: 3 * number,
             staleness_max: number.min(1),
@@ -352,6 +359,8 @@ mod tests {
             "completion_tokens",
             "invalid_rate",
             "distinct_descriptions",
+            "product_nats",
+            "swap_followed",
             "pairs",
             "no_pairs",
             "staleness_max",

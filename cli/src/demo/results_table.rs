@@ -1,10 +1,10 @@
 //! Several demos side by side in Markdown: a row each, and a mean where all know the truth.
 
-use super::report::{Report, Round};
+use super::report::{Report, Round, Weights};
 
 const HEAD: [&str; 2] = [
-    "| seed | mode | true CTR, test products | gain | match rate | invalid | distinct | headroom share | reward model / ceiling | swap consistency | calibration error | seconds |",
-    "|---|---|---|---|---|---|---|---|---|---|---|---|",
+    "| seed | mode | true CTR, test products | gain | match rate | invalid | distinct | swap followed, nats | headroom share | reward model / ceiling | swap consistency | calibration error | weights received | seconds |",
+    "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|",
 ];
 
 /// The table, line by line.
@@ -41,6 +41,10 @@ fn row(report: &Report) -> String {
         both(&|round| known(round.match_rate, |rate| format!("{rate:.3}"))),
         both(&|round| format!("{:.1} %", 100.0 * round.invalid_rate)),
         last.map_or_else(unknown, |round| round.distinct_descriptions.to_string()),
+        known(last.and_then(|round| round.swap_followed), |share| {
+            format!("{:.0} %", 100.0 * share)
+        }) + ", "
+            + &both(&|round| known(round.product_nats, |nats| format!("{nats:.1}"))),
         known(report.headroom_share, |share| format!("{share:.2}")),
         format!(
             "{:.3} / {:.3} = {:.2}",
@@ -50,9 +54,25 @@ fn row(report: &Report) -> String {
         ),
         format!("{:.3}", model.swap_consistency),
         format!("{:.3}", model.calibration_error),
+        received(&report.weights),
         format!("{:.0}", report.wall_seconds.total),
     ];
     format!("| {} |", cells.join(" | "))
+}
+
+/// The least and the most adapter payload that an actor received, as a share of all that was published.
+fn received(weights: &Weights) -> String {
+    let published = (weights.publishes * weights.bytes_per_publish).max(1) as f64;
+    let shares = || {
+        weights
+            .bytes_received
+            .values()
+            .map(|&bytes| bytes as f64 / published)
+    };
+    match (shares().reduce(f64::min), shares().reduce(f64::max)) {
+        (Some(least), Some(most)) => format!("{least:.3} to {most:.3}"),
+        _ => unknown(),
+    }
 }
 
 fn known(value: Option<f64>, show: impl Fn(f64) -> String) -> String {
@@ -86,6 +106,18 @@ mod tests {
             "{}",
             table[4]
         );
+    }
+
+    #[test]
+    fn what_actors_received_is_a_share_of_what_was_published() {
+        let weights = Weights {
+            bytes_per_publish: 100,
+            publishes: 3,
+            adoptions: 6,
+            bytes_received: [("a".to_owned(), 300), ("b".to_owned(), 200)].into(),
+        };
+        assert_eq!(received(&weights), "0.667 to 1.000");
+        assert_eq!(received(&report().weights), "-");
     }
 
     #[test]

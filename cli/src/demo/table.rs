@@ -48,6 +48,7 @@ pub(super) fn summary(report: &Report) -> Vec<String> {
         );
         lines.push(format!("match rate    {from} -> {to}"));
     }
+    lines.extend(report.rounds.last().and_then(reads_product));
     lines.push(reward_model(&report.reward_model));
     let wall = &report.wall_seconds;
     lines.push(format!(
@@ -55,6 +56,17 @@ pub(super) fn summary(report: &Report) -> Vec<String> {
         wall.pretrain, wall.reward, wall.rl, wall.total
     ));
     lines
+}
+
+/// Whether the policy reads the product, where that was measured.
+fn reads_product(round: &Round) -> Option<String> {
+    let (followed, nats) = (round.swap_followed?, round.product_nats?);
+    Some(format!(
+        "reads product descriptions go with the product in {:.0} % of swapped pairs, {nats:.1} nats a description; {} \
+         distinct",
+        followed * 100.0,
+        round.distinct_descriptions,
+    ))
 }
 
 /// The reward model's figures in one line.

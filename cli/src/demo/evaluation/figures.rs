@@ -1,5 +1,6 @@
 //! What was measured of one version, and the row it becomes in the report.
 
+use super::swapped_inputs::SwappedInputs;
 use crate::demo::report::Round;
 use anyhow::Context as _;
 use std::collections::BTreeMap;
@@ -15,13 +16,15 @@ pub(in crate::demo) struct Evaluation {
     pub(super) match_rate: Option<f64>,
     /// Mean of log pi - log ref, in nats per completion.
     pub(super) kl: f64,
+    /// What happens when products change places; none when there are no two that could.
+    pub(super) swapped_inputs: Option<SwappedInputs>,
     /// Nats per token.
     pub(super) entropy: f64,
     /// Mean tokens of a completion.
     pub(super) completion_tokens: f64,
-    /// Share of descriptions with a part that cannot be rendered.
+    /// Share of descriptions with a part that cannot be rendered, or without an end.
     pub(super) invalid_rate: f64,
-    /// Different descriptions.
+    /// Different valid descriptions.
     pub(super) distinct_descriptions: u64,
     /// The first sample of each product.
     pub(in crate::demo) samples: Vec<Sample>,
@@ -81,6 +84,8 @@ impl Evaluation {
             completion_tokens: self.completion_tokens,
             invalid_rate: self.invalid_rate,
             distinct_descriptions: self.distinct_descriptions,
+            product_nats: self.swapped_inputs.map(|swapped| swapped.product_nats),
+            swap_followed: self.swapped_inputs.map(|swapped| swapped.followed),
             pairs: count("pairs")?,
             no_pairs: count("no_pairs")?,
             staleness_max: count("staleness_max")?,
@@ -111,6 +116,7 @@ mod tests {
             true_ctr: Some(0.03),
             match_rate: Some(0.8),
             kl: 0.0,
+            swapped_inputs: None,
             entropy: 0.7,
             completion_tokens: 14.0,
             invalid_rate: 0.05,
