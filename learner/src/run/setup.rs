@@ -8,6 +8,7 @@ use crate::collate::Collator;
 use crate::config::LearnerConfig;
 use crate::control::{ControlPlane, Identity};
 use crate::error::LearnerError;
+use crate::mask::Masker;
 use crate::partners::Partners;
 use crate::train_loop::{TrainedVersion, Trainer};
 use bytes::Bytes;
@@ -54,8 +55,7 @@ pub fn check_catalogue(config: &LearnerConfig, catalogue: &dyn Catalogue) -> Res
             reason,
         });
     }
-    let has_negatives = config.loss.pcpo_weight > 0.0;
-    if has_negatives && config.loss.mode.needs_partner() {
+    if config.loss.has_negatives() && config.loss.mode.needs_partner() {
         Partners::new(catalogue, config.loss.partner).check(catalogue)?;
     }
     Ok(())
@@ -80,6 +80,9 @@ fn load(
     assortment: Arc<Assortment>,
 ) -> Result<Setup, LearnerError> {
     let policy = Arc::new(Policy::load(&inputs.policy_dir, &inputs.device)?);
+    if config.loss.has_negatives() && config.loss.mode.masks() {
+        Masker::new(&config.loss, &policy.config.vision).check()?;
+    }
     let version = PolicyVersion::initial(EPOCH);
     let seed = derive_seed(inputs.run_seed, TaskId(0), version, Purpose::Initialisation);
     let model = policy.model.clone().with_adapter(&config.lora, seed)?;
