@@ -187,6 +187,7 @@ fn run_files(config: &Config, directory: &Path, prepared: &Prepared) -> anyhow::
         store: directory.join("store"),
         adapter: directory.join(results::ADAPTER),
         summary: directory.join("run.json"),
+        steps: directory.join("steps.jsonl"),
         work: directory.join("actors"),
     })
 }

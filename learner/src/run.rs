@@ -40,6 +40,8 @@ pub struct LearnerInputs {
     pub policy_dir: PathBuf,
     /// Where the last version's adapter is written, in PEFT's layout; made when it does not exist.
     pub adapter_dir: PathBuf,
+    /// Where a line of JSON per optimizer step is written (docs/metrics.md), replacing what was there; `None` for nowhere.
+    pub steps_file: Option<PathBuf>,
     /// Where the policy computes.
     pub device: Device,
     /// Micro-batches computed at a time, at least 1.

@@ -10,6 +10,7 @@ use crate::control::{ControlPlane, Identity};
 use crate::error::LearnerError;
 use crate::mask::Masker;
 use crate::partners::Partners;
+use crate::step_log::StepLog;
 use crate::train_loop::{TrainedVersion, Trainer};
 use bytes::Bytes;
 use common::{Digest, LearnerEpoch, PolicyVersion, Purpose, TaskId, derive_seed};
@@ -35,6 +36,7 @@ pub(super) struct Setup {
 /// What the training thread owns.
 pub(super) struct Training {
     trainer: Trainer,
+    log: StepLog,
     control: Arc<ControlPlane>,
     initial: NamedTensors,
     config: LearnerConfig,
@@ -113,6 +115,7 @@ fn load(
     let (policy_dir, adapter_dir) = (inputs.policy_dir, inputs.adapter_dir);
     let training = Training {
         trainer,
+        log: StepLog::open(inputs.steps_file.as_deref())?,
         control: control.clone(),
         initial,
         config,
@@ -131,6 +134,7 @@ impl Training {
     pub(super) fn run(self, stop: &CancellationToken) -> Result<Digest, LearnerError> {
         let Self {
             mut trainer,
+            mut log,
             control,
             initial,
             config,
@@ -150,7 +154,7 @@ impl Training {
             Ok(())
         };
         let start = control.broadcast.newest().version;
-        match trainer.train(start, &control.buffer, stop, publish) {
+        match trainer.train(start, &control.buffer, stop, &mut log, publish) {
             Ok(()) | Err(LearnerError::Cancelled) => {}
             Err(error) => return Err(error),
         }

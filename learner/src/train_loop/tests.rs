@@ -69,7 +69,13 @@ fn train(config: &LearnerConfig, threads: usize) -> Vec<TrainedVersion> {
         Ok(())
     };
     trainer(config, threads, true)
-        .train(version(0), &buffer(config), &CancellationToken::new(), publish)
+        .train(
+            version(0),
+            &buffer(config),
+            &CancellationToken::new(),
+            &mut StepLog::default(),
+            publish,
+        )
         .unwrap();
     published
 }
@@ -144,7 +150,10 @@ fn a_stopped_loop_publishes_nothing_half_trained() {
     stop.cancel();
     let mut trainer = trainer(&config, 1, true);
     let before = trainer.adapter().unwrap();
-    let end = trainer.train(version(0), &buffer(&config), &stop, |_| panic!("published"));
+    let mut log = StepLog::default();
+    let end = trainer.train(version(0), &buffer(&config), &stop, &mut log, |_| {
+        panic!("published")
+    });
     assert!(matches!(end, Err(LearnerError::Cancelled)));
     assert_eq!(trainer.adapter().unwrap(), before);
 }
@@ -157,6 +166,7 @@ fn a_loss_that_is_no_number_ends_the_run_with_its_step() {
         version(0),
         &buffer(&config),
         &CancellationToken::new(),
+        &mut StepLog::default(),
         |_| Ok(()),
     );
     assert!(matches!(end, Err(LearnerError::NotFinite { .. })), "{end:?}");
