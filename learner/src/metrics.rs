@@ -82,6 +82,12 @@ impl StepMetrics {
     pub(crate) fn loss(&self) -> f64 {
         self.values["loss"]
     }
+
+    /// One of them, where the mode has it.
+    #[cfg(test)]
+    pub(crate) fn get(&self, name: &str) -> Option<f64> {
+        self.values.get(name).copied()
+    }
 }
 
 /// The metrics of a version: means over its steps, and what its batch tells. `reference` holds the reference's

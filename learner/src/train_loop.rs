@@ -203,4 +203,6 @@ impl Trainer {
 }
 
 #[cfg(test)]
+mod closed_form;
+#[cfg(test)]
 mod tests;
