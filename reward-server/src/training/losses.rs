@@ -429,7 +429,7 @@ mod tests {
                     let data = TensorData::new(product.pixels[creative].clone(), [1, 3, 8, 8]);
                     network.encode_images(Tensor::from_data(data, &device))
                 };
-                let texts = TokenRectangle::new([&product.text[..]].into_iter(), config.max_text_tokens);
+                let texts = TokenRectangle::new([&product.text[..]], config.max_text_tokens);
                 network.compare(see(left), see(right), &texts)
             };
             let numbers = |tensor: Tensor<2>| -> Vec<f64> { tensor.into_data().iter::<f64>().collect() };
