@@ -131,6 +131,9 @@ pub(crate) struct LearnerArgs {
     /// Same bytes for the same seed, at some cost in speed
     #[arg(long)]
     pub(crate) deterministic: bool,
+    /// Write the metrics of every optimizer step into this file, one JSON object a line
+    #[arg(long, value_name = "FILE")]
+    pub(crate) steps: Option<PathBuf>,
     /// Write what the run came to into this file at the end
     #[arg(long, value_name = "FILE", hide = true)]
     pub(crate) summary: Option<PathBuf>,

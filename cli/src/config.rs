@@ -272,6 +272,26 @@ mod tests {
     }
 
     #[test]
+    fn a_mode_decides_the_weights_that_nobody_set() {
+        let weights = |text: &str, sets: &[&str]| {
+            let loss = resolve(text, sets).unwrap().learner.loss;
+            (loss.mode.as_str(), loss.beta, loss.pcpo_weight, loss.nll_weight)
+        };
+        assert_eq!(weights("", &["loss.mode=compat"]), ("compat", 0.5, 1.0, 0.0));
+        assert_eq!(weights("", &["loss.mode=dpo"]), ("dpo", 1.0, 1.5, 10.0));
+        let file = "[learner.loss]\nbeta = 0.7\nmask.ratio = 0.5\n";
+        assert_eq!(weights(file, &["loss.mode=compat"]), ("compat", 0.7, 1.0, 0.0));
+        // A stored configuration names every weight.
+        let stored = resolve("", &["loss.mode=compat"]).unwrap();
+        assert_eq!(resolve(&stored.to_toml(), &[]).unwrap(), stored);
+        let wrong = messages(file, &["loss.mode=ppo", "loss.beta=-1"]);
+        assert!(
+            wrong.len() == 2 && wrong.iter().any(|m| m.contains("joint_swap")),
+            "{wrong:?}"
+        );
+    }
+
+    #[test]
     fn a_syntax_error_names_file_and_line() {
         let found = messages("[run]\nseed = \n", &[]);
         assert_eq!(found.len(), 1);

@@ -33,7 +33,7 @@ use crate::progress::Progress;
 use anyhow::Context as _;
 use evaluation::Evaluator;
 use fleet::RunFiles;
-use learner::LossMode;
+use learner::LossConfig;
 use models::compute_thread::ComputeThread;
 use output_dir::OutputDir;
 use processes::Launcher;
@@ -71,8 +71,8 @@ pub(crate) async fn run(plan: Plan, shutdown: CancellationToken) -> Outcome<()> 
         control: plan.control,
     };
     let mut runs = Vec::new();
-    for &mode in &plan.modes {
-        runs.push(demo.train(mode, &shared, &evaluator).await?);
+    for loss in &plan.losses {
+        runs.push(demo.train(loss, &shared, &evaluator).await?);
     }
     demo.conclude(&shared, &runs)?;
     let target = output.target().display().to_string();
@@ -117,14 +117,14 @@ impl Demo<'_> {
             .context("the evaluation's thread did not start")?
     }
 
-    /// Stage C for one mode.
+    /// Stage C with one loss.
     async fn train(
         &self,
-        mode: LossMode,
+        loss: &LossConfig,
         shared: &Shared<'_>,
         evaluator: &ComputeThread<Evaluator>,
     ) -> anyhow::Result<Finished> {
-        let several = self.plan.modes.len() > 1;
+        let (mode, several) = (loss.mode, self.plan.losses.len() > 1);
         if several {
             self.progress.print(&format!("mode {mode}"))?;
         }
@@ -136,7 +136,7 @@ impl Demo<'_> {
             }
         };
         let (directory, logs) = (place(self.work), place(&self.work.join("logs")));
-        let config = self.plan.config_of(mode);
+        let config = self.plan.config_of(loss);
         let files = run_files(&config, &directory, shared.prepared)?;
         let launcher = Launcher::new(&logs)?;
         let trained = training::train(
@@ -187,6 +187,7 @@ fn run_files(config: &Config, directory: &Path, prepared: &Prepared) -> anyhow::
         store: directory.join("store"),
         adapter: directory.join(results::ADAPTER),
         summary: directory.join("run.json"),
+        steps: directory.join("steps.jsonl"),
         work: directory.join("actors"),
     })
 }

@@ -112,7 +112,7 @@ pub(crate) mod test_catalogue {
             caption: format!("the \"{i}\" lamp"),
             category: category.map(str::to_owned),
             attributes: BTreeMap::new(),
-            image: RgbaImage::from_pixel(8, 8, Rgba([(i as u8).wrapping_mul(20), 90, 200, 255])),
+            image: RgbaImage::from_pixel(64, 64, Rgba([(i as u8).wrapping_mul(20), 90, 200, 255])),
         };
         TestCatalogue {
             products: categories.iter().enumerate().map(product).collect(),

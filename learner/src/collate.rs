@@ -7,6 +7,7 @@ use crate::assortment::Assortment;
 use crate::config::LossConfig;
 use crate::error::LearnerError;
 use crate::image_features::ImageFeatures;
+use crate::mask::Masker;
 use crate::negatives::{Negative, ProductImage, Seeds, negative};
 use crate::pair_buffer::PairBatch;
 use crate::partners::Partners;
@@ -74,7 +75,8 @@ impl Collator {
         run_seed: u64,
         cached_products: usize,
     ) -> Self {
-        let features = ImageFeatures::new(policy.clone(), assortment.clone(), loss.mask, cached_products);
+        let masker = Masker::new(&loss, &policy.config.vision);
+        let features = ImageFeatures::new(policy.clone(), assortment.clone(), masker, cached_products);
         Self {
             policy,
             assortment,
@@ -134,8 +136,8 @@ impl Collator {
     }
 
     fn negative(&self, pair: usize, subjects: &[(TaskId, TaskSubject)], seeds: &Seeds) -> Option<Negative> {
-        let wanted = self.loss.pcpo_weight > 0.0;
-        wanted
+        self.loss
+            .has_negatives()
             .then(|| negative(self.loss.mode, pair, subjects, &self.partners, seeds))
             .flatten()
     }
@@ -247,17 +249,18 @@ mod tests {
             ..LossConfig::default()
         };
         let mut collator = Collator::new(policy.clone(), assortment, partners, loss, 3, 64);
-        let pairs = (0..6)
-            .map(|task| pair_of(task, 0, [&[20, 2], &[30, 31, 2]]))
-            .collect();
-        let batch = PairBatch {
+        (collator.collate(&batch()).unwrap(), policy)
+    }
+
+    fn batch() -> PairBatch {
+        let pair = |task: u32| pair_of(u64::from(task), 0, [&[20, 2], &[30 + task, 31, 2]]);
+        PairBatch {
             version: version(0),
-            pairs,
+            pairs: (0..6).map(pair).collect(),
             mean_reward: 0.0,
             no_pairs: 0,
             staleness_max: 0,
-        };
-        (collator.collate(&batch).unwrap(), policy)
+        }
     }
 
     #[test]
@@ -274,25 +277,51 @@ mod tests {
     }
 
     #[test]
-    fn a_row_reads_its_own_products_prompt_and_picture() {
-        let (batch, policy) = collate(LossMode::JointSwap, 1.0);
+    fn rows_read_the_prompt_and_the_picture_they_should_in_every_mode() {
         let assortment = assortment(4);
-        let whole = |product: usize| {
-            policy
-                .image_features(&[&assortment.product(product).image])
-                .unwrap()
-                .into_data()
+        let partners = assortment.partners(Partner::Uniform);
+        let subjects: Vec<_> = (0..6)
+            .map(|task| (TaskId(task), assortment.subject(TaskId(task))))
+            .collect();
+        let seeds = Seeds {
+            run: 3,
+            version: version(0),
         };
-        for (task, pair) in batch.pairs.iter().enumerate() {
-            let own = assortment.subject(TaskId(task as u64));
-            let expected = policy.prompt_ids(&assortment.instruction(own), true).unwrap();
-            assert_eq!(pair.chosen.prompt_ids[..], expected);
-            assert_eq!(pair.rejected.completion_ids[..], [20, 2]);
-            let negative = pair.negative.as_ref().unwrap();
-            assert_eq!(negative.completion_ids[..], [30, 31, 2]);
-            assert_ne!(negative.prompt_ids, pair.chosen.prompt_ids);
-            let seen = batch.features.clone().narrow(0, pair.chosen.image, 1).into_data();
-            seen.assert_approx_eq::<f32>(&whole(own.product), burn::tensor::Tolerance::absolute(1e-5));
+        for mode in LossMode::ALL {
+            let (collated, policy) = collate(mode, 1.0);
+            let assert_row = |row: &Row, words: TaskSubject, image: ProductImage, completion: &[u32]| {
+                let prompt = policy.prompt_ids(&assortment.instruction(words), true).unwrap();
+                assert_eq!(
+                    (&row.prompt_ids[..], &row.completion_ids[..]),
+                    (&prompt[..], completion)
+                );
+                let whole = |product: usize| &assortment.product(product).image;
+                let picture = match image {
+                    ProductImage::Whole(product) => whole(product).clone(),
+                    ProductImage::Masked { product, seed } => {
+                        Masker::new(&LossConfig::of(mode), &policy.config.vision).masked(whole(product), seed)
+                    }
+                };
+                let expected = policy.image_features(&[&picture]).unwrap().into_data();
+                let seen = collated.features.clone().narrow(0, row.image, 1).into_data();
+                seen.assert_approx_eq::<f32>(&expected, burn::tensor::Tolerance::absolute(1e-5));
+            };
+            let chosen = |pair: usize| [30 + pair as u32, 31, 2];
+            for (pair, rows) in collated.pairs.iter().enumerate() {
+                let own = subjects[pair].1;
+                let whole = ProductImage::Whole(own.product);
+                assert_row(&rows.chosen, own, whole, &chosen(pair));
+                assert_row(&rows.rejected, own, whole, &[20, 2]);
+                match negative(mode, pair, &subjects, &partners, &seeds) {
+                    None => assert!(rows.negative.is_none()),
+                    Some(expected) => assert_row(
+                        rows.negative.as_ref().unwrap(),
+                        expected.words,
+                        expected.image,
+                        &chosen(expected.completion_of),
+                    ),
+                }
+            }
         }
     }
 

@@ -2,8 +2,7 @@
 //! when they are needed.
 
 use crate::assortment::Assortment;
-use crate::config::MaskConfig;
-use crate::mask::masked;
+use crate::mask::Masker;
 use crate::negatives::ProductImage;
 use burn::tensor::Tensor;
 use image::RgbaImage;
@@ -20,7 +19,7 @@ const IMAGES_PER_PASS: usize = 32;
 pub(crate) struct ImageFeatures {
     policy: Arc<Policy>,
     assortment: Arc<Assortment>,
-    mask: MaskConfig,
+    masker: Masker,
     /// Of whole images, each `[1, patches, hidden]`.
     kept: BTreeMap<ProductImage, Tensor<3>>,
     bound: usize,
@@ -31,13 +30,13 @@ impl ImageFeatures {
     pub(crate) fn new(
         policy: Arc<Policy>,
         assortment: Arc<Assortment>,
-        mask: MaskConfig,
+        masker: Masker,
         bound: usize,
     ) -> Self {
         Self {
             policy,
             assortment,
-            mask,
+            masker,
             kept: BTreeMap::new(),
             bound,
         }
@@ -81,7 +80,7 @@ impl ImageFeatures {
         let cutout = |product: usize| &self.assortment.product(product).image;
         match image {
             ProductImage::Whole(product) => Cow::Borrowed(cutout(product)),
-            ProductImage::Masked { product, seed } => Cow::Owned(masked(cutout(product), &self.mask, seed)),
+            ProductImage::Masked { product, seed } => Cow::Owned(self.masker.masked(cutout(product), seed)),
         }
     }
 }
@@ -89,13 +88,15 @@ impl ImageFeatures {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::LossConfig;
     use crate::test_policy::{assortment, policy};
     use burn::tensor::Tolerance;
 
     #[test]
     fn kept_and_fresh_features_are_those_of_each_image_alone() {
         let (policy, assortment) = (Arc::new(policy()), Arc::new(assortment(5)));
-        let mut features = ImageFeatures::new(policy.clone(), assortment.clone(), MaskConfig::default(), 3);
+        let masker = Masker::new(&LossConfig::default(), &policy.config.vision);
+        let mut features = ImageFeatures::new(policy.clone(), assortment.clone(), masker, 3);
         let hidden = ProductImage::Masked { product: 1, seed: 9 };
         for round in [vec![0, 1], vec![1, 2, 3], vec![4, 0]] {
             let mut images: Vec<_> = round.iter().copied().map(ProductImage::Whole).collect();

@@ -28,6 +28,7 @@ mod partners;
 mod pretrain;
 mod run;
 mod service;
+mod step_log;
 mod task_order;
 mod task_queue;
 #[cfg(test)]

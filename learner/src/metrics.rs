@@ -1,18 +1,22 @@
 //! The numbers a run reports: pure arithmetic on log-probabilities, in 64 bits on the host.
 //!
-//! The names are public: reports, plots and people rely on them. Rewards, margins and accuracies are those of DPO's authors;
-//! CAIG's code leaves those of the product-centric term commented out, here they are reported.
+//! The names are public: reports, plots and people rely on them; docs/metrics.md defines each. Rewards, margins and
+//! accuracies are those of DPO's authors; CAIG's code leaves those of the product-centric term commented out, here they are
+//! reported.
 
 use crate::config::LossConfig;
 use crate::log_probs::PairNats;
 use crate::pair_buffer::PairBatch;
+use common::PreferencePair;
+use serde::Serialize;
 use std::collections::BTreeMap;
 
 /// Metrics by name.
 pub(crate) type Metrics = BTreeMap<String, f64>;
 
-/// What one optimizer step measured.
-#[derive(Debug, Clone, PartialEq)]
+/// What one optimizer step measured, means over its minibatch.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(transparent)]
 pub(crate) struct StepMetrics {
     values: BTreeMap<&'static str, f64>,
 }
@@ -20,6 +24,8 @@ pub(crate) struct StepMetrics {
 /// How one step was taken.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct StepTaken {
+    /// The number whose gradient it followed.
+    pub(crate) loss: f64,
     /// Norm of the whole gradient before clipping.
     pub(crate) grad_norm: f64,
     /// Learning rate of the step.
@@ -27,9 +33,10 @@ pub(crate) struct StepTaken {
 }
 
 impl StepMetrics {
-    /// The means over a minibatch, given the policy's and the reference's log-probabilities of each of its pairs (at least
-    /// one).
+    /// The metrics of a step, given the pairs of its minibatch (at least one) with the policy's and the reference's
+    /// log-probabilities of each.
     pub(crate) fn new(
+        pairs: &[&PreferencePair],
         policy: &[PairNats],
         reference: &[PairNats],
         config: &LossConfig,
@@ -39,29 +46,33 @@ impl StepMetrics {
         let mean =
             |value: &dyn Fn(&PairNats) -> f64| ratios.iter().map(value).sum::<f64>() / ratios.len() as f64;
         let dpo = |pair: &PairNats| pair.chosen - pair.rejected;
-        let loss_dpo = mean(&|pair| softplus(-config.beta * dpo(pair)));
         let mut values = BTreeMap::from([
-            ("loss", loss_dpo),
-            ("loss_dpo", loss_dpo),
+            ("loss", step.loss),
+            ("loss_dpo", mean(&|pair| softplus(-config.beta * dpo(pair)))),
             ("rewards_chosen", mean(&|pair| config.beta * pair.chosen)),
             ("rewards_rejected", mean(&|pair| config.beta * pair.rejected)),
             ("rewards_margin", mean(&|pair| config.beta * dpo(pair))),
             ("accuracy_dpo", mean(&|pair| share(dpo(pair)))),
             ("grad_norm", step.grad_norm),
             ("learning_rate", step.learning_rate),
+            ("pairs", ratios.len() as f64),
         ]);
+        values.extend(sampling_metrics(pairs.iter().copied().zip(reference)));
         if ratios.iter().all(|pair| pair.negative.is_some()) {
-            let pc = |pair: &PairNats| pair.chosen - pair.negative.unwrap_or(0.0);
-            let loss_pcpo = mean(&|pair| softplus(-config.pcpo_beta * pc(pair)));
-            values.insert("loss", loss_dpo + config.pcpo_weight * loss_pcpo);
-            values.insert("loss_pcpo", loss_pcpo);
-            values.insert("margin_pcpo", mean(&|pair| config.pcpo_beta * pc(pair)));
-            values.insert("accuracy_pcpo", mean(&|pair| share(pc(pair))));
+            let negative = |pair: &PairNats| pair.negative.unwrap_or(0.0);
+            let pc = |pair: &PairNats| pair.chosen - negative(pair);
+            let beta = config.pcpo_beta;
+            values.extend([
+                ("loss_pcpo", mean(&|pair| softplus(-beta * pc(pair)))),
+                ("rewards_chosen_pcpo", mean(&|pair| beta * pair.chosen)),
+                ("rewards_negative", mean(&|pair| beta * negative(pair))),
+                ("margin_pcpo", mean(&|pair| beta * pc(pair))),
+                ("accuracy_pcpo", mean(&|pair| share(pc(pair)))),
+            ]);
         }
         if config.nll_weight > 0.0 {
             let nll = |pair: &PairNats| -pair.chosen / pair.chosen_tokens;
             let loss_nll = policy.iter().map(nll).sum::<f64>() / policy.len() as f64;
-            values.insert("loss", values["loss"] + config.nll_weight * loss_nll);
             values.insert("loss_nll", loss_nll);
         }
         Self { values }
@@ -71,12 +82,18 @@ impl StepMetrics {
     pub(crate) fn loss(&self) -> f64 {
         self.values["loss"]
     }
+
+    /// One of them, where the mode has it.
+    #[cfg(test)]
+    pub(crate) fn get(&self, name: &str) -> Option<f64> {
+        self.values.get(name).copied()
+    }
 }
 
 /// The metrics of a version: means over its steps, and what its batch tells. `reference` holds the reference's
 /// log-probabilities of the batch's pairs.
 pub(crate) fn version_metrics(steps: &[StepMetrics], batch: &PairBatch, reference: &[PairNats]) -> Metrics {
-    let mut metrics = batch_metrics(batch, reference);
+    let mut metrics = Metrics::new();
     for name in steps.iter().flat_map(|step| step.values.keys()) {
         let values: Vec<f64> = steps
             .iter()
@@ -88,13 +105,26 @@ pub(crate) fn version_metrics(steps: &[StepMetrics], batch: &PairBatch, referenc
             values.iter().sum::<f64>() / values.len() as f64,
         );
     }
+    // Steps are not all of the same size: what the batch tells of itself is more exact.
+    let of_batch = [
+        ("reward", batch.mean_reward),
+        ("staleness_max", batch.staleness_max as f64),
+        ("pairs", batch.pairs.len() as f64),
+        ("no_pairs", batch.no_pairs as f64),
+    ];
+    let sampled = sampling_metrics(batch.pairs.iter().zip(reference));
+    for (name, value) in sampled.into_iter().chain(of_batch) {
+        metrics.insert(name.to_owned(), value);
+    }
     metrics
 }
 
-/// What the batch itself tells of the policy that sampled it.
-fn batch_metrics(batch: &PairBatch, reference: &[PairNats]) -> Metrics {
-    let (mut kl, mut nats, mut tokens) = (0.0, 0.0, 0);
-    for (pair, reference) in batch.pairs.iter().zip(reference) {
+/// What pairs tell of the policy that sampled them, given the reference's log-probabilities.
+fn sampling_metrics<'a>(
+    pairs: impl Iterator<Item = (&'a PreferencePair, &'a PairNats)>,
+) -> [(&'static str, f64); 3] {
+    let (mut kl, mut nats, mut tokens, mut completions) = (0.0, 0.0, 0, 0);
+    for (pair, reference) in pairs {
         for (candidate, reference) in [
             (pair.chosen(), reference.chosen),
             (pair.rejected(), reference.rejected),
@@ -103,22 +133,14 @@ fn batch_metrics(batch: &PairBatch, reference: &[PairNats]) -> Metrics {
             kl += behaviour - reference;
             nats -= behaviour;
             tokens += candidate.trajectory.token_ids().len();
+            completions += 1;
         }
     }
-    let completions = 2.0 * batch.pairs.len() as f64;
-    let named = [
-        ("kl", kl / completions),
+    [
+        ("kl", kl / f64::from(completions)),
         ("entropy", nats / tokens as f64),
-        ("completion_tokens", tokens as f64 / completions),
-        ("reward", batch.mean_reward),
-        ("staleness_max", batch.staleness_max as f64),
-        ("pairs", batch.pairs.len() as f64),
-        ("no_pairs", batch.no_pairs as f64),
-    ];
-    named
-        .into_iter()
-        .map(|(name, value)| (name.to_owned(), value))
-        .collect()
+        ("completion_tokens", tokens as f64 / f64::from(completions)),
+    ]
 }
 
 /// `log(1 + exp(x))`, stable at both ends.
@@ -150,6 +172,7 @@ impl PairNats {
 mod tests {
     use super::*;
     use crate::test_outcomes::{pair_of, version};
+    use std::collections::BTreeSet;
 
     fn nats(chosen: f64, rejected: f64, negative: Option<f64>) -> PairNats {
         PairNats {
@@ -171,10 +194,32 @@ mod tests {
         }
     }
 
-    fn step() -> StepTaken {
+    fn taken(grad_norm: f64) -> StepTaken {
         StepTaken {
-            grad_norm: 2.0,
+            loss: 7.0,
+            grad_norm,
             learning_rate: 1e-3,
+        }
+    }
+
+    /// Every token was sampled with log-probability -0.5.
+    fn sampled() -> PreferencePair {
+        pair_of(0, 0, [&[5, 2], &[6, 7, 8, 2]])
+    }
+
+    fn metrics(policy: &[PairNats], reference: &[PairNats], config: &LossConfig) -> StepMetrics {
+        let pair = sampled();
+        let pairs = vec![&pair; policy.len()];
+        StepMetrics::new(&pairs, policy, reference, config, taken(2.0))
+    }
+
+    fn batch() -> PairBatch {
+        PairBatch {
+            version: version(1),
+            pairs: vec![sampled()],
+            mean_reward: 0.25,
+            no_pairs: 3,
+            staleness_max: 1,
         }
     }
 
@@ -185,59 +230,82 @@ mod tests {
             nll_weight: 0.4,
             ..config()
         };
-        let metrics = StepMetrics::new(&pairs, &pairs, &config, step());
+        let metrics = metrics(&pairs, &pairs, &config).values;
         // Four tokens of 2.5 nats each.
-        assert_eq!(metrics.values["loss_nll"], 2.5);
-        assert!((metrics.loss() - 2.0 * std::f64::consts::LN_2 - 0.4 * 2.5).abs() < 1e-12);
+        assert_eq!(metrics["loss_nll"], 2.5);
+        for name in ["loss_dpo", "loss_pcpo"] {
+            assert!((metrics[name] - std::f64::consts::LN_2).abs() < 1e-12);
+        }
+        assert_eq!((metrics["accuracy_dpo"], metrics["accuracy_pcpo"]), (0.5, 0.5));
         assert_eq!(
-            (metrics.values["accuracy_dpo"], metrics.values["accuracy_pcpo"]),
-            (0.5, 0.5)
+            metrics["loss"], 7.0,
+            "the loss is what was followed, not made up here"
         );
     }
 
     #[test]
     fn rewards_margins_and_accuracies_are_betas_times_log_ratios() {
         let policy = [nats(-9.0, -14.0, Some(-30.0)), nats(-11.0, -11.0, Some(-25.0))];
-        let reference = [nats(-10.0, -12.0, Some(-28.0)), nats(-10.0, -12.0, Some(-28.0))];
-        let metrics = StepMetrics::new(&policy, &reference, &config(), step()).values;
-        assert_eq!(metrics["rewards_chosen"], 0.0);
+        let reference = [nats(-10.0, -12.0, Some(-28.0)), nats(-9.0, -12.0, Some(-28.0))];
+        let config = LossConfig {
+            pcpo_beta: 0.25,
+            ..config()
+        };
+        let metrics = metrics(&policy, &reference, &config).values;
+        assert_eq!(metrics["rewards_chosen"], 0.5 * (1.0 - 2.0) / 2.0);
         assert_eq!(metrics["rewards_rejected"], 0.5 * (-2.0 + 1.0) / 2.0);
-        assert_eq!(metrics["rewards_margin"], 0.5 * (3.0 - 2.0) / 2.0);
-        assert_eq!(metrics["margin_pcpo"], 0.5 * (3.0 - 4.0) / 2.0);
+        assert_eq!(metrics["rewards_margin"], 0.5 * (3.0 - 3.0) / 2.0);
+        assert_eq!(metrics["rewards_chosen_pcpo"], 0.25 * (1.0 - 2.0) / 2.0);
+        assert_eq!(metrics["rewards_negative"], 0.25 * (-2.0 + 3.0) / 2.0);
+        assert_eq!(metrics["margin_pcpo"], 0.25 * (3.0 - 5.0) / 2.0);
         assert_eq!((metrics["accuracy_dpo"], metrics["accuracy_pcpo"]), (0.5, 0.5));
     }
 
     #[test]
-    fn plain_dpo_reports_no_product_centric_numbers() {
+    fn without_a_negative_or_an_anchor_there_are_no_numbers_of_theirs() {
         let pairs = [nats(-1.0, -2.0, None)];
-        let metrics = StepMetrics::new(&pairs, &pairs, &config(), step()).values;
-        assert!(!metrics.contains_key("loss_pcpo") && !metrics.contains_key("loss_nll"));
-        assert_eq!(metrics["loss"], metrics["loss_dpo"]);
+        let metrics = metrics(&pairs, &pairs, &config()).values;
+        let theirs = |name: &&&str| name.contains("pcpo") || ["rewards_negative", "loss_nll"].contains(name);
+        assert_eq!(metrics.keys().find(theirs), None);
     }
 
     #[test]
     fn kl_entropy_and_length_are_those_of_the_behaviour_policy() {
-        // Every token was sampled with log-probability -0.5.
-        let pairs = vec![pair_of(0, 0, [&[5, 2], &[6, 7, 8, 2]])];
-        let batch = PairBatch {
-            version: version(1),
-            pairs,
-            mean_reward: 0.25,
-            no_pairs: 3,
-            staleness_max: 1,
-        };
         let steps: Vec<_> = [1.0, 3.0]
             .map(|grad_norm| {
                 let pairs = [nats(-1.0, -2.0, None)];
-                StepMetrics::new(&pairs, &pairs, &config(), StepTaken { grad_norm, ..step() })
+                StepMetrics::new(&[&sampled()], &pairs, &pairs, &config(), taken(grad_norm))
             })
             .into();
-        let metrics = version_metrics(&steps, &batch, &[nats(-3.0, -1.5, None)]);
+        let step = &steps[0].values;
+        assert_eq!(step["kl"], ((-2.0 + 1.0) + (-1.0 + 2.0)) / 2.0);
+        assert_eq!((step["entropy"], step["completion_tokens"]), (0.5, 3.0));
+        let metrics = version_metrics(&steps, &batch(), &[nats(-3.0, -1.5, None)]);
         assert_eq!(metrics["kl"], ((-2.0 + 3.0) + (-1.0 + 1.5)) / 2.0);
         assert_eq!((metrics["entropy"], metrics["completion_tokens"]), (0.5, 3.0));
         assert_eq!(
             (metrics["grad_norm"], metrics["no_pairs"], metrics["reward"]),
             (2.0, 3.0, 0.25)
         );
+    }
+
+    #[test]
+    fn docs_metrics_md_has_every_metric_and_no_other() {
+        let text = include_str!("../../docs/metrics.md");
+        let table = text.split("## Demo").next().unwrap();
+        let documented: BTreeSet<&str> = table
+            .lines()
+            .filter_map(|line| line.strip_prefix("| `")?.split('`').next())
+            .collect();
+        let pairs = [nats(-1.0, -2.0, Some(-3.0))];
+        let step = metrics(&pairs, &pairs, &LossConfig::default());
+        let version = version_metrics(std::slice::from_ref(&step), &batch(), &pairs);
+        let emitted: BTreeSet<&str> = step
+            .values
+            .keys()
+            .copied()
+            .chain(version.keys().map(String::as_str))
+            .collect();
+        assert_eq!(documented, emitted);
     }
 }

@@ -48,7 +48,7 @@ impl Seeds {
     }
 }
 
-/// The negative of pair `pair` of a batch, given the task and the subject of each pair; `None` for plain DPO.
+/// The negative of pair `pair` of a batch, given the task and the subject of each pair; `None` in mode `dpo`.
 pub(crate) fn negative(
     mode: LossMode,
     pair: usize,
@@ -101,8 +101,7 @@ pub(crate) fn negative(
 
 /// CAIG's code (`train_pcpo.py`, `__getitem__`), quirks kept: a fair coin; heads, `y+` under the masked image and its own
 /// words; tails, the whole chosen conversation of another pair, completion included, under the own image. The other pair is
-/// uniform over the batch and may be the pair itself, whose margin is then always 0. The coin is tossed once a batch, not
-/// once a pass as there, because the reference's log-probabilities are computed once a batch. Masks are ours (`mask.rs`).
+/// uniform over the batch and may be the pair itself. What differs is listed at [`LossMode::Compat`].
 fn compat(pair: usize, batch: &[(TaskId, TaskSubject)], masked: ProductImage, seeds: &Seeds) -> Negative {
     let (task, own) = batch[pair];
     let mut stream = ChaCha8Rng::seed_from_u64(seeds.of(task, Purpose::Branch));

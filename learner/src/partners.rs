@@ -4,6 +4,7 @@ use crate::config::Partner;
 use crate::error::LearnerError;
 use common::Digest;
 use data::Catalogue;
+use image::{Rgba, RgbaImage};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use std::collections::BTreeMap;
@@ -31,19 +32,11 @@ impl Partners {
         let products: BTreeMap<usize, Looks> = train
             .map(|index| {
                 let product = &catalogue.products()[index];
-                let size = [
-                    product.image.width().to_le_bytes(),
-                    product.image.height().to_le_bytes(),
-                ]
-                .concat();
-                let image = store::digest(&[&size, product.image.as_raw().as_slice()].concat());
-                (
-                    index,
-                    Looks {
-                        category: product.category.clone(),
-                        image,
-                    },
-                )
+                let looks = Looks {
+                    category: product.category.clone(),
+                    image: picture_digest(&product.image),
+                };
+                (index, looks)
             })
             .collect();
         let by_category =
@@ -102,6 +95,14 @@ impl Partners {
     }
 }
 
+/// The digest of what an image shows: its size and its pixels, whatever colour lies under full transparency.
+fn picture_digest(image: &RgbaImage) -> Digest {
+    let mut bytes = [image.width(), image.height()].map(u32::to_le_bytes).concat();
+    let shown = |pixel: &Rgba<u8>| if pixel.0[3] == 0 { [0; 4] } else { pixel.0 };
+    bytes.extend(image.pixels().flat_map(shown));
+    store::digest(&bytes)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -149,5 +150,20 @@ mod tests {
         let partners = Partners::new(&catalogue(&vec![None; 65]), Partner::Uniform);
         assert!(partners.of(0).all(|partner| partner != 64));
         assert_eq!(partners.of(0).count(), 63);
+    }
+
+    #[test]
+    fn a_picture_is_what_can_be_seen_of_it() {
+        let digest = |colour, alpha| {
+            let mut image = RgbaImage::from_pixel(4, 2, Rgba([10, 20, 30, 255]));
+            image.put_pixel(1, 1, Rgba([colour, 0, 0, alpha]));
+            picture_digest(&image)
+        };
+        assert_eq!(digest(1, 0), digest(2, 0));
+        assert_ne!(digest(1, 1), digest(2, 1));
+        assert_ne!(
+            picture_digest(&RgbaImage::new(4, 2)),
+            picture_digest(&RgbaImage::new(2, 4))
+        );
     }
 }

@@ -6,7 +6,7 @@ mod summary;
 
 pub use summary::{RunSummary, VersionMetrics};
 
-use crate::config::LearnerConfig;
+use crate::config::{LearnerConfig, LossConfig};
 use crate::control::ControlPlane;
 use crate::error::{LearnerError, panic_message};
 use burn::tensor::Device;
@@ -40,6 +40,8 @@ pub struct LearnerInputs {
     pub policy_dir: PathBuf,
     /// Where the last version's adapter is written, in PEFT's layout; made when it does not exist.
     pub adapter_dir: PathBuf,
+    /// Where a line of JSON per optimizer step is written (docs/metrics.md), replacing what was there; `None` for nowhere.
+    pub steps_file: Option<PathBuf>,
     /// Where the policy computes.
     pub device: Device,
     /// Micro-batches computed at a time, at least 1.
@@ -64,6 +66,7 @@ pub async fn run(
 ) -> Result<RunSummary, LearnerError> {
     config.validate()?;
     check_catalogue(&config, inputs.catalogue.as_ref())?;
+    say_what_is_trained(&config.loss);
     let Setup { control, training } = setup::prepare(&config, &inputs).await?;
     // Ends streams and leases; `shutdown` ends training first.
     let stop = CancellationToken::new();
@@ -80,6 +83,13 @@ pub async fn run(
     server.drain(config.drain()).await?;
     let last = result?;
     Ok(RunSummary::new(&control, inputs.adapter_dir, last))
+}
+
+fn say_what_is_trained(loss: &LossConfig) {
+    tracing::info!(?loss, "training");
+    for departure in loss.departures() {
+        tracing::warn!("mode compat is not CAIG's code: {departure}");
+    }
 }
 
 /// Starts the training thread; what comes back is the digest of the adapter it wrote at its end.

@@ -10,8 +10,10 @@ use crate::error::LearnerError;
 use crate::log_probs::{PairNats, pair_log_probs, reference_log_probs};
 use crate::loss::{PairLogProbs, pcpo_loss};
 use crate::metrics::{Metrics, StepMetrics, StepTaken, version_metrics};
-use crate::pair_buffer::PairBuffer;
+use crate::pair_buffer::{PairBatch, PairBuffer};
+use crate::step_log::{StepLog, StepRecord};
 use burn::module::Module;
+use burn::optim::GradientsParams;
 use common::PolicyVersion;
 use minibatches::minibatches;
 use models::gradients;
@@ -41,6 +43,15 @@ pub(crate) struct TrainedVersion {
     pub(crate) adapter: NamedTensors,
     /// What its training measured.
     pub(crate) metrics: Metrics,
+}
+
+/// What the forward and backward passes of a minibatch come to.
+struct Passes {
+    /// The number whose gradient was taken.
+    loss: f64,
+    gradients: GradientsParams,
+    /// The policy's log-probabilities, in the order of the minibatch.
+    policy_lp: Vec<PairNats>,
 }
 
 impl Trainer {
@@ -73,12 +84,13 @@ impl Trainer {
     ///
     /// # Errors
     /// [`LearnerError::Cancelled`] when the buffer was closed or on `stop`, [`LearnerError::TooFewPairs`],
-    /// [`LearnerError::NotFinite`], [`LearnerError::Model`], [`LearnerError::Panicked`], or what `publish` returns.
+    /// [`LearnerError::NotFinite`], [`LearnerError::Model`], [`LearnerError::Panicked`], or what `log` and `publish` return.
     pub(crate) fn train(
         &mut self,
         mut version: PolicyVersion,
         buffer: &PairBuffer,
         stop: &CancellationToken,
+        log: &mut StepLog,
         mut publish: impl FnMut(TrainedVersion) -> Result<(), LearnerError>,
     ) -> Result<(), LearnerError> {
         while version.number < self.config.versions {
@@ -90,7 +102,13 @@ impl Trainer {
                 if stop.is_cancelled() {
                     return Err(LearnerError::Cancelled);
                 }
-                steps.push(self.step(&batch, &minibatch, &ref_lp)?);
+                let metrics = self.step(&pairs, &batch, &minibatch, &ref_lp)?;
+                log.record(&StepRecord {
+                    step: self.optimizer.steps(),
+                    version: version.next(),
+                    metrics: &metrics,
+                })?;
+                steps.push(metrics);
             }
             version = version.next();
             let metrics = version_metrics(&steps, &pairs, &ref_lp);
@@ -103,38 +121,64 @@ impl Trainer {
         Ok(())
     }
 
-    /// One optimizer step: the mean loss over the minibatch's pairs, its micro-batches side by side.
+    /// One optimizer step along the gradient of the minibatch's loss.
     fn step(
         &mut self,
+        pairs: &PairBatch,
         batch: &TrainingBatch,
         minibatch: &[usize],
         ref_lp: &[PairNats],
     ) -> Result<StepMetrics, LearnerError> {
-        let of = |pairs: &[usize]| -> Vec<PairNats> { pairs.iter().map(|&pair| ref_lp[pair]).collect() };
-        let micro_batches = minibatch
-            .chunks(minibatch.len().div_ceil(self.config.micro_batches))
-            .map(|pairs| Ok((batch.micro_batch(pairs)?, of(pairs))))
-            .collect::<Result<Vec<_>, LearnerError>>()?;
-        let loss_of = |policy: &Llava, (batch, ref_lp): (PairMicroBatch, Vec<PairNats>)| {
-            let policy_lp = pair_log_probs(policy, &batch);
-            let ref_lp = PairLogProbs::from_host(&ref_lp, &batch.features.device());
-            let loss = pcpo_loss(&policy_lp, &ref_lp, &self.config.loss)
-                .sum()
-                .div_scalar(minibatch.len() as f64);
-            (loss, policy_lp.to_host())
-        };
-        let (mut gradients, policy_lp) =
-            gradients::accumulate(&self.policy, micro_batches, self.threads, loss_of)?;
+        let ref_lp: Vec<PairNats> = minibatch.iter().map(|&pair| ref_lp[pair]).collect();
+        let Passes {
+            loss,
+            mut gradients,
+            policy_lp,
+        } = self.passes(batch, minibatch, &ref_lp)?;
         let grad_norm = gradients::clip_global_norm(&self.policy, &mut gradients, self.config.clip_norm);
         let taken = StepTaken {
+            loss,
             grad_norm,
             learning_rate: self.optimizer.learning_rate(),
         };
-        let metrics = StepMetrics::new(&policy_lp.concat(), &of(minibatch), &self.config.loss, taken);
+        let pairs: Vec<_> = minibatch.iter().map(|&pair| &pairs.pairs[pair]).collect();
+        let metrics = StepMetrics::new(&pairs, &policy_lp, &ref_lp, &self.config.loss, taken);
         self.check_finite("loss", metrics.loss())?;
         self.check_finite("gradient norm", grad_norm)?;
         self.policy = self.optimizer.step(self.policy.clone(), gradients);
         Ok(metrics)
+    }
+
+    /// The mean loss over the minibatch's pairs and its gradient, the micro-batches side by side. `ref_lp` are those of the
+    /// minibatch.
+    fn passes(
+        &self,
+        batch: &TrainingBatch,
+        minibatch: &[usize],
+        ref_lp: &[PairNats],
+    ) -> Result<Passes, LearnerError> {
+        let size = minibatch.len().div_ceil(self.config.micro_batches);
+        let micro_batches = minibatch
+            .chunks(size)
+            .zip(ref_lp.chunks(size))
+            .map(|(pairs, ref_lp)| Ok((batch.micro_batch(pairs)?, ref_lp)))
+            .collect::<Result<Vec<_>, LearnerError>>()?;
+        let loss_of = |policy: &Llava, (batch, ref_lp): (PairMicroBatch, &[PairNats])| {
+            let policy_lp = pair_log_probs(policy, &batch);
+            let ref_lp = PairLogProbs::from_host(ref_lp, &batch.features.device());
+            let loss = pcpo_loss(&policy_lp, &ref_lp, &self.config.loss)
+                .sum()
+                .div_scalar(minibatch.len() as f64);
+            let share = loss.clone().into_scalar::<f64>();
+            (loss, (share, policy_lp.to_host()))
+        };
+        let (gradients, done) = gradients::accumulate(&self.policy, micro_batches, self.threads, loss_of)?;
+        let (shares, policy_lp): (Vec<f64>, Vec<_>) = done.into_iter().unzip();
+        Ok(Passes {
+            loss: shares.iter().sum(),
+            gradients,
+            policy_lp: policy_lp.concat(),
+        })
     }
 
     fn reference_log_probs(&self, batch: &TrainingBatch) -> Result<Vec<PairNats>, LearnerError> {
@@ -158,5 +202,7 @@ impl Trainer {
     }
 }
 
+#[cfg(test)]
+mod closed_form;
 #[cfg(test)]
 mod tests;

@@ -392,33 +392,149 @@ mod tests {
         assert!((y - 0.5 * 4.5 * gate / (1.0 + (-gate).exp())).abs() < 1e-5);
     }
 
-    #[test]
-    fn one_layer_at_7b_width_runs() {
-        let (config, device) = (crate::llava::LlavaConfig::llava_1_6_7b().text, Device::flex());
-        // Constant weights: drawing two hundred million normal numbers would take most of the test.
-        let constant = |input: usize, output: usize| Linear {
-            weight: init::constant_param([input, output], 1e-3, &device),
-            bias: None,
-            lora: None,
-        };
-        let (hidden, middle) = (config.hidden_size, config.intermediate_size);
-        let mut layer = config.init_layer(&device, 0);
-        for linear in [
-            &mut layer.self_attn.q_proj,
-            &mut layer.self_attn.k_proj,
-            &mut layer.self_attn.v_proj,
-            &mut layer.self_attn.o_proj,
-        ] {
-            *linear = constant(hidden, hidden);
+    /// A matrix of rank 2 and its two factors on the host: random in every entry, yet cheap to make and to multiply with in
+    /// 64 bits at any width.
+    struct Rank2 {
+        /// `[input][2]`.
+        left: Vec<f64>,
+        /// `[2][output]`.
+        right: Vec<f64>,
+    }
+
+    impl Rank2 {
+        fn new(input: usize, output: usize, seed: u64) -> (Self, Linear) {
+            let device = Device::flex();
+            let left: Tensor<2> = init::normal([input, 2], (input as f64).powf(-0.5), seed, &device);
+            let right: Tensor<2> = init::normal([2, output], 1.0, seed + 1, &device);
+            let host = |tensor: &Tensor<2>| tensor.clone().into_data().iter::<f64>().collect();
+            let factors = Self {
+                left: host(&left),
+                right: host(&right),
+            };
+            let linear = Linear {
+                weight: Param::from_tensor(left.matmul(right)),
+                bias: None,
+                lora: None,
+            };
+            (factors, linear)
         }
-        layer.mlp = LlamaMlp {
-            gate_proj: constant(hidden, middle),
-            up_proj: constant(hidden, middle),
-            down_proj: constant(middle, hidden),
+
+        fn apply(&self, x: &[f64]) -> Vec<f64> {
+            let narrow = |k: usize| -> f64 {
+                x.iter()
+                    .zip(self.left[k..].iter().step_by(2))
+                    .map(|(x, l)| x * l)
+                    .sum()
+            };
+            let (first, second) = self.right.split_at(self.right.len() / 2);
+            let narrow = [narrow(0), narrow(1)];
+            first
+                .iter()
+                .zip(second)
+                .map(|(a, b)| narrow[0] * a + narrow[1] * b)
+                .collect()
+        }
+    }
+
+    /// Root-mean-square normalisation with weight one.
+    fn normalised(x: &[f64], epsilon: f64) -> Vec<f64> {
+        let mean_square = x.iter().map(|x| x * x).sum::<f64>() / x.len() as f64;
+        x.iter().map(|x| x / (mean_square + epsilon).sqrt()).collect()
+    }
+
+    /// Rotates the two halves of each head of `width` against each other.
+    fn rotated(x: &[f64], position: usize, width: usize, theta: f64) -> Vec<f64> {
+        let half = width / 2;
+        (0..x.len())
+            .map(|i| {
+                let (head, place) = (i / width * width, i % width);
+                let angle = position as f64 * theta.powf(-2.0 * (place % half) as f64 / width as f64);
+                let other = if place < half {
+                    -x[head + place + half]
+                } else {
+                    x[head + place - half]
+                };
+                x[i] * angle.cos() + other * angle.sin()
+            })
+            .collect()
+    }
+
+    /// LLaVA 1.6's decoder layer at its full width, against the same layer in 64 bits on the host.
+    #[test]
+    fn one_layer_at_7b_width_is_the_layer_of_the_paper() {
+        let (config, device) = (crate::llava::LlavaConfig::llava_1_6_7b().text, Device::flex());
+        let (hidden, middle, width) = (config.hidden_size, config.intermediate_size, config.head_width());
+        let (q, q_proj) = Rank2::new(hidden, hidden, 1);
+        let (k, k_proj) = Rank2::new(hidden, hidden, 3);
+        let (v, v_proj) = Rank2::new(hidden, hidden, 5);
+        let (o, o_proj) = Rank2::new(hidden, hidden, 7);
+        let (gate, gate_proj) = Rank2::new(hidden, middle, 9);
+        let (up, up_proj) = Rank2::new(hidden, middle, 11);
+        let (down, down_proj) = Rank2::new(middle, hidden, 13);
+        let mut layer = config.init_layer(&device, 0);
+        layer.self_attn = LlamaAttention {
+            q_proj,
+            k_proj,
+            v_proj,
+            o_proj,
+            ..layer.self_attn
         };
-        let x: Tensor<3> = init::normal([1, 2, hidden], 1.0, 1, &device);
-        let y = layer.forward(x, &whole(&config, 2), 0, None);
-        assert_eq!(y.dims(), [1, 2, hidden]);
-        assert!(y.into_data().iter::<f32>().all(f32::is_finite));
+        layer.mlp = LlamaMlp {
+            gate_proj,
+            up_proj,
+            down_proj,
+        };
+        let x: Tensor<3> = init::normal([1, 2, hidden], 1.0, 15, &device);
+        let found: Vec<f64> = layer
+            .forward(x.clone(), &whole(&config, 2), 0, None)
+            .into_data()
+            .iter::<f64>()
+            .collect();
+
+        let x: Vec<f64> = x.into_data().iter::<f64>().collect();
+        let epsilon = config.rms_norm_eps;
+        let inputs: Vec<Vec<f64>> = x.chunks(hidden).map(|x| normalised(x, epsilon)).collect();
+        let turned = |factors: &Rank2, position: usize| {
+            rotated(
+                &factors.apply(&inputs[position]),
+                position,
+                width,
+                config.rope_theta,
+            )
+        };
+        let keys = [turned(&k, 0), turned(&k, 1)];
+        let values = [v.apply(&inputs[0]), v.apply(&inputs[1])];
+        for position in 0..2 {
+            let query = turned(&q, position);
+            let attended: Vec<f64> = (0..hidden)
+                .map(|i| {
+                    let head = i / width * width..(i / width + 1) * width;
+                    let weight = |key: usize| -> f64 {
+                        let dot: f64 = head.clone().map(|j| query[j] * keys[key][j]).sum();
+                        (dot / (width as f64).sqrt()).exp()
+                    };
+                    let weights: Vec<f64> = (0..=position).map(weight).collect();
+                    let sum: f64 = weights.iter().zip(&values).map(|(w, v)| w * v[i]).sum();
+                    sum / weights.iter().sum::<f64>()
+                })
+                .collect();
+            let add = |x: &[f64], y: Vec<f64>| -> Vec<f64> { x.iter().zip(y).map(|(x, y)| x + y).collect() };
+            let x = add(&x[position * hidden..][..hidden], o.apply(&attended));
+            let read = normalised(&x, epsilon);
+            let silu = |x: f64| x / (1.0 + (-x).exp());
+            let gated: Vec<f64> = gate
+                .apply(&read)
+                .iter()
+                .zip(up.apply(&read))
+                .map(|(g, u)| silu(*g) * u)
+                .collect();
+            let expected = add(&x, down.apply(&gated));
+            for (found, expected) in found[position * hidden..].iter().zip(&expected) {
+                assert!(
+                    (found - expected).abs() < 1e-4 * (1.0 + expected.abs()),
+                    "{found} is not {expected}"
+                );
+            }
+        }
     }
 }

@@ -201,7 +201,7 @@ mod tests {
     use super::*;
     use crate::batch::{CompletionRow, collate};
     use crate::policy::Policy;
-    use crate::presets::tests::{picture, policy};
+    use crate::presets::tests::{grouped_and_adapted, picture, policy};
 
     const IMAGE: u32 = 3;
 
@@ -238,12 +238,13 @@ mod tests {
 
     #[test]
     fn a_row_in_a_mixed_padded_batch_equals_the_row_alone() {
-        let policy = policy(1);
-        for (row, together) in rows().iter().zip(log_probs(&policy, &rows())) {
-            let alone = log_probs(&policy, &[*row]).remove(0);
-            assert_eq!(alone.len(), together.len());
-            for (alone, together) in alone.iter().zip(&together) {
-                assert!((alone - together).abs() < 1e-5, "{alone} {together}");
+        for policy in [policy(1), grouped_and_adapted(1)] {
+            for (row, together) in rows().iter().zip(log_probs(&policy, &rows())) {
+                let alone = log_probs(&policy, &[*row]).remove(0);
+                assert_eq!(alone.len(), together.len());
+                for (alone, together) in alone.iter().zip(&together) {
+                    assert!((alone - together).abs() < 1e-5, "{alone} {together}");
+                }
             }
         }
     }

@@ -74,24 +74,60 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn rms_norm_leaves_a_unit_root_mean_square() {
-        let device = Device::flex();
-        let norm = RmsNorm::init(2, 0.0, &device);
-        let y = norm.forward(Tensor::<2>::from_data([[3.0, 4.0]], &device));
-        let rms = 12.5f32.sqrt();
-        let expected = TensorData::from([[3.0 / rms, 4.0 / rms]]);
-        y.into_data()
-            .assert_approx_eq::<f32>(&expected, Tolerance::absolute(1e-6));
+    const ROWS: [[f32; 3]; 2] = [[3.0, -4.0, 0.5], [10.0, 30.0, -20.0]];
+    const WEIGHT: [f32; 3] = [2.0, -0.5, 3.0];
+    const BIAS: [f32; 3] = [0.25, 1.0, -7.0];
+    /// As large as the numbers it is added to.
+    const EPSILON: f64 = 4.0;
+
+    fn param(values: [f32; 3]) -> Param<Tensor<1>> {
+        Param::from_data(TensorData::from(values), &Device::flex())
+    }
+
+    /// `f(i, (x - centre) / scale)` of every entry `i`, centre and scale those of its row.
+    fn rows(statistics: fn(&[f64; 3]) -> (f64, f64), f: impl Fn(usize, f64) -> f64) -> TensorData {
+        let expected: [[f32; 3]; 2] = ROWS.map(|row| {
+            let row = row.map(f64::from);
+            let (centre, scale) = statistics(&row);
+            std::array::from_fn(|i| f(i, (row[i] - centre) / scale) as f32)
+        });
+        TensorData::from(expected)
+    }
+
+    fn assert_close(found: Tensor<2>, expected: &TensorData) {
+        found
+            .into_data()
+            .assert_approx_eq::<f32>(expected, Tolerance::absolute(1e-5));
     }
 
     #[test]
-    fn layer_norm_centres_and_scales_each_row() {
-        let device = Device::flex();
-        let norm = LayerNorm::init(2, 0.0, &device);
-        let y = norm.forward(Tensor::<2>::from_data([[1.0, 3.0], [10.0, 30.0]], &device));
-        let expected = TensorData::from([[-1.0, 1.0], [-1.0, 1.0]]);
-        y.into_data()
-            .assert_approx_eq::<f32>(&expected, Tolerance::absolute(1e-5));
+    fn rms_norm_is_its_closed_form_with_epsilon_and_weight() {
+        let norm = RmsNorm {
+            weight: param(WEIGHT),
+            epsilon: EPSILON,
+        };
+        let found = norm.forward(Tensor::<2>::from_data(ROWS, &Device::flex()));
+        let statistics = |row: &[f64; 3]| {
+            let mean_square = row.iter().map(|x| x * x).sum::<f64>() / 3.0;
+            (0.0, (mean_square + EPSILON).sqrt())
+        };
+        assert_close(found, &rows(statistics, |i, x| x * f64::from(WEIGHT[i])));
+    }
+
+    #[test]
+    fn layer_norm_is_its_closed_form_with_epsilon_weight_and_bias() {
+        let norm = LayerNorm {
+            weight: param(WEIGHT),
+            bias: param(BIAS),
+            epsilon: EPSILON,
+        };
+        let found = norm.forward(Tensor::<2>::from_data(ROWS, &Device::flex()));
+        let statistics = |row: &[f64; 3]| {
+            let mean = row.iter().sum::<f64>() / 3.0;
+            let variance = row.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / 3.0;
+            (mean, (variance + EPSILON).sqrt())
+        };
+        let scaled = |i: usize, x: f64| x * f64::from(WEIGHT[i]) + f64::from(BIAS[i]);
+        assert_close(found, &rows(statistics, scaled));
     }
 }

@@ -120,6 +120,8 @@ pub(crate) mod tests {
     use image::{Rgba, RgbaImage};
 
     use super::*;
+    use crate::init;
+    use crate::lora::LoraConfig;
     use crate::tokenizer::SpecialTokens;
 
     /// A tiny policy with a small vocabulary.
@@ -130,6 +132,32 @@ pub(crate) mod tests {
         ];
         let tokenizer = Tokenizer::train(corpus.iter(), 300, SpecialTokens::default()).unwrap();
         Preset::Tiny.policy(tokenizer, &Device::flex(), seed).unwrap()
+    }
+
+    /// The same with two query heads to a key-value head and an adapter of which both factors are on.
+    pub(crate) fn grouped_and_adapted(seed: u64) -> Policy {
+        let policy = policy(seed);
+        let mut config = policy.config.clone();
+        config.text.num_key_value_heads = 2;
+        let lora = LoraConfig::new(4, 8.0);
+        let model = config
+            .init(&Device::flex(), seed)
+            .with_adapter(&lora, seed)
+            .unwrap();
+        let noise = model
+            .adapter()
+            .into_iter()
+            .enumerate()
+            .map(|(seed, (name, data))| {
+                let shape: [usize; 2] = data.shape().dims();
+                let noise = init::normal(shape, 0.1, seed as u64, &Device::flex());
+                (name, noise.into_data())
+            });
+        Policy {
+            model: model.load_adapter(&noise.collect()).unwrap(),
+            config,
+            ..policy
+        }
     }
 
     /// A picture of one colour.

@@ -201,7 +201,7 @@ mod tests {
     use super::*;
     use crate::batch::{CompletionRow, collate};
     use crate::policy::Policy;
-    use crate::presets::tests::{picture, policy};
+    use crate::presets::tests::{grouped_and_adapted, picture, policy};
 
     const IMAGE: u32 = 3;
 
@@ -230,32 +230,37 @@ mod tests {
         sample_tokens(&policy.model, prompts, Some(&features), params, 2, &limits).unwrap()
     }
 
+    /// Decoding is cached, training reads whole padded rows.
     #[test]
     fn recorded_log_probs_are_those_that_training_computes() {
-        let policy = policy(1);
         let params = SamplingParams {
             temperature: 0.7,
             top_p: 0.9,
             max_new_tokens: 6,
         };
-        let sampled = sample(&policy, &prompts(), &params);
-        let prompts = prompts();
-        let rows = prompts
-            .iter()
-            .zip(&sampled)
-            .map(|(prompt, sampled)| CompletionRow {
-                prompt_ids: &prompt.ids,
-                image: prompt.image,
-                completion_ids: &sampled.token_ids,
-            });
-        let batch = collate(&rows.collect::<Vec<_>>(), 2, &policy.config.row_limits()).unwrap();
-        let features = policy
-            .image_features(&[&picture(255, 0, 0), &picture(0, 0, 255)])
-            .unwrap();
-        let sums = policy.model.completion_log_probs(&batch, Some(features)).sums();
-        let sums: Vec<f32> = sums.into_data().try_into_vec().unwrap();
-        for (sampled, sum) in sampled.iter().zip(sums) {
-            assert!((sampled.log_probs.iter().sum::<f32>() - sum).abs() < 1e-4);
+        for policy in [policy(1), grouped_and_adapted(1)] {
+            let (prompts, sampled) = (prompts(), sample(&policy, &prompts(), &params));
+            let rows: Vec<_> = prompts
+                .iter()
+                .zip(&sampled)
+                .map(|(prompt, sampled)| CompletionRow {
+                    prompt_ids: &prompt.ids,
+                    image: prompt.image,
+                    completion_ids: &sampled.token_ids,
+                })
+                .collect();
+            let batch = collate(&rows, 2, &policy.config.row_limits()).unwrap();
+            let features = policy
+                .image_features(&[&picture(255, 0, 0), &picture(0, 0, 255)])
+                .unwrap();
+            let scored = policy.model.completion_log_probs(&batch, Some(features));
+            let tokens: Vec<f32> = scored.token_log_probs.into_data().try_into_vec().unwrap();
+            for (sampled, row) in sampled.iter().zip(tokens.chunks(batch.completion_length())) {
+                assert!(sampled.log_probs.len() > 1, "one token needs no cache");
+                for (cached, full) in sampled.log_probs.iter().zip(row) {
+                    assert!((cached - full).abs() < 1e-4, "{cached} {full}");
+                }
+            }
         }
     }
 

@@ -127,6 +127,7 @@ impl TestCluster {
             store: self.store.clone(),
             policy_dir: self.directory.path().join("policy"),
             adapter_dir: self.directory.path().join("adapter"),
+            steps_file: None,
             device: Device::flex(),
             threads: 1,
             authorizer: Arc::new(AllowLoopback),

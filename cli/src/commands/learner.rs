@@ -38,6 +38,7 @@ pub(super) fn run(args: &LearnerArgs) -> Outcome<()> {
         store: locations::open_store(&config.store.url)?,
         policy_dir: config.paths.policy.clone().into(),
         adapter_dir: config.paths.adapter.clone().into(),
+        steps_file: args.steps.clone(),
         device: parse_device(&config.compute.device).or_configuration()?,
         threads: config.compute.threads,
         authorizer: Arc::new(AllowLoopback),

@@ -11,6 +11,9 @@ use toml::{Table, Value};
 /// Short keys that stand for longer ones.
 const ALIASES: [(&str, &str); 1] = [("loss", "learner.loss")];
 
+/// Keys that decide the defaults of the other keys of their table: they are applied first.
+const DECISIVE: [&str; 1] = ["learner.loss.mode"];
+
 /// What the user set: full keys, in order, each with its value and where it came from.
 #[derive(Debug, Default)]
 pub(super) struct Document {
@@ -45,7 +48,9 @@ impl Document {
         let schema = Table::try_from(Config::default()).expect("the default configuration has a TOML form");
         let mut accepted = schema.clone();
         let mut mistakes = Vec::new();
-        for (key, (value, origin)) in &self.entries {
+        let decisive = |(key, _): &(&String, _)| DECISIVE.contains(&key.as_str());
+        let (first, rest): (Vec<_>, Vec<_>) = self.entries.iter().partition(decisive);
+        for (key, (value, origin)) in first.into_iter().chain(rest) {
             if let Err(reason) = apply(&schema, &mut accepted, key, value) {
                 mistakes.push(Mistake::of_key(Some(origin), key, reason));
             }
@@ -91,6 +96,11 @@ fn apply(schema: &Table, accepted: &mut Table, key: &str, value: &Value) -> Resu
         };
     }
     let mut candidate = accepted.clone();
+    if DECISIVE.contains(&key)
+        && let Some((table, _)) = key.rsplit_once('.')
+    {
+        set(&mut candidate, table, Value::Table(Table::new()));
+    }
     if !set(&mut candidate, key, value.clone()) {
         return Err(unknown(schema, key));
     }

@@ -32,6 +32,8 @@ pub(super) struct RunFiles {
     pub(super) adapter: PathBuf,
     /// Where the learner says what the run came to.
     pub(super) summary: PathBuf,
+    /// Where the learner writes each step's metrics.
+    pub(super) steps: PathBuf,
     /// Where actors put what they receive.
     pub(super) work: PathBuf,
 }
@@ -77,6 +79,7 @@ impl Fleet {
         let outputs = [
             flag("--adapter", &files.adapter),
             flag("--summary", &files.summary),
+            flag("--steps", &files.steps),
         ];
         let learner_flags = [flag("--policy", &files.policy), store()]
             .into_iter()

@@ -6,17 +6,17 @@ use crate::config::{Config, ConfigError, Layers, Mistake, QUICK};
 use crate::failure::{OrConfiguration as _, Outcome};
 use crate::shop::Shop;
 use anyhow::Context as _;
-use learner::LossMode;
+use learner::{LossConfig, LossMode};
 use std::path::{Path, PathBuf};
 
 /// A demo that can be run.
 pub(crate) struct Plan {
-    /// The resolved configuration; its mode is the first of `modes`.
+    /// The resolved configuration; its loss is the first of `losses`.
     pub(crate) config: Config,
     /// The products.
     pub(crate) shop: Shop,
-    /// The modes to train, one after the other from one start.
-    pub(crate) modes: Vec<LossMode>,
+    /// The losses to train with, one a mode, one after the other from one start.
+    pub(crate) losses: Vec<LossConfig>,
     /// Whether preference labels are random.
     pub(crate) control: bool,
     /// The demo whose policy and reward model are taken over.
@@ -45,13 +45,18 @@ impl Plan {
                 .or_configuration();
             }
         };
-        let mut modes = modes.or_configuration()?;
-        if modes.is_empty() {
-            modes.push(config.learner.loss.mode);
+        let mut losses = vec![];
+        for mode in modes.or_configuration()? {
+            // A mode decides the defaults of its weights, so each is resolved on its own.
+            let layers = layers(args)?.flag("--compare", "learner.loss.mode", Some(mode.as_str()));
+            losses.push(layers.resolve().or_configuration()?.learner.loss);
+        }
+        if losses.is_empty() {
+            losses.push(config.learner.loss.clone());
         }
         let shop = Shop::open(&config)?;
-        for &mode in &modes {
-            learner::check_catalogue(&with_mode(&config, mode).learner, shop.catalogue.as_ref())
+        for loss in &losses {
+            learner::check_catalogue(&with_loss(&config, loss).learner, shop.catalogue.as_ref())
                 .or_configuration()?;
         }
         let earlier = args.from.as_deref().map(|from| Earlier::open(from, &config));
@@ -59,24 +64,24 @@ impl Plan {
             earlier: earlier.transpose()?,
             config,
             shop,
-            modes,
+            losses,
             control: args.control,
             out: args.out.clone(),
         };
-        plan.config = plan.config_of(plan.modes[0]);
+        plan.config = plan.config_of(&plan.losses[0]);
         Ok(plan)
     }
 
-    /// The configuration of one mode's run, as it is stored: it names what the demo writes, so that other commands can go
+    /// The configuration of one loss's run, as it is stored: it names what the demo writes, so that other commands can go
     /// on from it.
-    pub(crate) fn config_of(&self, mode: LossMode) -> Config {
-        let run = if self.modes.len() > 1 {
-            self.out.join(mode.as_str())
+    pub(crate) fn config_of(&self, loss: &LossConfig) -> Config {
+        let run = if self.losses.len() > 1 {
+            self.out.join(loss.mode.as_str())
         } else {
             self.out.clone()
         };
         let text = |directory: &Path, name: &str| directory.join(name).display().to_string();
-        let mut config = with_mode(&self.config, mode);
+        let mut config = with_loss(&self.config, loss);
         config.paths.policy = text(&self.out, "policy");
         config.paths.reward_model = text(&self.out, "reward-model");
         config.paths.adapter = text(&run, "adapter");
@@ -85,9 +90,9 @@ impl Plan {
     }
 }
 
-fn with_mode(config: &Config, mode: LossMode) -> Config {
+fn with_loss(config: &Config, loss: &LossConfig) -> Config {
     let mut config = config.clone();
-    config.learner.loss.mode = mode;
+    config.learner.loss = loss.clone();
     config
 }
 

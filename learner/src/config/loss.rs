@@ -4,22 +4,36 @@ use super::Problems;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// Settings of the loss.
+/// What CAIG's code trains with, which mode `compat` takes as its defaults.
+mod caig {
+    /// `pcpo/class_utils.py`.
+    pub(super) const BETA: f64 = 0.5;
+    /// The default of `pcpo/base_dpo_trainer.py`; `train_pcpo.py` parses `--pcpo_beta` and hands it to nobody.
+    pub(super) const PCPO_BETA: f64 = 0.5;
+    /// `scripts/train_pcpo.sh`.
+    pub(super) const PCPO_WEIGHT: f64 = 1.0;
+    /// `pcpo/llava_pcpo_trainer.py` adds up two terms and no anchor.
+    pub(super) const NLL_WEIGHT: f64 = 0.0;
+}
+
+/// Settings of the loss. In mode `compat` a weight that is left out takes CAIG's value instead of the default named here;
+/// one that is set counts in every mode. `config print` and the stored configuration show what came out.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(from = "Given")]
 pub struct LossConfig {
     /// Which negative the product-centric term has. Default `joint_swap`.
     pub mode: LossMode,
     /// Strength of the preference term, per nat of margin. Default 1: the best and the worst of a large group differ so clearly
     /// that the margin would otherwise grow without end. CAIG 0.5 (`pcpo/class_utils.py`, `beta`).
     pub beta: f64,
-    /// Strength of the product-centric term, per nat of margin. Default 0.5 (CAIG `pcpo/base_dpo_trainer.py`).
+    /// Strength of the product-centric term, per nat of margin. Default 0.5, which is what CAIG always uses
+    /// (`pcpo/base_dpo_trainer.py`): its flag `--pcpo_beta` has no effect.
     pub pcpo_beta: f64,
-    /// Weight of the product-centric term beside the preference term; 0 leaves plain DPO. Default 1.5; CAIG 1
+    /// Weight of the product-centric term beside the preference term; 0 leaves it out. Default 1.5; CAIG 1
     /// (`scripts/train_pcpo.sh`).
     pub pcpo_weight: f64,
-    /// Weight of the anchor, the mean negative log-probability of a token of the chosen completion; 0 leaves it out, as CAIG
-    /// does. Default 10: two thirds of the sum over a description of 15 tokens.
+    /// Weight of the anchor, the mean negative log-probability of a token of the chosen completion, in every mode; 0 leaves it
+    /// out, as CAIG does. Default 10: two thirds of the sum over a description of 15 tokens.
     pub nll_weight: f64,
     /// Which products may stand in for a pair's own. Default `category`.
     pub partner: Partner,
@@ -27,23 +41,62 @@ pub struct LossConfig {
     pub mask: MaskConfig,
 }
 
+/// The table `[learner.loss]` as it was written, keys left out.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Given {
+    mode: Option<LossMode>,
+    beta: Option<f64>,
+    pcpo_beta: Option<f64>,
+    pcpo_weight: Option<f64>,
+    nll_weight: Option<f64>,
+    partner: Option<Partner>,
+    mask: Option<MaskConfig>,
+}
+
+impl From<Given> for LossConfig {
+    fn from(given: Given) -> Self {
+        let default = Self::of(given.mode.unwrap_or(LossMode::JointSwap));
+        Self {
+            mode: default.mode,
+            beta: given.beta.unwrap_or(default.beta),
+            pcpo_beta: given.pcpo_beta.unwrap_or(default.pcpo_beta),
+            pcpo_weight: given.pcpo_weight.unwrap_or(default.pcpo_weight),
+            nll_weight: given.nll_weight.unwrap_or(default.nll_weight),
+            partner: given.partner.unwrap_or(default.partner),
+            mask: given.mask.unwrap_or(default.mask),
+        }
+    }
+}
+
 /// What the product-centric negative is made of. Everywhere `y+` is the pair's chosen completion, `I` its product's image
-/// and `C` its caption.
+/// and `C` its caption. The preference term and the anchor (`nll_weight`) are the same in every mode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LossMode {
-    /// No product-centric term: plain DPO.
+    /// No negative: the preference term and the anchor alone. With `nll_weight = 0` it is plain DPO.
     Dpo,
     /// `y+` under another product's image and caption.
     JointSwap,
-    /// `y+` under the masked image and another product's caption, as the paper's figure shows it.
+    /// `y+` under the masked image and another product's caption, as the paper's figure shows it. With CAIG's weights
+    /// (`configs/caig.toml`) it is the paper's loss; the default weights are those of `joint_swap`.
     Paper,
     /// `y+` under the masked image and its own caption.
     MaskOnly,
     /// `y+` under its own image and another product's caption.
     CaptionOnly,
-    /// CAIG's code: a fair coin between `mask_only` and *another pair's* chosen completion and caption under the own
-    /// image, where the other pair may be the pair itself.
+    /// The loss of CAIG's code (`train_pcpo.py`, `pcpo/llava_pcpo_trainer.py`), its weights included: a fair coin between
+    /// `mask_only` and *another pair's* chosen completion and caption under the own image, where the other pair may be the
+    /// pair itself, whose margin is then always 0. Patches are its 32 pixels of the image as it is, with soft borders.
+    ///
+    /// What differs from that code:
+    /// - The coin is tossed once a batch and pair, there once a pass: the same with `passes = 1`, as there.
+    /// - Transparent pixels show the mean colour, in actors and learner alike, there whatever colour lies under them.
+    /// - Padding to a square has the mean colour rounded, there cut to whole numbers, and a masked image is rounded too.
+    /// - A completion is trained on as its tokens were sampled, there as its text without quotation marks, full stops and
+    ///   line breaks, encoded again; and under the template it was sampled with, there under another one.
+    /// - An image smaller than a patch is left whole, there an error.
+    /// - Adapter and optimizer go on from version to version, there both start afresh on merged weights.
     Compat,
 }
 
@@ -74,6 +127,11 @@ impl LossMode {
     pub fn needs_partner(self) -> bool {
         matches!(self, Self::JointSwap | Self::Paper | Self::CaptionOnly)
     }
+
+    /// Whether the negative shows a masked image.
+    pub(crate) fn masks(self) -> bool {
+        matches!(self, Self::Paper | Self::MaskOnly | Self::Compat)
+    }
 }
 
 impl fmt::Display for LossMode {
@@ -93,21 +151,22 @@ pub enum Partner {
     Uniform,
 }
 
-/// How a product image is masked: CAIG's `PatchMasker` (`train_pcpo.py`) at the image's own resolution.
+/// How a product image is masked (`mask.rs`).
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct MaskConfig {
-    /// Side of a patch in pixels of an image whose longer side is 800; scaled in proportion for other images. Default 32,
-    /// which is about one patch of the vision tower at 336 pixels.
+    /// Side of a masked patch in patches of the vision tower, so that it hides whole tokens whatever the size of image and
+    /// tower; in mode `compat` in CAIG's patches, 32 pixels of the image as it is. Default 1: 32 of its 800 pixels are 0.96
+    /// patches of its tower (336 pixels, patches of 14).
     pub patch: u32,
-    /// Share of the patches that is blackened, rounded down. Default 0.75.
+    /// Share of the patches that is blackened, rounded down to whole patches. Default 0.75 (CAIG `train_pcpo.py`).
     pub ratio: f64,
 }
 
 impl Default for MaskConfig {
     fn default() -> Self {
         Self {
-            patch: 32,
+            patch: 1,
             ratio: 0.75,
         }
     }
@@ -115,19 +174,50 @@ impl Default for MaskConfig {
 
 impl Default for LossConfig {
     fn default() -> Self {
-        Self {
-            mode: LossMode::JointSwap,
-            beta: 1.0,
-            pcpo_beta: 0.5,
-            pcpo_weight: 1.5,
-            nll_weight: 10.0,
-            partner: Partner::Category,
-            mask: MaskConfig::default(),
-        }
+        Self::of(LossMode::JointSwap)
     }
 }
 
 impl LossConfig {
+    /// The defaults of a mode: CAIG's weights for `compat`, those measured on the simulated shop for every other.
+    pub fn of(mode: LossMode) -> Self {
+        let (beta, pcpo_beta, pcpo_weight, nll_weight) = match mode {
+            LossMode::Compat => (caig::BETA, caig::PCPO_BETA, caig::PCPO_WEIGHT, caig::NLL_WEIGHT),
+            _ => (1.0, 0.5, 1.5, 10.0),
+        };
+        Self {
+            mode,
+            beta,
+            pcpo_beta,
+            pcpo_weight,
+            nll_weight,
+            partner: Partner::Category,
+            mask: MaskConfig::default(),
+        }
+    }
+
+    /// The weights with which a run in mode `compat` is not CAIG's, each with the value that is; none in other modes.
+    pub(crate) fn departures(&self) -> Vec<String> {
+        let default = Self::of(self.mode);
+        let weights = [
+            ("beta", self.beta, default.beta),
+            ("pcpo_beta", self.pcpo_beta, default.pcpo_beta),
+            ("pcpo_weight", self.pcpo_weight, default.pcpo_weight),
+            ("nll_weight", self.nll_weight, default.nll_weight),
+        ];
+        let differs = |&(_, value, caig): &(&str, f64, f64)| self.mode == LossMode::Compat && value != caig;
+        weights
+            .iter()
+            .filter(|weight| differs(weight))
+            .map(|(key, value, caig)| format!("loss.{key} = {value} (CAIG: {caig})"))
+            .collect()
+    }
+
+    /// Whether negatives are made: the mode has one and it weighs something.
+    pub(crate) fn has_negatives(&self) -> bool {
+        self.mode != LossMode::Dpo && self.pcpo_weight > 0.0
+    }
+
     pub(crate) fn check(&self, problems: &mut Problems) {
         let positive = |value: f64| value > 0.0 && value.is_finite();
         problems.require(positive(self.beta), "loss.beta", self.beta, "more than 0");
@@ -150,12 +240,12 @@ impl LossConfig {
             self.nll_weight,
             "0 or more",
         );
-        let patch = (1..=400).contains(&self.mask.patch);
+        let patch = (1..=64).contains(&self.mask.patch);
         problems.require(
             patch,
             "loss.mask.patch",
             self.mask.patch,
-            "from 1 to 400 (pixels of an 800-pixel image)",
+            "from 1 to 64 (patches of the vision tower)",
         );
         let ratio = (0.0..=1.0).contains(&self.mask.ratio);
         problems.require(ratio, "loss.mask.ratio", self.mask.ratio, "from 0 to 1");
@@ -171,5 +261,37 @@ mod tests {
         for mode in LossMode::ALL {
             assert_eq!(serde_json::to_value(mode).unwrap(), mode.as_str());
         }
+    }
+
+    fn read(json: &str) -> LossConfig {
+        serde_json::from_str(json).unwrap()
+    }
+
+    fn weights(loss: &LossConfig) -> [f64; 4] {
+        [loss.beta, loss.pcpo_beta, loss.pcpo_weight, loss.nll_weight]
+    }
+
+    #[test]
+    fn compat_takes_the_weights_of_caigs_code_and_every_other_mode_our_own() {
+        for mode in LossMode::ALL {
+            let expected = match mode {
+                LossMode::Compat => [0.5, 0.5, 1.0, 0.0],
+                _ => [1.0, 0.5, 1.5, 10.0],
+            };
+            let loss = read(&format!(r#"{{"mode": "{mode}"}}"#));
+            assert_eq!((loss.mode, weights(&loss)), (mode, expected));
+            assert_eq!(loss, LossConfig::of(mode));
+            assert!(loss.departures().is_empty());
+        }
+        assert_eq!(read("{}"), LossConfig::default());
+    }
+
+    #[test]
+    fn a_weight_that_is_set_counts_in_every_mode_and_compat_says_how_it_departs() {
+        let loss = read(r#"{"nll_weight": 3.0, "beta": 0.5, "mode": "compat"}"#);
+        assert_eq!(weights(&loss), [0.5, 0.5, 1.0, 3.0]);
+        assert_eq!(loss.departures(), ["loss.nll_weight = 3 (CAIG: 0)"]);
+        let written = serde_json::to_string(&LossConfig::of(LossMode::Compat)).unwrap();
+        assert_eq!(read(&written), LossConfig::of(LossMode::Compat));
     }
 }

@@ -8,7 +8,9 @@ use crate::collate::Collator;
 use crate::config::LearnerConfig;
 use crate::control::{ControlPlane, Identity};
 use crate::error::LearnerError;
+use crate::mask::Masker;
 use crate::partners::Partners;
+use crate::step_log::StepLog;
 use crate::train_loop::{TrainedVersion, Trainer};
 use bytes::Bytes;
 use common::{Digest, LearnerEpoch, PolicyVersion, Purpose, TaskId, derive_seed};
@@ -34,6 +36,7 @@ pub(super) struct Setup {
 /// What the training thread owns.
 pub(super) struct Training {
     trainer: Trainer,
+    log: StepLog,
     control: Arc<ControlPlane>,
     initial: NamedTensors,
     config: LearnerConfig,
@@ -54,8 +57,7 @@ pub fn check_catalogue(config: &LearnerConfig, catalogue: &dyn Catalogue) -> Res
             reason,
         });
     }
-    let has_negatives = config.loss.pcpo_weight > 0.0;
-    if has_negatives && config.loss.mode.needs_partner() {
+    if config.loss.has_negatives() && config.loss.mode.needs_partner() {
         Partners::new(catalogue, config.loss.partner).check(catalogue)?;
     }
     Ok(())
@@ -80,6 +82,9 @@ fn load(
     assortment: Arc<Assortment>,
 ) -> Result<Setup, LearnerError> {
     let policy = Arc::new(Policy::load(&inputs.policy_dir, &inputs.device)?);
+    if config.loss.has_negatives() && config.loss.mode.masks() {
+        Masker::new(&config.loss, &policy.config.vision).check()?;
+    }
     let version = PolicyVersion::initial(EPOCH);
     let seed = derive_seed(inputs.run_seed, TaskId(0), version, Purpose::Initialisation);
     let model = policy.model.clone().with_adapter(&config.lora, seed)?;
@@ -110,6 +115,7 @@ fn load(
     let (policy_dir, adapter_dir) = (inputs.policy_dir, inputs.adapter_dir);
     let training = Training {
         trainer,
+        log: StepLog::open(inputs.steps_file.as_deref())?,
         control: control.clone(),
         initial,
         config,
@@ -128,6 +134,7 @@ impl Training {
     pub(super) fn run(self, stop: &CancellationToken) -> Result<Digest, LearnerError> {
         let Self {
             mut trainer,
+            mut log,
             control,
             initial,
             config,
@@ -147,7 +154,7 @@ impl Training {
             Ok(())
         };
         let start = control.broadcast.newest().version;
-        match trainer.train(start, &control.buffer, stop, publish) {
+        match trainer.train(start, &control.buffer, stop, &mut log, publish) {
             Ok(()) | Err(LearnerError::Cancelled) => {}
             Err(error) => return Err(error),
         }

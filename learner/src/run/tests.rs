@@ -50,6 +50,7 @@ async fn start(config: LearnerConfig) -> Running {
         store: Store::open("memory:///").unwrap(),
         policy_dir: directory.path().join("policy"),
         adapter_dir: directory.path().join("adapter"),
+        steps_file: Some(directory.path().join("steps.jsonl")),
         device: Device::flex(),
         threads: 2,
         authorizer: Arc::new(AllowLoopback),
@@ -213,6 +214,28 @@ fn made_up(task: u64, sampled_by: u64) -> RolloutOutcome {
     }
 }
 
+/// Two steps a version, whose means are the version's.
+fn assert_steps(lines: &str, summary: &RunSummary) {
+    let steps: Vec<serde_json::Value> = lines
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let numbers: Vec<_> = steps
+        .iter()
+        .map(|step| (step["step"].as_u64(), step["version"]["number"].as_u64()))
+        .collect();
+    assert_eq!(
+        numbers,
+        [(1, 1), (2, 1), (3, 2), (4, 2)].map(|(step, version)| (Some(step), Some(version)))
+    );
+    for (version, steps) in summary.metrics.iter().zip(steps.chunks(2)) {
+        for name in ["loss", "rewards_negative", "kl", "completion_tokens"] {
+            let mean = steps.iter().map(|step| step[name].as_f64().unwrap()).sum::<f64>() / 2.0;
+            assert!((version.values[name] - mean).abs() < 1e-9, "{name}: {mean}");
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_run_ends_with_every_version_adopted_and_an_adapter_on_disk() {
     let running = start(config()).await;
@@ -225,8 +248,10 @@ async fn a_run_ends_with_every_version_adopted_and_an_adapter_on_disk() {
         received.insert(name, actor.await.unwrap());
     }
     let (policy, adapter) = (running.path("policy"), running.path("adapter"));
+    let steps = running.path("steps.jsonl");
     let summary = running.ended.await.unwrap().unwrap();
     assert!(summary.complete);
+    assert_steps(&std::fs::read_to_string(steps).unwrap(), &summary);
     assert_eq!(
         (summary.version.number, summary.publishes, summary.pairs_trained),
         (2, 3, 8)

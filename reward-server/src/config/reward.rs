@@ -63,8 +63,9 @@ pub struct RewardConfig {
     pub min_impressions: u64,
     /// Weight of the pairwise loss (Bradley-Terry; for `concat` the cross-entropy), at least 0. Default 1.
     pub pair_weight: f64,
-    /// Weight of the second loss, at least 0: for `siamese` the likelihood of a product's clicks given their number, for
-    /// `concat` the squared error of the click-through rates (CAIG: 0.5). Default 3: either loss alone reaches 0.01 to 0.03
+    /// Weight of the second loss, at least 0: for `siamese` the likelihood of how a product's clicks fell on its creatives,
+    /// per click, so that a product counts once however often it was clicked (the likelihood of all its clicks would let the
+    /// most popular products drown out the others); for `concat` the squared error of the click-through rates (CAIG: 0.5). Default 3: either loss alone reaches 0.01 to 0.03
     /// of the label ceiling less on the built-in shop.
     pub point_weight: f64,
     /// Difference of scores that the pairwise loss of `siamese` counts as one unit, above 0. Default 0.3: the two losses

@@ -19,7 +19,9 @@ use rand_chacha::ChaCha8Rng;
 ///
 /// The second term is the likelihood of which creative was clicked given that the product was: for rare clicks the
 /// product's base rate cancels, so that it needs no parameter of its own (conditional logistic regression, Breslow and
-/// Day 1980, chapter 7).
+/// Day 1980, chapter 7). The binomial likelihood itself would be `Σ -k log softmax(s + ln n)`; dividing by the product's
+/// clicks `Σk` deviates from it, so that a product counts once and not as often as it was clicked: a few products that
+/// were shown much more than others would otherwise outweigh them all. The scores that fit one product best stay the same.
 pub(super) fn siamese(network: &Siamese, batch: MicroBatch, config: &RewardConfig) -> (Tensor<1>, LossParts) {
     let device = network.score.weight.val().device().without_autodiff();
     let texts = batch
@@ -302,6 +304,17 @@ mod tests {
         let values = [0.3, -0.2, 1.0, 0.5, 0.0];
         let scores = scores(&values);
         let loss = conditional_likelihood(&scores, &products, &scores.device().without_autodiff());
+        // -(k / Σk) log(n exp(s) / Σ n exp(s)), by product.
+        let value = |n: &[f64], k: &[f64], s: &[f32]| -> f64 {
+            let weights: Vec<f64> = n.iter().zip(s).map(|(n, s)| n * f64::from(*s).exp()).collect();
+            let (total, clicks) = (weights.iter().sum::<f64>(), k.iter().sum::<f64>());
+            let terms = weights.iter().zip(k).map(|(w, k)| -k / clicks * (w / total).ln());
+            terms.sum()
+        };
+        let expected = value(&[100.0, 300.0], &[3.0, 1.0], &values[..2])
+            + value(&[50.0, 200.0, 100.0], &[0.0, 5.0, 5.0], &values[2..]);
+        let found = loss.clone().into_scalar::<f64>();
+        assert!((found - expected).abs() < 1e-5, "{found} is not {expected}");
         let gradient = gradient(&scores, loss);
         let expected = |n: &[f64], k: &[f64], s: &[f32]| -> Vec<f64> {
             let weights: Vec<f64> = n.iter().zip(s).map(|(n, s)| n * f64::from(*s).exp()).collect();
@@ -326,6 +339,21 @@ mod tests {
     }
 
     #[test]
+    fn creatives_that_were_never_shown_and_products_without_clicks_add_nothing() {
+        let loss = |products: &[BatchProduct], values: &[f32]| {
+            let scores = scores(values);
+            let device = scores.device().without_autodiff();
+            conditional_likelihood(&scores, products, &device).into_scalar::<f64>()
+        };
+        let plain = loss(&[product(&[(100, 3), (300, 1)], &[])], &[0.3, -0.2]);
+        let more = [
+            product(&[(100, 3), (300, 1), (0, 0)], &[]),
+            product(&[(100, 0), (50, 0)], &[]),
+        ];
+        assert!((loss(&more, &[0.3, -0.2, 9.0, 1.0, 2.0]) - plain).abs() < 1e-6);
+    }
+
+    #[test]
     fn a_products_base_rate_does_not_matter() {
         let products = [product(&[(100, 3), (300, 1)], &[])];
         let loss = |shift: f32| {
@@ -334,6 +362,120 @@ mod tests {
             conditional_likelihood(&scores, &products, &device).into_scalar::<f64>()
         };
         assert!((loss(0.0) - loss(5.0)).abs() < 1e-5);
+    }
+
+    /// The two heads' gradients by name.
+    fn head_gradients(network: &Concat, loss: Tensor<1>) -> [Vec<f64>; 2] {
+        let gradients = burn::optim::GradientsParams::from_grads(loss.backward(), network);
+        [&network.score, &network.sku_ctr_linear_fc[0]].map(|head| {
+            let gradient = gradients.get::<2>(head.weight.id);
+            gradient.map_or_else(Vec::new, |gradient| gradient.into_data().iter::<f64>().collect())
+        })
+    }
+
+    #[test]
+    fn cross_entropy_and_squared_error_of_the_concat_form_are_the_closed_form() {
+        let config = RewardConfig {
+            dropout: 0.0,
+            pixel_noise: 0.0,
+            pair_weight: 0.7,
+            point_weight: 30.0,
+            ..config(CtrForm::Concat)
+        };
+        let CtrNetwork::Concat(network) = model(CtrForm::Concat, 3).network else {
+            panic!("not the concat form")
+        };
+        let network = network.train();
+        let pixels = |seed: usize| -> Vec<f32> {
+            (0..3 * 8 * 8)
+                .map(|i| ((i * 7 + seed * 13) % 11) as f32 / 11.0)
+                .collect()
+        };
+        let shown = |product: BatchProduct, seed: usize, sides: &[bool]| BatchProduct {
+            text: vec![1, 20 + seed as u32, 21],
+            pixels: (0..product.counts.len()).map(|i| pixels(seed + i)).collect(),
+            higher_is_left: sides.to_vec(),
+            ..product
+        };
+        let products = vec![
+            shown(product(&[(1000, 40), (2000, 30)], &[(0, 1, 0.5)]), 0, &[true]),
+            shown(
+                product(&[(500, 5), (800, 80), (900, 20)], &[(1, 0, 0.25), (2, 0, 1.0)]),
+                5,
+                &[false, true],
+            ),
+        ];
+        let totals = Totals {
+            weight: 1.75,
+            pairs: 3.0,
+            products: 2.0,
+        };
+        let batch = MicroBatch {
+            products: products.clone(),
+            seed: 1,
+            totals,
+        };
+        let (loss, parts) = concat(&network, batch, &config);
+
+        // Product, left, right, class of the better one, weight; each pair alone.
+        let pairs = [(0, 0, 1, 0, 0.5), (1, 0, 1, 1, 0.25), (1, 2, 0, 0, 1.0)];
+        let (mut cross_entropy, mut squared_error) = (0.0, 0.0);
+        let mut expected = [vec![], vec![]];
+        for (product, left, right, class, weight) in pairs {
+            let product = &products[product];
+            let device = network.score.weight.val().device().without_autodiff();
+            let compare = || {
+                let see = |creative: usize| {
+                    let data = TensorData::new(product.pixels[creative].clone(), [1, 3, 8, 8]);
+                    network.encode_images(Tensor::from_data(data, &device))
+                };
+                let texts = TokenRectangle::new([&product.text[..]], config.max_text_tokens);
+                network.compare(see(left), see(right), &texts)
+            };
+            let numbers = |tensor: Tensor<2>| -> Vec<f64> { tensor.into_data().iter::<f64>().collect() };
+            let (logits, ctr) = (numbers(compare().logits), numbers(compare().ctr));
+            let total: f64 = logits.iter().map(|logit| logit.exp()).sum();
+            cross_entropy -= weight / 1.75 * (logits[class].exp() / total).ln();
+            for side in 0..2 {
+                let probability = logits[side].exp() / total;
+                let pull = weight / 1.75 * (probability - f64::from(u8::from(side == class)));
+                let count = product.counts[[left, right][side]];
+                let error = ctr[side] - count.clicks as f64 / count.impressions as f64;
+                squared_error += error * error / 6.0;
+                let asked = [
+                    (compare().logits, 0.7 * pull),
+                    (compare().ctr, 30.0 * 2.0 * error / 6.0),
+                ];
+                for (head, (output, coefficient)) in asked.into_iter().enumerate() {
+                    let own = &head_gradients(&network, output.narrow(1, side, 1).sum())[head];
+                    expected[head].resize(own.len(), 0.0);
+                    expected[head]
+                        .iter_mut()
+                        .zip(own)
+                        .for_each(|(sum, own)| *sum += coefficient * own);
+                }
+            }
+        }
+        let close = |found: f64, expected: f64| (found - expected).abs() < 1e-5 * (1.0 + expected.abs());
+        assert!(
+            close(parts.pair, cross_entropy),
+            "{} is not {cross_entropy}",
+            parts.pair
+        );
+        assert!(
+            close(parts.point, squared_error),
+            "{} is not {squared_error}",
+            parts.point
+        );
+        let value = loss.clone().into_scalar::<f64>();
+        assert!(close(value, 0.7 * cross_entropy + 30.0 * squared_error));
+        for (found, expected) in head_gradients(&network, loss).iter().zip(&expected) {
+            assert!(expected.iter().any(|value| value.abs() > 1e-3));
+            assert_eq!(found.len(), expected.len());
+            for (found, expected) in found.iter().zip(expected) {
+                assert!(close(*found, *expected), "{found} is not {expected}");
+            }
+        }
     }
 
     /// Loss and gradient norm of one step of four products, split into `parts` micro-batches.

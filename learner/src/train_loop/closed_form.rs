@@ -1,0 +1,351 @@
+//! Loss and gradient of every mode against closed forms, through the real rows and a network whose adapter is on in both
+//! factors.
+//!
+//! What is expected is made another way: each completion is scored alone, the loss and what it asks of each completion are
+//! computed from those numbers in 64 bits, and the gradient is the sum of the rows' own gradients, weighted so.
+
+use super::*;
+use crate::assortment::Assortment;
+use crate::config::{LossConfig, LossMode, Partner};
+use crate::mask::Masker;
+use crate::negatives::{ProductImage, Seeds, negative};
+use crate::task_order::TaskSubject;
+use crate::test_outcomes::{pair_of, version};
+use crate::test_policy::{assortment, policy};
+use burn::module::ParamId;
+use burn::tensor::{Device, Tensor};
+use common::TaskId;
+use models::batch::{CompletionBatch, CompletionRow, collate};
+use models::init;
+use models::lora::{LoraBranch, LoraConfig};
+use models::policy::Policy;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+const PAIRS: usize = 6;
+const RUN_SEED: u64 = 9;
+/// The order in which a step takes the pairs.
+const ORDER: [usize; PAIRS] = [4, 0, 2, 5, 1, 3];
+
+/// Gradients by the name of a factor.
+type Gradient = BTreeMap<String, Vec<f64>>;
+
+/// A completion, the picture and the words it is scored under.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Row {
+    image: ProductImage,
+    words: TaskSubject,
+    completion: Vec<u32>,
+}
+
+/// One pair's rows; the negative is left out in mode `dpo`.
+struct Rows {
+    chosen: Row,
+    rejected: Row,
+    negative: Option<Row>,
+}
+
+/// What a row comes to alone.
+#[derive(Clone)]
+struct Scored {
+    under_policy: f64,
+    under_reference: f64,
+    gradient: Gradient,
+}
+
+struct Bench {
+    policy: Arc<Policy>,
+    assortment: Arc<Assortment>,
+    config: LearnerConfig,
+    adapted: Llava,
+}
+
+impl Bench {
+    fn new(mode: LossMode) -> Self {
+        let config = LearnerConfig {
+            minibatch_pairs: PAIRS,
+            micro_batches: 2,
+            lora: LoraConfig::new(2, 4.0),
+            loss: LossConfig {
+                beta: 0.7,
+                pcpo_beta: 0.3,
+                pcpo_weight: 1.3,
+                nll_weight: 2.0,
+                partner: Partner::Uniform,
+                ..LossConfig::of(mode)
+            },
+            ..LearnerConfig::default()
+        };
+        let policy = Arc::new(policy());
+        let model = policy.model.clone().with_adapter(&config.lora, 5).unwrap();
+        let noise = model
+            .adapter()
+            .into_iter()
+            .enumerate()
+            .map(|(seed, (name, data))| {
+                let shape: [usize; 2] = data.shape().dims();
+                let noise = init::normal(shape, 0.3, seed as u64, &Device::flex());
+                (name, noise.into_data())
+            });
+        Self {
+            adapted: model.load_adapter(&noise.collect()).unwrap(),
+            policy,
+            assortment: Arc::new(assortment(4)),
+            config,
+        }
+    }
+
+    fn trainer(&self) -> Trainer {
+        let loss = self.config.loss.clone();
+        let collator = Collator::new(
+            self.policy.clone(),
+            self.assortment.clone(),
+            self.assortment.partners(loss.partner),
+            loss,
+            RUN_SEED,
+            64,
+        );
+        Trainer::new(self.adapted.clone(), collator, self.config.clone(), RUN_SEED, 2).unwrap()
+    }
+
+    /// The rows of every pair as the mode asks for them, made without the collator.
+    fn rows(&self, batch: &PairBatch) -> Vec<Rows> {
+        let subjects: Vec<(TaskId, TaskSubject)> = (0..PAIRS as u64)
+            .map(|task| (TaskId(task), self.assortment.subject(TaskId(task))))
+            .collect();
+        let partners = self.assortment.partners(Partner::Uniform);
+        let seeds = Seeds {
+            run: RUN_SEED,
+            version: batch.version,
+        };
+        let chosen = |pair: usize| batch.pairs[pair].chosen().trajectory.token_ids().to_vec();
+        let rows = |pair: usize| {
+            let own = |completion| Row {
+                image: ProductImage::Whole(subjects[pair].1.product),
+                words: subjects[pair].1,
+                completion,
+            };
+            let negative = negative(self.config.loss.mode, pair, &subjects, &partners, &seeds);
+            Rows {
+                chosen: own(chosen(pair)),
+                rejected: own(batch.pairs[pair].rejected().trajectory.token_ids().to_vec()),
+                negative: negative.map(|negative| Row {
+                    image: negative.image,
+                    words: negative.words,
+                    completion: chosen(negative.completion_of),
+                }),
+            }
+        };
+        (0..PAIRS).map(rows).collect()
+    }
+
+    fn score(&self, row: &Row) -> Scored {
+        let (batch, features) = self.alone(row);
+        let sum = |model: &Llava| model.completion_log_probs(&batch, Some(features.clone())).sums();
+        let training = self.adapted.clone().trainable_adapter_only().train();
+        let (gradients, _) =
+            gradients::accumulate(&training, vec![()], 1, |model, ()| (sum(model), ())).unwrap();
+        Scored {
+            under_policy: sum(&self.adapted).into_scalar::<f64>(),
+            under_reference: sum(&self.policy.model).into_scalar::<f64>(),
+            gradient: by_name(&training, &gradients),
+        }
+    }
+
+    fn alone(&self, row: &Row) -> (CompletionBatch, Tensor<3>) {
+        let vision = &self.policy.config.vision;
+        let picture = match row.image {
+            ProductImage::Whole(product) => self.assortment.product(product).image.clone(),
+            ProductImage::Masked { product, seed } => {
+                Masker::new(&self.config.loss, vision).masked(&self.assortment.product(product).image, seed)
+            }
+        };
+        let instruction = self.assortment.instruction(row.words);
+        let prompt = self.policy.prompt_ids(&instruction, true).unwrap();
+        let row = CompletionRow {
+            prompt_ids: &prompt,
+            image: Some(0),
+            completion_ids: &row.completion,
+        };
+        let batch = collate(&[row], 1, &self.policy.config.row_limits()).unwrap();
+        (batch, self.policy.image_features(&[&picture]).unwrap())
+    }
+}
+
+/// Pairs that differ in every completion and in their lengths.
+fn batch() -> PairBatch {
+    let pair = |task: u32| {
+        let chosen: Vec<u32> = (0..2 + task % 3).map(|i| 30 + task + i).chain([2]).collect();
+        let rejected: Vec<u32> = (0..3 - task % 2).map(|i| 60 + task + i).chain([2]).collect();
+        pair_of(u64::from(task), 0, [&rejected, &chosen])
+    };
+    PairBatch {
+        version: version(0),
+        pairs: (0..PAIRS as u32).map(pair).collect(),
+        mean_reward: 0.0,
+        no_pairs: 0,
+        staleness_max: 0,
+    }
+}
+
+/// Both factors of the branch beside each of the seven projections of every decoder layer.
+fn factors(model: &Llava) -> Vec<(String, ParamId)> {
+    let layers = model.language_model.model.layers.iter().enumerate();
+    let of_layer = |(index, layer): (usize, &models::llama::LlamaDecoderLayer)| {
+        let (attention, mlp) = (&layer.self_attn, &layer.mlp);
+        let linears = [
+            ("q", &attention.q_proj),
+            ("k", &attention.k_proj),
+            ("v", &attention.v_proj),
+            ("o", &attention.o_proj),
+            ("gate", &mlp.gate_proj),
+            ("up", &mlp.up_proj),
+            ("down", &mlp.down_proj),
+        ];
+        let both = |(name, linear): (&str, &models::linear::Linear)| {
+            let LoraBranch { a, b, .. } = linear.lora.as_ref().unwrap();
+            [("A", a.id), ("B", b.id)].map(|(factor, id)| (format!("{index}.{name}.{factor}"), id))
+        };
+        linears.into_iter().flat_map(both).collect::<Vec<_>>()
+    };
+    layers.flat_map(of_layer).collect()
+}
+
+fn by_name(model: &Llava, gradients: &GradientsParams) -> Gradient {
+    let factors = factors(model);
+    assert_eq!(
+        gradients.len(),
+        factors.len(),
+        "nothing but the adapter is trained"
+    );
+    let host = |id| -> Vec<f64> {
+        gradients
+            .get::<2>(id)
+            .unwrap()
+            .into_data()
+            .iter::<f64>()
+            .collect()
+    };
+    factors.into_iter().map(|(name, id)| (name, host(id))).collect()
+}
+
+fn sigmoid(x: f64) -> f64 {
+    1.0 / (1.0 + (-x).exp())
+}
+
+/// Adds `coefficient` times the gradient of one log-probability.
+fn add(sum: &mut Gradient, coefficient: f64, row: &Scored) {
+    for (name, values) in &row.gradient {
+        let sum = sum.entry(name.clone()).or_insert_with(|| vec![0.0; values.len()]);
+        sum.iter_mut()
+            .zip(values)
+            .for_each(|(sum, value)| *sum += coefficient * value);
+    }
+}
+
+/// Mean loss and its gradient from the rows' own numbers.
+fn closed_form(rows: &[Rows], loss: &LossConfig, mut score: impl FnMut(&Row) -> Scored) -> (f64, Gradient) {
+    let (mut total, mut gradient) = (0.0, Gradient::new());
+    let mean = 1.0 / rows.len() as f64;
+    for pair in rows {
+        let (chosen, rejected) = (score(&pair.chosen), score(&pair.rejected));
+        let tokens = pair.chosen.completion.len() as f64;
+        let ratio = |row: &Scored| row.under_policy - row.under_reference;
+        let margin = ratio(&chosen) - ratio(&rejected);
+        total += mean * (-sigmoid(loss.beta * margin).ln() - loss.nll_weight * chosen.under_policy / tokens);
+        let pull = mean * loss.beta * sigmoid(-loss.beta * margin);
+        add(&mut gradient, -pull - mean * loss.nll_weight / tokens, &chosen);
+        add(&mut gradient, pull, &rejected);
+        let Some(negative) = &pair.negative else { continue };
+        let negative = score(negative);
+        let margin = ratio(&chosen) - ratio(&negative);
+        total -= mean * loss.pcpo_weight * sigmoid(loss.pcpo_beta * margin).ln();
+        let pull = mean * loss.pcpo_weight * loss.pcpo_beta * sigmoid(-loss.pcpo_beta * margin);
+        add(&mut gradient, -pull, &chosen);
+        add(&mut gradient, pull, &negative);
+    }
+    (total, gradient)
+}
+
+fn assert_close(found: &Gradient, expected: &Gradient, mode: LossMode) {
+    assert_eq!(
+        found.keys().collect::<Vec<_>>(),
+        expected.keys().collect::<Vec<_>>()
+    );
+    for (name, expected) in expected {
+        let largest = expected.iter().fold(0.0f64, |most, value| most.max(value.abs()));
+        assert!(largest > 1e-4, "{mode} {name}: the gradient is zero");
+        for (found, expected) in found[name].iter().zip(expected) {
+            let error = (found - expected).abs();
+            assert!(error < 1e-4 * largest, "{mode} {name}: {found} is not {expected}");
+        }
+    }
+}
+
+/// Without this the comparison could not tell one row from another.
+fn assert_telling(rows: &[Rows], mode: LossMode, mut score: impl FnMut(&Row) -> Scored) {
+    let mut differing = 0;
+    for pair in rows {
+        let (chosen, rejected) = (score(&pair.chosen), score(&pair.rejected));
+        let off = |row: &Scored| (row.under_policy - row.under_reference).abs();
+        assert!(
+            off(&chosen) > 1e-2 && off(&rejected) > 1e-2,
+            "{mode}: the adapter does nothing"
+        );
+        let Some(negative) = &pair.negative else { continue };
+        let apart = (score(negative).under_policy - chosen.under_policy).abs();
+        differing += usize::from(apart > 1e-3);
+    }
+    let expected = match mode {
+        LossMode::Dpo => 0..=0,
+        // The other pair may be the pair itself.
+        LossMode::Compat => PAIRS - 2..=PAIRS,
+        _ => PAIRS..=PAIRS,
+    };
+    assert!(
+        expected.contains(&differing),
+        "{mode}: {differing} negatives differ"
+    );
+}
+
+#[test]
+fn loss_and_gradient_of_both_factors_are_the_closed_form_in_every_mode() {
+    let batch = batch();
+    let mut own_rows = BTreeMap::new();
+    for mode in LossMode::ALL {
+        let bench = Bench::new(mode);
+        let rows = bench.rows(&batch);
+        // Chosen and rejected rows are those of every mode; a masked picture is the mode's own.
+        let mut score = |row: &Row| match row.image {
+            ProductImage::Masked { .. } => bench.score(row),
+            ProductImage::Whole(_) => own_rows
+                .entry(row.clone())
+                .or_insert_with(|| bench.score(row))
+                .clone(),
+        };
+        assert_telling(&rows, mode, &mut score);
+        let (loss, gradient) = closed_form(&rows, &bench.config.loss, &mut score);
+
+        let mut trainer = bench.trainer();
+        let collated = trainer.collator.collate(&batch).unwrap();
+        let reference = trainer.reference_log_probs(&collated).unwrap();
+        let in_order: Vec<PairNats> = ORDER.iter().map(|&pair| reference[pair]).collect();
+        let passes = trainer.passes(&collated, &ORDER, &in_order).unwrap();
+        assert!(
+            (passes.loss - loss).abs() < 1e-5 * loss,
+            "{mode}: {} is not {loss}",
+            passes.loss
+        );
+        assert_close(&by_name(&trainer.policy, &passes.gradients), &gradient, mode);
+
+        // What a step reports is what it followed, and its parts add up to it.
+        let metrics = trainer.step(&batch, &collated, &ORDER, &reference).unwrap();
+        assert_eq!(metrics.loss(), passes.loss);
+        let part = |name: &str| metrics.get(name).unwrap_or(0.0);
+        let parts = part("loss_dpo") + 1.3 * part("loss_pcpo") + 2.0 * part("loss_nll");
+        assert!(
+            (parts - loss).abs() < 1e-5 * loss,
+            "{mode}: {parts} is not {loss}"
+        );
+    }
+}
