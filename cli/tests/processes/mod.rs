@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Starts the program in `directory`, where its standard error goes to `stderr.log`.
 pub(crate) fn adwright(directory: &Path, arguments: &[&str]) -> Child {
