@@ -109,28 +109,41 @@ pub(crate) struct DemoArgs {
     pub(crate) compute: ComputeArgs,
 }
 
-/// Arguments of `adwright learner`.
+/// What the three services take alike, so that one set of flags starts any of them.
 #[derive(Debug, Args)]
-pub(crate) struct LearnerArgs {
+pub(crate) struct RoleArgs {
     #[command(flatten)]
     pub(crate) config: ConfigArgs,
     #[command(flatten)]
     pub(crate) compute: ComputeArgs,
-    /// Address to listen on; port 0 takes a free one
-    #[arg(long, value_name = "IP:PORT")]
+    /// Address to listen on; port 0 takes a free one. An actor answers health checks there
+    #[arg(long, value_name = "HOST:PORT")]
     pub(crate) listen: Option<String>,
-    /// Directory or URL of the run's store
+    /// Where the learner listens. Only actors dial it, the other roles accept and ignore this
+    #[arg(long, value_name = "URL")]
+    pub(crate) learner: Option<String>,
+    /// Where the reward-server listens. Only actors dial it, the other roles accept and ignore this
+    #[arg(long, value_name = "URL")]
+    pub(crate) reward: Option<String>,
+    /// Directory or URL of the run's store. The reward-server accepts and ignores this
     #[arg(long, value_name = "URL")]
     pub(crate) store: Option<String>,
+    /// Same bytes for the same seed, at some cost in speed. Only the learner does anything differently
+    #[arg(long)]
+    pub(crate) deterministic: bool,
+}
+
+/// Arguments of `adwright learner`.
+#[derive(Debug, Args)]
+pub(crate) struct LearnerArgs {
+    #[command(flatten)]
+    pub(crate) role: RoleArgs,
     /// Directory of the initial policy
     #[arg(long, value_name = "DIR")]
     pub(crate) policy: Option<String>,
     /// Directory for the trained adapter
     #[arg(long, value_name = "DIR")]
     pub(crate) adapter: Option<String>,
-    /// Same bytes for the same seed, at some cost in speed
-    #[arg(long)]
-    pub(crate) deterministic: bool,
     /// Write the metrics of every optimizer step into this file, one JSON object a line
     #[arg(long, value_name = "FILE")]
     pub(crate) steps: Option<PathBuf>,
@@ -143,48 +156,23 @@ pub(crate) struct LearnerArgs {
 #[derive(Debug, Args)]
 pub(crate) struct ActorArgs {
     #[command(flatten)]
-    pub(crate) config: ConfigArgs,
-    #[command(flatten)]
-    pub(crate) compute: ComputeArgs,
-    /// Address to answer health checks on; port 0 takes a free one
-    #[arg(long, value_name = "IP:PORT")]
-    pub(crate) listen: Option<String>,
-    /// Where the learner listens
-    #[arg(long, value_name = "URL")]
-    pub(crate) learner: Option<String>,
-    /// Where the reward-server listens
-    #[arg(long, value_name = "URL")]
-    pub(crate) reward: Option<String>,
-    /// Directory or URL of the run's store
-    #[arg(long, value_name = "URL")]
-    pub(crate) store: Option<String>,
-    /// Name in the run; made from host and process by default
+    pub(crate) role: RoleArgs,
+    /// Name in the run, which no other actor may have; made from host, process and a random part by default
     #[arg(long, value_name = "ID")]
     pub(crate) id: Option<String>,
     /// Directory for received weights; a temporary one by default
     #[arg(long, value_name = "DIR")]
     pub(crate) work_dir: Option<PathBuf>,
-    /// Accepted for symmetry: an actor's draws depend on tasks and versions only
-    #[arg(long)]
-    pub(crate) deterministic: bool,
 }
 
 /// Arguments of `adwright reward-server`.
 #[derive(Debug, Args)]
 pub(crate) struct RewardServerArgs {
     #[command(flatten)]
-    pub(crate) config: ConfigArgs,
-    #[command(flatten)]
-    pub(crate) compute: ComputeArgs,
-    /// Address to listen on; port 0 takes a free one
-    #[arg(long, value_name = "IP:PORT")]
-    pub(crate) listen: Option<String>,
+    pub(crate) role: RoleArgs,
     /// Directory of the reward model
     #[arg(long, value_name = "DIR")]
     pub(crate) model: Option<String>,
-    /// Accepted for symmetry: scores never depend on who else asks
-    #[arg(long)]
-    pub(crate) deterministic: bool,
 }
 
 /// Arguments of `adwright pretrain` and `adwright train-reward`.
@@ -260,6 +248,24 @@ mod tests {
     #[test]
     fn the_command_line_is_well_defined() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_role_takes_every_flag_of_a_role() {
+        for role in ["learner", "actor", "reward-server"] {
+            let flags = [
+                "--config",
+                "--set",
+                "--listen",
+                "--learner",
+                "--reward",
+                "--store",
+                "--device",
+            ];
+            let flags = flags.iter().flat_map(|&flag| [flag, "x"]);
+            let line = ["adwright", role, "--deterministic"].into_iter().chain(flags);
+            assert!(Cli::try_parse_from(line).is_ok(), "{role}");
+        }
     }
 
     #[test]

@@ -11,7 +11,7 @@ mod reward_server;
 mod stage;
 mod train_reward;
 
-use crate::args::{Command, ComputeArgs, ConfigArgs};
+use crate::args::{Command, ComputeArgs, ConfigArgs, RoleArgs};
 use crate::config::Layers;
 use crate::failure::Outcome;
 
@@ -39,6 +39,20 @@ fn layers(config: &ConfigArgs, compute: &ComputeArgs) -> Layers {
         .file(config.config.as_deref())
         .flag("--device", "compute.device", compute.device.clone())
         .flag("--dtype", "compute.dtype", compute.dtype.clone())
+}
+
+/// The layers that every service starts with; `listen` is the key of its address.
+fn role_layers(role: &RoleArgs, listen: &str) -> Layers {
+    layers(&role.config, &role.compute)
+        .flag("--listen", listen, role.listen.clone())
+        .flag("--learner", "endpoints.learner", role.learner.clone())
+        .flag("--reward", "endpoints.reward", role.reward.clone())
+        .flag("--store", "store.url", role.store.clone())
+        .flag(
+            "--deterministic",
+            "learner.deterministic",
+            role.deterministic.then_some(true),
+        )
 }
 
 /// A seed as TOML has it; the command line refuses larger ones.

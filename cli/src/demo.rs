@@ -10,6 +10,7 @@ mod earlier;
 mod evaluation;
 mod fleet;
 mod font;
+mod liveness;
 mod observer;
 mod output_dir;
 mod plan;
@@ -17,6 +18,7 @@ mod processes;
 mod report;
 mod results;
 mod results_table;
+mod roles;
 mod sheet;
 mod stages;
 mod table;
@@ -32,16 +34,16 @@ use crate::failure::Outcome;
 use crate::progress::Progress;
 use anyhow::Context as _;
 use evaluation::Evaluator;
-use fleet::RunFiles;
 use learner::LossConfig;
 use models::compute_thread::ComputeThread;
 use output_dir::OutputDir;
 use processes::Launcher;
 use results::{Finished, Shared};
+use roles::{Roles, RunFiles};
 use stages::Prepared;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 /// Versions that may wait to be measured.
@@ -57,6 +59,7 @@ pub(crate) async fn run(plan: Plan, shutdown: CancellationToken) -> Outcome<()> 
     let demo = Demo {
         plan: &plan,
         work: &work,
+        program: std::env::current_exe().context("cannot find this program's own file")?,
         progress: Progress::detect(),
         begun: Instant::now(),
         shutdown,
@@ -71,8 +74,9 @@ pub(crate) async fn run(plan: Plan, shutdown: CancellationToken) -> Outcome<()> 
         control: plan.control,
     };
     let mut runs = Vec::new();
+    let prepared_in = demo.begun.elapsed();
     for loss in &plan.losses {
-        runs.push(demo.train(loss, &shared, &evaluator).await?);
+        runs.push(demo.train(loss, &shared, &evaluator, prepared_in).await?);
     }
     demo.conclude(&shared, &runs)?;
     let target = output.target().display().to_string();
@@ -86,6 +90,8 @@ pub(crate) async fn run(plan: Plan, shutdown: CancellationToken) -> Outcome<()> 
 struct Demo<'a> {
     plan: &'a Plan,
     work: &'a Path,
+    /// This program's file, looked up once: a rebuild meanwhile must not leave the demo without.
+    program: PathBuf,
     progress: Progress,
     begun: Instant,
     shutdown: CancellationToken,
@@ -95,7 +101,7 @@ impl Demo<'_> {
     /// Stages A and B, or what an earlier demo left of them.
     async fn prepare(&self) -> anyhow::Result<Prepared> {
         let config = write_config(&self.plan.config, self.work)?;
-        let launcher = Launcher::new(&self.work.join("logs"))?;
+        let launcher = Launcher::new(&self.program, &self.work.join("logs"))?;
         let prepared = match &self.plan.earlier {
             Some(earlier) => earlier.copy_to(self.work)?,
             None => tokio::select! {
@@ -117,13 +123,15 @@ impl Demo<'_> {
             .context("the evaluation's thread did not start")?
     }
 
-    /// Stage C with one loss.
+    /// Stage C with one loss. What every loss starts from took `prepared_in`.
     async fn train(
         &self,
         loss: &LossConfig,
         shared: &Shared<'_>,
         evaluator: &ComputeThread<Evaluator>,
+        prepared_in: Duration,
     ) -> anyhow::Result<Finished> {
+        let begun = Instant::now();
         let (mode, several) = (loss.mode, self.plan.losses.len() > 1);
         if several {
             self.progress.print(&format!("mode {mode}"))?;
@@ -138,18 +146,14 @@ impl Demo<'_> {
         let (directory, logs) = (place(self.work), place(&self.work.join("logs")));
         let config = self.plan.config_of(loss);
         let files = run_files(&config, &directory, shared.prepared)?;
-        let launcher = Launcher::new(&logs)?;
-        let trained = training::train(
-            &config,
-            &files,
-            &launcher,
-            evaluator,
-            &self.progress,
-            &self.shutdown,
-        )
-        .await?;
-        clear_scratch(&files)?;
-        let report = shared.report(mode.as_str(), &trained, self.begun.elapsed())?;
+        let roles = Roles {
+            config: &config,
+            files: &files,
+            launcher: &Launcher::new(&self.program, &logs)?,
+        };
+        let trained = training::train(&roles, evaluator, &self.progress, &self.shutdown).await?;
+        files.clear_scratch()?;
+        let report = shared.report(mode.as_str(), &trained, prepared_in + begun.elapsed())?;
         for line in table::summary(&report) {
             self.progress.print(&line)?;
         }
@@ -180,22 +184,6 @@ fn write_config(config: &Config, directory: &Path) -> anyhow::Result<PathBuf> {
 
 fn run_files(config: &Config, directory: &Path, prepared: &Prepared) -> anyhow::Result<RunFiles> {
     fs::create_dir_all(directory).with_context(|| format!("cannot make {}", directory.display()))?;
-    Ok(RunFiles {
-        config: write_config(config, directory)?,
-        policy: prepared.policy.clone(),
-        reward: prepared.reward.clone(),
-        store: directory.join("store"),
-        adapter: directory.join(results::ADAPTER),
-        summary: directory.join("run.json"),
-        steps: directory.join("steps.jsonl"),
-        work: directory.join("actors"),
-    })
-}
-
-/// What actors received is a copy of the policy beside it.
-fn clear_scratch(files: &RunFiles) -> anyhow::Result<()> {
-    if files.work.exists() {
-        fs::remove_dir_all(&files.work).with_context(|| format!("cannot remove {}", files.work.display()))?;
-    }
-    Ok(())
+    write_config(config, directory)?;
+    Ok(RunFiles::below(directory, &prepared.policy, &prepared.reward))
 }

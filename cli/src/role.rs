@@ -2,9 +2,10 @@
 
 use crate::config::Config;
 use crate::failure::Outcome;
+use crate::output;
 use crate::ready::{Ready, Role};
-use crate::{output, shutdown};
-use anyhow::Context as _;
+use crate::shutdown::Shutdown;
+use anyhow::{Context as _, anyhow};
 use proto::pb;
 use proto::pb::learner_service_client::LearnerServiceClient;
 use proto::pb::reward_service_client::RewardServiceClient;
@@ -42,16 +43,48 @@ pub(crate) fn runtime(config: &Config) -> anyhow::Result<Runtime> {
         .context("cannot start the async runtime")
 }
 
-/// The runtime and the token that says "stop", before anything that takes time: from here on a signal means draining.
-///
-/// # Errors
-/// When the system gives no threads, or the process cannot receive signals.
-pub(crate) fn start(config: &Config, with_parent: bool) -> anyhow::Result<(Runtime, CancellationToken)> {
-    let runtime = runtime(config)?;
-    let token = runtime
-        .block_on(async { shutdown::token(with_parent) })
-        .context("cannot receive signals")?;
-    Ok((runtime, token))
+/// A process that can be asked to stop.
+#[derive(Debug)]
+pub(crate) struct Host {
+    runtime: Runtime,
+    shutdown: Shutdown,
+}
+
+impl Host {
+    /// Starts the runtime and listens for signals, before anything that takes time: from here on a signal means draining.
+    ///
+    /// # Errors
+    /// When the system gives no threads, or the process cannot receive signals.
+    pub(crate) fn start(config: &Config, with_parent: bool) -> anyhow::Result<Self> {
+        let runtime = runtime(config)?;
+        let shutdown = runtime
+            .block_on(async { Shutdown::listen(with_parent) })
+            .context("cannot receive signals")?;
+        Ok(Self { runtime, shutdown })
+    }
+
+    /// The token that says "stop".
+    pub(crate) fn shutdown(&self) -> CancellationToken {
+        self.shutdown.drain.clone()
+    }
+
+    /// Runs `work` to its end, or until a second signal drops it where it stands.
+    ///
+    /// # Errors
+    /// Whatever `work` fails with.
+    pub(crate) fn run<T>(self, work: impl Future<Output = Outcome<T>>) -> Outcome<T> {
+        let outcome = self.runtime.block_on(async {
+            tokio::select! {
+                outcome = work => outcome,
+                () = self.shutdown.at_once.cancelled() => {
+                    Err(anyhow!("interrupted twice; ended without finishing what was at hand").into())
+                }
+            }
+        });
+        // Nothing is left that is worth waiting for.
+        self.runtime.shutdown_background();
+        outcome
+    }
 }
 
 /// Listens on a configured address.

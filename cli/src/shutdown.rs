@@ -1,5 +1,5 @@
-//! One token that says "stop": cancelled by SIGINT, by SIGTERM and, for the children of `adwright demo`, by the end of
-//! standard input.
+//! When to stop, and how soon. The first SIGINT or SIGTERM asks for draining, the second one for an end at once; for the
+//! children of `adwright demo`, the end of standard input asks for draining as well.
 //!
 //! A child's standard input is a pipe that its parent holds open and never writes to. It ends when the parent closes it,
 //! and just as well when the parent is killed: no child outlives a demo, whatever happens to the demo.
@@ -8,28 +8,44 @@ use std::io::{self, Read as _};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-/// Starts listening; the token is cancelled at the first reason to stop. Call it inside a tokio runtime.
-///
-/// # Errors
-/// When the process cannot receive signals.
-pub(crate) fn token(with_parent: bool) -> io::Result<CancellationToken> {
-    let token = CancellationToken::new();
-    let signals = [signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?];
-    tokio::spawn(cancel_on_signal(token.clone(), signals));
-    if with_parent {
-        cancel_at_end_of_input(token.clone())?;
-    }
-    Ok(token)
+/// Two requests to stop.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Shutdown {
+    /// Cancelled at the first reason to stop: finish what is at hand.
+    pub(crate) drain: CancellationToken,
+    /// Cancelled at the second signal: drop everything.
+    pub(crate) at_once: CancellationToken,
 }
 
-async fn cancel_on_signal(token: CancellationToken, [mut interrupt, mut terminate]: [Signal; 2]) {
-    let name = tokio::select! {
-        _ = interrupt.recv() => "SIGINT",
-        _ = terminate.recv() => "SIGTERM",
-        () = token.cancelled() => return,
-    };
-    tracing::info!(signal = name, "draining");
-    token.cancel();
+impl Shutdown {
+    /// Starts listening. Call it inside a tokio runtime.
+    ///
+    /// # Errors
+    /// When the process cannot receive signals.
+    pub(crate) fn listen(with_parent: bool) -> io::Result<Self> {
+        let shutdown = Self::default();
+        let signals = [signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?];
+        tokio::spawn(shutdown.clone().obey(signals));
+        if with_parent {
+            cancel_at_end_of_input(shutdown.drain.clone())?;
+        }
+        Ok(shutdown)
+    }
+
+    async fn obey(self, [mut interrupt, mut terminate]: [Signal; 2]) {
+        let mut next = async || {
+            tokio::select! {
+                _ = interrupt.recv() => "SIGINT",
+                _ = terminate.recv() => "SIGTERM",
+            }
+        };
+        let first = next().await;
+        tracing::info!(signal = first, "draining");
+        self.drain.cancel();
+        let second = next().await;
+        tracing::warn!(signal = second, "ending at once");
+        self.at_once.cancel();
+    }
 }
 
 /// A thread of its own, never joined: a blocking read cannot be called off, and the process is about to end anyway.

@@ -2,6 +2,8 @@
 //!
 //! It reads the only environment variable that this program knows besides credentials.
 
+use crate::failure::{OrConfiguration as _, Outcome};
+use anyhow::Context as _;
 use std::io::{self, IsTerminal as _};
 use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
@@ -11,11 +13,38 @@ pub(crate) const ROLE: &str = "info";
 /// What a command with its own progress display logs: only what needs attention.
 pub(crate) const QUIET: &str = "warn";
 
+const VARIABLE: &str = "RUST_LOG";
+
 /// Installs the subscriber for this process.
-pub(crate) fn init(default: &str) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
+///
+/// # Errors
+/// A mistake of configuration when `RUST_LOG` is no filter.
+pub(crate) fn init(default: &str) -> Outcome<()> {
+    let filter = match std::env::var_os(VARIABLE) {
+        Some(filter) => parse(&filter.to_string_lossy()).or_configuration()?,
+        None => EnvFilter::new(default),
+    };
     let lines = fmt::layer()
         .with_writer(io::stderr)
         .with_ansi(io::stderr().is_terminal());
     tracing_subscriber::registry().with(filter).with(lines).init();
+    Ok(())
+}
+
+fn parse(filter: &str) -> anyhow::Result<EnvFilter> {
+    EnvFilter::try_new(filter).with_context(|| {
+        format!("{VARIABLE}={filter:?} is no log filter; name levels such as info or learner=debug,info")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_filter_that_is_none_is_named_with_its_variable() {
+        assert!(parse("learner=debug,info").is_ok());
+        let message = parse("learner=loud").unwrap_err().to_string();
+        assert!(message.contains("RUST_LOG=\"learner=loud\""), "{message}");
+    }
 }

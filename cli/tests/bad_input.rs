@@ -38,16 +38,19 @@ impl Bench {
             .unwrap();
     }
 
-    fn run(&self, arguments: &[&str]) -> Said {
-        let output = Command::new(env!("CARGO_BIN_EXE_adwright"))
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_adwright"));
+        command
             .args(arguments)
             .current_dir(self.directory.path())
             .env_remove("RUST_LOG")
-            .stdin(Stdio::null())
-            .output()
-            .unwrap();
+            .stdin(Stdio::null());
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> Said {
         Said {
-            output,
+            output: self.command(arguments).output().unwrap(),
             directory: self.directory.path().to_owned(),
         }
     }
@@ -166,9 +169,10 @@ fn all_configuration_mistakes_are_told_at_once_with_file_key_and_remedy() {
             .run(&[command, &["--config", &file, "--set", "demo.actors=0"]].concat())
             .refused(64, &words);
     }
+    let by_flag = [&words[..7], &["--actors: demo.actors = 0", "1 to 64"]].concat();
     bench
         .demo(&["--config", &file, "--actors", "0"])
-        .refused(64, &words[..7]);
+        .refused(64, &by_flag);
 }
 
 #[test]
@@ -229,9 +233,10 @@ fn a_malformed_catalogue_is_named_with_what_would_be_right() {
     bench
         .demo(&["--catalog", "nowhere.json"])
         .refused(64, &["nowhere.json", "No such file"]);
-    refused_catalogue("", &["mine.json"]);
-    refused_catalogue("{\"id\": 1}", &["mine.json"]);
-    refused_catalogue("[]", &["mine.json"]);
+    let wanted = "a JSON list of {id, image, new_caption} is needed";
+    refused_catalogue("", &["mine.json", "not JSON", wanted]);
+    refused_catalogue("{\"id\": 1}", &["mine.json", "not a list", wanted]);
+    refused_catalogue("[]", &["mine.json", "the list is empty", wanted]);
 }
 
 #[test]
@@ -263,7 +268,10 @@ fn every_faulty_row_of_a_catalogue_is_told_at_once() {
 #[test]
 fn a_catalogue_of_one_product_has_no_partner_for_it() {
     let one = r#"[{"id": "1", "image": "1.png", "new_caption": "desk lamp"}]"#;
-    refused_catalogue(one, &["partner"]);
+    refused_catalogue(
+        one,
+        &["catalogue mine", "product 1 has no partner", "loss.mode = dpo"],
+    );
 }
 
 #[test]
@@ -308,7 +316,7 @@ fn an_address_that_is_none_is_named() {
     let bench = Bench::new();
     bench
         .run(&["learner", "--listen", "localhost"])
-        .refused(64, &["endpoints.learner_listen", "localhost", "IP:PORT"]);
+        .refused(64, &["endpoints.learner_listen", "localhost", "HOST:PORT"]);
     bench
         .run(&["actor", "--learner", "127.0.0.1:7400"])
         .refused(64, &["endpoints.learner", "http://"]);
@@ -318,22 +326,87 @@ fn an_address_that_is_none_is_named() {
 }
 
 #[test]
-fn a_port_in_use_is_named() {
+fn a_port_in_use_is_named_and_nothing_is_left_behind() {
     let bench = Bench::new();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
-    bench
-        .run(&["actor", "--listen", &address])
-        .refused(1, &["cannot listen on", &address, "--listen", "in use"]);
+    std::fs::create_dir(bench.path("policy")).unwrap();
+    let roles = [&["actor"][..], &["learner", "--policy", "policy"]];
+    for role in roles {
+        let said = bench.run(&[role, &["--listen", &address]].concat());
+        said.refused(1, &["cannot listen on", &address, "--listen", "in use"]);
+        said.left_nothing_but(&["policy"]);
+    }
 }
 
 #[test]
-fn an_actor_without_a_learner_gives_up_and_names_the_address() {
+fn a_catalogue_that_a_learner_cannot_use_leaves_nothing_behind() {
+    let (bench, _) = catalogue("[]");
+    std::fs::create_dir(bench.path("policy")).unwrap();
+    let said = bench.run(&[
+        "learner",
+        "--policy",
+        "policy",
+        "--set",
+        "catalogue.source=mine.json",
+    ]);
+    said.refused(64, &["mine.json", "the list is empty"]);
+    said.left_nothing_but(&["1.png", "2.png", "mine.json", "policy"]);
+}
+
+#[test]
+fn an_actor_without_a_learner_gives_up_names_the_address_and_needs_no_catalogue() {
     let bench = Bench::new();
     let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let url = format!("http://{free}");
-    let said = bench.run(&["actor", "--learner", &url, "--set", "actor.learner_timeout_s=0.3"]);
+    let said = bench.run(&[
+        "actor",
+        "--learner",
+        &url,
+        "--listen",
+        "localhost:0",
+        "--set",
+        "actor.learner_timeout_s=0.3",
+        "--set",
+        "catalogue.source=on-the-learners-machine.json",
+    ]);
     said.refused(1, &["learner", &url, "did not answer"]);
+}
+
+#[test]
+fn an_output_that_is_a_file_or_has_no_name_is_refused() {
+    let bench = Bench::new();
+    bench.write("result", "x");
+    let said = bench.run(&["demo", "--out", "result"]);
+    said.refused(64, &["--out result is a file", "name a directory"]);
+    said.left_nothing_but(&["result"]);
+    bench.run(&["demo", "--out", ""]).refused(64, &["--out"]);
+}
+
+#[test]
+fn settings_that_undo_what_a_flag_asks_for_are_mistakes() {
+    let bench = Bench::new();
+    bench
+        .demo(&["--control", "--set", "actor.labels=reward"])
+        .refused(64, &["actor.labels", "--control"]);
+    for key in ["loss.mode", "learner.loss.mode"] {
+        let set = format!("{key}=dpo");
+        bench
+            .demo(&["--compare", "dpo,paper", "--set", &set])
+            .refused(64, &["learner.loss.mode", "--compare"]);
+    }
+}
+
+#[test]
+fn a_log_filter_that_is_none_is_refused_with_its_variable() {
+    let bench = Bench::new();
+    let output = bench
+        .command(&["actor", "--learner", "http://127.0.0.1:9"])
+        .env("RUST_LOG", "actor=loud")
+        .output()
+        .unwrap();
+    let directory = bench.directory.path().to_owned();
+    Said { output, directory }.refused(64, &["RUST_LOG", "actor=loud", "debug"]);
 }
 
 #[test]

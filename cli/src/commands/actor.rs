@@ -3,39 +3,44 @@
 use crate::args::ActorArgs;
 use crate::failure::{Failure, OrConfiguration as _, Outcome};
 use crate::ready::Role;
-use crate::shop::Shop;
-use crate::{locations, role, telemetry};
+use crate::role::Host;
+use crate::{locations, role, shop, telemetry};
 use ::actor::{ActorError, ActorInputs};
+use anyhow::Context as _;
 use common::ActorId;
 use models::device::parse_device;
+use std::fs::Permissions;
+use std::hash::{BuildHasher as _, RandomState};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
+use std::sync::Arc;
+use tempfile::TempDir;
 
 /// Runs the command.
 pub(super) fn run(args: &ActorArgs) -> Outcome<()> {
-    let config = super::layers(&args.config, &args.compute)
-        .flag("--listen", "endpoints.actor_listen", args.listen.clone())
-        .flag("--learner", "endpoints.learner", args.learner.clone())
-        .flag("--reward", "endpoints.reward", args.reward.clone())
-        .flag("--store", "store.url", args.store.clone())
-        .sets(&args.config.sets)
+    let config = super::role_layers(&args.role, "endpoints.actor_listen")
+        .sets(&args.role.config.sets)
         .resolve()
         .or_configuration()?;
-    telemetry::init(telemetry::ROLE);
-    let (runtime, shutdown) = role::start(&config, args.compute.with_parent)?;
-    let default_id = || format!("actor-{}", std::process::id());
-    let actor_id = ActorId::new(args.id.clone().unwrap_or_else(default_id)).or_configuration()?;
-    let work = WorkDir::new(args.work_dir.clone(), &actor_id);
-    let inputs = ActorInputs {
-        actor_id,
-        learner_url: config.endpoints.learner.clone(),
-        reward_url: config.endpoints.reward.clone(),
-        store: locations::open_store(&config.store.url)?,
-        image_generator: Shop::open(&config)?.generator,
-        work_dir: work.path.clone(),
-        device: parse_device(&config.compute.device).or_configuration()?,
-    };
-    runtime.block_on(async {
+    telemetry::init(telemetry::ROLE)?;
+    let host = Host::start(&config, args.role.compute.with_parent)?;
+    let shutdown = host.shutdown();
+    // Everything that may be wrong comes before the first thing that is written.
+    let actor_id = ActorId::new(args.id.clone().unwrap_or_else(own_name)).or_configuration()?;
+    let device = parse_device(&config.compute.device).or_configuration()?;
+    let image_generator = Arc::new(shop::world(&config)?.renderer());
+    host.run(async {
         let (listener, address) = role::bind(&config.endpoints.actor_listen).await?;
+        let work = WorkDir::new(args.work_dir.clone())?;
+        let inputs = ActorInputs {
+            actor_id,
+            learner_url: config.endpoints.learner.clone(),
+            reward_url: config.endpoints.reward.clone(),
+            store: locations::open_store(&config.store.url)?,
+            image_generator,
+            work_dir: work.path(),
+            device,
+        };
         let service = ::actor::run(config.actor.clone(), inputs, listener, shutdown);
         let summary = role::serve(Role::Actor, address, service).await?.map_err(blame)?;
         let version = summary.version.map(|version| version.to_string());
@@ -56,29 +61,69 @@ fn blame(error: ActorError) -> Failure {
     }
 }
 
+/// A name that no other actor of the run has: containers often share host name and process id, so a part is random.
+fn own_name() -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let host: String = host
+        .chars()
+        .filter(|c| c.is_ascii_alphanumeric() || *c == '-')
+        .take(64)
+        .collect();
+    let process = std::process::id();
+    // The hasher's keys come from the system's random numbers.
+    let random = RandomState::new().hash_one(process) as u32;
+    format!("actor-{host}-{process}-{random:08x}")
+}
+
 /// Where received weights lie. An actor's state is worth nothing after it: without `--work-dir` it is removed.
-struct WorkDir {
-    path: PathBuf,
-    temporary: bool,
+enum WorkDir {
+    Given(PathBuf),
+    Temporary(TempDir),
 }
 
 impl WorkDir {
-    fn new(given: Option<PathBuf>, actor: &ActorId) -> Self {
-        let own = || std::env::temp_dir().join(format!("adwright-{actor}-{}", std::process::id()));
-        Self {
-            temporary: given.is_none(),
-            path: given.unwrap_or_else(own),
+    fn new(given: Option<PathBuf>) -> anyhow::Result<Self> {
+        if let Some(path) = given {
+            return Ok(Self::Given(path));
+        }
+        let only_ours = Permissions::from_mode(0o700);
+        let directory = tempfile::Builder::new()
+            .prefix("adwright-actor-")
+            .permissions(only_ours)
+            .tempdir()
+            .context("cannot make a temporary directory; name one with --work-dir")?;
+        Ok(Self::Temporary(directory))
+    }
+
+    fn path(&self) -> PathBuf {
+        match self {
+            Self::Given(path) => path.clone(),
+            Self::Temporary(directory) => directory.path().to_owned(),
         }
     }
 }
 
-impl Drop for WorkDir {
-    fn drop(&mut self) {
-        if self.temporary
-            && self.path.exists()
-            && let Err(error) = std::fs::remove_dir_all(&self.path)
-        {
-            tracing::warn!(path = %self.path.display(), %error, "temporary work directory was not removed");
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_actors_of_one_process_id_have_different_names_which_the_run_accepts() {
+        let names = [own_name(), own_name()];
+        assert_ne!(names[0], names[1]);
+        for name in names {
+            assert!(name.contains(&std::process::id().to_string()), "{name}");
+            ActorId::new(name).unwrap();
         }
+    }
+
+    #[test]
+    fn a_temporary_directory_is_the_owners_alone_and_ends_with_the_actor() {
+        let work = WorkDir::new(None).unwrap();
+        let path = work.path();
+        let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o700);
+        drop(work);
+        assert!(!path.exists());
     }
 }

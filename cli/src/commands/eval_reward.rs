@@ -17,7 +17,7 @@ pub(super) fn run(args: &EvalRewardArgs) -> Outcome<()> {
         .sets(&args.config.sets)
         .resolve()
         .or_configuration()?;
-    telemetry::init(telemetry::QUIET);
+    telemetry::init(telemetry::QUIET)?;
     let _kernels = role::runtime(&config)?;
     locations::check_model(Path::new(&config.paths.reward_model), "train-reward")?;
     let device = parse_device(&config.compute.device).or_configuration()?;

@@ -3,6 +3,7 @@
 use crate::args::LearnerArgs;
 use crate::failure::{Failure, OrConfiguration as _, Outcome};
 use crate::ready::Role;
+use crate::role::Host;
 use crate::shop::Shop;
 use crate::{locations, role, telemetry};
 use anyhow::Context as _;
@@ -15,36 +16,35 @@ use std::sync::Arc;
 
 /// Runs the command.
 pub(super) fn run(args: &LearnerArgs) -> Outcome<()> {
-    let config = super::layers(&args.config, &args.compute)
-        .flag("--listen", "endpoints.learner_listen", args.listen.clone())
-        .flag("--store", "store.url", args.store.clone())
+    let config = super::role_layers(&args.role, "endpoints.learner_listen")
         .flag("--policy", "paths.policy", args.policy.clone())
         .flag("--adapter", "paths.adapter", args.adapter.clone())
-        .flag(
-            "--deterministic",
-            "learner.deterministic",
-            args.deterministic.then_some(true),
-        )
-        .sets(&args.config.sets)
+        .sets(&args.role.config.sets)
         .resolve()
         .or_configuration()?;
-    telemetry::init(telemetry::ROLE);
-    let (runtime, shutdown) = role::start(&config, args.compute.with_parent)?;
+    telemetry::init(telemetry::ROLE)?;
+    let host = Host::start(&config, args.role.compute.with_parent)?;
+    let shutdown = host.shutdown();
+    // Everything that may be wrong comes before the first thing that is written.
     locations::check_model(Path::new(&config.paths.policy), "pretrain")?;
-    let inputs = LearnerInputs {
-        run_id: RunId::new(config.run.id.as_str()).or_configuration()?,
-        run_seed: config.run.seed,
-        catalogue: Shop::open(&config)?.catalogue,
-        store: locations::open_store(&config.store.url)?,
-        policy_dir: config.paths.policy.clone().into(),
-        adapter_dir: config.paths.adapter.clone().into(),
-        steps_file: args.steps.clone(),
-        device: parse_device(&config.compute.device).or_configuration()?,
-        threads: config.compute.threads,
-        authorizer: Arc::new(AllowLoopback),
-    };
-    runtime.block_on(async {
+    let run_id = RunId::new(config.run.id.as_str()).or_configuration()?;
+    let device = parse_device(&config.compute.device).or_configuration()?;
+    let catalogue = Shop::open(&config)?.catalogue;
+    learner::check_catalogue(&config.learner, catalogue.as_ref()).map_err(blame)?;
+    host.run(async {
         let (listener, address) = role::bind(&config.endpoints.learner_listen).await?;
+        let inputs = LearnerInputs {
+            run_id,
+            run_seed: config.run.seed,
+            catalogue,
+            store: locations::open_store(&config.store.url)?,
+            policy_dir: config.paths.policy.clone().into(),
+            adapter_dir: config.paths.adapter.clone().into(),
+            steps_file: args.steps.clone(),
+            device,
+            threads: config.compute.threads,
+            authorizer: Arc::new(AllowLoopback),
+        };
         let service = learner::run(config.learner.clone(), inputs, listener, shutdown);
         let summary = role::serve(Role::Learner, address, service)
             .await?

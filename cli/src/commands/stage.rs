@@ -6,7 +6,8 @@ use crate::config::Config;
 use crate::events::StageEvent;
 use crate::failure::{OrConfiguration as _, Outcome};
 use crate::progress::{Progress, Stage};
-use crate::{locations, output, role, telemetry};
+use crate::role::Host;
+use crate::{locations, output, telemetry};
 use anyhow::Context as _;
 use std::path::PathBuf;
 use tokio_util::sync::CancellationToken;
@@ -52,14 +53,15 @@ where
     F: Send + 'static,
 {
     locations::check_vacant(&out)?;
-    telemetry::init(telemetry::QUIET);
+    telemetry::init(telemetry::QUIET)?;
     let mut reporter = match args.events {
         true => Reporter::Events,
         false => Reporter::Display(Progress::detect().stage(name)),
     };
     let shown = out.display().to_string();
-    let (runtime, shutdown) = role::start(&config, args.compute.with_parent)?;
-    let (result, line) = runtime.block_on(async {
+    let host = Host::start(&config, args.compute.with_parent)?;
+    let shutdown = host.shutdown();
+    let (result, line) = host.run(async {
         let work = move || train(config, out, &mut reporter, &shutdown);
         tokio::task::spawn_blocking(work)
             .await

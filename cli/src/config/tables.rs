@@ -196,14 +196,16 @@ impl EndpointsConfig {
             ("actor_listen", &self.actor_listen),
         ];
         let urls = [("learner", &self.learner), ("reward", &self.reward)];
-        let no_address = listens
-            .into_iter()
-            .filter(|(_, text)| text.parse::<std::net::SocketAddr>().is_err());
+        let no_address = listens.into_iter().filter(|(_, text)| !is_host_and_port(text));
         let no_url = urls.into_iter().filter(|(_, text)| !is_http_url(text));
         let shown = |text: &String| format!("{text:?}");
         no_address
             .map(|(key, text)| {
-                Mistake::value(key, shown(text), "IP:PORT, such as 127.0.0.1:7400 or 0.0.0.0:0")
+                Mistake::value(
+                    key,
+                    shown(text),
+                    "HOST:PORT, such as 127.0.0.1:7400 or localhost:0",
+                )
             })
             .chain(
                 no_url.map(|(key, text)| {
@@ -212,6 +214,14 @@ impl EndpointsConfig {
             )
             .collect()
     }
+}
+
+/// A name is looked up when it is listened on.
+fn is_host_and_port(text: &str) -> bool {
+    let is_name = |host: &str| !host.is_empty() && !host.contains([':', '/', ' ']);
+    let named = text.rsplit_once(':');
+    text.parse::<std::net::SocketAddr>().is_ok()
+        || named.is_some_and(|(host, port)| is_name(host) && port.parse::<u16>().is_ok())
 }
 
 fn is_http_url(text: &str) -> bool {
@@ -255,7 +265,8 @@ pub(crate) struct DemoConfig {
     pub(crate) sheet_size: u32,
     /// Seconds a role may take to become ready, 1 or more. Default 120.
     pub(crate) start_timeout_s: u64,
-    /// Seconds roles get to finish when the demo stops, before they are killed. Default 10.
+    /// Seconds that roles get to finish when the demo stops, beyond the longest of their own drain times, before they are
+    /// killed. Default 10.
     pub(crate) drain_timeout_s: u64,
 }
 

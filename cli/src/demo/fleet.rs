@@ -1,149 +1,130 @@
-//! The roles' processes of one run: one learner, one reward-server and some actors, started in the order in which they
-//! need each other and ended in the order in which they stop being needed.
+//! The processes of one run: one learner, one reward-server and some actors, started in the order in which they need each
+//! other and ended in the order in which they stop being needed.
 
-use super::processes::{Child, Launcher, stop_all};
+use super::liveness;
+use super::processes::{Child, stop_all};
 use super::report::Process;
+use super::roles::Roles;
 use crate::config::Config;
 use crate::progress::Progress;
-use crate::ready::{Ready, Role};
+use crate::ready::Ready;
 use anyhow::{Context as _, anyhow, bail};
 use futures::stream::{FuturesUnordered, StreamExt as _};
-use std::path::PathBuf;
 use std::time::Duration;
 
 /// How long a learner whose actors have failed is given to fail itself.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
+/// How long a learner may take, beyond what it is configured to, to write what it has learnt and end.
+const LAST_WRITES: Duration = Duration::from_secs(15);
+
 /// How long processes of a failed run are given to end by themselves.
 const ABANDONED: Duration = Duration::from_secs(2);
-
-/// Files and directories of one run.
-#[derive(Debug)]
-pub(super) struct RunFiles {
-    /// The resolved configuration.
-    pub(super) config: PathBuf,
-    /// The initial policy.
-    pub(super) policy: PathBuf,
-    /// The reward model.
-    pub(super) reward: PathBuf,
-    /// Where images go.
-    pub(super) store: PathBuf,
-    /// Where the trained adapter goes.
-    pub(super) adapter: PathBuf,
-    /// Where the learner says what the run came to.
-    pub(super) summary: PathBuf,
-    /// Where the learner writes each step's metrics.
-    pub(super) steps: PathBuf,
-    /// Where actors put what they receive.
-    pub(super) work: PathBuf,
-}
 
 /// The running processes.
 #[derive(Debug)]
 pub(super) struct Fleet {
-    learner: Child,
-    reward: Child,
-    actors: Vec<Child>,
-    ready: Vec<Ready>,
+    learner: Member,
+    reward: Member,
+    actors: Vec<Member>,
+    patience: Patience,
+}
+
+/// A role's process, and what it said when it was ready.
+#[derive(Debug)]
+struct Member {
+    child: Child,
+    ready: Ready,
+}
+
+/// How long a run's processes are waited for.
+#[derive(Debug, Clone, Copy)]
+struct Patience {
+    /// Until one is ready.
+    start: Duration,
+    /// From the request to stop to the end: what its own drain takes, and then some.
     drain: Duration,
+    /// From the last actor's orderly end to the learner's.
+    farewell: Duration,
+}
+
+impl Patience {
+    fn of(config: &Config) -> Self {
+        let learner = Duration::from_millis(config.learner.drain_ms);
+        let own = [
+            learner,
+            Duration::from_secs_f64(config.actor.drain_timeout_s),
+            config.reward_server.drain_timeout(),
+        ];
+        let longest = own.into_iter().max().unwrap_or_default();
+        let linger = Duration::from_millis(config.learner.linger_ms);
+        Self {
+            start: Duration::from_secs(config.demo.start_timeout_s),
+            drain: longest.saturating_add(Duration::from_secs(config.demo.drain_timeout_s)),
+            farewell: linger.saturating_add(learner).saturating_add(LAST_WRITES),
+        }
+    }
 }
 
 impl Fleet {
-    /// Starts all roles and waits until they serve.
+    /// Starts the learner and the reward-server and waits until they serve.
     ///
     /// # Errors
-    /// When one fails or takes too long; those already started are then killed.
-    pub(super) async fn start(
-        config: &Config,
-        files: &RunFiles,
-        launcher: &Launcher,
-    ) -> anyhow::Result<Self> {
-        let patience = Duration::from_secs(config.demo.start_timeout_s);
-        let threads = &config.demo.threads;
-        let flag = |flag: &str, path: &PathBuf| [flag.to_owned(), path.display().to_string()];
-        let start = |role: Role, name: &str, threads: usize, more: Vec<[String; 2]>| {
-            let threads = ["--set".to_owned(), format!("compute.threads={threads}")];
-            let common = [
-                flag("--config", &files.config),
-                ["--listen".into(), "127.0.0.1:0".into()],
-                threads,
-            ];
-            let first = [role.name().to_owned(), "--with-parent".to_owned()];
-            let arguments: Vec<String> = first
-                .into_iter()
-                .chain(common.into_iter().chain(more).flatten())
-                .collect();
-            launcher.start(name, &arguments)
-        };
-        let store = || flag("--store", &files.store);
-        let outputs = [
-            flag("--adapter", &files.adapter),
-            flag("--summary", &files.summary),
-            flag("--steps", &files.steps),
-        ];
-        let learner_flags = [flag("--policy", &files.policy), store()]
-            .into_iter()
-            .chain(outputs)
-            .collect();
-        let mut learner = start(Role::Learner, "learner", threads.learner, learner_flags)?;
-        let reward_flags = vec![flag("--model", &files.reward)];
-        let mut reward = start(
-            Role::RewardServer,
-            "reward-server",
-            threads.reward_server,
-            reward_flags,
-        )?;
-        let learner_ready = until_ready(&mut learner, patience).await?;
-        let reward_ready = until_ready(&mut reward, patience).await?;
-        let mut actors = Vec::new();
-        for number in 1..=config.demo.actors {
-            let name = format!("actor-{number}");
-            let flags = vec![
-                ["--id".into(), name.clone()],
-                ["--learner".into(), learner_ready.endpoint.clone()],
-                ["--reward".into(), reward_ready.endpoint.clone()],
-                flag("--work-dir", &files.work.join(&name)),
-                store(),
-            ];
-            actors.push(start(Role::Actor, &name, threads.actor, flags)?);
-        }
-        let mut ready = vec![learner_ready, reward_ready];
-        for actor in &mut actors {
-            ready.push(until_ready(actor, patience).await?);
-        }
-        let drain = Duration::from_secs(config.demo.drain_timeout_s);
+    /// When one fails or takes too long; both are then killed.
+    pub(super) async fn start(roles: &Roles<'_>) -> anyhow::Result<Self> {
+        let patience = Patience::of(roles.config);
+        let (learner, reward) = (roles.learner()?, roles.reward_server()?);
         Ok(Self {
-            learner,
-            reward,
-            actors,
-            ready,
-            drain,
+            learner: Member::of(learner, patience.start).await?,
+            reward: Member::of(reward, patience.start).await?,
+            actors: Vec::new(),
+            patience,
         })
+    }
+
+    /// Starts the actors and waits until they serve. The first ones are at work by then.
+    ///
+    /// # Errors
+    /// When one fails or takes too long.
+    pub(super) async fn start_actors(&mut self, roles: &Roles<'_>) -> anyhow::Result<()> {
+        let (learner, reward) = (&self.learner.ready.endpoint, &self.reward.ready.endpoint);
+        let started = (1..=roles.config.demo.actors).map(|number| roles.actor(number, learner, reward));
+        for child in started.collect::<anyhow::Result<Vec<Child>>>()? {
+            self.actors.push(Member::of(child, self.patience.start).await?);
+        }
+        Ok(())
     }
 
     /// Where the learner listens.
     pub(super) fn learner_endpoint(&self) -> &str {
-        &self.ready[0].endpoint
+        &self.learner.ready.endpoint
+    }
+
+    /// How long a process that was asked to stop is waited for.
+    pub(super) fn drain(&self) -> Duration {
+        self.patience.drain
     }
 
     /// All processes, as the report names them.
     pub(super) fn processes(&self) -> Vec<Process> {
-        let process = |ready: &Ready| Process {
-            role: ready.role.name().to_owned(),
-            pid: ready.pid,
-            endpoint: ready.endpoint.clone(),
+        let first = [&self.learner, &self.reward];
+        let process = |member: &Member| Process {
+            role: member.ready.role.name().to_owned(),
+            pid: member.ready.pid,
+            endpoint: member.ready.endpoint.clone(),
         };
-        self.ready.iter().map(process).collect()
+        first.into_iter().chain(&self.actors).map(process).collect()
     }
 
     /// Waits until the learner has finished, then ends the others. An actor may fail while another one goes on.
     ///
     /// # Errors
-    /// When the learner, the reward-server or the last actor fails.
+    /// When the learner, the reward-server or the last actor fails or hangs, or all actors leave a run that is not
+    /// complete.
     pub(super) async fn finish(&mut self, progress: &Progress) -> anyhow::Result<()> {
         self.until_learner_ends(progress).await?;
-        let waiting = futures::future::join_all(self.actors.iter_mut().map(Child::wait));
-        let ended = tokio::time::timeout(self.drain, waiting)
+        let waiting = futures::future::join_all(self.actors.iter_mut().map(|actor| actor.child.wait()));
+        let ended = tokio::time::timeout(self.patience.drain, waiting)
             .await
             .unwrap_or_default();
         let failed = ended
@@ -157,59 +138,166 @@ impl Fleet {
 
     async fn until_learner_ends(&mut self, progress: &Progress) -> anyhow::Result<()> {
         let mut going = self.actors.len();
-        let mut actors: FuturesUnordered<_> = self.actors.iter_mut().map(Child::wait).collect();
-        loop {
+        let mut actors: FuturesUnordered<_> = self.actors.iter_mut().map(Member::ended).collect();
+        let mut learner = std::pin::pin!(self.learner.ended());
+        let mut reward = std::pin::pin!(self.reward.ended());
+        let last = loop {
             tokio::select! {
-                ended = self.learner.wait() => return ended,
-                ended = self.reward.wait() => {
+                ended = &mut learner => return ended,
+                ended = &mut reward => {
                     ended?;
                     bail!("the reward-server ended before the run was complete");
                 }
                 Some(ended) = actors.next() => {
                     going -= 1;
-                    let Err(error) = ended else { continue };
-                    if going > 0 {
-                        progress.say(&format!("warning: the run goes on without an actor: {error:#}"));
-                        continue;
+                    if going == 0 {
+                        break ended;
                     }
-                    // Actors fail because the learner has: then its words are those that matter.
-                    let learner = tokio::time::timeout(LAST_WORDS, self.learner.wait()).await;
-                    return learner.unwrap_or_else(|_| Err(error.context("no actor is left")));
+                    if let Err(error) = ended {
+                        progress.say(&format!("warning: the run goes on without an actor: {error:#}"));
+                    }
                 }
             }
-        }
+        };
+        // Actors leave because the learner does: then its words are those that matter.
+        let (patience, reason) = match last {
+            Ok(()) => (
+                self.patience.farewell,
+                anyhow!("every actor ended before the run was complete"),
+            ),
+            Err(error) => (LAST_WORDS, error.context("no actor is left")),
+        };
+        tokio::time::timeout(patience, learner)
+            .await
+            .unwrap_or(Err(reason))
     }
 
     /// Asks every process to stop and waits for it; kills what does not.
     ///
     /// Returns what went wrong, one line a process.
     pub(super) async fn stop(&mut self) -> Vec<String> {
-        self.stop_within(self.drain).await
+        self.stop_within(self.patience.drain).await
     }
 
-    /// The same after a failure, when nothing is left that is worth waiting for.
+    /// Ends the processes of a run that has failed; what they say of it no longer matters.
     pub(super) async fn abandon(&mut self) {
-        self.stop_within(self.drain.min(ABANDONED)).await;
+        self.stop_within(ABANDONED.min(self.patience.drain)).await;
     }
 
     async fn stop_within(&mut self, deadline: Duration) -> Vec<String> {
-        let mut failures = stop_all(&mut self.actors, deadline).await;
-        for child in [&mut self.learner, &mut self.reward] {
-            failures.extend(child.stop(deadline).await.err().map(|error| format!("{error:#}")));
+        let actors = self.actors.iter_mut().map(|actor| &mut actor.child);
+        let mut failures = stop_all(actors, deadline).await;
+        for member in [&mut self.learner, &mut self.reward] {
+            let stopped = member.child.stop(deadline).await;
+            failures.extend(stopped.err().map(|error| format!("{error:#}")));
         }
         failures
     }
 }
 
-async fn until_ready(child: &mut Child, patience: Duration) -> anyhow::Result<Ready> {
-    let line = tokio::time::timeout(patience, child.next_line())
-        .await
-        .map_err(|_| anyhow!("{} was not ready within {} s", child.name(), patience.as_secs()))??;
-    match line {
-        Some(line) => serde_json::from_str(&line).with_context(|| format!("{} said {line:?}", child.name())),
-        None => {
+impl Member {
+    /// Waits until a child says that it is ready.
+    async fn of(mut child: Child, patience: Duration) -> anyhow::Result<Self> {
+        let line = tokio::time::timeout(patience, child.next_line())
+            .await
+            .map_err(|_| anyhow!("{} was not ready within {} s", child.name(), patience.as_secs()))??;
+        let Some(line) = line else {
             child.wait().await?;
-            Err(anyhow!("{} ended before it was ready", child.name()))
+            bail!("{} ended before it was ready", child.name());
+        };
+        let ready = serde_json::from_str(&line).with_context(|| format!("{} said {line:?}", child.name()))?;
+        Ok(Self { child, ready })
+    }
+
+    /// Waits for its end; when it no longer answers, it is killed.
+    async fn ended(&mut self) -> anyhow::Result<()> {
+        let lost = tokio::select! {
+            ended = self.child.wait() => return ended,
+            lost = liveness::lost(&self.ready) => lost,
+        };
+        self.child.kill().await?;
+        Err(lost)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::demo::processes::Launcher;
+    use crate::ready::Role;
+    use std::path::Path;
+
+    /// Reads its standard input to the end, as a role does.
+    const WAITS: &str = "cat > /dev/null";
+    const WAITS_SHORTLY: &str = "sleep 0.4";
+
+    fn member(logs: &Path, name: &str, script: &str) -> Member {
+        let launcher = Launcher::new(Path::new("/bin/sh"), logs).unwrap();
+        Member {
+            child: launcher.start(name, &["-c".into(), script.into()]).unwrap(),
+            ready: Ready::this_process(Role::Actor, "127.0.0.1:9".parse().unwrap()),
         }
+    }
+
+    /// How a run of such processes ends; asked within a time in which none of them would end by itself.
+    async fn finish(learner: &str, actors: &[&str], farewell: Duration) -> anyhow::Result<()> {
+        let logs = tempfile::tempdir().unwrap();
+        let member = |name: &str, script: &str| member(logs.path(), name, script);
+        let mut fleet = Fleet {
+            learner: member("learner", learner),
+            reward: member("reward-server", WAITS),
+            actors: actors.iter().map(|script| member("actor", script)).collect(),
+            patience: Patience {
+                start: Duration::ZERO,
+                drain: Duration::from_secs(20),
+                farewell,
+            },
+        };
+        let progress = Progress::detect();
+        let ended = tokio::time::timeout(Duration::from_secs(20), fleet.finish(&progress));
+        ended.await.expect("a run that cannot go on is ended")
+    }
+
+    #[tokio::test]
+    async fn a_learner_whose_actors_have_all_left_is_not_waited_for_longer_than_it_may_take() {
+        let ended = finish(WAITS, &["exit 0", "exit 0"], Duration::from_millis(50)).await;
+        let message = ended.unwrap_err().to_string();
+        assert!(
+            message.contains("every actor ended before the run was complete"),
+            "{message}"
+        );
+    }
+
+    #[tokio::test]
+    async fn actors_may_leave_a_complete_run_before_the_learner_does() {
+        finish("sleep 0.2", &["exit 0"], Duration::from_secs(20))
+            .await
+            .unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_failed_actor_is_survived_by_another_and_the_learners_words_matter_most() {
+        finish("sleep 0.3", &["exit 3", WAITS_SHORTLY], Duration::from_secs(20))
+            .await
+            .unwrap();
+        let ended = finish(
+            "sleep 0.2; echo no pairs >&2; exit 1",
+            &["exit 3"],
+            Duration::ZERO,
+        )
+        .await;
+        let message = format!("{:#}", ended.unwrap_err());
+        assert!(
+            message.contains("learner failed") && message.contains("no pairs"),
+            "{message}"
+        );
+    }
+
+    #[test]
+    fn a_role_is_not_killed_while_it_may_drain() {
+        let mut config = Config::default();
+        config.actor.drain_timeout_s = 40.0;
+        config.demo.drain_timeout_s = 5;
+        assert_eq!(Patience::of(&config).drain, Duration::from_secs(45));
     }
 }

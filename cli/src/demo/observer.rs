@@ -1,24 +1,35 @@
 //! The demo as an observer of its own learner: it hears of each version, fetches its adapter over gRPC like an actor
 //! does, and asks how the run is going. It takes no lease and counts as no actor.
+//!
+//! Every version is measured, none is passed over: what has not been measured yet waits in files.
 
 use anyhow::{Context as _, anyhow, bail};
 use common::{Digest, LearnerEpoch, PolicyVersion, RunId};
 use proto::pb::learner_service_client::LearnerServiceClient;
 use proto::{MAX_MESSAGE_BYTES, pb};
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 use tokio::sync::mpsc;
+use tonic::Streaming;
 use tonic::transport::{Channel, Endpoint};
 
 /// The caller's name in requests.
 const NAME: &str = "demo";
+
+/// How long the learner may take to begin an answer, and to notice that a connection is dead.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How often a connection that says nothing is tried.
+const KEEP_ALIVE: Duration = Duration::from_secs(10);
 
 /// A published version.
 #[derive(Debug, Clone)]
 pub(super) struct Published {
     /// Which.
     pub(super) version: PolicyVersion,
-    /// Its adapter, safetensors in PEFT's layout, checked against the announced digest.
-    pub(super) adapter: Vec<u8>,
+    /// The file of its adapter, safetensors in PEFT's layout, checked against the announced digest.
+    pub(super) adapter: PathBuf,
     /// Means over the training steps that led to it, by name; empty for the initial version.
     pub(super) metrics: BTreeMap<String, f64>,
 }
@@ -32,6 +43,24 @@ pub(super) struct Observer {
     epoch: LearnerEpoch,
 }
 
+/// The announcements of one learner, from its initial version on.
+#[derive(Debug)]
+pub(super) struct Watch {
+    observer: Observer,
+    manifests: Streaming<pb::PolicyManifest>,
+    directory: PathBuf,
+    next: u64,
+}
+
+/// Announcements that ended before the last version.
+#[derive(Debug)]
+pub(super) struct BrokenOff {
+    /// The number of the version that was still to come.
+    pub(super) next: u64,
+    /// What happened.
+    pub(super) error: anyhow::Error,
+}
+
 impl Observer {
     /// Connects to the learner at `endpoint` and asks which run it serves.
     ///
@@ -40,6 +69,11 @@ impl Observer {
     pub(super) async fn connect(endpoint: &str) -> anyhow::Result<Self> {
         let unreachable = || format!("cannot reach the learner at {endpoint}");
         let channel = Endpoint::from_shared(endpoint.to_owned())?
+            .connect_timeout(PATIENCE)
+            .timeout(PATIENCE)
+            .http2_keep_alive_interval(KEEP_ALIVE)
+            .keep_alive_timeout(PATIENCE)
+            .keep_alive_while_idle(true)
             .connect()
             .await
             .with_context(unreachable)?;
@@ -68,29 +102,21 @@ impl Observer {
         })
     }
 
-    /// How the run is going, with the metrics of all versions.
+    /// How the run is going, without metrics.
     ///
     /// # Errors
     /// When the learner does not answer.
     pub(super) async fn status(&self) -> anyhow::Result<pb::RunStatus> {
-        let request = pb::GetRunStatusRequest {
-            header: Some(self.header()),
-            metrics_from: 0,
-        };
-        let status = self
-            .client
-            .clone()
-            .get_run_status(request)
-            .await
-            .with_context(|| self.lost())?;
-        Ok(status.into_inner())
+        self.status_from(u64::MAX).await
     }
 
-    /// Sends every version as it is published, the newest at once, until the last.
+    /// Opens the announcements; adapters will be put into `directory`. Call it before the first actor is at work: what is
+    /// published before is not announced.
     ///
     /// # Errors
-    /// When the learner breaks off before, or sends other bytes than it announced.
-    pub(super) async fn follow(&self, published: mpsc::Sender<Published>) -> anyhow::Result<()> {
+    /// When the directory cannot be made or the learner does not answer.
+    pub(super) async fn watch(&self, directory: &Path) -> anyhow::Result<Watch> {
+        std::fs::create_dir_all(directory).with_context(|| format!("cannot make {}", directory.display()))?;
         let request = pb::WatchPolicyRequest {
             header: Some(self.header()),
             after: None,
@@ -101,40 +127,26 @@ impl Observer {
             .watch_policy(request)
             .await
             .with_context(|| self.lost())?;
-        let mut manifests = watch.into_inner();
-        while let Some(manifest) = manifests.message().await.with_context(|| self.lost())? {
-            let last = manifest.last;
-            let version = self.fetch(manifest).await?;
-            published
-                .send(version)
-                .await
-                .map_err(|_| anyhow!("the evaluation has ended"))?;
-            if last {
-                return Ok(());
-            }
-        }
-        bail!(
-            "the learner at {} ended its announcements before the last version",
-            self.endpoint
-        )
+        Ok(Watch {
+            observer: self.clone(),
+            manifests: watch.into_inner(),
+            directory: directory.to_owned(),
+            next: 0,
+        })
     }
 
-    async fn fetch(&self, manifest: pb::PolicyManifest) -> anyhow::Result<Published> {
-        let version: PolicyVersion = manifest
-            .version
-            .context("a manifest names no version")?
-            .try_into()?;
-        let artifact = manifest.adapter.context("a manifest names no adapter")?;
-        let digest = artifact.digest.context("an artifact has no digest")?;
-        let adapter = self
-            .bytes(digest, artifact.bytes)
+    async fn status_from(&self, metrics_from: u64) -> anyhow::Result<pb::RunStatus> {
+        let request = pb::GetRunStatusRequest {
+            header: Some(self.header()),
+            metrics_from,
+        };
+        let status = self
+            .client
+            .clone()
+            .get_run_status(request)
             .await
-            .with_context(|| format!("adapter of {version}"))?;
-        Ok(Published {
-            version,
-            adapter,
-            metrics: self.metrics(version).await?,
-        })
+            .with_context(|| self.lost())?;
+        Ok(status.into_inner())
     }
 
     async fn bytes(&self, digest: pb::Digest, size: u64) -> anyhow::Result<Vec<u8>> {
@@ -169,13 +181,14 @@ impl Observer {
         Ok(bytes)
     }
 
+    /// Metrics are listed from version 1 on.
     async fn metrics(&self, version: PolicyVersion) -> anyhow::Result<BTreeMap<String, f64>> {
-        if version.number == 0 {
+        let Some(position) = version.number.checked_sub(1) else {
             return Ok(BTreeMap::new());
-        }
+        };
         let wanted = pb::PolicyVersion::from(version);
-        let mut all = self.status().await?.metrics.into_iter();
-        let found = all.find(|metrics| metrics.version.as_ref() == Some(&wanted));
+        let mut found = self.status_from(position).await?.metrics.into_iter();
+        let found = found.find(|metrics| metrics.version.as_ref() == Some(&wanted));
         let found = found
             .with_context(|| format!("the learner at {} gives no metrics of {version}", self.endpoint))?;
         Ok(found.values)
@@ -187,5 +200,66 @@ impl Observer {
 
     fn lost(&self) -> String {
         format!("the learner at {} does not answer", self.endpoint)
+    }
+}
+
+impl Watch {
+    /// Sends every version as it is published until the last; then the learner knows that this observer is done.
+    ///
+    /// # Errors
+    /// When the learner breaks off before, sends other bytes than it announced, or has replaced a version before it was
+    /// heard of.
+    pub(super) async fn follow(mut self, published: &mpsc::Sender<Published>) -> Result<(), BrokenOff> {
+        let followed = self.until_last(published).await;
+        followed.map_err(|error| BrokenOff {
+            next: self.next,
+            error,
+        })
+    }
+
+    async fn until_last(&mut self, published: &mpsc::Sender<Published>) -> anyhow::Result<()> {
+        let observer = self.observer.clone();
+        while let Some(manifest) = self.manifests.message().await.with_context(|| observer.lost())? {
+            let last = manifest.last;
+            let version = self.fetch(manifest).await?;
+            let sent = published.send(version).await;
+            sent.map_err(|_| anyhow!("the evaluation has ended"))?;
+            self.next += 1;
+            if last {
+                return Ok(());
+            }
+        }
+        bail!(
+            "the learner at {} ended its announcements before the last version",
+            observer.endpoint
+        )
+    }
+
+    async fn fetch(&self, manifest: pb::PolicyManifest) -> anyhow::Result<Published> {
+        let version: PolicyVersion = manifest
+            .version
+            .context("a manifest names no version")?
+            .try_into()?;
+        if version.number != self.next {
+            bail!(
+                "{version} was published before version {} was heard of",
+                self.next
+            );
+        }
+        let artifact = manifest.adapter.context("a manifest names no adapter")?;
+        let digest = artifact.digest.context("an artifact has no digest")?;
+        let bytes = self
+            .observer
+            .bytes(digest, artifact.bytes)
+            .await
+            .with_context(|| format!("adapter of {version}"))?;
+        let adapter = self.directory.join(format!("{}.safetensors", version.number));
+        let written = tokio::fs::write(&adapter, bytes).await;
+        written.with_context(|| format!("cannot write {}", adapter.display()))?;
+        Ok(Published {
+            version,
+            adapter,
+            metrics: self.observer.metrics(version).await?,
+        })
     }
 }

@@ -1,50 +1,54 @@
-//! Where a demo's results go, so that nothing half-written is ever seen.
+//! Where a demo's results go, so that nothing half-written is ever seen and nothing finished is ever lost.
 //!
 //! A run writes into `<out>.unfinished` beside `<out>` and takes its place at the very end. A run that fails leaves only
-//! its logs there. An earlier demo's output is replaced; a directory that is anything else is refused.
+//! its logs there. An earlier demo's output is replaced; a directory that is anything else is refused. Results that cannot
+//! be put in their place stay beside it.
 
 use crate::failure::{OrConfiguration as _, Outcome};
-use anyhow::{Context as _, anyhow};
+use anyhow::{Context as _, anyhow, bail};
 use std::fs::{self, File, TryLockError};
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 const REPORT: &str = "report.json";
 const LOGS: &str = "logs";
-const LOCK: &str = ".lock";
+
+/// Marks a directory as one that a demo may clear. Held while a demo writes, kept as long as anything is left of it.
+const LOCK: &str = ".adwright-lock";
 
 /// A directory being filled.
 #[derive(Debug)]
 pub(super) struct OutputDir {
     target: PathBuf,
     staging: PathBuf,
-    lock: File,
     finished: bool,
+    // The lock ends with the file.
+    _lock: File,
 }
 
 impl OutputDir {
     /// Checks that `target` is free, empty or an earlier demo's output, and starts an empty directory beside it.
     ///
     /// # Errors
-    /// A mistake of configuration when `target` holds something else or another demo is writing to it.
+    /// A mistake of configuration when `target` or the directory beside it holds something else, or another demo is
+    /// writing there.
     pub(super) fn prepare(target: &Path) -> Outcome<Self> {
         check_replaceable(target).or_configuration()?;
-        let target = std::path::absolute(target).or_configuration()?;
-        let name = target
-            .file_name()
-            .ok_or_else(|| anyhow!("--out {} names no directory", target.display()));
-        let mut name = name.or_configuration()?.to_owned();
-        name.push(".unfinished");
-        let staging = target.with_file_name(name);
+        let target = resolve(target).or_configuration()?;
+        let staging = sibling(&target, ".unfinished").or_configuration()?;
+        check_clearable(&staging).or_configuration()?;
         fs::create_dir_all(&staging)
             .with_context(|| format!("cannot make {}", staging.display()))
             .or_configuration()?;
         let lock = lock(&staging).or_configuration()?;
+        check_not_finished(&staging).or_configuration()?;
         clear(&staging, &[LOCK])?;
         Ok(Self {
             target,
             staging,
-            lock,
             finished: false,
+            _lock: lock,
         })
     }
 
@@ -61,21 +65,51 @@ impl OutputDir {
     /// Puts the directory in its place.
     ///
     /// # Errors
-    /// When the file system refuses; everything is then still beside its place.
+    /// When the file system refuses, or somebody else has used the place meanwhile. The results are then still beside it,
+    /// as the message says, and an earlier demo's output is where it was.
     pub(super) fn finish(mut self) -> anyhow::Result<()> {
-        check_replaceable(&self.target)?;
-        fs::remove_file(self.staging.join(LOCK)).context("cannot remove the lock file")?;
-        let moved = |what: &str| format!("cannot {what} {}", self.target.display());
-        if self.target.exists() {
-            let old = self.target.with_extension("replaced");
-            fs::rename(&self.target, &old).with_context(|| moved("replace"))?;
-            fs::rename(&self.staging, &self.target).with_context(|| moved("write"))?;
-            fs::remove_dir_all(&old).with_context(|| format!("cannot remove {}", old.display()))?;
-        } else {
-            fs::rename(&self.staging, &self.target).with_context(|| moved("write"))?;
-        }
+        // From here on nothing is cleared: results are worth more than order.
         self.finished = true;
-        self.lock.unlock().context("cannot release the lock file")
+        let (from, to) = (self.staging.display(), self.target.display());
+        self.put_in_place()
+            .with_context(|| format!("the results stay in {from}: they cannot be moved to {to}"))?;
+        let lock = self.target.join(LOCK);
+        if let Err(error) = fs::remove_file(&lock) {
+            tracing::warn!(path = %lock.display(), %error, "the lock file was not removed");
+        }
+        Ok(())
+    }
+
+    fn put_in_place(&self) -> anyhow::Result<()> {
+        check_replaceable(&self.target)?;
+        if !self.target.exists() {
+            return Ok(fs::rename(&self.staging, &self.target)?);
+        }
+        let aside = self.make_room()?;
+        if let Err(error) = fs::rename(&self.staging, &self.target) {
+            return match fs::rename(aside.path(), &self.target) {
+                Ok(()) => Err(error.into()),
+                Err(also) => {
+                    let earlier = aside.keep();
+                    let text = format!("the earlier output is now in {}: {also}", earlier.display());
+                    Err(error).context(text)
+                }
+            };
+        }
+        if let Err(error) = aside.close() {
+            tracing::warn!(%error, "the replaced output was not removed");
+        }
+        Ok(())
+    }
+
+    /// Moves what is in the place into a new directory beside it, whose name nobody else has.
+    fn make_room(&self) -> anyhow::Result<tempfile::TempDir> {
+        let beside = sibling(&self.target, ".replaced-")?;
+        let (parent, name) = (beside.parent(), beside.file_name());
+        let (parent, name) = parent.zip(name).context("it is a root directory")?;
+        let aside = tempfile::Builder::new().prefix(name).tempdir_in(parent)?;
+        fs::rename(&self.target, aside.path()).context("what is there cannot be moved aside")?;
+        Ok(aside)
     }
 }
 
@@ -84,10 +118,36 @@ impl Drop for OutputDir {
         if self.finished {
             return;
         }
-        if let Err(error) = clear(&self.staging, &[LOGS]) {
+        let keep: &[&str] = if self.staging.join(LOGS).exists() {
+            &[LOGS, LOCK]
+        } else {
+            &[]
+        };
+        if let Err(error) = clear(&self.staging, keep) {
             tracing::warn!(error = format!("{error:#}"), "unfinished output was not removed");
         }
     }
+}
+
+/// The directory itself where `--out` is a link to it: links are not replaced.
+fn resolve(target: &Path) -> anyhow::Result<PathBuf> {
+    let shown = target.display();
+    if target.is_symlink() {
+        return target
+            .canonicalize()
+            .with_context(|| format!("--out {shown} is a link that leads nowhere"));
+    }
+    std::path::absolute(target).with_context(|| format!("--out {target:?} names no directory"))
+}
+
+/// A path whose last name is longer by `suffix`.
+fn sibling(target: &Path, suffix: &str) -> anyhow::Result<PathBuf> {
+    let name = target
+        .file_name()
+        .with_context(|| format!("--out {} names no directory", target.display()))?;
+    let mut name = name.to_owned();
+    name.push(suffix);
+    Ok(target.with_file_name(name))
 }
 
 fn check_replaceable(target: &Path) -> anyhow::Result<()> {
@@ -99,11 +159,7 @@ fn check_replaceable(target: &Path) -> anyhow::Result<()> {
         return Err(anyhow!("--out {shown} is a file; name a directory"));
     }
     let mut entries = fs::read_dir(target).with_context(|| format!("--out {shown} cannot be read"))?;
-    let ours = || {
-        let report = fs::read(target.join(REPORT)).ok()?;
-        serde_json::from_slice::<super::report::Report>(&report).ok()
-    };
-    if entries.next().is_none() || ours().is_some() {
+    if entries.next().is_none() || has_report(target) {
         return Ok(());
     }
     Err(anyhow!(
@@ -111,12 +167,46 @@ fn check_replaceable(target: &Path) -> anyhow::Result<()> {
     ))
 }
 
+fn has_report(directory: &Path) -> bool {
+    let report = fs::read(directory.join(REPORT)).ok();
+    report.is_some_and(|json| serde_json::from_slice::<super::report::Report>(&json).is_ok())
+}
+
+/// Only what a demo began may be cleared, whatever its name: nothing, an empty directory, or one with a demo's mark.
+fn check_clearable(staging: &Path) -> anyhow::Result<()> {
+    let shown = staging.display();
+    let found = match fs::symlink_metadata(staging) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        found => found.with_context(|| format!("cannot use {shown}"))?,
+    };
+    if !found.is_dir() {
+        bail!("{shown} is in the way of unfinished output and no directory; name another --out or remove it");
+    }
+    let mut entries = fs::read_dir(staging).with_context(|| format!("cannot read {shown}"))?;
+    if entries.next().is_some() && !staging.join(LOCK).exists() {
+        bail!("{shown} is in the way of unfinished output and not a demo's; name another --out or remove it");
+    }
+    Ok(())
+}
+
+/// Results that could not be put in their place are somebody's to fetch.
+fn check_not_finished(staging: &Path) -> anyhow::Result<()> {
+    if has_report(staging) {
+        let shown = staging.display();
+        bail!(
+            "{shown} holds a demo's results that could not be moved; name another --out, move it or remove it"
+        );
+    }
+    Ok(())
+}
+
 fn lock(staging: &Path) -> anyhow::Result<File> {
     let path = staging.join(LOCK);
     let file = File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
     match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(anyhow!(
+        // A demo that ended between the two calls has taken the file away.
+        Ok(()) if is_at(&file, &path) => Ok(file),
+        Ok(()) | Err(TryLockError::WouldBlock) => Err(anyhow!(
             "another demo is writing to {}; name another --out or wait for it",
             staging.display()
         )),
@@ -124,6 +214,11 @@ fn lock(staging: &Path) -> anyhow::Result<File> {
             Err(error).with_context(|| format!("cannot lock {}", path.display()))
         }
     }
+}
+
+fn is_at(file: &File, path: &Path) -> bool {
+    let there = fs::metadata(path).and_then(|there| Ok((there, file.metadata()?)));
+    there.is_ok_and(|(there, own)| (there.dev(), there.ino()) == (own.dev(), own.ino()))
 }
 
 /// Removes everything in a directory but the names to keep, and the directory itself when it is then empty.
@@ -150,7 +245,32 @@ fn clear(directory: &Path, keep: &[&str]) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::demo::report::{Report, examples::report};
     use crate::failure::Failure;
+
+    fn names(directory: &Path) -> Vec<String> {
+        let entries = fs::read_dir(directory).unwrap();
+        let mut names: Vec<String> = entries
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+
+    fn write_report(directory: &Path, seed: u64) {
+        let report = serde_json::to_vec(&Report { seed, ..report() });
+        fs::write(directory.join(REPORT), report.unwrap()).unwrap();
+    }
+
+    #[track_caller]
+    fn refused(target: &Path, words: &[&str]) {
+        let refusal = OutputDir::prepare(target).unwrap_err();
+        assert!(matches!(refusal, Failure::Configuration(_)));
+        let text = refusal.to_string();
+        for word in words {
+            assert!(text.contains(word), "{word:?} is not in {text}");
+        }
+    }
 
     #[test]
     fn results_appear_only_when_finished() {
@@ -173,11 +293,9 @@ mod tests {
         fs::write(staging.join(LOGS).join("learner.log"), "why").unwrap();
         fs::write(staging.join("report.json"), "{").unwrap();
         drop(output);
-        let left: Vec<_> = fs::read_dir(&staging)
-            .unwrap()
-            .map(|e| e.unwrap().file_name())
-            .collect();
-        assert_eq!(left, [LOGS]);
+        assert_eq!(names(&staging), [LOCK, LOGS]);
+        let output = OutputDir::prepare(&parent.path().join("demo")).unwrap();
+        assert_eq!(names(output.path()), [LOCK], "the next run begins with nothing");
     }
 
     #[test]
@@ -211,5 +329,90 @@ mod tests {
             first.path().join("half.bin").exists(),
             "the first demo's files are untouched"
         );
+    }
+
+    #[test]
+    fn an_earlier_demos_output_is_replaced_whatever_else_lies_beside_it() {
+        let parent = tempfile::tempdir().unwrap();
+        let target = parent.path().join("b0.5");
+        for leftover in ["b0.replaced", "b0.5.replaced"] {
+            fs::create_dir(parent.path().join(leftover)).unwrap();
+            fs::write(parent.path().join(leftover).join("precious"), "x").unwrap();
+        }
+        for seed in [1, 2] {
+            let output = OutputDir::prepare(&target).unwrap();
+            write_report(output.path(), seed);
+            fs::write(output.path().join(seed.to_string()), "x").unwrap();
+            output.finish().unwrap();
+        }
+        assert_eq!(names(&target), ["2", REPORT]);
+        assert_eq!(names(parent.path()), ["b0.5", "b0.5.replaced", "b0.replaced"]);
+    }
+
+    #[test]
+    fn results_that_cannot_be_put_in_their_place_stay_beside_it_and_are_not_overwritten() {
+        let parent = tempfile::tempdir().unwrap();
+        let target = parent.path().join("demo");
+        let output = OutputDir::prepare(&target).unwrap();
+        let staging = output.path().to_owned();
+        write_report(&staging, 1);
+        fs::create_dir(&target).unwrap();
+        fs::write(target.join("holiday.jpg"), "x").unwrap();
+        let message = format!("{:#}", output.finish().unwrap_err());
+        assert!(message.contains(&staging.display().to_string()), "{message}");
+        assert!(message.contains("not the output of an earlier demo"), "{message}");
+        assert!(has_report(&staging) && target.join("holiday.jpg").exists());
+        fs::remove_dir_all(&target).unwrap();
+        refused(&target, &["demo.unfinished", "results that could not be moved"]);
+        assert!(has_report(&staging));
+    }
+
+    #[test]
+    fn an_earlier_output_is_put_back_when_the_new_one_cannot_take_its_place() {
+        let parent = tempfile::tempdir().unwrap();
+        let target = parent.path().join("demo");
+        fs::create_dir(&target).unwrap();
+        write_report(&target, 1);
+        let output = OutputDir::prepare(&target).unwrap();
+        fs::remove_dir_all(output.path()).unwrap();
+        output.finish().unwrap_err();
+        assert!(has_report(&target));
+        assert_eq!(names(parent.path()), ["demo"]);
+    }
+
+    #[test]
+    fn what_no_demo_began_is_never_cleared_whatever_its_name() {
+        let parent = tempfile::tempdir().unwrap();
+        let target = parent.path().join("thesis");
+        let staging = parent.path().join("thesis.unfinished");
+        fs::create_dir(&staging).unwrap();
+        fs::write(staging.join("chapter-1"), "x").unwrap();
+        refused(&target, &["thesis.unfinished", "not a demo's"]);
+        assert_eq!(names(&staging), ["chapter-1"]);
+
+        let elsewhere = parent.path().join("elsewhere");
+        fs::rename(&staging, &elsewhere).unwrap();
+        std::os::unix::fs::symlink(&elsewhere, &staging).unwrap();
+        refused(&target, &["thesis.unfinished", "no directory"]);
+        assert_eq!(names(&elsewhere), ["chapter-1"]);
+    }
+
+    #[test]
+    fn a_link_is_followed_and_one_that_leads_nowhere_is_refused() {
+        let parent = tempfile::tempdir().unwrap();
+        let (link, real) = (parent.path().join("link"), parent.path().join("real"));
+        std::os::unix::fs::symlink(&real, &link).unwrap();
+        refused(&link, &["--out", "link", "nowhere"]);
+        fs::create_dir(&real).unwrap();
+        let output = OutputDir::prepare(&link).unwrap();
+        write_report(output.path(), 1);
+        output.finish().unwrap();
+        assert!(link.is_symlink() && has_report(&real));
+    }
+
+    #[test]
+    fn a_name_that_is_none_is_a_mistake_of_the_flag() {
+        refused(Path::new(""), &["--out", "names no directory"]);
+        refused(Path::new("/"), &["--out"]);
     }
 }

@@ -5,6 +5,7 @@ use crate::args::DemoArgs;
 use crate::config::{Config, ConfigError, Layers, Mistake, QUICK};
 use crate::failure::{OrConfiguration as _, Outcome};
 use crate::shop::Shop;
+use actor::Labels;
 use anyhow::Context as _;
 use learner::{LossConfig, LossMode};
 use std::path::{Path, PathBuf};
@@ -31,22 +32,9 @@ impl Plan {
     /// # Errors
     /// Mistakes of configuration: those of arguments and files all at once, else those of the catalogue.
     pub(crate) fn new(args: &DemoArgs) -> Outcome<Self> {
-        let modes = parse_modes(&args.compare);
-        let config = match (layers(args)?.resolve(), &modes) {
-            (Ok(config), Ok(_)) => config,
-            (config, modes) => {
-                let mistakes = [config.err(), modes.clone().err()]
-                    .into_iter()
-                    .flatten()
-                    .flat_map(|e| e.mistakes);
-                return Err(ConfigError {
-                    mistakes: mistakes.collect(),
-                })
-                .or_configuration();
-            }
-        };
+        let (config, modes) = resolve(args)?;
         let mut losses = vec![];
-        for mode in modes.or_configuration()? {
+        for mode in modes {
             // A mode decides the defaults of its weights, so each is resolved on its own.
             let layers = layers(args)?.flag("--compare", "learner.loss.mode", Some(mode.as_str()));
             losses.push(layers.resolve().or_configuration()?.learner.loss);
@@ -62,10 +50,10 @@ impl Plan {
         let earlier = args.from.as_deref().map(|from| Earlier::open(from, &config));
         let mut plan = Self {
             earlier: earlier.transpose()?,
-            config,
             shop,
             losses,
-            control: args.control,
+            control: config.actor.labels == Labels::Random,
+            config,
             out: args.out.clone(),
         };
         plan.config = plan.config_of(&plan.losses[0]);
@@ -94,6 +82,39 @@ fn with_loss(config: &Config, loss: &LossConfig) -> Config {
     let mut config = config.clone();
     config.learner.loss = loss.clone();
     config
+}
+
+/// Configuration and modes to compare, or all mistakes in both.
+fn resolve(args: &DemoArgs) -> Outcome<(Config, Vec<LossMode>)> {
+    let (config, modes) = (layers(args)?.resolve(), parse_modes(&args.compare));
+    let contradictions = contradictions(args, config.as_ref().ok());
+    match (config, modes) {
+        (Ok(config), Ok(modes)) if contradictions.is_empty() => Ok((config, modes)),
+        (config, modes) => {
+            let found = [config.err(), modes.err()].into_iter().flatten();
+            let mut mistakes: Vec<Mistake> = found.flat_map(|error| error.mistakes).collect();
+            mistakes.extend(contradictions);
+            Err(ConfigError { mistakes }).or_configuration()
+        }
+    }
+}
+
+/// Settings that would undo what a flag asks for.
+fn contradictions(args: &DemoArgs, config: Option<&Config>) -> Vec<Mistake> {
+    let mut found = Vec::new();
+    if args.control && config.is_some_and(|config| config.actor.labels != Labels::Random) {
+        let labels = "actor.labels: --control asks for random labels; leave out the one or the other";
+        found.push(Mistake::from_text(labels));
+    }
+    let sets_mode = |set: &&String| {
+        let key = set.split('=').next().unwrap_or_default().trim();
+        ["loss.mode", "learner.loss.mode"].contains(&key)
+    };
+    if !args.compare.is_empty() && args.config.sets.iter().any(|set| sets_mode(&set)) {
+        let mode = "learner.loss.mode: --compare names the modes; leave out the one or the other";
+        found.push(Mistake::from_text(mode));
+    }
+    found
 }
 
 fn layers(args: &DemoArgs) -> Outcome<Layers> {

@@ -33,15 +33,14 @@ pub(super) struct Child {
 }
 
 impl Launcher {
-    /// Children run this very program; their standard error goes to `<logs>/<name>.log`.
+    /// Children run `program`; their standard error goes to `<logs>/<name>.log`.
     ///
     /// # Errors
-    /// When the program's own path is unknown or the directory cannot be made.
-    pub(super) fn new(logs: &Path) -> anyhow::Result<Self> {
-        let program = std::env::current_exe().context("cannot find this program's own file")?;
+    /// When the directory cannot be made.
+    pub(super) fn new(program: &Path, logs: &Path) -> anyhow::Result<Self> {
         std::fs::create_dir_all(logs).with_context(|| format!("cannot make {}", logs.display()))?;
         Ok(Self {
-            program,
+            program: program.to_owned(),
             logs: logs.to_owned(),
         })
     }
@@ -117,10 +116,7 @@ impl Child {
         match tokio::time::timeout(deadline, self.wait()).await {
             Ok(ended) => ended,
             Err(_) => {
-                self.process
-                    .kill()
-                    .await
-                    .with_context(|| format!("cannot kill {}", self.name))?;
+                self.kill().await?;
                 Err(anyhow!(
                     "{} did not finish within {} s and was killed",
                     self.name,
@@ -130,22 +126,32 @@ impl Child {
         }
     }
 
+    /// Kills it at once. Its end is then no failure to tell of.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub(super) async fn kill(&mut self) -> anyhow::Result<()> {
+        self.failure_told = true;
+        let killed = self.process.kill().await;
+        killed.with_context(|| format!("cannot kill {}", self.name))
+    }
+
     fn failure(&self, status: ExitStatus) -> anyhow::Error {
-        let log = std::fs::read_to_string(&self.log).unwrap_or_default();
-        anyhow!(
-            "{} failed ({status}); the end of {}:\n{}",
-            self.name,
-            self.log.display(),
-            tail(&log)
-        )
+        let log = std::fs::read(&self.log);
+        let end = log.map_or_else(
+            |error| format!("    (cannot be read: {error})"),
+            |log| tail(&String::from_utf8_lossy(&log)),
+        );
+        let log = self.log.display();
+        anyhow!("{} failed ({status}); the end of {log}:\n{end}", self.name)
     }
 }
 
 /// Stops all children at once.
 ///
 /// Returns what went wrong, one line a child.
-pub(super) async fn stop_all(children: &mut [Child], deadline: Duration) -> Vec<String> {
-    let stops = children.iter_mut().map(|child| child.stop(deadline));
+pub(super) async fn stop_all(children: impl Iterator<Item = &mut Child>, deadline: Duration) -> Vec<String> {
+    let stops = children.map(|child| child.stop(deadline));
     let ended = futures::future::join_all(stops).await;
     ended
         .into_iter()
@@ -170,10 +176,7 @@ mod tests {
     use super::*;
 
     fn launcher(logs: &Path) -> Launcher {
-        Launcher {
-            program: "/bin/sh".into(),
-            logs: logs.to_owned(),
-        }
+        Launcher::new(Path::new("/bin/sh"), logs).unwrap()
     }
 
     fn script(text: &str) -> [String; 2] {
@@ -191,6 +194,16 @@ mod tests {
         for part in ["learner failed", "3", "learner.log", "no such adapter"] {
             assert!(message.contains(part), "{part:?} is not in {message}");
         }
+    }
+
+    #[tokio::test]
+    async fn last_words_that_are_no_text_are_shown_as_far_as_they_are() {
+        let logs = tempfile::tempdir().unwrap();
+        let mut child = launcher(logs.path())
+            .start("actor-1", &script(r"printf 'bad name \377\n' >&2; exit 1"))
+            .unwrap();
+        let message = child.wait().await.unwrap_err().to_string();
+        assert!(message.contains("bad name \u{fffd}"), "{message}");
     }
 
     #[tokio::test]

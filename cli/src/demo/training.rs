@@ -1,16 +1,18 @@
 //! Stage C of a demo: one run of the roles, followed and measured from outside while it goes on.
 
 use super::evaluation::{Evaluation, Evaluator};
-use super::fleet::{Fleet, RunFiles};
-use super::observer::{Observer, Published};
-use super::processes::Launcher;
+use super::fleet::Fleet;
+use super::observer::{BrokenOff, Observer, Published, Watch};
 use super::report::{Process, Round};
+use super::roles::{Roles, RunFiles};
 use super::table;
-use crate::config::Config;
 use crate::progress::{Progress, Stage};
 use anyhow::{Context as _, anyhow};
+use common::PolicyVersion;
 use models::compute_thread::ComputeThread;
+use std::collections::BTreeMap;
 use std::path::Path;
+use std::pin::pin;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -18,8 +20,8 @@ use tokio_util::sync::CancellationToken;
 /// How often the bar asks how many pairs there are.
 const STATUS_INTERVAL: Duration = Duration::from_millis(500);
 
-/// How long a lost learner is given to say why, so that its own words are shown instead of a broken connection.
-const LAST_WORDS: Duration = Duration::from_secs(2);
+/// Versions that may wait to be measured. Each takes a file and some kilobytes of memory.
+const BACKLOG: usize = 4096;
 
 /// What a run came to.
 #[derive(Debug)]
@@ -53,6 +55,17 @@ pub(super) struct Figures {
     pub(super) actors: Vec<ActorFigures>,
     /// Digest of the last adapter.
     pub(super) adapter_digest: common::Digest,
+    /// The last version.
+    version: PolicyVersion,
+    /// One entry a version after the initial one.
+    metrics: Vec<VersionFigures>,
+}
+
+/// One version.
+#[derive(Debug, Clone, serde::Deserialize)]
+struct VersionFigures {
+    version: PolicyVersion,
+    values: BTreeMap<String, f64>,
 }
 
 /// How tasks ended.
@@ -78,42 +91,40 @@ pub(super) struct ActorFigures {
 /// # Errors
 /// When a process or a measurement fails, or `shutdown` comes first. No process is left running.
 pub(super) async fn train(
-    config: &Config,
-    files: &RunFiles,
-    launcher: &Launcher,
+    roles: &Roles<'_>,
     evaluator: &ComputeThread<Evaluator>,
     progress: &Progress,
     shutdown: &CancellationToken,
 ) -> anyhow::Result<Trained> {
     let begun = Instant::now();
     let started = tokio::select! {
-        started = Fleet::start(config, files, launcher) => started,
+        started = Fleet::start(roles) => started,
         () = shutdown.cancelled() => Err(interrupted()),
     };
     let mut fleet = started?;
-    let processes = fleet.processes();
-    let endpoint = fleet.learner_endpoint().to_owned();
     let mut stage = progress.stage("reinforcement learning");
     let measured = tokio::select! {
-        measured = follow(config, &endpoint, &mut fleet, evaluator, progress, &mut stage) => Some(measured),
+        measured = follow(roles, &mut fleet, evaluator, progress, &mut stage) => Some(measured),
         () = shutdown.cancelled() => None,
     };
     drop(stage);
     let Some(measured) = measured else {
-        fleet.stop().await;
+        progress.say("stopping the processes; a second interrupt kills them");
+        for warning in fleet.stop().await {
+            progress.say(&format!("warning: {warning}"));
+        }
         return Err(interrupted());
     };
     if measured.is_err() {
         fleet.abandon().await;
     }
     let (rounds, start, end) = measured?;
-    let figures = read_figures(&files.summary)?;
     Ok(Trained {
         rounds,
         start,
         end,
-        figures,
-        processes,
+        figures: read_figures(&roles.files.summary)?,
+        processes: fleet.processes(),
         time: begun.elapsed(),
     })
 }
@@ -124,37 +135,86 @@ pub(super) fn interrupted() -> anyhow::Error {
 }
 
 async fn follow(
-    config: &Config,
-    endpoint: &str,
+    roles: &Roles<'_>,
     fleet: &mut Fleet,
     evaluator: &ComputeThread<Evaluator>,
     progress: &Progress,
     stage: &mut Stage,
 ) -> anyhow::Result<(Vec<Round>, Evaluation, Evaluation)> {
-    let observer = Observer::connect(endpoint).await?;
-    // Room for every version: a slow measurement must not delay the next fetch.
-    let (published, versions) = mpsc::channel(config.learner.versions as usize + 1);
-    let watching = async {
-        match observer.follow(published).await {
-            Ok(()) => Ok(()),
-            Err(error) => {
-                tokio::time::sleep(LAST_WORDS).await;
-                Err(error)
-            }
-        }
-    };
+    let observer = Observer::connect(fleet.learner_endpoint()).await?;
+    let watch = observer.watch(&roles.files.versions).await?;
+    let (published, versions) = mpsc::channel(BACKLOG);
     let work = async {
         tokio::try_join!(
-            fleet.finish(progress),
-            watching,
+            run(roles, fleet, watch, published, progress),
             measure(versions, evaluator, progress)
         )
     };
-    let total = config.learner.versions * config.learner.pairs_per_version as u64;
+    let learner = &roles.config.learner;
+    let total = learner.versions.saturating_mul(learner.pairs_per_version as u64);
     tokio::select! {
-        done = work => done.map(|((), (), measured)| measured),
+        done = work => done.map(|((), measured)| measured),
         never = show_pairs(&observer, total, stage) => match never {},
     }
+}
+
+/// The run itself, every version of which goes to `published`.
+///
+/// A learner does not wait for ever for those who follow it. Where the last version was not heard of in time, it is taken
+/// from the files that the learner has left.
+async fn run(
+    roles: &Roles<'_>,
+    fleet: &mut Fleet,
+    watch: Watch,
+    published: mpsc::Sender<Published>,
+    progress: &Progress,
+) -> anyhow::Result<()> {
+    let patience = fleet.drain();
+    let followed = {
+        let mut ended = pin!(async {
+            fleet.start_actors(roles).await?;
+            fleet.finish(progress).await
+        });
+        let mut followed = pin!(watch.follow(&published));
+        tokio::select! {
+            ended = &mut ended => {
+                ended?;
+                followed.await
+            }
+            followed = &mut followed => match followed {
+                Ok(()) => return ended.await,
+                // A learner that fails or ends breaks off: then its own end matters, not the broken connection.
+                Err(broken) => match tokio::time::timeout(patience, ended).await {
+                    Ok(ended) => ended.map(|()| Err(broken))?,
+                    Err(_) => return Err(broken.error),
+                },
+            },
+        }
+    };
+    let Err(BrokenOff { next, error }) = followed else {
+        return Ok(());
+    };
+    let last = last_version(roles.files, next).with_context(|| format!("{error:#}"))?;
+    tracing::debug!(version = %last.version, error = format!("{error:#}"), "taken from the learner's files");
+    let sent = published.send(last).await;
+    sent.map_err(|_| anyhow!("the evaluation has ended"))
+}
+
+/// What the learner has written of its last version, which must be version `number`.
+fn last_version(files: &RunFiles, number: u64) -> anyhow::Result<Published> {
+    let mut figures = read_figures(&files.summary)?;
+    let version = figures.version;
+    if version.number != number {
+        return Err(anyhow!("version {number} was lost; the last one is {version}"));
+    }
+    let metrics = figures.metrics.pop().filter(|last| last.version == version);
+    Ok(Published {
+        version,
+        adapter: files.adapter.join("adapter_model.safetensors"),
+        metrics: metrics
+            .with_context(|| format!("{} has no metrics of {version}", files.summary.display()))?
+            .values,
+    })
 }
 
 async fn measure(
@@ -170,8 +230,10 @@ async fn measure(
         metrics,
     }) = versions.recv().await
     {
+        let bytes = tokio::fs::read(&adapter).await;
+        let bytes = bytes.with_context(|| format!("cannot read {}", adapter.display()))?;
         let evaluation = evaluator
-            .call(move |evaluator| evaluator.evaluate(&adapter))
+            .call(move |evaluator| evaluator.evaluate(&bytes))
             .await??;
         let round = evaluation.round(version.number, &metrics)?;
         progress.print(&table::row(&round))?;
@@ -198,4 +260,35 @@ async fn show_pairs(observer: &Observer, total: u64, stage: &mut Stage) -> std::
 fn read_figures(summary: &Path) -> anyhow::Result<Figures> {
     let json = std::fs::read(summary).with_context(|| format!("cannot read {}", summary.display()))?;
     serde_json::from_slice(&json).with_context(|| format!("{} is malformed", summary.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_version_is_taken_from_the_learners_files_and_no_other() {
+        let directory = tempfile::tempdir().unwrap();
+        let files = RunFiles::below(directory.path(), Path::new("policy"), Path::new("reward-model"));
+        let version = |number: u64| serde_json::json!({ "epoch": 1, "number": number });
+        let summary = serde_json::json!({
+            "outcomes": { "pairs": 8 },
+            "pairs_trained": 8,
+            "publishes": 3,
+            "bytes_per_publish": 10,
+            "actors": [],
+            "adapter_digest": store::digest(b"adapter"),
+            "version": version(2),
+            "metrics": [
+                { "version": version(1), "values": { "loss": 0.7 } },
+                { "version": version(2), "values": { "loss": 0.5 } },
+            ],
+        });
+        std::fs::write(&files.summary, summary.to_string()).unwrap();
+        let last = last_version(&files, 2).unwrap();
+        assert_eq!(last.metrics["loss"], 0.5);
+        assert!(last.adapter.starts_with(&files.adapter));
+        let message = last_version(&files, 1).unwrap_err().to_string();
+        assert!(message.contains("version 1 was lost"), "{message}");
+    }
 }

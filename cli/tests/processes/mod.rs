@@ -1,0 +1,40 @@
+//! The real program as a child process of a test.
+
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Starts the program in `directory`, where its standard error goes to `stderr.log`.
+pub(crate) fn adwright(directory: &Path, arguments: &[&str]) -> Child {
+    let log = std::fs::File::create(directory.join("stderr.log")).unwrap();
+    Command::new(env!("CARGO_BIN_EXE_adwright"))
+        .args(arguments)
+        .current_dir(directory)
+        .env_remove("RUST_LOG")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(log)
+        .spawn()
+        .unwrap()
+}
+
+/// Waits for something that other processes do.
+#[track_caller]
+pub(crate) fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !done() {
+        assert!(begun.elapsed() < PATIENCE, "{what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Sends a signal such as `INT`. The shell has a `kill` of its own where no program of that name is installed.
+pub(crate) fn signal(process: u32, name: &str) {
+    let sent = Command::new("sh")
+        .args(["-c", &format!("kill -{name} {process}")])
+        .status()
+        .unwrap();
+    assert!(sent.success());
+}
