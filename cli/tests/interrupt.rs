@@ -1,6 +1,7 @@
 //! Stopping on request: signals and a closed standard input drain a process, and a demo leaves nobody behind.
 
 #![allow(clippy::unwrap_used)] // Helpers of tests are tests.
+#![expect(clippy::disallowed_methods, reason = "processes take real time")]
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};

@@ -90,7 +90,11 @@ impl Drop for OutputDir {
     }
 }
 
-fn check_replaceable(target: &Path) -> anyhow::Result<()> {
+/// Checks that `target` is free, empty or an earlier demo's output.
+///
+/// # Errors
+/// When it is anything else.
+pub(super) fn check_replaceable(target: &Path) -> anyhow::Result<()> {
     if !target.exists() {
         return Ok(());
     }

@@ -1,8 +1,15 @@
 //! The table `[learner.loss]`: the preference term, the product-centric term and what its negative is.
 
-use super::Problems;
+use common::SettingsCheck;
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::ops::RangeInclusive;
+
+/// Strengths per nat. Margins are tens of nats: below, the sigmoid is flat; above, it is a step.
+const STRENGTHS: RangeInclusive<f64> = 1e-4..=1e3;
+
+/// The largest weight of a term, far beyond any balance of terms.
+const MAX_WEIGHT: f64 = 1e4;
 
 /// Settings of the loss.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -10,16 +17,16 @@ use std::fmt;
 pub struct LossConfig {
     /// Which negative the product-centric term has. Default `joint_swap`.
     pub mode: LossMode,
-    /// Strength of the preference term, per nat of margin. Default 1: the best and the worst of a large group differ so clearly
+    /// Strength of the preference term, per nat of margin, 1e-4 to 1000. Default 1: the best and the worst of a large group differ so clearly
     /// that the margin would otherwise grow without end. CAIG 0.5 (`pcpo/class_utils.py`, `beta`).
     pub beta: f64,
-    /// Strength of the product-centric term, per nat of margin. Default 0.5 (CAIG `pcpo/base_dpo_trainer.py`).
+    /// Strength of the product-centric term, per nat of margin, 1e-4 to 1000. Default 0.5 (CAIG `pcpo/base_dpo_trainer.py`).
     pub pcpo_beta: f64,
-    /// Weight of the product-centric term beside the preference term; 0 leaves plain DPO. Default 1.5; CAIG 1
+    /// Weight of the product-centric term beside the preference term, 0 to 10000; 0 leaves plain DPO. Default 1.5; CAIG 1
     /// (`scripts/train_pcpo.sh`).
     pub pcpo_weight: f64,
-    /// Weight of the anchor, the mean negative log-probability of a token of the chosen completion; 0 leaves it out, as CAIG
-    /// does. Default 10: two thirds of the sum over a description of 15 tokens.
+    /// Weight of the anchor, the mean negative log-probability of a token of the chosen completion, 0 to 10000; 0 leaves it
+    /// out, as CAIG does. Default 10: two thirds of the sum over a description of 15 tokens.
     pub nll_weight: f64,
     /// Which products may stand in for a pair's own. Default `category`.
     pub partner: Partner,
@@ -97,10 +104,11 @@ pub enum Partner {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct MaskConfig {
-    /// Side of a patch in pixels of an image whose longer side is 800; scaled in proportion for other images. Default 32,
+    /// Side of a patch in pixels of an image whose longer side is 800, 1 to 400; scaled in proportion for other images.
+    /// Default 32,
     /// which is about one patch of the vision tower at 336 pixels.
     pub patch: u32,
-    /// Share of the patches that is blackened, rounded down. Default 0.75.
+    /// Share of the patches that is blackened, rounded down, 0 to 1; 0 blackens none. Default 0.75.
     pub ratio: f64,
 }
 
@@ -128,37 +136,18 @@ impl Default for LossConfig {
 }
 
 impl LossConfig {
-    pub(crate) fn check(&self, problems: &mut Problems) {
-        let positive = |value: f64| value > 0.0 && value.is_finite();
-        problems.require(positive(self.beta), "loss.beta", self.beta, "more than 0");
-        problems.require(
-            positive(self.pcpo_beta),
-            "loss.pcpo_beta",
-            self.pcpo_beta,
-            "more than 0",
-        );
-        let weight = |value: f64| value >= 0.0 && value.is_finite();
-        problems.require(
-            weight(self.pcpo_weight),
-            "loss.pcpo_weight",
-            self.pcpo_weight,
-            "0 or more",
-        );
-        problems.require(
-            weight(self.nll_weight),
-            "loss.nll_weight",
-            self.nll_weight,
-            "0 or more",
-        );
-        let patch = (1..=400).contains(&self.mask.patch);
-        problems.require(
-            patch,
+    pub(crate) fn check(&self, check: &mut SettingsCheck) {
+        check.within("loss.beta", self.beta, STRENGTHS, "per nat");
+        check.within("loss.pcpo_beta", self.pcpo_beta, STRENGTHS, "per nat");
+        check.within("loss.pcpo_weight", self.pcpo_weight, 0.0..=MAX_WEIGHT, "");
+        check.within("loss.nll_weight", self.nll_weight, 0.0..=MAX_WEIGHT, "");
+        check.within(
             "loss.mask.patch",
             self.mask.patch,
-            "from 1 to 400 (pixels of an 800-pixel image)",
+            1..=400,
+            "pixels of an 800-pixel image",
         );
-        let ratio = (0.0..=1.0).contains(&self.mask.ratio);
-        problems.require(ratio, "loss.mask.ratio", self.mask.ratio, "from 0 to 1");
+        check.within("loss.mask.ratio", self.mask.ratio, 0.0..=1.0, "");
     }
 }
 
