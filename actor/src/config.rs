@@ -1,8 +1,12 @@
 //! What an actor can be told: the `[actor]` table. Where its peers are, and where it may write, comes with
 //! [`ActorInputs`](crate::ActorInputs) instead.
 
+use common::{InvalidConfig, SettingsCheck};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
+
+/// Most completions in one decode batch: their keys and values, or their pictures, fill a machine's memory beyond it.
+const MAX_ROWS: usize = 16_384;
 
 /// How an actor samples, pairs and waits.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -11,38 +15,42 @@ pub struct ActorConfig {
     /// Completions sampled per task, 2 to 64. Default 12; CAIG samples 2. More costs rollouts linearly and sharpens the
     /// contrast between the best and the worst.
     pub group_size: usize,
-    /// Sampling temperature, above 0. Default 1: the policy's own distribution, so that behaviour log-probabilities are
+    /// Sampling temperature, 0.01 to 10: below, a group is one completion and has no pair. Default 1: the policy's own
+    /// distribution, so that behaviour log-probabilities are
     /// those of the draw.
     pub temperature: f64,
-    /// Share of probability mass kept at each token, above 0 to 1. Default 1: nothing is cut, for the same reason.
+    /// Share of probability mass kept at each token, 0.001 to 1. Default 1: nothing is cut, for the same reason.
     pub top_p: f64,
     /// Longest completion, in tokens, end token included; 1 to 4096. Default 24: the built-in shop's descriptions take
     /// 10 to 15.
     pub max_new_tokens: usize,
     /// Points taken from a candidate's score per part of the description that could not be rendered, and for a missing
-    /// end token, in the reward's unit (log odds of a click); at least 0. Default 2: reward models have never seen
+    /// end token, in the reward's unit (log odds of a click); 0 to 1e6. Default 2: reward models have never seen
     /// broken descriptions, and without a penalty the policy learns to write them.
     pub defect_penalty: f64,
-    /// Smallest difference of scores that makes a pair, in log odds; at least 0. Default 0: every difference teaches.
+    /// Smallest difference of scores that makes a pair, in log odds, 0 to 1e6. Default 0: every difference teaches.
     pub min_margin: f64,
-    /// Who prefers: `reward`, or `random` for the control run that shows how much of a gain the reward explains.
+    /// Who prefers: `reward`, or `random` for the control run that shows how much of a gain the reward explains. Default
+    /// `reward`.
     pub labels: Labels,
-    /// Most tasks leased at once, 1 to 1024; they are sampled as one batch. Default 16: with groups of 2, 32 rows keep
-    /// one core's matrix kernels busy.
+    /// Most tasks leased at once, 1 to 1024; they are sampled as one batch of at most 16384 completions. Default 16: with
+    /// groups of 12 that are 192 rows, which keep one core's matrix kernels busy.
     pub tasks_per_lease: usize,
     /// Images rendered at the same time, 1 to 256. Default 2: an actor of the demo has about one core.
     pub concurrent_renders: usize,
-    /// Product cut-outs kept decoded, 1 or more. Default 512: the demo's whole catalogue, 19 MB at 96 x 96 pixels.
+    /// Product cut-outs kept decoded, 1 to 2^24. Default 512: the demo's whole catalogue, 19 MB at 96 x 96 pixels.
     pub cached_products: usize,
-    /// Products whose image features are kept on the device, 1 or more. Default 512: 3 MB for the demo's policy; count
+    /// Products whose image features are kept on the device, 1 to 2^24. Default 512: 3 MB for the demo's policy; count
     /// 9 MB each for a 7B policy with 576 patches.
     pub cached_features: usize,
-    /// How long an unreachable learner is retried before the actor gives up, in seconds. Default 60: a learner's restart.
+    /// How long an unreachable learner is retried before the actor gives up, in seconds, 0.01 to a day (as all
+    /// waits here). Default 60: a learner's restart.
     pub learner_timeout_s: f64,
     /// How long an unreachable reward-server is retried before the tasks at hand are reported as failed, in seconds.
     /// Default 60: a reward-server's restart.
     pub reward_timeout_s: f64,
-    /// Longest wait for the answer to one request, in seconds. Default 60: scoring 32 images on a CPU is the slowest.
+    /// Longest wait for the answer to one request, in seconds. Default 60: scoring the 16 x 12 images of a lease
+    /// on a CPU is the slowest.
     pub request_timeout_s: f64,
     /// How long the tasks at hand may still take when the actor is asked to stop, in seconds; after that they are handed
     /// back. Default 10: below the 30 s that orchestrators grant.
@@ -81,76 +89,34 @@ impl Default for ActorConfig {
     }
 }
 
-/// A configuration that no actor can follow.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{}", problems.join("\n"))]
-pub struct InvalidConfig {
-    /// Every mistake, each naming the key, the value and what would be right.
-    pub problems: Vec<String>,
-}
-
 impl ActorConfig {
     /// Checks every field.
     ///
     /// # Errors
     /// [`InvalidConfig`] with all mistakes at once.
     pub fn validate(&self) -> Result<(), InvalidConfig> {
-        let mut problems = Vec::new();
-        let mut require = |good: bool, key: &str, value: f64, wanted: &str| {
-            if !good {
-                problems.push(format!("{key} = {value}: must be {wanted}"));
-            }
-        };
+        let mut check = SettingsCheck::default();
         let counts = [
-            ("group_size", self.group_size, 2..=64, "2 to 64"),
-            (
-                "max_new_tokens",
-                self.max_new_tokens,
-                1..=4096,
-                "1 to 4096 (tokens)",
-            ),
-            ("tasks_per_lease", self.tasks_per_lease, 1..=1024, "1 to 1024"),
-            ("concurrent_renders", self.concurrent_renders, 1..=256, "1 to 256"),
-            (
-                "cached_products",
-                self.cached_products,
-                1..=1 << 24,
-                "1 to 16777216 (products)",
-            ),
-            (
-                "cached_features",
-                self.cached_features,
-                1..=1 << 24,
-                "1 to 16777216 (products)",
-            ),
+            ("group_size", self.group_size, 2..=64, ""),
+            ("max_new_tokens", self.max_new_tokens, 1..=4096, "tokens"),
+            ("tasks_per_lease", self.tasks_per_lease, 1..=1024, ""),
+            ("concurrent_renders", self.concurrent_renders, 1..=256, ""),
+            ("cached_products", self.cached_products, 1..=1 << 24, ""),
+            ("cached_features", self.cached_features, 1..=1 << 24, ""),
         ];
-        for (key, value, range, wanted) in counts {
-            require(range.contains(&value), key, value as f64, wanted);
+        for (key, value, range, unit) in counts {
+            check.within(key, value, range, unit);
         }
-        let hot = self.temperature > 0.0 && self.temperature <= 10.0;
-        require(
-            hot,
-            "temperature",
-            self.temperature,
-            "above 0 and at most 10: a group of equal completions has no pair",
+        check.require(
+            self.tasks_per_lease.saturating_mul(self.group_size) <= MAX_ROWS,
+            "tasks_per_lease",
+            self.tasks_per_lease,
+            format_args!("at most {MAX_ROWS} completions in a batch, tasks_per_lease x group_size"),
         );
-        require(
-            self.top_p > 0.0 && self.top_p <= 1.0,
-            "top_p",
-            self.top_p,
-            "above 0 and at most 1",
-        );
-        for (key, value) in [
-            ("defect_penalty", self.defect_penalty),
-            ("min_margin", self.min_margin),
-        ] {
-            require(
-                (0.0..=1e6).contains(&value),
-                key,
-                value,
-                "from 0 to 1e6 (log odds)",
-            );
-        }
+        check.within("temperature", self.temperature, 0.01..=10.0, "");
+        check.within("top_p", self.top_p, 0.001..=1.0, "");
+        check.within("defect_penalty", self.defect_penalty, 0.0..=1e6, "log odds");
+        check.within("min_margin", self.min_margin, 0.0..=1e6, "log odds");
         let waits = [
             ("learner_timeout_s", self.learner_timeout_s),
             ("reward_timeout_s", self.reward_timeout_s),
@@ -158,18 +124,9 @@ impl ActorConfig {
             ("drain_timeout_s", self.drain_timeout_s),
         ];
         for (key, value) in waits {
-            require(
-                (0.01..=86_400.0).contains(&value),
-                key,
-                value,
-                "from 0.01 to 86400 (seconds)",
-            );
+            check.within(key, value, 0.01..=86_400.0, "seconds");
         }
-        if problems.is_empty() {
-            Ok(())
-        } else {
-            Err(InvalidConfig { problems })
-        }
+        check.finish()
     }
 }
 
@@ -209,7 +166,7 @@ mod tests {
         ];
         for key in keys {
             assert!(
-                problems.iter().any(|p| p.starts_with(key)),
+                problems.iter().any(|p| p.key == key),
                 "{key} is not in {problems:?}"
             );
         }

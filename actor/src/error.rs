@@ -3,8 +3,7 @@
 //! What concerns one task only is no error: it is a [`RolloutOutcome::Failed`](common::RolloutOutcome::Failed) that the
 //! learner hears of.
 
-use crate::InvalidConfig;
-use common::Digest;
+use common::{Digest, InvalidConfig};
 use models::ModelError;
 use models::compute_thread::ComputeError;
 use proto::InvalidMessage;

@@ -23,7 +23,7 @@ mod rollout_loop;
 mod scripted_learner;
 mod weight_sync;
 
-pub use config::{ActorConfig, InvalidConfig, Labels};
+pub use config::{ActorConfig, Labels};
 pub use error::{ActorError, LastAttempt};
 
 use burn::tensor::Device;

@@ -10,8 +10,8 @@ mod tables;
 
 pub(crate) use mistake::{ConfigError, Mistake};
 pub(crate) use tables::{
-    CatalogueConfig, ComputeConfig, DemoConfig, EndpointsConfig, PathsConfig, PolicyConfig, RunConfig,
-    Stages, StoreConfig,
+    CatalogueConfig, ClickLogConfig, ComputeConfig, DemoConfig, EndpointsConfig, PathsConfig, PolicyConfig,
+    RunConfig, Stages, StoreConfig,
 };
 
 use document::Document;
@@ -31,6 +31,8 @@ pub(crate) struct Config {
     pub(crate) compute: ComputeConfig,
     /// The products.
     pub(crate) catalogue: CatalogueConfig,
+    /// The clicks.
+    pub(crate) click_log: ClickLogConfig,
     /// Directories of models.
     pub(crate) paths: PathsConfig,
     /// Where bulk bytes go.
@@ -58,42 +60,29 @@ pub(crate) struct Config {
 impl Config {
     /// Every value that is out of range or does not fit another one.
     fn mistakes(&self) -> Vec<Mistake> {
-        let texts = |problems: Option<Vec<String>>| -> Vec<Mistake> {
-            problems
-                .unwrap_or_default()
-                .iter()
-                .map(|text| Mistake::from_text(text))
-                .collect()
-        };
         let tables = [
-            ("run", self.run.mistakes()),
-            ("compute", self.compute.mistakes()),
-            ("endpoints", self.endpoints.mistakes()),
-            (
-                "shopworld",
-                texts(self.shopworld.validate().err().map(|e| e.problems)),
-            ),
-            ("policy", self.policy.mistakes()),
-            (
-                "pretrain",
-                texts(self.pretrain.validate().err().map(|e| e.problems)),
-            ),
-            ("reward", texts(self.reward.validate().err().map(|e| e.problems))),
-            (
-                "reward_server",
-                texts(self.reward_server.validate().err().map(|e| e.problems)),
-            ),
-            (
-                "learner",
-                texts(self.learner.validate().err().map(|e| e.problems)),
-            ),
-            ("actor", texts(self.actor.validate().err().map(|e| e.problems))),
-            ("demo", self.demo.mistakes()),
+            ("run", self.run.validate()),
+            ("compute", self.compute.validate()),
+            ("catalogue", self.catalogue.validate()),
+            ("click_log", self.click_log.validate()),
+            ("paths", self.paths.validate()),
+            ("store", self.store.validate()),
+            ("endpoints", self.endpoints.validate()),
+            ("shopworld", self.shopworld.validate()),
+            ("policy", self.policy.validate()),
+            ("pretrain", self.pretrain.validate()),
+            ("reward", self.reward.validate()),
+            ("reward_server", self.reward_server.validate()),
+            ("learner", self.learner.validate()),
+            ("actor", self.actor.validate()),
+            ("demo", self.demo.validate()),
         ];
-        tables
-            .into_iter()
-            .flat_map(|(table, found)| found.into_iter().map(|m| m.within(table)))
-            .collect()
+        let mut mistakes = Vec::new();
+        for (table, checked) in tables {
+            let found = checked.err().map(|error| error.problems).unwrap_or_default();
+            mistakes.extend(found.iter().map(|problem| Mistake::within(table, problem)));
+        }
+        mistakes
     }
 
     /// The resolved configuration as TOML.
@@ -163,22 +152,25 @@ impl Layers {
     ///
     /// # Errors
     /// [`ConfigError`] with every mistake of every layer.
-    pub(crate) fn resolve(mut self) -> Result<Config, ConfigError> {
-        let (config, mut mistakes) = self.document.resolve();
-        mistakes.extend(
-            config
-                .mistakes()
+    pub(crate) fn resolve(self) -> Result<Config, ConfigError> {
+        match self.examine() {
+            (config, mistakes) if mistakes.is_empty() => Ok(config),
+            (_, mistakes) => Err(ConfigError { mistakes }),
+        }
+    }
+
+    /// The configuration as far as it can be read, and every mistake of every layer. A key of an unknown name or a wrong type
+    /// keeps its default; a value out of range stays.
+    pub(crate) fn examine(mut self) -> (Config, Vec<Mistake>) {
+        let (config, mistakes) = self.document.resolve();
+        self.mistakes.extend(mistakes);
+        let out_of_range = config.mistakes();
+        self.mistakes.extend(
+            out_of_range
                 .into_iter()
                 .map(|mistake| self.document.locate(mistake)),
         );
-        self.mistakes.extend(mistakes);
-        if self.mistakes.is_empty() {
-            Ok(config)
-        } else {
-            Err(ConfigError {
-                mistakes: self.mistakes,
-            })
-        }
+        (config, self.mistakes)
     }
 
     fn add(&mut self, name: &str, text: &str) {
@@ -208,127 +200,4 @@ fn syntax_error(text: &str, error: &toml::de::Error) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn resolve(text: &str, sets: &[&str]) -> Result<Config, ConfigError> {
-        let sets: Vec<String> = sets.iter().map(|&s| s.to_owned()).collect();
-        Layers::default().preset("test.toml", text).sets(&sets).resolve()
-    }
-
-    fn messages(text: &str, sets: &[&str]) -> Vec<String> {
-        resolve(text, sets)
-            .unwrap_err()
-            .mistakes
-            .iter()
-            .map(ToString::to_string)
-            .collect()
-    }
-
-    #[test]
-    fn nothing_given_is_the_default() {
-        assert_eq!(resolve("", &[]).unwrap(), Config::default());
-    }
-
-    #[test]
-    fn the_printed_configuration_is_read_back_unchanged() {
-        let config = resolve(
-            "[run]\nseed = 9\n[shopworld]\nlog_match = 0.5\n",
-            &["demo.actors=3"],
-        )
-        .unwrap();
-        assert_eq!(resolve(&config.to_toml(), &[]).unwrap(), config);
-    }
-
-    #[test]
-    fn later_layers_win() {
-        let config = Layers::default()
-            .preset("a", "[run]\nseed = 1\nid = \"a\"")
-            .flag("--seed", "run.seed", Some(2))
-            .sets(&["run.seed=3".into()])
-            .resolve()
-            .unwrap();
-        assert_eq!((config.run.seed, config.run.id.as_str()), (3, "a"));
-    }
-
-    #[test]
-    fn all_mistakes_are_reported_at_once_with_key_and_origin() {
-        let text = "[run]\nsede = 4\nseed = \"four\"\n[shopworld]\nlog_match = 3\n[nothing]\nx = 1\n";
-        let found = messages(text, &["demo.actors=0", "compute.threads=none", "no-equals-sign"]);
-        let expected = [
-            ("no-equals-sign", "key=value"),
-            ("test.toml: run.sede", "run.seed"),
-            ("test.toml: run.seed", "u64"),
-            ("test.toml: nothing", "unknown"),
-            ("test.toml: shopworld.log_match = 3", "from 0 to 1"),
-            ("--set demo.actors=0: demo.actors", "1"),
-            ("--set compute.threads=none: compute.threads", "usize"),
-        ];
-        for (key, right) in expected {
-            let hit = found.iter().any(|m| m.contains(key) && m.contains(right));
-            assert!(hit, "{key:?} with {right:?} is not in {found:#?}");
-        }
-        assert_eq!(found.len(), expected.len(), "{found:#?}");
-    }
-
-    #[test]
-    fn a_mode_decides_the_weights_that_nobody_set() {
-        let weights = |text: &str, sets: &[&str]| {
-            let loss = resolve(text, sets).unwrap().learner.loss;
-            (loss.mode.as_str(), loss.beta, loss.pcpo_weight, loss.nll_weight)
-        };
-        assert_eq!(weights("", &["loss.mode=compat"]), ("compat", 0.5, 1.0, 0.0));
-        assert_eq!(weights("", &["loss.mode=dpo"]), ("dpo", 1.0, 1.5, 10.0));
-        let file = "[learner.loss]\nbeta = 0.7\nmask.ratio = 0.5\n";
-        assert_eq!(weights(file, &["loss.mode=compat"]), ("compat", 0.7, 1.0, 0.0));
-        // A stored configuration names every weight.
-        let stored = resolve("", &["loss.mode=compat"]).unwrap();
-        assert_eq!(resolve(&stored.to_toml(), &[]).unwrap(), stored);
-        let wrong = messages(file, &["loss.mode=ppo", "loss.beta=-1"]);
-        assert!(
-            wrong.len() == 2 && wrong.iter().any(|m| m.contains("joint_swap")),
-            "{wrong:?}"
-        );
-    }
-
-    #[test]
-    fn a_syntax_error_names_file_and_line() {
-        let found = messages("[run]\nseed = \n", &[]);
-        assert_eq!(found.len(), 1);
-        assert!(
-            found[0].starts_with("test.toml: line 2: not valid TOML"),
-            "{found:?}"
-        );
-    }
-
-    #[test]
-    fn text_needs_no_quotes_on_the_command_line() {
-        let config = resolve("", &["run.id=night-7", "paths.policy = /models/base model"]).unwrap();
-        assert_eq!(
-            (config.run.id.as_str(), config.paths.policy.as_str()),
-            ("night-7", "/models/base model")
-        );
-    }
-
-    #[test]
-    fn the_shipped_files_are_valid_and_demo_toml_is_the_default() {
-        let demo = include_str!("../../configs/demo.toml");
-        let resolved = resolve(demo, &[]).unwrap();
-        assert_eq!(resolved, Config::default());
-        for (name, text) in [
-            ("quick", QUICK),
-            ("caig", include_str!("../../configs/caig.toml")),
-        ] {
-            // A machine without a GPU checks the rest.
-            let resolved = resolve(text, &["compute.device=cpu"]);
-            assert!(resolved.is_ok(), "{name}: {}", resolved.unwrap_err());
-        }
-    }
-
-    #[test]
-    fn demo_toml_shows_every_key() {
-        let shown: toml::Table = include_str!("../../configs/demo.toml").parse().unwrap();
-        let all: toml::Table = Config::default().to_toml().parse().unwrap();
-        assert_eq!(document::leaves(&shown), document::leaves(&all));
-    }
-}
+mod tests;

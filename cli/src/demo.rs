@@ -4,6 +4,11 @@
 //! truth: neither learner nor reward-server ever sees it. What the roles do is theirs; here they are only started,
 //! followed and ended.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "how long stages and rounds take is one of the results"
+)]
+
 mod contact_sheet;
 mod curves;
 mod earlier;

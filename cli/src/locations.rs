@@ -20,11 +20,6 @@ pub(crate) fn open_store(location: &str) -> Outcome<Store> {
 }
 
 fn directory_url(location: &str) -> anyhow::Result<String> {
-    if location.is_empty() {
-        return Err(anyhow!(
-            "store.url is empty; name a directory or a URL such as file:///var/lib/adwright"
-        ));
-    }
     let path = std::path::absolute(location).with_context(|| format!("store.url {location:?} is no path"))?;
     let url = Url::from_directory_path(&path).map_err(|()| anyhow!("store.url {location:?} is no path"))?;
     Ok(url.to_string())

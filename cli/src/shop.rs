@@ -1,12 +1,12 @@
-//! What a run advertises, and what turns descriptions into pictures: the simulated shop, or a user's own products on the
-//! simulated shop's backgrounds.
+//! What a run advertises and learns from, and what turns descriptions into pictures: the simulated shop, or a user's own
+//! products on the simulated shop's backgrounds and a user's own click log.
 
-use crate::config::{CatalogueConfig, Config};
+use crate::config::Config;
 use crate::failure::{OrConfiguration as _, Outcome};
+use anyhow::anyhow;
 use common::{LearnerEpoch, PolicyVersion, Purpose, TaskId, derive_seed};
-use data::{CaigCatalogue, Catalogue, ClickOracle, ImageGenerator};
+use data::{CaigCatalogue, Catalogue, ClickLog, ClickOracle, FileClickLog, ImageGenerator, ImportError};
 use shopworld::ShopWorld;
-use std::path::Path;
 use std::sync::Arc;
 
 /// The products of a run and what is known of them. Cloning shares them.
@@ -26,24 +26,65 @@ impl Shop {
     /// # Errors
     /// A mistake of configuration: all faulty rows of a catalogue file at once.
     pub(crate) fn open(config: &Config) -> Outcome<Self> {
+        let own = own_products(config).transpose().or_configuration()?;
+        Self::with_products(config, own)
+    }
+
+    /// The simulated shop, which advertises a user's own products where there are some.
+    ///
+    /// # Errors
+    /// A mistake of configuration.
+    pub(crate) fn with_products(config: &Config, own: Option<CaigCatalogue>) -> Outcome<Self> {
         let world = world(config)?;
         let generator = Arc::new(world.renderer());
         let shop = world.catalogue();
-        if config.catalogue.source == CatalogueConfig::SHOPWORLD {
+        let Some(own) = own else {
             return Ok(Self {
                 catalogue: Arc::new(shop),
                 generator,
                 oracle: Some(Arc::new(world.oracle())),
             });
-        }
+        };
         let instructions = shop.instructions().to_vec();
-        let products = CaigCatalogue::load(Path::new(&config.catalogue.source)).or_configuration()?;
         Ok(Self {
-            catalogue: Arc::new(products.with_instructions(instructions)),
+            catalogue: Arc::new(own.with_instructions(instructions)),
             generator,
             oracle: None,
         })
     }
+}
+
+/// The catalogue of a user's own products, where one is configured.
+pub(crate) fn own_products(config: &Config) -> Option<Result<CaigCatalogue, ImportError>> {
+    config.catalogue.file().map(CaigCatalogue::load)
+}
+
+/// A user's own click log, where one is configured.
+pub(crate) fn own_click_log(config: &Config) -> Option<Result<FileClickLog, ImportError>> {
+    let load = |path| FileClickLog::load(path, config.click_log.test_share);
+    config.click_log.file().map(load)
+}
+
+/// The configured click log, which has what a reward model needs to be trained and measured.
+///
+/// # Errors
+/// A mistake of configuration: all faulty lines of a click log at once, or that no creatives can be compared.
+pub(crate) fn click_log(config: &Config) -> Outcome<Box<dyn ClickLog>> {
+    let log: Box<dyn ClickLog> = match own_click_log(config) {
+        Some(own) => Box::new(own.or_configuration()?),
+        None => Box::new(world(config)?.click_log()),
+    };
+    let split = log.split();
+    if split.train.is_empty() || split.test.is_empty() {
+        let (share, products) = (config.click_log.test_share, log.products().len());
+        let both = "expected a share that leaves some on both sides, or more products";
+        return Err(anyhow!(
+            "click_log.test_share = {share}: of {products} products; {both}"
+        ))
+        .or_configuration();
+    }
+    reward_server::check_log(log.as_ref(), config.reward.min_impressions).or_configuration()?;
+    Ok(log)
 }
 
 /// The simulated shop of this configuration.

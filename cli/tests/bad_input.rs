@@ -286,6 +286,73 @@ fn a_directory_that_is_no_demos_output_is_never_replaced() {
 }
 
 #[test]
+fn a_demo_tells_the_mistakes_of_settings_files_and_arguments_together() {
+    let (bench, catalogue) = catalogue(r#"[{"id": "1", "image": "gone.png", "new_caption": "desk lamp"}]"#);
+    std::fs::create_dir(bench.path("photos")).unwrap();
+    bench.write("photos/holiday.jpg", "x");
+    bench.write("clicks.jsonl", "no JSON\n");
+    let arguments = [
+        "demo",
+        "--set",
+        "demo.actors=0",
+        "--compare",
+        "dpo,ppo",
+        &catalogue[0],
+        &catalogue[1],
+        "--set",
+        "click_log.source=clicks.jsonl",
+        "--out",
+        "photos",
+        "--from",
+        "nowhere",
+    ];
+    bench.run(&arguments).refused(
+        64,
+        &[
+            "6 mistakes in the configuration",
+            "--set demo.actors=0: demo.actors = 0: expected 1 to 64",
+            "--compare = \"ppo\"",
+            "mine.json: row 1, image: cannot read",
+            "clicks.jsonl: row 1, line: not JSON",
+            "--out photos is not empty",
+            "--from nowhere: not the output of a finished demo",
+        ],
+    );
+}
+
+#[test]
+fn settings_that_would_overflow_or_exhaust_memory_are_refused_by_key() {
+    let bench = Bench::new();
+    for (set, right) in [
+        ("learner.passes=9223372036854775807", "1 to 1000"),
+        ("learner.lora.rank=1000000000", "1 to 1024"),
+        ("pretrain.clip_norm=inf", "1e-6 to 1000000"),
+        ("learner.optimizer.epsilon=1e-60", "1e-20 to 1"),
+        ("shopworld.products=1000000", "GiB"),
+        ("store.url=memory:///", "file:///absolute/directory"),
+    ] {
+        let key = set.split('=').next().unwrap();
+        bench
+            .run(&["learner", "--set", set])
+            .refused(64, &[&format!("{key} = "), right]);
+    }
+}
+
+#[test]
+fn a_click_log_whose_creatives_cannot_be_compared_blames_the_key() {
+    let bench = Bench::new();
+    let said = bench.run(&[
+        "train-reward",
+        "--set",
+        "reward.min_impressions=1000000000",
+        "--set",
+        "shopworld.products=16",
+    ]);
+    said.refused(64, &["training products", "reward.min_impressions", "1000000000"]);
+    said.left_nothing_but(&[]);
+}
+
+#[test]
 fn a_model_is_never_written_over_something_else() {
     let bench = Bench::new();
     std::fs::create_dir(bench.path("taken")).unwrap();

@@ -2,6 +2,7 @@
 //!
 //! It does not cut products out of photographs: an image without transparency is taken as a product on pure white.
 
+mod jpeg;
 mod resample;
 
 use image::{DynamicImage, ImageError, ImageFormat, ImageReader, Limits, Rgb, RgbImage, RgbaImage};
@@ -22,6 +23,9 @@ pub enum CutoutError {
     /// Not an image that can be read, or one beyond the limits.
     #[error("not a readable PNG or JPEG of at most {MAX_SIDE}x{MAX_SIDE} pixels")]
     Undecodable(#[source] ImageError),
+    /// A JPEG whose end is missing; a decoder would make up the rest.
+    #[error("the JPEG is cut off: it has no end marker; copy the file again")]
+    CutOff,
     /// Nothing of the product is visible.
     #[error("no pixel of the {width}x{height} cut-out has an alpha of at least 128")]
     Transparent {
@@ -36,7 +40,8 @@ pub enum CutoutError {
 /// as CAIG's `utils.py` does.
 ///
 /// # Errors
-/// [`CutoutError::Undecodable`] for anything that is no such image or exceeds [`MAX_SIDE`] or [`MAX_DECODED_BYTES`].
+/// [`CutoutError::Undecodable`] for anything that is no such image or exceeds [`MAX_SIDE`] or [`MAX_DECODED_BYTES`],
+/// [`CutoutError::CutOff`] for a JPEG without its end.
 pub fn decode(bytes: &[u8]) -> Result<RgbaImage, CutoutError> {
     let decoded = decode_limited(bytes)?;
     let opaque = !decoded.color().has_alpha();
@@ -167,7 +172,13 @@ fn decode_limited(bytes: &[u8]) -> Result<DynamicImage, CutoutError> {
     limits.max_image_height = Some(MAX_SIDE);
     limits.max_alloc = Some(MAX_DECODED_BYTES);
     reader.limits(limits);
-    reader.decode().map_err(CutoutError::Undecodable)
+    let whole = reader.format() != Some(ImageFormat::Jpeg) || jpeg::is_whole(bytes);
+    let image = reader.decode().map_err(CutoutError::Undecodable)?;
+    if whole {
+        Ok(image)
+    } else {
+        Err(CutoutError::CutOff)
+    }
 }
 
 #[cfg(test)]
@@ -264,11 +275,39 @@ mod tests {
         assert_eq!(decode(&encode_png(&cutout)).unwrap(), cutout);
     }
 
+    /// CRC-32 as PNG defines it.
+    fn crc(bytes: &[u8]) -> u32 {
+        let bit = |crc: u32| (crc >> 1) ^ if crc & 1 == 1 { 0xEDB8_8320 } else { 0 };
+        let byte = |crc: u32, byte: &u8| (0..8).fold(crc ^ u32::from(*byte), |crc, _| bit(crc));
+        !bytes.iter().fold(!0, byte)
+    }
+
     #[test]
     fn a_png_that_claims_a_huge_size_is_refused_before_memory_is_taken() {
         let mut bytes = encode_png(&opaque(1, 1, [1, 2, 3]));
         bytes[16..20].copy_from_slice(&60_000u32.to_be_bytes());
         bytes[20..24].copy_from_slice(&60_000u32.to_be_bytes());
-        assert!(matches!(decode(&bytes), Err(CutoutError::Undecodable(_))));
+        let sum = crc(&bytes[12..29]);
+        bytes[29..33].copy_from_slice(&sum.to_be_bytes());
+        let refused = decode(&bytes);
+        assert!(
+            matches!(refused, Err(CutoutError::Undecodable(ImageError::Limits(_)))),
+            "{refused:?}"
+        );
+    }
+
+    #[test]
+    fn a_file_without_its_end_is_refused() {
+        let picture = RgbImage::from_fn(64, 64, |x, y| Rgb([(x * 4) as u8, (y * 4) as u8, (x * y) as u8]));
+        // A PNG's last bytes are a mark and sums; a JPEG's are pixels up to the mark.
+        for (format, mark) in [(ImageFormat::Png, 16), (ImageFormat::Jpeg, 2)] {
+            let mut whole = Vec::new();
+            picture.write_to(&mut Cursor::new(&mut whole), format).unwrap();
+            assert!(decode(&whole).is_ok(), "{format:?}");
+            for length in [0, 1, 10, whole.len() / 2, whole.len() - mark] {
+                let cut_off = decode(&whole[..length]);
+                assert!(cut_off.is_err(), "{format:?}: {length} of {}", whole.len());
+            }
+        }
     }
 }

@@ -1,7 +1,9 @@
 //! What can be wrong with an imported file: all mistakes at once, each with its row and key.
 
+mod memory;
 mod row;
 
+pub(crate) use memory::Memory;
 pub(crate) use row::Row;
 
 use std::{fmt, io, path::PathBuf};
@@ -27,7 +29,7 @@ pub enum ImportError {
         reason: String,
     },
     /// Rows of the file are wrong.
-    #[error("{}: {} mistake(s)\n{}", path.display(), problems.len(), list(problems))]
+    #[error("{}: {} mistake(s)\n  {}", path.display(), problems.len(), told(problems).join("\n  "))]
     Rows {
         /// The file.
         path: PathBuf,
@@ -53,10 +55,52 @@ impl fmt::Display for RowProblem {
     }
 }
 
-fn list(problems: &[RowProblem]) -> String {
+/// Mistakes that are told of one file; a file of another format has one in every row.
+const TOLD: usize = 20;
+
+impl ImportError {
+    /// What is wrong, a mistake each without the file's name, and how many more there are when there are too many to tell.
+    pub fn mistakes(&self) -> Vec<String> {
+        match self {
+            Self::Unreadable { source, .. } => vec![format!("cannot read the file: {source}")],
+            Self::Malformed { reason, .. } => vec![reason.clone()],
+            Self::Rows { problems, .. } => told(problems),
+        }
+    }
+}
+
+fn told(problems: &[RowProblem]) -> Vec<String> {
+    let more = problems.len().saturating_sub(TOLD);
+    let more = (more > 0).then(|| format!("and {more} more"));
     problems
         .iter()
-        .map(|problem| format!("  {problem}"))
-        .collect::<Vec<_>>()
-        .join("\n")
+        .take(TOLD)
+        .map(ToString::to_string)
+        .chain(more)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_full_of_mistakes_is_told_by_its_first_ones_and_their_number() {
+        let problem = |row| RowProblem {
+            row,
+            key: "id".into(),
+            reason: "missing".into(),
+        };
+        let error = ImportError::Rows {
+            path: "mine.json".into(),
+            problems: (1..=1000).map(problem).collect(),
+        };
+        let text = error.to_string();
+        assert!(
+            text.starts_with("mine.json: 1000 mistake(s)\n  row 1, id: missing\n"),
+            "{text}"
+        );
+        assert!(text.ends_with("row 20, id: missing\n  and 980 more"), "{text}");
+        assert_eq!(error.mistakes().len(), 21);
+    }
 }

@@ -7,60 +7,74 @@ mod loss;
 
 pub use loss::{LossConfig, LossMode, MaskConfig, Partner};
 
+use common::{InvalidConfig, SettingsCheck};
 use models::lora::LoraConfig;
 use models::optimizer::{AdamWConfig, Schedule};
 use serde::{Deserialize, Serialize};
+use std::ops::RangeInclusive;
 use std::time::Duration;
+
+/// Most parts of a batch: more than any machine's threads, and each holds a graph of its own.
+pub(crate) const MAX_MICRO_BATCHES: usize = 64;
+
+/// Norms that a gradient may be clipped to; single precision has room for them on both sides.
+pub(crate) const CLIP_NORMS: RangeInclusive<f64> = 1e-6..=1e6;
+
+/// Milliseconds of a day, the longest wait that makes sense.
+const DAY_MS: u64 = 86_400_000;
 
 /// Settings of the learner. Defaults are those of the demo, measured on the simulated shop, unless a field says otherwise.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LearnerConfig {
-    /// Policy versions to publish after the initial one; the run is then complete. Default 20.
+    /// Policy versions to publish after the initial one, 1 to 1000000; the run is then complete. Default 20.
     pub versions: u64,
-    /// Preference pairs that one version is trained from. Default 256.
+    /// Preference pairs that one version is trained from, 1 to 1000000. Default 256.
     pub pairs_per_version: usize,
-    /// Passes over those pairs. Default 2.
+    /// Passes over those pairs, 1 to 1000. Default 2.
     pub passes: usize,
-    /// Pairs per optimizer step. Default 32.
+    /// Pairs per optimizer step, 1 to 4096 and at most `pairs_per_version`. Default 32.
     pub minibatch_pairs: usize,
     /// Parts of a minibatch whose gradients are computed side by side. The number of threads never changes a result; this
-    /// number does, in the last bits. Default 2.
+    /// number does, in the last bits. 1 to 64. Default 2.
     pub micro_batches: usize,
     /// How many versions the training policy may be ahead of the version that sampled a pair; 0 is strictly on-policy.
-    /// Default 0: on one machine sampling and training share the cores, so overlap gains no time, and on-policy pairs train more
+    /// At most 1000. Default 0: on one machine sampling and training share the cores, so overlap gains no time, and on-policy pairs train more
     /// steadily. Set 1 where actors have hardware of their own.
     pub max_staleness: u64,
     /// Whether two runs with equal seeds give equal bytes: version n is trained from exactly the tasks of its block, in
     /// task order, sampled by version n - 1 alone. `max_staleness` then has no effect. Default false.
     pub deterministic: bool,
-    /// The run fails when this many times `pairs_per_version` tasks end without yielding one batch of pairs. Default 8.
+    /// The run fails when this many times `pairs_per_version` tasks end without yielding one batch of pairs; 1 to 1000.
+    /// Default 8.
     pub max_tasks_per_pair: usize,
-    /// How long an actor may keep leased tasks, in milliseconds. Default 60000: some twenty times what a lease takes on a
+    /// How long an actor may keep leased tasks, in milliseconds, 1 to a day. Default 60000: some twenty times what a lease takes on a
     /// slow machine.
     pub lease_ttl_ms: u64,
-    /// How long after its deadline an outcome still counts when nobody else holds the task, in milliseconds. Default 5000.
+    /// How long after its deadline an outcome still counts when nobody else holds the task, in milliseconds, 0 to a day.
+    /// Default 5000.
     pub lease_grace_ms: u64,
-    /// How often a task is leased before it is given up. Default 3.
+    /// How often a task is leased before it is given up, 1 to 1000. Default 3.
     pub max_attempts: u32,
-    /// When an actor that got no lease should ask again, in milliseconds. Default 20.
+    /// When an actor that got no lease should ask again, in milliseconds, 1 to 60000. Default 20.
     pub retry_after_ms: u64,
-    /// How long a finished run waits for actors to adopt the last version and for others to fetch it, in milliseconds.
-    /// Default 3000.
+    /// How long a finished run waits for actors to adopt the last version and for others to fetch it, in milliseconds,
+    /// 0 to an hour. Default 3000.
     pub linger_ms: u64,
-    /// How long a stopped learner waits for open calls, in milliseconds. Default 5000.
+    /// How long a stopped learner waits for open calls, in milliseconds, 0 to an hour. Default 5000.
     pub drain_ms: u64,
-    /// How many versions' weights can be fetched, the newest included. Default 3: an actor that is fetching one may see
+    /// How many versions' weights can be fetched, the newest included, 1 to 1000. Default 3: an actor that is fetching one may see
     /// two more published.
     pub keep_versions: usize,
-    /// For how many products the frozen image features are kept between batches. Default 4096; one product takes 6 KiB in
+    /// For how many products the frozen image features are kept between batches, 1 to 2^24. Default 4096; one product takes 6 KiB in
     /// the demo and 9 MiB at 7B.
     pub cached_products: usize,
-    /// Largest norm of the whole gradient (torch's `clip_grad_norm_`). Default 1, as the reference implementation.
+    /// Largest norm of the whole gradient (torch's `clip_grad_norm_`), 1e-6 to 1e6. Default 1, as the reference implementation.
     pub clip_norm: f64,
-    /// The adapter that is trained. Default rank 16, alpha 16, all seven projections.
+    /// The adapter that is trained: rank 1 to 1024, alpha 1e-3 to 1e6. Default rank 16, alpha 16, all seven projections;
+    /// CAIG rank 128, alpha 256.
     pub lora: LoraConfig,
-    /// The optimizer, whose state lasts the whole run. Default AdamW, betas 0.9 and 0.98, no decay; learning rate 1.5e-3
+    /// The optimizer, whose state lasts the whole run. A learning rate of 0 trains nothing. Default AdamW, betas 0.9 and 0.98, no decay; learning rate 1.5e-3
     /// after 64 steps of warm-up, falling along a cosine over the run. A constant rate leaves the last version wherever a step
     /// happened to end, and a beta_2 of 0.999 lets A's first, tiny gradients (B starts at zero) scale its steps for too long:
     /// both were seen as bursts of invalid descriptions.
@@ -102,65 +116,66 @@ impl Default for LearnerConfig {
     }
 }
 
-/// Settings that cannot be used.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{}", problems.join("\n"))]
-pub struct InvalidConfig {
-    /// Every mistake, each naming the key within its table, the value and what would be right.
-    pub problems: Vec<String>,
-}
-
 impl LearnerConfig {
     /// Checks every field.
     ///
     /// # Errors
     /// [`InvalidConfig`] with all mistakes at once.
     pub fn validate(&self) -> Result<(), InvalidConfig> {
-        let mut problems = Problems::default();
-        let at_least_1 = [
-            ("versions", self.versions),
-            ("pairs_per_version", self.pairs_per_version as u64),
-            ("passes", self.passes as u64),
-            ("minibatch_pairs", self.minibatch_pairs as u64),
-            ("micro_batches", self.micro_batches as u64),
-            ("max_tasks_per_pair", self.max_tasks_per_pair as u64),
-            ("lease_ttl_ms", self.lease_ttl_ms),
-            ("max_attempts", u64::from(self.max_attempts)),
-            ("retry_after_ms", self.retry_after_ms),
-            ("keep_versions", self.keep_versions as u64),
-            ("cached_products", self.cached_products as u64),
+        let mut check = SettingsCheck::default();
+        check.within("versions", self.versions, 1..=1_000_000, "");
+        let counts = [
+            ("pairs_per_version", self.pairs_per_version, 1_000_000),
+            ("passes", self.passes, 1_000),
+            ("minibatch_pairs", self.minibatch_pairs, 4096),
+            ("micro_batches", self.micro_batches, MAX_MICRO_BATCHES),
+            ("max_tasks_per_pair", self.max_tasks_per_pair, 1_000),
+            ("max_attempts", self.max_attempts as usize, 1_000),
+            ("keep_versions", self.keep_versions, 1_000),
+            ("cached_products", self.cached_products, 1 << 24),
         ];
-        for (key, value) in at_least_1 {
-            problems.require(value >= 1, key, value, "at least 1");
+        for (key, value, most) in counts {
+            check.within(key, value, 1..=most, "");
         }
-        let fits = self.minibatch_pairs <= self.pairs_per_version;
-        problems.require(
-            fits,
+        check.within("max_staleness", self.max_staleness, 0..=1_000, "versions");
+        let waits = [
+            ("lease_ttl_ms", self.lease_ttl_ms, 1..=DAY_MS),
+            ("lease_grace_ms", self.lease_grace_ms, 0..=DAY_MS),
+            ("retry_after_ms", self.retry_after_ms, 1..=60_000),
+            ("linger_ms", self.linger_ms, 0..=3_600_000),
+            ("drain_ms", self.drain_ms, 0..=3_600_000),
+        ];
+        for (key, value, range) in waits {
+            check.within(key, value, range, "milliseconds");
+        }
+        check.require(
+            self.minibatch_pairs <= self.pairs_per_version,
             "minibatch_pairs",
             self.minibatch_pairs,
             "at most pairs_per_version",
         );
-        problems.require(self.clip_norm > 0.0, "clip_norm", self.clip_norm, "more than 0");
-        self.check_adapter(&mut problems);
-        self.loss.check(&mut problems);
-        problems.into_result()
+        check.within("clip_norm", self.clip_norm, CLIP_NORMS, "");
+        self.check_adapter(&mut check);
+        check_optimizer(&self.optimizer, &self.optimizer(), &mut check);
+        self.loss.check(&mut check);
+        check.finish()
     }
 
-    fn check_adapter(&self, problems: &mut Problems) {
-        problems.require(self.lora.rank >= 1, "lora.rank", self.lora.rank, "at least 1");
-        let positive = self.lora.alpha > 0.0 && self.lora.alpha.is_finite();
-        problems.require(positive, "lora.alpha", self.lora.alpha, "more than 0");
+    fn check_adapter(&self, check: &mut SettingsCheck) {
+        check.within("lora.rank", self.lora.rank, 1..=1024, "");
+        check.within("lora.alpha", self.lora.alpha, 1e-3..=1e6, "");
         let known = LoraConfig::all_projections();
         let fine = !self.lora.targets.is_empty() && self.lora.targets.iter().all(|t| known.contains(t));
         let wanted = format!("one or more of {}", known.join(", "));
-        problems.require(fine, "lora.targets", self.lora.targets.join(", "), &wanted);
-        check_optimizer(&self.optimizer(), problems);
+        check.require(fine, "lora.targets", &self.lora.targets, wanted);
     }
 
     /// The optimizer's settings with the length of a falling schedule filled in: all steps of the run, unless it is set.
     pub(crate) fn optimizer(&self) -> AdamWConfig {
         let per_pass = self.pairs_per_version.div_ceil(self.minibatch_pairs.max(1));
-        let steps = self.versions.saturating_mul((self.passes * per_pass) as u64);
+        let steps = self
+            .versions
+            .saturating_mul(self.passes.saturating_mul(per_pass) as u64);
         for_run_of(steps, &self.optimizer)
     }
 
@@ -195,31 +210,32 @@ pub(crate) fn for_run_of(steps: u64, optimizer: &AdamWConfig) -> AdamWConfig {
     }
 }
 
-/// Lets the optimizer judge its own settings.
-pub(crate) fn check_optimizer(optimizer: &AdamWConfig, problems: &mut Problems) {
-    if let Err(problem) = models::optimizer::AdamW::new(optimizer.clone()) {
-        problems.0.push(problem.to_string());
+/// Checks an optimizer's settings as `given`, and that its schedule, once `filled` in, has room for the warm-up.
+pub(crate) fn check_optimizer(given: &AdamWConfig, filled: &AdamWConfig, check: &mut SettingsCheck) {
+    let numbers = [
+        ("optimizer.learning_rate", given.learning_rate, 0.0..=1.0),
+        // Single precision keeps these apart from 1, and an epsilon of this size apart from 0.
+        ("optimizer.beta_1", given.beta_1, 0.0..=0.99999),
+        ("optimizer.beta_2", given.beta_2, 0.0..=0.99999),
+        ("optimizer.epsilon", given.epsilon, 1e-20..=1.0),
+        ("optimizer.weight_decay", given.weight_decay, 0.0..=100.0),
+    ];
+    for (key, value, range) in numbers {
+        check.within(key, value, range, "");
     }
-}
-
-/// The mistakes found so far.
-#[derive(Default)]
-pub(crate) struct Problems(pub(crate) Vec<String>);
-
-impl Problems {
-    pub(crate) fn require(&mut self, good: bool, key: &str, value: impl std::fmt::Display, wanted: &str) {
-        if !good {
-            self.0.push(format!("{key} = {value}: must be {wanted}"));
-        }
+    for (key, value) in [
+        ("optimizer.warmup_steps", given.warmup_steps),
+        ("optimizer.total_steps", given.total_steps),
+    ] {
+        check.within(key, value, 0..=1_000_000_000, "steps");
     }
-
-    pub(crate) fn into_result(self) -> Result<(), InvalidConfig> {
-        if self.0.is_empty() {
-            Ok(())
-        } else {
-            Err(InvalidConfig { problems: self.0 })
-        }
-    }
+    let in_time = filled.schedule == Schedule::Constant || filled.total_steps > filled.warmup_steps;
+    check.require(
+        in_time || filled.total_steps == 0,
+        "optimizer.total_steps",
+        given.total_steps,
+        "more than warmup_steps: a cosine falls after the warm-up",
+    );
 }
 
 #[cfg(test)]
@@ -257,7 +273,7 @@ mod tests {
             "loss.mask.ratio",
         ] {
             assert!(
-                problems.iter().any(|p| p.starts_with(key)),
+                problems.iter().any(|p| p.key == key),
                 "{key} is not in {problems:?}"
             );
         }

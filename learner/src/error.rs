@@ -1,8 +1,7 @@
 //! What can end a run or a pre-training.
 
-use crate::config::InvalidConfig;
 use crate::ledger::OutcomeCounts;
-use common::PolicyVersion;
+use common::{InvalidConfig, PolicyVersion};
 use models::ModelError;
 use std::path::PathBuf;
 use store::StoreError;

@@ -6,6 +6,14 @@
 //!
 //! The learner dials nobody, and knows neither how images are rendered nor how they are scored.
 
+#![cfg_attr(
+    test,
+    allow(
+        clippy::disallowed_methods,
+        reason = "the tests of leases and actors start at now"
+    )
+)]
+
 mod actors;
 mod adapter_files;
 mod admission;
@@ -38,7 +46,7 @@ mod test_policy;
 mod train_loop;
 
 pub use actors::ActorSummary;
-pub use config::{InvalidConfig, LearnerConfig, LossConfig, LossMode, MaskConfig, Partner};
+pub use config::{LearnerConfig, LossConfig, LossMode, MaskConfig, Partner};
 pub use error::LearnerError;
 pub use ledger::OutcomeCounts;
 pub use pretrain::{PretrainConfig, PretrainProgress, Pretraining, pretrain};

@@ -1,5 +1,7 @@
 //! A whole run: the service on the runtime, the training on its own thread, and their common end.
 
+#![expect(clippy::disallowed_methods, reason = "the clock enters here and is handed on")]
+
 mod server;
 mod setup;
 mod summary;

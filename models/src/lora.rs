@@ -13,9 +13,9 @@ use crate::init;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LoraConfig {
-    /// Width of the middle, at least 1.
+    /// Width of the middle, at least 1. No default: the table that holds it has one (CAIG: 128).
     pub rank: usize,
-    /// Strength: the branch is multiplied by `alpha / rank`.
+    /// Strength: the branch is multiplied by `alpha / rank`. No default: the table that holds it has one (CAIG: 256).
     pub alpha: f64,
     /// Last names of the adapted layers; only layers of the language model's decoder are looked at. Default: the seven
     /// projections, as the reference implementation chooses them (every linear layer but the head).

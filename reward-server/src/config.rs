@@ -5,6 +5,7 @@ mod reward;
 
 pub use reward::RewardConfig;
 
+use common::{InvalidConfig, SettingsCheck};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -37,59 +38,18 @@ impl Default for RewardServerConfig {
     }
 }
 
-/// A configuration that nobody can follow.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{}", problems.join("\n"))]
-pub struct InvalidConfig {
-    /// Every mistake, each naming the key, the value and what would be right.
-    pub problems: Vec<String>,
-}
-
-/// Collects mistakes.
-#[derive(Default)]
-struct Problems(Vec<String>);
-
-impl Problems {
-    fn require(&mut self, good: bool, key: &str, value: f64, wanted: &str) {
-        if !good {
-            self.0.push(format!("{key} = {value}: must be {wanted}"));
-        }
-    }
-
-    fn result(self) -> Result<(), InvalidConfig> {
-        if self.0.is_empty() {
-            Ok(())
-        } else {
-            Err(InvalidConfig { problems: self.0 })
-        }
-    }
-}
-
 impl RewardServerConfig {
     /// Checks every field.
     ///
     /// # Errors
     /// [`InvalidConfig`] with all mistakes at once.
     pub fn validate(&self) -> Result<(), InvalidConfig> {
-        let mut problems = Problems::default();
-        for (key, value) in [("max_batch", self.max_batch), ("queue", self.queue)] {
-            problems.require((1..=65_536).contains(&value), key, value as f64, "1 to 65536");
-        }
-        let confidence = self.min_confidence;
-        problems.require(
-            (0.5..=1.0).contains(&confidence),
-            "min_confidence",
-            confidence,
-            "from 0.5 to 1",
-        );
-        let drain = self.drain_timeout_s;
-        problems.require(
-            (0.0..=3600.0).contains(&drain),
-            "drain_timeout_s",
-            drain,
-            "from 0 to 3600 (seconds)",
-        );
-        problems.result()
+        let mut check = SettingsCheck::default();
+        check.within("max_batch", self.max_batch, 1..=65_536, "");
+        check.within("queue", self.queue, 1..=65_536, "");
+        check.within("min_confidence", self.min_confidence, 0.5..=1.0, "");
+        check.within("drain_timeout_s", self.drain_timeout_s, 0.0..=3600.0, "seconds");
+        check.finish()
     }
 
     /// How long requests under way may still take when the server is asked to stop.
@@ -116,7 +76,7 @@ mod tests {
             .iter()
             .zip(["max_batch", "min_confidence", "drain_timeout_s"])
         {
-            assert!(problem.starts_with(key), "{problems:?}");
+            assert_eq!(problem.key, key);
         }
         assert_eq!(problems.len(), 3);
     }

@@ -1,6 +1,6 @@
 //! What can go wrong while a reward model is trained, measured or served.
 
-use crate::config::InvalidConfig;
+use common::InvalidConfig;
 use models::ModelError;
 use models::compute_thread::ComputeError;
 
@@ -13,7 +13,7 @@ pub enum RewardError {
     Config(#[from] InvalidConfig),
     /// A click log that nothing can be learned or measured from.
     #[error(
-        "click log: {part} products have no pair of creatives with more than {min_impressions} impressions each and different click-through rates"
+        "click log: {part} products have no pair of creatives with more than {min_impressions} impressions each and different click-through rates; lower reward.min_impressions"
     )]
     NoPairs {
         /// Which products: `training` or `test`.
@@ -49,4 +49,11 @@ pub enum RewardError {
         /// The deadline.
         seconds: f64,
     },
+}
+
+impl RewardError {
+    /// Whether the settings or the click log are at fault rather than the run.
+    pub fn is_configuration(&self) -> bool {
+        matches!(self, Self::Config(_) | Self::NoPairs { .. })
+    }
 }

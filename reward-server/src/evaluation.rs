@@ -46,6 +46,23 @@ pub struct RewardReport {
     pub products: usize,
 }
 
+/// Checks that training and test products each have creatives to compare, before anything takes time.
+///
+/// # Errors
+/// [`RewardError::NoPairs`] naming the part that has none.
+pub fn check_log(log: &dyn ClickLog, min_impressions: u64) -> Result<(), RewardError> {
+    let split = log.split();
+    for (part, products) in [("training", split.train), ("test", split.test)] {
+        if creative_pairs(log, products, min_impressions).is_empty() {
+            return Err(RewardError::NoPairs {
+                part,
+                min_impressions,
+            });
+        }
+    }
+    Ok(())
+}
+
 /// Measures `model` on the test products of `log`, on pairs of creatives with more than `min_impressions` impressions
 /// each and different observed click-through rates. `seed` decides sides and resamples.
 ///

@@ -16,9 +16,9 @@ mod service;
 mod toy_log;
 mod training;
 
-pub use config::{InvalidConfig, RewardConfig, RewardServerConfig};
+pub use config::{RewardConfig, RewardServerConfig};
 pub use error::RewardError;
-pub use evaluation::{RewardReport, evaluate};
+pub use evaluation::{RewardReport, check_log, evaluate};
 pub use models::ctr::{CtrForm, RewardModel};
 pub use scorer::{CreativeGroup, GroupScores, ScoreFailure, ScoreResult, score_groups};
 pub use training::{RewardProgress, train};

@@ -14,8 +14,9 @@ use crate::forward::raw_scores;
 use batches::{MicroBatch, epoch_batches};
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
+use common::SettingsCheck;
 use data::ClickLog;
-use models::ctr::{Calibration, CtrNetwork, RewardModel};
+use models::ctr::{Calibration, CtrForm, CtrNetwork, RewardModel};
 use models::gradients::{accumulate, clip_global_norm};
 use models::init::stream_seed;
 use models::optimizer::{AdamW, AdamWConfig, Schedule};
@@ -96,6 +97,7 @@ fn untrained(
     let corpus = captions.chain([models::ctr::QUESTION]);
     let corpus: Vec<&str> = corpus.collect();
     let tokenizer = Tokenizer::train(corpus.into_iter(), config.vocab_size, SpecialTokens::default())?;
+    check_question(config, &tokenizer)?;
     let shape = config.network(tokenizer.vocab_size());
     shape.check()?;
     Ok(RewardModel {
@@ -105,6 +107,19 @@ fn untrained(
         tokenizer,
         calibration: Calibration::default(),
     })
+}
+
+/// The concat form reads its answer at the end of the question, so the question must fit behind the begin token.
+fn check_question(config: &RewardConfig, tokenizer: &Tokenizer) -> Result<(), RewardError> {
+    let mut check = SettingsCheck::default();
+    let needed = 1 + tokenizer.encode(models::ctr::QUESTION)?.len();
+    check.require(
+        config.form == CtrForm::Siamese || config.max_text_tokens >= needed,
+        "reward.max_text_tokens",
+        config.max_text_tokens,
+        format_args!("{needed} or more: the question takes them all with this vocabulary"),
+    );
+    Ok(check.finish()?)
 }
 
 /// The training products in two parts.

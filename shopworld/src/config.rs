@@ -1,29 +1,33 @@
 //! The knobs of the world, with the values of the measured prototype as defaults.
 
+use common::{InvalidConfig, SettingsCheck};
 use serde::{Deserialize, Serialize};
+
+/// The most that cut-outs and creatives may take in memory, in bytes.
+const MAX_PICTURE_BYTES: u64 = 16 << 30;
 
 /// What kind of shop to simulate.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ShopWorldConfig {
-    /// Products, spread evenly over the 8 categories. Default 400: 8 categories of 50.
+    /// Products, spread evenly over the 8 categories, 16 to 1000000; their pictures take at most 16 GiB. Default 400: 8 categories of 50.
     pub products: usize,
     /// Share of products held out for measuring, 0 to 1 exclusive. Default 0.2: 320 to train on, 80 to measure on.
     pub test_share: f64,
-    /// Creatives of each product in the click log. Default 12: with 6, a reward model that sees pixels overfits.
+    /// Creatives of each product in the click log, 2 to 1000. Default 12: with 6, a reward model that sees pixels overfits.
     pub creatives_per_product: usize,
     /// Probability that a logged creative has a native scene, and that it has a native prop; 0 to 1. Default 0.97: people
     /// who make advertisements match them to the product, which is what leaves the reward model blind to mismatches. 0.5
     /// simulates a slice of randomised traffic.
     pub log_match: f64,
-    /// Extra appeal of the two hot scenes, in log odds; the two hot props have 0.8 of it. At least 0. Default 0.6.
+    /// Extra appeal of the two hot scenes, in log odds; the two hot props have 0.8 of it. 0 to 10. Default 0.6.
     pub hot: f64,
-    /// What a foreign scene costs, in log odds; a foreign prop costs half of it. At least 0. Default 0.8.
+    /// What a foreign scene costs, in log odds; a foreign prop costs half of it. 0 to 10. Default 0.8.
     pub mismatch: f64,
-    /// Median of the log-normal part of a creative's impressions, before 200 are added. At least 1. Default 4000: it sets
+    /// Median of the log-normal part of a creative's impressions, before 200 are added, 1 to 1e9. Default 4000: it sets
     /// how noisy click labels are.
     pub impression_median: f64,
-    /// Largest effect of the position a creative was shown at, in log odds, drawn evenly from both signs. At least 0.
+    /// Largest effect of the position a creative was shown at, in log odds, drawn evenly from both signs, 0 to 10.
     /// Default 0.05. It is part of the clicks and not of the true rate.
     pub position_bias: f64,
     /// Share of captions without the noun, so that the product can only be told from its picture; 0 to 1. Default 0.1.
@@ -56,95 +60,72 @@ impl Default for ShopWorldConfig {
     }
 }
 
-/// A configuration that describes no world.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{}", problems.join("\n"))]
-pub struct InvalidConfig {
-    /// Every mistake, each naming the key, the value and what would be right.
-    pub problems: Vec<String>,
-}
-
 impl ShopWorldConfig {
     /// Checks every field.
     ///
     /// # Errors
     /// [`InvalidConfig`] with all mistakes at once.
     pub fn validate(&self) -> Result<(), InvalidConfig> {
+        let mut check = SettingsCheck::default();
+        check.within("products", self.products, 16..=1_000_000, "");
+        check.within("creatives_per_product", self.creatives_per_product, 2..=1000, "");
+        check.within("creative_size", self.creative_size, 8..=512, "pixels");
+        check.within("product_size", self.product_size, 16..=1024, "pixels");
         let shares = [
             ("log_match", self.log_match),
             ("caption_dropout", self.caption_dropout),
             ("sft_match", self.sft_match),
         ];
+        for (key, value) in shares {
+            check.within(key, value, 0.0..=1.0, "");
+        }
         let effects = [
             ("hot", self.hot),
             ("mismatch", self.mismatch),
             ("position_bias", self.position_bias),
         ];
-        let mut problems = Vec::new();
-        let mut require = |good: bool, key: &str, value: f64, wanted: &str| {
-            if !good {
-                problems.push(format!("{key} = {value}: must be {wanted}"));
-            }
-        };
-        for (key, value) in shares {
-            require((0.0..=1.0).contains(&value), key, value, "from 0 to 1");
-        }
         for (key, value) in effects {
-            require(
-                (0.0..=10.0).contains(&value),
-                key,
-                value,
-                "from 0 to 10 (log odds)",
-            );
+            check.within(key, value, 0.0..=10.0, "log odds");
         }
-        let counts = |value: usize| value as f64;
-        require(
-            (16..=1_000_000).contains(&self.products),
-            "products",
-            counts(self.products),
-            "16 to 1000000",
-        );
-        let creatives = self.creatives_per_product;
-        require(
-            (2..=1000).contains(&creatives),
-            "creatives_per_product",
-            counts(creatives),
-            "2 to 1000",
-        );
-        let median = self.impression_median;
-        require(
-            (1.0..=1e9).contains(&median),
+        check.within(
             "impression_median",
-            median,
-            "from 1 to 1e9 (impressions)",
+            self.impression_median,
+            1.0..=1e9,
+            "impressions",
         );
-        let size = self.creative_size;
-        require(
-            (8..=512).contains(&size),
-            "creative_size",
-            size.into(),
-            "8 to 512 (pixels)",
-        );
-        let size = self.product_size;
-        require(
-            (16..=1024).contains(&size),
-            "product_size",
-            size.into(),
-            "16 to 1024 (pixels)",
-        );
-        let test = counts(self.products) * self.test_share;
-        let both_sides = test >= 2.0 && counts(self.products) - test >= 2.0;
-        require(
-            both_sides,
+        let products = self.products as f64;
+        let test = products * self.test_share;
+        check.require(
+            test >= 2.0 && products - test >= 2.0,
             "test_share",
             self.test_share,
             "between 0 and 1, leaving 2 products on each side",
         );
-        if problems.is_empty() {
-            Ok(())
-        } else {
-            Err(InvalidConfig { problems })
-        }
+        // A single value far out of its range has been named already.
+        let bytes = self.picture_bytes();
+        check.require(
+            !check.is_clean() || bytes <= MAX_PICTURE_BYTES,
+            "products",
+            self.products,
+            format_args!(
+                "fewer or smaller pictures: {} GiB of cut-outs and creatives, at most {}",
+                bytes >> 30,
+                MAX_PICTURE_BYTES >> 30
+            ),
+        );
+        check.finish()
+    }
+
+    /// What cut-outs and creatives take in memory.
+    fn picture_bytes(&self) -> u64 {
+        let pixels = |side: u32| u64::from(side).saturating_mul(side.into());
+        let creatives = pixels(self.creative_size)
+            .saturating_mul(3)
+            .saturating_mul(self.creatives_per_product as u64);
+        let product = pixels(self.product_size)
+            .saturating_mul(4)
+            .saturating_add(creatives);
+        product.saturating_mul(self.products as u64)
     }
 }
 
@@ -170,7 +151,7 @@ mod tests {
         let problems = config.validate().unwrap_err().problems;
         for key in ["products", "log_match", "hot", "test_share", "creative_size"] {
             assert!(
-                problems.iter().any(|problem| problem.starts_with(key)),
+                problems.iter().any(|problem| problem.key == key),
                 "{key} is not in {problems:?}"
             );
         }

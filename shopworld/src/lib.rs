@@ -22,7 +22,7 @@ mod world;
 
 pub use catalogue::ShopCatalogue;
 pub use click_log::ShopClickLog;
-pub use config::{InvalidConfig, ShopWorldConfig};
+pub use config::ShopWorldConfig;
 pub use corpus::ShopCorpus;
 pub use description::{Description, ParsedDescription, Slot};
 pub use oracle::ShopOracle;

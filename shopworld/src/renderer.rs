@@ -12,11 +12,11 @@ mod shadow;
 mod surface;
 
 use crate::{
-    InvalidConfig,
     art::Colour,
     description::{ParsedDescription, Slot},
     stream::{Part, stream},
 };
+use common::{InvalidConfig, SettingsCheck};
 use data::{GenerateError, GeneratedImage, ImageGenerator, cutout};
 use image::{Rgb, RgbImage, RgbaImage};
 use rand::Rng;
@@ -56,18 +56,10 @@ impl Renderer {
     /// # Errors
     /// [`InvalidConfig`] when a field is out of range.
     pub fn new(config: RendererConfig) -> Result<Self, InvalidConfig> {
-        let mut problems = Vec::new();
-        if !(8..=4096).contains(&config.size) {
-            problems.push(format!("size = {}: must be 8 to 4096 (pixels)", config.size));
-        }
-        if !(0.0..=1.0).contains(&config.noise) {
-            problems.push(format!("noise = {}: must be from 0 to 1", config.noise));
-        }
-        if problems.is_empty() {
-            Ok(Self { config })
-        } else {
-            Err(InvalidConfig { problems })
-        }
+        let mut check = SettingsCheck::default();
+        check.within("size", config.size, 8..=4096, "pixels");
+        check.within("noise", config.noise, 0.0..=1.0, "");
+        check.finish().map(|()| Self { config })
     }
 
     /// How it renders.

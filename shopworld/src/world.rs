@@ -1,9 +1,10 @@
 //! The world: one configuration and one seed, from which all its parts follow.
 
 use crate::{
-    InvalidConfig, Renderer, RendererConfig, ShopCatalogue, ShopClickLog, ShopCorpus, ShopOracle,
-    ShopWorldConfig, products::draw_products, truth::Truth,
+    Renderer, RendererConfig, ShopCatalogue, ShopClickLog, ShopCorpus, ShopOracle, ShopWorldConfig,
+    products::draw_products, truth::Truth,
 };
+use common::InvalidConfig;
 use data::{Product, Split};
 use std::sync::Arc;
 

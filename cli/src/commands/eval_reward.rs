@@ -1,4 +1,4 @@
-//! `adwright eval-reward`: a reward model's figures on held-out products of the simulated shop.
+//! `adwright eval-reward`: a reward model's figures on held-out products of the configured click log.
 
 use crate::args::EvalRewardArgs;
 use crate::demo::reward_model_line;
@@ -22,9 +22,9 @@ pub(super) fn run(args: &EvalRewardArgs) -> Outcome<()> {
     locations::check_model(Path::new(&config.paths.reward_model), "train-reward")?;
     let device = parse_device(&config.compute.device).or_configuration()?;
     let model = RewardModel::load(Path::new(&config.paths.reward_model), &device).or_configuration()?;
-    let log = shop::world(&config)?.click_log();
+    let log = shop::click_log(&config)?;
     let bootstrap = shop::seed(&config, Purpose::Bootstrap, 0);
-    let report = reward_server::evaluate(&model, &log, config.reward.min_impressions, bootstrap)?;
+    let report = reward_server::evaluate(&model, log.as_ref(), config.reward.min_impressions, bootstrap)?;
     if args.json {
         output::json(&report)?
     } else {

@@ -4,11 +4,11 @@ use super::stage::{self, Reporter};
 use crate::args::TrainArgs;
 use crate::config::Config;
 use crate::demo::reward_model_line;
-use crate::failure::{OrConfiguration as _, Outcome};
+use crate::failure::{Failure, OrConfiguration as _, Outcome};
 use crate::shop;
 use common::Purpose;
 use models::device::parse_device;
-use reward_server::RewardProgress;
+use reward_server::{RewardError, RewardProgress};
 use serde_json::Value;
 use std::path::PathBuf;
 use tokio_util::sync::CancellationToken;
@@ -29,11 +29,11 @@ fn train(
     reporter: &mut Reporter,
     cancel: &CancellationToken,
 ) -> Outcome<(Value, String)> {
-    let log = shop::world(&config)?.click_log();
+    let log = shop::click_log(&config)?;
     let device = parse_device(&config.compute.device).or_configuration()?;
     let model = reward_server::train(
         &config.reward,
-        &log,
+        log.as_ref(),
         shop::seed(&config, Purpose::RewardTraining, 0),
         &device,
         config.compute.threads,
@@ -42,9 +42,20 @@ fn train(
             reporter.update(done, total, format!("loss {:.3}", progress.pair_loss));
         },
         cancel,
-    )?;
+    )
+    .map_err(blame)?;
     let bootstrap = shop::seed(&config, Purpose::Bootstrap, 0);
-    let report = reward_server::evaluate(&model, &log, config.reward.min_impressions, bootstrap)?;
+    let report = reward_server::evaluate(&model, log.as_ref(), config.reward.min_impressions, bootstrap)
+        .map_err(blame)?;
     model.save(&out)?;
     Ok((serde_json::to_value(&report)?, reward_model_line(&report)))
+}
+
+/// Settings and click log are the user's to put right, everything else is a failed run.
+fn blame(error: RewardError) -> Failure {
+    if error.is_configuration() {
+        Failure::Configuration(error.into())
+    } else {
+        Failure::Run(error.into())
+    }
 }

@@ -75,6 +75,12 @@ pub(super) fn leaves(table: &Table) -> BTreeSet<String> {
     found
 }
 
+/// Whether a key of a table has a number.
+#[cfg(test)]
+pub(super) fn is_number(table: &Table, key: &str) -> bool {
+    lookup(table, key).is_some_and(|value| value.is_integer() || value.is_float())
+}
+
 fn expand(key: &str) -> String {
     for (short, long) in ALIASES {
         if key == short {

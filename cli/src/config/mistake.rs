@@ -1,5 +1,6 @@
 //! One mistake in a configuration, and all of them as an error.
 
+use common::InvalidSetting;
 use std::fmt;
 
 /// What is wrong with one key, or with a whole source when `key` is empty.
@@ -23,19 +24,8 @@ impl Mistake {
         }
     }
 
-    /// A message that starts with its key, as the configuration tables of other crates word theirs.
-    pub(crate) fn from_text(text: &str) -> Self {
-        let is_key = |c: char| c.is_ascii_alphanumeric() || "_.".contains(c);
-        let (key, reason) = text.split_at(text.find(|c| !is_key(c)).unwrap_or(text.len()));
-        Self {
-            origin: None,
-            key: key.to_owned(),
-            reason: reason.to_owned(),
-        }
-    }
-
-    /// A source that cannot be read at all.
-    pub(super) fn of_source(origin: &str, reason: String) -> Self {
+    /// What is wrong with a whole source, or with a file that it names.
+    pub(crate) fn of_source(origin: &str, reason: String) -> Self {
         Self {
             origin: Some(origin.to_owned()),
             key: String::new(),
@@ -43,8 +33,17 @@ impl Mistake {
         }
     }
 
+    /// What is wrong with an argument that is no setting; the message names it.
+    pub(crate) fn of_argument(reason: String) -> Self {
+        Self {
+            origin: None,
+            key: String::new(),
+            reason,
+        }
+    }
+
     /// A key that is wrong as such.
-    pub(super) fn of_key(origin: Option<&str>, key: &str, reason: impl fmt::Display) -> Self {
+    pub(crate) fn of_key(origin: Option<&str>, key: &str, reason: impl fmt::Display) -> Self {
         Self {
             origin: origin.map(str::to_owned),
             key: key.to_owned(),
@@ -52,10 +51,13 @@ impl Mistake {
         }
     }
 
-    /// The same mistake, its key prefixed with the table it belongs to.
-    pub(crate) fn within(mut self, table: &str) -> Self {
-        self.key = format!("{table}.{}", self.key);
-        self
+    /// A mistake that a table found in itself.
+    pub(super) fn within(table: &str, found: &InvalidSetting) -> Self {
+        Self {
+            origin: None,
+            key: format!("{table}.{}", found.key),
+            reason: format!(" = {}: {}", found.value, found.reason),
+        }
     }
 }
 
@@ -90,15 +92,3 @@ impl fmt::Display for ConfigError {
 }
 
 impl std::error::Error for ConfigError {}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn messages_of_other_crates_keep_their_words_and_gain_their_table() {
-        let mistake = Mistake::from_text("loss.beta = -1: must be above 0").within("learner");
-        assert_eq!(mistake.key, "learner.loss.beta");
-        assert_eq!(mistake.to_string(), "learner.loss.beta = -1: must be above 0");
-    }
-}

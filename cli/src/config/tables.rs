@@ -1,6 +1,11 @@
 //! The tables that belong to the command line itself; the services define theirs.
 
-use super::Mistake;
+mod sources;
+
+pub(crate) use sources::{CatalogueConfig, ClickLogConfig};
+
+use common::{InvalidConfig, SettingsCheck};
+use models::ModelError;
 use models::presets::Preset;
 use serde::{Deserialize, Serialize};
 
@@ -24,11 +29,12 @@ impl Default for RunConfig {
 }
 
 impl RunConfig {
-    pub(super) fn mistakes(&self) -> Vec<Mistake> {
-        let id = common::RunId::new(self.id.as_str()).err();
-        id.map(|error| Mistake::value("id", format!("{:?}", self.id), error.reason))
-            .into_iter()
-            .collect()
+    pub(super) fn validate(&self) -> Result<(), InvalidConfig> {
+        let mut check = SettingsCheck::default();
+        if let Err(error) = common::RunId::new(self.id.as_str()) {
+            check.note("id", &self.id, error.reason);
+        }
+        check.finish()
     }
 }
 
@@ -56,42 +62,24 @@ impl Default for ComputeConfig {
 }
 
 impl ComputeConfig {
-    pub(super) fn mistakes(&self) -> Vec<Mistake> {
-        let mut found = Vec::new();
+    pub(super) fn validate(&self) -> Result<(), InvalidConfig> {
+        let mut check = SettingsCheck::default();
         if let Err(error) = models::device::parse_device(&self.device) {
-            found.push(Mistake::from_text(&error.to_string()));
+            let reason = match error {
+                ModelError::Device { reason, .. } => reason,
+                other => other.to_string(),
+            };
+            check.note("device", &self.device, reason);
         }
-        if self.dtype != "f32" {
-            let expected = "f32: the networks are trained and served in it; bf16 is not supported yet";
-            found.push(Mistake::value("dtype", format!("{:?}", self.dtype), expected));
-        }
-        if !(1..=1024).contains(&self.threads) {
-            found.push(Mistake::value("threads", self.threads, "1 to 1024"));
-        }
-        found
+        check.require(
+            self.dtype == "f32",
+            "dtype",
+            &self.dtype,
+            "f32: the networks are trained and served in it; bf16 is not supported yet",
+        );
+        check.within("threads", self.threads, 1..=1024, "");
+        check.finish()
     }
-}
-
-/// `[catalogue]`: the products to advertise.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct CatalogueConfig {
-    /// `shopworld`, or the path of a JSON catalogue in CAIG's format: `[{"id", "image", "new_caption"}]`. Default
-    /// `shopworld`.
-    pub(crate) source: String,
-}
-
-impl Default for CatalogueConfig {
-    fn default() -> Self {
-        Self {
-            source: Self::SHOPWORLD.into(),
-        }
-    }
-}
-
-impl CatalogueConfig {
-    /// The built-in catalogue.
-    pub(crate) const SHOPWORLD: &str = "shopworld";
 }
 
 /// `[policy]`: the policy's shape, for stage A.
@@ -111,12 +99,11 @@ impl Default for PolicyConfig {
 }
 
 impl PolicyConfig {
-    pub(super) fn mistakes(&self) -> Vec<Mistake> {
-        let unknown = Preset::parse(&self.preset).err();
-        unknown
-            .map(|error| Mistake::from_text(&error.to_string()))
-            .into_iter()
-            .collect()
+    pub(super) fn validate(&self) -> Result<(), InvalidConfig> {
+        let mut check = SettingsCheck::default();
+        let known = Preset::parse(&self.preset).is_ok();
+        check.require(known, "preset", &self.preset, "tiny or llava-1.6-7b");
+        check.finish()
     }
 }
 
@@ -143,6 +130,21 @@ impl Default for PathsConfig {
     }
 }
 
+impl PathsConfig {
+    pub(super) fn validate(&self) -> Result<(), InvalidConfig> {
+        let mut check = SettingsCheck::default();
+        let paths = [
+            ("policy", &self.policy),
+            ("reward_model", &self.reward_model),
+            ("adapter", &self.adapter),
+        ];
+        for (key, path) in paths {
+            check.require(is_path(path), key, path, "a directory");
+        }
+        check.finish()
+    }
+}
+
 /// `[store]`: where product and candidate images go.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -160,19 +162,40 @@ impl Default for StoreConfig {
     }
 }
 
+impl StoreConfig {
+    pub(super) fn validate(&self) -> Result<(), InvalidConfig> {
+        let mut check = SettingsCheck::default();
+        let url = self.url.contains("://").then(|| self.url.parse::<url::Url>());
+        let fine = match url {
+            // A store in memory would end with the process, and no other process could read it.
+            Some(url) => url.is_ok_and(|url| url.scheme() == "file" && url.to_file_path().is_ok()),
+            None => is_path(&self.url),
+        };
+        let wanted = "a directory or file:///absolute/directory, which learner and actors share";
+        check.require(fine, "url", &self.url, wanted);
+        check.finish()
+    }
+}
+
+/// Whether a text can name a file or a directory.
+fn is_path(text: &str) -> bool {
+    !text.trim().is_empty() && !text.contains('\0')
+}
+
 /// `[endpoints]`: who listens and dials where. The defaults let the roles find each other on one machine.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct EndpointsConfig {
-    /// Address the learner listens on (`--listen`); port 0 takes a free one.
+    /// Address the learner listens on (`--listen`); port 0 takes a free one. Default `127.0.0.1:7400`: loopback, because
+    /// nothing authorizes callers yet.
     pub(crate) learner_listen: String,
-    /// Address the reward-server listens on (`--listen`).
+    /// Address the reward-server listens on (`--listen`). Default `127.0.0.1:7401`.
     pub(crate) reward_listen: String,
-    /// Address an actor answers health checks on (`--listen`).
+    /// Address an actor answers health checks on (`--listen`). Default `127.0.0.1:0`: any free port, as a machine has several.
     pub(crate) actor_listen: String,
-    /// Where actors find the learner (`--learner`).
+    /// Where actors find the learner (`--learner`). Default `http://127.0.0.1:7400`, its default address.
     pub(crate) learner: String,
-    /// Where actors find the reward-server (`--reward`).
+    /// Where actors find the reward-server (`--reward`). Default `http://127.0.0.1:7401`, its default address.
     pub(crate) reward: String,
 }
 
@@ -189,30 +212,30 @@ impl Default for EndpointsConfig {
 }
 
 impl EndpointsConfig {
-    pub(super) fn mistakes(&self) -> Vec<Mistake> {
+    pub(super) fn validate(&self) -> Result<(), InvalidConfig> {
+        let mut check = SettingsCheck::default();
         let listens = [
             ("learner_listen", &self.learner_listen),
             ("reward_listen", &self.reward_listen),
             ("actor_listen", &self.actor_listen),
         ];
-        let urls = [("learner", &self.learner), ("reward", &self.reward)];
-        let no_address = listens.into_iter().filter(|(_, text)| !is_host_and_port(text));
-        let no_url = urls.into_iter().filter(|(_, text)| !is_http_url(text));
-        let shown = |text: &String| format!("{text:?}");
-        no_address
-            .map(|(key, text)| {
-                Mistake::value(
-                    key,
-                    shown(text),
-                    "HOST:PORT, such as 127.0.0.1:7400 or localhost:0",
-                )
-            })
-            .chain(
-                no_url.map(|(key, text)| {
-                    Mistake::value(key, shown(text), "a URL, such as http://127.0.0.1:7400")
-                }),
-            )
-            .collect()
+        for (key, text) in listens {
+            check.require(
+                is_host_and_port(text),
+                key,
+                text,
+                "HOST:PORT, such as 127.0.0.1:7400 or localhost:0",
+            );
+        }
+        for (key, text) in [("learner", &self.learner), ("reward", &self.reward)] {
+            check.require(
+                is_http_url(text),
+                key,
+                text,
+                "a URL, such as http://127.0.0.1:7400",
+            );
+        }
+        check.finish()
     }
 }
 
@@ -254,7 +277,7 @@ pub(crate) struct DemoConfig {
     /// How many of them the divergence from the reference is measured on, 1 to `samples`. Default 4: on 80 products that
     /// is 320 completions, a standard error of about 0.1 nats.
     pub(crate) kl_samples: usize,
-    /// At most this many test products are measured, evenly spread over the catalogue; 1 or more. Default 200: all of
+    /// At most this many test products are measured, evenly spread over the catalogue; 1 to 1000000. Default 200: all of
     /// ShopWorld's 80, and a bound for catalogues of users.
     pub(crate) products: usize,
     /// Completions that the evaluation samples at once, 1 to 4096. Default 128.
@@ -263,10 +286,10 @@ pub(crate) struct DemoConfig {
     pub(crate) sheet_products: usize,
     /// Side of a creative on the contact sheet, in pixels, 32 to 1024. Default 192.
     pub(crate) sheet_size: u32,
-    /// Seconds a role may take to become ready, 1 or more. Default 120.
+    /// Seconds a role may take to become ready, 1 to a day. Default 120.
     pub(crate) start_timeout_s: u64,
     /// Seconds that roles get to finish when the demo stops, beyond the longest of their own drain times, before they are
-    /// killed. Default 10.
+    /// killed; 0 to 3600. Default 10.
     pub(crate) drain_timeout_s: u64,
 }
 
@@ -289,38 +312,29 @@ impl Default for DemoConfig {
 }
 
 impl DemoConfig {
-    pub(super) fn mistakes(&self) -> Vec<Mistake> {
-        let samples = self.samples.max(1);
-        let ranges = [
-            ("actors", self.actors, 1, 64),
-            ("samples", self.samples, 1, 1024),
-            ("kl_samples", self.kl_samples, 1, samples),
-            ("products", self.products, 1, usize::MAX),
-            ("batch", self.batch, 1, 4096),
-            ("sheet_products", self.sheet_products, 1, 64),
-            ("sheet_size", self.sheet_size as usize, 32, 1024),
-            ("start_timeout_s", self.start_timeout_s as usize, 1, usize::MAX),
-            ("threads.pretrain", self.threads.pretrain, 1, 1024),
-            ("threads.train_reward", self.threads.train_reward, 1, 1024),
-            ("threads.learner", self.threads.learner, 1, 1024),
-            ("threads.actor", self.threads.actor, 1, 1024),
-            ("threads.reward_server", self.threads.reward_server, 1, 1024),
-            ("threads.evaluation", self.threads.evaluation, 1, 1024),
+    pub(super) fn validate(&self) -> Result<(), InvalidConfig> {
+        let mut check = SettingsCheck::default();
+        let counts = [
+            ("actors", self.actors, 1..=64),
+            ("samples", self.samples, 1..=1024),
+            ("kl_samples", self.kl_samples, 1..=self.samples.max(1)),
+            ("products", self.products, 1..=1_000_000),
+            ("batch", self.batch, 1..=4096),
+            ("sheet_products", self.sheet_products, 1..=64),
+            ("threads.pretrain", self.threads.pretrain, 1..=1024),
+            ("threads.train_reward", self.threads.train_reward, 1..=1024),
+            ("threads.learner", self.threads.learner, 1..=1024),
+            ("threads.actor", self.threads.actor, 1..=1024),
+            ("threads.reward_server", self.threads.reward_server, 1..=1024),
+            ("threads.evaluation", self.threads.evaluation, 1..=1024),
         ];
-        let outside = ranges
-            .into_iter()
-            .filter(|(_, value, low, high)| !(low..=high).contains(&value));
-        outside
-            .map(|(key, value, low, high)| Mistake::value(key, value, &range(low, high)))
-            .collect()
-    }
-}
-
-fn range(low: usize, high: usize) -> String {
-    if high == usize::MAX {
-        format!("{low} or more")
-    } else {
-        format!("{low} to {high}")
+        for (key, value, range) in counts {
+            check.within(key, value, range, "");
+        }
+        check.within("sheet_size", self.sheet_size, 32..=1024, "pixels");
+        check.within("start_timeout_s", self.start_timeout_s, 1..=86_400, "seconds");
+        check.within("drain_timeout_s", self.drain_timeout_s, 0..=3600, "seconds");
+        check.finish()
     }
 }
 
@@ -330,7 +344,7 @@ fn range(low: usize, high: usize) -> String {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct DemoThreads {
-    /// Stage A. Default 2: it takes much longer than stage B beside it.
+    /// Stage A, 1 to 1024 as each of these. Default 2: it takes much longer than stage B beside it.
     pub(crate) pretrain: usize,
     /// Stage B. Default 1.
     pub(crate) train_reward: usize,

@@ -3,8 +3,7 @@
 
 use super::report::Report;
 use super::stages::Prepared;
-use crate::config::{Config, ConfigError, Layers, Mistake};
-use crate::failure::{OrConfiguration as _, Outcome};
+use crate::config::{Config, Layers, Mistake};
 use anyhow::{Context as _, bail};
 use reward_server::RewardReport;
 use std::fs;
@@ -22,23 +21,26 @@ pub(crate) struct Earlier {
 }
 
 impl Earlier {
-    /// Reads `directory`, whose stages A and B must have been configured as `config` configures them.
+    /// Reads `directory`.
     ///
     /// # Errors
-    /// Mistakes of configuration: `directory` is no finished demo's output, or one that began differently.
-    pub(crate) fn open(directory: &Path, config: &Config) -> Outcome<Self> {
-        let reward_report = reward_report(directory).or_configuration()?;
-        let theirs = Layers::default()
-            .file(Some(&directory.join("config.toml")))
-            .resolve();
-        let mistakes = differences(directory, config, &theirs.or_configuration()?);
-        if !mistakes.is_empty() {
-            return Err(ConfigError { mistakes }).or_configuration();
-        }
+    /// When it is no finished demo's output.
+    pub(super) fn open(directory: &Path) -> anyhow::Result<Self> {
         Ok(Self {
+            reward_report: reward_report(directory)?,
             directory: directory.to_owned(),
-            reward_report,
         })
+    }
+
+    /// Why its stages A and B are not those that `config` asks for.
+    pub(super) fn differences(&self, config: &Config) -> Vec<Mistake> {
+        let theirs = Layers::default()
+            .file(Some(&self.directory.join("config.toml")))
+            .resolve();
+        match theirs {
+            Ok(theirs) => differences(&self.directory, config, &theirs),
+            Err(error) => error.mistakes,
+        }
     }
 
     /// Copies both models into `out`, which must exist.
@@ -89,6 +91,7 @@ fn differences(directory: &Path, ours: &Config, theirs: &Config) -> Vec<Mistake>
         ("run.seed", ours.run.seed == theirs.run.seed),
         ("compute.dtype", ours.compute.dtype == theirs.compute.dtype),
         ("shopworld", ours.shopworld == theirs.shopworld),
+        ("click_log", ours.click_log == theirs.click_log),
         ("policy", ours.policy == theirs.policy),
         ("pretrain", ours.pretrain == theirs.pretrain),
         ("reward", ours.reward == theirs.reward),
@@ -96,9 +99,8 @@ fn differences(directory: &Path, ours: &Config, theirs: &Config) -> Vec<Mistake>
     let differs = |(key, equal): (&str, bool)| {
         (!equal).then(|| {
             let from = directory.display();
-            Mistake::from_text(&format!(
-                "{key}: not as in {from}/config.toml, whose models --from takes over"
-            ))
+            let reason = format!("not as in {from}/config.toml, whose models --from takes over");
+            Mistake::of_key(None, key, reason)
         })
     };
     tables.into_iter().filter_map(differs).collect()
@@ -143,8 +145,7 @@ mod tests {
     #[test]
     fn a_directory_without_a_demo_is_refused_by_name() {
         let directory = tempfile::tempdir().unwrap();
-        let error = Earlier::open(directory.path(), &Config::default()).unwrap_err();
-        let text = error.to_string();
+        let text = format!("{:#}", Earlier::open(directory.path()).unwrap_err());
         assert!(text.contains("not the output of a finished demo"), "{text}");
         assert!(text.contains("report.json"), "{text}");
     }

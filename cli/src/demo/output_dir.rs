@@ -150,7 +150,11 @@ fn sibling(target: &Path, suffix: &str) -> anyhow::Result<PathBuf> {
     Ok(target.with_file_name(name))
 }
 
-fn check_replaceable(target: &Path) -> anyhow::Result<()> {
+/// Checks that `target` is free, empty or an earlier demo's output.
+///
+/// # Errors
+/// When it is anything else.
+pub(super) fn check_replaceable(target: &Path) -> anyhow::Result<()> {
     if !target.exists() {
         return Ok(());
     }

@@ -1,13 +1,14 @@
 //! What a demo is going to do: arguments and configuration, checked together before anything starts.
 
 use super::earlier::Earlier;
+use super::output_dir::check_replaceable;
 use crate::args::DemoArgs;
 use crate::config::{Config, ConfigError, Layers, Mistake, QUICK};
 use crate::failure::{OrConfiguration as _, Outcome};
-use crate::shop::Shop;
+use crate::shop::{self, Shop};
 use actor::Labels;
-use anyhow::Context as _;
-use learner::{LossConfig, LossMode};
+use data::{CaigCatalogue, ImportError};
+use learner::{LearnerError, LossConfig, LossMode};
 use std::path::{Path, PathBuf};
 
 /// A demo that can be run.
@@ -27,30 +28,46 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// Resolves arguments and configuration, and checks the catalogue against every mode.
+    /// Resolves arguments and configuration, and checks what they name: catalogue, click log, output, earlier demo.
     ///
     /// # Errors
-    /// Mistakes of configuration: those of arguments and files all at once, else those of the catalogue.
+    /// Mistakes of configuration, all at once as far as they can be told apart.
     pub(crate) fn new(args: &DemoArgs) -> Outcome<Self> {
-        let (config, modes) = resolve(args)?;
-        let mut losses = vec![];
-        for mode in modes {
-            // A mode decides the defaults of its weights, so each is resolved on its own.
-            let layers = layers(args)?.flag("--compare", "learner.loss.mode", Some(mode.as_str()));
-            losses.push(layers.resolve().or_configuration()?.learner.loss);
+        let (config, mut mistakes) = layers(args).examine();
+        let in_range = mistakes.is_empty();
+        let losses = losses(args, &config, &mut mistakes);
+        mistakes.extend(contradictions(args, &config));
+        let products = imported(
+            shop::own_products(&config),
+            config.catalogue.file(),
+            &mut mistakes,
+        );
+        if let Some(products) = &products {
+            mistakes.extend(unsuitable(&config, &losses, products));
         }
-        if losses.is_empty() {
-            losses.push(config.learner.loss.clone());
+        imported(
+            shop::own_click_log(&config),
+            config.click_log.file(),
+            &mut mistakes,
+        );
+        if let Err(error) = check_replaceable(&args.out) {
+            mistakes.push(Mistake::of_argument(format!("{error:#}")));
         }
-        let shop = Shop::open(&config)?;
-        for loss in &losses {
-            learner::check_catalogue(&with_loss(&config, loss).learner, shop.catalogue.as_ref())
-                .or_configuration()?;
+        let earlier = args.from.as_deref().and_then(|from| {
+            let opened = Earlier::open(from);
+            opened
+                .map_err(|error| mistakes.push(Mistake::of_argument(format!("{error:#}"))))
+                .ok()
+        });
+        if let Some(earlier) = earlier.as_ref().filter(|_| in_range) {
+            mistakes.extend(earlier.differences(&config));
         }
-        let earlier = args.from.as_deref().map(|from| Earlier::open(from, &config));
+        if !mistakes.is_empty() {
+            return Err(ConfigError { mistakes }).or_configuration();
+        }
         let mut plan = Self {
-            earlier: earlier.transpose()?,
-            shop,
+            shop: Shop::with_products(&config, products)?,
+            earlier,
             losses,
             control: config.actor.labels == Labels::Random,
             config,
@@ -84,53 +101,83 @@ fn with_loss(config: &Config, loss: &LossConfig) -> Config {
     config
 }
 
-/// Configuration and modes to compare, or all mistakes in both.
-fn resolve(args: &DemoArgs) -> Outcome<(Config, Vec<LossMode>)> {
-    let (config, modes) = (layers(args)?.resolve(), parse_modes(&args.compare));
-    let contradictions = contradictions(args, config.as_ref().ok());
-    match (config, modes) {
-        (Ok(config), Ok(modes)) if contradictions.is_empty() => Ok((config, modes)),
-        (config, modes) => {
-            let found = [config.err(), modes.err()].into_iter().flatten();
-            let mut mistakes: Vec<Mistake> = found.flat_map(|error| error.mistakes).collect();
-            mistakes.extend(contradictions);
-            Err(ConfigError { mistakes }).or_configuration()
-        }
+/// The losses to train with: one a mode to compare, or the configured one.
+fn losses(args: &DemoArgs, config: &Config, mistakes: &mut Vec<Mistake>) -> Vec<LossConfig> {
+    let modes = parse_modes(&args.compare, mistakes);
+    if modes.is_empty() {
+        return vec![config.learner.loss.clone()];
     }
+    // A mode decides the defaults of its weights, so each is resolved on its own.
+    let loss = |mode: LossMode| {
+        let layers = layers(args).flag("--compare", "learner.loss.mode", Some(mode.as_str()));
+        layers.examine().0.learner.loss
+    };
+    modes.into_iter().map(loss).collect()
 }
 
 /// Settings that would undo what a flag asks for.
-fn contradictions(args: &DemoArgs, config: Option<&Config>) -> Vec<Mistake> {
+fn contradictions(args: &DemoArgs, config: &Config) -> Vec<Mistake> {
     let mut found = Vec::new();
-    if args.control && config.is_some_and(|config| config.actor.labels != Labels::Random) {
-        let labels = "actor.labels: --control asks for random labels; leave out the one or the other";
-        found.push(Mistake::from_text(labels));
+    if args.control && config.actor.labels != Labels::Random {
+        let reason = "--control asks for random labels; leave out the one or the other";
+        found.push(Mistake::of_key(None, "actor.labels", reason));
     }
     let sets_mode = |set: &&String| {
         let key = set.split('=').next().unwrap_or_default().trim();
         ["loss.mode", "learner.loss.mode"].contains(&key)
     };
     if !args.compare.is_empty() && args.config.sets.iter().any(|set| sets_mode(&set)) {
-        let mode = "learner.loss.mode: --compare names the modes; leave out the one or the other";
-        found.push(Mistake::from_text(mode));
+        let reason = "--compare names the modes; leave out the one or the other";
+        found.push(Mistake::of_key(None, "learner.loss.mode", reason));
     }
     found
 }
 
-fn layers(args: &DemoArgs) -> Outcome<Layers> {
+/// What a file holds, or else its mistakes.
+fn imported<T>(
+    loaded: Option<Result<T, ImportError>>,
+    file: Option<&Path>,
+    mistakes: &mut Vec<Mistake>,
+) -> Option<T> {
+    let (loaded, file) = loaded.zip(file)?;
+    let name = file.display().to_string();
+    let note = |error: ImportError| {
+        let found = error.mistakes().into_iter();
+        mistakes.extend(found.map(|reason| Mistake::of_source(&name, reason)));
+    };
+    loaded.map_err(note).ok()
+}
+
+/// Why a user's products cannot be trained on with these losses.
+fn unsuitable(config: &Config, losses: &[LossConfig], products: &CaigCatalogue) -> Vec<Mistake> {
+    let mut mistakes = Vec::new();
+    for loss in losses {
+        if let Err(error) = learner::check_catalogue(&with_loss(config, loss).learner, products) {
+            let reason = match error {
+                LearnerError::Catalogue { reason, .. } => reason,
+                other => other.to_string(),
+            };
+            mistakes.push(Mistake::of_source(&config.catalogue.source, reason));
+        }
+    }
+    mistakes.dedup();
+    mistakes
+}
+
+fn layers(args: &DemoArgs) -> Layers {
     let count = |value: Option<u32>| value.map(i64::from);
-    let catalogue = args.catalog.as_ref().map(|path| {
-        let path =
-            std::path::absolute(path).with_context(|| format!("--catalog {} is no path", path.display()))?;
-        anyhow::Ok(path.display().to_string())
-    });
+    // Only an empty path has no absolute form; the configuration refuses it with the rest.
+    let absolute = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone());
+    let catalogue = args
+        .catalog
+        .as_ref()
+        .map(|path| absolute(path).display().to_string());
     let base = if args.quick {
         Layers::default().preset("--quick", QUICK)
     } else {
         Layers::default()
     };
-    Ok(base
-        .file(args.config.config.as_deref())
+    base.file(args.config.config.as_deref())
         .flag("--device", "compute.device", args.compute.device.clone())
         .flag("--dtype", "compute.dtype", args.compute.dtype.clone())
         .flag(
@@ -147,66 +194,53 @@ fn layers(args: &DemoArgs) -> Outcome<Layers> {
             "learner.deterministic",
             args.deterministic.then_some(true),
         )
-        .flag(
-            "--catalog",
-            "catalogue.source",
-            catalogue.transpose().or_configuration()?,
-        )
-        .sets(&args.config.sets))
+        .flag("--catalog", "catalogue.source", catalogue)
+        .sets(&args.config.sets)
 }
 
-fn parse_modes(names: &[String]) -> Result<Vec<LossMode>, ConfigError> {
+fn parse_modes(names: &[String], mistakes: &mut Vec<Mistake>) -> Vec<LossMode> {
     let known = LossMode::ALL.map(LossMode::as_str).join(", ");
-    let mut mistakes = Vec::new();
     let mut modes: Vec<LossMode> = Vec::new();
+    let mut refuse = |name: &str, expected: &str| {
+        mistakes.push(Mistake::value("--compare", format!("{name:?}"), expected));
+    };
     for name in names {
         match LossMode::ALL.into_iter().find(|mode| mode.as_str() == name) {
-            Some(mode) if modes.contains(&mode) => {
-                mistakes.push(Mistake::value("--compare", format!("{name:?}"), "each mode once"));
-            }
+            Some(mode) if modes.contains(&mode) => refuse(name, "each mode once"),
             Some(mode) => modes.push(mode),
-            None => mistakes.push(Mistake::value(
-                "--compare",
-                format!("{name:?}"),
-                &format!("one of {known}"),
-            )),
+            None => refuse(name, &format!("one of {known}")),
         }
     }
     if names.len() == 1 {
-        mistakes.push(Mistake::value(
-            "--compare",
-            format!("{:?}", names[0]),
-            "two or more modes, such as dpo,joint_swap",
-        ));
+        refuse(&names[0], "two or more modes, such as dpo,joint_swap");
     }
-    if mistakes.is_empty() {
-        Ok(modes)
-    } else {
-        Err(ConfigError { mistakes })
-    }
+    modes
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn parse(names: &[&str]) -> Result<Vec<LossMode>, ConfigError> {
-        parse_modes(&names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>())
+    fn parse(names: &[&str]) -> (Vec<LossMode>, Vec<Mistake>) {
+        let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
+        let mut mistakes = Vec::new();
+        let modes = parse_modes(&names, &mut mistakes);
+        (modes, mistakes)
     }
 
     #[test]
     fn modes_to_compare_are_known_different_and_several() {
         assert_eq!(
-            parse(&["dpo", "joint_swap"]).unwrap(),
-            [LossMode::Dpo, LossMode::JointSwap]
+            parse(&["dpo", "joint_swap"]),
+            (vec![LossMode::Dpo, LossMode::JointSwap], vec![])
         );
-        assert!(parse(&[]).unwrap().is_empty());
+        assert_eq!(parse(&[]), (vec![], vec![]));
         for (bad, word) in [
             (&["dpo", "ppo"][..], "joint_swap"),
             (&["dpo", "dpo"], "once"),
             (&["dpo"], "two or more"),
         ] {
-            let message = parse(bad).unwrap_err().to_string();
+            let message = parse(bad).1[0].to_string();
             assert!(message.contains(word), "{message}");
         }
     }

@@ -1,12 +1,13 @@
 //! The importer of catalogues in CAIG's format: a JSON list of `{id, image, new_caption}`.
 //!
-//! All images are read at once and kept in memory; it is meant for hundreds of products, not for millions.
+//! All images are read at once and kept in memory, up to a limit for the file; it is meant for hundreds of products, not
+//! for millions.
 
 use super::Catalogue;
 use crate::{
     CutoutError, ImportError, Product, RowProblem, Split,
     cutout::{self, is_visible},
-    import::Row,
+    import::{Memory, Row},
 };
 use common::ProductId;
 use image::RgbaImage;
@@ -48,10 +49,11 @@ impl CaigCatalogue {
         })?;
         let rows = list(path, &bytes)?;
         let folder = path.parent().map(Path::to_owned).unwrap_or_default();
-        let products = read_products(rows, &folder).map_err(|problems| ImportError::Rows {
-            path: path.to_owned(),
-            problems,
-        })?;
+        let products =
+            read_products(rows, &folder, Memory::default()).map_err(|problems| ImportError::Rows {
+                path: path.to_owned(),
+                problems,
+            })?;
         let name = path
             .file_stem()
             .map_or_else(|| "catalogue".into(), |stem| stem.to_string_lossy().into_owned());
@@ -84,11 +86,15 @@ fn list(path: &Path, bytes: &[u8]) -> Result<Vec<Value>, ImportError> {
     }
 }
 
-fn read_products(rows: Vec<Value>, folder: &Path) -> Result<Vec<Product>, Vec<RowProblem>> {
+fn read_products(
+    rows: Vec<Value>,
+    folder: &Path,
+    mut memory: Memory,
+) -> Result<Vec<Product>, Vec<RowProblem>> {
     let (mut products, mut problems, mut seen) = (Vec::new(), Vec::new(), BTreeMap::new());
     for (index, value) in rows.into_iter().enumerate() {
         let mut row = Row::new(index + 1, value, &KEYS);
-        products.extend(read_product(&mut row, folder, &mut seen));
+        products.extend(read_product(&mut row, folder, &mut memory, &mut seen));
         row.finish(&mut problems);
     }
     if problems.is_empty() {
@@ -98,10 +104,15 @@ fn read_products(rows: Vec<Value>, folder: &Path) -> Result<Vec<Product>, Vec<Ro
     }
 }
 
-fn read_product(row: &mut Row, folder: &Path, seen: &mut BTreeMap<ProductId, usize>) -> Option<Product> {
+fn read_product(
+    row: &mut Row,
+    folder: &Path,
+    memory: &mut Memory,
+    seen: &mut BTreeMap<ProductId, usize>,
+) -> Option<Product> {
     let id = row.new_product_id("id", seen);
-    let caption = row.text("new_caption");
-    let image = row.image("image", folder, visible_cutout);
+    let caption = row.caption("new_caption");
+    let image = row.image("image", folder, memory, visible_cutout);
     Some(Product {
         id: id?,
         caption: caption?,
@@ -213,6 +224,65 @@ mod tests {
             (6, "row"),
         ];
         assert_eq!(problems(json), expected.map(|(row, key)| (row, key.to_owned())));
+    }
+
+    #[test]
+    fn an_unknown_key_named_row_hides_no_other_mistake() {
+        let expected = [(1, "row"), (1, "id"), (1, "new_caption"), (1, "image")];
+        assert_eq!(
+            problems(r#"[{"row": 7}]"#),
+            expected.map(|(row, key)| (row, key.to_owned()))
+        );
+    }
+
+    #[test]
+    fn captions_are_limited_and_plain() {
+        let caption = |text: &str| {
+            problems(&format!(
+                r#"[{{"id": "1", "image": "good.png", "new_caption": "{text}"}}]"#
+            ))
+        };
+        let refused = [(1, "new_caption".to_owned())];
+        for text in ["", " \u{2003}\u{3000} ", "a\\u0007b", "a\\nb", &"x".repeat(4097)] {
+            assert_eq!(caption(text), refused, "{text:?}");
+        }
+        let longest = format!(
+            r#"[{{"id": "1", "image": "good.png", "new_caption": "{}"}}]"#,
+            "x".repeat(4096)
+        );
+        let (_folder, path) = folder(&longest);
+        assert!(CaigCatalogue::load(&path).is_ok());
+    }
+
+    #[test]
+    fn the_pictures_of_one_file_share_one_limit_of_memory() {
+        let json = r#"[{"id": "1", "image": "good.png", "new_caption": "a"},
+                       {"id": "2", "image": "good.png", "new_caption": "b"},
+                       {"id": "3", "image": "good.png", "new_caption": "c"}]"#;
+        let (folder, _) = folder(json);
+        let rows: Vec<Value> = serde_json::from_str(json).unwrap();
+        let bytes = 4 * 4 * 4;
+        assert_eq!(
+            read_products(rows.clone(), folder.path(), Memory::of(3 * bytes))
+                .unwrap()
+                .len(),
+            3
+        );
+        let refused = read_products(rows, folder.path(), Memory::of(2 * bytes - 1)).unwrap_err();
+        assert_eq!(refused.len(), 1, "told once: {refused:?}");
+        assert_eq!((refused[0].row, refused[0].key.as_str()), (2, "image"));
+    }
+
+    #[test]
+    fn the_content_of_a_file_decides_and_not_its_extension() {
+        let (folder, path) = folder(r#"[{"id": "1", "image": "good.jpg", "new_caption": "a"}]"#);
+        fs::rename(folder.path().join("good.png"), folder.path().join("good.jpg")).unwrap();
+        assert_eq!(
+            CaigCatalogue::load(&path).unwrap().products()[0]
+                .image
+                .dimensions(),
+            (4, 4)
+        );
     }
 
     #[test]

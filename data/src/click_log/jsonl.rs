@@ -1,10 +1,13 @@
 //! The importer of click logs: one JSON object per line, one line per creative.
 //!
-//! All pictures are kept in memory at their own size. A click log has no cut-outs: the picture of a product is its first
+//! All pictures are kept in memory at their own size, up to a limit for the file. A click log has no cut-outs: the picture of a product is its first
 //! creative, opaque.
 
 use super::{ClickLog, Creative};
-use crate::{ImportError, Product, RowProblem, Split, cutout, import::Row};
+use crate::{
+    ImportError, Product, RowProblem, Split, cutout,
+    import::{Memory, Row},
+};
 use common::ProductId;
 use image::{DynamicImage, RgbImage};
 use serde_json::Value;
@@ -117,7 +120,7 @@ impl Shown {
 }
 
 fn read(text: &str, folder: &Path) -> Result<BTreeMap<ProductId, Group>, Vec<RowProblem>> {
-    let (mut groups, mut problems) = (BTreeMap::new(), Vec::new());
+    let (mut groups, mut problems, mut memory) = (BTreeMap::new(), Vec::new(), Memory::default());
     for (index, line) in text
         .lines()
         .enumerate()
@@ -126,7 +129,7 @@ fn read(text: &str, folder: &Path) -> Result<BTreeMap<ProductId, Group>, Vec<Row
         match serde_json::from_str::<Value>(line) {
             Ok(value) => {
                 let mut row = Row::new(index + 1, value, &KEYS);
-                read_line(&mut row, index + 1, folder, &mut groups);
+                read_line(&mut row, index + 1, folder, &mut memory, &mut groups);
                 row.finish(&mut problems);
             }
             Err(error) => {
@@ -168,12 +171,13 @@ fn read_line(
     row: &mut Row,
     line: usize,
     folder: &Path,
+    memory: &mut Memory,
     groups: &mut BTreeMap<ProductId, Group>,
 ) -> Option<()> {
     let id = row.product_id("product_id");
-    let caption = row.text("caption");
+    let caption = row.caption("caption");
     let category = row.optional_text("category");
-    let image = row.image("image", folder, cutout::decode_rgb);
+    let image = row.image("image", folder, memory, cutout::decode_rgb);
     let (impressions, clicks) = (row.count("impressions"), row.count("clicks"));
     if let (Some(impressions), Some(clicks)) = (impressions, clicks)
         && clicks > impressions

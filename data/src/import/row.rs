@@ -1,14 +1,19 @@
 //! One row of an imported file: typed access to its keys, collecting mistakes instead of stopping at the first.
 
-use super::RowProblem;
+use super::{Memory, RowProblem};
 use crate::CutoutError;
 use common::ProductId;
 use serde_json::{Map, Value};
-use std::{collections::BTreeMap, error::Error, fs, path::Path};
+use std::{collections::BTreeMap, error::Error, fs, ops::Deref, path::Path};
+
+/// The longest caption, in bytes: some seven hundred words. How many tokens a policy or reward model reads is theirs to say.
+const MAX_CAPTION_BYTES: usize = 4096;
 
 /// A row being read.
 pub(crate) struct Row {
     number: usize,
+    /// Whether the row is an object at all; otherwise its missing keys need no mention.
+    is_object: bool,
     values: Map<String, Value>,
     problems: Vec<RowProblem>,
 }
@@ -18,6 +23,7 @@ impl Row {
     pub(crate) fn new(number: usize, value: Value, known: &[&str]) -> Self {
         let mut row = Self {
             number,
+            is_object: value.is_object(),
             values: Map::new(),
             problems: Vec::new(),
         };
@@ -58,7 +64,7 @@ impl Row {
     /// A text that must be there and not be blank, trimmed.
     pub(crate) fn text(&mut self, key: &str) -> Option<String> {
         let text = self.optional_text(key);
-        if text.is_none() && !self.values.contains_key(key) && !self.is_no_object() {
+        if text.is_none() && !self.values.contains_key(key) && self.is_object {
             self.problem(key, "missing; a text that is not blank is needed");
         }
         text
@@ -78,10 +84,29 @@ impl Row {
         None
     }
 
+    /// A caption: a text that must be there, of at most [`MAX_CAPTION_BYTES`] and without control characters.
+    pub(crate) fn caption(&mut self, key: &str) -> Option<String> {
+        let text = self.text(key)?;
+        if text.len() > MAX_CAPTION_BYTES {
+            let reason = format!("{} bytes; at most {MAX_CAPTION_BYTES} are possible", text.len());
+            self.problem(key, reason);
+            return None;
+        }
+        if let Some(control) = text.chars().find(|c| c.is_control()) {
+            let reason = format!(
+                "contains the control character {}; use plain text",
+                control.escape_unicode()
+            );
+            self.problem(key, reason);
+            return None;
+        }
+        Some(text)
+    }
+
     /// A whole number from 0.
     pub(crate) fn count(&mut self, key: &str) -> Option<u64> {
         let count = self.values.get(key).and_then(Value::as_u64);
-        if count.is_none() && !self.is_no_object() {
+        if count.is_none() && self.is_object {
             let found = self
                 .values
                 .get(key)
@@ -120,14 +145,18 @@ impl Row {
         Some(id)
     }
 
-    /// An image file, its path relative to `folder`.
-    pub(crate) fn image<T>(
+    /// An image file, its path relative to `folder`, unless an earlier one exhausted `memory`.
+    pub(crate) fn image<T: Deref<Target = [u8]>>(
         &mut self,
         key: &str,
         folder: &Path,
+        memory: &mut Memory,
         decode: impl Fn(&[u8]) -> Result<T, CutoutError>,
     ) -> Option<T> {
         let path = folder.join(self.text(key)?);
+        if memory.is_exhausted() {
+            return None;
+        }
         let decoded = match fs::read(&path) {
             Ok(bytes) => decode(&bytes).map_err(|error| format!("{}: {}", path.display(), chain(&error))),
             Err(error) => Err(format!(
@@ -135,17 +164,13 @@ impl Row {
                 path.display()
             )),
         };
-        decoded.map_err(|reason| self.problem(key, reason)).ok()
+        let kept = decoded.and_then(|picture| memory.take(picture));
+        kept.map_err(|reason| self.problem(key, reason)).ok()
     }
 
     /// Hands over the mistakes found.
     pub(crate) fn finish(self, problems: &mut Vec<RowProblem>) {
         problems.extend(self.problems);
-    }
-
-    /// Whether the mistake was already that the row is no object, so that missing keys need no mention.
-    fn is_no_object(&self) -> bool {
-        self.problems.first().is_some_and(|problem| problem.key == "row")
     }
 }
 

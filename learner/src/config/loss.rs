@@ -1,8 +1,15 @@
 //! The table `[learner.loss]`: the preference term, the product-centric term and what its negative is.
 
-use super::Problems;
+use common::SettingsCheck;
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::ops::RangeInclusive;
+
+/// Strengths per nat. Margins are tens of nats: below, the sigmoid is flat; above, it is a step.
+const STRENGTHS: RangeInclusive<f64> = 1e-4..=1e3;
+
+/// The largest weight of a term, far beyond any balance of terms.
+const MAX_WEIGHT: f64 = 1e4;
 
 /// What CAIG's code trains with, which mode `compat` takes as its defaults.
 mod caig {
@@ -23,17 +30,18 @@ mod caig {
 pub struct LossConfig {
     /// Which negative the product-centric term has. Default `joint_swap`.
     pub mode: LossMode,
-    /// Strength of the preference term, per nat of margin. Default 1: the best and the worst of a large group differ so clearly
+    /// Strength of the preference term, per nat of margin, 1e-4 to 1000. Default 1: the best and the worst of a large group differ so clearly
     /// that the margin would otherwise grow without end. CAIG 0.5 (`pcpo/class_utils.py`, `beta`).
     pub beta: f64,
-    /// Strength of the product-centric term, per nat of margin. Default 0.5, which is what CAIG always uses
+    /// Strength of the product-centric term, per nat of margin, 1e-4 to 1000. Default 0.5, which is what CAIG always uses
     /// (`pcpo/base_dpo_trainer.py`): its flag `--pcpo_beta` has no effect.
     pub pcpo_beta: f64,
-    /// Weight of the product-centric term beside the preference term; 0 leaves it out. Default 3: at 1.5 the anchor on what
-    /// the reward model likes for every product outweighed it on some seeds, and the match rate fell. CAIG 1
+    /// Weight of the product-centric term beside the preference term, 0 to 10000; 0 leaves it out. Default 3: at 1.5 the
+    /// anchor on what the reward model likes for every product outweighed it on some seeds, and the match rate fell. CAIG 1
     /// (`scripts/train_pcpo.sh`).
     pub pcpo_weight: f64,
-    /// Weight of the anchor, the mean negative log-probability of a token of the chosen completion, in every mode; 0 leaves it
+    /// Weight of the anchor, the mean negative log-probability of a token of the chosen completion, in every mode, 0 to 10000;
+    /// 0 leaves it
     /// out, as CAIG does. Default 10: two thirds of the sum over a description of 15 tokens.
     pub nll_weight: f64,
     /// Which products may stand in for a pair's own. Default `category`.
@@ -156,11 +164,12 @@ pub enum Partner {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct MaskConfig {
-    /// Side of a masked patch in patches of the vision tower, so that it hides whole tokens whatever the size of image and
-    /// tower; in mode `compat` in CAIG's patches, 32 pixels of the image as it is. Default 1: 32 of its 800 pixels are 0.96
+    /// Side of a masked patch in patches of the vision tower, 1 to 64, so that it hides whole tokens whatever the size of image
+    /// and tower; in mode `compat` in CAIG's patches, 32 pixels of the image as it is. Default 1: 32 of its 800 pixels are 0.96
     /// patches of its tower (336 pixels, patches of 14).
     pub patch: u32,
-    /// Share of the patches that is blackened, rounded down to whole patches. Default 0.75 (CAIG `train_pcpo.py`).
+    /// Share of the patches that is blackened, rounded down to whole patches, 0 to 1; 0 blackens none. Default 0.75 (CAIG
+    /// `train_pcpo.py`).
     pub ratio: f64,
 }
 
@@ -219,37 +228,18 @@ impl LossConfig {
         self.mode != LossMode::Dpo && self.pcpo_weight > 0.0
     }
 
-    pub(crate) fn check(&self, problems: &mut Problems) {
-        let positive = |value: f64| value > 0.0 && value.is_finite();
-        problems.require(positive(self.beta), "loss.beta", self.beta, "more than 0");
-        problems.require(
-            positive(self.pcpo_beta),
-            "loss.pcpo_beta",
-            self.pcpo_beta,
-            "more than 0",
-        );
-        let weight = |value: f64| value >= 0.0 && value.is_finite();
-        problems.require(
-            weight(self.pcpo_weight),
-            "loss.pcpo_weight",
-            self.pcpo_weight,
-            "0 or more",
-        );
-        problems.require(
-            weight(self.nll_weight),
-            "loss.nll_weight",
-            self.nll_weight,
-            "0 or more",
-        );
-        let patch = (1..=64).contains(&self.mask.patch);
-        problems.require(
-            patch,
+    pub(crate) fn check(&self, check: &mut SettingsCheck) {
+        check.within("loss.beta", self.beta, STRENGTHS, "per nat");
+        check.within("loss.pcpo_beta", self.pcpo_beta, STRENGTHS, "per nat");
+        check.within("loss.pcpo_weight", self.pcpo_weight, 0.0..=MAX_WEIGHT, "");
+        check.within("loss.nll_weight", self.nll_weight, 0.0..=MAX_WEIGHT, "");
+        check.within(
             "loss.mask.patch",
             self.mask.patch,
-            "from 1 to 64 (patches of the vision tower)",
+            1..=64,
+            "patches of the vision tower",
         );
-        let ratio = (0.0..=1.0).contains(&self.mask.ratio);
-        problems.require(ratio, "loss.mask.ratio", self.mask.ratio, "from 0 to 1");
+        check.within("loss.mask.ratio", self.mask.ratio, 0.0..=1.0, "");
     }
 }
 

@@ -1,6 +1,7 @@
 //! The table `[pretrain]`: stage A.
 
-use crate::config::{InvalidConfig, Problems, check_optimizer, for_run_of};
+use crate::config::{CLIP_NORMS, MAX_MICRO_BATCHES, check_optimizer, for_run_of};
+use common::{InvalidConfig, SettingsCheck};
 use models::optimizer::{AdamWConfig, Schedule};
 use serde::{Deserialize, Serialize};
 
@@ -8,21 +9,20 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct PretrainConfig {
-    /// Samples to train on, each seen once. Default 80000. A policy that is less sure of the grammar loses it in stage C: on one
+    /// Samples to train on, each seen once; `batch` to 1e9. Default 80000. A policy that is less sure of the grammar loses it in stage C: on one
     /// development seed 40000 in batches of 16 led to a gain of 20 % where these led to 30 %.
     pub samples: u64,
-    /// Samples per optimizer step. Default 32; short runs gain more from smaller ones.
+    /// Samples per optimizer step, 1 to 4096. Default 32; short runs gain more from smaller ones.
     pub batch: usize,
-    /// Parts of a batch whose gradients are computed side by side. Default 2.
+    /// Parts of a batch whose gradients are computed side by side, 1 to 64. Default 2.
     pub micro_batches: usize,
-    /// Size of the byte-level vocabulary that is trained first, special tokens included. Default 1024: in the simulated shop
+    /// Size of the byte-level vocabulary that is trained first, special tokens included, 300 to 1000000. Default 1024: in the simulated shop
     /// every word is then one token.
     pub vocab_size: usize,
-    /// Largest norm of the whole gradient. Default 1.
+    /// Largest norm of the whole gradient, 1e-6 to 1e6. Default 1.
     pub clip_norm: f64,
-    /// The optimizer. Default AdamW, learning rate 3e-3 after 40 steps of
-    /// warm-up, falling along a cosine, betas 0.9 and 0.98, no decay. `total_steps`
-    /// is taken from `samples` and `batch`.
+    /// The optimizer. Default AdamW, learning rate 3e-3 after 40 steps of warm-up, falling along a cosine, betas 0.9 and
+    /// 0.98, no decay. A learning rate of 0 trains nothing; `total_steps` of 0 are as many as `samples` and `batch` make.
     pub optimizer: AdamWConfig,
 }
 
@@ -51,32 +51,25 @@ impl PretrainConfig {
     /// # Errors
     /// [`InvalidConfig`] with all mistakes at once.
     pub fn validate(&self) -> Result<(), InvalidConfig> {
-        let mut problems = Problems::default();
-        problems.require(self.batch >= 1, "batch", self.batch, "at least 1");
-        problems.require(
+        let mut check = SettingsCheck::default();
+        check.within("batch", self.batch, 1..=4096, "");
+        check.within("samples", self.samples, 1..=1_000_000_000, "");
+        check.require(
             self.samples >= self.batch as u64,
             "samples",
             self.samples,
             "at least batch",
         );
-        problems.require(
-            self.micro_batches >= 1,
-            "micro_batches",
-            self.micro_batches,
-            "at least 1",
-        );
-        let vocabulary = (300..=1_000_000).contains(&self.vocab_size);
-        problems.require(
-            vocabulary,
+        check.within("micro_batches", self.micro_batches, 1..=MAX_MICRO_BATCHES, "");
+        check.within(
             "vocab_size",
             self.vocab_size,
-            "from 300 (256 bytes, special tokens) to 1000000",
+            300..=1_000_000,
+            "256 bytes, special tokens and words",
         );
-        problems.require(self.clip_norm > 0.0, "clip_norm", self.clip_norm, "more than 0");
-        if self.batch >= 1 {
-            check_optimizer(&self.optimizer(), &mut problems);
-        }
-        problems.into_result()
+        check.within("clip_norm", self.clip_norm, CLIP_NORMS, "");
+        check_optimizer(&self.optimizer, &self.optimizer(), &mut check);
+        check.finish()
     }
 
     /// Optimizer steps of the whole training; samples that do not fill a batch are left out.
@@ -86,13 +79,7 @@ impl PretrainConfig {
 
     /// The optimizer's settings with the length of the schedule filled in.
     pub(crate) fn optimizer(&self) -> AdamWConfig {
-        for_run_of(
-            self.steps(),
-            &AdamWConfig {
-                total_steps: 0,
-                ..self.optimizer.clone()
-            },
-        )
+        for_run_of(self.steps(), &self.optimizer)
     }
 }
 

@@ -20,22 +20,24 @@ pub enum Schedule {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct AdamWConfig {
-    /// Peak learning rate.
+    /// Peak learning rate. Default 1e-3 (torch).
     pub learning_rate: f64,
-    /// Decay rate of the first moment.
+    /// Decay rate of the first moment. Default 0.9 (torch).
     pub beta_1: f64,
-    /// Decay rate of the second moment.
+    /// Decay rate of the second moment. Default 0.999 (torch).
     pub beta_2: f64,
-    /// Added to the root of the second moment.
+    /// Added to the root of the second moment. Default 1e-8 (torch).
     pub epsilon: f64,
     /// Share of a weight that is taken off per step, times the learning rate. Matrices and higher ranks only:
-    /// biases and norm scales never decay (as in transformers' `Trainer`).
+    /// biases and norm scales never decay (as in transformers' `Trainer`). Default 0 (torch
+    /// has 0.01).
     pub weight_decay: f64,
-    /// What follows the warm-up.
+    /// What follows the warm-up. Default constant, as an optimizer without a scheduler.
     pub schedule: Schedule,
     /// Steps over which the learning rate rises linearly; the first step already has a share of it.
+    /// Default 0.
     pub warmup_steps: u64,
-    /// Steps of the whole run; only [`Schedule::Cosine`] uses it.
+    /// Steps of the whole run; only [`Schedule::Cosine`] uses it. Default 0: whoever trains fills it in.
     pub total_steps: u64,
 }
 
