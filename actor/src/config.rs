@@ -1,6 +1,7 @@
 //! What an actor can be told: the `[actor]` table. Where its peers are, and where it may write, comes with
 //! [`ActorInputs`](crate::ActorInputs) instead.
 
+use models::policy::SamplingParams;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -127,12 +128,12 @@ impl ActorConfig {
         for (key, value, range, wanted) in counts {
             require(range.contains(&value), key, value as f64, wanted);
         }
-        let hot = self.temperature > 0.0 && self.temperature <= 10.0;
+        let hot = (SamplingParams::LOWEST_TEMPERATURE..=10.0).contains(&self.temperature);
         require(
             hot,
             "temperature",
             self.temperature,
-            "above 0 and at most 10: a group of equal completions has no pair",
+            "from 1e-6 to 10: a group of equal completions has no pair",
         );
         require(
             self.top_p > 0.0 && self.top_p <= 1.0,

@@ -183,6 +183,8 @@ fn run_files(config: &Config, directory: &Path, prepared: &Prepared) -> anyhow::
     Ok(RunFiles {
         config: write_config(config, directory)?,
         policy: prepared.policy.clone(),
+        policy_name: std::path::absolute(&config.paths.policy)
+            .with_context(|| format!("{} is no path", config.paths.policy))?,
         reward: prepared.reward.clone(),
         store: directory.join("store"),
         adapter: directory.join(results::ADAPTER),

@@ -29,7 +29,7 @@ pub(super) fn run(args: &ActorArgs) -> Outcome<()> {
         actor_id,
         learner_url: config.endpoints.learner.clone(),
         reward_url: config.endpoints.reward.clone(),
-        store: locations::open_store(&config.store.url)?,
+        store: locations::open_store("store.url", &config.store.url)?,
         image_generator: Shop::open(&config)?.generator,
         work_dir: work.path.clone(),
         device: parse_device(&config.compute.device).or_configuration()?,

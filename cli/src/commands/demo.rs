@@ -13,5 +13,6 @@ pub(super) fn run(args: &DemoArgs) -> Outcome<()> {
     let mut own = plan.config.clone();
     own.compute.threads = plan.config.demo.threads.evaluation;
     let (runtime, shutdown) = role::start(&own, args.compute.with_parent)?;
+    plan.check_earlier()?;
     runtime.block_on(demo::run(plan, shutdown))
 }

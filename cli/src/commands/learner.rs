@@ -31,13 +31,15 @@ pub(super) fn run(args: &LearnerArgs) -> Outcome<()> {
     telemetry::init(telemetry::ROLE);
     let (runtime, shutdown) = role::start(&config, args.compute.with_parent)?;
     locations::check_model(Path::new(&config.paths.policy), "pretrain")?;
+    let base_model = args.policy_name.clone();
     let inputs = LearnerInputs {
         run_id: RunId::new(config.run.id.as_str()).or_configuration()?,
         run_seed: config.run.seed,
         catalogue: Shop::open(&config)?.catalogue,
-        store: locations::open_store(&config.store.url)?,
+        adapter: locations::open_store("paths.adapter", &config.paths.adapter)?,
+        store: locations::open_store("store.url", &config.store.url)?,
         policy_dir: config.paths.policy.clone().into(),
-        adapter_dir: config.paths.adapter.clone().into(),
+        base_model: base_model.unwrap_or_else(|| config.paths.policy.clone()),
         device: parse_device(&config.compute.device).or_configuration()?,
         threads: config.compute.threads,
         authorizer: Arc::new(AllowLoopback),
@@ -55,7 +57,7 @@ pub(super) fn run(args: &LearnerArgs) -> Outcome<()> {
     })
 }
 
-/// Settings and catalogue are the user's to put right, everything else is a failed run.
+/// What the run was given is the user's to put right, everything else is a failed run.
 fn blame(error: LearnerError) -> Failure {
     if error.is_configuration() {
         Failure::Configuration(error.into())

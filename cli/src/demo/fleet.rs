@@ -24,6 +24,8 @@ pub(super) struct RunFiles {
     pub(super) config: PathBuf,
     /// The initial policy.
     pub(super) policy: PathBuf,
+    /// Where the initial policy will be when the demo has finished.
+    pub(super) policy_name: PathBuf,
     /// The reward model.
     pub(super) reward: PathBuf,
     /// Where images go.
@@ -75,6 +77,7 @@ impl Fleet {
         };
         let store = || flag("--store", &files.store);
         let outputs = [
+            flag("--policy-name", &files.policy_name),
             flag("--adapter", &files.adapter),
             flag("--summary", &files.summary),
         ];

@@ -20,9 +20,9 @@ pub struct PretrainConfig {
     pub vocab_size: usize,
     /// Largest norm of the whole gradient. Default 1.
     pub clip_norm: f64,
-    /// The optimizer. Default AdamW, learning rate 3e-3 after 40 steps of
-    /// warm-up, falling along a cosine, betas 0.9 and 0.98, no decay. `total_steps`
-    /// is taken from `samples` and `batch`.
+    /// The optimizer. Default AdamW, learning rate 3e-3 after 40 steps of warm-up (at most half of all steps; the log says
+    /// when that cuts it), falling along a cosine, betas 0.9 and 0.98, no decay. `total_steps` must be 0: it follows from
+    /// `samples` and `batch`.
     pub optimizer: AdamWConfig,
 }
 
@@ -73,7 +73,10 @@ impl PretrainConfig {
             "from 300 (256 bytes, special tokens) to 1000000",
         );
         problems.require(self.clip_norm > 0.0, "clip_norm", self.clip_norm, "more than 0");
-        if self.batch >= 1 {
+        let given = self.optimizer.total_steps;
+        let wanted = "0: it is samples divided by batch";
+        problems.require(given == 0, "optimizer.total_steps", given, wanted);
+        if self.batch >= 1 && given == 0 {
             check_optimizer(&self.optimizer(), &mut problems);
         }
         problems.into_result()
@@ -86,13 +89,7 @@ impl PretrainConfig {
 
     /// The optimizer's settings with the length of the schedule filled in.
     pub(crate) fn optimizer(&self) -> AdamWConfig {
-        for_run_of(
-            self.steps(),
-            &AdamWConfig {
-                total_steps: 0,
-                ..self.optimizer.clone()
-            },
-        )
+        for_run_of(self.steps(), &self.optimizer)
     }
 }
 
