@@ -1,9 +1,8 @@
 //! What the learner says a policy version consists of, checked.
 
 use common::{Digest, PolicyVersion};
-use models::lora::LoraConfig;
+use models::{lora::LoraConfig, peft::read_adapter_config};
 use proto::{InvalidMessage, pb};
-use serde::Deserialize;
 
 /// One file of a policy.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,20 +27,12 @@ pub(crate) struct Manifest {
     pub(crate) last: bool,
 }
 
-/// The part of PEFT's `adapter_config.json` that shapes the adapter.
-#[derive(Deserialize)]
-struct PeftConfig {
-    r: usize,
-    lora_alpha: f64,
-    target_modules: Vec<String>,
-}
-
 impl TryFrom<pb::PolicyManifest> for Manifest {
     type Error = InvalidMessage;
 
     fn try_from(message: pb::PolicyManifest) -> Result<Self, InvalidMessage> {
         let missing = InvalidMessage::missing;
-        let peft: PeftConfig = serde_json::from_str(&message.adapter_config_json)
+        let adapter_config = read_adapter_config(&message.adapter_config_json)
             .map_err(|e| InvalidMessage::new("policy_manifest.adapter_config_json", e))?;
         Ok(Self {
             version: message
@@ -57,11 +48,7 @@ impl TryFrom<pb::PolicyManifest> for Manifest {
                 .adapter
                 .ok_or_else(|| missing("policy_manifest.adapter"))?
                 .try_into()?,
-            adapter_config: LoraConfig {
-                rank: peft.r,
-                alpha: peft.lora_alpha,
-                targets: peft.target_modules,
-            },
+            adapter_config,
             last: message.last,
         })
     }
@@ -163,5 +150,19 @@ mod tests {
         };
         let refusal = Manifest::try_from(without_config).unwrap_err();
         assert_eq!(refusal.field, "policy_manifest.adapter_config_json");
+    }
+
+    #[test]
+    fn an_adapter_that_cannot_be_computed_is_refused() {
+        for (from, to) in [
+            ("\"r\": 4", "\"r\": 0"),
+            ("\"lora_alpha\": 8", "\"lora_alpha\": -8"),
+            ("\"r\"", "\"use_rslora\": true, \"r\""),
+        ] {
+            let mut changed = message();
+            changed.adapter_config_json = changed.adapter_config_json.replace(from, to);
+            let refusal = Manifest::try_from(changed).unwrap_err();
+            assert_eq!(refusal.field, "policy_manifest.adapter_config_json", "{to}");
+        }
     }
 }

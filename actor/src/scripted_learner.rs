@@ -56,7 +56,8 @@ pub(crate) fn manifest(epoch: u64, number: u64, adapter: &[u8]) -> pb::PolicyMan
             bytes: adapter.len() as u64,
             digest: Some(store::digest(adapter).into()),
         }),
-        adapter_config_json: r#"{"r": 2, "lora_alpha": 2, "target_modules": ["q_proj"]}"#.into(),
+        adapter_config_json:
+            r#"{"peft_type": "LORA", "r": 2, "lora_alpha": 2, "target_modules": ["q_proj"]}"#.into(),
         last: false,
     }
 }

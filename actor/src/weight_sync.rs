@@ -215,7 +215,7 @@ mod tests {
     use super::*;
     use crate::scripted_learner::{Script, join, manifest};
     use burn::tensor::Device;
-    use models::{checkpoint::adapter_bytes, lora::LoraConfig, presets};
+    use models::{lora::LoraConfig, peft::adapter_bytes, presets};
     use tokio::time::timeout;
 
     fn base() -> Llava {

@@ -141,8 +141,11 @@ pub(crate) struct LearnerArgs {
     /// Directory of the initial policy
     #[arg(long, value_name = "DIR")]
     pub(crate) policy: Option<String>,
-    /// Directory for the trained adapter
-    #[arg(long, value_name = "DIR")]
+    /// What the adapter's files say it belongs to, when readers will find the policy elsewhere than --policy
+    #[arg(long, value_name = "NAME", hide = true)]
+    pub(crate) policy_name: Option<String>,
+    /// Directory or URL for the trained adapter; it may hold an earlier one of the same run
+    #[arg(long, value_name = "URL")]
     pub(crate) adapter: Option<String>,
     /// Write the metrics of every optimizer step into this file, one JSON object a line
     #[arg(long, value_name = "FILE")]

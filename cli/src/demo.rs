@@ -190,5 +190,8 @@ fn write_config(config: &Config, directory: &Path) -> anyhow::Result<PathBuf> {
 fn run_files(config: &Config, directory: &Path, prepared: &Prepared) -> anyhow::Result<RunFiles> {
     fs::create_dir_all(directory).with_context(|| format!("cannot make {}", directory.display()))?;
     write_config(config, directory)?;
-    Ok(RunFiles::below(directory, &prepared.policy, &prepared.reward))
+    let policy_name = std::path::absolute(&config.paths.policy)
+        .with_context(|| format!("{} is no path", config.paths.policy))?;
+    let (policy, reward) = (&prepared.policy, &prepared.reward);
+    Ok(RunFiles::below(directory, policy, &policy_name, reward))
 }

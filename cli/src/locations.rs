@@ -6,22 +6,29 @@ use std::path::Path;
 use store::Store;
 use url::Url;
 
-/// Opens the store at a URL or in a directory.
+/// Opens the store at the URL or in the directory that `key` names.
 ///
 /// # Errors
-/// A mistake of configuration that names the URL.
-pub(crate) fn open_store(location: &str) -> Outcome<Store> {
+/// A mistake of configuration that names key and URL.
+pub(crate) fn open_store(key: &str, location: &str) -> Outcome<Store> {
     let url = if location.contains("://") {
-        location.to_owned()
+        Ok(location.to_owned())
     } else {
-        directory_url(location).or_configuration()?
+        directory_url(location)
     };
-    Store::open(&url).or_configuration()
+    let remedy =
+        || format!("{key} = {location:?}: expected a directory or a URL such as file:///var/lib/adwright");
+    url.and_then(|url| Ok(Store::open(&url)?))
+        .with_context(remedy)
+        .or_configuration()
 }
 
 fn directory_url(location: &str) -> anyhow::Result<String> {
-    let path = std::path::absolute(location).with_context(|| format!("store.url {location:?} is no path"))?;
-    let url = Url::from_directory_path(&path).map_err(|()| anyhow!("store.url {location:?} is no path"))?;
+    if location.is_empty() {
+        return Err(anyhow!("it is empty"));
+    }
+    let path = std::path::absolute(location).context("it is no path")?;
+    let url = Url::from_directory_path(&path).map_err(|()| anyhow!("it is no path"))?;
     Ok(url.to_string())
 }
 
@@ -72,14 +79,18 @@ mod tests {
     fn a_plain_directory_is_a_store_whatever_its_name() {
         let parent = tempfile::tempdir().unwrap();
         let odd = parent.path().join("my store #1 100%");
-        let store = open_store(odd.to_str().unwrap()).unwrap();
+        let store = open_store("store.url", odd.to_str().unwrap()).unwrap();
         assert_eq!(store.url().to_file_path().unwrap(), odd);
         assert!(odd.is_dir());
     }
 
     #[test]
     fn nothing_is_no_store() {
-        assert!(open_store("").err().unwrap().to_string().contains("store.url"));
+        let message = open_store("store.url", "").err().unwrap().to_string();
+        assert!(
+            message.contains("store.url = \"\"") && message.contains("directory"),
+            "{message}"
+        );
     }
 
     #[test]

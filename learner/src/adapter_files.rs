@@ -1,70 +1,169 @@
-//! The final adapter as files: PEFT's layout, and beside it `lineage.json`, which says where the weights come from.
+//! The final adapter in its place: PEFT's two files, and beside them `lineage.json`, which says where the weights come from.
+//!
+//! `adapter_config.json` marks the adapter as complete: it is taken away first and written last. Whether the place can be
+//! used is asked before a run begins and not when hours of it would be lost.
 
+use crate::broadcast::Artifact;
 use crate::config::LearnerConfig;
 use crate::control::ControlPlane;
 use crate::error::LearnerError;
-use common::Digest;
-use models::checkpoint::{adapter_bytes, save_adapter};
-use models::lora::LoraConfig;
-use models::weights::NamedTensors;
-use serde_json::json;
-use std::path::Path;
+use common::{Digest, PolicyVersion, RunId};
+use models::peft::{ADAPTER_CONFIG, ADAPTER_WEIGHTS};
+use serde::{Deserialize, Serialize};
+use store::{Store, StoreError};
 
 /// The file that says where an adapter comes from.
 const LINEAGE: &str = "lineage.json";
 
-/// PEFT's `adapter_config.json`, as it is announced with each version.
-pub(crate) fn config_json(lora: &LoraConfig, base_model: &Path) -> String {
-    let config = json!({
-        "peft_type": "LORA",
-        "task_type": "CAUSAL_LM",
-        "base_model_name_or_path": base_model.display().to_string(),
-        "r": lora.rank,
-        "lora_alpha": lora.alpha,
-        "lora_dropout": 0.0,
-        "bias": "none",
-        "target_modules": lora.targets,
-        "inference_mode": true,
-    });
-    config.to_string()
+/// What is written and removed again to see whether the place can be written to.
+const PROBE: &str = "adapter.probe";
+
+/// Content of `lineage.json`.
+#[derive(Serialize)]
+struct Lineage<'a> {
+    #[serde(flatten)]
+    origin: Origin,
+    version: PolicyVersion,
+    adapter: Digest,
+    base: Vec<BaseFile<'a>>,
+    config: &'a LearnerConfig,
 }
 
-/// Writes an adapter directory and returns the digest of `adapter_model.safetensors`.
+/// The run that an adapter comes from.
+#[derive(Serialize, Deserialize)]
+struct Origin {
+    run_id: RunId,
+    run_seed: u64,
+}
+
+/// A file of the frozen base model.
+#[derive(Serialize)]
+struct BaseFile<'a> {
+    name: &'a str,
+    digest: Digest,
+}
+
+impl<'a> From<&'a Artifact> for BaseFile<'a> {
+    fn from(file: &'a Artifact) -> Self {
+        Self {
+            name: &file.name,
+            digest: file.digest,
+        }
+    }
+}
+
+/// Refuses a place that cannot be written to or that holds an adapter of another run.
 ///
 /// # Errors
-/// [`LearnerError::Model`] or [`LearnerError::File`] naming the file that could not be written.
-pub(crate) fn write(
-    directory: &Path,
-    adapter: &NamedTensors,
+/// [`LearnerError::AdapterPlace`].
+pub(crate) async fn check_place(place: &Store, run_id: &RunId, run_seed: u64) -> Result<(), LearnerError> {
+    let fault = |reason: String, source: Option<StoreError>| LearnerError::AdapterPlace {
+        place: place.url().to_string(),
+        reason,
+        source,
+    };
+    let probed = match place.put(PROBE, &b"probe"[..]).await {
+        Ok(()) => place.delete(PROBE).await,
+        failed => failed,
+    };
+    probed.map_err(|source| fault("it cannot be written to".into(), Some(source)))?;
+    let complete = place.exists(ADAPTER_CONFIG).await;
+    if !complete.map_err(|source| fault("it cannot be read".into(), Some(source)))? {
+        return Ok(());
+    }
+    let remedy = "name another place or remove it";
+    match origin(place).await {
+        Some(origin) if (&origin.run_id, origin.run_seed) == (run_id, run_seed) => Ok(()),
+        Some(Origin { run_id, run_seed }) => Err(fault(
+            format!("it holds the adapter of run {run_id}, seed {run_seed}; {remedy}"),
+            None,
+        )),
+        None => Err(fault(
+            format!("it holds an adapter whose run is unknown; {remedy}"),
+            None,
+        )),
+    }
+}
+
+async fn origin(place: &Store) -> Option<Origin> {
+    serde_json::from_slice(&place.get(LINEAGE).await.ok()?).ok()
+}
+
+/// Writes the newest published version.
+///
+/// # Errors
+/// [`LearnerError::Store`] naming the file that could not be written.
+pub(crate) async fn write(
+    place: &Store,
     config: &LearnerConfig,
     control: &ControlPlane,
-    base_model: &Path,
-) -> Result<Digest, LearnerError> {
-    save_adapter(
-        directory,
-        adapter,
-        &config.lora,
-        &base_model.display().to_string(),
-    )?;
-    let digest = store::digest(&adapter_bytes(adapter)?);
-    let base = control
-        .broadcast
-        .base()
-        .map(|file| json!({ "name": file.name, "digest": file.digest }));
-    let lineage = json!({
-        "run_id": control.identity.run,
-        "run_seed": control.identity.run_seed,
-        "version": control.broadcast.newest().version,
-        "adapter": digest,
-        "base": base.collect::<Vec<_>>(),
-        "config": config,
-    });
-    let path = directory.join(LINEAGE);
-    let text = serde_json::to_vec_pretty(&lineage).expect("plain values have a JSON form");
-    std::fs::write(&path, text).map_err(|source| LearnerError::File {
-        action: "write",
-        path,
-        source,
-    })?;
-    Ok(digest)
+) -> Result<(), LearnerError> {
+    let broadcast = &control.broadcast;
+    let (newest, bytes) = broadcast.newest_adapter();
+    let lineage = Lineage {
+        origin: Origin {
+            run_id: control.identity.run.clone(),
+            run_seed: control.identity.run_seed,
+        },
+        version: newest.version,
+        adapter: newest.adapter.digest,
+        base: broadcast.base().map(BaseFile::from).collect(),
+        config,
+    };
+    let lineage = serde_json::to_vec_pretty(&lineage).expect("plain values have a JSON form");
+    place.delete(ADAPTER_CONFIG).await?;
+    place.put(LINEAGE, lineage).await?;
+    place.put(ADAPTER_WEIGHTS, bytes).await?;
+    let content = broadcast.adapter_config_json().to_owned();
+    Ok(place.put(ADAPTER_CONFIG, content).await?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn refusal(place: &Store, run: &str, seed: u64) -> Option<String> {
+        let run = RunId::new(run).unwrap();
+        let checked = check_place(place, &run, seed).await;
+        checked.err().map(|error| {
+            assert!(error.is_configuration());
+            error.to_string()
+        })
+    }
+
+    #[tokio::test]
+    async fn only_an_adapter_of_the_same_run_may_be_replaced() {
+        let place = Store::open("memory:///").unwrap();
+        assert_eq!(refusal(&place, "night", 4).await, None);
+        assert!(!place.exists(PROBE).await.unwrap());
+        let lineage = &br#"{"run_id": "night", "run_seed": 4, "version": "v1.2"}"#[..];
+        place.put(LINEAGE, lineage).await.unwrap();
+        assert_eq!(refusal(&place, "day", 4).await, None, "not complete");
+        place.put(ADAPTER_CONFIG, &b"{}"[..]).await.unwrap();
+        assert_eq!(refusal(&place, "night", 4).await, None);
+        for (run, seed) in [("day", 4), ("night", 5)] {
+            let message = refusal(&place, run, seed).await.unwrap();
+            assert!(message.contains("the adapter of run night, seed 4"), "{message}");
+        }
+        place.put(LINEAGE, &b"?"[..]).await.unwrap();
+        let message = refusal(&place, "night", 4).await.unwrap();
+        assert!(
+            message.contains("memory:///") && message.contains("unknown"),
+            "{message}"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_place_that_cannot_be_written_to_is_refused_before_the_run() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("adapter");
+        let place = Store::open(&format!("file://{}", path.display())).unwrap();
+        std::fs::remove_dir(&path).unwrap();
+        std::fs::write(&path, "a file in the way").unwrap();
+        let message = refusal(&place, "night", 4).await.unwrap();
+        assert!(
+            message.contains("/adapter") && message.contains("written"),
+            "{message}"
+        );
+    }
 }

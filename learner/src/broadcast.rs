@@ -6,14 +6,12 @@
 use crate::error::LearnerError;
 use bytes::Bytes;
 use common::{Digest, PolicyVersion};
+use models::peft::ADAPTER_WEIGHTS;
 use std::collections::VecDeque;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
-
-/// The name of the adapter's file, as in PEFT's layout.
-pub(crate) const ADAPTER_FILE: &str = "adapter_model.safetensors";
 
 /// Bytes that can be fetched.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -118,6 +116,19 @@ impl Broadcast {
         self.newest.borrow().clone()
     }
 
+    /// The newest manifest with its adapter's bytes.
+    pub(crate) fn newest_adapter(&self) -> (Manifest, Bytes) {
+        // Publishing puts bytes before their announcement, and the announced ones are never dropped.
+        let newest = self.newest();
+        let adapters = self.adapters();
+        let announced = adapters
+            .iter()
+            .find(|(digest, _)| *digest == newest.adapter.digest);
+        let (_, bytes) = announced.expect("the newest adapter is kept");
+        let bytes = bytes.clone();
+        (newest, bytes)
+    }
+
     /// How many versions were announced, the initial one included.
     pub(crate) fn publishes(&self) -> u64 {
         self.published.load(std::sync::atomic::Ordering::Relaxed)
@@ -152,7 +163,7 @@ impl Broadcast {
 
 fn adapter_artifact(bytes: &Bytes) -> Artifact {
     Artifact {
-        name: ADAPTER_FILE.into(),
+        name: ADAPTER_WEIGHTS.into(),
         bytes: bytes.len() as u64,
         digest: store::digest(bytes),
     }

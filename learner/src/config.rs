@@ -74,8 +74,10 @@ pub struct LearnerConfig {
     /// The adapter that is trained: rank 1 to 1024, alpha 1e-3 to 1e6. Default rank 16, alpha 16, all seven projections;
     /// CAIG rank 128, alpha 256.
     pub lora: LoraConfig,
-    /// The optimizer, whose state lasts the whole run. A learning rate of 0 trains nothing. Default AdamW, betas 0.9 and 0.98, no decay; learning rate 1.5e-3
-    /// after 64 steps of warm-up, falling along a cosine over the run. A constant rate leaves the last version wherever a step
+    /// The optimizer, whose state lasts the whole run. A learning rate of 0 trains nothing. Default AdamW, betas 0.9 and 0.98,
+    /// no decay; learning rate 1.5e-3 after 64 steps of warm-up (at most half of the run's steps; the log says when that cuts
+    /// it), falling along a cosine over the run: `total_steps` is 0, or at least the run's steps. A constant rate leaves the
+    /// last version wherever a step
     /// happened to end, and a beta_2 of 0.999 lets A's first, tiny gradients (B starts at zero) scale its steps for too long:
     /// both were seen as bursts of invalid descriptions.
     pub optimizer: AdamWConfig,
@@ -161,6 +163,13 @@ impl LearnerConfig {
         check.finish()
     }
 
+    /// Optimizer steps of the whole run.
+    fn steps(&self) -> u64 {
+        let per_pass = self.pairs_per_version.div_ceil(self.minibatch_pairs.max(1)) as u64;
+        self.versions
+            .saturating_mul(per_pass.saturating_mul(self.passes as u64))
+    }
+
     fn check_adapter(&self, check: &mut SettingsCheck) {
         check.within("lora.rank", self.lora.rank, 1..=1024, "");
         check.within("lora.alpha", self.lora.alpha, 1e-3..=1e6, "");
@@ -168,15 +177,19 @@ impl LearnerConfig {
         let fine = !self.lora.targets.is_empty() && self.lora.targets.iter().all(|t| known.contains(t));
         let wanted = format!("one or more of {}", known.join(", "));
         check.require(fine, "lora.targets", &self.lora.targets, wanted);
+        let (given, run) = (self.optimizer.total_steps, self.steps());
+        let rest_is_trained = given == 0 || (self.optimizer.schedule == Schedule::Cosine && given >= run);
+        check.require(
+            rest_is_trained,
+            "optimizer.total_steps",
+            given,
+            format_args!("0 (the whole run) or, for a cosine, at least the run's {run} steps: after it nothing is learned"),
+        );
     }
 
     /// The optimizer's settings with the length of a falling schedule filled in: all steps of the run, unless it is set.
     pub(crate) fn optimizer(&self) -> AdamWConfig {
-        let per_pass = self.pairs_per_version.div_ceil(self.minibatch_pairs.max(1));
-        let steps = self
-            .versions
-            .saturating_mul(self.passes.saturating_mul(per_pass) as u64);
-        for_run_of(steps, &self.optimizer)
+        for_run_of(self.steps(), &self.optimizer)
     }
 
     pub(crate) fn lease_ttl(&self) -> Duration {
@@ -199,6 +212,8 @@ impl LearnerConfig {
 /// The settings for a run of `steps` steps. A length that is not set becomes that of the run, and the warm-up then takes
 /// at most half of it, so that a short run needs no other settings.
 pub(crate) fn for_run_of(steps: u64, optimizer: &AdamWConfig) -> AdamWConfig {
+    // A run without steps is refused for that alone.
+    let steps = steps.max(1);
     if optimizer.total_steps > 0 {
         return optimizer.clone();
     }
@@ -207,6 +222,18 @@ pub(crate) fn for_run_of(steps: u64, optimizer: &AdamWConfig) -> AdamWConfig {
         total_steps: steps,
         warmup_steps,
         ..optimizer.clone()
+    }
+}
+
+/// Says in the log when [`for_run_of`] made `asked` shorter.
+pub(crate) fn tell_of_cut_warmup(asked: &AdamWConfig, used: &AdamWConfig) {
+    if used.warmup_steps < asked.warmup_steps {
+        tracing::warn!(
+            warmup_steps = asked.warmup_steps,
+            used = used.warmup_steps,
+            total_steps = used.total_steps,
+            "the warm-up was cut to half of the training's steps"
+        );
     }
 }
 
@@ -278,6 +305,44 @@ mod tests {
             );
         }
         assert_eq!(problems.len(), 7, "{problems:?}");
+    }
+
+    #[test]
+    fn every_mistake_of_the_optimizer_is_told() {
+        let mut config = LearnerConfig::default();
+        config.optimizer.beta_1 = 1.0;
+        config.optimizer.epsilon = 0.0;
+        config.optimizer.total_steps = 9;
+        let problems = config.validate().unwrap_err().problems;
+        for key in [
+            "optimizer.beta_1",
+            "optimizer.epsilon",
+            "optimizer.total_steps = 9: must be 0",
+        ] {
+            assert!(
+                problems.iter().any(|p| p.starts_with(key)),
+                "{key} is not in {problems:?}"
+            );
+        }
+        let whole = config.steps();
+        config.optimizer = AdamWConfig {
+            total_steps: whole,
+            ..LearnerConfig::default().optimizer
+        };
+        assert_eq!(config.validate(), Ok(()));
+        config.optimizer.schedule = Schedule::Constant;
+        assert_eq!(config.validate().unwrap_err().problems.len(), 1);
+    }
+
+    #[test]
+    fn a_short_run_warms_up_for_at_most_half_of_its_steps() {
+        let asked = LearnerConfig::default().optimizer;
+        let used = for_run_of(40, &asked);
+        assert_eq!(
+            (asked.warmup_steps, used.warmup_steps, used.total_steps),
+            (64, 20, 40)
+        );
+        assert_eq!(for_run_of(320, &asked).warmup_steps, 64);
     }
 
     #[test]

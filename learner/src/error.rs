@@ -21,7 +21,20 @@ pub enum LearnerError {
         /// What is wrong and what would be right.
         reason: String,
     },
-    /// A network, its files or its optimizer failed.
+    /// The initial policy cannot be used.
+    #[error(transparent)]
+    Policy(ModelError),
+    /// The final adapter cannot go where it should.
+    #[error("adapter at {place}: {reason}")]
+    AdapterPlace {
+        /// The URL.
+        place: String,
+        /// What is wrong and what would be right.
+        reason: String,
+        /// What the store says, if that is why.
+        source: Option<StoreError>,
+    },
+    /// A network or its optimizer failed.
     #[error(transparent)]
     Model(#[from] ModelError),
     /// The store failed.
@@ -78,9 +91,12 @@ pub enum LearnerError {
 }
 
 impl LearnerError {
-    /// Whether the settings or the catalogue are at fault rather than the run.
+    /// Whether what the run was given is at fault (settings, catalogue, policy, the adapter's place) rather than the run.
     pub fn is_configuration(&self) -> bool {
-        matches!(self, Self::Config(_) | Self::Catalogue { .. })
+        matches!(
+            self,
+            Self::Config(_) | Self::Catalogue { .. } | Self::Policy(_) | Self::AdapterPlace { .. }
+        )
     }
 
     pub(crate) fn panicked(what: &'static str, message: &dyn std::fmt::Display) -> Self {

@@ -8,6 +8,7 @@ mod samples;
 
 pub use config::PretrainConfig;
 
+use crate::config::tell_of_cut_warmup;
 use crate::error::{LearnerError, panic_message};
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
@@ -61,7 +62,7 @@ pub struct Pretraining<'a> {
 /// Trains a tokenizer and a fresh policy. `progress` is told every step.
 ///
 /// # Errors
-/// [`LearnerError::Config`]; [`LearnerError::Model`] when the tokenizer does not fit the shape or a sample the context;
+/// [`LearnerError::Config`]; [`LearnerError::Model`] when a sample does not fit the context;
 /// [`LearnerError::NotFinite`]; [`LearnerError::Cancelled`] on `cancel`.
 pub fn pretrain(
     plan: &Pretraining<'_>,
@@ -79,7 +80,7 @@ pub fn pretrain(
     config.validate()?;
     let texts = corpus.texts();
     let tokenizer = Tokenizer::train(texts.iter(), config.vocab_size, SpecialTokens::default())?;
-    let policy = preset.policy(tokenizer, device, seed_for(seed, Purpose::Initialisation))?;
+    let policy = preset.policy(tokenizer, device, seed_for(seed, Purpose::Initialisation));
     let source = SampleSource {
         policy: &policy,
         corpus,
@@ -118,7 +119,9 @@ fn fit(
     progress: &mut dyn FnMut(PretrainProgress),
     cancel: &CancellationToken,
 ) -> Result<Llava, LearnerError> {
-    let mut optimizer = AdamW::new(config.optimizer())?;
+    let settings = config.optimizer();
+    tell_of_cut_warmup(&config.optimizer, &settings);
+    let mut optimizer = AdamW::new(settings)?;
     for batch in batches {
         if cancel.is_cancelled() {
             return Err(LearnerError::Cancelled);

@@ -8,6 +8,7 @@ mod summary;
 
 pub use summary::{RunSummary, VersionMetrics};
 
+use crate::adapter_files;
 use crate::config::{LearnerConfig, LossConfig};
 use crate::control::ControlPlane;
 use crate::error::{LearnerError, panic_message};
@@ -40,8 +41,10 @@ pub struct LearnerInputs {
     pub store: Store,
     /// The policy to start from, a model directory. Its files are what actors fetch.
     pub policy_dir: PathBuf,
-    /// Where the last version's adapter is written, in PEFT's layout; made when it does not exist.
-    pub adapter_dir: PathBuf,
+    /// What the adapter says it belongs to: the name or path by which its readers find the policy.
+    pub base_model: String,
+    /// Where the last version's adapter is written, in PEFT's layout. It may hold an earlier one of this run only.
+    pub adapter: Store,
     /// Where a line of JSON per optimizer step is written (docs/metrics.md), replacing what was there; `None` for nowhere.
     pub steps_file: Option<PathBuf>,
     /// Where the policy computes.
@@ -56,10 +59,11 @@ pub struct LearnerInputs {
 const TICK: Duration = Duration::from_millis(50);
 
 /// Serves and trains a run on `listener` until all versions are published and the actors have fetched the last one, or
-/// until `shutdown`; the last published adapter is written in both cases.
+/// until `shutdown`; the last trained version's adapter is written in both cases.
 ///
 /// # Errors
-/// [`LearnerError`]: configuration or catalogue at fault, the policy unreadable, too few pairs, training not finite.
+/// [`LearnerError`]: configuration, catalogue, policy or the adapter's place at fault, and nothing was written yet; too few
+/// pairs, training not finite.
 pub async fn run(
     config: LearnerConfig,
     inputs: LearnerInputs,
@@ -74,7 +78,11 @@ pub async fn run(
     let stop = CancellationToken::new();
     let server = server::spawn(listener, &control, &config, inputs.authorizer, stop.clone());
     let trained = train_on_own_thread(training, &shutdown)?;
-    let result = supervise(&control, trained, &shutdown).await;
+    let mut result = supervise(&control, trained, &shutdown).await;
+    let untrained = control.broadcast.newest().version.number == 0;
+    if result.is_ok() && !untrained {
+        result = adapter_files::write(&inputs.adapter, &config, &control).await;
+    }
     if let Err(error) = &result {
         control.fail(error.to_string());
     }
@@ -83,8 +91,8 @@ pub async fn run(
     }
     stop.cancel();
     server.drain(config.drain()).await?;
-    let last = result?;
-    Ok(RunSummary::new(&control, inputs.adapter_dir, last))
+    result?;
+    Ok(RunSummary::new(&control))
 }
 
 fn say_what_is_trained(loss: &LossConfig) {
@@ -94,11 +102,11 @@ fn say_what_is_trained(loss: &LossConfig) {
     }
 }
 
-/// Starts the training thread; what comes back is the digest of the adapter it wrote at its end.
+/// Starts the training thread; what comes back is how it ended.
 fn train_on_own_thread(
     training: Training,
     shutdown: &CancellationToken,
-) -> Result<oneshot::Receiver<Result<common::Digest, LearnerError>>, LearnerError> {
+) -> Result<oneshot::Receiver<Result<(), LearnerError>>, LearnerError> {
     let (send, receive) = oneshot::channel();
     let stop = shutdown.clone();
     let span = tracing::info_span!("train");
@@ -120,9 +128,9 @@ fn train_on_own_thread(
 /// Waits for training to end, ending overdue leases meanwhile. On `shutdown` the training thread is woken.
 async fn supervise(
     control: &ControlPlane,
-    mut trained: oneshot::Receiver<Result<common::Digest, LearnerError>>,
+    mut trained: oneshot::Receiver<Result<(), LearnerError>>,
     shutdown: &CancellationToken,
-) -> Result<common::Digest, LearnerError> {
+) -> Result<(), LearnerError> {
     let mut tick = tokio::time::interval(TICK);
     loop {
         tokio::select! {

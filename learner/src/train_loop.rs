@@ -5,7 +5,7 @@
 mod minibatches;
 
 use crate::collate::{Collator, PairMicroBatch, TrainingBatch};
-use crate::config::LearnerConfig;
+use crate::config::{LearnerConfig, tell_of_cut_warmup};
 use crate::error::LearnerError;
 use crate::log_probs::{PairNats, pair_log_probs, reference_log_probs};
 use crate::loss::{PairLogProbs, pcpo_loss};
@@ -66,7 +66,9 @@ impl Trainer {
         run_seed: u64,
         threads: usize,
     ) -> Result<Self, LearnerError> {
-        let optimizer = AdamW::new(config.optimizer())?;
+        let settings = config.optimizer();
+        tell_of_cut_warmup(&config.optimizer, &settings);
+        let optimizer = AdamW::new(settings)?;
         let reference = policy.without_adapter();
         let policy = policy.trainable_adapter_only().train();
         Ok(Self {

@@ -1,36 +1,30 @@
-//! Models and adapters as directories.
+//! The policy as a directory.
 //!
-//! A model directory holds `config.json` and `model.safetensors` under Hugging Face's names and in its layout,
-//! `tokenizer.json`, and `adwright.json` with what those formats have no place for. An adapter directory is PEFT's:
-//! `adapter_config.json` and `adapter_model.safetensors`. Every file is written beside its place and renamed into it,
+//! It holds `config.json` and `model.safetensors` under Hugging Face's names and in its layout, `tokenizer.json`, and
+//! `adwright.json` with what those formats have no place for. Every file is written beside its place and renamed into it,
 //! the one that marks the directory as complete last, so that nothing half-written is ever read.
 //!
-//! Not here: shards, other checkpoint layouts, uploading.
+//! Not here: shards, other checkpoint layouts, uploading, adapters ([`crate::peft`]).
 
 use std::path::Path;
 
-use burn::tensor::{Device, FloatDType};
+use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
-use crate::directory::{begin, read, read_json, to_json, write};
+use crate::directory::{begin, read_json, read_weights, to_json, write};
 use crate::error::ModelError;
+use crate::limits;
 use crate::llava::LlavaConfig;
-use crate::lora::LoraConfig;
 use crate::policy::Policy;
 use crate::processor::ImageProcessor;
 use crate::template::PromptTemplate;
 use crate::tokenizer::{SpecialTokens, Tokenizer};
-use crate::weights::{NamedTensors, apply, cast, collect, from_safetensors, swap_hf_layout, to_safetensors};
+use crate::weights::{METADATA, apply, check_finite, collect, swap_hf_layout, to_safetensors};
 
 const CONFIG: &str = "config.json";
 const WEIGHTS: &str = "model.safetensors";
 const TOKENIZER: &str = "tokenizer.json";
 const OURS: &str = "adwright.json";
-const ADAPTER_CONFIG: &str = "adapter_config.json";
-const ADAPTER_WEIGHTS: &str = "adapter_model.safetensors";
-
-/// Metadata entry that readers of safetensors files expect from PyTorch.
-const METADATA: Option<(&str, &str)> = Some(("format", "pt"));
 
 /// Content of `adwright.json`.
 #[derive(Debug, Serialize, Deserialize)]
@@ -46,34 +40,19 @@ impl Policy {
     /// Reads a model directory onto `device`, in the number format of its file.
     ///
     /// # Errors
-    /// [`ModelError::File`] or [`ModelError::Content`] with the file at fault; the errors of
-    /// [`apply`] when the weights do not fit the configuration.
+    /// [`ModelError::File`] or [`ModelError::Content`] with the file at fault: it is missing or malformed, does not fit
+    /// the others, or holds weights that are not finite or not those of the configuration.
     pub fn load(dir: &Path, device: &Device) -> Result<Self, ModelError> {
-        Self::load_as(dir, device, None)
-    }
-
-    /// The same, with the weights converted to `dtype` when one is given.
-    ///
-    /// # Errors
-    /// As [`load`](Self::load).
-    pub fn load_as(dir: &Path, device: &Device, dtype: Option<FloatDType>) -> Result<Self, ModelError> {
-        let extras: Extras = read_json(&dir.join(OURS))?;
-        if extras.format != 1 {
-            let reason = format!("format {}, expected 1", extras.format);
-            return Err(ModelError::Content {
-                path: dir.join(OURS),
-                reason,
-            });
-        }
-        let config: LlavaConfig = read_json(&dir.join(CONFIG))?;
-        config.check()?;
-        let tokenizer = Tokenizer::load(&dir.join(TOKENIZER), extras.special_tokens)?;
-        let mut weights = swap_hf_layout(from_safetensors(&read(&dir.join(WEIGHTS))?)?)?;
-        if let Some(dtype) = dtype {
-            weights = cast(weights, dtype)?;
-        }
+        let path = |name: &str| dir.join(name);
+        let extras: Extras = read_json(&path(OURS))?;
+        let config: LlavaConfig = read_json(&path(CONFIG))?;
+        config.check().map_err(|error| error.in_file(&path(CONFIG)))?;
+        check_extras(&extras, &config).map_err(|error| error.in_file(&path(OURS)))?;
+        let tokenizer = Tokenizer::load(&path(TOKENIZER), extras.special_tokens)?;
+        check_tokenizer(&tokenizer, &config).map_err(|error| error.in_file(&path(TOKENIZER)))?;
         // Parameters are drawn at first use, so none of the fresh ones ever is.
-        let model = apply(config.init(device, 0), &mut weights)?;
+        let fresh = config.init(device, 0);
+        let model = read_weights(&path(WEIGHTS), |mut weights| apply(fresh, &mut weights))?;
         Ok(Self {
             config,
             model,
@@ -86,8 +65,11 @@ impl Policy {
     /// Writes a model directory, without any adapter. A complete directory of that name is replaced.
     ///
     /// # Errors
-    /// [`ModelError::File`] with the file that could not be written.
+    /// [`ModelError::File`] with the file that could not be written, [`ModelError::WeightNotFinite`] for a model that
+    /// holds NaN or infinity.
     pub fn save(&self, dir: &Path) -> Result<(), ModelError> {
+        let weights = collect(&self.model.without_adapter(), |_| true);
+        check_finite(&weights)?;
         let extras = Extras {
             format: 1,
             special_tokens: self.tokenizer.special().clone(),
@@ -97,91 +79,51 @@ impl Policy {
         begin(dir, OURS)?;
         write(&dir.join(CONFIG), &to_json(&self.config))?;
         write(&dir.join(TOKENIZER), self.tokenizer.to_json()?.as_bytes())?;
-        let weights = swap_hf_layout(collect(&self.model.without_adapter(), |_| true))?;
-        write(&dir.join(WEIGHTS), &to_safetensors(&weights, METADATA)?)?;
+        let weights = to_safetensors(&swap_hf_layout(weights)?, METADATA)?;
+        write(&dir.join(WEIGHTS), &weights)?;
         write(&dir.join(OURS), &to_json(&extras))
     }
 }
 
-/// Content of PEFT's `adapter_config.json`, as far as it concerns us.
-#[derive(Debug, Serialize, Deserialize)]
-struct PeftConfig {
-    peft_type: String,
-    task_type: String,
-    base_model_name_or_path: String,
-    r: usize,
-    lora_alpha: f64,
-    #[serde(default)]
-    lora_dropout: f64,
-    bias: String,
-    target_modules: Vec<String>,
-    #[serde(default)]
-    inference_mode: bool,
+fn check_extras(extras: &Extras, config: &LlavaConfig) -> Result<(), ModelError> {
+    let format = extras.format;
+    limits::check([(format == 1, "format", format.to_string(), "1")])?;
+    extras.processor.check(config.vision.image_size)
 }
 
-/// The bytes of `adapter_model.safetensors`: equal adapters give equal bytes.
-///
-/// # Errors
-/// As [`to_safetensors`].
-pub fn adapter_bytes(adapter: &NamedTensors) -> Result<Vec<u8>, ModelError> {
-    to_safetensors(adapter, METADATA)
-}
-
-/// Writes an adapter directory as the PEFT library reads it. `base_model` names the model it belongs to.
-///
-/// # Errors
-/// [`ModelError::File`] with the file that could not be written.
-pub fn save_adapter(
-    dir: &Path,
-    adapter: &NamedTensors,
-    config: &LoraConfig,
-    base_model: &str,
-) -> Result<(), ModelError> {
-    let peft = PeftConfig {
-        peft_type: "LORA".into(),
-        task_type: "CAUSAL_LM".into(),
-        base_model_name_or_path: base_model.into(),
-        r: config.rank,
-        lora_alpha: config.alpha,
-        lora_dropout: 0.0,
-        bias: "none".into(),
-        target_modules: config.targets.clone(),
-        inference_mode: true,
-    };
-    begin(dir, ADAPTER_CONFIG)?;
-    write(&dir.join(ADAPTER_WEIGHTS), &adapter_bytes(adapter)?)?;
-    write(&dir.join(ADAPTER_CONFIG), &to_json(&peft))
-}
-
-/// Reads an adapter directory.
-///
-/// # Errors
-/// [`ModelError::File`] or [`ModelError::Content`] with the file at fault.
-pub fn load_adapter(dir: &Path) -> Result<(LoraConfig, NamedTensors), ModelError> {
-    let path = dir.join(ADAPTER_CONFIG);
-    let peft: PeftConfig = read_json(&path)?;
-    if peft.peft_type != "LORA" || peft.bias != "none" {
-        let reason = format!(
-            "peft_type {}, bias {}: expected LORA and none",
-            peft.peft_type, peft.bias
-        );
-        return Err(ModelError::Content { path, reason });
+fn check_tokenizer(tokenizer: &Tokenizer, config: &LlavaConfig) -> Result<(), ModelError> {
+    tokenizer.check_fits(config.text.vocab_size)?;
+    let (found, expected) = (tokenizer.image_id(), config.image_token_id);
+    if found == expected {
+        return Ok(());
     }
-    let config = LoraConfig {
-        rank: peft.r,
-        alpha: peft.lora_alpha,
-        targets: peft.target_modules,
-    };
-    Ok((config, from_safetensors(&read(&dir.join(ADAPTER_WEIGHTS))?)?))
+    let image = &tokenizer.special().image;
+    Err(ModelError::Tokenizer {
+        reason: format!("{image:?} has id {found}, expected {expected}, the image_token_index of {CONFIG}"),
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use std::fs;
 
+    use burn::tensor::{TensorData, bf16};
+
     use super::*;
     use crate::batch::{CompletionRow, collate};
+    use crate::directory::read;
+    use crate::lora::LoraConfig;
     use crate::presets::tests::{picture, policy};
+    use crate::weights::{NamedTensors, from_safetensors};
+
+    /// The weights of a model directory in their file's layout.
+    fn weights_in(dir: &Path) -> NamedTensors {
+        from_safetensors(&read(&dir.join(WEIGHTS)).unwrap()).unwrap()
+    }
+
+    fn put_weights(dir: &Path, weights: &NamedTensors) {
+        write(&dir.join(WEIGHTS), &to_safetensors(weights, METADATA).unwrap()).unwrap();
+    }
 
     #[test]
     fn a_saved_policy_is_the_same_policy() {
@@ -204,7 +146,12 @@ mod tests {
     fn bf16_weights_with_an_f32_adapter_score_nearly_as_f32_ones() {
         let (dir, saved) = (tempfile::tempdir().unwrap(), policy(1));
         saved.save(dir.path()).unwrap();
-        let mut loaded = Policy::load_as(dir.path(), &Device::flex(), Some(FloatDType::BF16)).unwrap();
+        let mut weights = weights_in(dir.path());
+        weights
+            .values_mut()
+            .for_each(|data| *data = data.clone().convert::<bf16>());
+        put_weights(dir.path(), &weights);
+        let mut loaded = Policy::load(dir.path(), &Device::flex()).unwrap();
         loaded.model = loaded.model.with_adapter(&LoraConfig::new(4, 8.0), 3).unwrap();
         let row = CompletionRow {
             prompt_ids: &[1, 3, 20],
@@ -247,7 +194,7 @@ mod tests {
     fn the_file_holds_hugging_face_names_and_layout() {
         let dir = tempfile::tempdir().unwrap();
         policy(1).save(dir.path()).unwrap();
-        let file = from_safetensors(&read(&dir.path().join(WEIGHTS)).unwrap()).unwrap();
+        let file = weights_in(dir.path());
         for (name, shape) in [
             ("vision_tower.vision_model.embeddings.class_embedding", &[64][..]),
             (
@@ -295,23 +242,114 @@ mod tests {
         }
     }
 
-    #[test]
-    fn an_adapter_directory_comes_back_as_written() {
+    /// A saved policy, damaged.
+    fn refusal(damage: impl Fn(&Path)) -> String {
         let dir = tempfile::tempdir().unwrap();
-        let config = LoraConfig::new(4, 8.0);
-        let adapter = policy(1).model.with_adapter(&config, 3).unwrap().adapter();
-        save_adapter(dir.path(), &adapter, &config, "tiny").unwrap();
-        assert_eq!(load_adapter(dir.path()).unwrap(), (config, adapter));
+        policy(1).save(dir.path()).unwrap();
+        damage(dir.path());
+        Policy::load(dir.path(), &Device::flex()).unwrap_err().to_string()
+    }
+
+    fn edit_json(path: &Path, edit: impl Fn(&mut serde_json::Value)) {
+        let mut json = read_json(path).unwrap();
+        edit(&mut json);
+        write(path, &to_json(&json)).unwrap();
     }
 
     #[test]
-    fn an_adapter_of_another_kind_is_refused() {
-        let dir = tempfile::tempdir().unwrap();
-        let config = LoraConfig::new(4, 8.0);
-        save_adapter(dir.path(), &NamedTensors::new(), &config, "tiny").unwrap();
-        let path = dir.path().join(ADAPTER_CONFIG);
-        let text = fs::read_to_string(&path).unwrap().replace("LORA", "IA3");
-        fs::write(&path, text).unwrap();
-        assert!(load_adapter(dir.path()).unwrap_err().to_string().contains("IA3"));
+    fn bytes_that_are_no_such_file_are_refused_by_its_name() {
+        for name in [OURS, CONFIG, TOKENIZER, WEIGHTS] {
+            for bytes in [&b""[..], b"garbage", b"{}", &[0xff; 64]] {
+                let message = refusal(|dir| write(&dir.join(name), bytes).unwrap());
+                assert!(message.contains(&format!("/{name}: ")), "{bytes:?}: {message}");
+            }
+        }
+        let message = refusal(|dir| {
+            let path = dir.join(WEIGHTS);
+            let bytes = fs::read(&path).unwrap();
+            fs::write(path, &bytes[..bytes.len() / 2]).unwrap();
+        });
+        assert!(
+            message.contains("model.safetensors: no whole safetensors file"),
+            "{message}"
+        );
+    }
+
+    #[test]
+    fn weights_that_are_not_the_models_are_refused_by_file_tensor_and_shape() {
+        let damaged = |damage: &dyn Fn(&mut NamedTensors)| {
+            refusal(|dir| {
+                let mut weights = weights_in(dir);
+                damage(&mut weights);
+                put_weights(dir, &weights);
+            })
+        };
+        let name = "language_model.model.layers.1.mlp.down_proj.weight";
+        let bias = "vision_tower.vision_model.pre_layrnorm.bias";
+        let message = damaged(&|weights| {
+            let wide = TensorData::zeros::<f32, _>([96, 255]);
+            weights.insert(name.into(), wide);
+        });
+        // In the file's own layout.
+        let expected = format!("{WEIGHTS}: weight {name}: shape [96, 255], expected [96, 256]");
+        assert!(message.ends_with(&expected), "{message}");
+        let message = damaged(&|weights| _ = weights.remove(bias));
+        assert!(message.contains(WEIGHTS) && message.contains(bias), "{message}");
+        let message = damaged(&|weights| {
+            let mut values = [0.0f32; 64];
+            values[7] = f32::NAN;
+            weights.insert(bias.into(), TensorData::from(values));
+        });
+        let expected = format!("{WEIGHTS}: weight {bias}: element 7 is NaN, expected finite numbers");
+        assert!(message.ends_with(&expected), "{message}");
+    }
+
+    #[test]
+    fn files_that_do_not_fit_each_other_are_refused_by_file_and_key() {
+        type Edit<'a> = &'a dyn Fn(&mut serde_json::Value);
+        let cases: [(&str, Edit, [&str; 2]); 7] = [
+            (
+                OURS,
+                &|json| json["format"] = 2.into(),
+                ["adwright.json", "format = 2"],
+            ),
+            (
+                OURS,
+                &|json| json["processor"]["size"] = 64.into(),
+                ["adwright.json", "processor.size = 64"],
+            ),
+            (
+                OURS,
+                &|json| json["processor"]["std"][1] = 0.into(),
+                ["adwright.json", "processor.std"],
+            ),
+            (
+                OURS,
+                &|json| json["special_tokens"]["image"] = "</s>".into(),
+                ["tokenizer.json", "image_token_index"],
+            ),
+            (
+                OURS,
+                &|json| json["special_tokens"]["end"] = "<end>".into(),
+                ["tokenizer.json", "<end>"],
+            ),
+            (
+                CONFIG,
+                &|json| json["text_config"]["vocab_size"] = 299.into(),
+                ["tokenizer.json", "expected at most 299"],
+            ),
+            (
+                CONFIG,
+                &|json| json["vision_config"]["num_hidden_layers"] = 0.into(),
+                ["config.json", "vision_config.num_hidden_layers = 0"],
+            ),
+        ];
+        for (name, edit, words) in cases {
+            let message = refusal(|dir| edit_json(&dir.join(name), edit));
+            assert!(
+                words.iter().all(|word| message.contains(word)),
+                "{words:?}: {message}"
+            );
+        }
     }
 }

@@ -1,9 +1,9 @@
-//! Where tensors live and in which number format: the two strings a user gives, `--device` and `--dtype`.
+//! Where tensors live: the string a user gives as `--device`.
 //!
 //! Burn's own default device is never used: it prefers whatever backend was compiled in and panics where the
 //! hardware for it is missing. Nothing here starts a device; a GPU is only counted.
 
-use burn::tensor::{Device, FloatDType};
+use burn::tensor::Device;
 
 use crate::error::ModelError;
 
@@ -29,27 +29,6 @@ pub fn parse_device(given: &str) -> Result<Device, ModelError> {
             cuda(index).map_err(failed)
         }
         _ => Err(failed("expected cpu, cuda or cuda:N".into())),
-    }
-}
-
-/// The number formats a model can compute in.
-///
-/// # Errors
-/// [`ModelError::Dtype`] for anything but `f32` and `bf16`, or when `device` cannot compute in it.
-pub fn parse_dtype(given: &str, device: &Device) -> Result<FloatDType, ModelError> {
-    let failed = |reason: &str| ModelError::Dtype {
-        given: given.to_owned(),
-        reason: reason.to_owned(),
-    };
-    let dtype = match given {
-        "f32" => FloatDType::F32,
-        "bf16" => FloatDType::BF16,
-        _ => return Err(failed("expected f32 or bf16")),
-    };
-    if device.supports_dtype(dtype) {
-        Ok(dtype)
-    } else {
-        Err(failed("this device cannot compute in it; use f32"))
     }
 }
 
@@ -95,21 +74,6 @@ mod tests {
                     .unwrap_err()
                     .to_string()
                     .contains("--features cuda")
-            );
-        }
-    }
-
-    #[test]
-    fn dtypes_are_f32_and_bf16_only() {
-        let cpu = Device::flex();
-        assert_eq!(parse_dtype("f32", &cpu).unwrap(), FloatDType::F32);
-        assert_eq!(parse_dtype("bf16", &cpu).unwrap(), FloatDType::BF16);
-        for given in ["f16", "F32", "float32", ""] {
-            assert!(
-                parse_dtype(given, &cpu)
-                    .unwrap_err()
-                    .to_string()
-                    .contains("f32 or bf16")
             );
         }
     }

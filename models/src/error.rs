@@ -18,14 +18,6 @@ pub enum ModelError {
         /// What is wrong with it and what would be right.
         reason: String,
     },
-    /// The number format is unknown, or the device cannot compute in it.
-    #[error("dtype {given:?}: {reason}")]
-    Dtype {
-        /// What the user wrote.
-        given: String,
-        /// What is wrong with it and what would be right.
-        reason: String,
-    },
 
     /// A set of weights and a model name different tensors.
     #[error("weights do not fit the model: missing {missing}; not in the model {unused}")]
@@ -36,7 +28,7 @@ pub enum ModelError {
         unused: NameList,
     },
     /// A tensor has another shape than the parameter of its name.
-    #[error("weight {name}: shape {found:?}, the model has {expected:?}")]
+    #[error("weight {name}: shape {found:?}, expected {expected:?}")]
     WeightShape {
         /// Name of the tensor.
         name: String,
@@ -66,7 +58,7 @@ pub enum ModelError {
         value: f64,
     },
     /// A tensor's bytes are not valid for its number format.
-    #[error("weight {name}: unreadable data")]
+    #[error("weight {name}: unreadable data: {source}")]
     WeightData {
         /// Name of the tensor.
         name: String,
@@ -82,7 +74,7 @@ pub enum ModelError {
         shape: Vec<usize>,
     },
     /// Bytes that are not a well-formed safetensors file.
-    #[error("malformed safetensors")]
+    #[error("no whole safetensors file: {0}")]
     Safetensors(#[from] safetensors::SafeTensorError),
 
     /// No micro-batch was given, so there is no gradient.
@@ -103,23 +95,11 @@ pub enum ModelError {
     #[error(transparent)]
     Compute(#[from] crate::compute_thread::ComputeError),
 
-    /// A setting of the optimizer is out of range.
-    #[error("optimizer.{key} = {value}: {expected}")]
+    /// Settings of the optimizer are out of range.
+    #[error("{}", mistakes.join("\n"))]
     OptimizerConfig {
-        /// Which setting.
-        key: &'static str,
-        /// What it was.
-        value: f64,
-        /// What would be right.
-        expected: &'static str,
-    },
-    /// Saved optimizer state does not fit.
-    #[error("optimizer state {name}: {reason}")]
-    OptimizerState {
-        /// Name of the entry.
-        name: String,
-        /// What is wrong with it and what would be right.
-        reason: String,
+        /// Every mistake with its key, its value and what would be right.
+        mistakes: Vec<String>,
     },
 
     /// A key of a model's configuration is out of range.
@@ -163,8 +143,10 @@ pub enum ModelError {
         expected: &'static str,
     },
     /// A file of a model directory cannot be read or written.
-    #[error("{}", path.display())]
+    #[error("cannot {action} {}", path.display())]
     File {
+        /// What was tried.
+        action: &'static str,
         /// Which file.
         path: std::path::PathBuf,
         /// What the system said.
@@ -179,4 +161,17 @@ pub enum ModelError {
         /// What is wrong with it and what would be right.
         reason: String,
     },
+}
+
+impl ModelError {
+    /// The same fault as one of the content of `path`. An error that names its file already stays as it is.
+    pub(crate) fn in_file(self, path: &std::path::Path) -> Self {
+        match self {
+            Self::File { .. } | Self::Content { .. } => self,
+            other => Self::Content {
+                path: path.to_owned(),
+                reason: other.to_string(),
+            },
+        }
+    }
 }

@@ -7,6 +7,7 @@ use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
+use crate::error::ModelError;
 use crate::init;
 
 /// Which layers are adapted and how strongly.
@@ -46,6 +47,25 @@ impl LoraConfig {
         ]
         .map(String::from)
         .to_vec()
+    }
+
+    /// Refuses what cannot be attached.
+    ///
+    /// # Errors
+    /// [`ModelError::Adapter`] with what is wrong and what would be right.
+    pub fn check(&self) -> Result<(), ModelError> {
+        let known = Self::all_projections();
+        let unknown = self.targets.iter().find(|target| !known.contains(target));
+        let reason = match unknown {
+            Some(target) => format!("target {target:?} is none of {}", known.join(", ")),
+            None if self.targets.is_empty() => "no target given, expected at least one".into(),
+            None if self.rank == 0 => "rank is 0, expected at least 1".into(),
+            None if !(self.alpha > 0.0 && self.alpha.is_finite()) => {
+                format!("alpha is {}, expected a finite number above 0", self.alpha)
+            }
+            None => return Ok(()),
+        };
+        Err(ModelError::Adapter { reason })
     }
 
     /// Factor of the branch, `alpha / rank`.

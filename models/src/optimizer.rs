@@ -1,11 +1,10 @@
-//! AdamW with a learning-rate schedule, and its state as bytes.
+//! AdamW with a learning-rate schedule.
 //!
 //! The update itself is Burn's; this file keeps the moments. Burn's whole-module optimizer is not used
-//! because it keys its state by parameter ids, which are random and new in every process, writes it in hash
-//! order, and loads it onto the default device. Here state is keyed by parameter name: equal training gives
-//! equal bytes, and a new process can go on where an old one stopped.
+//! because it keys its state by parameter ids, which are random and new in every process. Here state is keyed
+//! by parameter name, so that it means the same in another instance of the model.
 //!
-//! Not here: gradient clipping (`gradients.rs`), and where the bytes are stored.
+//! Not here: gradient clipping (`gradients.rs`), and keeping the state beyond the process.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +16,6 @@ use crate::error::ModelError;
 use crate::weights::Path;
 
 mod config;
-mod state;
 
 pub use config::{AdamWConfig, Schedule};
 
@@ -39,7 +37,7 @@ impl AdamW {
     /// An optimizer that has taken no step.
     ///
     /// # Errors
-    /// [`ModelError::OptimizerConfig`] with the first setting that is out of range.
+    /// [`ModelError::OptimizerConfig`] with every setting that is out of range.
     pub fn new(config: AdamWConfig) -> Result<AdamW, ModelError> {
         config.check()?;
         let update = |weight_decay: f64| {

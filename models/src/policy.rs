@@ -10,7 +10,7 @@ use crate::error::ModelError;
 use crate::llava::{Llava, LlavaConfig};
 use crate::processor::ImageProcessor;
 use crate::sampling::{Finish, SampledTokens, sample_tokens};
-use crate::template::{IMAGE_PLACEHOLDER, PromptTemplate};
+use crate::template::PromptTemplate;
 use crate::tokenizer::Tokenizer;
 
 /// What the policy sees of some images: `[images, tokens, hidden]`.
@@ -57,18 +57,10 @@ impl Policy {
     /// [`ModelError::Tokenizer`] when a loaded tokenizer cannot encode it.
     pub fn prompt_ids(&self, instruction: &str, has_image: bool) -> Result<Vec<u32>, ModelError> {
         if !has_image {
-            return self.join_at_images(&[&self.template.render(instruction, false)]);
+            return self.join_at_images(&[&self.template.without_image(instruction)]);
         }
         let (before, after) = self.template.around_image(instruction);
         self.join_at_images(&[&before, &after])
-    }
-
-    /// Ids of a prompt given verbatim, `<image>` where an image goes.
-    ///
-    /// # Errors
-    /// [`ModelError::Tokenizer`] when a loaded tokenizer cannot encode it.
-    pub fn raw_prompt_ids(&self, prompt: &str) -> Result<Vec<u32>, ModelError> {
-        self.join_at_images(&prompt.split(IMAGE_PLACEHOLDER).collect::<Vec<_>>())
     }
 
     /// Ids of a completion with its end token.
@@ -186,14 +178,6 @@ mod tests {
         let policy = policy(1);
         let ids = policy.prompt_ids("<image></s><bos>", false).unwrap();
         assert!(ids[1..].iter().all(|&id| id > 3), "{ids:?}");
-    }
-
-    #[test]
-    fn a_raw_prompt_equal_to_the_rendered_one_gives_the_same_ids() {
-        let policy = policy(1);
-        let rendered = policy.template.render("warm light", true);
-        let expected = policy.prompt_ids("warm light", true).unwrap();
-        assert_eq!(policy.raw_prompt_ids(&rendered).unwrap(), expected);
     }
 
     #[test]

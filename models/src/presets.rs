@@ -1,4 +1,4 @@
-//! Named shapes: the demo's tiny policy and LLaVA-v1.6-Vicuna-7B. Both run the same code.
+//! Named shapes of policies that can be trained from nothing.
 
 use burn::tensor::Device;
 
@@ -11,75 +11,44 @@ use crate::processor::ImageProcessor;
 use crate::template::PromptTemplate;
 use crate::tokenizer::Tokenizer;
 
-/// A named shape.
+/// A named shape. Large policies have none: nobody trains them from nothing, they are loaded from a checkpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Preset {
     /// Half a million parameters, for two CPU cores.
     Tiny,
-    /// LLaVA-v1.6-Vicuna-7B.
-    Llava16Vicuna7B,
 }
 
 impl Preset {
-    /// Parses `tiny` or `llava-1.6-7b`.
+    /// Parses `tiny`.
     ///
     /// # Errors
     /// [`ModelError::Config`] for anything else.
     pub fn parse(name: &str) -> Result<Self, ModelError> {
         match name {
             "tiny" => Ok(Self::Tiny),
-            "llava-1.6-7b" => Ok(Self::Llava16Vicuna7B),
             _ => Err(ModelError::Config {
                 key: "preset",
-                value: name.to_owned(),
-                expected: "tiny or llava-1.6-7b",
+                value: format!("{name:?}"),
+                expected: "tiny, the shape that can be trained from nothing; a larger policy is loaded from paths.policy",
             }),
         }
     }
 
-    /// The shape for a tokenizer. The tiny model takes its vocabulary from it; the large one has its own, which the
-    /// tokenizer must fit.
-    ///
-    /// # Errors
-    /// [`ModelError::Config`] when the tokenizer does not fit.
-    pub fn config(self, tokenizer: &Tokenizer) -> Result<LlavaConfig, ModelError> {
-        let config = match self {
-            Self::Tiny => tiny(tokenizer.vocab_size(), tokenizer.image_id()),
-            Self::Llava16Vicuna7B => LlavaConfig::llava_1_6_7b(),
+    /// A policy with fresh weights, a function of preset, tokenizer and `seed` alone. The vocabulary is the tokenizer's.
+    pub fn policy(self, tokenizer: Tokenizer, device: &Device, seed: u64) -> Policy {
+        let (config, template) = match self {
+            Self::Tiny => (
+                tiny(tokenizer.vocab_size(), tokenizer.image_id()),
+                PromptTemplate::short(),
+            ),
         };
-        if config.image_token_id != tokenizer.image_id() || config.text.vocab_size < tokenizer.vocab_size() {
-            let value = format!(
-                "{} tokens, image token {}",
-                tokenizer.vocab_size(),
-                tokenizer.image_id()
-            );
-            let expected = "at most 32064 tokens, image token 32000";
-            return Err(ModelError::Config {
-                key: "tokenizer",
-                value,
-                expected,
-            });
-        }
-        Ok(config)
-    }
-
-    /// A policy with fresh weights, a function of preset, tokenizer and `seed` alone.
-    ///
-    /// # Errors
-    /// As [`config`](Self::config).
-    pub fn policy(self, tokenizer: Tokenizer, device: &Device, seed: u64) -> Result<Policy, ModelError> {
-        let config = self.config(&tokenizer)?;
-        let template = match self {
-            Self::Tiny => PromptTemplate::short(),
-            Self::Llava16Vicuna7B => PromptTemplate::vicuna_v1(),
-        };
-        Ok(Policy {
+        Policy {
             model: config.init(device, seed),
             processor: ImageProcessor::clip(config.vision.image_size),
             config,
             tokenizer,
             template,
-        })
+        }
     }
 }
 
@@ -131,7 +100,7 @@ pub(crate) mod tests {
             "sandy beach, morning light, sea shells",
         ];
         let tokenizer = Tokenizer::train(corpus.iter(), 300, SpecialTokens::default()).unwrap();
-        Preset::Tiny.policy(tokenizer, &Device::flex(), seed).unwrap()
+        Preset::Tiny.policy(tokenizer, &Device::flex(), seed)
     }
 
     /// The same with two query heads to a key-value head and an adapter of which both factors are on.
@@ -185,11 +154,14 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn an_unknown_preset_lists_the_known_ones() {
-        let message = Preset::parse("huge").unwrap_err().to_string();
-        assert!(
-            message.contains("huge") && message.contains("tiny or llava-1.6-7b"),
-            "{message}"
-        );
+    fn an_unknown_preset_says_what_there_is() {
+        for name in ["huge", "llava-1.6-7b"] {
+            let message = Preset::parse(name).unwrap_err().to_string();
+            assert!(
+                message.starts_with(&format!("preset = {name:?}: expected tiny")),
+                "{message}"
+            );
+            assert!(message.contains("paths.policy"), "{message}");
+        }
     }
 }

@@ -7,6 +7,9 @@ use image::imageops::{self, FilterType};
 use image::{Rgb, RgbImage, RgbaImage};
 use serde::{Deserialize, Serialize};
 
+use crate::error::ModelError;
+use crate::limits;
+
 /// Size and normalisation of the input.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -27,6 +30,35 @@ impl ImageProcessor {
             mean: [0.481_454_66, 0.457_827_5, 0.408_210_73],
             std: [0.268_629_54, 0.261_302_6, 0.275_777_1],
         }
+    }
+
+    /// Refuses what would give a network something else than finite numbers of its own size.
+    ///
+    /// # Errors
+    /// [`ModelError::Config`] with the key, its value and what would be right.
+    pub fn check(&self, image_size: usize) -> Result<(), ModelError> {
+        let colours = |values: [f32; 3]| format!("{values:?}");
+        let rules = [
+            (
+                self.size == image_size,
+                "processor.size",
+                self.size.to_string(),
+                "the network's image_size",
+            ),
+            (
+                self.mean.iter().all(|mean| (0.0..=1.0).contains(mean)),
+                "processor.mean",
+                colours(self.mean),
+                "three numbers from 0 to 1",
+            ),
+            (
+                self.std.iter().all(|std| std.is_normal() && *std > 0.0),
+                "processor.std",
+                colours(self.std),
+                "three numbers above 0",
+            ),
+        ];
+        limits::check(rules)
     }
 
     /// Composites, pads to a square, resizes (Catmull-Rom, the cubic of Pillow) and normalises.

@@ -24,7 +24,8 @@ use draw::draw;
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SamplingParams {
-    /// Divides the logits; 0 takes the most probable token, 1 samples the model as it is.
+    /// Divides the logits; 1 samples the model as it is, 0 takes the most probable token. Other values are at least
+    /// [`LOWEST_TEMPERATURE`](Self::LOWEST_TEMPERATURE).
     pub temperature: f64,
     /// Share of probability the drawn-from tokens must reach, largest first; in (0, 1], 1 cuts nothing.
     pub top_p: f64,
@@ -33,6 +34,10 @@ pub struct SamplingParams {
 }
 
 impl SamplingParams {
+    /// Below this the most probable token is as good as certain, and not far below it logits divided by the temperature
+    /// leave f32.
+    pub const LOWEST_TEMPERATURE: f64 = 1e-6;
+
     /// The most probable token at every step.
     pub fn greedy(max_new_tokens: usize) -> Self {
         Self {
@@ -57,8 +62,9 @@ impl SamplingParams {
     /// [`ModelError::Sampling`] with the key, its value and what would be right.
     pub fn check(&self) -> Result<(), ModelError> {
         let failed = |key, value, expected| Err(ModelError::Sampling { key, value, expected });
-        if !(self.temperature >= 0.0 && self.temperature.is_finite()) {
-            return failed("temperature", self.temperature, "0 or more");
+        let drawn = self.temperature >= Self::LOWEST_TEMPERATURE && self.temperature.is_finite();
+        if !(drawn || self.temperature == 0.0) {
+            return failed("temperature", self.temperature, "0, or 1e-6 and more");
         }
         if !(self.top_p > 0.0 && self.top_p <= 1.0) {
             return failed("top_p", self.top_p, "above 0 and at most 1");

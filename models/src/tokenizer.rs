@@ -14,6 +14,7 @@ use tokenizers::models::bpe::{BPE, BpeTrainer};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::{AddedToken, Tokenizer as Inner};
 
+use crate::directory::read;
 use crate::error::ModelError;
 
 /// How a tokenizer spells its special tokens.
@@ -42,16 +43,6 @@ impl Default for SpecialTokens {
     }
 }
 
-impl SpecialTokens {
-    /// `<pad>`, `<s>`, `</s>`, `<image>`: the vocabulary of the llava-hf checkpoints.
-    pub fn llama() -> Self {
-        Self {
-            begin: "<s>".into(),
-            ..Self::default()
-        }
-    }
-}
-
 /// A tokenizer and the ids of its special tokens.
 #[derive(Debug, Clone)]
 pub struct Tokenizer {
@@ -60,6 +51,7 @@ pub struct Tokenizer {
     begin_id: u32,
     end_id: u32,
     image_id: u32,
+    vocab_size: usize,
 }
 
 impl Tokenizer {
@@ -98,14 +90,10 @@ impl Tokenizer {
     /// Reads a `tokenizer.json`.
     ///
     /// # Errors
-    /// [`ModelError::File`] when it cannot be read, [`ModelError::Tokenizer`] when it is malformed or lacks a special
+    /// [`ModelError::File`] when it cannot be read, [`ModelError::Content`] when it is malformed or lacks a special
     /// token.
     pub fn load(path: &Path, special: SpecialTokens) -> Result<Self, ModelError> {
-        let bytes = std::fs::read(path).map_err(|source| ModelError::File {
-            path: path.to_owned(),
-            source,
-        })?;
-        Self::from_json(&bytes, special)
+        Self::from_json(&read(path)?, special).map_err(|error| error.in_file(path))
     }
 
     /// Reads the bytes of a `tokenizer.json`.
@@ -126,7 +114,9 @@ impl Tokenizer {
         };
         let (begin_id, end_id, image_id) = (id(&special.begin)?, id(&special.end)?, id(&special.image)?);
         id(&special.pad)?;
+        let highest = inner.get_vocab(true).into_values().max();
         Ok(Self {
+            vocab_size: highest.map_or(0, |id| id as usize + 1),
             inner,
             special,
             begin_id,
@@ -169,9 +159,25 @@ impl Tokenizer {
         &self.special
     }
 
-    /// Entries of the vocabulary, special tokens included: ids are below this.
+    /// All ids are below this, those of special tokens too: the rows that a table of tokens needs.
     pub fn vocab_size(&self) -> usize {
-        self.inner.get_vocab_size(true)
+        self.vocab_size
+    }
+
+    /// Refuses a model's table of tokens that is too short.
+    ///
+    /// # Errors
+    /// [`ModelError::Tokenizer`] with both sizes.
+    pub(crate) fn check_fits(&self, rows: usize) -> Result<(), ModelError> {
+        let needed = self.vocab_size;
+        if needed <= rows {
+            return Ok(());
+        }
+        Err(ModelError::Tokenizer {
+            reason: format!(
+                "its ids need {needed} rows, expected at most {rows}, the vocab_size of config.json"
+            ),
+        })
     }
 
     /// Id that begins a prompt.
@@ -262,7 +268,11 @@ mod tests {
     #[test]
     fn a_missing_special_token_is_named() {
         let json = tokenizer().to_json().unwrap();
-        let error = Tokenizer::from_json(json.as_bytes(), SpecialTokens::llama()).unwrap_err();
+        let llama = SpecialTokens {
+            begin: "<s>".into(),
+            ..SpecialTokens::default()
+        };
+        let error = Tokenizer::from_json(json.as_bytes(), llama).unwrap_err();
         assert!(error.to_string().contains("<s>"), "{error}");
     }
 

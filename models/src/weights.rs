@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
-use burn::tensor::{FloatDType, Tensor, TensorData};
+use burn::tensor::{Tensor, TensorData};
 
 use crate::error::ModelError;
 
@@ -18,11 +18,15 @@ mod fit;
 mod hf_layout;
 mod safetensors_bytes;
 
+pub(crate) use hf_layout::shape_as_in_file;
 pub use hf_layout::swap_hf_layout;
 pub use safetensors_bytes::{from_safetensors, to_safetensors};
 
 /// Host tensors by parameter name, in name order.
 pub type NamedTensors = BTreeMap<String, TensorData>;
+
+/// Metadata entry that readers of safetensors files expect from PyTorch.
+pub(crate) const METADATA: Option<(&str, &str)> = Some(("format", "pt"));
 
 /// Copies the parameters whose name `filter` accepts to the host.
 ///
@@ -40,7 +44,7 @@ pub fn collect<M: Module>(module: &M, filter: impl Fn(&str) -> bool) -> NamedTen
 /// Replaces every parameter of `module` by the tensor of its name, which is taken out of `tensors`.
 ///
 /// Parameters keep their identity, device and gradient setting, so optimizer state stays valid. A parameter
-/// that was never used takes the number format of its tensor; [`cast`] the tensors before to choose another.
+/// that was never used takes the number format of its tensor.
 ///
 /// # Errors
 /// As [`apply_matching`], with every parameter expected.
@@ -65,18 +69,6 @@ pub fn apply_matching<M: Module>(
         filter,
         tensors,
     }))
-}
-
-/// Converts every tensor to `dtype` on the host.
-///
-/// # Errors
-/// [`ModelError::WeightData`] when a tensor's bytes are not valid for its own number format.
-pub fn cast(tensors: NamedTensors, dtype: FloatDType) -> Result<NamedTensors, ModelError> {
-    let convert = |(name, data): (String, TensorData)| match data.try_cast(dtype.into()) {
-        Ok(data) => Ok((name, data)),
-        Err(source) => Err(ModelError::WeightData { name, source }),
-    };
-    tensors.into_iter().map(convert).collect()
 }
 
 /// Refuses NaN and infinity in any tensor.
@@ -310,14 +302,6 @@ mod tests {
             apply(net(2), &mut tensors).unwrap().scale.val().dtype(),
             DType::BF16
         );
-    }
-
-    #[test]
-    fn casting_changes_the_format_and_keeps_what_it_can_hold() {
-        let tensors = NamedTensors::from([("a".into(), TensorData::from([1.5f32, -2.0]))]);
-        let half = cast(tensors.clone(), FloatDType::BF16).unwrap();
-        assert_eq!(half["a"].dtype(), DType::BF16);
-        assert_eq!(cast(half, FloatDType::F32).unwrap(), tensors);
     }
 
     #[test]

@@ -102,6 +102,18 @@ mod tests {
         }
     }
 
+    #[tokio::test]
+    async fn a_removed_key_is_gone_and_may_be_removed_again() {
+        let directory = tempfile::tempdir().unwrap();
+        for store in stores(directory.path()).await {
+            store.put("reports/a.json", &b"{}"[..]).await.unwrap();
+            for _ in 0..2 {
+                store.delete("reports/a.json").await.unwrap();
+                assert!(!store.exists("reports/a.json").await.unwrap());
+            }
+        }
+    }
+
     #[test]
     fn a_url_that_names_no_store_says_what_would_be_right() {
         for bad in ["", "relative/dir", "ftp://host/x", "s3://bucket/x"] {

@@ -109,6 +109,17 @@ impl Store {
         }
     }
 
+    /// Removes a key; one that holds nothing is no error.
+    ///
+    /// # Errors
+    /// [`StoreError::Backend`] naming the key.
+    pub async fn delete(&self, key: &str) -> Result<(), StoreError> {
+        match self.backend.delete(&self.path(key)?).await {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Err(e) => Err(self.backend_error("remove", key, e)),
+        }
+    }
+
     fn path(&self, key: &str) -> Result<Path, StoreError> {
         let relative = Path::parse(key).map_err(|e| StoreError::Key {
             key: key.to_owned(),

@@ -114,7 +114,7 @@ impl TestCluster {
 
     /// What a complete run left behind.
     pub fn finished(&self, run: RunSummary, actors: Vec<ActorSummary>) -> Result<Finished> {
-        let adapter = std::fs::read(run.adapter_dir.join("adapter_model.safetensors"))?;
+        let adapter = std::fs::read(self.directory.path().join("adapter/adapter_model.safetensors"))?;
         Ok(Finished { run, actors, adapter })
     }
 
@@ -126,7 +126,11 @@ impl TestCluster {
             catalogue: Arc::new(self.world.catalogue()),
             store: self.store.clone(),
             policy_dir: self.directory.path().join("policy"),
-            adapter_dir: self.directory.path().join("adapter"),
+            base_model: "policy".into(),
+            adapter: Store::open(&format!(
+                "file://{}",
+                self.directory.path().join("adapter").display()
+            ))?,
             steps_file: None,
             device: Device::flex(),
             threads: 1,

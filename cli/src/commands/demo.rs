@@ -15,5 +15,6 @@ pub(super) fn run(args: &DemoArgs) -> Outcome<()> {
     own.compute.threads = plan.config.demo.threads.evaluation;
     let host = Host::start(&own, args.compute.with_parent)?;
     let shutdown = host.shutdown();
+    plan.check_earlier()?;
     host.run(demo::run(plan, shutdown))
 }

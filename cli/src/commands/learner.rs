@@ -37,9 +37,13 @@ pub(super) fn run(args: &LearnerArgs) -> Outcome<()> {
             run_id,
             run_seed: config.run.seed,
             catalogue,
-            store: locations::open_store(&config.store.url)?,
+            store: locations::open_store("store.url", &config.store.url)?,
+            adapter: locations::open_store("paths.adapter", &config.paths.adapter)?,
+            base_model: args
+                .policy_name
+                .clone()
+                .unwrap_or_else(|| config.paths.policy.clone()),
             policy_dir: config.paths.policy.clone().into(),
-            adapter_dir: config.paths.adapter.clone().into(),
             steps_file: args.steps.clone(),
             device,
             threads: config.compute.threads,
@@ -56,7 +60,7 @@ pub(super) fn run(args: &LearnerArgs) -> Outcome<()> {
     })
 }
 
-/// Settings and catalogue are the user's to put right, everything else is a failed run.
+/// What the run was given is the user's to put right, everything else is a failed run.
 fn blame(error: LearnerError) -> Failure {
     if error.is_configuration() {
         Failure::Configuration(error.into())

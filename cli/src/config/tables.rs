@@ -44,7 +44,7 @@ impl RunConfig {
 pub(crate) struct ComputeConfig {
     /// `cpu`, `cuda` or `cuda:N`. Default `cpu`.
     pub(crate) device: String,
-    /// Number format of the networks; training computes in `f32`. Default `f32`.
+    /// Number format of new networks and of training: `f32`, the only one. A loaded policy keeps the format of its file.
     pub(crate) dtype: String,
     /// Threads of one process: micro-batches in parallel and the kernels' pool. 1 to 1024. Default 2. Results are
     /// promised to repeat per thread count. `adwright demo` sets it for each of its processes from `demo.threads`.
@@ -75,7 +75,8 @@ impl ComputeConfig {
             self.dtype == "f32",
             "dtype",
             &self.dtype,
-            "f32: the networks are trained and served in it; bf16 is not supported yet",
+            "f32: CPUs compute bf16 by way of f32, slower, and no GPU path for it exists yet; the weights of a loaded policy \
+             keep their file's format",
         );
         check.within("threads", self.threads, 1..=1024, "");
         check.finish()
@@ -86,7 +87,8 @@ impl ComputeConfig {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct PolicyConfig {
-    /// `tiny` (half a million parameters) or `llava-1.6-7b`. Default `tiny`.
+    /// `tiny` (half a million parameters): the only shape that is trained from nothing; a larger policy is loaded from
+    /// `paths.policy`. Default `tiny`.
     pub(crate) preset: String,
 }
 
@@ -115,7 +117,8 @@ pub(crate) struct PathsConfig {
     pub(crate) policy: String,
     /// The reward model: `train-reward --out`, `reward-server --model`. Default `out/reward-model`.
     pub(crate) reward_model: String,
-    /// The trained adapter, in PEFT's layout: `learner --adapter`. Default `out/adapter`.
+    /// The trained adapter, in PEFT's layout: `learner --adapter`. A directory or a URL (`file:///absolute/directory`)
+    /// that holds no adapter of another run. Default `out/adapter`.
     pub(crate) adapter: String,
 }
 

@@ -5,6 +5,9 @@ use super::report::Report;
 use super::stages::Prepared;
 use crate::config::{Config, Layers, Mistake};
 use anyhow::{Context as _, bail};
+use models::ctr::RewardModel;
+use models::device::parse_device;
+use models::policy::Policy;
 use reward_server::RewardReport;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -41,6 +44,22 @@ impl Earlier {
             Ok(theirs) => differences(&self.directory, config, &theirs),
             Err(error) => error.mistakes,
         }
+    }
+
+    /// Reads both models, as whoever uses them will.
+    ///
+    /// # Errors
+    /// A mistake of configuration that names the file at fault.
+    pub(super) fn check_models(&self) -> Outcome<()> {
+        let cpu = parse_device("cpu").or_configuration()?;
+        let from = || format!("--from {}", self.directory.display());
+        Policy::load(&self.directory.join(POLICY), &cpu)
+            .with_context(from)
+            .or_configuration()?;
+        RewardModel::load(&self.directory.join(REWARD_MODEL), &cpu)
+            .with_context(from)
+            .or_configuration()?;
+        Ok(())
     }
 
     /// Copies both models into `out`, which must exist.

@@ -77,6 +77,14 @@ impl Plan {
         Ok(plan)
     }
 
+    /// Reads both models of an earlier demo, so that a broken one is found before anything is written.
+    ///
+    /// # Errors
+    /// A mistake of configuration that names the file.
+    pub(crate) fn check_earlier(&self) -> Outcome<()> {
+        self.earlier.as_ref().map_or(Ok(()), Earlier::check_models)
+    }
+
     /// The configuration of one loss's run, as it is stored: it names what the demo writes, so that other commands can go
     /// on from it.
     pub(crate) fn config_of(&self, loss: &LossConfig) -> Config {

@@ -15,6 +15,8 @@ pub(super) struct RunFiles {
     pub(super) config: PathBuf,
     /// The initial policy.
     pub(super) policy: PathBuf,
+    /// Where the initial policy will be when the demo has finished.
+    pub(super) policy_name: PathBuf,
     /// The reward model.
     pub(super) reward: PathBuf,
     /// Where images go.
@@ -33,10 +35,11 @@ pub(super) struct RunFiles {
 
 impl RunFiles {
     /// Those of a run whose output is `directory`.
-    pub(super) fn below(directory: &Path, policy: &Path, reward: &Path) -> Self {
+    pub(super) fn below(directory: &Path, policy: &Path, policy_name: &Path, reward: &Path) -> Self {
         Self {
             config: directory.join("config.toml"),
             policy: policy.to_owned(),
+            policy_name: policy_name.to_owned(),
             reward: reward.to_owned(),
             store: directory.join("store"),
             adapter: directory.join(ADAPTER),
@@ -82,6 +85,7 @@ impl Roles<'_> {
         let files = self.files;
         let flags = [
             path("--policy", &files.policy),
+            path("--policy-name", &files.policy_name),
             path("--store", &files.store),
             path("--adapter", &files.adapter),
             path("--summary", &files.summary),

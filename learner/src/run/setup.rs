@@ -13,12 +13,10 @@ use crate::partners::Partners;
 use crate::step_log::StepLog;
 use crate::train_loop::{TrainedVersion, Trainer};
 use bytes::Bytes;
-use common::{Digest, LearnerEpoch, PolicyVersion, Purpose, TaskId, derive_seed};
+use common::{LearnerEpoch, PolicyVersion, Purpose, TaskId, derive_seed};
 use data::Catalogue;
-use models::checkpoint::adapter_bytes;
+use models::peft::{adapter_bytes, adapter_config};
 use models::policy::Policy;
-use models::weights::NamedTensors;
-use std::path::PathBuf;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
@@ -38,10 +36,6 @@ pub(super) struct Training {
     trainer: Trainer,
     log: StepLog,
     control: Arc<ControlPlane>,
-    initial: NamedTensors,
-    config: LearnerConfig,
-    policy_dir: PathBuf,
-    adapter_dir: PathBuf,
 }
 
 /// Refuses a catalogue that cannot be trained on with these settings.
@@ -63,42 +57,53 @@ pub fn check_catalogue(config: &LearnerConfig, catalogue: &dyn Catalogue) -> Res
     Ok(())
 }
 
-/// Stores the products, reads the policy and attaches a fresh adapter.
+/// Checks the adapter's place, reads the policy and attaches a fresh adapter; then, when nothing more can be the
+/// configuration's fault, stores the products.
 ///
 /// # Errors
-/// [`LearnerError`] of the store, the policy's files or the adapter's settings.
+/// [`LearnerError`] of the adapter's place, the policy's files, the adapter's settings or the store.
 pub(super) async fn prepare(config: &LearnerConfig, inputs: &LearnerInputs) -> Result<Setup, LearnerError> {
+    adapter_files::check_place(&inputs.adapter, &inputs.run_id, inputs.run_seed).await?;
+    let (directory, device) = (inputs.policy_dir.clone(), inputs.device.clone());
+    let load = move || Policy::load(&directory, &device).map_err(LearnerError::Policy);
+    let policy = off_the_runtime("loading the policy", load).await?;
     let assortment = Assortment::open(inputs.catalogue.clone(), &inputs.store, inputs.run_seed).await?;
     let (config, inputs) = (config.clone(), inputs.clone());
-    let load = move || load(config, inputs, Arc::new(assortment));
-    tokio::task::spawn_blocking(load)
-        .await
-        .map_err(|e| LearnerError::panicked("loading the policy", &e))?
+    let assemble = move || assemble(config, inputs, policy, Arc::new(assortment));
+    off_the_runtime("preparing the run", assemble).await
 }
 
-fn load(
+async fn off_the_runtime<T: Send + 'static>(
+    what: &'static str,
+    work: impl FnOnce() -> Result<T, LearnerError> + Send + 'static,
+) -> Result<T, LearnerError> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|e| LearnerError::panicked(what, &e))?
+}
+
+fn assemble(
     config: LearnerConfig,
     inputs: LearnerInputs,
+    policy: Policy,
     assortment: Arc<Assortment>,
 ) -> Result<Setup, LearnerError> {
-    let policy = Arc::new(Policy::load(&inputs.policy_dir, &inputs.device)?);
     if config.loss.has_negatives() && config.loss.mode.masks() {
         Masker::new(&config.loss, &policy.config.vision).check()?;
     }
     let version = PolicyVersion::initial(EPOCH);
     let seed = derive_seed(inputs.run_seed, TaskId(0), version, Purpose::Initialisation);
     let model = policy.model.clone().with_adapter(&config.lora, seed)?;
-    let initial = model.adapter();
     let broadcast = Broadcast::open(
         &inputs.policy_dir,
-        adapter_files::config_json(&config.lora, &inputs.policy_dir),
+        adapter_config(&config.lora, &inputs.base_model),
         version,
-        adapter_bytes(&initial)?.into(),
+        adapter_bytes(&model.adapter())?.into(),
         config.keep_versions,
     )?;
     let partners = assortment.partners(config.loss.partner);
     let collator = Collator::new(
-        policy,
+        Arc::new(policy),
         assortment.clone(),
         partners,
         config.loss.clone(),
@@ -112,40 +117,28 @@ fn load(
         epoch: EPOCH,
     };
     let control = Arc::new(ControlPlane::new(&config, identity, assortment, broadcast));
-    let (policy_dir, adapter_dir) = (inputs.policy_dir, inputs.adapter_dir);
     let training = Training {
         trainer,
         log: StepLog::open(inputs.steps_file.as_deref())?,
         control: control.clone(),
-        initial,
-        config,
-        policy_dir,
-        adapter_dir,
     };
     Ok(Setup { control, training })
 }
 
 impl Training {
-    /// Trains until the run is complete or `stop`, publishing each version; then writes the last published adapter and
-    /// returns the digest of its weights.
+    /// Trains until the run is complete or `stop`, publishing each version.
     ///
     /// # Errors
-    /// [`LearnerError`] when training failed; nothing is written then.
-    pub(super) fn run(self, stop: &CancellationToken) -> Result<Digest, LearnerError> {
+    /// [`LearnerError`] when training failed.
+    pub(super) fn run(self, stop: &CancellationToken) -> Result<(), LearnerError> {
         let Self {
             mut trainer,
             mut log,
             control,
-            initial,
-            config,
-            policy_dir,
-            adapter_dir,
         } = self;
-        let mut newest = initial;
         let publish = |trained: TrainedVersion| {
             let bytes: Bytes = adapter_bytes(&trained.adapter)?.into();
             tracing::info!(version = %trained.version, bytes = bytes.len(), metrics = ?trained.metrics, "published");
-            newest = trained.adapter;
             let metrics = VersionMetrics {
                 version: trained.version,
                 values: trained.metrics,
@@ -155,9 +148,8 @@ impl Training {
         };
         let start = control.broadcast.newest().version;
         match trainer.train(start, &control.buffer, stop, &mut log, publish) {
-            Ok(()) | Err(LearnerError::Cancelled) => {}
-            Err(error) => return Err(error),
+            Ok(()) | Err(LearnerError::Cancelled) => Ok(()),
+            Err(error) => Err(error),
         }
-        adapter_files::write(&adapter_dir, &newest, &config, &control, &policy_dir)
     }
 }

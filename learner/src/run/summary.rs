@@ -6,7 +6,6 @@ use crate::ledger::OutcomeCounts;
 use common::{Digest, PolicyVersion, RunId};
 use serde::Serialize;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
 /// Means over the training steps that led to a version, and what its batch tells.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -40,15 +39,14 @@ pub struct RunSummary {
     pub actors: Vec<ActorSummary>,
     /// One entry a version after the initial one.
     pub metrics: Vec<VersionMetrics>,
-    /// Where the last version's adapter is, in PEFT's layout.
-    pub adapter_dir: PathBuf,
-    /// BLAKE3 of its `adapter_model.safetensors`.
+    /// BLAKE3 of the last version's `adapter_model.safetensors`.
     pub adapter_digest: Digest,
 }
 
 impl RunSummary {
-    pub(super) fn new(control: &ControlPlane, adapter_dir: PathBuf, adapter_digest: Digest) -> Self {
+    pub(super) fn new(control: &ControlPlane) -> Self {
         let progress = control.buffer.progress();
+        let newest = control.broadcast.newest().adapter;
         Self {
             run_id: control.identity.run.clone(),
             version: progress.version,
@@ -57,11 +55,10 @@ impl RunSummary {
             pairs_trained: progress.trained,
             pairs_refused: progress.refused,
             publishes: control.broadcast.publishes(),
-            bytes_per_publish: control.broadcast.newest().adapter.bytes,
+            bytes_per_publish: newest.bytes,
             actors: control.actors.summaries(),
             metrics: control.metrics(0),
-            adapter_dir,
-            adapter_digest,
+            adapter_digest: newest.digest,
         }
     }
 }

@@ -6,8 +6,8 @@ use crate::config::{LossConfig, Partner};
 use crate::test_outcomes::{no_pair, pair_of};
 use crate::test_policy::policy;
 use common::{ActorId, LearnerEpoch, PolicyVersion, RolloutOutcome};
-use models::checkpoint::load_adapter;
 use models::lora::LoraConfig;
+use models::peft::read_adapter_config;
 use proto::pb::{self, learner_service_client::LearnerServiceClient, lease_tasks_response::Answer};
 use proto::{AllowLoopback, header};
 use std::collections::BTreeMap;
@@ -43,18 +43,7 @@ struct Running {
 async fn start(config: LearnerConfig) -> Running {
     let directory = tempfile::tempdir().unwrap();
     policy().save(&directory.path().join("policy")).unwrap();
-    let inputs = LearnerInputs {
-        run_id: RunId::new("test").unwrap(),
-        run_seed: 7,
-        catalogue: Arc::new(catalogue(&[None; 5])),
-        store: Store::open("memory:///").unwrap(),
-        policy_dir: directory.path().join("policy"),
-        adapter_dir: directory.path().join("adapter"),
-        steps_file: Some(directory.path().join("steps.jsonl")),
-        device: Device::flex(),
-        threads: 2,
-        authorizer: Arc::new(AllowLoopback),
-    };
+    let inputs = inputs(directory.path());
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let shutdown = CancellationToken::new();
@@ -64,6 +53,22 @@ async fn start(config: LearnerConfig) -> Running {
         shutdown,
         ended,
         directory,
+    }
+}
+
+/// A run whose policy and adapter are in `directory`.
+fn inputs(directory: &Path) -> LearnerInputs {
+    LearnerInputs {
+        run_id: RunId::new("test").unwrap(),
+        run_seed: 7,
+        catalogue: Arc::new(catalogue(&[None; 5])),
+        store: Store::open("memory:///").unwrap(),
+        policy_dir: directory.join("policy"),
+        base_model: "published/policy".into(),
+        adapter: Store::open(&format!("file://{}", directory.join("adapter").display())).unwrap(),
+        device: Device::flex(),
+        threads: 2,
+        authorizer: Arc::new(AllowLoopback),
     }
 }
 
@@ -272,11 +277,21 @@ async fn a_run_ends_with_every_version_adopted_and_an_adapter_on_disk() {
         assert_eq!(actor.adapter_bytes_received, received[actor.actor_id.as_str()]);
         assert_eq!(actor.adapter_bytes_received % summary.bytes_per_publish, 0);
     }
-    let (lora, _) = load_adapter(&adapter).unwrap();
-    assert_eq!(lora, LoraConfig::new(2, 4.0));
+    let text = |name: &str| std::fs::read_to_string(adapter.join(name)).unwrap();
+    let peft = text("adapter_config.json");
+    assert_eq!(read_adapter_config(&peft).unwrap(), LoraConfig::new(2, 4.0));
+    assert!(peft.contains("\"published/policy\""), "{peft}");
     let weights = std::fs::read(adapter.join("adapter_model.safetensors")).unwrap();
     assert_eq!(store::digest(&weights), summary.adapter_digest);
-    assert!(adapter.join("lineage.json").exists() && policy.join("config.json").exists());
+    let lineage: serde_json::Value = serde_json::from_str(&text("lineage.json")).unwrap();
+    assert_eq!(
+        (&lineage["run_id"], &lineage["run_seed"]),
+        (&"test".into(), &7.into())
+    );
+    assert_eq!(lineage["version"]["number"], 2);
+    assert_eq!(lineage["adapter"], summary.adapter_digest.to_string());
+    assert_eq!(lineage["base"][1]["name"], "config.json");
+    assert!(policy.join("config.json").exists());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -349,12 +364,14 @@ async fn a_run_whose_tasks_all_tie_fails_with_the_reasons_and_writes_nothing() {
         ),
         "{failure}"
     );
-    assert!(!adapter.exists());
+    assert_eq!(std::fs::read_dir(adapter).unwrap().count(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_stopped_run_drains_and_keeps_what_was_published() {
+async fn a_run_stopped_before_its_first_version_drains_and_leaves_an_earlier_adapter_alone() {
     let running = start(config()).await;
+    let earlier = running.path("adapter/adapter_model.safetensors");
+    std::fs::write(&earlier, "trained for hours").unwrap();
     let actor = TestActor::join(&running.url, "a").await;
     let mut client = actor.client.clone();
     let watch = pb::WatchPolicyRequest {
@@ -370,11 +387,28 @@ async fn a_stopped_run_drains_and_keeps_what_was_published() {
         .unwrap()
         .unwrap();
     assert_eq!((summary.complete, summary.version.number), (false, 0));
-    assert!(
-        Path::new(&summary.adapter_dir)
-            .join("adapter_config.json")
-            .exists()
-    );
+    assert_eq!(std::fs::read(&earlier).unwrap(), b"trained for hours");
+    assert!(!running.directory.path().join("adapter/lineage.json").exists());
+}
+
+#[tokio::test]
+async fn a_broken_policy_is_the_configurations_fault_and_nothing_is_stored_before_it_is_read() {
+    let directory = tempfile::tempdir().unwrap();
+    let policy_dir = directory.path().join("policy");
+    policy().save(&policy_dir).unwrap();
+    std::fs::write(policy_dir.join("model.safetensors"), "garbage").unwrap();
+    let stored = directory.path().join("store");
+    let inputs = LearnerInputs {
+        store: Store::open(&format!("file://{}", stored.display())).unwrap(),
+        ..inputs(directory.path())
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let refusal = run(config(), inputs, listener, CancellationToken::new())
+        .await
+        .unwrap_err();
+    assert!(refusal.is_configuration());
+    assert!(refusal.to_string().contains("model.safetensors"), "{refusal}");
+    assert_eq!(std::fs::read_dir(stored).unwrap().count(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -129,8 +129,7 @@ fn every_mode_trains_and_the_first_step_starts_at_ln_2() {
 #[test]
 fn threads_change_no_bit_and_the_split_changes_only_rounding() {
     let config = config(LossMode::JointSwap);
-    let bytes =
-        |published: &[TrainedVersion]| models::checkpoint::adapter_bytes(&published[1].adapter).unwrap();
+    let bytes = |published: &[TrainedVersion]| models::peft::adapter_bytes(&published[1].adapter).unwrap();
     let one = train(&config, 1);
     assert_eq!(bytes(&one), bytes(&train(&config, 3)));
     let whole = train(

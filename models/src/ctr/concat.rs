@@ -13,6 +13,7 @@ use crate::attention::causal_bias;
 use crate::clip::{ClipVisionConfig, ClipVisionTower};
 use crate::error::ModelError;
 use crate::init::stream_seed;
+use crate::limits;
 use crate::linear::{Linear, LinearConfig};
 use crate::llama::{LlamaConfig, LlamaModel, Positions, Rope};
 use crate::llava::{LlavaConfig, Projector};
@@ -90,26 +91,17 @@ impl ConcatConfig {
     /// [`ModelError::Config`] with the key, its value and what would be right.
     pub fn check(&self) -> Result<(), ModelError> {
         self.body().check()?;
-        let longest = 2 * self.vision.num_patches() + self.max_text_tokens;
-        let failed = |key, value: usize, expected| {
-            Err(ModelError::Config {
-                key,
-                value: value.to_string(),
-                expected,
-            })
-        };
-        if self.max_text_tokens == 0 {
-            return failed("max_text_tokens", 0, "at least 1");
-        }
-        if longest > self.text.max_position_embeddings {
-            let given = self.text.max_position_embeddings;
-            return failed(
-                "text.max_position_embeddings",
-                given,
-                "both images' patches and max_text_tokens",
-            );
-        }
-        Ok(())
+        limits::check([limits::entries("max_text_tokens", self.max_text_tokens)])?;
+        let (longest, given) = (
+            2 * self.vision.num_patches() + self.max_text_tokens,
+            self.text.max_position_embeddings,
+        );
+        limits::check([(
+            longest <= given,
+            "text.max_position_embeddings",
+            given.to_string(),
+            "both images' patches and max_text_tokens",
+        )])
     }
 
     fn body(&self) -> LlavaConfig {

@@ -12,11 +12,12 @@ use image::{RgbImage, buffer::ConvertBuffer};
 use serde::{Deserialize, Serialize};
 
 use super::{CtrConfig, CtrForm, CtrNetwork, TokenRectangle};
-use crate::directory::{begin, read, read_json, to_json, write};
+use crate::directory::{begin, read_json, read_weights, to_json, write};
 use crate::error::ModelError;
+use crate::limits;
 use crate::processor::ImageProcessor;
 use crate::tokenizer::{SpecialTokens, Tokenizer};
-use crate::weights::{check_finite, from_safetensors, swap_hf_layout, to_safetensors};
+use crate::weights::{METADATA, check_finite, swap_hf_layout, to_safetensors};
 
 /// The file whose presence says that the directory is complete.
 const CONFIG: &str = "config.json";
@@ -31,7 +32,7 @@ pub const QUESTION: &str = "Which picture attracts more clicks?";
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Calibration {
-    /// Raw scores times this are log-odds of a click, up to a constant per product.
+    /// Raw scores times this are log-odds of a click, up to a constant per product. Above 0.
     pub reward_scale: f64,
     /// σ(raw margin / temperature) is the probability that the left creative has the higher observed click-through
     /// rate. Above 0.
@@ -52,6 +53,23 @@ impl Default for Calibration {
 }
 
 impl Calibration {
+    /// Refuses what would make a probability something else than one.
+    ///
+    /// # Errors
+    /// [`ModelError::Config`] with the key, its value and what would be right.
+    pub fn check(&self) -> Result<(), ModelError> {
+        limits::check([
+            limits::positive("calibration.reward_scale", self.reward_scale),
+            limits::positive("calibration.temperature", self.temperature),
+            (
+                self.ctr_intercept.is_finite(),
+                "calibration.ctr_intercept",
+                self.ctr_intercept.to_string(),
+                "a finite number",
+            ),
+        ])
+    }
+
     /// Probability that the left of two creatives has the higher observed click-through rate.
     pub fn probability(&self, raw_margin: f64) -> f64 {
         logistic(raw_margin / self.temperature)
@@ -91,6 +109,16 @@ struct Description {
     processor: ImageProcessor,
     special_tokens: SpecialTokens,
     calibration: Calibration,
+}
+
+impl Description {
+    fn check(&self) -> Result<(), ModelError> {
+        let format = self.format;
+        limits::check([(format == 1, "format", format.to_string(), "1")])?;
+        self.network.check()?;
+        self.processor.check(self.network.image_size())?;
+        self.calibration.check()
+    }
 }
 
 impl RewardModel {
@@ -171,33 +199,26 @@ impl RewardModel {
     /// Reads a model directory onto `device`.
     ///
     /// # Errors
-    /// [`ModelError::File`] or [`ModelError::Content`] with the file at fault; the errors of
-    /// [`apply`](crate::weights::apply) when the weights do not fit the configuration.
+    /// [`ModelError::File`] or [`ModelError::Content`] with the file at fault: it is missing or malformed, does not fit
+    /// the others, or holds weights that are not finite or not those of the configuration.
     pub fn load(dir: &Path, device: &Device) -> Result<Self, ModelError> {
         let path = dir.join(CONFIG);
-        let wrong = |reason: String| ModelError::Content {
-            path: path.clone(),
-            reason,
-        };
         let description: Description = read_json(&path)?;
+        description.check().map_err(|error| error.in_file(&path))?;
         let Description {
-            format,
             network: config,
             processor,
             special_tokens,
             calibration,
+            ..
         } = description;
-        if format != 1 {
-            return Err(wrong(format!("format {format}, this build reads format 1")));
-        }
-        config.check()?;
-        let tokenizer = Tokenizer::load(&dir.join(TOKENIZER), special_tokens)?;
-        if tokenizer.vocab_size() > config.vocab_size() || processor.size != config.image_size() {
-            return Err(wrong("tokenizer and processor do not fit the network".into()));
-        }
-        let weights = swap_hf_layout(from_safetensors(&read(&dir.join(WEIGHTS))?)?)?;
-        check_finite(&weights)?;
-        let network = config.init(device, 0).with_weights(weights)?;
+        let path = dir.join(TOKENIZER);
+        let tokenizer = Tokenizer::load(&path, special_tokens)?;
+        tokenizer
+            .check_fits(config.vocab_size())
+            .map_err(|error| error.in_file(&path))?;
+        let fresh = config.init(device, 0);
+        let network = read_weights(&dir.join(WEIGHTS), |weights| fresh.with_weights(weights))?;
         Ok(Self {
             config,
             network,
@@ -220,10 +241,7 @@ impl RewardModel {
         let config = to_json(&description);
         Ok(BTreeMap::from([
             (CONFIG, config),
-            (
-                WEIGHTS,
-                to_safetensors(&swap_hf_layout(weights)?, Some(("format", "pt")))?,
-            ),
+            (WEIGHTS, to_safetensors(&swap_hf_layout(weights)?, METADATA)?),
             (TOKENIZER, self.tokenizer.to_json()?.into_bytes()),
         ]))
     }
@@ -308,6 +326,54 @@ mod tests {
         fs::remove_file(dir.path().join(CONFIG)).unwrap();
         let error = RewardModel::load(dir.path(), &Device::flex()).unwrap_err();
         assert!(error.to_string().contains(CONFIG), "{error}");
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_file_is_told_with_its_name() {
+        type Json = serde_json::Value;
+        let cases: [(&str, &dyn Fn(&mut Json)); 7] = [
+            ("format = 2: expected 1", &|json| json["format"] = 2.into()),
+            ("calibration.temperature = 0: ", &|json| {
+                json["calibration"]["temperature"] = 0.0.into();
+            }),
+            ("calibration.reward_scale = -1: ", &|json| {
+                json["calibration"]["reward_scale"] = (-1.0).into();
+            }),
+            ("processor.size = 9: ", &|json| {
+                json["processor"]["size"] = 9.into()
+            }),
+            ("processor.std = ", &|json| {
+                json["processor"]["std"][0] = 0.0.into()
+            }),
+            ("num_hidden_layers = 0: ", &|json| {
+                json["network"]["num_hidden_layers"] = 0.into();
+            }),
+            ("unknown field `extra`", &|json| json["extra"] = 1.into()),
+        ];
+        for (words, edit) in cases {
+            let dir = tempfile::tempdir().unwrap();
+            model(3).save(dir.path()).unwrap();
+            let path = dir.path().join(CONFIG);
+            let mut json: Json = read_json(&path).unwrap();
+            edit(&mut json);
+            write(&path, &to_json(&json)).unwrap();
+            let message = RewardModel::load(dir.path(), &Device::flex())
+                .unwrap_err()
+                .to_string();
+            assert!(
+                message.contains("config.json: ") && message.contains(words),
+                "{message}"
+            );
+        }
+        for name in [CONFIG, WEIGHTS, TOKENIZER] {
+            let dir = tempfile::tempdir().unwrap();
+            model(3).save(dir.path()).unwrap();
+            write(&dir.path().join(name), b"garbage").unwrap();
+            let message = RewardModel::load(dir.path(), &Device::flex())
+                .unwrap_err()
+                .to_string();
+            assert!(message.contains(&format!("/{name}: ")), "{message}");
+        }
     }
 
     #[test]

@@ -14,6 +14,7 @@ use crate::attention::{attend, merge_heads, split_heads};
 use crate::clip::{ClipEncoderLayer, ClipVisionConfig, PatchEmbedding, PositionEmbedding, quick_gelu};
 use crate::error::ModelError;
 use crate::init::{self, stream_seed};
+use crate::limits;
 use crate::linear::{Linear, LinearConfig};
 use crate::llama::TokenEmbedding;
 use crate::norm::LayerNorm;
@@ -110,50 +111,32 @@ impl SiameseConfig {
     /// # Errors
     /// [`ModelError::Config`] with the key, its value and what would be right.
     pub fn check(&self) -> Result<(), ModelError> {
-        let rules = [
-            (self.patch_size > 0, "patch_size", self.patch_size, "at least 1"),
+        limits::check([
+            limits::layers("num_hidden_layers", self.num_hidden_layers),
+            limits::entries("image_size", self.image_size),
+            limits::entries("patch_size", self.patch_size),
+            limits::entries("hidden_size", self.hidden_size),
+            limits::entries("intermediate_size", self.intermediate_size),
+            limits::entries("num_attention_heads", self.num_attention_heads),
+            limits::entries("vocab_size", self.vocab_size),
+            limits::entries("max_caption_tokens", self.max_caption_tokens),
+            limits::positive("layer_norm_eps", self.layer_norm_eps),
+        ])?;
+        let (side, width) = (self.image_size, self.hidden_size);
+        limits::check([
             (
-                self.patch_size > 0 && self.image_size > 0 && self.image_size.is_multiple_of(self.patch_size),
+                side.is_multiple_of(self.patch_size),
                 "image_size",
-                self.image_size,
+                side.to_string(),
                 "a multiple of patch_size",
             ),
             (
-                self.num_attention_heads > 0,
-                "num_attention_heads",
-                self.num_attention_heads,
-                "at least 1",
-            ),
-            (
-                self.num_attention_heads > 0
-                    && self.hidden_size > 0
-                    && self.hidden_size.is_multiple_of(self.num_attention_heads),
+                width.is_multiple_of(self.num_attention_heads),
                 "hidden_size",
-                self.hidden_size,
+                width.to_string(),
                 "a multiple of num_attention_heads",
             ),
-            (
-                self.intermediate_size > 0,
-                "intermediate_size",
-                self.intermediate_size,
-                "at least 1",
-            ),
-            (
-                self.num_hidden_layers > 0,
-                "num_hidden_layers",
-                self.num_hidden_layers,
-                "at least 1",
-            ),
-            (self.vocab_size > 0, "vocab_size", self.vocab_size, "at least 1"),
-        ];
-        match rules.into_iter().find(|(holds, ..)| !holds) {
-            Some((_, key, value, expected)) => Err(ModelError::Config {
-                key,
-                value: value.to_string(),
-                expected,
-            }),
-            None => Ok(()),
-        }
+        ])
     }
 
     /// The encoder's layers as a vision tower has them.

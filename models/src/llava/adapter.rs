@@ -25,9 +25,9 @@ impl Llava {
     /// as they are.
     ///
     /// # Errors
-    /// [`ModelError::Adapter`] when the rank is zero or a target names no projection of the decoder.
+    /// As [`LoraConfig::check`].
     pub fn with_adapter(mut self, config: &LoraConfig, seed: u64) -> Result<Self, ModelError> {
-        check(config)?;
+        config.check()?;
         let device = self.language_model.model.embed_tokens.weight.lazy_device();
         for (index, layer) in self.language_model.model.layers.iter_mut().enumerate() {
             for (name, linear) in projections(layer) {
@@ -93,18 +93,6 @@ fn projections(layer: &mut LlamaDecoderLayer) -> [(&'static str, &mut Linear); 7
         ("up_proj", &mut mlp.up_proj),
         ("down_proj", &mut mlp.down_proj),
     ]
-}
-
-fn check(config: &LoraConfig) -> Result<(), ModelError> {
-    let known = LoraConfig::all_projections();
-    let unknown = config.targets.iter().find(|target| !known.contains(target));
-    let reason = match unknown {
-        Some(target) => format!("target {target:?} is none of {}", known.join(", ")),
-        None if config.targets.is_empty() => "no target given, expected at least one".into(),
-        None if config.rank == 0 => "rank is 0, expected at least 1".into(),
-        None => return Ok(()),
-    };
-    Err(ModelError::Adapter { reason })
 }
 
 fn is_factor(path: &str) -> bool {

@@ -9,6 +9,7 @@ use crate::batch::RowLimits;
 use crate::clip::ClipVisionConfig;
 use crate::error::ModelError;
 use crate::init::{self, stream_seed};
+use crate::limits;
 use crate::linear::LinearConfig;
 use crate::llama::LlamaConfig;
 
@@ -109,12 +110,13 @@ impl LlavaConfig {
         }
     }
 
-    /// Refuses shapes that cannot be built.
+    /// Refuses shapes that cannot be built or run, and sizes that no model has: they are read from files.
     ///
     /// # Errors
     /// [`ModelError::Config`] with the key, its value and what would be right.
     pub fn check(&self) -> Result<(), ModelError> {
         let (vision, text) = (&self.vision, &self.text);
+        self.check_sizes()?;
         let rules = [
             (
                 ["llava", "llava_next"].contains(&self.model_type.as_str()),
@@ -135,7 +137,7 @@ impl LlavaConfig {
                 "a multiple of vision_config.num_attention_heads",
             ),
             (
-                divides(2 * text.num_attention_heads, text.hidden_size),
+                divides(text.num_attention_heads.saturating_mul(2), text.hidden_size),
                 "text_config.hidden_size",
                 text.hidden_size.to_string(),
                 "an even multiple of text_config.num_attention_heads",
@@ -147,10 +149,16 @@ impl LlavaConfig {
                 "a multiple of text_config.num_key_value_heads",
             ),
             (
-                text.num_hidden_layers > 0,
-                "text_config.num_hidden_layers",
-                text.num_hidden_layers.to_string(),
-                "at least 1",
+                vision.num_channels == 3,
+                "vision_config.num_channels",
+                vision.num_channels.to_string(),
+                "3: pictures are red, green and blue",
+            ),
+            (
+                text.max_position_embeddings > vision.num_patches() + 1,
+                "text_config.max_position_embeddings",
+                text.max_position_embeddings.to_string(),
+                "more than an image's patches and its begin token",
             ),
             (
                 (self.image_token_id as usize) < text.vocab_size,
@@ -165,10 +173,29 @@ impl LlavaConfig {
                 "from -vision_config.num_hidden_layers to -1",
             ),
         ];
-        match rules.into_iter().find(|(holds, ..)| !holds) {
-            Some((_, key, value, expected)) => Err(ModelError::Config { key, value, expected }),
-            None => Ok(()),
-        }
+        limits::check(rules)
+    }
+
+    fn check_sizes(&self) -> Result<(), ModelError> {
+        let (vision, text) = (&self.vision, &self.text);
+        limits::check([
+            limits::layers("vision_config.num_hidden_layers", vision.num_hidden_layers),
+            limits::layers("text_config.num_hidden_layers", text.num_hidden_layers),
+            limits::entries("vision_config.image_size", vision.image_size),
+            limits::entries("vision_config.patch_size", vision.patch_size),
+            limits::entries("vision_config.hidden_size", vision.hidden_size),
+            limits::entries("vision_config.intermediate_size", vision.intermediate_size),
+            limits::entries("text_config.hidden_size", text.hidden_size),
+            limits::entries("text_config.intermediate_size", text.intermediate_size),
+            limits::entries(
+                "text_config.max_position_embeddings",
+                text.max_position_embeddings,
+            ),
+            limits::entries("text_config.vocab_size", text.vocab_size),
+            limits::positive("vision_config.layer_norm_eps", vision.layer_norm_eps),
+            limits::positive("text_config.rms_norm_eps", text.rms_norm_eps),
+            limits::positive("text_config.rope_theta", text.rope_theta),
+        ])
     }
 }
 
@@ -212,6 +239,20 @@ mod tests {
         assert!(refused(|c| c.image_token_id = 32064).contains("image_token_index"));
         assert!(refused(|c| c.vision_feature_layer = 0).contains("vision_feature_layer = 0"));
         assert!(refused(|c| c.vision_feature_layer = -25).contains("vision_feature_layer = -25"));
+        for layers in [0, 1_000_000_000] {
+            let mut config = LlavaConfig::llava_1_6_7b();
+            config.vision.num_hidden_layers = layers;
+            let message = config.check().unwrap_err().to_string();
+            assert!(
+                message.contains(&format!("vision_config.num_hidden_layers = {layers}")),
+                "{message}"
+            );
+        }
+        assert!(refused(|c| c.vision.num_channels = 4).contains("vision_config.num_channels = 4"));
+        assert!(refused(|c| c.vision.intermediate_size = 0).contains("vision_config.intermediate_size = 0"));
+        assert!(refused(|c| c.text.intermediate_size = 0).contains("text_config.intermediate_size = 0"));
+        assert!(refused(|c| c.text.max_position_embeddings = 577).contains("max_position_embeddings = 577"));
+        assert!(refused(|c| c.text.rope_theta = f64::NAN).contains("text_config.rope_theta = NaN"));
     }
 
     #[test]

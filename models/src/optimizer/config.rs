@@ -75,54 +75,55 @@ impl AdamWConfig {
         }
     }
 
-    pub(super) fn check(&self) -> Result<(), ModelError> {
-        let share = |x: f64| (0.0..1.0).contains(&x);
-        let size = |x: f64| x.is_finite() && x >= 0.0;
-        let in_time = self.schedule == Schedule::Constant || self.total_steps > self.warmup_steps;
-        let checks = [
+    /// Refuses settings out of range. Burn takes them as f32, so they must make sense there: a `beta_2` that rounds to 1 or
+    /// an `epsilon` that rounds to 0 would divide by zero.
+    ///
+    /// # Errors
+    /// [`ModelError::OptimizerConfig`] with all mistakes at once.
+    pub fn check(&self) -> Result<(), ModelError> {
+        let share = |x: f64| x >= 0.0 && (x as f32) < 1.0;
+        let size = |x: f64| x >= 0.0 && (x as f32).is_finite();
+        let settings = [
             (
+                size(self.learning_rate),
                 "learning_rate",
                 self.learning_rate,
-                size(self.learning_rate),
-                "expected 0 or more",
+                "a finite number, 0 or more",
             ),
+            (share(self.beta_1), "beta_1", self.beta_1, SHARE),
+            (share(self.beta_2), "beta_2", self.beta_2, SHARE),
             (
-                "beta_1",
-                self.beta_1,
-                share(self.beta_1),
-                "expected at least 0 and below 1",
-            ),
-            (
-                "beta_2",
-                self.beta_2,
-                share(self.beta_2),
-                "expected at least 0 and below 1",
-            ),
-            (
+                (f64::from(f32::MIN_POSITIVE)..=1.0).contains(&self.epsilon),
                 "epsilon",
                 self.epsilon,
-                self.epsilon > 0.0 && size(self.epsilon),
-                "expected more than 0",
+                "from 1.2e-38 (the smallest normal f32) to 1",
             ),
             (
+                size(self.weight_decay),
                 "weight_decay",
                 self.weight_decay,
-                size(self.weight_decay),
-                "expected 0 or more",
-            ),
-            (
-                "total_steps",
-                self.total_steps as f64,
-                in_time,
-                "a cosine needs more than warmup_steps",
+                "a finite number, 0 or more",
             ),
         ];
-        match checks.into_iter().find(|(_, _, fine, _)| !fine) {
-            Some((key, value, _, expected)) => Err(ModelError::OptimizerConfig { key, value, expected }),
-            None => Ok(()),
+        let outside = settings.into_iter().filter(|(fine, ..)| !fine);
+        let mut mistakes: Vec<String> = outside
+            .map(|(_, key, value, expected)| format!("optimizer.{key} = {value}: expected {expected}"))
+            .collect();
+        if self.schedule == Schedule::Cosine && self.total_steps <= self.warmup_steps {
+            mistakes.push(format!(
+                "optimizer.total_steps = {}: expected more than the {} steps of warm-up, for a cosine falls after them",
+                self.total_steps, self.warmup_steps
+            ));
+        }
+        if mistakes.is_empty() {
+            Ok(())
+        } else {
+            Err(ModelError::OptimizerConfig { mistakes })
         }
     }
 }
+
+const SHARE: &str = "at least 0 and, as f32, below 1";
 
 #[cfg(test)]
 mod tests {
@@ -150,36 +151,38 @@ mod tests {
     }
 
     #[test]
-    fn settings_out_of_range_are_refused_by_name() {
-        let refused = |config: AdamWConfig| config.check().unwrap_err().to_string();
-        let fine = AdamWConfig::default;
-        assert!(
-            refused(AdamWConfig {
-                beta_1: 1.0,
-                ..fine()
-            })
-            .starts_with("optimizer.beta_1 = 1")
-        );
-        assert!(
-            refused(AdamWConfig {
-                epsilon: 0.0,
-                ..fine()
-            })
-            .contains("epsilon")
-        );
-        assert!(
-            refused(AdamWConfig {
-                learning_rate: f64::NAN,
-                ..fine()
-            })
-            .contains("learning_rate")
-        );
-        let short = AdamWConfig {
+    fn every_setting_out_of_range_is_told_by_name() {
+        let refused = |config: AdamWConfig| match config.check() {
+            Err(ModelError::OptimizerConfig { mistakes }) => mistakes,
+            other => panic!("{other:?}"),
+        };
+        let all = refused(AdamWConfig {
+            learning_rate: f64::NAN,
+            beta_1: 1.0,
+            beta_2: 0.999_999_999_999,
+            epsilon: 1e-46,
+            weight_decay: 1e300,
             schedule: Schedule::Cosine,
             warmup_steps: 5,
             total_steps: 5,
-            ..fine()
+        });
+        let keys = [
+            "learning_rate",
+            "beta_1",
+            "beta_2",
+            "epsilon",
+            "weight_decay",
+            "total_steps",
+        ];
+        assert_eq!(all.len(), keys.len(), "{all:?}");
+        for (mistake, key) in all.iter().zip(keys) {
+            assert!(mistake.starts_with(&format!("optimizer.{key} = ")), "{mistake}");
+        }
+        let no_epsilon = AdamWConfig {
+            epsilon: 0.0,
+            ..AdamWConfig::default()
         };
-        assert!(refused(short).contains("total_steps = 5"));
+        assert_eq!(refused(no_epsilon).len(), 1);
+        AdamWConfig::default().check().unwrap();
     }
 }

@@ -68,6 +68,29 @@ pub fn swap_hf_layout(tensors: NamedTensors) -> Result<NamedTensors, ModelError>
         .collect()
 }
 
+/// A misfit of shapes as a reader of the file sees it: in its layout instead of the modules'.
+pub(crate) fn shape_as_in_file(error: ModelError) -> ModelError {
+    match error {
+        ModelError::WeightShape {
+            name,
+            mut expected,
+            mut found,
+        } if is_transposed(&name) == Some(true) => {
+            for shape in [&mut expected, &mut found] {
+                if shape.len() == 2 {
+                    shape.reverse();
+                }
+            }
+            ModelError::WeightShape {
+                name,
+                expected,
+                found,
+            }
+        }
+        other => other,
+    }
+}
+
 fn is_transposed(name: &str) -> Option<bool> {
     let layer = name.strip_suffix(".weight")?;
     let listed = |table: &[&str]| {

@@ -1,0 +1,253 @@
+//! `adapter_config.json` of the PEFT library: what surrounds an adapter's weights, written and read.
+//!
+//! We write the plain LoRA that PEFT's defaults describe. Whatever else PEFT can say of an adapter (another scaling, a rank
+//! of its own for some layers, trained biases) would change its numbers, so it is refused by name and never overlooked.
+//!
+//! Not here: the weights ([`crate::weights`]), their names ([`crate::llava`]), files.
+
+use serde_json::{Map, Value, json};
+
+use crate::error::ModelError;
+use crate::lora::LoraConfig;
+use crate::weights::{METADATA, NamedTensors, to_safetensors};
+
+/// The name of this file, in PEFT's layout.
+pub const ADAPTER_CONFIG: &str = "adapter_config.json";
+
+/// The name of the weights' file, in PEFT's layout.
+pub const ADAPTER_WEIGHTS: &str = "adapter_model.safetensors";
+
+/// Which modules PEFT looks at: those of the language model. A bare `q_proj` would also name the vision tower's.
+const SCOPE: &str = r".*language_model.*\.";
+
+/// Keys that do not change what an adapter computes.
+const HARMLESS: [&str; 9] = [
+    "task_type",
+    "base_model_name_or_path",
+    "revision",
+    "inference_mode",
+    "lora_dropout",
+    "auto_mapping",
+    "peft_version",
+    "megatron_core",
+    "qalora_group_size",
+];
+
+/// Initialisations that leave the base's weights alone.
+const PLAIN_INITIALISATIONS: [&str; 3] = ["gaussian", "eva", "orthogonal"];
+
+/// The content of `adapter_config.json` for an adapter of `base_model`, a name or a path.
+pub fn adapter_config(config: &LoraConfig, base_model: &str) -> String {
+    let content = json!({
+        "peft_type": "LORA",
+        "task_type": "CAUSAL_LM",
+        "base_model_name_or_path": base_model,
+        "r": config.rank,
+        "lora_alpha": config.alpha,
+        "lora_dropout": 0.0,
+        "bias": "none",
+        // PEFT takes a text as a regular expression for whole module names, and a list as their ends.
+        "target_modules": format!("{SCOPE}({})", config.targets.join("|")),
+        "inference_mode": true,
+    });
+    format!("{content:#}")
+}
+
+/// The bytes of `adapter_model.safetensors`: equal adapters give equal bytes.
+///
+/// # Errors
+/// As [`to_safetensors`].
+pub fn adapter_bytes(adapter: &NamedTensors) -> Result<Vec<u8>, ModelError> {
+    to_safetensors(adapter, METADATA)
+}
+
+/// Reads the content of `adapter_config.json`.
+///
+/// # Errors
+/// [`ModelError::Adapter`] when it is malformed or describes anything but plain LoRA on projections of the decoder.
+pub fn read_adapter_config(content: &str) -> Result<LoraConfig, ModelError> {
+    let fault = |reason: String| ModelError::Adapter { reason };
+    let mut keys: Map<String, Value> = serde_json::from_str(content)
+        .map_err(|error| fault(format!("{ADAPTER_CONFIG}: not a JSON object: {error}")))?;
+    let mut take = |key: &str| keys.remove(key).unwrap_or_default();
+    let (kind, bias, initialised) = (take("peft_type"), take("bias"), take("init_lora_weights"));
+    let config = LoraConfig {
+        rank: number(take("r"), "r", Value::as_u64)? as usize,
+        alpha: number(take("lora_alpha"), "lora_alpha", Value::as_f64)?,
+        targets: targets(take("target_modules"))?,
+    };
+    if kind != "LORA" {
+        return Err(wrong("peft_type", &kind, "\"LORA\""));
+    }
+    if !(bias == "none" || is_off(&bias)) {
+        return Err(wrong("bias", &bias, "\"none\""));
+    }
+    let plain = |name: &str| PLAIN_INITIALISATIONS.contains(&name);
+    if !(initialised.is_null() || initialised.is_boolean() || initialised.as_str().is_some_and(plain)) {
+        return Err(wrong(
+            "init_lora_weights",
+            &initialised,
+            "one that keeps the base as it is",
+        ));
+    }
+    let other = keys
+        .iter()
+        .find(|(key, value)| !HARMLESS.contains(&key.as_str()) && !is_off(value));
+    if let Some((key, value)) = other {
+        return Err(wrong(key, value, "nothing: only plain LoRA can be computed"));
+    }
+    config.check()?;
+    Ok(config)
+}
+
+/// The projections that `target_modules` names: the text that [`adapter_config`] writes, or a list of last names.
+fn targets(value: Value) -> Result<Vec<String>, ModelError> {
+    let listed: Option<Vec<String>> = match &value {
+        Value::String(text) => text
+            .strip_prefix(SCOPE)
+            .and_then(|names| names.strip_prefix('(')?.strip_suffix(')'))
+            .map(|names| names.split('|').map(str::to_owned).collect()),
+        Value::Array(names) => names
+            .iter()
+            .map(|name| name.as_str().map(str::to_owned))
+            .collect(),
+        _ => None,
+    };
+    listed.ok_or_else(|| {
+        let expected = format!("{SCOPE}(q_proj|...) or a list of projections");
+        wrong("target_modules", &value, &expected)
+    })
+}
+
+fn number<T>(value: Value, key: &str, read: impl Fn(&Value) -> Option<T>) -> Result<T, ModelError> {
+    read(&value).ok_or_else(|| wrong(key, &value, "a number, at least 0"))
+}
+
+/// What PEFT writes for a feature that is not used.
+fn is_off(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Bool(on) => !on,
+        Value::Array(entries) => entries.is_empty(),
+        Value::Object(entries) => entries.is_empty(),
+        Value::Number(_) | Value::String(_) => false,
+    }
+}
+
+fn wrong(key: &str, value: &Value, expected: &str) -> ModelError {
+    ModelError::Adapter {
+        reason: format!("{ADAPTER_CONFIG}: {key} = {value}: expected {expected}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        let mut config = LoraConfig::new(4, 8.0);
+        assert_eq!(
+            read_adapter_config(&adapter_config(&config, "tiny")).unwrap(),
+            config
+        );
+        config.targets = vec!["v_proj".into()];
+        assert_eq!(
+            read_adapter_config(&adapter_config(&config, "tiny")).unwrap(),
+            config
+        );
+    }
+
+    #[test]
+    fn the_expression_names_the_language_models_projections_and_not_the_towers() {
+        let text = adapter_config(&LoraConfig::new(4, 8.0), "out/policy");
+        let written: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(written["base_model_name_or_path"], "out/policy");
+        let pattern = written["target_modules"].as_str().unwrap();
+        // PEFT matches whole names.
+        let whole = tokenizers::utils::SysRegex::new(&format!("^(?:{pattern})$")).unwrap();
+        let is_match = |name: &str| whole.find_iter(name).next().is_some();
+        for name in [
+            "language_model.model.layers.0.self_attn.q_proj",
+            "model.language_model.layers.31.mlp.down_proj",
+        ] {
+            assert!(is_match(name), "{name}");
+        }
+        for name in [
+            "vision_tower.vision_model.encoder.layers.0.self_attn.q_proj",
+            "model.vision_tower.vision_model.encoder.layers.0.self_attn.v_proj",
+            "language_model.lm_head",
+            "language_model.model.layers.0.self_attn.q_proj.lora_A",
+            "multi_modal_projector.linear_1",
+        ] {
+            assert!(!is_match(name), "{name}");
+        }
+    }
+
+    /// The keys that PEFT 0.17 writes for a plain adapter of another program.
+    fn foreign() -> Value {
+        json!({
+            "alpha_pattern": {}, "auto_mapping": null, "base_model_name_or_path": "llava", "bias": "none",
+            "corda_config": null, "eva_config": null, "exclude_modules": null, "fan_in_fan_out": false,
+            "inference_mode": true, "init_lora_weights": true, "layer_replication": null, "layers_pattern": null,
+            "layers_to_transform": null, "loftq_config": {}, "lora_alpha": 16, "lora_bias": false,
+            "lora_dropout": 0.05, "megatron_config": null, "megatron_core": "megatron.core",
+            "modules_to_save": null, "peft_type": "LORA", "qalora_group_size": 16, "r": 8, "rank_pattern": {},
+            "revision": null, "target_modules": ["q_proj", "v_proj"], "target_parameters": null,
+            "task_type": "CAUSAL_LM", "trainable_token_indices": null, "use_dora": false, "use_qalora": false,
+            "use_rslora": false,
+        })
+    }
+
+    #[test]
+    fn a_plain_adapter_of_another_program_is_read() {
+        let config = read_adapter_config(&foreign().to_string()).unwrap();
+        assert_eq!((config.rank, config.alpha), (8, 16.0));
+        assert_eq!(config.targets, ["q_proj", "v_proj"]);
+    }
+
+    #[test]
+    fn whatever_would_give_other_numbers_is_refused_by_key() {
+        for (key, value) in [
+            ("peft_type", json!("IA3")),
+            ("bias", json!("lora_only")),
+            ("use_rslora", json!(true)),
+            ("use_dora", json!(true)),
+            ("fan_in_fan_out", json!(true)),
+            ("rank_pattern", json!({"q_proj": 4})),
+            ("alpha_pattern", json!({"q_proj": 4})),
+            ("modules_to_save", json!(["lm_head"])),
+            ("layers_to_transform", json!([0, 1])),
+            ("init_lora_weights", json!("pissa")),
+            ("invented_later", json!("on")),
+            ("r", json!(-1)),
+            ("lora_alpha", Value::Null),
+            ("target_modules", json!("all-linear")),
+            ("target_modules", json!(7)),
+        ] {
+            let mut content = foreign();
+            content[key] = value;
+            let message = read_adapter_config(&content.to_string()).unwrap_err().to_string();
+            assert!(
+                message.contains(&format!("adapter_config.json: {key} = ")),
+                "{message}"
+            );
+        }
+        for (key, value) in [
+            ("r", json!(0)),
+            ("lora_alpha", json!(0.0)),
+            ("target_modules", json!(["lm_head"])),
+            ("target_modules", json!([])),
+        ] {
+            let mut content = foreign();
+            content[key] = value;
+            assert!(read_adapter_config(&content.to_string()).is_err(), "{key}");
+        }
+        assert!(
+            read_adapter_config("")
+                .unwrap_err()
+                .to_string()
+                .contains(ADAPTER_CONFIG)
+        );
+    }
+}
