@@ -26,6 +26,7 @@ mod negatives;
 mod pair_buffer;
 mod partners;
 mod pretrain;
+mod prompts;
 mod run;
 mod service;
 mod task_order;
@@ -41,4 +42,5 @@ pub use config::{InvalidConfig, LearnerConfig, LossConfig, LossMode, MaskConfig,
 pub use error::LearnerError;
 pub use ledger::OutcomeCounts;
 pub use pretrain::{PretrainConfig, PretrainProgress, Pretraining, pretrain};
+pub use prompts::{CompletionLimits, check_prompts};
 pub use run::{LearnerInputs, RunSummary, VersionMetrics, check_catalogue, run};

@@ -10,7 +10,7 @@ use crate::config::LearnerConfig;
 use crate::control::ControlPlane;
 use crate::error::{LearnerError, panic_message};
 use burn::tensor::Device;
-use common::RunId;
+use common::{LearnerEpoch, RunId};
 use data::Catalogue;
 use proto::Authorizer;
 use setup::{Setup, Training};
@@ -32,6 +32,12 @@ pub struct LearnerInputs {
     pub run_id: RunId,
     /// The run's seed: every draw derives from it.
     pub run_seed: u64,
+    /// Which start of the run's learner this is, at least 1 and higher than at any start before: versions of another start
+    /// are other versions, and who knows a higher epoch refuses a lower one. No draw depends on it.
+    pub epoch: LearnerEpoch,
+    /// The longest completion that actors sample, in tokens, end token included: every product's prompt must leave room
+    /// for it in the policy's context.
+    pub completion_tokens: usize,
     /// The products.
     pub catalogue: Arc<dyn Catalogue>,
     /// The run's store: product cut-outs are written to it.
@@ -70,6 +76,7 @@ pub async fn run(
     let server = server::spawn(listener, &control, &config, inputs.authorizer, stop.clone());
     let trained = train_on_own_thread(training, &shutdown)?;
     let result = supervise(&control, trained, &shutdown).await;
+    control.buffer.end();
     if let Err(error) = &result {
         control.fail(error.to_string());
     }

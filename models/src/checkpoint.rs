@@ -26,6 +26,9 @@ const CONFIG: &str = "config.json";
 const WEIGHTS: &str = "model.safetensors";
 const TOKENIZER: &str = "tokenizer.json";
 const OURS: &str = "adwright.json";
+/// The files of a policy's directory: all that [`Policy::load`] reads, and nothing that somebody else may have put there.
+pub const POLICY_FILES: [&str; 4] = [OURS, CONFIG, WEIGHTS, TOKENIZER];
+
 const ADAPTER_CONFIG: &str = "adapter_config.json";
 const ADAPTER_WEIGHTS: &str = "adapter_model.safetensors";
 

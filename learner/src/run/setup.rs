@@ -9,9 +9,10 @@ use crate::config::LearnerConfig;
 use crate::control::{ControlPlane, Identity};
 use crate::error::LearnerError;
 use crate::partners::Partners;
+use crate::prompts::check_prompts;
 use crate::train_loop::{TrainedVersion, Trainer};
 use bytes::Bytes;
-use common::{Digest, LearnerEpoch, PolicyVersion, Purpose, TaskId, derive_seed};
+use common::{Digest, PolicyVersion, Purpose, TaskId, derive_seed};
 use data::Catalogue;
 use models::checkpoint::adapter_bytes;
 use models::policy::Policy;
@@ -19,9 +20,6 @@ use models::weights::NamedTensors;
 use std::path::PathBuf;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
-
-/// The epoch of a learner without a durable ledger: it never restarts.
-const EPOCH: LearnerEpoch = LearnerEpoch(1);
 
 /// Two halves of a run.
 pub(super) struct Setup {
@@ -64,7 +62,7 @@ pub fn check_catalogue(config: &LearnerConfig, catalogue: &dyn Catalogue) -> Res
 /// Stores the products, reads the policy and attaches a fresh adapter.
 ///
 /// # Errors
-/// [`LearnerError`] of the store, the policy's files or the adapter's settings.
+/// [`LearnerError`] of the store, the policy's files or the adapter's settings, or when a caption is too long.
 pub(super) async fn prepare(config: &LearnerConfig, inputs: &LearnerInputs) -> Result<Setup, LearnerError> {
     let assortment = Assortment::open(inputs.catalogue.clone(), &inputs.store, inputs.run_seed).await?;
     let (config, inputs) = (config.clone(), inputs.clone());
@@ -80,7 +78,8 @@ fn load(
     assortment: Arc<Assortment>,
 ) -> Result<Setup, LearnerError> {
     let policy = Arc::new(Policy::load(&inputs.policy_dir, &inputs.device)?);
-    let version = PolicyVersion::initial(EPOCH);
+    let completions = check_prompts(inputs.catalogue.as_ref(), &policy, inputs.completion_tokens)?;
+    let version = PolicyVersion::initial(inputs.epoch);
     let seed = derive_seed(inputs.run_seed, TaskId(0), version, Purpose::Initialisation);
     let model = policy.model.clone().with_adapter(&config.lora, seed)?;
     let initial = model.adapter();
@@ -104,9 +103,15 @@ fn load(
     let identity = Identity {
         run: inputs.run_id,
         run_seed: inputs.run_seed,
-        epoch: EPOCH,
+        epoch: inputs.epoch,
     };
-    let control = Arc::new(ControlPlane::new(&config, identity, assortment, broadcast));
+    let control = Arc::new(ControlPlane::new(
+        &config,
+        identity,
+        assortment,
+        broadcast,
+        completions,
+    ));
     let (policy_dir, adapter_dir) = (inputs.policy_dir, inputs.adapter_dir);
     let training = Training {
         trainer,

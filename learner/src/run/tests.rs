@@ -46,6 +46,8 @@ async fn start(config: LearnerConfig) -> Running {
     let inputs = LearnerInputs {
         run_id: RunId::new("test").unwrap(),
         run_seed: 7,
+        epoch: LearnerEpoch(1),
+        completion_tokens: 8,
         catalogue: Arc::new(catalogue(&[None; 5])),
         store: Store::open("memory:///").unwrap(),
         policy_dir: directory.path().join("policy"),
