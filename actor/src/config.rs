@@ -39,8 +39,9 @@ pub struct ActorConfig {
     pub cached_features: usize,
     /// How long an unreachable learner is retried before the actor gives up, in seconds. Default 60: a learner's restart.
     pub learner_timeout_s: f64,
-    /// How long an unreachable reward-server is retried before the tasks at hand are reported as failed, in seconds.
-    /// Default 60: a reward-server's restart.
+    /// How long an unreachable reward-server is waited for before the actor gives up, in seconds: at the start, and after
+    /// a lease that it left unscored. Within a lease it is retried as long, but for no more than three quarters of the
+    /// lease's time; the tasks then fail and can be leased again. Default 60: a reward-server's restart.
     pub reward_timeout_s: f64,
     /// Longest wait for the answer to one request, in seconds. Default 60: scoring 32 images on a CPU is the slowest.
     pub request_timeout_s: f64,
