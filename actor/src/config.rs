@@ -46,8 +46,9 @@ pub struct ActorConfig {
     /// How long an unreachable learner is retried before the actor gives up, in seconds, 0.01 to a day (as all
     /// waits here). Default 60: a learner's restart.
     pub learner_timeout_s: f64,
-    /// How long an unreachable reward-server is retried before the tasks at hand are reported as failed, in seconds.
-    /// Default 60: a reward-server's restart.
+    /// How long an unreachable reward-server is waited for before the actor gives up, in seconds: at the start, and after
+    /// a lease that it left unscored. Within a lease it is retried as long, but for no more than three quarters of the
+    /// lease's time; the tasks then fail and can be leased again. Default 60: a reward-server's restart.
     pub reward_timeout_s: f64,
     /// Longest wait for the answer to one request, in seconds. Default 60: scoring the 16 x 12 images of a lease
     /// on a CPU is the slowest.

@@ -3,7 +3,7 @@
 //! What concerns one task only is no error: it is a [`RolloutOutcome::Failed`](common::RolloutOutcome::Failed) that the
 //! learner hears of.
 
-use common::{Digest, InvalidConfig};
+use common::{Digest, InvalidConfig, PolicyVersion};
 use models::ModelError;
 use models::compute_thread::ComputeError;
 use proto::InvalidMessage;
@@ -60,6 +60,17 @@ pub enum ActorError {
         /// What is wrong with it.
         source: InvalidMessage,
     },
+    /// The learner's versions belong to another base model than the one this actor has.
+    #[error(
+        "learner at {url} offers {version} for another base model than this actor has: the learner was started anew, and so \
+         must the actor be"
+    )]
+    OtherBase {
+        /// Where the learner is.
+        url: String,
+        /// The version offered.
+        version: PolicyVersion,
+    },
     /// Received bytes are not those that the manifest promised; nothing is sampled from them.
     #[error("artifact {name}: received bytes have digest {found}, the manifest says {expected}")]
     ArtifactDigest {
@@ -105,6 +116,13 @@ pub enum ActorError {
         /// How.
         source: tokio::task::JoinError,
     },
+}
+
+impl ActorError {
+    /// Whether a peer no longer has what it was asked for.
+    pub(crate) fn is_not_found(&self) -> bool {
+        matches!(self, Self::Refused { code, .. } if *code == tonic::Code::NotFound)
+    }
 }
 
 /// What an attempt to reach a peer came to.

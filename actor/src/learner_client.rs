@@ -1,18 +1,27 @@
 //! The learner as an actor sees it: typed questions and answers, each repeated through short outages.
 //!
 //! It also remembers which leases are open, so that whatever ends the actor can hand them back, and what has been received.
-//! Fetching artifacts is in `learner_client/artifacts.rs`.
+//! Fetching artifacts is in `learner_client/artifacts.rs`. Each request names a trace: that of the rollout it belongs to, or
+//! that of the actor.
 
 mod artifacts;
+mod lease;
 
 pub(crate) use artifacts::Payload;
+pub(crate) use lease::{Lease, LeaseAnswer};
 
-use crate::{ActorConfig, ActorError, config::seconds, manifest::Manifest, peer::Peer};
-use common::{ActorId, LearnerEpoch, PolicyVersion, ProductTask, RolloutOutcome, RunId, TaskId};
+use crate::{
+    ActorConfig, ActorError,
+    config::seconds,
+    manifest::{Artifact, Manifest},
+    peer::Peer,
+};
+use common::{ActorId, LearnerEpoch, PolicyVersion, RolloutOutcome, RunId, TaskId};
+use prost::Message;
 use proto::{
-    InvalidMessage, MAX_MESSAGE_BYTES, header,
-    pb::{self, learner_service_client::LearnerServiceClient, lease_tasks_response::Answer},
-    trace::{TraceId, inject},
+    InvalidMessage, MAX_BATCH, MAX_MESSAGE_BYTES, MAX_OUTCOMES_BYTES, header,
+    pb::{self, learner_service_client::LearnerServiceClient},
+    trace::{self, TraceId},
 };
 use std::{
     collections::BTreeSet,
@@ -22,13 +31,14 @@ use std::{
     },
     time::Duration,
 };
+use tokio::time::Instant;
 use tonic::{Request, Status, Streaming, transport::Channel};
-
-/// The longest wait that a learner's answer can ask for: a damaged answer must not put an actor to sleep for days.
-const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
 /// How long a learner that may be gone is given to hear that an actor is done.
 const LEAVE_TAKING: Duration = Duration::from_secs(1);
+
+/// The most bytes of outcomes in one request: the header needs little of what a message may hold.
+const MAX_SUBMITTED_BYTES: usize = MAX_OUTCOMES_BYTES - (1 << 16);
 
 /// A run's learner, joined.
 pub(crate) struct LearnerClient {
@@ -38,21 +48,13 @@ pub(crate) struct LearnerClient {
     actor: ActorId,
     run: RunId,
     run_seed: u64,
+    base: Vec<Artifact>,
+    /// The trace of what belongs to no single rollout.
+    trace: TraceId,
     epoch: AtomicU64,
     open: Mutex<BTreeSet<TaskId>>,
     adapter_bytes: AtomicU64,
     base_bytes: AtomicU64,
-}
-
-/// The learner's answer to a request for tasks.
-#[derive(Debug)]
-pub(crate) enum LeaseAnswer {
-    /// Tasks, at least one.
-    Tasks(Vec<ProductTask>),
-    /// Nothing now; ask again after this long, or with newer weights.
-    Wait(Duration),
-    /// The run needs no more rollouts.
-    Complete,
 }
 
 /// What became of submitted outcomes.
@@ -79,16 +81,13 @@ impl LearnerClient {
         let client = LearnerServiceClient::new(peer.channel(request_timeout)?)
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES);
-        let request = pb::JoinRequest {
-            header: Some(header(None, None, actor.as_str())),
-        };
-        let answer = peer.until_answered(|| {
-            let (mut client, request) = (client.clone(), request.clone());
-            async move { client.join(request).await }
-        });
-        let answer = answer.await?.into_inner();
+        let trace = actor_trace(&actor);
+        let stranger = header(None, None, actor.as_str());
+        let answer = ask_to_join(&peer, &client, trace, stranger).await?;
         let (run, manifest) = joined(answer.run_id, answer.policy).map_err(|e| peer.malformed(e))?;
         let joined = Self {
+            base: manifest.base.clone(),
+            trace,
             peer,
             client,
             request_timeout,
@@ -101,6 +100,32 @@ impl LearnerClient {
             base_bytes: AtomicU64::new(0),
         };
         Ok((joined, manifest))
+    }
+
+    /// The policy that is newest now.
+    ///
+    /// # Errors
+    /// As [`LearnerClient::join`]; [`ActorError::OtherBase`].
+    pub(crate) async fn newest_policy(&self) -> Result<Manifest, ActorError> {
+        let answer = ask_to_join(&self.peer, &self.client, self.trace, self.header()).await?;
+        let (_, manifest) = joined(answer.run_id, answer.policy).map_err(|e| self.peer.malformed(e))?;
+        self.check_base(&manifest)?;
+        self.raise_epoch(manifest.version.epoch);
+        Ok(manifest)
+    }
+
+    /// Refuses a version for another base model than the one that was fetched.
+    ///
+    /// # Errors
+    /// [`ActorError::OtherBase`].
+    pub(crate) fn check_base(&self, manifest: &Manifest) -> Result<(), ActorError> {
+        if manifest.base == self.base {
+            return Ok(());
+        }
+        Err(ActorError::OtherBase {
+            url: self.peer.url().to_owned(),
+            version: manifest.version,
+        })
     }
 
     /// The run.
@@ -137,13 +162,15 @@ impl LearnerClient {
         policy: PolicyVersion,
         max_tasks: usize,
     ) -> Result<LeaseAnswer, ActorError> {
+        let asked = Instant::now();
         let answer = self.peer.until_answered(|| {
             let (mut client, request) = (self.client.clone(), self.lease_request(policy, max_tasks));
             async move { client.lease_tasks(request).await }
         });
-        let answer = lease_answer(answer.await?.into_inner()).map_err(|e| self.peer.malformed(e))?;
-        if let LeaseAnswer::Tasks(tasks) = &answer {
-            self.open().extend(tasks.iter().map(|task| task.id));
+        let answer = answer.await?.into_inner();
+        let answer = LeaseAnswer::read(answer, asked, self.run_seed).map_err(|e| self.peer.malformed(e))?;
+        if let LeaseAnswer::Lease(lease) = &answer {
+            self.open().extend(lease.tasks.iter().map(|task| task.id));
         }
         Ok(answer)
     }
@@ -154,20 +181,32 @@ impl LearnerClient {
         let _unheard = tokio::time::timeout(LEAVE_TAKING, client.lease_tasks(request)).await;
     }
 
-    /// Ends leases with their outcomes.
-    pub(crate) async fn submit(&self, outcomes: &[RolloutOutcome]) -> Result<Receipts, ActorError> {
-        let trace = outcomes.first().map(|outcome| self.trace(outcome.task()));
+    /// Ends leases with their outcomes, worked out under `trace`.
+    pub(crate) async fn submit(
+        &self,
+        trace: TraceId,
+        outcomes: &[RolloutOutcome],
+    ) -> Result<Receipts, ActorError> {
+        let mut counts = Receipts::default();
+        for part in parts(outcomes.iter().map(Into::into), MAX_SUBMITTED_BYTES) {
+            self.submit_part(trace, &part, &mut counts).await?;
+        }
+        Ok(counts)
+    }
+
+    async fn submit_part(
+        &self,
+        trace: TraceId,
+        outcomes: &[pb::RolloutOutcome],
+        counts: &mut Receipts,
+    ) -> Result<(), ActorError> {
         let answer = self.peer.until_answered(|| {
-            let outcomes = outcomes.iter().map(Into::into).collect();
-            let mut request = Request::new(pb::SubmitOutcomesRequest {
+            let message = pb::SubmitOutcomesRequest {
                 header: Some(self.header()),
-                outcomes,
-            });
-            trace
-                .into_iter()
-                .for_each(|trace| inject(trace, request.metadata_mut()));
+                outcomes: outcomes.to_vec(),
+            };
             let mut client = self.client.clone();
-            async move { client.submit_outcomes(request).await }
+            async move { client.submit_outcomes(trace::request(trace, message)).await }
         });
         let receipts = answer.await?.into_inner().receipts;
         if receipts.len() != outcomes.len() {
@@ -177,9 +216,10 @@ impl LearnerClient {
                 .malformed(InvalidMessage::new("submit_outcomes_response.receipts", reason)));
         }
         outcomes.iter().for_each(|outcome| {
-            self.open().remove(&outcome.task());
+            self.open().remove(&TaskId(outcome.task));
         });
-        Ok(count(&receipts))
+        counts.add(&receipts);
+        Ok(())
     }
 
     /// Hands back every open lease, in one attempt; answers how many the learner took.
@@ -191,10 +231,10 @@ impl LearnerClient {
         if tasks.is_empty() {
             return Ok(0);
         }
-        let request = pb::ReturnTasksRequest {
+        let request = self.request(pb::ReturnTasksRequest {
             header: Some(self.header()),
             tasks,
-        };
+        });
         let answer = self
             .client
             .clone()
@@ -209,10 +249,10 @@ impl LearnerClient {
         &self,
         after: PolicyVersion,
     ) -> Result<Streaming<pb::PolicyManifest>, Status> {
-        let request = pb::WatchPolicyRequest {
+        let request = self.request(pb::WatchPolicyRequest {
             header: Some(self.header()),
             after: Some(after.into()),
-        };
+        });
         Ok(self.client.clone().watch_policy(request).await?.into_inner())
     }
 
@@ -220,12 +260,12 @@ impl LearnerClient {
     pub(crate) async fn report_adoption(&self, version: PolicyVersion) -> Result<(), ActorError> {
         let answer = self.peer.until_answered(|| {
             let (adapter_bytes_received, base_bytes_received) = self.received();
-            let request = pb::ReportAdoptionRequest {
+            let request = self.request(pb::ReportAdoptionRequest {
                 header: Some(self.header()),
                 version: Some(version.into()),
                 adapter_bytes_received,
                 base_bytes_received,
-            };
+            });
             let mut client = self.client.clone();
             async move { client.report_adoption(request).await }
         });
@@ -242,18 +282,23 @@ impl LearnerClient {
         header(Some(&self.run), Some(self.epoch()), self.actor.as_str())
     }
 
-    fn lease_request(&self, policy: PolicyVersion, max_tasks: usize) -> pb::LeaseTasksRequest {
+    fn lease_request(&self, policy: PolicyVersion, max_tasks: usize) -> Request<pb::LeaseTasksRequest> {
         let (header, policy) = (Some(self.header()), Some(policy.into()));
-        pb::LeaseTasksRequest {
+        self.request(pb::LeaseTasksRequest {
             header,
             policy,
             max_tasks: max_tasks as u32,
-        }
+        })
     }
 
-    /// The trace of the rollout that began with `task`.
-    pub(crate) fn trace(&self, task: TaskId) -> TraceId {
-        TraceId::of(self.run_seed, task.0)
+    /// A request that belongs to no single rollout.
+    fn request<T>(&self, message: T) -> Request<T> {
+        trace::request(self.trace, message)
+    }
+
+    /// The trace of what belongs to no single rollout.
+    pub(crate) fn trace(&self) -> TraceId {
+        self.trace
     }
 
     fn open(&self) -> MutexGuard<'_, BTreeSet<TaskId>> {
@@ -267,71 +312,75 @@ fn joined(run: String, policy: Option<pb::PolicyManifest>) -> Result<(RunId, Man
     Ok((run, policy.try_into()?))
 }
 
-fn lease_answer(response: pb::LeaseTasksResponse) -> Result<LeaseAnswer, InvalidMessage> {
-    match response
-        .answer
-        .ok_or_else(|| InvalidMessage::missing("lease_tasks_response.answer"))?
-    {
-        Answer::Lease(lease) => {
-            InvalidMessage::check_batch("task_lease.tasks", lease.tasks.len())?;
-            let tasks = lease.tasks.into_iter().map(ProductTask::try_from);
-            Ok(LeaseAnswer::Tasks(tasks.collect::<Result<_, _>>()?))
+async fn ask_to_join(
+    peer: &Peer,
+    client: &LearnerServiceClient<Channel>,
+    trace: TraceId,
+    header: pb::RequestHeader,
+) -> Result<pb::JoinResponse, ActorError> {
+    let answer = peer.until_answered(|| {
+        let header = Some(header.clone());
+        let mut client = client.clone();
+        async move {
+            client
+                .join(trace::request(trace, pb::JoinRequest { header }))
+                .await
         }
-        Answer::Wait(wait) => {
-            let pause = Duration::from_millis(wait.retry_after_ms.max(1));
-            Ok(LeaseAnswer::Wait(pause.min(LONGEST_WAIT)))
-        }
-        Answer::Complete(pb::RunComplete {}) => Ok(LeaseAnswer::Complete),
-    }
+    });
+    Ok(answer.await?.into_inner())
 }
 
-fn count(receipts: &[pb::OutcomeReceipt]) -> Receipts {
-    let mut counts = Receipts::default();
-    for receipt in receipts {
-        match receipt.disposition() {
-            pb::Disposition::Recorded => counts.recorded += 1,
-            pb::Disposition::AlreadyRecorded => counts.already_recorded += 1,
-            pb::Disposition::Reissued => counts.reissued += 1,
-            pb::Disposition::Refused | pb::Disposition::Unspecified => {
-                counts.refused += 1;
-                tracing::warn!(task = receipt.task, detail = receipt.detail, "outcome refused");
+/// The trace of an actor's own affairs, named after it.
+fn actor_trace(actor: &ActorId) -> TraceId {
+    let digest = store::digest(actor.as_str().as_bytes());
+    let half = |from: usize| {
+        digest.as_bytes()[from..from + 8]
+            .iter()
+            .fold(0, |n, &b| n << 8 | u64::from(b))
+    };
+    TraceId::of(half(0), half(8))
+}
+
+/// Consecutive outcomes that have at most `limit` bytes together; one of more is alone.
+fn parts(outcomes: impl Iterator<Item = pb::RolloutOutcome>, limit: usize) -> Vec<Vec<pb::RolloutOutcome>> {
+    let mut parts: Vec<Vec<pb::RolloutOutcome>> = Vec::new();
+    let mut filled = 0;
+    for outcome in outcomes {
+        // What a length and a field number add is below ten bytes.
+        let bytes = outcome.encoded_len() + 10;
+        match parts.last_mut() {
+            Some(part) if filled + bytes <= limit && part.len() < MAX_BATCH => {
+                filled += bytes;
+                part.push(outcome);
+            }
+            _ => {
+                filled = bytes;
+                parts.push(vec![outcome]);
             }
         }
     }
-    counts
+    parts
+}
+
+impl Receipts {
+    fn add(&mut self, receipts: &[pb::OutcomeReceipt]) {
+        for receipt in receipts {
+            match receipt.disposition() {
+                pb::Disposition::Recorded => self.recorded += 1,
+                pb::Disposition::AlreadyRecorded => self.already_recorded += 1,
+                pb::Disposition::Reissued => self.reissued += 1,
+                pb::Disposition::Refused | pb::Disposition::Unspecified => {
+                    self.refused += 1;
+                    tracing::warn!(task = receipt.task, detail = receipt.detail, "outcome refused");
+                }
+            }
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn response(answer: Answer) -> Result<LeaseAnswer, InvalidMessage> {
-        lease_answer(pb::LeaseTasksResponse { answer: Some(answer) })
-    }
-
-    #[test]
-    fn an_answer_that_says_nothing_is_refused() {
-        assert!(lease_answer(pb::LeaseTasksResponse { answer: None }).is_err());
-        let empty = response(Answer::Lease(pb::TaskLease {
-            tasks: vec![],
-            ttl_ms: 5,
-        }))
-        .unwrap_err();
-        assert_eq!(empty.field, "task_lease.tasks");
-    }
-
-    #[test]
-    fn a_wait_is_neither_a_busy_loop_nor_days() {
-        let wait = |retry_after_ms| {
-            response(Answer::Wait(pb::Wait {
-                retry_after_ms,
-                reason: 1,
-            }))
-            .unwrap()
-        };
-        assert!(matches!(wait(0), LeaseAnswer::Wait(pause) if pause == Duration::from_millis(1)));
-        assert!(matches!(wait(u64::MAX), LeaseAnswer::Wait(pause) if pause == LONGEST_WAIT));
-    }
 
     #[test]
     fn each_receipt_is_counted_once_and_an_unknown_one_as_refused() {
@@ -345,6 +394,24 @@ mod tests {
             reissued: 1,
             refused: 3,
         };
-        assert_eq!(count(&receipts), expected);
+        let mut counts = Receipts::default();
+        counts.add(&receipts);
+        assert_eq!(counts, expected);
+    }
+
+    #[test]
+    fn outcomes_share_a_request_until_it_is_full_and_keep_their_order() {
+        let outcome = |task, detail: usize| pb::RolloutOutcome {
+            task,
+            outcome: Some(pb::rollout_outcome::Outcome::Failed(pb::Failed {
+                detail: "x".repeat(detail),
+                ..Default::default()
+            })),
+        };
+        let outcomes = [outcome(1, 20), outcome(2, 20), outcome(3, 500), outcome(4, 20)];
+        let split = parts(outcomes.into_iter(), 100);
+        let tasks: Vec<Vec<u64>> = split.iter().map(|p| p.iter().map(|o| o.task).collect()).collect();
+        assert_eq!(tasks, [vec![1, 2], vec![3], vec![4]]);
+        assert!(parts(std::iter::empty(), 100).is_empty());
     }
 }

@@ -97,8 +97,8 @@ pub struct ActorSummary {
 /// finished within [`ActorConfig::drain_timeout_s`] or handed back. The health service is served on `listener`.
 ///
 /// # Errors
-/// [`ActorError`] when the configuration is impossible, or the learner cannot be reached, refuses, or sends weights that
-/// cannot be used.
+/// [`ActorError`] when the configuration is impossible, the learner or the reward-server cannot be reached, or the learner
+/// refuses or sends weights that cannot be used. Leases are then handed back.
 pub async fn run(
     config: ActorConfig,
     inputs: ActorInputs,
@@ -151,6 +151,7 @@ async fn start(
     let (learner, manifest) = LearnerClient::join(&learner_url, actor_id, config).await?;
     let (run_seed, learner) = (learner.run_seed(), Arc::new(learner));
     tracing::info!(run = %learner.run(), version = %manifest.version, "joined");
+    let reward = RewardClient::connect(&reward_url, learner.clone(), config).await?;
     base_model::fetch(&learner, &manifest.base, &work_dir).await?;
     let policy = tokio::task::spawn_blocking(move || Policy::load(&work_dir, &device)).await;
     let policy = policy.map_err(|source| ActorError::Task {
@@ -158,7 +159,8 @@ async fn start(
         source,
     })??;
     let builder = WeightBuilder::new(learner.clone(), policy.model.clone());
-    let adapted = builder.build(manifest).await?;
+    // Not the version that was joined at: fetching the base may have outlasted it.
+    let adapted = builder.newest().await?;
     let version = adapted.version;
     let products = Arc::new(ProductImages::new(store.clone(), config.cached_products));
     let summary = ActorSummary {
@@ -174,7 +176,7 @@ async fn start(
             run_seed,
             concurrency: config.concurrent_renders,
         },
-        reward: RewardClient::new(&reward_url, learner.clone(), config)?,
+        reward,
         weights: WeightSync::start(builder, version),
         rule: PairingRule::from(config),
         tasks_per_lease: config.tasks_per_lease,

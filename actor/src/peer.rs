@@ -58,11 +58,31 @@ impl Peer {
         F: Future<Output = Result<T, Status>>,
     {
         let mut outage = self.outage();
+        // The time that the first attempt takes counts: a peer that hangs is as far away as one that is gone.
+        outage.began = Some(Instant::now());
         loop {
             match attempt().await {
                 Ok(answer) => return Ok(answer),
                 Err(status) => outage.pause(status).await?,
             }
+        }
+    }
+
+    /// The same peer, borne in silence for no longer than `limit`.
+    pub(crate) fn within(&self, limit: Duration) -> Self {
+        Self {
+            patience: self.patience.min(limit),
+            ..self.clone()
+        }
+    }
+
+    /// The error of a peer that has not answered.
+    pub(crate) fn unreachable(&self, waited: Duration, last: Status) -> ActorError {
+        ActorError::Unreachable {
+            role: self.role,
+            url: self.url.to_string(),
+            waited_s: waited.as_secs_f64(),
+            source: last.into(),
         }
     }
 
@@ -73,6 +93,11 @@ impl Peer {
             began: None,
             pause: FIRST_PAUSE,
         }
+    }
+
+    /// Where it is.
+    pub(crate) fn url(&self) -> &str {
+        &self.url
     }
 
     /// What an answer that is not well formed amounts to.
@@ -88,7 +113,7 @@ impl Peer {
 /// One stretch of time in which a peer has not answered.
 pub(crate) struct Outage<'a> {
     peer: &'a Peer,
-    /// When the first attempt failed.
+    /// Since when there has been no answer.
     began: Option<Instant>,
     pause: Duration,
 }
@@ -112,13 +137,7 @@ impl Outage<'_> {
         }
         let waited = self.began.get_or_insert_with(Instant::now).elapsed();
         if waited + self.pause > self.peer.patience {
-            let waited_s = waited.as_secs_f64();
-            return Err(ActorError::Unreachable {
-                role,
-                url,
-                waited_s,
-                source: status.into(),
-            });
+            return Err(self.peer.unreachable(waited, status));
         }
         let retry_ms = self.pause.as_millis() as u64;
         tracing::warn!(role, url, code = ?status.code(), message = status.message(), retry_ms, "peer does not answer");

@@ -1,12 +1,14 @@
 //! The reward-server as an actor sees it: one request a lease, one typed result a task.
 //!
-//! A reward that was not computed is a failure with its reason, never a number (I8).
+//! A reward that was not computed is a failure with its reason, never a number (I8). A reward-server that nobody can reach
+//! ends the actor: the tasks at hand fail in time for another actor to take them, and without a lease the actor waits for
+//! the server's return, but not for ever.
 
 use crate::{
     ActorConfig, ActorError,
     config::seconds,
     failure::{Failure, PerTask},
-    learner_client::LearnerClient,
+    learner_client::{LearnerClient, Lease},
     peer::Peer,
     rendering::RenderedImage,
 };
@@ -14,19 +16,25 @@ use common::{Digest, FailureReason, ProductTask, Reward};
 use proto::{
     InvalidMessage, MAX_BATCH, MAX_MESSAGE_BYTES,
     pb::{self, group_score, reward_service_client::RewardServiceClient},
-    trace::inject,
+    trace,
 };
 use std::sync::Arc;
-use tonic::{Request, transport::Channel};
+use tokio::time::{Instant, timeout_at};
+use tonic::{Status, transport::Channel};
 
 /// The most image bytes in one request: half of what a message may hold leaves room for everything else in it.
 const MAX_IMAGE_BYTES: usize = MAX_MESSAGE_BYTES / 2;
+
+/// A reward-server that left so many leases in a row unscored is lost, even if it answers other questions.
+const UNSCORED_LEASES: u32 = 3;
 
 /// A reward-server.
 pub(crate) struct RewardClient {
     peer: Peer,
     client: RewardServiceClient<Channel>,
     learner: Arc<LearnerClient>,
+    /// Leases in a row that nobody scored, and what came of the last one.
+    outage: Option<(u32, ActorError)>,
 }
 
 /// The rewards of one task's candidates.
@@ -39,11 +47,12 @@ pub(crate) struct GroupRewards {
 }
 
 impl RewardClient {
-    /// A client of the reward-server at `url`; no connection is made yet.
+    /// A client of the reward-server at `url`, once it answers.
     ///
     /// # Errors
-    /// [`ActorError::Address`] when `url` is none.
-    pub(crate) fn new(
+    /// [`ActorError::Address`] when `url` is none, [`ActorError::Unreachable`] when nobody answers there for
+    /// [`ActorConfig::reward_timeout_s`], [`ActorError::Refused`] when whoever does is no reward-server.
+    pub(crate) async fn connect(
         url: &str,
         learner: Arc<LearnerClient>,
         config: &ActorConfig,
@@ -52,29 +61,70 @@ impl RewardClient {
         let client = RewardServiceClient::new(peer.channel(seconds(config.request_timeout_s))?)
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES);
-        Ok(Self {
+        let client = Self {
             peer,
             client,
             learner,
-        })
+            outage: None,
+        };
+        client.until_it_answers().await?;
+        Ok(client)
+    }
+
+    /// Asks which model is served until there is an answer.
+    async fn until_it_answers(&self) -> Result<(), ActorError> {
+        let answer = self.peer.until_answered(|| {
+            let header = Some(self.learner.header());
+            let request = trace::request(self.learner.trace(), pb::GetRewardModelRequest { header });
+            let mut client = self.client.clone();
+            async move { client.get_reward_model(request).await }
+        });
+        let served = answer.await?.into_inner();
+        let digest = served
+            .digest
+            .ok_or_else(|| InvalidMessage::missing("reward_model.digest"));
+        let digest = digest
+            .and_then(Digest::try_from)
+            .map_err(|e| self.peer.malformed(e))?;
+        tracing::info!(%digest, form = served.form, "reward-server answers");
+        Ok(())
+    }
+
+    /// Waits until a reward-server that left the last lease unscored answers again; no tasks should be held meanwhile.
+    ///
+    /// # Errors
+    /// [`ActorError::Unreachable`] when it does not for [`ActorConfig::reward_timeout_s`], or answers but has left several
+    /// leases in a row unscored.
+    pub(crate) async fn recovered(&mut self) -> Result<(), ActorError> {
+        match self.outage.take() {
+            None => Ok(()),
+            Some((UNSCORED_LEASES.., error)) => Err(error),
+            Some(outage) => {
+                self.until_it_answers().await?;
+                self.outage = Some(outage);
+                Ok(())
+            }
+        }
     }
 
     /// Scores the images of every task that has some: in one request, unless a message cannot hold them.
     pub(crate) async fn score(
-        &self,
-        tasks: &[ProductTask],
+        &mut self,
+        lease: &Lease,
         rendered: &PerTask<Vec<RenderedImage>>,
     ) -> PerTask<GroupRewards> {
         let mut groups = Vec::new();
-        for (task, images) in tasks.iter().zip(rendered) {
+        for (task, images) in lease.tasks.iter().zip(rendered) {
             if let Ok(images) = images {
                 groups.push(image_group(task, images));
             }
         }
         let mut scored = Vec::with_capacity(groups.len());
+        let mut lost = None;
         for groups in split_by_size(groups, MAX_IMAGE_BYTES) {
-            scored.extend(self.request(tasks, groups).await);
+            scored.extend(self.request(lease, groups, &mut lost).await);
         }
+        self.remember(lost, !scored.is_empty());
         let mut scored = scored.into_iter();
         let result = |images: &Result<_, Failure>| match images {
             Ok(_) => scored.next().expect("every group that was sent has one result"),
@@ -83,38 +133,63 @@ impl RewardClient {
         rendered.iter().map(result).collect()
     }
 
-    /// One request; its failure is every group's failure.
-    async fn request(&self, tasks: &[ProductTask], groups: Vec<pb::ImageGroup>) -> PerTask<GroupRewards> {
+    /// One request; its failure is every group's failure. Nobody is asked once the server is `lost` to this lease.
+    async fn request(
+        &self,
+        lease: &Lease,
+        groups: Vec<pb::ImageGroup>,
+        lost: &mut Option<ActorError>,
+    ) -> PerTask<GroupRewards> {
         let images: Vec<usize> = groups.iter().map(|group| group.images.len()).collect();
-        match self
-            .ask(tasks, groups)
-            .await
-            .and_then(|response| self.results(&images, response))
-        {
+        let failed = |error: &ActorError| vec![Err(failure_of(error)); images.len()];
+        if let Some(error) = lost {
+            return failed(error);
+        }
+        let answer = self.ask(lease, groups).await;
+        match answer.and_then(|response| self.results(&images, response)) {
             Ok(results) => results,
-            Err(error) => vec![Err(failure_of(&error)); images.len()],
+            Err(error) => {
+                let results = failed(&error);
+                *lost = Some(error).filter(|error| matches!(error, ActorError::Unreachable { .. }));
+                results
+            }
         }
     }
 
+    /// Counts leases that nobody scored; one without a picture tells nothing.
+    fn remember(&mut self, lost: Option<ActorError>, asked: bool) {
+        let before = self.outage.as_ref().map_or(0, |(leases, _)| *leases);
+        match lost {
+            Some(error) => self.outage = Some((before + 1, error)),
+            None if asked => self.outage = None,
+            None => {}
+        }
+    }
+
+    /// Repeated through an outage, but only for as long as the lease allows: what is submitted too late is refused.
     async fn ask(
         &self,
-        tasks: &[ProductTask],
+        lease: &Lease,
         groups: Vec<pb::ImageGroup>,
     ) -> Result<pb::ScoreGroupsResponse, ActorError> {
-        let trace = tasks.first().map(|task| self.learner.trace(task.id));
         let message = pb::ScoreGroupsRequest {
             header: Some(self.learner.header()),
             groups,
         };
-        let answer = self.peer.until_answered(|| {
-            let mut request = Request::new(message.clone());
-            trace
-                .into_iter()
-                .for_each(|trace| inject(trace, request.metadata_mut()));
+        let began = Instant::now();
+        let peer = self.peer.within(lease.patience());
+        let answer = peer.until_answered(|| {
+            let request = trace::request(lease.trace, message.clone());
             let mut client = self.client.clone();
             async move { client.score_groups(request).await }
         });
-        Ok(answer.await?.into_inner())
+        match timeout_at(lease.ends(), answer).await {
+            Ok(answer) => Ok(answer?.into_inner()),
+            Err(_) => {
+                let status = Status::deadline_exceeded("the lease has run out");
+                Err(peer.unreachable(began.elapsed(), status))
+            }
+        }
     }
 
     /// The results of groups with so many `images` each.
@@ -270,7 +345,7 @@ mod tests {
     }
 
     #[test]
-    fn a_score_that_was_not_computed_is_a_failure_and_never_a_number() {
+    fn i8_a_score_that_was_not_computed_is_a_failure_and_never_a_number() {
         let found = results(
             &[2, 2],
             response(vec![

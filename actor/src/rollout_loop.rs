@@ -6,7 +6,7 @@
 use crate::{
     ActorError, ActorSummary,
     failure::{Failure, PerTask},
-    learner_client::{LearnerClient, LeaseAnswer},
+    learner_client::{LearnerClient, Lease, LeaseAnswer},
     pairing::{PairingRule, PairingSeeds, rollout_outcome},
     policy::BehaviourPolicy,
     rendering::{RenderedImage, Renderer},
@@ -16,9 +16,11 @@ use crate::{
 use common::{
     CandidateGroup, FailureReason, Finish, ProductTask, Purpose, RolloutOutcome, Trajectory, derive_seed,
 };
+use proto::trace::TraceId;
 use std::{sync::Arc, time::Duration};
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 /// How long the last version is waited for once the learner needs no more rollouts. A learner lingers about as long.
 const LAST_VERSION_PATIENCE: Duration = Duration::from_secs(10);
@@ -40,22 +42,35 @@ impl RolloutLoop {
     /// Turns leased tasks into outcomes until the run is complete or the actor is asked to stop.
     ///
     /// # Errors
-    /// [`ActorError`] when the learner is lost, refuses, or sends weights that cannot be used.
+    /// [`ActorError`] when the learner or the reward-server is lost, or the learner refuses or sends weights that cannot be
+    /// used.
     pub(crate) async fn run(&mut self) -> Result<(), ActorError> {
         self.report_adoption().await?;
-        while let Some(tasks) = self.lease().await? {
-            let sampled = self.policy.sample(&tasks).await;
-            let rendered = self.renderer.render(&tasks, &sampled).await;
-            let scored = self.reward.score(&tasks, &rendered).await;
-            let outcomes = self.pair(&tasks, sampled, rendered, scored);
-            self.submit(&outcomes).await?;
+        while let Some(lease) = self.lease().await? {
+            let span = tracing::info_span!("rollout", trace_id = %lease.trace);
+            self.work_on(lease).instrument(span).await?;
+            let shutdown = self.shutdown.clone();
+            tokio::select! {
+                recovered = self.reward.recovered() => recovered?,
+                () = shutdown.cancelled() => {}
+            }
             self.adopt_newest().await?;
         }
         self.adopt_last().await
     }
 
+    /// Turns the tasks of one lease into outcomes.
+    async fn work_on(&mut self, lease: Lease) -> Result<(), ActorError> {
+        let tasks = &lease.tasks;
+        let sampled = self.policy.sample(tasks).await;
+        let rendered = self.renderer.render(tasks, &sampled).await;
+        let scored = self.reward.score(&lease, &rendered).await;
+        let outcomes = self.pair(tasks, sampled, rendered, scored);
+        self.submit(lease.trace, &outcomes).await
+    }
+
     /// The next tasks; `None` when there will be none, or none should be begun.
-    async fn lease(&mut self) -> Result<Option<Vec<ProductTask>>, ActorError> {
+    async fn lease(&mut self) -> Result<Option<Lease>, ActorError> {
         while !self.shutdown.is_cancelled() {
             if self.policy.is_last() {
                 self.learner.take_leave(self.policy.version()).await;
@@ -70,10 +85,10 @@ impl RolloutLoop {
                 () = shortly_after(self.shutdown.clone()) => return Ok(None),
             };
             match answer {
-                LeaseAnswer::Tasks(tasks) => {
-                    self.summary.leased += tasks.len() as u64;
+                LeaseAnswer::Lease(lease) => {
+                    self.summary.leased += lease.tasks.len() as u64;
                     // Tasks that are not begun stay open and are handed back.
-                    return Ok((!self.shutdown.is_cancelled()).then_some(tasks));
+                    return Ok((!self.shutdown.is_cancelled()).then_some(lease));
                 }
                 LeaseAnswer::Wait(pause) => self.wait(pause).await?,
                 LeaseAnswer::Complete => {
@@ -124,8 +139,8 @@ impl RolloutLoop {
         parts.map(outcome).collect()
     }
 
-    async fn submit(&mut self, outcomes: &[RolloutOutcome]) -> Result<(), ActorError> {
-        let receipts = self.learner.submit(outcomes).await?;
+    async fn submit(&mut self, trace: TraceId, outcomes: &[RolloutOutcome]) -> Result<(), ActorError> {
+        let receipts = self.learner.submit(trace, outcomes).await?;
         let (mut pairs, mut no_pairs, mut failures) = (0, 0, 0);
         for outcome in outcomes {
             match outcome {

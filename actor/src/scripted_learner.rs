@@ -28,6 +28,10 @@ pub(crate) struct Script {
     pub(crate) artifacts: BTreeMap<Digest, Vec<u8>>,
     /// Bytes sent in each stream before it breaks.
     pub(crate) break_after: Option<usize>,
+    /// What whoever joins is told, instead of the first version.
+    pub(crate) newest: Option<pb::PolicyManifest>,
+    /// How many streams of announcements are closed at once.
+    pub(crate) closes: usize,
     /// Announced to whoever watches.
     pub(crate) announced: Vec<pb::PolicyManifest>,
     /// Offsets asked for so far.
@@ -101,7 +105,8 @@ impl LearnerService for ScriptedLearner {
     type FetchArtifactStream = BoxStream<'static, Result<pb::ArtifactChunk, Status>>;
 
     async fn join(&self, _: Request<pb::JoinRequest>) -> Answer<pb::JoinResponse> {
-        let policy = Some(self.first.clone());
+        let newest = self.script.lock().unwrap().newest.clone();
+        let policy = newest.or_else(|| Some(self.first.clone()));
         Ok(Response::new(pb::JoinResponse {
             run_id: "run-1".into(),
             learner_epoch: 2,
@@ -111,7 +116,12 @@ impl LearnerService for ScriptedLearner {
     }
 
     async fn watch_policy(&self, _: Request<pb::WatchPolicyRequest>) -> Answer<Self::WatchPolicyStream> {
-        let announced = std::mem::take(&mut self.script.lock().unwrap().announced);
+        let mut script = self.script.lock().unwrap();
+        if script.closes > 0 {
+            script.closes -= 1;
+            return Ok(Response::new(stream::empty().boxed()));
+        }
+        let announced = std::mem::take(&mut script.announced);
         Ok(Response::new(
             stream::iter(announced).map(Ok).chain(stream::pending()).boxed(),
         ))

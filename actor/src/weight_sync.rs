@@ -2,7 +2,7 @@
 //! that is being sampled from. The loop takes the newest one between two batches.
 //!
 //! Nothing from an epoch below the highest known one is accepted (I6), and nothing whose bytes are not those of the
-//! manifest (I5): that ends the actor.
+//! manifest (I5): that ends the actor. A version that the learner no longer keeps is passed over for the newest.
 
 use crate::{
     ActorError,
@@ -16,6 +16,7 @@ use proto::pb;
 use std::{sync::Arc, time::Duration};
 use tokio::{sync::watch, task::JoinHandle};
 use tonic::Streaming;
+use tracing::Instrument;
 
 /// The pause before a closed stream of announcements is opened again.
 const REOPEN_PAUSE: Duration = Duration::from_millis(200);
@@ -45,8 +46,19 @@ pub(crate) struct WeightSync {
 #[derive(Clone, Default)]
 struct Progress {
     newest: Option<Arc<AdaptedPolicy>>,
-    /// The learner has closed the stream of announcements: the run has ended, or the learner stops.
+    /// The learner has closed the stream of announcements and not opened another one: the run has ended, or the learner
+    /// stops. A stream that broke is not closed.
     closed: bool,
+}
+
+/// What comes of waiting for an announcement.
+enum News {
+    /// A newer version.
+    Newer(Manifest),
+    /// The stream broke.
+    Broken,
+    /// The learner has closed the stream.
+    Closed,
 }
 
 impl WeightBuilder {
@@ -54,6 +66,22 @@ impl WeightBuilder {
         Self {
             learner,
             base: base.without_adapter(),
+        }
+    }
+
+    /// Fetches, checks and builds the newest version.
+    ///
+    /// # Errors
+    /// As [`build`](Self::build), for a version that is gone only when no newer one has taken its place.
+    pub(crate) async fn newest(&self) -> Result<Arc<AdaptedPolicy>, ActorError> {
+        let mut gone = None;
+        loop {
+            let manifest = self.learner.newest_policy().await?;
+            let version = manifest.version;
+            match self.build(manifest).await {
+                Err(error) if error.is_not_found() && gone < Some(version) => gone = Some(version),
+                built => return built,
+            }
         }
     }
 
@@ -92,7 +120,8 @@ impl WeightSync {
     /// Follows the learner from `version` on.
     pub(crate) fn start(builder: WeightBuilder, version: PolicyVersion) -> Self {
         let (sender, progress) = watch::channel(Progress::default());
-        let task = Some(tokio::spawn(follow(builder, version, sender)));
+        let span = tracing::info_span!("weights", trace_id = %builder.learner.trace());
+        let task = Some(tokio::spawn(follow(builder, version, sender).instrument(span)));
         Self { progress, task }
     }
 
@@ -150,8 +179,20 @@ async fn follow(
             }
         };
         outage.over();
-        while let Some(manifest) = next_manifest(&learner, &mut announcements, version).await? {
-            let adapted = builder.build(manifest).await?;
+        progress.send_if_modified(|progress| std::mem::take(&mut progress.closed));
+        loop {
+            let manifest = match next_manifest(&learner, &mut announcements, version).await? {
+                News::Newer(manifest) => manifest,
+                News::Broken => break,
+                News::Closed => {
+                    progress.send_modify(|progress| progress.closed = true);
+                    break;
+                }
+            };
+            let adapted = match builder.build(manifest).await {
+                Err(error) if error.is_not_found() => builder.newest().await?,
+                built => built?,
+            };
             version = adapted.version;
             let last = adapted.last;
             progress.send_replace(Progress {
@@ -162,17 +203,16 @@ async fn follow(
                 return Ok(());
             }
         }
-        progress.send_modify(|progress| progress.closed = true);
         tokio::time::sleep(REOPEN_PAUSE).await;
     }
 }
 
-/// The newest manifest that has come, or else the next one; `None` when the stream has ended.
+/// The newest manifest that has come, or else the next one.
 async fn next_manifest(
     learner: &LearnerClient,
     announcements: &mut Streaming<pb::PolicyManifest>,
     version: PolicyVersion,
-) -> Result<Option<Manifest>, ActorError> {
+) -> Result<News, ActorError> {
     let mut newest: Option<Manifest> = None;
     loop {
         // Only what has already come replaces a manifest in hand.
@@ -180,23 +220,32 @@ async fn next_manifest(
             None => announcements.next().await,
             Some(_) => announcements.next().now_or_never().flatten(),
         };
-        match announced {
+        let ended = match announced {
             Some(Ok(manifest)) => {
                 let manifest = Manifest::try_from(manifest).map_err(|e| learner.peer().malformed(e))?;
                 let known = newest.as_ref().map_or(version, |newest| newest.version);
-                newest = accept(learner, manifest, known).or(newest);
+                newest = accept(learner, manifest, known)?.or(newest);
+                continue;
             }
             Some(Err(status)) => {
                 tracing::warn!(code = ?status.code(), message = status.message(), "announcements of weights interrupted");
-                return Ok(newest);
+                News::Broken
             }
-            None => return Ok(newest),
-        }
+            None => News::Closed,
+        };
+        return Ok(newest.map_or(ended, News::Newer));
     }
 }
 
 /// Passes a manifest that is newer than `version` and not from a fenced learner.
-fn accept(learner: &LearnerClient, manifest: Manifest, version: PolicyVersion) -> Option<Manifest> {
+///
+/// # Errors
+/// [`ActorError::OtherBase`] when it does not belong to the base model at hand.
+fn accept(
+    learner: &LearnerClient,
+    manifest: Manifest,
+    version: PolicyVersion,
+) -> Result<Option<Manifest>, ActorError> {
     let (offered, known) = (manifest.version.epoch, learner.epoch());
     if offered < known {
         tracing::warn!(
@@ -204,10 +253,11 @@ fn accept(learner: &LearnerClient, manifest: Manifest, version: PolicyVersion) -
             known = known.0,
             "weights of a fenced epoch refused"
         );
-        return None;
+        return Ok(None);
     }
+    learner.check_base(&manifest)?;
     learner.raise_epoch(offered);
-    (manifest.version > version).then_some(manifest)
+    Ok((manifest.version > version).then_some(manifest))
 }
 
 #[cfg(test)]
@@ -216,6 +266,7 @@ mod tests {
     use crate::scripted_learner::{Script, join, manifest};
     use burn::tensor::Device;
     use models::{lora::LoraConfig, peft::adapter_bytes, presets};
+    use std::sync::Mutex;
     use tokio::time::timeout;
 
     fn base() -> Llava {
@@ -227,6 +278,15 @@ mod tests {
         let mut config = LoraConfig::new(2, 2.0);
         config.targets = vec!["q_proj".into()];
         adapter_bytes(&base().with_adapter(&config, seed).unwrap().adapter()).unwrap()
+    }
+
+    /// Follows a learner that does as `script` says and begins with `first`.
+    async fn follow_script(mut script: Script, first: &[u8]) -> (WeightSync, Arc<Mutex<Script>>) {
+        script.artifacts.insert(store::digest(first), first.to_vec());
+        let (learner, _, script) = join(manifest(2, 3, first), script).await;
+        let builder = WeightBuilder::new(learner, base());
+        let start = builder.newest().await.unwrap().version;
+        (WeightSync::start(builder, start), script)
     }
 
     /// Announces versions given as (epoch, number, served bytes, bytes promised).
@@ -266,7 +326,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_lower_epoch_and_an_older_version_are_refused() {
+    async fn i6_a_lower_epoch_and_an_older_version_are_refused() {
         let other = adapter(9);
         let (mut sync, _) = sync(&[(1, 99, &other, &other), (2, 3, &other, &other)]).await;
         assert!(
@@ -279,7 +339,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn weights_with_another_digest_end_the_actor_and_are_never_ready() {
+    async fn i5_weights_with_another_digest_end_the_actor_and_are_never_ready() {
         let (promised, served) = (adapter(9), adapter(10));
         let (mut sync, _) = sync(&[(2, 4, &served, &promised)]).await;
         let error = newest_within(&mut sync, Duration::from_secs(20))
@@ -303,5 +363,78 @@ mod tests {
             matches!(error, ActorError::Model(ModelError::WeightNotFinite { .. })),
             "{error}"
         );
+    }
+
+    #[tokio::test]
+    async fn a_closed_stream_that_is_opened_again_is_not_closed() {
+        let newer = adapter(9);
+        let mut script = Script {
+            closes: 1,
+            ..Script::default()
+        };
+        script.artifacts.insert(store::digest(&newer), newer.clone());
+        let (mut sync, script) = follow_script(script, &adapter(0)).await;
+        timeout(Duration::from_secs(20), sync.changed()).await.unwrap();
+        assert!(sync.closed());
+        script.lock().unwrap().announced.push(manifest(2, 4, &newer));
+        while sync.closed() {
+            timeout(Duration::from_secs(20), sync.changed()).await.unwrap();
+        }
+        while sync.newest().await.unwrap().is_none() {
+            timeout(Duration::from_secs(20), sync.changed()).await.unwrap();
+        }
+        sync.stop().await;
+    }
+
+    #[tokio::test]
+    async fn a_version_that_is_no_longer_kept_is_passed_over_for_the_newest() {
+        let (old, newest) = (adapter(8), adapter(9));
+        let mut script = Script {
+            newest: Some(manifest(2, 9, &newest)),
+            announced: vec![manifest(2, 4, &old)],
+            ..Script::default()
+        };
+        script.artifacts.insert(store::digest(&newest), newest.clone());
+        let (learner, _, script) = join(manifest(2, 3, &old), script).await;
+        let builder = WeightBuilder::new(learner, base());
+        // At the start: what was joined at is gone.
+        let start = builder.newest().await.unwrap();
+        assert_eq!(start.version.number, 9);
+        script.lock().unwrap().newest = Some(manifest(2, 12, &newest));
+        script.lock().unwrap().announced = vec![manifest(2, 10, &old)];
+        let mut sync = WeightSync::start(builder, start.version);
+        let found = newest_within(&mut sync, Duration::from_secs(20)).await.unwrap();
+        assert_eq!(found.unwrap().version.number, 12);
+        sync.stop().await;
+    }
+
+    #[tokio::test]
+    async fn a_newest_version_that_is_not_there_is_asked_for_once_more_and_then_ends_the_actor() {
+        let script = Script::default();
+        let (learner, _, script) = join(manifest(2, 3, &adapter(8)), script).await;
+        let error = WeightBuilder::new(learner, base()).newest().await.err().unwrap();
+        assert!(error.is_not_found(), "{error}");
+        assert_eq!(script.lock().unwrap().offsets.len(), 2);
+    }
+
+    #[tokio::test]
+    async fn i4_a_version_for_another_base_model_ends_the_actor() {
+        let newer = adapter(9);
+        let mut foreign = manifest(2, 4, &newer);
+        foreign.base.push(pb::Artifact {
+            name: "config.json".into(),
+            bytes: 2,
+            digest: Some(store::digest(b"{}").into()),
+        });
+        let script = Script {
+            announced: vec![foreign],
+            ..Script::default()
+        };
+        let (mut sync, _) = follow_script(script, &adapter(0)).await;
+        let error = newest_within(&mut sync, Duration::from_secs(20))
+            .await
+            .err()
+            .unwrap();
+        assert!(matches!(error, ActorError::OtherBase { .. }), "{error}");
     }
 }

@@ -35,7 +35,7 @@ pub(crate) use results_table::results_table;
 pub(crate) use table::reward_model as reward_model_line;
 
 use crate::config::Config;
-use crate::failure::Outcome;
+use crate::failure::{OrConfiguration as _, Outcome};
 use crate::progress::Progress;
 use anyhow::Context as _;
 use evaluation::Evaluator;
@@ -71,6 +71,8 @@ pub(crate) async fn run(plan: Plan, shutdown: CancellationToken) -> Outcome<()> 
     };
     let prepared = demo.prepare().await?;
     let evaluator = demo.evaluator(&prepared).await?;
+    let fits = evaluator.call(|evaluator| evaluator.check_prompts()).await?;
+    fits.or_configuration()?;
     let shared = Shared {
         config: &plan.config,
         shop: &plan.shop,

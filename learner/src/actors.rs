@@ -23,6 +23,10 @@ pub struct ActorSummary {
     pub outcomes: u64,
 }
 
+/// Actors remembered at the same time. Beyond that the one not heard from for longest is forgotten: names cost memory, and
+/// whoever may call may call under any.
+const MOST: usize = 4096;
+
 #[derive(Debug, Clone)]
 struct Entry {
     summary: ActorSummary,
@@ -78,7 +82,20 @@ impl ActorRegistry {
         all
     }
 
+    fn make_room(&self) {
+        while self.actors.len() >= MOST {
+            let oldest = self.actors.iter().min_by_key(|entry| entry.last_seen);
+            let Some(oldest) = oldest.map(|entry| entry.key().clone()) else {
+                return;
+            };
+            self.actors.remove(&oldest);
+        }
+    }
+
     fn update(&self, actor: &ActorId, now: Instant, change: impl FnOnce(&mut Entry)) {
+        if !self.actors.contains_key(actor) {
+            self.make_room();
+        }
         let mut entry = self.actors.entry(actor.clone()).or_insert_with(|| {
             tracing::info!(actor = %actor, "actor joined");
             let summary = ActorSummary {
@@ -116,6 +133,18 @@ mod tests {
         }
         let summary = &registry.summaries()[0];
         assert_eq!((summary.adoptions, summary.adapter_bytes_received), (2, 10));
+    }
+
+    #[test]
+    fn made_up_names_cost_no_more_memory_than_the_bound_and_the_one_silent_for_longest_goes_first() {
+        let (registry, start) = (ActorRegistry::default(), Instant::now());
+        let name = |number: usize| ActorId::new(format!("a{number}")).unwrap();
+        for number in 0..MOST + 3 {
+            registry.seen(&name(number), start + Duration::from_millis(number as u64));
+        }
+        assert_eq!(registry.summaries().len(), MOST);
+        let known = |number| registry.actors.contains_key(&name(number));
+        assert!(!known(0) && !known(2) && known(3) && known(MOST + 2));
     }
 
     #[test]

@@ -73,11 +73,10 @@ impl Assortment {
         self.order.subject(id)
     }
 
-    /// The instruction of a subject with its product's caption filled in. Quotation marks are left out of captions, as
-    /// CAIG's `inference_llava.py` does.
+    /// The instruction of a subject with its product's caption filled in.
     pub(crate) fn instruction(&self, subject: TaskSubject) -> String {
-        let caption = self.product(subject.product).caption.replace('"', "");
-        self.catalogue.instructions()[subject.instruction].replace(CAPTION, &caption)
+        let instruction = &self.catalogue.instructions()[subject.instruction];
+        filled(instruction, &self.product(subject.product).caption)
     }
 
     /// A product by its index in the catalogue.
@@ -89,6 +88,11 @@ impl Assortment {
     pub(crate) fn partners(&self, rule: Partner) -> Partners {
         Partners::new(self.catalogue.as_ref(), rule)
     }
+}
+
+/// An instruction with a caption filled in. Quotation marks are left out of captions, as CAIG's `inference_llava.py` does.
+pub(crate) fn filled(instruction: &str, caption: &str) -> String {
+    instruction.replace(CAPTION, &caption.replace('"', ""))
 }
 
 #[cfg(test)]
@@ -121,6 +125,15 @@ pub(crate) mod test_catalogue {
                 "rewrite: {caption}".into(),
             ],
         }
+    }
+
+    /// One product a caption given.
+    pub(crate) fn with_captions(captions: &[&str]) -> TestCatalogue {
+        let mut all = catalogue(&vec![None; captions.len()]);
+        for (product, caption) in all.products.iter_mut().zip(captions) {
+            product.caption = (*caption).to_owned();
+        }
+        all
     }
 
     impl Catalogue for TestCatalogue {

@@ -6,6 +6,7 @@
 use crate::error::LearnerError;
 use bytes::Bytes;
 use common::{Digest, PolicyVersion};
+use models::checkpoint::POLICY_FILES;
 use models::peft::ADAPTER_WEIGHTS;
 use std::collections::VecDeque;
 use std::fs::File;
@@ -56,11 +57,11 @@ pub(crate) struct Broadcast {
 }
 
 impl Broadcast {
-    /// Offers the files of `policy_dir` as the base model and `adapter` as the initial version. Keeps the last `keep`
+    /// Offers the model in `policy_dir` as the base and `adapter` as the initial version. Keeps the last `keep`
     /// adapters.
     ///
     /// # Errors
-    /// [`LearnerError::File`] naming the file of the directory that cannot be read.
+    /// [`LearnerError::File`] naming the file that cannot be read.
     pub(crate) fn open(
         policy_dir: &Path,
         adapter_config_json: String,
@@ -169,7 +170,7 @@ fn adapter_artifact(bytes: &Bytes) -> Artifact {
     }
 }
 
-/// The regular files of a directory by name, without hidden ones.
+/// The model's own files: whatever else lies in the directory is nobody's business.
 fn base_files(directory: &Path) -> Result<Vec<(Artifact, PathBuf)>, LearnerError> {
     let failed = |path: &Path| {
         let path = path.to_owned();
@@ -180,21 +181,25 @@ fn base_files(directory: &Path) -> Result<Vec<(Artifact, PathBuf)>, LearnerError
         }
     };
     let mut files = vec![];
-    for entry in std::fs::read_dir(directory).map_err(failed(directory))? {
-        let entry = entry.map_err(failed(directory))?;
-        let (path, name) = (entry.path(), entry.file_name().to_string_lossy().into_owned());
-        if !path.is_file() || name.starts_with('.') {
-            continue;
-        }
-        let mut hasher = blake3::Hasher::new();
+    for name in POLICY_FILES {
+        let path = directory.join(name);
         let file = File::open(&path).map_err(failed(&path))?;
         let bytes = file.metadata().map_err(failed(&path))?.len();
+        let mut hasher = blake3::Hasher::new();
         hasher.update_reader(file).map_err(failed(&path))?;
-        let digest = Digest::from_bytes(*hasher.finalize().as_bytes());
+        let (name, digest) = (name.to_owned(), Digest::from_bytes(*hasher.finalize().as_bytes()));
         files.push((Artifact { name, bytes, digest }, path));
     }
     files.sort_by(|(a, _), (b, _)| a.name.cmp(&b.name));
     Ok(files)
+}
+
+/// For tests: a policy's files, each holding its own name.
+#[cfg(test)]
+pub(crate) fn policy_files(directory: &Path) {
+    for name in POLICY_FILES {
+        std::fs::write(directory.join(name), name).unwrap();
+    }
 }
 
 #[cfg(test)]
@@ -204,7 +209,8 @@ mod tests {
 
     fn open(keep: usize) -> (Broadcast, tempfile::TempDir) {
         let directory = tempfile::tempdir().unwrap();
-        for name in ["model.safetensors", "config.json", ".lock"] {
+        policy_files(directory.path());
+        for name in [".lock", "my notes.txt", "id_rsa"] {
             std::fs::write(directory.path().join(name), name).unwrap();
         }
         let adapter = Bytes::from_static(b"v0");
@@ -215,19 +221,24 @@ mod tests {
     }
 
     #[test]
-    fn the_base_is_the_visible_files_in_name_order_each_under_its_digest() {
+    fn the_base_is_the_models_own_files_in_name_order_and_nothing_else_of_the_directory() {
         let (broadcast, _directory) = open(2);
         let base: Vec<_> = broadcast.base().cloned().collect();
         assert_eq!(
             base.iter().map(|a| a.name.as_str()).collect::<Vec<_>>(),
-            ["config.json", "model.safetensors"]
+            [
+                "adwright.json",
+                "config.json",
+                "model.safetensors",
+                "tokenizer.json"
+            ]
         );
-        assert_eq!(base[0].digest, store::digest(b"config.json"));
+        assert_eq!(base[1].digest, store::digest(b"config.json"));
         assert!(matches!(broadcast.source(&base[1].digest), Some(Source::File(_))));
     }
 
     #[test]
-    fn the_newest_versions_can_be_fetched_and_old_ones_are_forgotten() {
+    fn i4_a_version_keeps_its_bytes_until_old_ones_are_forgotten() {
         let (broadcast, _directory) = open(2);
         let mut watcher = broadcast.subscribe();
         assert_eq!(watcher.borrow_and_update().version, version(0));

@@ -1,8 +1,8 @@
 //! The control plane of a run: leases, outcomes, versions and actors, joined.
 //!
 //! Every function returns at once and takes the time as an argument. It knows no messages (`service.rs`) and no tensors
-//! (`train_loop.rs`). Locks are held for single operations and never nested, but for the task queue, which is held while
-//! leases are given.
+//! (`train_loop.rs`). Locks are taken in one order: task queue, ledger, pair buffer. The queue is held while leases are
+//! given, the ledger while an outcome it has just recorded is delivered, so that pairs arrive in the order of the record.
 
 mod receipt;
 
@@ -16,11 +16,13 @@ use crate::config::LearnerConfig;
 use crate::leases::{Lease, LeaseTable};
 use crate::ledger::{Ledger, OutcomeCounts, Recorded};
 use crate::pair_buffer::{BatchRule, PairBuffer, Progress};
+use crate::prompts::CompletionLimits;
 use crate::run::VersionMetrics;
 use crate::task_queue::{Attempt, TaskQueue};
 use bytes::Bytes;
 use common::{
-    ActorId, FailureReason, LearnerEpoch, PolicyVersion, ProductTask, RolloutOutcome, RunId, TaskId,
+    ActorId, CandidateGroup, FailureReason, LearnerEpoch, PolicyVersion, ProductTask, RolloutOutcome, RunId,
+    TaskId,
 };
 use prost::Message;
 use proto::pb;
@@ -51,6 +53,7 @@ pub(crate) struct ControlPlane {
     assortment: Arc<Assortment>,
     admission: Admission,
     terms: Terms,
+    completions: CompletionLimits,
     queue: Mutex<TaskQueue>,
     leases: LeaseTable,
     ledger: Ledger,
@@ -82,12 +85,14 @@ pub(crate) enum LeaseAnswer {
 pub(crate) struct UnknownVersion(pub(crate) PolicyVersion);
 
 impl ControlPlane {
-    /// The control plane of a run that starts at the version `broadcast` offers.
+    /// The control plane of a run that starts at the version `broadcast` offers and trains on completions within
+    /// `completions`.
     pub(crate) fn new(
         config: &LearnerConfig,
         identity: Identity,
         assortment: Arc<Assortment>,
         broadcast: Broadcast,
+        completions: CompletionLimits,
     ) -> Self {
         let max_staleness = if config.deterministic {
             0
@@ -120,6 +125,7 @@ impl ControlPlane {
             assortment,
             admission,
             terms,
+            completions,
             queue: Mutex::default(),
             leases: LeaseTable::default(),
             ledger: Ledger::default(),
@@ -128,7 +134,8 @@ impl ControlPlane {
         }
     }
 
-    /// Leases up to `wanted` tasks to an actor that samples from `policy`.
+    /// Leases up to `wanted` tasks to an actor that samples from `policy`. One that still holds tasks gets those again:
+    /// actors work on one lease at a time, so the answer that gave them was lost.
     ///
     /// # Errors
     /// [`UnknownVersion`] when this run has not published `policy`.
@@ -147,6 +154,12 @@ impl ControlPlane {
         let progress = self.buffer.progress();
         if !is_published(policy, &progress) {
             return Err(UnknownVersion(policy));
+        }
+        let deadline = now + self.terms.ttl;
+        let held = self.leases.renew(actor, deadline, wanted);
+        if !held.is_empty() {
+            tracing::info!(%actor, tasks = held.len(), "leases given again: their answer was lost");
+            return Ok(self.tasks(held));
         }
         let situation = Situation {
             version: progress.version.number,
@@ -167,7 +180,6 @@ impl ControlPlane {
         if open.is_empty() {
             return Ok(LeaseAnswer::Wait(Pause::AllLeased));
         }
-        let deadline = now + self.terms.ttl;
         for &(task, attempt) in &open {
             self.leases.give(
                 task,
@@ -179,17 +191,20 @@ impl ControlPlane {
                 },
             );
         }
-        Ok(LeaseAnswer::Tasks(
-            open.into_iter()
-                .map(|(task, _)| self.assortment.task(task))
-                .collect(),
-        ))
+        Ok(self.tasks(open.into_iter().map(|(task, _)| task)))
+    }
+
+    fn tasks(&self, tasks: impl IntoIterator<Item = TaskId>) -> LeaseAnswer {
+        let tasks = tasks.into_iter().map(|task| self.assortment.task(task));
+        LeaseAnswer::Tasks(tasks.collect())
     }
 
     /// Takes in the outcome of a task that `actor` holds.
     pub(crate) fn submit(&self, actor: &ActorId, outcome: RolloutOutcome, now: Instant) -> Receipt {
         let task = outcome.task();
         if let Some(digest) = self.ledger.duplicate_of(task) {
+            // The task may have been leased again before the outcome that stands came in.
+            self.leases.end(task, actor);
             return Receipt::AlreadyRecorded(digest);
         }
         let Some(lease) = self.leases.held(task, actor) else {
@@ -198,21 +213,32 @@ impl ControlPlane {
                 actor: actor.clone(),
             });
         };
-        if let Err(refusal) = self.check_versions(&lease, &outcome) {
+        let checked = self.check_versions(&lease, &outcome);
+        if let Err(refusal) = checked.and_then(|()| self.check_completions(&outcome)) {
             self.end_and_reissue(task, actor, FailureReason::Abandoned);
             return self.refuse(refusal);
         }
         self.actors.submitted(actor, now, 1);
-        if let RolloutOutcome::Failed {
-            reason,
-            retryable: true,
-            ..
-        } = outcome
-        {
-            self.ledger.count_retry(&outcome);
-            self.end_and_reissue(task, actor, reason);
-            return Receipt::Reissued;
-        }
+        let outcome = match outcome {
+            RolloutOutcome::Failed {
+                reason,
+                retryable: true,
+                ..
+            } if lease.attempt < self.terms.max_attempts => {
+                self.ledger.count_retry(&outcome);
+                self.end_and_reissue(task, actor, reason);
+                return Receipt::Reissued;
+            }
+            RolloutOutcome::Failed {
+                task, reason, detail, ..
+            } => RolloutOutcome::Failed {
+                task,
+                reason,
+                retryable: false,
+                detail,
+            },
+            scored => scored,
+        };
         // Recorded before the lease ends: in between a task is counted twice, which only makes admission stricter.
         let receipt = self.record(outcome);
         self.leases.end(task, actor);
@@ -250,6 +276,17 @@ impl ControlPlane {
         // Known before it is announced, so that nobody samples from a version that is unknown here.
         self.buffer.published(version);
         self.broadcast.publish(version, adapter, last);
+    }
+
+    /// Whether `version` is one of this run that can be sampled from.
+    ///
+    /// # Errors
+    /// [`UnknownVersion`] when it is not.
+    pub(crate) fn check_published(&self, version: PolicyVersion) -> Result<(), UnknownVersion> {
+        match is_published(version, &self.buffer.progress()) {
+            true => Ok(()),
+            false => Err(UnknownVersion(version)),
+        }
     }
 
     /// Whether all versions are published.
@@ -308,6 +345,22 @@ impl ControlPlane {
                     found,
                 });
             }
+        }
+        Ok(())
+    }
+
+    /// What cannot be trained on is refused before it is recorded: later it would end the run.
+    fn check_completions(&self, outcome: &RolloutOutcome) -> Result<(), Refusal> {
+        let task = outcome.task();
+        let candidates = outcome.group().map_or(&[][..], CandidateGroup::candidates);
+        for (candidate, token_ids) in candidates.iter().map(|c| c.trajectory.token_ids()).enumerate() {
+            self.completions
+                .check(token_ids)
+                .map_err(|source| Refusal::Completion {
+                    task,
+                    candidate,
+                    source,
+                })?;
         }
         Ok(())
     }

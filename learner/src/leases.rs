@@ -41,6 +41,22 @@ impl LeaseTable {
             .map(|lease| lease.clone())
     }
 
+    /// Lets up to `most` leases of `holder` last until `deadline`; returns their tasks in order.
+    pub(crate) fn renew(&self, holder: &ActorId, deadline: Instant, most: usize) -> Vec<TaskId> {
+        let held = self.open.iter().filter(|entry| entry.holder == *holder);
+        let mut held: Vec<TaskId> = held.map(|entry| *entry.key()).collect();
+        held.sort_unstable();
+        held.truncate(most);
+        held.retain(|task| match self.open.get_mut(task) {
+            Some(mut lease) if lease.holder == *holder => {
+                lease.deadline = deadline;
+                true
+            }
+            _ => false,
+        });
+        held
+    }
+
     /// Ends the lease of `task` if `holder` has it, and returns it. Of several callers exactly one gets it.
     pub(crate) fn end(&self, task: TaskId, holder: &ActorId) -> Option<Lease> {
         self.open
@@ -98,6 +114,18 @@ mod tests {
         assert!(table.held(TaskId(1), &actor("a")).is_some());
         assert!(table.end(TaskId(1), &actor("a")).is_some());
         assert_eq!(table.end(TaskId(1), &actor("a")), None);
+    }
+
+    #[test]
+    fn only_the_holders_leases_last_longer_and_only_as_many_as_asked_for() {
+        let (table, start) = (LeaseTable::default(), Instant::now());
+        for (task, holder) in [(3, "a"), (1, "b"), (2, "a"), (0, "a")] {
+            table.give(TaskId(task), lease(holder, start));
+        }
+        let later = start + Duration::from_secs(5);
+        assert_eq!(table.renew(&actor("a"), later, 2), [TaskId(0), TaskId(2)]);
+        let ended = table.expire(start);
+        assert_eq!(ended.iter().map(|(task, _)| task.0).collect::<Vec<_>>(), [1, 3]);
     }
 
     #[test]

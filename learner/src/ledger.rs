@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_terminal_outcome_wins_and_later_ones_are_told_its_digest() {
+    fn i2_the_first_terminal_outcome_wins_and_later_ones_are_told_its_digest() {
         let ledger = Ledger::default();
         let mut delivered = vec![];
         let mut record = |outcome, byte| ledger.record(outcome, digest(byte), |o| delivered.push(o.task().0));

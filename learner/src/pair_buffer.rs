@@ -1,7 +1,7 @@
 //! Pairs between their arrival and their training, and where the run stands.
 //!
 //! The training thread blocks on `next_batch`; handlers push and never wait. Normally a batch is the next pairs in order of
-//! arrival, those that grew too stale refused and counted. A deterministic run instead takes all pairs of the version's own
+//! arrival, those that grew too stale refused and counted; what is left when the run ends is refused and counted too. A deterministic run instead takes all pairs of the version's own
 //! block of tasks, in task order, once every task of the block has ended.
 
 use crate::error::LearnerError;
@@ -47,10 +47,33 @@ pub(crate) struct Progress {
     pub(crate) training: bool,
     /// Pairs that wait.
     pub(crate) fresh: usize,
-    /// Pairs given to training so far.
+    /// Pairs that published versions were trained from.
     pub(crate) trained: u64,
-    /// Pairs refused because they were too stale.
-    pub(crate) refused: u64,
+    /// Pairs that no version will be trained from.
+    pub(crate) refused: Refused,
+}
+
+/// Pairs that were not trained on, by reason.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Refused {
+    /// They lay too many versions behind.
+    pub(crate) stale: u64,
+    /// The run ended before they were trained on.
+    pub(crate) run_ended: u64,
+}
+
+impl Refused {
+    /// All of them.
+    pub(crate) fn total(self) -> u64 {
+        self.stale + self.run_ended
+    }
+
+    /// All of them by the reason's name.
+    pub(crate) fn by_reason(self) -> BTreeMap<String, u64> {
+        [("stale", self.stale), ("run_ended", self.run_ended)]
+            .map(|(reason, count)| (reason.to_owned(), count))
+            .into()
+    }
 }
 
 /// The buffer between the service and the training thread.
@@ -65,6 +88,10 @@ pub(crate) struct PairBuffer {
 struct State {
     progress: Progress,
     closed: bool,
+    /// Whether the run is over, so that nothing will be trained any more.
+    ended: bool,
+    /// Pairs of the batch that is being trained.
+    in_training: u64,
     fresh: VecDeque<PreferencePair>,
     since: Since,
 }
@@ -86,11 +113,13 @@ impl PairBuffer {
             training: false,
             fresh: 0,
             trained: 0,
-            refused: 0,
+            refused: Refused::default(),
         };
         let state = State {
             progress,
             closed: false,
+            ended: false,
+            in_training: 0,
             fresh: VecDeque::new(),
             since: Since::default(),
         };
@@ -107,6 +136,7 @@ impl PairBuffer {
         state.since.tasks += 1;
         state.since.counts.add(&outcome);
         match outcome {
+            RolloutOutcome::Pair(_) if state.ended => state.progress.refused.run_ended += 1,
             RolloutOutcome::Pair(pair) => state.fresh.push_back(pair),
             RolloutOutcome::NoPair { group, .. } => {
                 state.since.rewards.insert(group.task(), group.mean_reward());
@@ -141,6 +171,19 @@ impl PairBuffer {
         let mut state = self.state();
         state.progress.version = version;
         state.progress.training = false;
+        state.progress.trained += std::mem::take(&mut state.in_training);
+    }
+
+    /// Training is over: the pairs it did not come to are refused, and those that still come.
+    pub(crate) fn end(&self) {
+        let mut state = self.state();
+        let left = std::mem::take(&mut state.in_training) + std::mem::take(&mut state.fresh).len() as u64;
+        if left > 0 {
+            tracing::info!(pairs = left, "pairs refused: the run has ended");
+        }
+        state.progress.refused.run_ended += left;
+        state.progress.training = false;
+        state.ended = true;
     }
 
     /// Ends every wait; no batch is given any more.
@@ -204,7 +247,7 @@ impl State {
             pairs.sort_by_key(PreferencePair::task);
         }
         self.progress.training = true;
-        self.progress.trained += pairs.len() as u64;
+        self.in_training = pairs.len() as u64;
         Ok(Some(std::mem::take(&mut self.since).into_batch(version, pairs)))
     }
 
@@ -217,7 +260,7 @@ impl State {
             }
             lag <= rule.max_staleness
         });
-        self.progress.refused += (before - self.fresh.len()) as u64;
+        self.progress.refused.stale += (before - self.fresh.len()) as u64;
     }
 }
 
@@ -287,16 +330,17 @@ mod tests {
             version: version(0),
             training: true,
             fresh: 1,
-            trained: 3,
-            refused: 0,
+            trained: 0,
+            refused: Refused::default(),
         };
         assert_eq!(buffer.progress(), expected);
         buffer.published(version(1));
         assert!(!buffer.progress().training);
+        assert_eq!(buffer.progress().trained, 3);
     }
 
     #[test]
-    fn stale_pairs_are_refused_and_counted() {
+    fn i7_pairs_staler_than_allowed_are_refused_and_counted() {
         let buffer = buffer(1, false);
         for (task, sampled_by) in [(0, 0), (1, 2), (2, 1), (3, 3), (4, 2)] {
             buffer.push(pair(task, sampled_by));
@@ -304,7 +348,33 @@ mod tests {
         let batch = buffer.next_batch(version(3)).unwrap();
         assert_eq!(tasks(&batch), [1, 3, 4]);
         assert_eq!(batch.staleness_max, 1);
-        assert_eq!(buffer.progress().refused, 2);
+        assert_eq!(buffer.progress().refused.stale, 2);
+    }
+
+    #[test]
+    fn i3_each_pair_is_trained_once_or_refused_once_with_its_reason() {
+        let buffer = buffer(0, false);
+        (0..3).for_each(|task| buffer.push(pair(task, 0)));
+        buffer.next_batch(version(0)).unwrap();
+        buffer.published(version(1));
+        for (task, sampled_by) in [(3, 0), (4, 1), (5, 1), (6, 1), (7, 1)] {
+            buffer.push(pair(task, sampled_by));
+        }
+        buffer.next_batch(version(1)).unwrap();
+        // Version 2 is never published; task 7 waits, and task 8 comes too late.
+        buffer.end();
+        buffer.push(pair(8, 1));
+        let Progress {
+            fresh,
+            trained,
+            refused,
+            ..
+        } = buffer.progress();
+        let expected = Refused {
+            stale: 1,
+            run_ended: 5,
+        };
+        assert_eq!((fresh, trained, refused), (0, 3, expected));
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::config::{LearnerConfig, LossConfig};
 use crate::control::ControlPlane;
 use crate::error::{LearnerError, panic_message};
 use burn::tensor::Device;
-use common::RunId;
+use common::{LearnerEpoch, RunId};
 use data::Catalogue;
 use proto::Authorizer;
 use setup::{Setup, Training};
@@ -35,6 +35,12 @@ pub struct LearnerInputs {
     pub run_id: RunId,
     /// The run's seed: every draw derives from it.
     pub run_seed: u64,
+    /// Which start of the run's learner this is, at least 1 and higher than at any start before: versions of another start
+    /// are other versions, and who knows a higher epoch refuses a lower one. No draw depends on it.
+    pub epoch: LearnerEpoch,
+    /// The longest completion that actors sample, in tokens, end token included: every product's prompt must leave room
+    /// for it in the policy's context.
+    pub completion_tokens: usize,
     /// The products.
     pub catalogue: Arc<dyn Catalogue>,
     /// The run's store: product cut-outs are written to it.
@@ -79,6 +85,7 @@ pub async fn run(
     let server = server::spawn(listener, &control, &config, inputs.authorizer, stop.clone());
     let trained = train_on_own_thread(training, &shutdown)?;
     let mut result = supervise(&control, trained, &shutdown).await;
+    control.buffer.end();
     let untrained = control.broadcast.newest().version.number == 0;
     if result.is_ok() && !untrained {
         result = adapter_files::write(&inputs.adapter, &config, &control).await;

@@ -143,9 +143,11 @@ impl Service {
             let task = outcome.task();
             receipt(task, &self.control.submit(actor, outcome, now))
         });
-        Ok(pb::SubmitOutcomesResponse {
-            receipts: receipts.collect(),
-        })
+        let receipts: Vec<pb::OutcomeReceipt> = receipts.collect();
+        let recorded = |receipt: &&pb::OutcomeReceipt| receipt.disposition() == pb::Disposition::Recorded;
+        let recorded = receipts.iter().filter(recorded).count();
+        tracing::info!(%actor, outcomes = receipts.len(), recorded, "outcomes taken in");
+        Ok(pb::SubmitOutcomesResponse { receipts })
     }
 }
 
@@ -192,6 +194,8 @@ impl LearnerService for Service {
     ) -> Result<Response<pb::ReturnTasksResponse>, Status> {
         let (actor, message, span) =
             self.admit_actor("LearnerService/ReturnTasks", request, |m| m.header.take())?;
+        InvalidMessage::check_batch("return_tasks_request.tasks", message.tasks.len())
+            .map_err(WireError::from)?;
         let tasks: Vec<TaskId> = message.tasks.into_iter().map(TaskId).collect();
         let returned = span.in_scope(|| self.control.hand_back(&actor, &tasks, Instant::now()));
         Ok(Response::new(pb::ReturnTasksResponse { returned }))
@@ -203,7 +207,9 @@ impl LearnerService for Service {
         &self,
         request: Request<pb::WatchPolicyRequest>,
     ) -> Result<Response<Self::WatchPolicyStream>, Status> {
-        let (_, message, _) = self.admit("LearnerService/WatchPolicy", request, |m| m.header.take())?;
+        let (caller, message, span) =
+            self.admit("LearnerService/WatchPolicy", request, |m| m.header.take())?;
+        span.in_scope(|| tracing::debug!(caller = caller.id, "follows"));
         let after = message
             .after
             .map(PolicyVersion::try_from)
@@ -220,13 +226,15 @@ impl LearnerService for Service {
         &self,
         request: Request<pb::FetchArtifactRequest>,
     ) -> Result<Response<Self::FetchArtifactStream>, Status> {
-        let (_, message, _) = self.admit("LearnerService/FetchArtifact", request, |m| m.header.take())?;
+        let (caller, message, span) =
+            self.admit("LearnerService/FetchArtifact", request, |m| m.header.take())?;
         let digest = message
             .digest
             .ok_or_else(|| InvalidMessage::missing("fetch_artifact_request.digest"));
         let digest = digest.and_then(Digest::try_from).map_err(WireError::from)?;
         let source = self.control.broadcast.source(&digest);
         let source = source.ok_or_else(|| WireError::NotFound(format!("artifact {digest}")))?;
+        span.in_scope(|| tracing::debug!(caller = caller.id, %digest, message.offset, "fetches"));
         Ok(Response::new(artifacts::chunks(source, message.offset).await?))
     }
 
@@ -238,6 +246,8 @@ impl LearnerService for Service {
             self.admit_actor("LearnerService/ReportAdoption", request, |m| m.header.take())?;
         let _span = span.entered();
         let version = required_version("report_adoption_request.version", message.version)?;
+        let published = self.control.check_published(version);
+        published.map_err(|unknown| WireError::NotFound(unknown.to_string()))?;
         let (adapter, base) = (message.adapter_bytes_received, message.base_bytes_received);
         self.control
             .actors

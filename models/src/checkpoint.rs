@@ -26,6 +26,9 @@ const WEIGHTS: &str = "model.safetensors";
 const TOKENIZER: &str = "tokenizer.json";
 const OURS: &str = "adwright.json";
 
+/// The files of a policy's directory: all that [`Policy::load`] reads, and nothing that somebody else may have put there.
+pub const POLICY_FILES: [&str; 4] = [OURS, CONFIG, WEIGHTS, TOKENIZER];
+
 /// Content of `adwright.json`.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

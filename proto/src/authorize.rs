@@ -1,6 +1,8 @@
 //! The one seam where a server decides whether a caller may call.
 
-use std::net::SocketAddr;
+use crate::WireError;
+use std::{net::SocketAddr, sync::Arc};
+use tonic::{Request, Status, service::Interceptor};
 
 /// What is known of one call before it is served.
 #[derive(Debug, Clone, Copy)]
@@ -9,7 +11,7 @@ pub struct Call<'a> {
     pub method: &'static str,
     /// Who says they call.
     pub caller: &'a str,
-    /// Where the connection comes from; `None` for an in-process connection.
+    /// Where the connection comes from; `None` for an address that is not known.
     pub peer: Option<SocketAddr>,
 }
 
@@ -25,8 +27,34 @@ pub struct Denied {
     pub reason: String,
 }
 
-/// Decides who may call what. Every handler asks it first.
+/// A connection whose calls are not even read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("no call is taken from {peer}: {reason}")]
+pub struct PeerDenied {
+    /// Where the connection comes from.
+    pub peer: String,
+    /// Why not, and what would be right.
+    pub reason: String,
+}
+
+impl PeerDenied {
+    /// A refusal of this peer.
+    pub fn new(peer: Option<SocketAddr>, reason: impl Into<String>) -> Self {
+        let peer = peer.map_or_else(|| "an unknown address".into(), |peer| peer.to_string());
+        let reason = reason.into();
+        Self { peer, reason }
+    }
+}
+
+/// Decides who may call what. The learner and the reward-server ask it twice: at the [`Door`], before anything of a
+/// message is read, and in every handler, once the caller's name is known.
 pub trait Authorizer: Send + Sync {
+    /// Lets in or turns away whoever calls from `peer`; `None` for an address that is not known.
+    ///
+    /// # Errors
+    /// [`PeerDenied`] with the reason.
+    fn admit(&self, peer: Option<SocketAddr>) -> Result<(), PeerDenied>;
+
     /// Allows or denies one call.
     ///
     /// # Errors
@@ -39,18 +67,43 @@ pub trait Authorizer: Send + Sync {
 pub struct AllowLoopback;
 
 impl Authorizer for AllowLoopback {
-    fn authorize(&self, call: &Call<'_>) -> Result<(), Denied> {
-        match call.peer {
-            Some(peer) if !peer.ip().to_canonical().is_loopback() => Err(Denied {
-                method: call.method,
-                caller: call.caller.to_owned(),
-                reason: format!(
-                    "{} is not on this machine, and without certificates only loopback may call",
-                    peer.ip()
-                ),
-            }),
-            _ => Ok(()),
+    fn admit(&self, peer: Option<SocketAddr>) -> Result<(), PeerDenied> {
+        match peer {
+            Some(peer) if peer.ip().to_canonical().is_loopback() => Ok(()),
+            _ => Err(PeerDenied::new(
+                peer,
+                "without certificates only this machine may call",
+            )),
         }
+    }
+
+    fn authorize(&self, call: &Call<'_>) -> Result<(), Denied> {
+        self.admit(call.peer).map_err(|denied| Denied {
+            method: call.method,
+            caller: call.caller.to_owned(),
+            reason: denied.to_string(),
+        })
+    }
+}
+
+/// Asks an [`Authorizer`] about the peer of each call before its message is read and decoded.
+#[derive(Clone)]
+pub struct Door {
+    authorizer: Arc<dyn Authorizer>,
+}
+
+impl Door {
+    /// The door that `authorizer` keeps.
+    pub fn of(authorizer: Arc<dyn Authorizer>) -> Self {
+        Self { authorizer }
+    }
+}
+
+impl Interceptor for Door {
+    fn call(&mut self, request: Request<()>) -> Result<Request<()>, Status> {
+        let admitted = self.authorizer.admit(request.remote_addr());
+        admitted.map_err(WireError::from)?;
+        Ok(request)
     }
 }
 
@@ -59,7 +112,7 @@ mod tests {
     use super::*;
 
     fn call(peer: &str) -> Result<(), Denied> {
-        let peer = Some(peer.parse().unwrap());
+        let peer = peer.parse().ok();
         AllowLoopback.authorize(&Call {
             method: "LearnerService/Join",
             caller: "actor-0",
@@ -78,5 +131,13 @@ mod tests {
                 .to_string()
                 .contains("10.0.0.7")
         );
+    }
+
+    #[test]
+    fn a_peer_without_an_address_is_turned_away_at_the_door() {
+        assert!(call("").is_err());
+        let mut door = Door::of(Arc::new(AllowLoopback));
+        let status = door.call(Request::new(())).unwrap_err();
+        assert_eq!(status.code(), tonic::Code::PermissionDenied);
     }
 }

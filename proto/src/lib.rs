@@ -9,7 +9,7 @@ mod header;
 pub mod trace;
 mod wire_error;
 
-pub use authorize::{AllowLoopback, Authorizer, Call, Denied};
+pub use authorize::{AllowLoopback, Authorizer, Call, Denied, Door, PeerDenied};
 pub use convert::{InvalidMessage, MAX_BATCH, trajectory};
 pub use header::{Caller, header};
 pub use wire_error::WireError;
@@ -26,6 +26,10 @@ pub const PROTOCOL_VERSION: u32 = 1;
 /// The largest message either side accepts, in bytes: a request with 64 groups of two 512 x 512 PNG images (about
 /// 0.4 MB each) fits. tonic's own default of 4 MiB would not hold one lease's images.
 pub const MAX_MESSAGE_BYTES: usize = 64 << 20;
+
+/// The largest request that a learner accepts, in bytes. The largest possible outcome (64 candidates of 4096 tokens) takes
+/// a third of it; an actor hands in more outcomes than fit in several requests.
+pub const MAX_OUTCOMES_BYTES: usize = 16 << 20;
 
 /// The largest payload of one artifact chunk, in bytes.
 pub const CHUNK_BYTES: usize = 1 << 20;

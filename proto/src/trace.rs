@@ -1,17 +1,11 @@
 //! One trace across processes: the caller's span is named in the request's metadata (W3C Trace Context, `traceparent`),
 //! and the server opens its span under the same trace id.
 
-use tonic::{Status, metadata::MetadataMap, service::Interceptor};
+use tonic::{Request, metadata::MetadataMap};
 use tracing::Span;
 
 /// The header of W3C Trace Context, version 00.
 const TRACEPARENT: &str = "traceparent";
-
-/// Names the current trace in every request of a client.
-#[derive(Debug, Clone, Copy)]
-pub struct Inject {
-    trace: TraceId,
-}
 
 /// The 128-bit id that all spans of one piece of work share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,22 +26,15 @@ impl std::fmt::Display for TraceId {
     }
 }
 
-impl Inject {
-    /// An interceptor that names `trace` in each request.
-    pub fn new(trace: TraceId) -> Self {
-        Self { trace }
-    }
-}
-
-impl Interceptor for Inject {
-    fn call(&mut self, mut request: tonic::Request<()>) -> Result<tonic::Request<()>, Status> {
-        inject(self.trace, request.metadata_mut());
-        Ok(request)
-    }
+/// A request that names `trace` in its metadata.
+pub fn request<T>(trace: TraceId, message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    inject(trace, request.metadata_mut());
+    request
 }
 
 /// Names `trace` in a request's metadata.
-pub fn inject(trace: TraceId, metadata: &mut MetadataMap) {
+fn inject(trace: TraceId, metadata: &mut MetadataMap) {
     let parent = (trace.0 as u64).max(1);
     if let Ok(value) = format!("00-{trace}-{parent:016x}-01").parse() {
         metadata.insert(TRACEPARENT, value);

@@ -1,6 +1,6 @@
 //! The one table between what a server refuses and the gRPC status that says so.
 
-use crate::{Denied, InvalidMessage};
+use crate::{Denied, InvalidMessage, PeerDenied};
 use common::{LearnerEpoch, RunId};
 use tonic::{Code, Status};
 
@@ -13,6 +13,9 @@ pub enum WireError {
     /// The caller may not call.
     #[error(transparent)]
     Denied(#[from] Denied),
+    /// No call is taken from the caller's address.
+    #[error(transparent)]
+    PeerDenied(#[from] PeerDenied),
     /// The caller takes part in another run.
     #[error("this learner serves run {expected}, the caller takes part in run {found}")]
     WrongRun {
@@ -56,7 +59,7 @@ impl WireError {
     pub fn code(&self) -> Code {
         match self {
             Self::Invalid(_) => Code::InvalidArgument,
-            Self::Denied(_) => Code::PermissionDenied,
+            Self::Denied(_) | Self::PeerDenied(_) => Code::PermissionDenied,
             Self::WrongRun { .. } | Self::NotJoined => Code::FailedPrecondition,
             Self::Fenced { .. } | Self::StaleEpoch { .. } => Code::Aborted,
             Self::NotFound(_) => Code::NotFound,

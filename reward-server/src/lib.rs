@@ -24,14 +24,30 @@ pub use scorer::{CreativeGroup, GroupScores, ScoreFailure, ScoreResult, score_gr
 pub use training::{RewardProgress, train};
 
 use proto::pb::reward_service_server::RewardServiceServer;
-use proto::{Authorizer, MAX_MESSAGE_BYTES};
+use proto::{Authorizer, Door, MAX_MESSAGE_BYTES};
 use scorer::Scorer;
 use service::Service;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
+
+/// Calls of one connection that are worked on at the same time, each of which may hold a message of
+/// [`MAX_MESSAGE_BYTES`]; an actor has one under way.
+const CALLS_PER_CONNECTION: usize = 4;
+
+/// Open streams of one connection.
+const STREAMS_PER_CONNECTION: u32 = 16;
+
+/// Longest time from a call's first byte to its answer, waiting for other calls included: nobody is served who sends a
+/// byte a minute.
+const CALL_TIME: Duration = Duration::from_secs(300);
+
+/// How long a connection may be silent before the caller is asked whether it lives, and how long it may take to answer.
+const KEEP_ALIVE: Duration = Duration::from_secs(30);
 
 /// Serves `model` on `listener` until `shutdown` is cancelled, then finishes the requests under way.
 ///
@@ -49,13 +65,21 @@ pub async fn run(
     config.validate()?;
     let scorer = Scorer::new(model, &config)?;
     tracing::info!(digest = %scorer.digest(), form = %scorer.form(), "reward model ready");
+    let door = Door::of(authorizer.clone());
     let service = RewardServiceServer::new(Service::new(scorer, authorizer, config.queue))
         .max_decoding_message_size(MAX_MESSAGE_BYTES)
         .max_encoding_message_size(MAX_MESSAGE_BYTES);
+    let service = InterceptedService::new(service, door);
     let asked = shutdown.clone().cancelled_owned();
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
     let serving = Server::builder()
+        .concurrency_limit_per_connection(CALLS_PER_CONNECTION)
+        .max_concurrent_streams(STREAMS_PER_CONNECTION)
+        .timeout(CALL_TIME)
+        .http2_keepalive_interval(Some(KEEP_ALIVE))
+        .http2_keepalive_timeout(Some(KEEP_ALIVE))
         .add_service(service)
-        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), asked);
+        .serve_with_incoming_shutdown(incoming, asked);
     let deadline = async {
         shutdown.cancelled().await;
         tokio::time::sleep(config.drain_timeout()).await;
@@ -73,7 +97,8 @@ mod tests {
     use data::cutout::encode_rgb_png;
     use proto::pb::reward_service_client::RewardServiceClient;
     use proto::pb::{self, ScoreFailureReason, group_score};
-    use proto::{AllowLoopback, Call, Denied};
+    use proto::{AllowLoopback, Call, Denied, PeerDenied};
+    use std::net::SocketAddr;
     use tonic::Code;
     use tonic::transport::Channel;
 
@@ -161,9 +186,36 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn who_may_not_connect_is_turned_away_before_the_message_is_read() {
+        struct Closed;
+        impl Authorizer for Closed {
+            fn admit(&self, peer: Option<SocketAddr>) -> Result<(), PeerDenied> {
+                Err(PeerDenied::new(peer, "closed"))
+            }
+
+            fn authorize(&self, _: &Call<'_>) -> Result<(), Denied> {
+                panic!("a call was read")
+            }
+        }
+        let (client, shutdown, server) = serve(Arc::new(Closed)).await;
+        // More than a message may have: who reads it says so.
+        let oversized = request(vec![vec![vec![0; MAX_MESSAGE_BYTES]; 2]]);
+        let mut client = client.max_encoding_message_size(usize::MAX);
+        let status = client.score_groups(oversized).await.unwrap_err();
+        assert_eq!(status.code(), Code::PermissionDenied, "{status:?}");
+        assert!(status.message().contains("127.0.0.1"), "{status:?}");
+        shutdown.cancel();
+        server.await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
     async fn the_served_model_is_named_and_every_method_asks_the_authorizer() {
         struct OnlyActor0;
         impl Authorizer for OnlyActor0 {
+            fn admit(&self, _: Option<SocketAddr>) -> Result<(), PeerDenied> {
+                Ok(())
+            }
+
             fn authorize(&self, call: &Call<'_>) -> Result<(), Denied> {
                 let denied = || Denied {
                     method: call.method,

@@ -77,7 +77,7 @@ impl RewardService for Service {
         &self,
         request: Request<pb::ScoreGroupsRequest>,
     ) -> Result<Response<pb::ScoreGroupsResponse>, Status> {
-        let span = trace::span("ScoreGroups", request.metadata());
+        let span = trace::span("RewardService/ScoreGroups", request.metadata());
         let peer = request.remote_addr();
         let pb::ScoreGroupsRequest { header, groups } = request.into_inner();
         async {
@@ -85,7 +85,7 @@ impl RewardService for Service {
             check(&groups)?;
             let scores = self.score(groups).await?;
             let failed = scores.iter().filter(|score| score.is_err()).count();
-            tracing::debug!(caller = caller.id, groups = scores.len(), failed, "groups scored");
+            tracing::info!(caller = caller.id, groups = scores.len(), failed, "groups scored");
             Ok(Response::new(pb::ScoreGroupsResponse {
                 scores: scores.into_iter().map(to_wire).collect(),
                 reward_model: Some(self.scorer.digest().into()),

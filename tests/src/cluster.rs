@@ -4,7 +4,7 @@ use crate::{TextPainter, networks};
 use actor::{ActorConfig, ActorError, ActorInputs, ActorSummary};
 use anyhow::{Context, Result};
 use burn::tensor::Device;
-use common::{ActorId, RunId};
+use common::{ActorId, LearnerEpoch, RunId};
 use data::ImageGenerator;
 use learner::{LearnerConfig, LearnerError, LearnerInputs, RunSummary};
 use models::{ctr::RewardModel, lora::LoraConfig};
@@ -123,6 +123,8 @@ impl TestCluster {
         let inputs = LearnerInputs {
             run_id: RunId::new("test-run")?,
             run_seed: self.seed,
+            epoch: LearnerEpoch(1),
+            completion_tokens: self.actor.max_new_tokens,
             catalogue: Arc::new(self.world.catalogue()),
             store: self.store.clone(),
             policy_dir: self.directory.path().join("policy"),

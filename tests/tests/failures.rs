@@ -1,5 +1,6 @@
 //! What goes wrong and what comes of it: lost actors, absent servers, and messages that nobody should accept.
 
+use actor::ActorError;
 use common::{Digest, FailureReason, LearnerEpoch, PolicyVersion, RolloutOutcome, RunId, TaskId};
 use integration_tests::{Gate, TestCluster, TextPainter};
 use proto::{header, pb};
@@ -100,23 +101,58 @@ async fn a_reward_server_that_comes_up_late_costs_time_and_no_task() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_reward_server_that_never_comes_is_a_typed_failure_and_never_a_number() {
+async fn a_reward_server_that_is_not_there_or_does_not_answer_is_named_before_any_task_is_leased() {
     let mut cluster = TestCluster::new(14).unwrap();
-    cluster.actor.reward_timeout_s = 0.1;
-    (cluster.learner.max_attempts, cluster.learner.max_tasks_per_pair) = (1, 1);
+    (cluster.actor.reward_timeout_s, cluster.actor.request_timeout_s) = (0.3, 0.5);
     let learner = cluster.start_learner().await.unwrap();
+    // The system takes connections for a listener that nobody serves.
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let nobody = "127.0.0.1:1".parse().unwrap();
-    let actor = cluster
-        .start_actor("hopeful", learner.address, nobody)
+    for address in [silent.local_addr().unwrap(), nobody] {
+        let actor = cluster.start_actor("hopeful", learner.address, address).await;
+        let error = actor.unwrap().joined().await.unwrap().unwrap_err();
+        assert!(matches!(error, ActorError::Unreachable { .. }), "{error}");
+        assert!(error.to_string().contains(&address.to_string()), "{error}");
+    }
+    let run = learner.stopped().await.unwrap().unwrap();
+    assert_eq!(run.outcomes, learner::OutcomeCounts::default());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reward_server_that_falls_silent_ends_the_actor_in_time_and_another_one_goes_on() {
+    let mut cluster = TestCluster::new(14).unwrap();
+    (cluster.actor.reward_timeout_s, cluster.actor.request_timeout_s) = (0.3, 1.0);
+    let (learner, reward) = (
+        cluster.start_learner().await.unwrap(),
+        cluster.start_reward().await.unwrap(),
+    );
+    let (gate, address) = (Gate::default(), reward.address);
+    let painter = Arc::new(TextPainter::behind(&gate));
+    let deserted = cluster
+        .start_actor_with("deserted", learner.address, address, painter)
         .await
         .unwrap();
-    let error = learner.joined().await.unwrap().unwrap_err();
-    assert!(
-        matches!(&error, learner::LearnerError::TooFewPairs { pairs: 0, .. }),
-        "{error}"
-    );
-    assert!(error.to_string().contains("reward_unavailable"), "{error}");
-    actor.killed().await;
+    gate.arrival().await;
+    reward.stopped().await.unwrap().unwrap();
+    let silent = TcpListener::bind(address).await.unwrap();
+    drop(gate);
+    let error = deserted.joined().await.unwrap().unwrap_err();
+    assert!(matches!(error, ActorError::Unreachable { .. }), "{error}");
+    assert!(error.to_string().contains(&address.to_string()), "{error}");
+
+    drop(silent);
+    let reward = cluster.start_reward().await.unwrap();
+    let heir = cluster
+        .start_actor("heir", learner.address, reward.address)
+        .await
+        .unwrap();
+    let run = learner.joined().await.unwrap().unwrap();
+    assert!(run.complete);
+    assert_eq!((run.outcomes.expired, run.outcomes.refused), (0, 0));
+    // The tasks at hand failed in time, without a number, and were leased again.
+    assert_eq!(run.outcomes.failures["reward_unavailable"], 4);
+    assert!(heir.joined().await.unwrap().unwrap().complete);
+    reward.stopped().await.unwrap().unwrap();
 }
 
 #[tokio::test]
@@ -132,7 +168,7 @@ async fn an_absent_learner_is_named_by_its_address() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn foreign_runs_fenced_learners_and_strangers_are_refused_with_their_reason() {
+async fn i6_foreign_runs_fenced_learners_and_strangers_are_refused_with_their_reason() {
     let cluster = TestCluster::new(16).unwrap();
     let learner = cluster.start_learner().await.unwrap();
     let mut client = learner.learner_client().await.unwrap();
@@ -201,6 +237,26 @@ async fn an_outcome_of_a_task_that_the_caller_did_not_lease_is_refused() {
         Code::InvalidArgument
     );
     learner.stopped().await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_version_that_was_never_published_cannot_be_adopted_and_an_empty_return_is_malformed() {
+    let cluster = TestCluster::new(17).unwrap();
+    let learner = cluster.start_learner().await.unwrap();
+    let mut client = learner.learner_client().await.unwrap();
+    let version = PolicyVersion::initial(LearnerEpoch(1)).next();
+    let adopted = client.report_adoption(pb::ReportAdoptionRequest {
+        header: joined("test-run", 1),
+        version: Some(version.into()),
+        ..Default::default()
+    });
+    assert_eq!(adopted.await.unwrap_err().code(), Code::NotFound);
+    let nothing = client.return_tasks(pb::ReturnTasksRequest {
+        header: joined("test-run", 1),
+        tasks: vec![],
+    });
+    assert_eq!(nothing.await.unwrap_err().code(), Code::InvalidArgument);
+    assert!(learner.stopped().await.unwrap().unwrap().actors.is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -68,11 +68,11 @@ struct Download<'a> {
 impl Download<'_> {
     /// Asks for the bytes from where the last stream ended.
     async fn open(&self) -> Result<Streaming<pb::ArtifactChunk>, Status> {
-        let request = pb::FetchArtifactRequest {
+        let request = self.client.request(pb::FetchArtifactRequest {
             header: Some(self.client.header()),
             digest: Some(self.artifact.digest.into()),
             offset: self.received,
-        };
+        });
         Ok(self
             .client
             .client

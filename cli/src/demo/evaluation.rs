@@ -102,6 +102,15 @@ impl Evaluator {
         })
     }
 
+    /// Checks that every product's prompt leaves room for a completion in the policy's context.
+    ///
+    /// # Errors
+    /// Those of [`learner::check_prompts`].
+    pub(super) fn check_prompts(&self) -> Result<(), learner::LearnerError> {
+        let (catalogue, most) = (self.shop.catalogue.as_ref(), self.settings.params.max_new_tokens);
+        learner::check_prompts(catalogue, &self.policy, most).map(drop)
+    }
+
     /// The mean click-through rate of the best descriptions; none without an oracle.
     pub(super) fn best_ctr(&self) -> Option<f64> {
         let oracle = self.shop.oracle.as_ref()?;

@@ -1,5 +1,6 @@
 //! What an actor is told of an outcome it submitted.
 
+use crate::prompts::InvalidCompletion;
 use common::{ActorId, Digest, PolicyVersion, TaskId};
 
 /// What became of a submitted outcome.
@@ -9,7 +10,7 @@ pub(crate) enum Receipt {
     Recorded,
     /// The outcome of this digest stands.
     AlreadyRecorded(Digest),
-    /// The task will be leased again, or was given up after its last attempt.
+    /// The task will be leased again.
     Reissued,
     /// It was not accepted.
     Refused(Refusal),
@@ -35,5 +36,15 @@ pub(crate) enum Refusal {
         leased: PolicyVersion,
         /// The candidate's version.
         found: PolicyVersion,
+    },
+    /// A candidate's completion cannot be trained on.
+    #[error("{task}: candidates[{candidate}].trajectory.token_ids: {source}")]
+    Completion {
+        /// The task.
+        task: TaskId,
+        /// Which candidate.
+        candidate: usize,
+        /// What is wrong with it.
+        source: InvalidCompletion,
     },
 }

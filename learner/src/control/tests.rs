@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::assortment::test_catalogue::catalogue;
-use crate::test_outcomes::{failed, no_pair, pair, version};
+use crate::test_outcomes::{failed, no_pair, pair, pair_of, version};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use store::Store;
@@ -26,6 +26,7 @@ async fn run(change: impl FnOnce(&mut LearnerConfig)) -> Run {
     let products = Arc::new(catalogue(&[None; 5]));
     let assortment = Assortment::open(products, &store, 1).await.unwrap();
     let policy = tempfile::tempdir().unwrap();
+    crate::broadcast::policy_files(policy.path());
     let broadcast = Broadcast::open(
         policy.path(),
         "{}".into(),
@@ -39,7 +40,11 @@ async fn run(change: impl FnOnce(&mut LearnerConfig)) -> Run {
         run_seed: 1,
         epoch: LearnerEpoch(1),
     };
-    let control = ControlPlane::new(&config, identity, Arc::new(assortment), broadcast);
+    let completions = CompletionLimits {
+        vocab_size: 50,
+        tokens: 3,
+    };
+    let control = ControlPlane::new(&config, identity, Arc::new(assortment), broadcast, completions);
     Run {
         control,
         start: Instant::now(),
@@ -80,7 +85,7 @@ impl Run {
 }
 
 #[tokio::test]
-async fn a_lease_ends_in_exactly_one_recorded_outcome() {
+async fn i2_a_task_has_at_most_one_terminal_outcome() {
     let run = run(|_| {}).await;
     assert_eq!(run.leased("a", 0, 2), [0, 1]);
     assert_eq!(run.submit("a", pair(0, 0)), Receipt::Recorded);
@@ -130,14 +135,68 @@ async fn an_outcome_of_an_unpublished_version_is_refused_and_its_task_leased_aga
 #[tokio::test]
 async fn retryable_failures_are_reissued_until_the_last_attempt_and_then_given_up() {
     let run = run(|_| {}).await;
-    for _ in 0..2 {
+    for receipt in [Receipt::Reissued, Receipt::Recorded] {
         assert_eq!(run.leased("a", 0, 1), [0]);
-        assert_eq!(run.submit("a", failed(0, true)), Receipt::Reissued);
+        assert_eq!(run.submit("a", failed(0, true)), receipt);
     }
     assert_eq!(run.leased("a", 0, 1), [1]);
     assert!(matches!(run.submit("a", pair(0, 0)), Receipt::AlreadyRecorded(_)));
-    // Two failed attempts, and the terminal failure for the same reason.
-    assert_eq!(run.control.outcomes().failures["reward_unavailable"], 3);
+    // Each attempt once.
+    assert_eq!(run.control.outcomes().failures["reward_unavailable"], 2);
+}
+
+#[tokio::test]
+async fn an_actor_whose_answer_was_lost_gets_the_same_tasks_again_and_no_others() {
+    let run = run(|config| (config.lease_ttl_ms, config.lease_grace_ms) = (1000, 0)).await;
+    assert_eq!(run.leased("a", 0, 3), [0, 1, 2]);
+    assert_eq!(run.submit("a", pair(1, 0)), Receipt::Recorded);
+    let later = run.start + Duration::from_millis(900);
+    let again = run.control.lease(&actor("a"), version(0), 3, later).unwrap();
+    assert!(matches!(again, LeaseAnswer::Tasks(tasks) if tasks.iter().map(|t| t.id.0).eq([0, 2])));
+    // They last from now on.
+    run.control.expire(run.start + Duration::from_millis(1800));
+    for task in [0, 2] {
+        assert_eq!(run.submit("a", pair(task, 0)), Receipt::Recorded);
+    }
+    assert_eq!(run.leased("a", 0, 3), [3]);
+    assert_eq!(run.control.outcomes().expired, 0);
+}
+
+#[tokio::test]
+async fn a_late_duplicate_ends_the_lease_it_was_worked_under() {
+    let run = run(|_| {}).await;
+    let tasks = run.leased("slow", 0, 4);
+    // Between the look at its lease and its record, the slow actor's lease ran out and went to another one.
+    let late = run.start + run.control.terms.ttl + run.control.terms.grace;
+    run.control.expire(late);
+    assert_eq!(run.leased("quick", 0, 4), tasks);
+    run.control.record(pair(0, 0));
+    assert!(matches!(
+        run.submit("quick", pair(0, 0)),
+        Receipt::AlreadyRecorded(_)
+    ));
+    assert_eq!(run.control.leases.open(), 3);
+}
+
+#[tokio::test]
+async fn an_outcome_that_cannot_be_trained_on_is_refused_by_its_field_and_its_task_leased_again() {
+    let run = run(|_| {}).await;
+    for (tokens, word) in [
+        (&[7, 50, 2][..], "token 50, expected one below 50"),
+        (&[7, 7, 7, 2], "4 tokens"),
+    ] {
+        assert_eq!(run.leased("a", 0, 1), [0]);
+        let outcome = RolloutOutcome::Pair(pair_of(0, 0, [&[5, 2], tokens]));
+        let Receipt::Refused(refusal) = run.submit("a", outcome) else {
+            panic!("it was taken")
+        };
+        let text = refusal.to_string();
+        assert!(
+            text.contains("candidates[1].trajectory.token_ids") && text.contains(word),
+            "{text}"
+        );
+    }
+    assert_eq!(run.control.buffer.progress().fresh, 0);
 }
 
 #[tokio::test]
@@ -152,7 +211,7 @@ async fn a_task_that_nobody_finishes_is_given_up_as_abandoned() {
 }
 
 #[tokio::test]
-async fn a_silent_actor_loses_its_tasks_after_deadline_and_grace() {
+async fn i9_no_lease_outlives_its_deadline_plus_grace() {
     let run = run(|config| (config.lease_ttl_ms, config.lease_grace_ms) = (1000, 500)).await;
     assert_eq!(run.leased("a", 0, 2), [0, 1]);
     run.control.expire(run.start + Duration::from_millis(1499));
@@ -211,7 +270,7 @@ async fn a_deterministic_block_refuses_what_another_version_sampled() {
     let run = run(|config| config.deterministic = true).await;
     assert_eq!(run.leased("a", 0, 3), [0, 1, 2]);
     assert_eq!(run.leased("b", 0, 3), [3]);
-    assert_eq!(run.lease("a", 0, 3), LeaseAnswer::Wait(Pause::AllLeased));
+    assert_eq!(run.lease("c", 0, 3), LeaseAnswer::Wait(Pause::AllLeased));
     run.publish(1);
     assert!(matches!(
         run.submit("b", pair(3, 1)),

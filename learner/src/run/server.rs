@@ -5,14 +5,27 @@ use crate::control::ControlPlane;
 use crate::error::LearnerError;
 use crate::service::Service;
 use proto::pb::learner_service_server::LearnerServiceServer;
-use proto::{Authorizer, MAX_MESSAGE_BYTES};
+use proto::{Authorizer, Door, MAX_MESSAGE_BYTES, MAX_OUTCOMES_BYTES};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
+
+/// Calls of one connection that are worked on at the same time; an actor has at most three under way.
+const CALLS_PER_CONNECTION: usize = 32;
+
+/// Open streams of one connection: an actor follows one stream of announcements and fetches one artifact.
+const STREAMS_PER_CONNECTION: u32 = 64;
+
+/// Longest time from a call's first byte to the beginning of its answer: nobody is served who sends a byte a minute.
+const CALL_TIME: Duration = Duration::from_secs(60);
+
+/// How long a connection may be silent before the caller is asked whether it lives, and how long it may take to answer.
+const KEEP_ALIVE: Duration = Duration::from_secs(30);
 
 /// A server that runs until its token is cancelled.
 pub(super) struct Serving {
@@ -27,12 +40,20 @@ pub(super) fn spawn(
     authorizer: Arc<dyn Authorizer>,
     stop: CancellationToken,
 ) -> Serving {
+    let door = Door::of(authorizer.clone());
     let service = Service::new(control.clone(), authorizer, config.retry_after_ms, stop.clone());
     let service = LearnerServiceServer::new(service)
-        .max_decoding_message_size(MAX_MESSAGE_BYTES)
+        .max_decoding_message_size(MAX_OUTCOMES_BYTES)
         .max_encoding_message_size(MAX_MESSAGE_BYTES);
+    let service = InterceptedService::new(service, door);
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-    let server = Server::builder().add_service(service);
+    let server = Server::builder()
+        .concurrency_limit_per_connection(CALLS_PER_CONNECTION)
+        .max_concurrent_streams(STREAMS_PER_CONNECTION)
+        .timeout(CALL_TIME)
+        .http2_keepalive_interval(Some(KEEP_ALIVE))
+        .http2_keepalive_timeout(Some(KEEP_ALIVE))
+        .add_service(service);
     let task = tokio::spawn(server.serve_with_incoming_shutdown(incoming, stop.cancelled_owned()));
     Serving { task }
 }

@@ -10,18 +10,16 @@ use crate::control::{ControlPlane, Identity};
 use crate::error::LearnerError;
 use crate::mask::Masker;
 use crate::partners::Partners;
+use crate::prompts::{CompletionLimits, check_prompts};
 use crate::step_log::StepLog;
 use crate::train_loop::{TrainedVersion, Trainer};
 use bytes::Bytes;
-use common::{LearnerEpoch, PolicyVersion, Purpose, TaskId, derive_seed};
+use common::{PolicyVersion, Purpose, TaskId, derive_seed};
 use data::Catalogue;
 use models::peft::{adapter_bytes, adapter_config};
 use models::policy::Policy;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
-
-/// The epoch of a learner without a durable ledger: it never restarts.
-const EPOCH: LearnerEpoch = LearnerEpoch(1);
 
 /// Two halves of a run.
 pub(super) struct Setup {
@@ -61,15 +59,23 @@ pub fn check_catalogue(config: &LearnerConfig, catalogue: &dyn Catalogue) -> Res
 /// configuration's fault, stores the products.
 ///
 /// # Errors
-/// [`LearnerError`] of the adapter's place, the policy's files, the adapter's settings or the store.
+/// [`LearnerError`] of the adapter's place, the policy's files, a caption that is too long, the adapter's settings or the
+/// store.
 pub(super) async fn prepare(config: &LearnerConfig, inputs: &LearnerInputs) -> Result<Setup, LearnerError> {
     adapter_files::check_place(&inputs.adapter, &inputs.run_id, inputs.run_seed).await?;
     let (directory, device) = (inputs.policy_dir.clone(), inputs.device.clone());
     let load = move || Policy::load(&directory, &device).map_err(LearnerError::Policy);
     let policy = off_the_runtime("loading the policy", load).await?;
+    let catalogue = inputs.catalogue.clone();
+    let completion_tokens = inputs.completion_tokens;
+    let check = move || {
+        let completions = check_prompts(catalogue.as_ref(), &policy, completion_tokens)?;
+        Ok((policy, completions))
+    };
+    let (policy, completions) = off_the_runtime("checking the prompts", check).await?;
     let assortment = Assortment::open(inputs.catalogue.clone(), &inputs.store, inputs.run_seed).await?;
     let (config, inputs) = (config.clone(), inputs.clone());
-    let assemble = move || assemble(config, inputs, policy, Arc::new(assortment));
+    let assemble = move || assemble(config, inputs, policy, completions, Arc::new(assortment));
     off_the_runtime("preparing the run", assemble).await
 }
 
@@ -86,12 +92,13 @@ fn assemble(
     config: LearnerConfig,
     inputs: LearnerInputs,
     policy: Policy,
+    completions: CompletionLimits,
     assortment: Arc<Assortment>,
 ) -> Result<Setup, LearnerError> {
     if config.loss.has_negatives() && config.loss.mode.masks() {
         Masker::new(&config.loss, &policy.config.vision).check()?;
     }
-    let version = PolicyVersion::initial(EPOCH);
+    let version = PolicyVersion::initial(inputs.epoch);
     let seed = derive_seed(inputs.run_seed, TaskId(0), version, Purpose::Initialisation);
     let model = policy.model.clone().with_adapter(&config.lora, seed)?;
     let broadcast = Broadcast::open(
@@ -114,9 +121,15 @@ fn assemble(
     let identity = Identity {
         run: inputs.run_id,
         run_seed: inputs.run_seed,
-        epoch: EPOCH,
+        epoch: inputs.epoch,
     };
-    let control = Arc::new(ControlPlane::new(&config, identity, assortment, broadcast));
+    let control = Arc::new(ControlPlane::new(
+        &config,
+        identity,
+        assortment,
+        broadcast,
+        completions,
+    ));
     let training = Training {
         trainer,
         log: StepLog::open(inputs.steps_file.as_deref())?,

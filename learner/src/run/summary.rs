@@ -29,8 +29,10 @@ pub struct RunSummary {
     pub outcomes: OutcomeCounts,
     /// Pairs that were trained on.
     pub pairs_trained: u64,
-    /// Pairs that were refused because they were too stale.
+    /// Pairs that were not trained on.
     pub pairs_refused: u64,
+    /// The same by reason: `stale` for those too many versions behind, `run_ended` for those left over at the end.
+    pub pairs_refused_by_reason: BTreeMap<String, u64>,
     /// Versions that were announced, the initial one included.
     pub publishes: u64,
     /// Adapter bytes of one publish.
@@ -53,7 +55,8 @@ impl RunSummary {
             complete: control.is_complete(),
             outcomes: control.outcomes(),
             pairs_trained: progress.trained,
-            pairs_refused: progress.refused,
+            pairs_refused: progress.refused.total(),
+            pairs_refused_by_reason: progress.refused.by_reason(),
             publishes: control.broadcast.publishes(),
             bytes_per_publish: newest.bytes,
             actors: control.actors.summaries(),

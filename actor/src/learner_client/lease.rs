@@ -1,0 +1,138 @@
+//! The learner's answer to a request for tasks, and the time that leased tasks have.
+
+use common::ProductTask;
+use proto::{
+    InvalidMessage,
+    pb::{self, lease_tasks_response::Answer},
+    trace::TraceId,
+};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// The longest wait that a learner's answer can ask for: a damaged answer must not put an actor to sleep for days.
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
+
+/// The longest time that a lease is taken for.
+const LONGEST_LEASE: Duration = Duration::from_secs(24 * 3600);
+
+/// The answer.
+#[derive(Debug)]
+pub(crate) enum LeaseAnswer {
+    /// Tasks.
+    Lease(Lease),
+    /// Nothing now; ask again after this long, or with newer weights.
+    Wait(Duration),
+    /// The run needs no more rollouts.
+    Complete,
+}
+
+/// Tasks at hand, worked on as one rollout.
+#[derive(Debug)]
+pub(crate) struct Lease {
+    /// At least one.
+    pub(crate) tasks: Vec<ProductTask>,
+    /// The trace of their rollout, named after the run's seed and the first task: whoever repeats it repeats the name.
+    pub(crate) trace: TraceId,
+    asked: Instant,
+    ttl: Duration,
+}
+
+impl Lease {
+    /// When it ends, counted from before it was asked for: later by the learner's clock. Then comes the learner's grace.
+    pub(crate) fn ends(&self) -> Instant {
+        self.asked + self.ttl
+    }
+
+    /// How much longer a step that fails may be tried: a quarter of the lease is kept for the steps that follow, since
+    /// outcomes that come too late are refused.
+    pub(crate) fn patience(&self) -> Duration {
+        let last = self.asked + self.ttl * 3 / 4;
+        last.saturating_duration_since(Instant::now())
+    }
+}
+
+impl LeaseAnswer {
+    /// Checks the answer to a question that was asked at `asked`, in the run of this seed.
+    ///
+    /// # Errors
+    /// [`InvalidMessage`] naming what is missing or malformed.
+    pub(super) fn read(
+        response: pb::LeaseTasksResponse,
+        asked: Instant,
+        run_seed: u64,
+    ) -> Result<Self, InvalidMessage> {
+        match response
+            .answer
+            .ok_or_else(|| InvalidMessage::missing("lease_tasks_response.answer"))?
+        {
+            Answer::Lease(lease) => {
+                InvalidMessage::check_batch("task_lease.tasks", lease.tasks.len())?;
+                let tasks = lease.tasks.into_iter().map(ProductTask::try_from);
+                let tasks = tasks.collect::<Result<Vec<_>, _>>()?;
+                Ok(Self::Lease(Lease {
+                    trace: TraceId::of(run_seed, tasks[0].id.0),
+                    tasks,
+                    asked,
+                    ttl: Duration::from_millis(lease.ttl_ms).min(LONGEST_LEASE),
+                }))
+            }
+            Answer::Wait(wait) => {
+                let pause = Duration::from_millis(wait.retry_after_ms.max(1));
+                Ok(Self::Wait(pause.min(LONGEST_WAIT)))
+            }
+            Answer::Complete(pb::RunComplete {}) => Ok(Self::Complete),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use common::Digest;
+
+    fn read(answer: Option<Answer>) -> Result<LeaseAnswer, InvalidMessage> {
+        LeaseAnswer::read(pb::LeaseTasksResponse { answer }, Instant::now(), 7)
+    }
+
+    #[test]
+    fn an_answer_that_says_nothing_is_refused() {
+        assert!(read(None).is_err());
+        let (tasks, ttl_ms) = (vec![], 5);
+        let empty = read(Some(Answer::Lease(pb::TaskLease { tasks, ttl_ms }))).unwrap_err();
+        assert_eq!(empty.field, "task_lease.tasks");
+    }
+
+    #[test]
+    fn a_wait_is_neither_a_busy_loop_nor_days() {
+        let wait = |retry_after_ms| {
+            read(Some(Answer::Wait(pb::Wait {
+                retry_after_ms,
+                reason: 1,
+            })))
+            .unwrap()
+        };
+        assert!(matches!(wait(0), LeaseAnswer::Wait(pause) if pause == Duration::from_millis(1)));
+        assert!(matches!(wait(u64::MAX), LeaseAnswer::Wait(pause) if pause == LONGEST_WAIT));
+    }
+
+    #[test]
+    fn a_step_is_tried_for_less_long_than_the_lease_lasts_whatever_the_learner_says() {
+        for (ttl_ms, most) in [(0, 0), (60_000, 45), (u64::MAX, 18 * 3600)] {
+            let task = pb::ProductTask {
+                task: 3,
+                product: "lamp".into(),
+                image: Some(Digest::from_bytes([1; 32]).into()),
+                ..Default::default()
+            };
+            let tasks = vec![task];
+            let LeaseAnswer::Lease(lease) =
+                read(Some(Answer::Lease(pb::TaskLease { tasks, ttl_ms }))).unwrap()
+            else {
+                panic!("no lease")
+            };
+            assert!(lease.patience() <= Duration::from_secs(most));
+            assert!(Instant::now() + lease.patience() <= lease.ends() || ttl_ms == 0);
+            assert_eq!(lease.trace, TraceId::of(7, 3));
+        }
+    }
+}
