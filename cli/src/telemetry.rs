@@ -19,6 +19,7 @@ const VARIABLE: &str = "RUST_LOG";
 ///
 /// # Errors
 /// A mistake of configuration when `RUST_LOG` is no filter.
+#[expect(clippy::disallowed_methods, reason = "what is logged changes no result")]
 pub(crate) fn init(default: &str) -> Outcome<()> {
     let filter = match std::env::var_os(VARIABLE) {
         Some(filter) => parse(&filter.to_string_lossy()).or_configuration()?,

@@ -1,6 +1,7 @@
 //! Stopping a role on request: signals and a closed standard input drain it.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+#![allow(clippy::disallowed_methods, reason = "processes take real time")]
 
 mod processes;
 

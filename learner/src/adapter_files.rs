@@ -60,7 +60,7 @@ pub(crate) async fn check_place(place: &Store, run_id: &RunId, run_seed: u64) ->
     let fault = |reason: String, source: Option<StoreError>| LearnerError::AdapterPlace {
         place: place.url().to_string(),
         reason,
-        source,
+        source: source.map(Box::new),
     };
     let probed = match place.put(PROBE, &b"probe"[..]).await {
         Ok(()) => place.delete(PROBE).await,

@@ -314,13 +314,9 @@ mod tests {
         config.optimizer.epsilon = 0.0;
         config.optimizer.total_steps = 9;
         let problems = config.validate().unwrap_err().problems;
-        for key in [
-            "optimizer.beta_1",
-            "optimizer.epsilon",
-            "optimizer.total_steps = 9: must be 0",
-        ] {
+        for key in ["optimizer.beta_1", "optimizer.epsilon", "optimizer.total_steps"] {
             assert!(
-                problems.iter().any(|p| p.starts_with(key)),
+                problems.iter().any(|p| p.key == key),
                 "{key} is not in {problems:?}"
             );
         }

@@ -32,7 +32,7 @@ pub enum LearnerError {
         /// What is wrong and what would be right.
         reason: String,
         /// What the store says, if that is why.
-        source: Option<StoreError>,
+        source: Option<Box<StoreError>>,
     },
     /// A network or its optimizer failed.
     #[error(transparent)]
@@ -65,7 +65,7 @@ pub enum LearnerError {
         /// Pairs that a batch needs.
         needed: usize,
         /// How those tasks ended, by reason.
-        counts: OutcomeCounts,
+        counts: Box<OutcomeCounts>,
     },
     /// Training left the finite numbers. Nothing was published or written from it.
     #[error("{what} is {value} at step {step}, expected a finite number; lower the learning rate")]

@@ -4,7 +4,8 @@
 //! small tower 32 pixels, scaled or not, would be much less than a token or much more, and either no product would be hidden
 //! or all of it. So patches are those of the tower, laid over the image as the tower sees it; mode `compat` has CAIG's own.
 
-use crate::config::{InvalidConfig, LossConfig, LossMode};
+use crate::config::{LossConfig, LossMode};
+use common::{InvalidConfig, SettingsCheck};
 use image::{Rgba, RgbaImage};
 use models::clip::ClipVisionConfig;
 use rand::SeedableRng;
@@ -65,13 +66,13 @@ impl Masker {
             return Ok(());
         }
         let ratio = self.ratio;
-        let problem = format!(
-            "loss.mask.patch = {side}: must be smaller or loss.mask.ratio larger: the policy's vision tower has \
-             {tower}x{tower} patches, and {ratio} of {in_a_row}x{in_a_row} masked ones is less than one"
+        let reason = format!(
+            "expected a smaller one, or a larger loss.mask.ratio: the policy's vision tower has {tower}x{tower} patches, and \
+             {ratio} of {in_a_row}x{in_a_row} masked ones is less than one"
         );
-        Err(InvalidConfig {
-            problems: vec![problem],
-        })
+        let mut check = SettingsCheck::default();
+        check.note("loss.mask.patch", side, reason);
+        check.finish()
     }
 
     /// `image` with `floor(ratio · patches)` of its patches black; which ones is a function of `seed`.
@@ -295,7 +296,7 @@ mod tests {
     fn patches_that_would_mask_nothing_are_refused() {
         let refusal = masker(LossMode::Paper, 4, 0.75).check().unwrap_err();
         assert!(
-            refusal.problems[0].starts_with("loss.mask.patch = 4"),
+            refusal.to_string().starts_with("loss.mask.patch = 4"),
             "{refusal}"
         );
         for (mode, patch, ratio) in [

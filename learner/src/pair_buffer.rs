@@ -235,7 +235,7 @@ impl State {
                 tasks,
                 pairs,
                 needed,
-                counts,
+                counts: Box::new(counts),
             });
         }
         if !ready {

@@ -6,6 +6,7 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
 use image::RgbaImage;
 
+use crate::batch::{CompletionRow, collate};
 use crate::error::ModelError;
 use crate::llava::{Llava, LlavaConfig};
 use crate::processor::ImageProcessor;
@@ -13,10 +14,10 @@ use crate::sampling::{Finish, SampledTokens, sample_tokens};
 use crate::template::PromptTemplate;
 use crate::tokenizer::Tokenizer;
 
+pub use crate::sampling::{Prompt, SamplingParams};
+
 /// What the policy sees of some images: `[images, tokens, hidden]`.
 pub type ImageFeatures = Tensor<3>;
-
-pub use crate::sampling::{Prompt, SamplingParams};
 
 /// Pictures that go through the tower at once: bounds the memory of a whole catalogue's features.
 const IMAGES_PER_PASS: usize = 32;
@@ -133,6 +134,36 @@ impl Policy {
         let (end_id, limits) = (self.tokenizer.end_id(), self.config.row_limits());
         let sampled = sample_tokens(&self.model, prompts, features, params, end_id, &limits)?;
         sampled.into_iter().map(|tokens| self.with_text(tokens)).collect()
+    }
+
+    /// Log-probability of each row's completion, end token included, in nats; `batch` rows go through the model at a time.
+    /// `features` are those the rows' images index.
+    ///
+    /// # Errors
+    /// [`ModelError::Row`] when a row does not fit the model.
+    pub fn log_probs(
+        &self,
+        rows: &[CompletionRow<'_>],
+        features: &ImageFeatures,
+        batch: usize,
+    ) -> Result<Vec<f64>, ModelError> {
+        let (model, images) = (self.model.valid(), features.dims()[0]);
+        let mut sums = Vec::with_capacity(rows.len());
+        for rows in rows.chunks(batch.max(1)) {
+            let batch = collate(rows, images, &self.config.row_limits())?;
+            let scored = model.completion_log_probs(&batch, Some(features.clone()));
+            sums.extend(scored.sums().into_data().iter::<f64>());
+        }
+        Ok(sums)
+    }
+
+    /// The same policy with its adapter off; the weights are shared.
+    #[must_use]
+    pub fn without_adapter(&self) -> Self {
+        Self {
+            model: self.model.without_adapter(),
+            ..self.clone()
+        }
     }
 
     fn with_text(&self, tokens: SampledTokens) -> Result<Completion, ModelError> {

@@ -72,7 +72,7 @@ const MUST_NOT_KNOW: [(&str, &[&str]); 10] = [
     ("data", &["burn", "tokio", "tonic"]),
     ("shopworld", &["burn", "tokio", "tonic"]),
     ("reward-server", &["object_store", "prost", "clap"]),
-    ("actor", &["object_store", "prost", "clap"]),
+    ("actor", &["object_store", "clap"]),
     ("learner", &["object_store", "clap"]),
     ("cli", &["burn", "prost", "safetensors", "object_store"]),
 ];

@@ -67,6 +67,10 @@ pub(super) fn run(args: &LearnerArgs) -> Outcome<()> {
 /// Seconds since the Unix epoch: a later start of a learner has a higher epoch, without any state to remember the earlier
 /// ones by. It stands in for the count that a durable ledger will fence. Two starts of a deterministic run publish the same
 /// bytes, and so the same versions.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a later start needs a higher number, and nothing else is kept"
+)]
 fn epoch(deterministic: bool) -> anyhow::Result<LearnerEpoch> {
     if deterministic {
         return Ok(LearnerEpoch(1));

@@ -4,6 +4,7 @@
 use super::report::Report;
 use super::stages::Prepared;
 use crate::config::{Config, Layers, Mistake};
+use crate::failure::{OrConfiguration as _, Outcome};
 use anyhow::{Context as _, bail};
 use models::ctr::RewardModel;
 use models::device::parse_device;

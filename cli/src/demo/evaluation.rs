@@ -16,9 +16,8 @@ use common::Purpose;
 use data::Product;
 use figures::{mean, mean_known};
 use image::{RgbImage, RgbaImage};
-use models::batch::{CompletionRow, collate};
+use models::batch::CompletionRow;
 use models::ctr::{CtrForm, RewardModel};
-use models::llava::Llava;
 use models::policy::{Completion, ImageFeatures, Policy, Prompt, SamplingParams};
 use models::sampling::Finish;
 use models::weights::from_safetensors;
@@ -158,7 +157,7 @@ impl Evaluator {
     /// adapter.
     fn kl(&self, completions: &[Completion], features: &ImageFeatures) -> anyhow::Result<f64> {
         let compared: Vec<_> = self.compared(completions).collect();
-        let reference = self.log_probs(&self.policy.model.without_adapter(), &compared, features)?;
+        let reference = self.log_probs(&self.policy.without_adapter(), &compared, features)?;
         let ratios = compared.iter().zip(reference);
         Ok(mean(ratios.map(|((_, completion), reference)| {
             log_prob(completion) - reference
@@ -177,7 +176,7 @@ impl Evaluator {
             .iter()
             .map(|&(_, partner, completion)| (partner, completion))
             .collect();
-        let swapped = self.log_probs(&self.policy.model, &elsewhere, features)?;
+        let swapped = self.log_probs(&self.policy, &elsewhere, features)?;
         let scored = compared
             .iter()
             .zip(swapped)
@@ -192,21 +191,15 @@ impl Evaluator {
     /// The log-probability of each completion under the subject beside it, in nats.
     fn log_probs(
         &self,
-        model: &Llava,
-        rows: &[(usize, &Completion)],
+        policy: &Policy,
+        completions: &[(usize, &Completion)],
         features: &ImageFeatures,
     ) -> anyhow::Result<Vec<f64>> {
-        let mut sums = Vec::new();
-        for part in rows.chunks(self.settings.batch) {
-            let rows: Vec<_> = part
-                .iter()
-                .map(|&(subject, completion)| self.row(subject, completion))
-                .collect();
-            let batch = collate(&rows, self.subjects.len(), &self.policy.config.row_limits())?;
-            let scored = model.completion_log_probs(&batch, Some(features.clone()));
-            sums.extend(scored.sums().into_data().iter::<f64>());
-        }
-        Ok(sums)
+        let rows: Vec<_> = completions
+            .iter()
+            .map(|&(subject, completion)| self.row(subject, completion))
+            .collect();
+        Ok(policy.log_probs(&rows, features, self.settings.batch)?)
     }
 
     fn images(&self) -> Vec<&RgbaImage> {

@@ -269,7 +269,12 @@ mod tests {
     #[test]
     fn the_last_version_is_taken_from_the_learners_files_and_no_other() {
         let directory = tempfile::tempdir().unwrap();
-        let files = RunFiles::below(directory.path(), Path::new("policy"), Path::new("reward-model"));
+        let files = RunFiles::below(
+            directory.path(),
+            Path::new("policy"),
+            Path::new("policy"),
+            Path::new("reward-model"),
+        );
         let version = |number: u64| serde_json::json!({ "epoch": 1, "number": number });
         let summary = serde_json::json!({
             "outcomes": { "pairs": 8 },

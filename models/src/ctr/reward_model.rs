@@ -331,7 +331,8 @@ mod tests {
     #[test]
     fn what_is_wrong_with_a_file_is_told_with_its_name() {
         type Json = serde_json::Value;
-        let cases: [(&str, &dyn Fn(&mut Json)); 7] = [
+        type Breakage<'a> = (&'a str, &'a dyn Fn(&mut Json));
+        let cases: [Breakage<'_>; 7] = [
             ("format = 2: expected 1", &|json| json["format"] = 2.into()),
             ("calibration.temperature = 0: ", &|json| {
                 json["calibration"]["temperature"] = 0.0.into();
