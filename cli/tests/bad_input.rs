@@ -274,10 +274,7 @@ fn every_faulty_row_of_a_catalogue_is_told_at_once() {
 #[test]
 fn a_catalogue_of_one_product_has_no_partner_for_it() {
     let one = r#"[{"id": "1", "image": "1.png", "new_caption": "desk lamp"}]"#;
-    refused_catalogue(
-        one,
-        &["catalogue mine", "product 1 has no partner", "loss.mode = dpo"],
-    );
+    refused_catalogue(one, &["mine.json", "product 1 has no partner", "loss.mode = dpo"]);
 }
 
 #[test]

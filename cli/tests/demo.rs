@@ -178,6 +178,7 @@ fn a_comparison_on_a_users_catalogue_writes_what_is_documented_and_ends_all_its_
         "curves.png",
         "report.json",
         "run.json",
+        "steps.jsonl",
     ];
     assert_eq!(names(&out.join("joint_swap")), files);
     let report = json(&out.join("report.json"));

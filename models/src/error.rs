@@ -66,7 +66,7 @@ pub enum ModelError {
         source: burn::tensor::DataError,
     },
     /// The layout table does not say whether a matrix is stored transposed.
-    #[error("weight {name}: no layout rule for a tensor of shape {shape:?}; add its suffix to the table")]
+    #[error("weight {name}: shape {shape:?}, expected [n]: no matrix of that name has a known layout")]
     WeightLayout {
         /// Name of the tensor.
         name: String,

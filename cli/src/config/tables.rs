@@ -103,8 +103,13 @@ impl Default for PolicyConfig {
 impl PolicyConfig {
     pub(super) fn validate(&self) -> Result<(), InvalidConfig> {
         let mut check = SettingsCheck::default();
-        let known = Preset::parse(&self.preset).is_ok();
-        check.require(known, "preset", &self.preset, "tiny or llava-1.6-7b");
+        if let Err(error) = Preset::parse(&self.preset) {
+            let wanted = match error {
+                ModelError::Config { expected, .. } => expected.to_owned(),
+                other => other.to_string(),
+            };
+            check.require(false, "preset", &self.preset, wanted);
+        }
         check.finish()
     }
 }

@@ -13,7 +13,7 @@ pub(crate) fn results_table(reports: &[Report]) -> Vec<String> {
     let gains: Option<Vec<f64>> = reports.iter().map(Report::gain).collect();
     let mean = gains.filter(|gains| gains.len() > 1).map(|gains| {
         let mean = gains.iter().sum::<f64>() / gains.len() as f64;
-        format!("| mean | | | {:+.1} % | | | | | | | | |", 100.0 * mean)
+        format!("| mean | | | {:+.1} %{} |", 100.0 * mean, " |".repeat(10))
     });
     HEAD.map(str::to_owned)
         .into_iter()

@@ -267,7 +267,7 @@ mod tests {
         for mode in LossMode::ALL {
             let expected = match mode {
                 LossMode::Compat => [0.5, 0.5, 1.0, 0.0],
-                _ => [1.0, 0.5, 1.5, 10.0],
+                _ => [1.0, 0.5, 3.0, 10.0],
             };
             let loss = read(&format!(r#"{{"mode": "{mode}"}}"#));
             assert_eq!((loss.mode, weights(&loss)), (mode, expected));
