@@ -36,8 +36,9 @@ pub(crate) use table::reward_model as reward_model_line;
 
 use crate::config::Config;
 use crate::failure::{OrConfiguration as _, Outcome};
+use crate::locations;
 use crate::progress::Progress;
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use evaluation::Evaluator;
 use learner::LossConfig;
 use models::compute_thread::ComputeThread;
@@ -49,6 +50,7 @@ use stages::Prepared;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
+use store::Store;
 use tokio_util::sync::CancellationToken;
 
 /// Versions that may wait to be measured.
@@ -85,7 +87,7 @@ pub(crate) async fn run(plan: Plan, shutdown: CancellationToken) -> Outcome<()> 
     for loss in &plan.losses {
         runs.push(demo.train(loss, &shared, &evaluator, prepared_in).await?);
     }
-    demo.conclude(&shared, &runs)?;
+    demo.conclude(&shared, &runs).await?;
     let target = output.target().display().to_string();
     output.finish()?;
     let files = "report.json, contact_sheet.png, curves.png, config.toml";
@@ -166,14 +168,15 @@ impl Demo<'_> {
         }
         let finished = Finished { trained, report };
         if several {
-            shared.write(&directory, std::slice::from_ref(&finished))?;
+            let place = open_place(&directory)?;
+            shared.write(&place, std::slice::from_ref(&finished)).await?;
         }
         Ok(finished)
     }
 
     /// The results of all modes.
-    fn conclude(&self, shared: &Shared<'_>, runs: &[Finished]) -> anyhow::Result<()> {
-        shared.write(self.work, runs)?;
+    async fn conclude(&self, shared: &Shared<'_>, runs: &[Finished]) -> anyhow::Result<()> {
+        shared.write(&open_place(self.work)?, runs).await?;
         if runs.len() > 1 {
             for line in table::comparison(&shared.comparison(runs)) {
                 self.progress.print(&line)?;
@@ -181,6 +184,11 @@ impl Demo<'_> {
         }
         Ok(())
     }
+}
+
+/// The directory as a store, which results are put into.
+fn open_place(directory: &Path) -> anyhow::Result<Store> {
+    locations::open_store("--out", &directory.display().to_string()).map_err(|failure| anyhow!("{failure}"))
 }
 
 fn write_config(config: &Config, directory: &Path) -> anyhow::Result<PathBuf> {

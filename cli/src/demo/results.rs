@@ -10,9 +10,8 @@ use crate::shop::{self, Shop};
 use anyhow::Context as _;
 use image::RgbImage;
 use serde::Serialize;
-use std::fs;
-use std::path::Path;
 use std::time::Duration;
+use store::Store;
 
 /// Directory of the adapter beside a report.
 pub(super) const ADAPTER: &str = "adapter";
@@ -85,32 +84,30 @@ impl Shared<'_> {
         Comparison::of(self.config.run.seed, &reports)
     }
 
-    /// Writes report, sheet and curves of `runs` (one, or those of a comparison) into `directory`.
+    /// Writes report, sheet and curves of `runs` (one, or those of a comparison) into `place`, the report last.
     ///
     /// # Errors
     /// When a picture cannot be drawn or a file not written.
-    pub(super) fn write(&self, directory: &Path, runs: &[Finished]) -> anyhow::Result<()> {
+    pub(super) async fn write(&self, place: &Store, runs: &[Finished]) -> anyhow::Result<()> {
         let report = &runs.first().context("a demo has at least one run")?.report;
         let title = self.title(runs);
-        write_png(&directory.join("contact_sheet.png"), &self.sheet(&title, runs)?)?;
+        place
+            .put("contact_sheet.png", png(&self.sheet(&title, runs)?))
+            .await?;
         let line = |run: &'_ Finished| curves::Run {
             label: run.report.mode.clone(),
             rounds: run.report.rounds.clone(),
         };
         let lines: Vec<curves::Run> = runs.iter().map(line).collect();
-        write_png(&directory.join("curves.png"), &curves::draw(&title, &lines)?)?;
+        place
+            .put("curves.png", png(&curves::draw(&title, &lines)?))
+            .await?;
+        let mut report = report.clone();
         if runs.len() > 1 {
-            write_json(&directory.join("compare.json"), &self.comparison(runs))?;
-            let adapter = format!("{}/{ADAPTER}", report.mode);
-            return write_json(
-                &directory.join("report.json"),
-                &Report {
-                    adapter,
-                    ..report.clone()
-                },
-            );
+            place.put("compare.json", json(&self.comparison(runs))?).await?;
+            report.adapter = format!("{}/{ADAPTER}", report.mode);
         }
-        write_json(&directory.join("report.json"), report)
+        Ok(place.put("report.json", json(&report)?).await?)
     }
 
     fn title(&self, runs: &[Finished]) -> String {
@@ -174,14 +171,10 @@ fn weights(figures: &Figures) -> Weights {
     }
 }
 
-fn write_png(path: &Path, picture: &RgbImage) -> anyhow::Result<()> {
-    write(path, &data::cutout::encode_rgb_png(picture))
+fn png(picture: &RgbImage) -> Vec<u8> {
+    data::cutout::encode_rgb_png(picture)
 }
 
-fn write_json(path: &Path, value: &impl Serialize) -> anyhow::Result<()> {
-    write(path, &serde_json::to_vec_pretty(value)?)
-}
-
-fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
-    fs::write(path, bytes).with_context(|| format!("cannot write {}", path.display()))
+fn json(value: &impl Serialize) -> anyhow::Result<Vec<u8>> {
+    Ok(serde_json::to_vec_pretty(value)?)
 }
