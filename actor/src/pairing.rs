@@ -1,15 +1,10 @@
 //! From a scored group to its outcome: a pure rule.
 //!
-//! A candidate's score is its reward less a penalty per defect. The best and the worst of the contenders make the pair; what
-//! lies between them is not used. With two candidates, this is CAIG's rule.
-//!
-//! In a large group the worst is nearly always a broken one, and a policy that only hears of its broken descriptions learns
-//! nothing of the reward. So two candidates are drawn: is one of them broken, it contends with the best whole one, otherwise
-//! the whole ones contend. Pairs then teach the syntax as often as they do in groups of two.
+//! A candidate's score is its reward less a penalty per defect. The best and the worst of a group make the pair; what lies
+//! between them is not used. With two candidates, this is CAIG's rule.
 
 use crate::{ActorConfig, Labels, failure::Failure};
 use common::{Candidate, CandidateGroup, FailureReason, NoPairReason, PreferencePair, RolloutOutcome};
-use rand::seq::index;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -34,30 +29,14 @@ impl From<&ActorConfig> for PairingRule {
     }
 }
 
-/// The seeds of one group's draws.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct PairingSeeds {
-    /// Of the candidate that decides who contends.
-    pub(crate) contenders: u64,
-    /// Of the coin of [`Labels::Random`].
-    pub(crate) coin: u64,
-}
-
-/// The outcome of a scored group.
-pub(crate) fn rollout_outcome(
-    group: CandidateGroup,
-    rule: &PairingRule,
-    seeds: PairingSeeds,
-) -> RolloutOutcome {
+/// The outcome of a scored group. `coin` seeds the toss of [`Labels::Random`].
+pub(crate) fn rollout_outcome(group: CandidateGroup, rule: &PairingRule, coin: u64) -> RolloutOutcome {
     let scores: Vec<f64> = group
         .candidates()
         .iter()
         .map(|candidate| score(candidate, rule))
         .collect();
-    let (best, worst) = extremes(
-        &contenders(group.candidates(), &scores, rule, seeds.contenders),
-        &scores,
-    );
+    let (best, worst) = extremes(&scores);
     let margin = scores[best] - scores[worst];
     let tokens = |i: usize| group.candidates()[i].trajectory.token_ids();
     if margin == 0.0 || tokens(best) == tokens(worst) {
@@ -72,7 +51,7 @@ pub(crate) fn rollout_outcome(
             reason: NoPairReason::LowMargin,
         };
     }
-    let swap = rule.labels == Labels::Random && ChaCha8Rng::seed_from_u64(seeds.coin).random::<bool>();
+    let swap = rule.labels == Labels::Random && ChaCha8Rng::seed_from_u64(coin).random::<bool>();
     let (chosen, rejected) = if swap { (worst, best) } else { (best, worst) };
     let task = group.task();
     match PreferencePair::new(group, chosen, rejected, margin) {
@@ -86,30 +65,14 @@ fn score(candidate: &Candidate, rule: &PairingRule) -> f64 {
     candidate.reward.value() - rule.defect_penalty * f64::from(candidate.defects)
 }
 
-/// Positions of those of whom the best and the worst make the pair: all, where fewer than two are whole or nothing is taken
-/// for a defect; otherwise by the draw.
-fn contenders(candidates: &[Candidate], scores: &[f64], rule: &PairingRule, seed: u64) -> Vec<usize> {
-    let everyone = 0..candidates.len();
-    let broken = |i: &usize| rule.defect_penalty > 0.0 && candidates[*i].defects > 0;
-    let whole: Vec<usize> = everyone.clone().filter(|i| !broken(i)).collect();
-    if whole.len() < 2 {
-        return everyone.collect();
-    }
-    let two = index::sample(&mut ChaCha8Rng::seed_from_u64(seed), candidates.len(), 2);
-    match two.into_iter().find(broken) {
-        Some(broken) => vec![extremes(&whole, scores).0, broken],
-        None => whole,
-    }
-}
-
-/// Those of `positions` (one or more) with the highest and the lowest score, the first of equals.
-fn extremes(positions: &[usize], scores: &[f64]) -> (usize, usize) {
-    let (mut best, mut worst) = (positions[0], positions[0]);
-    for &i in positions {
-        if scores[i] > scores[best] {
+/// Positions of the highest and the lowest score, the first of equals; there is at least one score.
+fn extremes(scores: &[f64]) -> (usize, usize) {
+    let (mut best, mut worst) = (0, 0);
+    for (i, &score) in scores.iter().enumerate() {
+        if score > scores[best] {
             best = i;
         }
-        if scores[i] < scores[worst] {
+        if score < scores[worst] {
             worst = i;
         }
     }
@@ -126,13 +89,6 @@ mod tests {
         min_margin: 0.0,
         labels: Labels::Reward,
     };
-
-    fn seeds(seed: u64) -> PairingSeeds {
-        PairingSeeds {
-            contenders: seed,
-            coin: seed,
-        }
-    }
 
     /// Candidates of (token, reward, defects).
     fn group(candidates: &[(u32, f64, u32)]) -> CandidateGroup {
@@ -174,7 +130,7 @@ mod tests {
         let found = pair(rollout_outcome(
             group(&[(1, 0.5, 0), (2, -1.0, 0), (3, 2.0, 0), (4, 1.0, 0)]),
             &RULE,
-            seeds(0),
+            0,
         ));
         assert_eq!((found.chosen_position(), found.rejected_position()), (2, 1));
         assert_eq!(found.margin(), 3.0);
@@ -182,11 +138,7 @@ mod tests {
 
     #[test]
     fn a_defect_costs_more_than_the_reward_it_earned() {
-        let found = pair(rollout_outcome(
-            group(&[(1, 1.5, 1), (2, 0.0, 0)]),
-            &RULE,
-            seeds(0),
-        ));
+        let found = pair(rollout_outcome(group(&[(1, 1.5, 1), (2, 0.0, 0)]), &RULE, 0));
         assert_eq!(found.chosen_position(), 1);
         assert_eq!(found.margin(), 0.5);
     }
@@ -194,68 +146,29 @@ mod tests {
     #[test]
     fn equal_scores_and_equal_completions_are_ties() {
         assert_eq!(
-            reason(rollout_outcome(
-                group(&[(1, 0.5, 0), (2, 0.5, 0)]),
-                &RULE,
-                seeds(0)
-            )),
+            reason(rollout_outcome(group(&[(1, 0.5, 0), (2, 0.5, 0)]), &RULE, 0)),
             NoPairReason::Tie
         );
         assert_eq!(
-            reason(rollout_outcome(
-                group(&[(1, 2.5, 1), (2, 0.5, 0)]),
-                &RULE,
-                seeds(0)
-            )),
+            reason(rollout_outcome(group(&[(1, 2.5, 1), (2, 0.5, 0)]), &RULE, 0)),
             NoPairReason::Tie
         );
         assert_eq!(
-            reason(rollout_outcome(
-                group(&[(7, 0.5, 0), (7, 0.9, 0)]),
-                &RULE,
-                seeds(0)
-            )),
+            reason(rollout_outcome(group(&[(7, 0.5, 0), (7, 0.9, 0)]), &RULE, 0)),
             NoPairReason::Tie
         );
     }
 
     #[test]
-    fn broken_candidates_lose_as_often_as_in_groups_of_two() {
-        let groups = || group(&[(1, 0.5, 0), (2, 3.0, 2), (3, -1.0, 0), (4, 1.0, 0)]);
-        let pairs = (0..1000).map(|seed| pair(rollout_outcome(groups(), &RULE, seeds(seed))));
-        let rejected: Vec<usize> = pairs
-            .map(|pair| {
-                assert_eq!(pair.chosen_position(), 3);
-                pair.rejected_position()
-            })
-            .collect();
-        assert!(rejected.iter().all(|position| [1, 2].contains(position)));
-        let broken = rejected.iter().filter(|position| **position == 1).count();
-        assert!(
-            (430..570).contains(&broken),
-            "{broken} of 1000, half of them expected"
-        );
-    }
-
-    #[test]
-    fn one_whole_candidate_is_preferred_to_the_worst_broken_one() {
-        for seed in 0..20 {
-            let groups = group(&[(1, 0.5, 1), (2, -1.0, 0), (3, 0.4, 3)]);
-            let found = pair(rollout_outcome(groups, &RULE, seeds(seed)));
-            assert_eq!((found.chosen_position(), found.rejected_position()), (1, 2));
-        }
-    }
-
-    #[test]
-    fn without_a_penalty_defects_do_not_matter() {
-        let rule = PairingRule {
-            defect_penalty: 0.0,
-            ..RULE
-        };
-        for seed in 0..20 {
-            let groups = group(&[(1, 0.5, 0), (2, 3.0, 2), (3, -1.0, 0), (4, 1.0, 1)]);
-            let found = pair(rollout_outcome(groups, &rule, seeds(seed)));
-            assert_eq!((found.chosen_position(), found.rejected_position()), (1, 2));
+    fn a_broken_candidate_is_the_worst_of_a_group_unless_nothing_is_taken_for_defects() {
+        for (defect_penalty, expected) in [(2.0, (3, 1)), (0.0, (1, 2))] {
+            let rule = PairingRule {
+                defect_penalty,
+                ..RULE
+            };
+            let groups = group(&[(1, 0.5, 0), (2, 1.5, 2), (3, -1.0, 0), (4, 1.0, 0)]);
+            let found = pair(rollout_outcome(groups, &rule, 0));
+            assert_eq!((found.chosen_position(), found.rejected_position()), expected);
         }
     }
 
@@ -266,27 +179,18 @@ mod tests {
             ..RULE
         };
         assert_eq!(
-            reason(rollout_outcome(
-                group(&[(1, 0.5, 0), (2, 0.75, 0)]),
-                &rule,
-                seeds(0)
-            )),
+            reason(rollout_outcome(group(&[(1, 0.5, 0), (2, 0.75, 0)]), &rule, 0)),
             NoPairReason::LowMargin
         );
         assert_eq!(
-            pair(rollout_outcome(
-                group(&[(1, 0.5, 0), (2, 1.0, 0)]),
-                &rule,
-                seeds(0)
-            ))
-            .chosen_position(),
+            pair(rollout_outcome(group(&[(1, 0.5, 0), (2, 1.0, 0)]), &rule, 0)).chosen_position(),
             1
         );
     }
 
     #[test]
     fn rewards_too_far_apart_for_a_number_are_a_failure() {
-        let outcome = rollout_outcome(group(&[(1, f64::MAX, 0), (2, f64::MIN, 0)]), &RULE, seeds(0));
+        let outcome = rollout_outcome(group(&[(1, f64::MAX, 0), (2, f64::MIN, 0)]), &RULE, 0);
         assert!(
             matches!(outcome, RolloutOutcome::Failed { retryable: false, .. }),
             "{outcome:?}"
@@ -301,7 +205,7 @@ mod tests {
         };
         let groups = || group(&[(1, 0.5, 0), (2, -1.0, 0), (3, 2.0, 0)]);
         let positions = (0..1000).map(|seed| {
-            let found = pair(rollout_outcome(groups(), &rule, seeds(seed)));
+            let found = pair(rollout_outcome(groups(), &rule, seed));
             assert_eq!(found.margin(), 3.0);
             (found.chosen_position(), found.rejected_position())
         });
@@ -310,8 +214,8 @@ mod tests {
         let agreeing = positions.iter().filter(|p| **p == (2, 1)).count();
         assert!((420..580).contains(&agreeing), "{agreeing}");
         assert_eq!(
-            pair(rollout_outcome(groups(), &rule, seeds(3))),
-            pair(rollout_outcome(groups(), &rule, seeds(3)))
+            pair(rollout_outcome(groups(), &rule, 3)),
+            pair(rollout_outcome(groups(), &rule, 3))
         );
     }
 }

@@ -7,7 +7,7 @@ use crate::{
     ActorError, ActorSummary,
     failure::{Failure, PerTask},
     learner_client::{LearnerClient, Lease, LeaseAnswer},
-    pairing::{PairingRule, PairingSeeds, rollout_outcome},
+    pairing::{PairingRule, rollout_outcome},
     policy::BehaviourPolicy,
     rendering::{RenderedImage, Renderer},
     reward_client::{GroupRewards, RewardClient},
@@ -128,11 +128,8 @@ impl RolloutLoop {
             ) {
                 Ok(group) => {
                     let (run, version) = (self.learner.run_seed(), self.policy.version());
-                    let seeds = PairingSeeds {
-                        contenders: derive_seed(run, task.id, version, Purpose::Contenders),
-                        coin: derive_seed(run, task.id, version, Purpose::ControlLabel),
-                    };
-                    rollout_outcome(group, &self.rule, seeds)
+                    let coin = derive_seed(run, task.id, version, Purpose::ControlLabel);
+                    rollout_outcome(group, &self.rule, coin)
                 }
                 Err(failure) => failure.outcome(task.id),
             };

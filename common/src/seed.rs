@@ -36,8 +36,6 @@ pub enum Purpose {
     Evaluation = 14,
     /// Bootstrap intervals.
     Bootstrap = 15,
-    /// Which candidates of a group contend for a pair.
-    Contenders = 16,
 }
 
 /// Derives the seed of one draw from the run's seed, the task, the policy version and the purpose: never from an actor,
