@@ -38,3 +38,7 @@ check-cuda:
 # Put the sources into the house style
 fmt:
     cargo fmt --all
+
+# The tables of what we compute against transformers and peft
+parity:
+    cargo test --locked --workspace --lib -- --nocapture parity | grep '^|'

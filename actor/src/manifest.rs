@@ -157,7 +157,7 @@ mod tests {
         for (from, to) in [
             ("\"r\": 4", "\"r\": 0"),
             ("\"lora_alpha\": 8", "\"lora_alpha\": -8"),
-            ("\"r\"", "\"use_rslora\": true, \"r\""),
+            ("\"r\"", "\"use_dora\": true, \"r\""),
         ] {
             let mut changed = message();
             changed.adapter_config_json = changed.adapter_config_json.replace(from, to);

@@ -10,12 +10,12 @@ use crate::{
     product_images::ProductImages,
     weight_sync::AdaptedPolicy,
 };
-use burn::tensor::Tensor;
 use common::{Digest, FailureReason, Finish, PolicyVersion, ProductTask, Purpose, Trajectory, derive_seed};
 use image::RgbaImage;
 use models::{
     ModelError,
     compute_thread::{ComputeError, ComputeThread},
+    image_features::ImageFeatures,
     policy::{Completion, Policy, Prompt, SamplingParams},
     sampling,
 };
@@ -48,7 +48,7 @@ type PicturedTask = (ProductTask, Arc<RgbaImage>);
 struct Sampler {
     policy: Policy,
     /// Features of one product each, `[1, patches, hidden]`: adapters do not change them.
-    features: DigestCache<Tensor<3>>,
+    features: DigestCache<ImageFeatures>,
 }
 
 impl BehaviourPolicy {
@@ -186,7 +186,7 @@ impl Sampler {
                 });
             }
         }
-        let features = Tensor::cat(features, 0);
+        let features = ImageFeatures::cat(features);
         let mut completions = self
             .policy
             .sample(&prompts, Some(&features), &plan.params)?
@@ -197,7 +197,7 @@ impl Sampler {
             .collect())
     }
 
-    fn features(&mut self, digest: &Digest, picture: &RgbaImage) -> Result<Tensor<3>, ModelError> {
+    fn features(&mut self, digest: &Digest, picture: &RgbaImage) -> Result<ImageFeatures, ModelError> {
         if let Some(features) = self.features.get(digest) {
             return Ok(features);
         }

@@ -2,12 +2,19 @@
 
 mod actor;
 mod config;
+mod convert;
 mod demo;
 mod eval_reward;
+mod export;
+mod generate;
+mod inspect;
 mod learner;
+mod logprob;
+mod model;
 mod pretrain;
 mod report;
 mod reward_server;
+mod score;
 mod stage;
 mod train_reward;
 
@@ -28,6 +35,12 @@ pub(crate) fn run(command: Command) -> Outcome<()> {
         Command::Pretrain(args) => pretrain::run(&args),
         Command::TrainReward(args) => train_reward::run(&args),
         Command::EvalReward(args) => eval_reward::run(&args),
+        Command::Inspect(args) => inspect::run(&args),
+        Command::Generate(args) => generate::run(&args),
+        Command::Logprob(args) => logprob::run(&args),
+        Command::Convert(args) => convert::run(&args),
+        Command::Export(args) => export::run(&args),
+        Command::Score(args) => score::run(&args),
         Command::Report(args) => report::run(&args),
         Command::Config(command) => config::run(&command),
     }

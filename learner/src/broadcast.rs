@@ -6,7 +6,7 @@
 use crate::error::LearnerError;
 use bytes::Bytes;
 use common::{Digest, PolicyVersion};
-use models::checkpoint::POLICY_FILES;
+use models::checkpoint::policy_files;
 use models::peft::ADAPTER_WEIGHTS;
 use std::collections::VecDeque;
 use std::fs::File;
@@ -181,13 +181,13 @@ fn base_files(directory: &Path) -> Result<Vec<(Artifact, PathBuf)>, LearnerError
         }
     };
     let mut files = vec![];
-    for name in POLICY_FILES {
-        let path = directory.join(name);
+    for name in policy_files(directory).map_err(LearnerError::Policy)? {
+        let path = directory.join(&name);
         let file = File::open(&path).map_err(failed(&path))?;
         let bytes = file.metadata().map_err(failed(&path))?.len();
         let mut hasher = blake3::Hasher::new();
         hasher.update_reader(file).map_err(failed(&path))?;
-        let (name, digest) = (name.to_owned(), Digest::from_bytes(*hasher.finalize().as_bytes()));
+        let digest = Digest::from_bytes(*hasher.finalize().as_bytes());
         files.push((Artifact { name, bytes, digest }, path));
     }
     files.sort_by(|(a, _), (b, _)| a.name.cmp(&b.name));
@@ -196,8 +196,13 @@ fn base_files(directory: &Path) -> Result<Vec<(Artifact, PathBuf)>, LearnerError
 
 /// For tests: a policy's files, each holding its own name.
 #[cfg(test)]
-pub(crate) fn policy_files(directory: &Path) {
-    for name in POLICY_FILES {
+pub(crate) fn write_policy_files(directory: &Path) {
+    for name in [
+        "adwright.json",
+        "config.json",
+        "model.safetensors",
+        "tokenizer.json",
+    ] {
         std::fs::write(directory.join(name), name).unwrap();
     }
 }
@@ -209,7 +214,7 @@ mod tests {
 
     fn open(keep: usize) -> (Broadcast, tempfile::TempDir) {
         let directory = tempfile::tempdir().unwrap();
-        policy_files(directory.path());
+        write_policy_files(directory.path());
         for name in [".lock", "my notes.txt", "id_rsa"] {
             std::fs::write(directory.path().join(name), name).unwrap();
         }

@@ -6,16 +6,16 @@
 use crate::assortment::Assortment;
 use crate::config::LossConfig;
 use crate::error::LearnerError;
-use crate::image_features::ImageFeatures;
+use crate::feature_cache::FeatureCache;
 use crate::mask::Masker;
 use crate::negatives::{Negative, ProductImage, Seeds, negative};
 use crate::pair_buffer::PairBatch;
 use crate::partners::Partners;
 use crate::task_order::TaskSubject;
-use burn::tensor::{Int, Tensor, TensorData};
 use common::{PreferencePair, TaskId};
 use models::ModelError;
 use models::batch::{CompletionBatch, CompletionRow, RowLimits};
+use models::image_features::ImageFeatures;
 use models::policy::Policy;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -27,14 +27,14 @@ pub(crate) struct Collator {
     partners: Partners,
     loss: LossConfig,
     run_seed: u64,
-    features: ImageFeatures,
+    features: FeatureCache,
 }
 
 /// The pairs of one version as rows, in the order of the batch.
 pub(crate) struct TrainingBatch {
     pairs: Vec<PairRows>,
-    /// Features of every image that a row shows, `[images, patches, hidden]`.
-    features: Tensor<3>,
+    /// Features of every image that a row shows.
+    features: ImageFeatures,
     limits: RowLimits,
 }
 
@@ -58,7 +58,7 @@ pub(crate) struct PairMicroBatch {
     /// The rows.
     pub(crate) rows: CompletionBatch,
     /// Features of the images they show.
-    pub(crate) features: Tensor<3>,
+    pub(crate) features: ImageFeatures,
     /// How many pairs there are.
     pub(crate) pairs: usize,
     /// Whether each has a negative.
@@ -76,7 +76,7 @@ impl Collator {
         cached_products: usize,
     ) -> Self {
         let masker = Masker::new(&loss, &policy.config.vision);
-        let features = ImageFeatures::new(policy.clone(), assortment.clone(), masker, cached_products);
+        let features = FeatureCache::new(policy.clone(), assortment.clone(), masker, cached_products);
         Self {
             policy,
             assortment,
@@ -187,14 +187,10 @@ impl TrainingBatch {
             })
             .collect();
         let has_negatives = rows.len() == 3 * pairs.len();
-        let shown: Vec<i64> = images.order.iter().map(|&image| image as i64).collect();
-        let shown = Tensor::<1, Int>::from_data(
-            TensorData::new(shown, [images.order.len()]),
-            &self.features.device(),
-        );
+        let features = self.features.select(&images.order);
         Ok(PairMicroBatch {
-            rows: models::batch::collate(&rows, images.order.len(), &self.limits)?,
-            features: self.features.clone().select(0, shown),
+            rows: models::batch::collate(&rows, features.lengths(), &self.limits)?,
+            features,
             pairs: pairs.len(),
             has_negatives,
         })
@@ -302,8 +298,8 @@ mod tests {
                         Masker::new(&LossConfig::of(mode), &policy.config.vision).masked(whole(product), seed)
                     }
                 };
-                let expected = policy.image_features(&[&picture]).unwrap().into_data();
-                let seen = collated.features.clone().narrow(0, row.image, 1).into_data();
+                let expected = policy.image_features(&[&picture]).unwrap().tokens().into_data();
+                let seen = collated.features.select(&[row.image]).tokens().into_data();
                 seen.assert_approx_eq::<f32>(&expected, burn::tensor::Tolerance::absolute(1e-5));
             };
             let chosen = |pair: usize| [30 + pair as u32, 31, 2];
@@ -327,8 +323,8 @@ mod tests {
 
     #[test]
     fn masked_images_have_features_of_their_own() {
-        let plain = collate(LossMode::JointSwap, 1.0).0.features.dims()[0];
-        let masked = collate(LossMode::MaskOnly, 1.0).0.features.dims()[0];
+        let plain = collate(LossMode::JointSwap, 1.0).0.features.lengths().len();
+        let masked = collate(LossMode::MaskOnly, 1.0).0.features.lengths().len();
         assert_eq!((plain, masked), (4, 4 + 6));
     }
 }

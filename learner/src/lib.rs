@@ -23,7 +23,7 @@ mod collate;
 mod config;
 mod control;
 mod error;
-mod image_features;
+mod feature_cache;
 mod leases;
 mod ledger;
 mod log_probs;

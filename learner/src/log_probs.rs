@@ -25,7 +25,7 @@ pub(crate) struct PairNats {
 
 /// Log-probabilities of a micro-batch's pairs under `model`, with gradients where the model has them.
 pub(crate) fn pair_log_probs(model: &Llava, batch: &PairMicroBatch) -> PairLogProbs {
-    let completions = model.completion_log_probs(&batch.rows, Some(batch.features.clone()));
+    let completions = model.completion_log_probs(&batch.rows, Some(&batch.features));
     let (sums, lengths) = (completions.sums(), completions.lengths());
     let part = |index: usize| sums.clone().narrow(0, index * batch.pairs, batch.pairs);
     PairLogProbs {

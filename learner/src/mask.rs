@@ -201,7 +201,7 @@ mod tests {
     #[test]
     fn masked_patches_hide_whole_tokens_and_leave_the_others_alone() {
         let processor = ImageProcessor::clip(32);
-        let see = |image: &RgbaImage| processor.process(image);
+        let see = |image: &RgbaImage| processor.process(image).values;
         let (image, masked) = (
             white(96, 96),
             masker(LossMode::Paper, 1, 0.75).masked(&white(96, 96), 3),
@@ -260,7 +260,7 @@ mod tests {
         let processor = ImageProcessor::clip(1);
         let glass = Rgba([200, 100, 50, 102]);
         let half = under_black(glass, 0.5);
-        let see = |pixel| processor.process(&RgbaImage::from_pixel(1, 1, pixel));
+        let see = |pixel| processor.process(&RgbaImage::from_pixel(1, 1, pixel)).values;
         let shown = |values: Vec<f32>| -> Vec<f32> {
             let (mean, std) = (processor.mean, processor.std);
             (0..3).map(|c| 255.0 * (values[c] * std[c] + mean[c])).collect()

@@ -154,9 +154,9 @@ fn fit(
 
 /// Sum over completion tokens of the negative log-probability.
 fn negative_log_prob(model: &Llava, batch: SampleMicroBatch) -> Tensor<1> {
-    let features = batch.pixels.map(|pixels| model.encode_images(pixels));
+    let features = batch.pixels.map(|pixels| model.encode_images(&pixels));
     model
-        .completion_log_probs(&batch.rows, features)
+        .completion_log_probs(&batch.rows, features.as_ref())
         .token_log_probs
         .sum()
         .neg()

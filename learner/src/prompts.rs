@@ -109,10 +109,11 @@ fn longest_prompt(
     instructions: &[String],
     policy: &Policy,
 ) -> Result<usize, LearnerError> {
-    let mut longest = 0;
+    let (width, height) = product.image.dimensions();
+    let (image, mut longest) = (policy.image_tokens(width, height), 0);
     for instruction in instructions {
         let ids = policy.prompt_ids(&filled(instruction, &product.caption), true)?;
-        longest = longest.max(ids.len() - 1 + policy.config.row_limits().tokens_per_image);
+        longest = longest.max(ids.len() - 1 + image);
     }
     Ok(longest)
 }

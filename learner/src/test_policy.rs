@@ -42,6 +42,7 @@ pub(crate) fn policy() -> Policy {
             max_position_embeddings: 128,
             rms_norm_eps: 1e-5,
             rope_theta: 10_000.0,
+            rope_scaling: None,
         },
         image_token_id: tokenizer.image_id(),
         vision_feature_layer: -2,

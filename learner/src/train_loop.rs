@@ -207,4 +207,6 @@ impl Trainer {
 #[cfg(test)]
 mod closed_form;
 #[cfg(test)]
+mod parity;
+#[cfg(test)]
 mod tests;

@@ -5,6 +5,8 @@
 //! the networks behind may assume well-formed input. A batch holds no device tensor, so one batch serves the policy on
 //! an autodiff device and the reference without one.
 
+use std::ops::Range;
+
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
 use crate::error::ModelError;
@@ -12,9 +14,7 @@ use crate::error::ModelError;
 /// What a row must respect, read off a model's configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RowLimits {
-    /// Positions that one image takes.
-    pub tokens_per_image: usize,
-    /// Id of the placeholder in a prompt.
+    /// Id of the placeholder in a prompt; it may be the number behind the last token.
     pub image_token_id: u32,
     /// Ids are below this.
     pub vocab_size: usize,
@@ -27,7 +27,7 @@ pub struct RowLimits {
 pub struct CompletionRow<'a> {
     /// Prompt with its begin token; one image placeholder where the image goes, or none.
     pub prompt_ids: &'a [u32],
-    /// The row of the image features that the placeholder stands for; `None` when the prompt has no placeholder.
+    /// The image that the placeholder stands for, by its place among the image features; `None` when the prompt has no placeholder.
     pub image: Option<usize>,
     /// Completion with its end token; at least one token.
     pub completion_ids: &'a [u32],
@@ -45,14 +45,15 @@ pub struct CompletionBatch {
     mask: Vec<f32>,
 }
 
-/// Lays out `rows`. Their images are indices into a feature tensor of `images` rows.
+/// Lays out `rows`. Their images are indices into image features of `image_lengths` tokens
+/// ([`ImageFeatures::lengths`](crate::image_features::ImageFeatures::lengths)).
 ///
 /// # Errors
 /// [`ModelError::Row`] when a row is empty, names an unknown token or image, has an image without a placeholder, a
 /// placeholder without an image or more than one, or is too long; also when there is no row at all.
 pub fn collate(
     rows: &[CompletionRow<'_>],
-    images: usize,
+    image_lengths: &[usize],
     limits: &RowLimits,
 ) -> Result<CompletionBatch, ModelError> {
     let prompts = rows
@@ -60,7 +61,13 @@ pub fn collate(
         .map(|row| (row.prompt_ids, row.image))
         .collect::<Vec<_>>();
     for (index, row) in rows.iter().enumerate() {
-        check_ids(index, "completion", row.completion_ids, limits)?;
+        check_ids(
+            index,
+            "completion",
+            row.completion_ids,
+            |id| (id as usize) < limits.vocab_size,
+            limits,
+        )?;
     }
     let completion_length = rows.iter().map(|row| row.completion_ids.len()).max().unwrap_or(0);
     // The last token of a completion is only predicted, never read.
@@ -68,7 +75,8 @@ pub fn collate(
     let tails = rows
         .iter()
         .map(|row| &row.completion_ids[..row.completion_ids.len().min(read)]);
-    let (inputs, prompt_length) = TokenRows::new(&prompts, &tails.collect::<Vec<_>>(), read, images, limits)?;
+    let (inputs, prompt_length) =
+        TokenRows::new(&prompts, &tails.collect::<Vec<_>>(), read, image_lengths, limits)?;
     let cells = || {
         rows.iter()
             .flat_map(|row| (0..completion_length).map(|position| row.completion_ids.get(position)))
@@ -122,7 +130,7 @@ impl CompletionBatch {
     }
 }
 
-/// Tokens of a prompt and the row of the image features that its placeholder stands for.
+/// Tokens of a prompt and the image that its placeholder stands for.
 pub(crate) type PromptTokens<'a> = (&'a [u32], Option<usize>);
 
 /// A rectangle of positions, each a token of the vocabulary or a patch of an image.
@@ -137,7 +145,8 @@ pub(crate) struct TokenRows {
     /// Padded positions at the head of each row.
     pub(crate) padding: Vec<usize>,
     pub(crate) length: usize,
-    pub(crate) images: usize,
+    /// Tokens of the images that `order` was laid out with.
+    pub(crate) image_tokens: usize,
 }
 
 impl TokenRows {
@@ -147,7 +156,7 @@ impl TokenRows {
         prompts: &[PromptTokens<'_>],
         tails: &[&[u32]],
         tail_length: usize,
-        images: usize,
+        image_lengths: &[usize],
         limits: &RowLimits,
     ) -> Result<(Self, usize), ModelError> {
         if prompts.is_empty() {
@@ -158,7 +167,7 @@ impl TokenRows {
         }
         let mut lengths = Vec::with_capacity(prompts.len());
         for (row, &(ids, image)) in prompts.iter().enumerate() {
-            lengths.push(prompt_length(row, ids, image, images, limits)?);
+            lengths.push(prompt_length(row, ids, image, image_lengths, limits)?);
         }
         let prompt_length = lengths.iter().copied().max().unwrap_or(0);
         let length = prompt_length + tail_length;
@@ -174,7 +183,7 @@ impl TokenRows {
             return Err(ModelError::Row { row, reason });
         }
         let padding: Vec<usize> = lengths.iter().map(|length| prompt_length - length).collect();
-        let mut writer = RowWriter::default();
+        let mut writer = RowWriter::new(image_lengths);
         for ((&(ids, image), tail), &padding) in prompts.iter().zip(tails).zip(&padding) {
             writer.text(std::iter::repeat_n(0, padding));
             writer.prompt(ids, image, limits);
@@ -188,7 +197,7 @@ impl TokenRows {
                 order,
                 padding,
                 length,
-                images,
+                image_tokens: image_lengths.iter().sum(),
             },
             prompt_length,
         ))
@@ -200,8 +209,9 @@ impl TokenRows {
 }
 
 /// Collects positions before the size of the text table is known.
-#[derive(Default)]
 struct RowWriter {
+    /// The tokens of each image among those of all.
+    images: Vec<Range<usize>>,
     text_ids: Vec<i64>,
     sources: Vec<Source>,
     has_image: bool,
@@ -213,6 +223,20 @@ enum Source {
 }
 
 impl RowWriter {
+    fn new(image_lengths: &[usize]) -> Self {
+        let images = image_lengths.iter().scan(0, |end, length| {
+            let start = *end;
+            *end += length;
+            Some(start..*end)
+        });
+        Self {
+            images: images.collect(),
+            text_ids: vec![],
+            sources: vec![],
+            has_image: false,
+        }
+    }
+
     fn text(&mut self, ids: impl Iterator<Item = u32>) {
         for id in ids {
             self.sources.push(Source::Text(self.text_ids.len()));
@@ -224,9 +248,7 @@ impl RowWriter {
         for &id in ids {
             match image.filter(|_| id == limits.image_token_id) {
                 Some(image) => {
-                    let first = image * limits.tokens_per_image;
-                    self.sources
-                        .extend((first..first + limits.tokens_per_image).map(Source::Patch));
+                    self.sources.extend(self.images[image].clone().map(Source::Patch));
                     self.has_image = true;
                 }
                 None => self.text(std::iter::once(id)),
@@ -252,16 +274,22 @@ fn prompt_length(
     row: usize,
     ids: &[u32],
     image: Option<usize>,
-    images: usize,
+    image_lengths: &[usize],
     limits: &RowLimits,
 ) -> Result<usize, ModelError> {
-    check_ids(row, "prompt", ids, limits)?;
+    let is_known = |id| (id as usize) < limits.vocab_size || id == limits.image_token_id;
+    check_ids(row, "prompt", ids, is_known, limits)?;
     let placeholders = ids.iter().filter(|&&id| id == limits.image_token_id).count();
     let failed = |reason: String| Err(ModelError::Row { row, reason });
     match (placeholders, image) {
         (0, None) => Ok(ids.len()),
-        (1, Some(image)) if image < images => Ok(ids.len() - 1 + limits.tokens_per_image),
-        (1, Some(image)) => failed(format!("image {image}, but the features have {images} row(s)")),
+        (1, Some(image)) => match image_lengths.get(image) {
+            Some(tokens) => Ok(ids.len() - 1 + tokens),
+            None => failed(format!(
+                "image {image}, but there are features of {} image(s)",
+                image_lengths.len()
+            )),
+        },
         (1, None) => failed("the prompt has an image placeholder but no image was given".into()),
         (0, Some(_)) => failed("an image was given but the prompt has no image placeholder".into()),
         (count, _) => failed(format!(
@@ -270,8 +298,14 @@ fn prompt_length(
     }
 }
 
-fn check_ids(row: usize, part: &str, ids: &[u32], limits: &RowLimits) -> Result<(), ModelError> {
-    let reason = match ids.iter().find(|&&id| id as usize >= limits.vocab_size) {
+fn check_ids(
+    row: usize,
+    part: &str,
+    ids: &[u32],
+    is_known: impl Fn(u32) -> bool,
+    limits: &RowLimits,
+) -> Result<(), ModelError> {
+    let reason = match ids.iter().find(|&&id| !is_known(id)) {
         Some(id) => format!(
             "the {part} has token {id}, the vocabulary ends before {}",
             limits.vocab_size
@@ -287,7 +321,6 @@ mod tests {
     use super::*;
 
     const LIMITS: RowLimits = RowLimits {
-        tokens_per_image: 2,
         image_token_id: 9,
         vocab_size: 10,
         max_length: 8,
@@ -303,7 +336,12 @@ mod tests {
 
     #[test]
     fn prompts_are_padded_left_and_completions_right_and_the_last_token_is_not_read() {
-        let batch = collate(&[row(&[1, 2], None, &[3]), row(&[4], None, &[5, 6])], 0, &LIMITS).unwrap();
+        let batch = collate(
+            &[row(&[1, 2], None, &[3]), row(&[4], None, &[5, 6])],
+            &[],
+            &LIMITS,
+        )
+        .unwrap();
         assert_eq!(batch.inputs.text_ids, [1, 2, 3, 0, 4, 5]);
         assert_eq!(batch.inputs.padding, [0, 1]);
         assert_eq!(batch.inputs.order, None);
@@ -316,13 +354,13 @@ mod tests {
     fn an_image_takes_its_patches_and_text_keeps_its_order() {
         let batch = collate(
             &[row(&[1, 9, 2], Some(1), &[3]), row(&[4], None, &[5])],
-            2,
+            &[3, 2],
             &LIMITS,
         )
         .unwrap();
         // Text: 1 2, padding 0 0 0, 4. Patches of image 1 are rows 2 and 3 of the features.
         assert_eq!(batch.inputs.text_ids, [1, 2, 0, 0, 0, 4]);
-        assert_eq!(batch.inputs.order, Some(vec![0, 6 + 2, 6 + 3, 1, 2, 3, 4, 5]));
+        assert_eq!(batch.inputs.order, Some(vec![0, 6 + 3, 6 + 4, 1, 2, 3, 4, 5]));
         assert_eq!(batch.inputs.padding, [0, 3]);
     }
 
@@ -341,18 +379,18 @@ mod tests {
             row(&[1, 1, 1, 1, 1, 1, 1, 1, 1], None, &[2]),
         ];
         for bad in bad {
-            let error = collate(&[good, bad], 1, &LIMITS).unwrap_err();
+            let error = collate(&[good, bad], &[2], &LIMITS).unwrap_err();
             assert!(
                 matches!(error, ModelError::Row { row: 1, .. }),
                 "{bad:?}: {error}"
             );
         }
-        assert!(collate(&[], 0, &LIMITS).is_err());
+        assert!(collate(&[], &[], &LIMITS).is_err());
     }
 
     #[test]
     fn a_placeholder_id_inside_a_completion_is_an_ordinary_token() {
-        let batch = collate(&[row(&[1], None, &[9, 2])], 0, &LIMITS).unwrap();
+        let batch = collate(&[row(&[1], None, &[9, 2])], &[], &LIMITS).unwrap();
         assert_eq!(batch.inputs.text_ids, [1, 9]);
     }
 }

@@ -1,16 +1,31 @@
-//! The policy as a directory.
+//! The policy as a directory: one of ours, which is described here, or somebody else's (`checkpoint/foreign.rs`).
 //!
-//! It holds `config.json` and `model.safetensors` under Hugging Face's names and in its layout, `tokenizer.json`, and
+//! Ours holds `config.json` and `model.safetensors` under Hugging Face's names and in its layout, `tokenizer.json`, and
 //! `adwright.json` with what those formats have no place for. Every file is written beside its place and renamed into it,
 //! the one that marks the directory as complete last, so that nothing half-written is ever read.
 //!
-//! Not here: shards, other checkpoint layouts, uploading, adapters ([`crate::peft`]).
+//! Not here: uploading, adapters ([`crate::peft`]).
+
+mod caig;
+mod convert;
+mod foreign;
+mod hf;
+mod inspection;
+pub mod layout;
+mod merge;
+mod original;
+
+pub(crate) use caig::CaigParts;
+pub use convert::{Target, convert};
+pub use inspection::{Inspection, inspect, weights_digest};
+pub use merge::merge;
 
 use std::path::Path;
 
-use burn::tensor::Device;
+use burn::tensor::{DType, Device};
 use serde::{Deserialize, Serialize};
 
+use self::foreign::Foreign;
 use crate::directory::{begin, read_json, read_weights, to_json, write};
 use crate::error::ModelError;
 use crate::limits;
@@ -26,8 +41,29 @@ const WEIGHTS: &str = "model.safetensors";
 const TOKENIZER: &str = "tokenizer.json";
 const OURS: &str = "adwright.json";
 
-/// The files of a policy's directory: all that [`Policy::load`] reads, and nothing that somebody else may have put there.
-pub const POLICY_FILES: [&str; 4] = [OURS, CONFIG, WEIGHTS, TOKENIZER];
+/// Told the numbers of a checkpoint that are loaded so far, and all.
+pub type Progress<'a> = &'a mut dyn FnMut(u64, u64);
+
+/// The files of a policy's directory of ours.
+const OUR_FILES: [&str; 4] = [OURS, CONFIG, WEIGHTS, TOKENIZER];
+
+/// The files that [`Policy::load`] reads, and nothing that somebody else may have put into the directory, sorted.
+///
+/// # Errors
+/// [`ModelError::Content`] for a directory that does not stand alone: its vision tower lies elsewhere.
+pub fn policy_files(dir: &Path) -> Result<Vec<String>, ModelError> {
+    let mut files = match is_ours(dir) {
+        true => OUR_FILES.map(str::to_owned).to_vec(),
+        false => foreign::files(dir)?,
+    };
+    files.sort_unstable();
+    Ok(files)
+}
+
+/// Whether a directory is one of ours, or nothing that another reader could take for its own.
+fn is_ours(dir: &Path) -> bool {
+    dir.join(OURS).exists() || !dir.join(CONFIG).exists()
+}
 
 /// Content of `adwright.json`.
 #[derive(Debug, Serialize, Deserialize)]
@@ -40,18 +76,40 @@ struct Extras {
 }
 
 impl Policy {
-    /// Reads a model directory onto `device`, in the number format of its file.
+    /// Reads a model directory onto `device`: one of ours in the number format of its file, another in f32.
     ///
     /// # Errors
     /// [`ModelError::File`] or [`ModelError::Content`] with the file at fault: it is missing or malformed, does not fit
     /// the others, or holds weights that are not finite or not those of the configuration.
     pub fn load(dir: &Path, device: &Device) -> Result<Self, ModelError> {
+        Self::load_as(dir, device, Some(DType::F32), &mut |_, _| ())
+    }
+
+    /// The same with another directory's weights in a number format of the caller's choice; `None` keeps the files'.
+    /// `progress` is told the numbers loaded so far and of all.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn load_as(
+        dir: &Path,
+        device: &Device,
+        dtype: Option<DType>,
+        progress: Progress<'_>,
+    ) -> Result<Self, ModelError> {
+        match is_ours(dir) {
+            true => Self::load_ours(dir, device),
+            false => Foreign::open(dir)?.into_policy(dir, device, dtype, progress),
+        }
+    }
+
+    fn load_ours(dir: &Path, device: &Device) -> Result<Self, ModelError> {
         let path = |name: &str| dir.join(name);
         let extras: Extras = read_json(&path(OURS))?;
         let config: LlavaConfig = read_json(&path(CONFIG))?;
         config.check().map_err(|error| error.in_file(&path(CONFIG)))?;
         check_extras(&extras, &config).map_err(|error| error.in_file(&path(OURS)))?;
         let tokenizer = Tokenizer::load(&path(TOKENIZER), extras.special_tokens)?;
+        let tokenizer = tokenizer.with_image_id(config.image_token_id);
         check_tokenizer(&tokenizer, &config).map_err(|error| error.in_file(&path(TOKENIZER)))?;
         // Parameters are drawn at first use, so none of the fresh ones ever is.
         let fresh = config.init(device, 0);
@@ -96,14 +154,7 @@ fn check_extras(extras: &Extras, config: &LlavaConfig) -> Result<(), ModelError>
 
 fn check_tokenizer(tokenizer: &Tokenizer, config: &LlavaConfig) -> Result<(), ModelError> {
     tokenizer.check_fits(config.text.vocab_size)?;
-    let (found, expected) = (tokenizer.image_id(), config.image_token_id);
-    if found == expected {
-        return Ok(());
-    }
-    let image = &tokenizer.special().image;
-    Err(ModelError::Tokenizer {
-        reason: format!("{image:?} has id {found}, expected {expected}, the image_token_index of {CONFIG}"),
-    })
+    tokenizer.check_image(config.image_token_id)
 }
 
 #[cfg(test)]
@@ -138,7 +189,7 @@ mod tests {
             image: None,
             completion_ids: &[22, 2],
         };
-        let batch = collate(&[row], 0, &saved.config.row_limits()).unwrap();
+        let batch = collate(&[row], &[], &saved.config.row_limits()).unwrap();
         let score = |policy: &Policy| policy.model.completion_log_probs(&batch, None).sums().into_data();
         assert_eq!(score(&loaded), score(&saved));
         assert_eq!((loaded.config, loaded.template), (saved.config, saved.template));
@@ -161,12 +212,12 @@ mod tests {
             image: Some(0),
             completion_ids: &[22, 2],
         };
-        let batch = collate(&[row], 1, &saved.config.row_limits()).unwrap();
+        let batch = collate(&[row], &[16], &saved.config.row_limits()).unwrap();
         let sum = |policy: &Policy| {
             let features = policy.image_features(&[&picture(9, 99, 199)]).unwrap();
             policy
                 .model
-                .completion_log_probs(&batch, Some(features))
+                .completion_log_probs(&batch, Some(&features))
                 .sums()
                 .into_scalar::<f32>()
         };

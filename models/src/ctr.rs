@@ -4,12 +4,15 @@
 //! [`Siamese`] scores one creative at a time, [`Concat`] compares two. Losses, sampling of pairs, averaging over
 //! orientations and the service are not here.
 
+mod caig;
 mod concat;
 mod dropout;
 mod reward_model;
 mod siamese;
 mod texts;
 
+pub(crate) use caig::CaigNetwork;
+pub use caig::{CaigReward, Comparison};
 pub use concat::{Concat, ConcatConfig, PairPrediction};
 pub use dropout::Dropout;
 pub use reward_model::{Calibration, QUESTION, RewardModel};

@@ -3,7 +3,7 @@
 //! Burn's own default device is never used: it prefers whatever backend was compiled in and panics where the
 //! hardware for it is missing. Nothing here starts a device; a GPU is only counted.
 
-use burn::tensor::Device;
+use burn::tensor::{DType, Device};
 
 use crate::error::ModelError;
 
@@ -29,6 +29,22 @@ pub fn parse_device(given: &str) -> Result<Device, ModelError> {
             cuda(index).map_err(failed)
         }
         _ => Err(failed("expected cpu, cuda or cuda:N".into())),
+    }
+}
+
+/// Parses the number format of a network: `f32` or `bf16`.
+///
+/// # Errors
+/// [`ModelError::Config`] when the string is neither.
+pub fn parse_dtype(given: &str) -> Result<DType, ModelError> {
+    match given {
+        "f32" => Ok(DType::F32),
+        "bf16" => Ok(DType::BF16),
+        _ => Err(ModelError::Config {
+            key: "dtype",
+            value: given.to_owned(),
+            expected: "f32 or bf16",
+        }),
     }
 }
 

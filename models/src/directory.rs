@@ -64,7 +64,8 @@ pub(crate) fn read_weights<N>(
     network().map_err(|error| error.in_file(path))
 }
 
-fn failed(action: &'static str, path: &Path) -> impl Fn(std::io::Error) -> ModelError {
+/// Turns an error of the system into one that names what was tried on which file.
+pub(crate) fn failed(action: &'static str, path: &Path) -> impl Fn(std::io::Error) -> ModelError {
     let path = path.to_owned();
     move |source| ModelError::File {
         action,

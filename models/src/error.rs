@@ -27,6 +27,32 @@ pub enum ModelError {
         /// Tensors that no parameter of the model took.
         unused: NameList,
     },
+    /// The files of a checkpoint do not hold the weights of its configuration.
+    #[error(
+        "the weights are not those of the configuration: missing {missing}; unused {unused}; of another shape {misshaped}"
+    )]
+    WeightsDiffer {
+        /// Weights that the files lack, under the files' names.
+        missing: NameList,
+        /// Tensors that the model has no place for.
+        unused: NameList,
+        /// Tensors of another shape, with both shapes.
+        misshaped: NameList,
+    },
+    /// A foreign configuration asks for something that is not built here.
+    #[error("{reason}")]
+    Foreign {
+        /// The key, its value and what would be right.
+        reason: String,
+    },
+    /// The names of a checkpoint's tensors are those of no layout that is read here.
+    #[error(
+        "no known layout has tensors such as {found}: expected a LLaVA of transformers or of its own repository"
+    )]
+    UnknownLayout {
+        /// Some of the names.
+        found: NameList,
+    },
     /// A tensor has another shape than the parameter of its name.
     #[error("weight {name}: shape {found:?}, expected {expected:?}")]
     WeightShape {
@@ -132,6 +158,9 @@ pub enum ModelError {
         /// What is wrong with it and what would be right.
         reason: String,
     },
+    /// A SentencePiece model cannot be read.
+    #[error(transparent)]
+    SentencePiece(#[from] crate::sentencepiece::SentencePieceError),
     /// The sampling settings are out of range.
     #[error("sampling.{key} = {value}: expected {expected}")]
     Sampling {

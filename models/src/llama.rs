@@ -9,7 +9,7 @@ mod rope;
 
 pub use cache::{KvCache, KvCacheShape};
 pub use config::LlamaConfig;
-pub use rope::Rope;
+pub use rope::{Rope, RopeScaling};
 
 use burn::module::{Module, Param};
 use burn::tensor::{Int, Tensor, activation};
@@ -262,14 +262,14 @@ mod tests {
             max_position_embeddings: 32,
             rms_norm_eps: 1e-5,
             rope_theta: 10_000.0,
+            rope_scaling: None,
         }
     }
 
     fn rope(config: &LlamaConfig, length: usize) -> Rope {
         Rope::new(
             0..length,
-            config.rope_theta,
-            config.head_width(),
+            &config.inverse_frequencies(),
             DType::F32,
             &Device::flex(),
         )

@@ -5,8 +5,10 @@
 //! [`crate::sampling`].
 
 mod adapter;
+mod any_res;
 mod config;
 
+pub(crate) use adapter::adapted_module;
 pub use config::LlavaConfig;
 
 use burn::module::{Module, Param};
@@ -15,9 +17,11 @@ use burn::tensor::{DType, Device, Int, Tensor, TensorData, activation};
 use crate::attention::causal_bias;
 use crate::batch::{CompletionBatch, TokenRows};
 use crate::clip::ClipVisionTower;
+use crate::image_features::ImageFeatures;
 use crate::linear::Linear;
 use crate::llama::{LlamaForCausalLm, Positions, Rope};
 use crate::log_probs::{self, CompletionLogProbs};
+use crate::processor::Grid;
 
 /// LLaVA ("Visual instruction tuning", [arXiv 2304.08485](https://arxiv.org/abs/2304.08485)): features
 /// `H = projector(vision_tower(image))` stand among the token embeddings of the language model.
@@ -29,13 +33,13 @@ pub struct Llava {
     pub multi_modal_projector: Projector,
     /// The decoder and its head.
     pub language_model: LlamaForCausalLm,
-    /// LLaVA 1.6's row separator between image tiles, `[hidden]`. Carried with the checkpoint; images here are one
-    /// tile, which has no rows to separate.
+    /// What stands behind every row of features of an image in several tiles, `[hidden]`: LLaVA 1.6's.
     pub image_newline: Option<Param<Tensor<1>>>,
     /// Layer of the tower whose output is read, counted from the end.
     pub vision_feature_layer: i64,
-    /// Base of the rotary angles.
-    pub rope_theta: f64,
+    /// Rotary angle per position of each pair of channels of a head.
+    #[module(skip)]
+    pub inverse_frequencies: Vec<f64>,
 }
 
 /// `linear_2(gelu(linear_1(x)))` with the exact GELU.
@@ -45,6 +49,20 @@ pub struct Projector {
     pub linear_1: Linear,
     /// Within it.
     pub linear_2: Linear,
+}
+
+/// Normalised pixels of images.
+#[derive(Debug, Clone)]
+pub struct PixelBatch {
+    /// The tiles of all images, `[tiles, channels, side, side]`.
+    pub tiles: Tensor<4>,
+    /// How each image's tiles lie; `None` for one that is a single tile.
+    pub grids: Vec<Option<Grid>>,
+}
+
+/// How many tiles an image has.
+fn tiles(grid: &Option<Grid>) -> usize {
+    grid.as_ref().map_or(1, |grid| 1 + grid.rows * grid.columns)
 }
 
 impl Projector {
@@ -59,13 +77,30 @@ impl Llava {
     /// Image features as the language model reads them. They depend on no adapter, so that they can be computed once
     /// per image and kept; while the whole model is trained they belong into the graph of each step.
     ///
-    /// # Shapes
-    /// `[images, channels, side, side]` -> `[images, patches, hidden]`
-    pub fn encode_images(&self, pixels: Tensor<4>) -> Tensor<3> {
+    /// # Panics
+    /// When an image has several tiles and the model no newline.
+    pub fn encode_images(&self, images: &PixelBatch) -> ImageFeatures {
         let features = self
             .vision_tower
-            .patch_features(pixels, self.vision_feature_layer);
-        self.multi_modal_projector.forward(features)
+            .patch_features(images.tiles.clone(), self.vision_feature_layer);
+        let features = self.multi_modal_projector.forward(features);
+        if images.grids.iter().all(Option::is_none) {
+            return ImageFeatures::of_one_length(features);
+        }
+        let [_, patches, hidden] = features.dims();
+        let mut seen = 0;
+        let tokens = images.grids.iter().map(|grid| {
+            let count = tiles(grid);
+            let tiles = features.clone().narrow(0, seen, count);
+            seen += count;
+            match grid {
+                Some(grid) => self.join_tiles(tiles, grid),
+                None => tiles.reshape([patches, hidden]),
+            }
+        });
+        let tokens: Vec<Tensor<2>> = tokens.collect();
+        let lengths = tokens.iter().map(|tokens| tokens.dims()[0]).collect();
+        ImageFeatures::new(Tensor::cat(tokens, 0), lengths)
     }
 
     /// Log-probability of every completion token of `batch` given what stands before it. The head is applied at
@@ -76,11 +111,11 @@ impl Llava {
     /// not. Score without gradients on `valid()`.
     ///
     /// # Panics
-    /// When the features' number of images is not the one the batch was collated with.
+    /// When the features are not of as many tokens as the batch was collated with.
     pub fn completion_log_probs(
         &self,
         batch: &CompletionBatch,
-        features: Option<Tensor<3>>,
+        features: Option<&ImageFeatures>,
     ) -> CompletionLogProbs {
         self.score_completions(batch, features, false)
     }
@@ -89,7 +124,7 @@ impl Llava {
     pub fn completion_log_probs_and_entropy(
         &self,
         batch: &CompletionBatch,
-        features: Option<Tensor<3>>,
+        features: Option<&ImageFeatures>,
     ) -> CompletionLogProbs {
         self.score_completions(batch, features, true)
     }
@@ -97,12 +132,12 @@ impl Llava {
     fn score_completions(
         &self,
         batch: &CompletionBatch,
-        features: Option<Tensor<3>>,
+        features: Option<&ImageFeatures>,
         with_entropy: bool,
     ) -> CompletionLogProbs {
         let device = self.constants_device();
         let x = self.embed(&batch.inputs, features);
-        let positions = self.positions(&batch.inputs, x.dims()[2]);
+        let positions = self.positions(&batch.inputs);
         // The position before the first completion token predicts it.
         let hidden = self
             .language_model
@@ -129,7 +164,7 @@ impl Llava {
     ///
     /// # Shapes
     /// `[rows, length, hidden]`
-    pub(crate) fn embed(&self, tokens: &TokenRows, features: Option<Tensor<3>>) -> Tensor<3> {
+    pub(crate) fn embed(&self, tokens: &TokenRows, features: Option<&ImageFeatures>) -> Tensor<3> {
         let device = self.constants_device();
         let indices = |values: &[i64]| -> Tensor<1, Int> {
             Tensor::from_data(TensorData::new(values.to_vec(), [values.len()]), &device)
@@ -144,9 +179,12 @@ impl Llava {
             None => text,
             Some(order) => {
                 let features = features.expect("a batch with images comes with their features");
-                let [images, patches, _] = features.dims();
-                assert_eq!(images, tokens.images, "features are those of the batch's images");
-                let patches = features.reshape([images * patches, width]).cast(text.dtype());
+                let patches = features.tokens().cast(text.dtype());
+                let count = patches.dims()[0];
+                assert_eq!(
+                    count, tokens.image_tokens,
+                    "features are those of the batch's images"
+                );
                 Tensor::cat(vec![text, patches], 0).select(0, indices(order))
             }
         };
@@ -154,10 +192,10 @@ impl Llava {
     }
 
     /// Rotations and the causal mask of rows that are read from their beginning.
-    pub(crate) fn positions(&self, tokens: &TokenRows, width: usize) -> Positions {
+    pub(crate) fn positions(&self, tokens: &TokenRows) -> Positions {
         let device = self.constants_device();
         let bias = causal_bias(&tokens.padding, tokens.length, &device);
-        let rope = self.rope(tokens.length, width);
+        let rope = self.rope(tokens.length);
         Positions {
             rope,
             bias: Some(bias.cast(self.language_model.model.embed_tokens.weight.val().dtype())),
@@ -165,18 +203,11 @@ impl Llava {
     }
 
     /// Rotation tables of the first `length` positions.
-    pub(crate) fn rope(&self, length: usize, width: usize) -> Rope {
-        let heads = self
-            .language_model
-            .model
-            .layers
-            .first()
-            .map_or(1, |layer| layer.self_attn.heads);
+    pub(crate) fn rope(&self, length: usize) -> Rope {
         let dtype = self.language_model.model.embed_tokens.weight.val().dtype();
         Rope::new(
             0..length,
-            self.rope_theta,
-            width / heads,
+            &self.inverse_frequencies,
             dtype,
             &self.constants_device(),
         )
@@ -205,15 +236,16 @@ mod tests {
 
     const IMAGE: u32 = 3;
 
-    fn features(policy: &Policy) -> Tensor<3> {
+    fn features(policy: &Policy) -> ImageFeatures {
         policy
             .image_features(&[&picture(255, 0, 0), &picture(0, 0, 255)])
             .unwrap()
     }
 
     fn log_probs(policy: &Policy, rows: &[CompletionRow<'_>]) -> Vec<Vec<f32>> {
-        let batch = collate(rows, 2, &policy.config.row_limits()).unwrap();
-        let scored = policy.model.completion_log_probs(&batch, Some(features(policy)));
+        let features = features(policy);
+        let batch = collate(rows, features.lengths(), &policy.config.row_limits()).unwrap();
+        let scored = policy.model.completion_log_probs(&batch, Some(&features));
         let width = batch.completion_length();
         let values: Vec<f32> = scored.token_log_probs.into_data().try_into_vec().unwrap();
         rows.iter()
@@ -293,10 +325,11 @@ mod tests {
     #[test]
     fn sums_count_the_end_token_and_no_padding() {
         let policy = policy(1);
-        let batch = collate(&rows(), 2, &policy.config.row_limits()).unwrap();
+        let features = features(&policy);
+        let batch = collate(&rows(), features.lengths(), &policy.config.row_limits()).unwrap();
         let scored = policy
             .model
-            .completion_log_probs_and_entropy(&batch, Some(features(&policy)));
+            .completion_log_probs_and_entropy(&batch, Some(&features));
         let sums: Vec<f32> = scored.sums().into_data().try_into_vec().unwrap();
         for (sum, row) in sums.iter().zip(log_probs(&policy, &rows())) {
             assert!((sum - row.iter().sum::<f32>()).abs() < 1e-5);
@@ -317,9 +350,10 @@ mod tests {
     fn training_everything_moves_vision_projector_and_decoder() {
         let policy = policy(1);
         let model = policy.model.clone().train();
-        let batch = collate(&rows(), 2, &policy.config.row_limits()).unwrap();
         let pixels = policy.pixels(&[&picture(255, 0, 0), &picture(0, 0, 255)]);
-        let scored = model.completion_log_probs(&batch, Some(model.encode_images(pixels)));
+        let features = model.encode_images(&pixels);
+        let batch = collate(&rows(), features.lengths(), &policy.config.row_limits()).unwrap();
+        let scored = model.completion_log_probs(&batch, Some(&features));
         let gradients = scored.mean_negative().backward();
         let model_gradients = burn::optim::GradientsParams::from_grads(gradients, &model);
         let vision = &model.vision_tower.vision_model;

@@ -16,12 +16,16 @@ use crate::init;
 pub struct LoraConfig {
     /// Width of the middle, at least 1. No default: the table that holds it has one (CAIG: 128).
     pub rank: usize,
-    /// Strength: the branch is multiplied by `alpha / rank`. No default: the table that holds it has one (CAIG: 256).
+    /// Strength: the branch is multiplied by `alpha / rank`, with `rslora` by `alpha / sqrt(rank)`. No default: the table that holds it has one (CAIG: 256).
     pub alpha: f64,
     /// Last names of the adapted layers; only layers of the language model's decoder are looked at. Default: the seven
     /// projections, as the reference implementation chooses them (every linear layer but the head).
     #[serde(default = "LoraConfig::all_projections")]
     pub targets: Vec<String>,
+    /// Whether the strength falls with the root of the rank only ("rsLoRA",
+    /// [arXiv 2312.03732](https://arxiv.org/abs/2312.03732)). Default no, as in PEFT.
+    #[serde(default)]
+    pub rslora: bool,
 }
 
 impl LoraConfig {
@@ -31,6 +35,7 @@ impl LoraConfig {
             rank,
             alpha,
             targets: Self::all_projections(),
+            rslora: false,
         }
     }
 
@@ -68,9 +73,10 @@ impl LoraConfig {
         Err(ModelError::Adapter { reason })
     }
 
-    /// Factor of the branch, `alpha / rank`.
+    /// Factor of the branch, `alpha / rank` or `alpha / sqrt(rank)`.
     pub fn scale(&self) -> f64 {
-        self.alpha / self.rank as f64
+        let rank = self.rank as f64;
+        self.alpha / if self.rslora { rank.sqrt() } else { rank }
     }
 
     pub(crate) fn targets(&self, layer: &str) -> bool {
@@ -86,7 +92,7 @@ pub struct LoraBranch {
     pub a: Param<Tensor<2>>,
     /// `B`, `[rank, output]`; zero at the start, so that a fresh adapter changes nothing.
     pub b: Param<Tensor<2>>,
-    /// `alpha / rank`.
+    /// [`LoraConfig::scale`].
     pub scale: f64,
 }
 

@@ -3,13 +3,18 @@
 //! We write the plain LoRA that PEFT's defaults describe. Whatever else PEFT can say of an adapter (another scaling, a rank
 //! of its own for some layers, trained biases) would change its numbers, so it is refused by name and never overlooked.
 //!
-//! Not here: the weights ([`crate::weights`]), their names ([`crate::llava`]), files.
+//! Not here: the weights ([`crate::weights`]) and their names ([`crate::llava`]).
+
+use std::collections::BTreeSet;
+use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
+use crate::directory::{begin, read, write};
 use crate::error::ModelError;
+use crate::llava::Llava;
 use crate::lora::LoraConfig;
-use crate::weights::{METADATA, NamedTensors, to_safetensors};
+use crate::weights::{METADATA, NamedTensors, check_finite, from_safetensors, to_safetensors};
 
 /// The name of this file, in PEFT's layout.
 pub const ADAPTER_CONFIG: &str = "adapter_config.json";
@@ -21,7 +26,9 @@ pub const ADAPTER_WEIGHTS: &str = "adapter_model.safetensors";
 const SCOPE: &str = r".*language_model.*\.";
 
 /// Keys that do not change what an adapter computes.
-const HARMLESS: [&str; 9] = [
+const HARMLESS: [&str; 10] = [
+    // What the adapter covers is read off its weights.
+    "exclude_modules",
     "task_type",
     "base_model_name_or_path",
     "revision",
@@ -45,6 +52,7 @@ pub fn adapter_config(config: &LoraConfig, base_model: &str) -> String {
         "r": config.rank,
         "lora_alpha": config.alpha,
         "lora_dropout": 0.0,
+        "use_rslora": config.rslora,
         "bias": "none",
         // PEFT takes a text as a regular expression for whole module names, and a list as their ends.
         "target_modules": format!("{SCOPE}({})", config.targets.join("|")),
@@ -66,6 +74,77 @@ pub fn adapter_bytes(adapter: &NamedTensors) -> Result<Vec<u8>, ModelError> {
 /// # Errors
 /// [`ModelError::Adapter`] when it is malformed or describes anything but plain LoRA on projections of the decoder.
 pub fn read_adapter_config(content: &str) -> Result<LoraConfig, ModelError> {
+    parse(content, None)
+}
+
+/// An adapter from a directory in PEFT's layout, whoever wrote it: `adapter_config.json` and `adapter_model.safetensors`.
+#[derive(Debug, Clone)]
+pub struct Adapter {
+    /// How its branches are attached.
+    pub config: LoraConfig,
+    /// Its factors, under PEFT's names and in its layout.
+    pub weights: NamedTensors,
+}
+
+impl Adapter {
+    /// Reads a directory.
+    ///
+    /// # Errors
+    /// [`ModelError::File`] or [`ModelError::Content`] with the file at fault: it is missing, malformed, not finite, or
+    /// describes anything but plain LoRA on projections of the decoder.
+    pub fn load(dir: &Path) -> Result<Self, ModelError> {
+        let (config_path, weights_path) = (dir.join(ADAPTER_CONFIG), dir.join(ADAPTER_WEIGHTS));
+        let content = read(&config_path)?;
+        let weights = || {
+            let weights = from_safetensors(&read(&weights_path)?)?;
+            check_finite(&weights)?;
+            Ok(weights)
+        };
+        let weights = weights().map_err(|error: ModelError| error.in_file(&weights_path))?;
+        let content = String::from_utf8_lossy(&content);
+        let config = parse(&content, Some(&weights)).map_err(|error| error.in_file(&config_path))?;
+        Ok(Self { config, weights })
+    }
+
+    /// Writes a directory that PEFT reads. `base_model` is what its configuration calls the base, a name or a path.
+    ///
+    /// # Errors
+    /// [`ModelError::File`] with the file that could not be written.
+    pub fn save(&self, dir: &Path, base_model: &str) -> Result<(), ModelError> {
+        begin(dir, ADAPTER_CONFIG)?;
+        write(&dir.join(ADAPTER_WEIGHTS), &adapter_bytes(&self.weights)?)?;
+        write(
+            &dir.join(ADAPTER_CONFIG),
+            adapter_config(&self.config, base_model).as_bytes(),
+        )
+    }
+
+    /// The model with this adapter in place of any that it had.
+    ///
+    /// # Errors
+    /// [`ModelError::Adapter`] when it belongs to another base: with what it lacks and what it has too much, or the factor
+    /// whose shape does not fit.
+    pub fn attach(&self, model: Llava) -> Result<Llava, ModelError> {
+        let attached = model.with_adapter(&self.config, 0)?;
+        attached
+            .load_adapter(&self.weights)
+            .map_err(|error| ModelError::Adapter {
+                reason: format!("it belongs to another base: {error}"),
+            })
+    }
+}
+
+/// The projections that the factors belong to: last names before `lora_A`.
+fn covered(weights: &NamedTensors) -> Vec<String> {
+    let names = weights
+        .keys()
+        .filter_map(|name| name.strip_suffix(".lora_A.weight")?.rsplit('.').next());
+    let names: BTreeSet<&str> = names.collect();
+    names.into_iter().map(str::to_owned).collect()
+}
+
+/// Where the weights are at hand, they say which projections are covered: `target_modules` may be any regular expression.
+fn parse(content: &str, weights: Option<&NamedTensors>) -> Result<LoraConfig, ModelError> {
     let fault = |reason: String| ModelError::Adapter { reason };
     let mut keys: Map<String, Value> = serde_json::from_str(content)
         .map_err(|error| fault(format!("{ADAPTER_CONFIG}: not a JSON object: {error}")))?;
@@ -74,7 +153,11 @@ pub fn read_adapter_config(content: &str) -> Result<LoraConfig, ModelError> {
     let config = LoraConfig {
         rank: number(take("r"), "r", Value::as_u64)? as usize,
         alpha: number(take("lora_alpha"), "lora_alpha", Value::as_f64)?,
-        targets: targets(take("target_modules"))?,
+        targets: match (take("target_modules"), weights) {
+            (_, Some(weights)) => covered(weights),
+            (written, None) => targets(written)?,
+        },
+        rslora: take("use_rslora") == true,
     };
     if kind != "LORA" {
         return Err(wrong("peft_type", &kind, "\"LORA\""));
@@ -211,7 +294,6 @@ mod tests {
         for (key, value) in [
             ("peft_type", json!("IA3")),
             ("bias", json!("lora_only")),
-            ("use_rslora", json!(true)),
             ("use_dora", json!(true)),
             ("fan_in_fan_out", json!(true)),
             ("rank_pattern", json!({"q_proj": 4})),

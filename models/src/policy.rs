@@ -2,13 +2,16 @@
 //!
 //! Reading and writing it as a directory is in [`crate::checkpoint`].
 
+use std::slice;
+
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
 use image::RgbaImage;
 
 use crate::batch::{CompletionRow, collate};
 use crate::error::ModelError;
-use crate::llava::{Llava, LlavaConfig};
+use crate::image_features::ImageFeatures;
+use crate::llava::{Llava, LlavaConfig, PixelBatch};
 use crate::processor::ImageProcessor;
 use crate::sampling::{Finish, SampledTokens, sample_tokens};
 use crate::template::PromptTemplate;
@@ -16,8 +19,8 @@ use crate::tokenizer::Tokenizer;
 
 pub use crate::sampling::{Prompt, SamplingParams};
 
-/// What the policy sees of some images: `[images, tokens, hidden]`.
-pub type ImageFeatures = Tensor<3>;
+/// What stands for an image in a prompt that is templated already.
+const IMAGE_MARK: &str = "<image>";
 
 /// Pictures that go through the tower at once: bounds the memory of a whole catalogue's features.
 const IMAGES_PER_PASS: usize = 32;
@@ -64,6 +67,14 @@ impl Policy {
         self.join_at_images(&[&before, &after])
     }
 
+    /// Ids of a prompt that is templated already: begin token, words, and a placeholder wherever `<image>` stands.
+    ///
+    /// # Errors
+    /// [`ModelError::Tokenizer`] when a loaded tokenizer cannot encode it.
+    pub fn raw_prompt_ids(&self, prompt: &str) -> Result<Vec<u32>, ModelError> {
+        self.join_at_images(&prompt.split(IMAGE_MARK).collect::<Vec<_>>())
+    }
+
     /// Ids of a completion with its end token.
     ///
     /// # Errors
@@ -77,33 +88,44 @@ impl Policy {
     fn join_at_images(&self, parts: &[&str]) -> Result<Vec<u32>, ModelError> {
         let mut ids = vec![self.tokenizer.begin_id()];
         for (index, part) in parts.iter().enumerate() {
-            if index > 0 {
+            if index == 0 {
+                ids.extend(self.tokenizer.encode(part)?);
+            } else {
                 ids.push(self.tokenizer.image_id());
+                ids.extend(self.tokenizer.encode_behind(part)?);
             }
-            ids.extend(self.tokenizer.encode(part)?);
         }
         Ok(ids)
     }
 
     /// Normalised pixels of pictures, on the model's device.
-    ///
-    /// # Shapes
-    /// `[images, 3, side, side]`
-    pub fn pixels(&self, images: &[&RgbaImage]) -> Tensor<4> {
+    pub fn pixels(&self, images: &[&RgbaImage]) -> PixelBatch {
         let side = self.processor.size;
-        let values: Vec<f32> = images
-            .iter()
-            .flat_map(|image| self.processor.process(image))
-            .collect();
-        let data = TensorData::new(values, [images.len(), 3, side, side]);
+        let (mut values, mut grids) = (vec![], vec![]);
+        for image in images {
+            let tiles = self.processor.process(image);
+            values.extend(tiles.values);
+            grids.push(tiles.grid);
+        }
+        let shape = [values.len() / (3 * side * side), 3, side, side];
         let dtype = self.model.language_model.model.embed_tokens.weight.val().dtype();
-        Tensor::from_data(data, (&self.model.constants_device(), dtype))
+        let device = self.model.constants_device();
+        PixelBatch {
+            tiles: Tensor::from_data(TensorData::new(values, shape), (&device, dtype)),
+            grids,
+        }
+    }
+
+    /// Positions that a picture of this size takes in a prompt.
+    pub fn image_tokens(&self, width: u32, height: u32) -> usize {
+        let patches = self.config.vision.num_patches();
+        match self.processor.grid(width, height) {
+            Some(grid) => grid.tokens(patches.isqrt()),
+            None => patches,
+        }
     }
 
     /// Features of pictures, outside any autodiff graph: while the tower is frozen they can be kept and reused.
-    ///
-    /// # Shapes
-    /// `[images, patches, hidden]`
     ///
     /// # Errors
     /// [`ModelError::Row`] when there is no image.
@@ -117,8 +139,8 @@ impl Policy {
         let model = self.model.valid();
         let features = images
             .chunks(IMAGES_PER_PASS)
-            .map(|images| model.encode_images(self.pixels(images)));
-        Ok(Tensor::cat(features.collect(), 0))
+            .map(|images| model.encode_images(&self.pixels(images)));
+        Ok(ImageFeatures::cat(features.collect()))
     }
 
     /// Draws one completion per prompt, in order. `features` are those the prompts' images index.
@@ -147,14 +169,29 @@ impl Policy {
         features: &ImageFeatures,
         batch: usize,
     ) -> Result<Vec<f64>, ModelError> {
-        let (model, images) = (self.model.valid(), features.dims()[0]);
+        let model = self.model.valid();
         let mut sums = Vec::with_capacity(rows.len());
         for rows in rows.chunks(batch.max(1)) {
-            let batch = collate(rows, images, &self.config.row_limits())?;
-            let scored = model.completion_log_probs(&batch, Some(features.clone()));
+            let batch = collate(rows, features.lengths(), &self.config.row_limits())?;
+            let scored = model.completion_log_probs(&batch, Some(features));
             sums.extend(scored.sums().into_data().iter::<f64>());
         }
         Ok(sums)
+    }
+
+    /// Log-probability of each token of one completion, in nats.
+    ///
+    /// # Errors
+    /// [`ModelError::Row`] when the row does not fit the model.
+    pub fn token_log_probs(
+        &self,
+        row: &CompletionRow<'_>,
+        features: Option<&ImageFeatures>,
+    ) -> Result<Vec<f32>, ModelError> {
+        let lengths = features.map_or(&[][..], ImageFeatures::lengths);
+        let batch = collate(slice::from_ref(row), lengths, &self.config.row_limits())?;
+        let scored = self.model.valid().completion_log_probs(&batch, features);
+        Ok(scored.token_log_probs.into_data().iter().collect())
     }
 
     /// The same policy with its adapter off; the weights are shared.

@@ -77,6 +77,7 @@ pub fn tiny(vocab_size: usize, image_token_id: u32) -> LlavaConfig {
             max_position_embeddings: 512,
             rms_norm_eps: 1e-5,
             rope_theta: 10_000.0,
+            rope_scaling: None,
         },
         image_token_id,
         vision_feature_layer: -2,

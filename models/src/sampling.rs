@@ -9,13 +9,13 @@ mod decoder;
 mod draw;
 
 use burn::module::Module;
-use burn::tensor::Tensor;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 use crate::batch::RowLimits;
 use crate::error::ModelError;
+use crate::image_features::ImageFeatures;
 use crate::llava::Llava;
 use decoder::Decoder;
 use draw::draw;
@@ -81,7 +81,7 @@ impl SamplingParams {
 pub struct Prompt {
     /// Tokens with the begin token; one image placeholder where the image goes, or none.
     pub ids: Vec<u32>,
-    /// Row of the image features that the placeholder stands for.
+    /// Place among the image features of what the placeholder stands for.
     pub image: Option<usize>,
     /// Key of the row's random stream.
     pub seed: u64,
@@ -116,7 +116,7 @@ pub struct SampledTokens {
 pub fn sample_tokens(
     model: &Llava,
     prompts: &[Prompt],
-    features: Option<&Tensor<3>>,
+    features: Option<&ImageFeatures>,
     params: &SamplingParams,
     end_id: u32,
     limits: &RowLimits,
@@ -133,7 +133,7 @@ pub fn sample_tokens(
     // Weights on an autodiff device would record every step.
     let model = model.valid();
     let (mut decoder, mut logits) =
-        Decoder::prefill(&model, prompts, features, params.max_new_tokens, limits)?;
+        Decoder::prefill(&model, prompts, features.as_ref(), params.max_new_tokens, limits)?;
     loop {
         for (index, row) in rows.iter_mut().enumerate() {
             row.take(logits.of(index), params, index)?;
@@ -255,11 +255,11 @@ mod tests {
                     completion_ids: &sampled.token_ids,
                 })
                 .collect();
-            let batch = collate(&rows, 2, &policy.config.row_limits()).unwrap();
+            let batch = collate(&rows, &[16; 2], &policy.config.row_limits()).unwrap();
             let features = policy
                 .image_features(&[&picture(255, 0, 0), &picture(0, 0, 255)])
                 .unwrap();
-            let scored = policy.model.completion_log_probs(&batch, Some(features));
+            let scored = policy.model.completion_log_probs(&batch, Some(&features));
             let tokens: Vec<f32> = scored.token_log_probs.into_data().try_into_vec().unwrap();
             for (sampled, row) in sampled.iter().zip(tokens.chunks(batch.completion_length())) {
                 assert!(sampled.log_probs.len() > 1, "one token needs no cache");
@@ -300,7 +300,7 @@ mod tests {
                     image: None,
                     completion_ids: &[other],
                 };
-                let batch = collate(&[row], 0, &policy.config.row_limits()).unwrap();
+                let batch = collate(&[row], &[], &policy.config.row_limits()).unwrap();
                 let value = policy
                     .model
                     .completion_log_probs(&batch, None)

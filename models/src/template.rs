@@ -29,6 +29,18 @@ impl PromptTemplate {
         }
     }
 
+    /// LLaVA's on Vicuna: `conv_vicuna_v1` of the LLaVA repository, the chat template of transformers' checkpoints.
+    pub fn vicuna_v1() -> Self {
+        Self {
+            system: "A chat between a curious user and an artificial intelligence assistant. The assistant gives helpful, \
+                     detailed, and polite answers to the user's questions."
+                .into(),
+            user: " USER: ".into(),
+            image_separator: "\n".into(),
+            assistant: " ASSISTANT:".into(),
+        }
+    }
+
     /// The prompt without an image.
     pub fn without_image(&self, instruction: &str) -> String {
         format!("{}{}{instruction}{}", self.system, self.user, self.assistant)
@@ -46,13 +58,10 @@ impl PromptTemplate {
 mod tests {
     use super::*;
 
-    /// LLaVA 1.5 and 1.6 on Vicuna (`conv_vicuna_v1` of the LLaVA repository), shortened.
     fn vicuna() -> PromptTemplate {
         PromptTemplate {
             system: "A chat.".into(),
-            user: " USER: ".into(),
-            image_separator: "\n".into(),
-            assistant: " ASSISTANT:".into(),
+            ..PromptTemplate::vicuna_v1()
         }
     }
 

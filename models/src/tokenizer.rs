@@ -11,11 +11,15 @@ use serde::{Deserialize, Serialize};
 use tokenizers::decoders::byte_level::ByteLevel as ByteLevelDecoder;
 use tokenizers::models::TrainerWrapper;
 use tokenizers::models::bpe::{BPE, BpeTrainer};
+use tokenizers::pre_tokenizers::PreTokenizerWrapper;
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
+use tokenizers::pre_tokenizers::metaspace::PrependScheme;
+use tokenizers::processors::template::TemplateProcessing;
 use tokenizers::{AddedToken, Tokenizer as Inner};
 
 use crate::directory::read;
 use crate::error::ModelError;
+use crate::sentencepiece::SentencePiece;
 
 /// How a tokenizer spells its special tokens.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,6 +51,8 @@ impl Default for SpecialTokens {
 #[derive(Debug, Clone)]
 pub struct Tokenizer {
     inner: Inner,
+    /// For what does not begin a text, where the vocabulary makes a difference.
+    behind: Option<Inner>,
     special: SpecialTokens,
     begin_id: u32,
     end_id: u32,
@@ -112,16 +118,109 @@ impl Tokenizer {
                 .token_to_id(token)
                 .ok_or_else(|| ModelError::Tokenizer { reason: reason() })
         };
-        let (begin_id, end_id, image_id) = (id(&special.begin)?, id(&special.end)?, id(&special.image)?);
+        let (begin_id, end_id) = (id(&special.begin)?, id(&special.end)?);
         id(&special.pad)?;
         let highest = inner.get_vocab(true).into_values().max();
+        let vocab_size = highest.map_or(0, |id| id as usize + 1);
         Ok(Self {
-            vocab_size: highest.map_or(0, |id| id as usize + 1),
+            image_id: inner.token_to_id(&special.image).unwrap_or(vocab_size as u32),
+            vocab_size,
+            behind: behind(&inner),
             inner,
             special,
             begin_id,
             end_id,
-            image_id,
+        })
+    }
+
+    /// Reads a SentencePiece `tokenizer.model`. Its own spelling of a special token counts where it has one.
+    ///
+    /// # Errors
+    /// [`ModelError::Content`] when it is malformed, of a kind that is not read here, or lacks a special token.
+    pub fn from_sentencepiece(path: &Path, special: SpecialTokens) -> Result<Self, ModelError> {
+        let read = || {
+            let model = SentencePiece::load(path)?;
+            let special = SpecialTokens {
+                begin: model.begin.unwrap_or(special.begin),
+                end: model.end.unwrap_or(special.end),
+                pad: model.pad.unwrap_or(special.pad),
+                image: special.image,
+            };
+            Self::new(model.tokenizer, special)
+        };
+        read().map_err(|error: ModelError| error.in_file(path))
+    }
+
+    /// With `id` standing for an image where the vocabulary has no token for it, as in the LLaVA repository.
+    #[must_use]
+    pub fn with_image_id(mut self, id: u32) -> Self {
+        if self.inner.token_to_id(&self.special.image).is_none() {
+            self.image_id = id;
+        }
+        self
+    }
+
+    /// Whether the vocabulary has a token for the image.
+    pub(crate) fn has_image_token(&self) -> bool {
+        self.inner.token_to_id(&self.special.image).is_some()
+    }
+
+    /// With tokens for the image and for padding behind the vocabulary, the image's being `id`, and the begin token put before
+    /// every text by whoever asks for special tokens.
+    ///
+    /// # Errors
+    /// [`ModelError::Tokenizer`] when the vocabulary does not end before `id`.
+    pub(crate) fn with_image_token(mut self, id: usize) -> Result<Self, ModelError> {
+        const PAD: &str = "<pad>";
+        self.special.pad = PAD.into();
+        let special = [self.special.image.as_str(), PAD].map(|token| AddedToken::from(token, true));
+        self.inner.add_special_tokens(special).map_err(failed)?;
+        let begin = (self.special.begin.clone(), self.begin_id);
+        let template = TemplateProcessing::builder()
+            .try_single(format!("{} $A", begin.0))
+            .and_then(|builder| builder.try_pair(format!("{0} $A {0} $B", begin.0)))
+            .map_err(|reason| ModelError::Tokenizer { reason })?
+            .special_tokens(vec![begin])
+            .build()
+            .map_err(|error| ModelError::Tokenizer {
+                reason: error.to_string(),
+            })?;
+        self.inner.with_post_processor(Some(template));
+        let extended = Self::new(self.inner, self.special)?;
+        match extended.image_id as usize == id {
+            true => Ok(extended),
+            false => Err(ModelError::Tokenizer {
+                reason: format!(
+                    "its vocabulary ends at {}, expected at {id}, the vocab_size",
+                    extended.image_id
+                ),
+            }),
+        }
+    }
+
+    /// Tokens that are words, whatever was added behind them.
+    pub(crate) fn words(&self) -> usize {
+        self.inner.get_vocab_size(false)
+    }
+
+    /// The id of a token.
+    pub(crate) fn id(&self, token: &str) -> Option<u32> {
+        self.inner.token_to_id(token)
+    }
+
+    /// Refuses a configuration that gives the image another id.
+    ///
+    /// # Errors
+    /// [`ModelError::Tokenizer`] with both ids.
+    pub(crate) fn check_image(&self, expected: u32) -> Result<(), ModelError> {
+        let (found, image) = (self.image_id, &self.special.image);
+        if found == expected {
+            return Ok(());
+        }
+        Err(ModelError::Tokenizer {
+            reason: format!(
+                "{image:?} has id {found}, expected {expected}, the image_token_index of config.json"
+            ),
         })
     }
 
@@ -138,12 +237,16 @@ impl Tokenizer {
     /// # Errors
     /// [`ModelError::Tokenizer`] when a loaded tokenizer has no token for some part of it.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, ModelError> {
-        Ok(self
-            .inner
-            .encode_fast(text, false)
-            .map_err(failed)?
-            .get_ids()
-            .to_vec())
+        encode(&self.inner, text)
+    }
+
+    /// Ids of `text` that stands behind a special token such as the image's: some vocabularies mark the beginning of a
+    /// whole text and of nothing else.
+    ///
+    /// # Errors
+    /// As [`encode`](Self::encode).
+    pub fn encode_behind(&self, text: &str) -> Result<Vec<u32>, ModelError> {
+        encode(self.behind.as_ref().unwrap_or(&self.inner), text)
     }
 
     /// The text of `ids`, special tokens and unknown ids left out. Bytes that are not UTF-8 become U+FFFD.
@@ -193,6 +296,23 @@ impl Tokenizer {
     /// Id that stands for an image.
     pub fn image_id(&self) -> u32 {
         self.image_id
+    }
+}
+
+fn encode(inner: &Inner, text: &str) -> Result<Vec<u32>, ModelError> {
+    Ok(inner.encode_fast(text, false).map_err(failed)?.get_ids().to_vec())
+}
+
+/// The tokenizer that puts no mark before a text, if `inner` does so at the beginning only: Llama's with `legacy=False`.
+fn behind(inner: &Inner) -> Option<Inner> {
+    match inner.get_pre_tokenizer() {
+        Some(PreTokenizerWrapper::Metaspace(marks)) if marks.prepend_scheme == PrependScheme::First => {
+            let (mut inner, mut marks) = (inner.clone(), marks.clone());
+            marks.set_prepend_scheme(PrependScheme::Never);
+            inner.with_pre_tokenizer(Some(marks));
+            Some(inner)
+        }
+        _ => None,
     }
 }
 

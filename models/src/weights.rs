@@ -17,6 +17,9 @@ use crate::error::ModelError;
 mod fit;
 mod hf_layout;
 mod safetensors_bytes;
+pub mod shards;
+pub(crate) mod streaming;
+pub mod torch_bin;
 
 pub(crate) use hf_layout::shape_as_in_file;
 pub use hf_layout::swap_hf_layout;

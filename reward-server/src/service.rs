@@ -127,7 +127,9 @@ fn check(groups: &[pb::ImageGroup]) -> Result<(), WireError> {
 /// Decodes and resizes a group's pictures; the first that is none fails the group.
 fn decode(group: pb::ImageGroup, processor: &ImageProcessor) -> Result<PreparedGroup, ScoreFailure> {
     let pixels = |(position, bytes): (usize, &Vec<u8>)| match cutout::decode_rgb(bytes) {
-        Ok(picture) => Ok(processor.process(&image::DynamicImage::ImageRgb8(picture).into_rgba8())),
+        Ok(picture) => Ok(processor
+            .process(&image::DynamicImage::ImageRgb8(picture).into_rgba8())
+            .values),
         Err(error) => Err(ScoreFailure::InvalidImage {
             position,
             reason: error.to_string(),

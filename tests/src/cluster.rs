@@ -14,7 +14,11 @@ use proto::{
 };
 use reward_server::{RewardError, RewardServerConfig};
 use shopworld::{ShopWorld, ShopWorldConfig};
-use std::{net::SocketAddr, sync::Arc};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 use store::Store;
 use tempfile::TempDir;
 use tokio::{net::TcpListener, task::JoinHandle};
@@ -91,6 +95,20 @@ impl TestCluster {
             world,
             directory,
         })
+    }
+
+    /// The same with the policy of another directory.
+    pub fn with_policy(seed: u64, policy: &Path) -> Result<Self> {
+        let cluster = Self::new(seed)?;
+        let target = cluster.directory.path().join("policy");
+        std::fs::remove_dir_all(&target)?;
+        copy(policy, &target)?;
+        Ok(cluster)
+    }
+
+    /// Where the trained adapter goes.
+    pub fn adapter_dir(&self) -> PathBuf {
+        self.directory.path().join("adapter")
     }
 
     /// Runs it with so many actors until it is complete.
@@ -246,6 +264,21 @@ impl<T> Running<T> {
             .await?
             .max_encoding_message_size(usize::MAX))
     }
+}
+
+/// A directory with all that is in it.
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    std::fs::create_dir_all(to)?;
+    for entry in std::fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy(&entry.path(), &target)?;
+        } else {
+            std::fs::copy(entry.path(), target)?;
+        }
+    }
+    Ok(())
 }
 
 /// A listener on a free port of the loopback.

@@ -101,7 +101,7 @@ pub enum LossMode {
     /// What differs from that code:
     /// - The coin is tossed once a batch and pair, there once a pass: the same with `passes = 1`, as there.
     /// - Transparent pixels show the mean colour, in actors and learner alike, there whatever colour lies under them.
-    /// - Padding to a square has the mean colour rounded, there cut to whole numbers, and a masked image is rounded too.
+    /// - A masked image is rounded to bytes, there cut to whole numbers.
     /// - A completion is trained on as its tokens were sampled, there as its text without quotation marks, full stops and
     ///   line breaks, encoded again; and under the template it was sampled with, there under another one.
     /// - An image smaller than a patch is left whole, there an error.

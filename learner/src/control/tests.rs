@@ -26,7 +26,7 @@ async fn run(change: impl FnOnce(&mut LearnerConfig)) -> Run {
     let products = Arc::new(catalogue(&[None; 5]));
     let assortment = Assortment::open(products, &store, 1).await.unwrap();
     let policy = tempfile::tempdir().unwrap();
-    crate::broadcast::policy_files(policy.path());
+    crate::broadcast::write_policy_files(policy.path());
     let broadcast = Broadcast::open(
         policy.path(),
         "{}".into(),

@@ -1,12 +1,12 @@
 //! Corpus samples as rows and pixels, batch after batch, in an order fixed by the seed.
 
 use super::PretrainConfig;
-use burn::tensor::Tensor;
 use crossbeam::channel::Sender;
 use data::{Corpus, CorpusImage, CorpusSample};
 use image::RgbaImage;
 use models::ModelError;
 use models::batch::{CompletionBatch, CompletionRow, collate};
+use models::llava::PixelBatch;
 use models::policy::Policy;
 use std::borrow::Cow;
 
@@ -33,7 +33,7 @@ pub(super) struct SampleMicroBatch {
     /// Prompts and completions.
     pub(super) rows: CompletionBatch,
     /// Of the rows that have an image, `[images, 3, side, side]`; `None` when none has.
-    pub(super) pixels: Option<Tensor<4>>,
+    pub(super) pixels: Option<PixelBatch>,
 }
 
 impl SampleBatch {
@@ -91,8 +91,12 @@ impl SampleSource<'_> {
                 completion_ids,
             });
         }
-        let rows = collate(&rows, pictures.len(), &self.policy.config.row_limits())?;
         let pictures: Vec<&RgbaImage> = pictures.iter().map(AsRef::as_ref).collect();
+        let lengths: Vec<usize> = pictures
+            .iter()
+            .map(|picture| self.policy.image_tokens(picture.width(), picture.height()))
+            .collect();
+        let rows = collate(&rows, &lengths, &self.policy.config.row_limits())?;
         let pixels = (!pictures.is_empty()).then(|| self.policy.pixels(&pictures));
         Ok(SampleMicroBatch { rows, pixels })
     }

@@ -13,9 +13,10 @@ use crate::task_order::TaskSubject;
 use crate::test_outcomes::{pair_of, version};
 use crate::test_policy::{assortment, policy};
 use burn::module::ParamId;
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Device;
 use common::TaskId;
 use models::batch::{CompletionBatch, CompletionRow, collate};
+use models::image_features::ImageFeatures;
 use models::init;
 use models::lora::{LoraBranch, LoraConfig};
 use models::policy::Policy;
@@ -28,7 +29,7 @@ const RUN_SEED: u64 = 9;
 const ORDER: [usize; PAIRS] = [4, 0, 2, 5, 1, 3];
 
 /// Gradients by the name of a factor.
-type Gradient = BTreeMap<String, Vec<f64>>;
+pub(super) type Gradient = BTreeMap<String, Vec<f64>>;
 
 /// A completion, the picture and the words it is scored under.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -141,7 +142,7 @@ impl Bench {
 
     fn score(&self, row: &Row) -> Scored {
         let (batch, features) = self.alone(row);
-        let sum = |model: &Llava| model.completion_log_probs(&batch, Some(features.clone())).sums();
+        let sum = |model: &Llava| model.completion_log_probs(&batch, Some(&features)).sums();
         let training = self.adapted.clone().trainable_adapter_only().train();
         let (gradients, _) =
             gradients::accumulate(&training, vec![()], 1, |model, ()| (sum(model), ())).unwrap();
@@ -152,7 +153,7 @@ impl Bench {
         }
     }
 
-    fn alone(&self, row: &Row) -> (CompletionBatch, Tensor<3>) {
+    fn alone(&self, row: &Row) -> (CompletionBatch, ImageFeatures) {
         let vision = &self.policy.config.vision;
         let picture = match row.image {
             ProductImage::Whole(product) => self.assortment.product(product).image.clone(),
@@ -167,8 +168,9 @@ impl Bench {
             image: Some(0),
             completion_ids: &row.completion,
         };
-        let batch = collate(&[row], 1, &self.policy.config.row_limits()).unwrap();
-        (batch, self.policy.image_features(&[&picture]).unwrap())
+        let features = self.policy.image_features(&[&picture]).unwrap();
+        let batch = collate(&[row], features.lengths(), &self.policy.config.row_limits()).unwrap();
+        (batch, features)
     }
 }
 
@@ -211,7 +213,8 @@ fn factors(model: &Llava) -> Vec<(String, ParamId)> {
     layers.flat_map(of_layer).collect()
 }
 
-fn by_name(model: &Llava, gradients: &GradientsParams) -> Gradient {
+/// The gradients of all factors, by layer, projection and factor.
+pub(super) fn by_name(model: &Llava, gradients: &GradientsParams) -> Gradient {
     let factors = factors(model);
     assert_eq!(
         gradients.len(),

@@ -54,8 +54,9 @@ pub struct Concat {
     pub sku_ctr_linear_fc: Vec<Linear>,
     /// Layer of the tower whose output is read, counted from the end.
     pub vision_feature_layer: i64,
-    /// Base of the rotary angles.
-    pub rope_theta: f64,
+    /// Rotary angle per position of each pair of channels of a head.
+    #[module(skip)]
+    pub inverse_frequencies: Vec<f64>,
 }
 
 /// What the network says of pairs of creatives.
@@ -81,7 +82,7 @@ impl ConcatConfig {
             score: head("score"),
             sku_ctr_linear_fc: vec![head("sku_ctr_linear_fc.0")],
             vision_feature_layer: self.vision_feature_layer,
-            rope_theta: self.text.rope_theta,
+            inverse_frequencies: self.text.inverse_frequencies(),
         }
     }
 
@@ -155,7 +156,7 @@ impl Concat {
         let rest = text.narrow(1, 1, texts.width() - 1);
         let x = Tensor::cat(vec![begin, pictures, rest], 1);
         // Padding stands behind everything a row pools, so the causal mask hides it already.
-        let positions = self.positions(patches + texts.width(), hidden, &device);
+        let positions = self.positions(patches + texts.width(), &device);
         let states = self
             .model
             .forward(x, &positions, 0, None)
@@ -173,11 +174,10 @@ impl Concat {
         }
     }
 
-    fn positions(&self, length: usize, hidden: usize, device: &Device) -> Positions {
-        let heads = self.model.layers.first().map_or(1, |layer| layer.self_attn.heads);
+    fn positions(&self, length: usize, device: &Device) -> Positions {
         let dtype = self.model.embed_tokens.weight.val().dtype();
         Positions {
-            rope: Rope::new(0..length, self.rope_theta, hidden / heads, dtype, device),
+            rope: Rope::new(0..length, &self.inverse_frequencies, dtype, device),
             bias: Some(causal_bias(&[0], length, device).cast(dtype)),
         }
     }
@@ -222,6 +222,7 @@ mod tests {
                 max_position_embeddings: 32,
                 rms_norm_eps: 1e-5,
                 rope_theta: 10_000.0,
+                rope_scaling: None,
             },
             vision_feature_layer: -1,
             max_text_tokens: 8,

@@ -15,7 +15,7 @@ use super::{CtrConfig, CtrForm, CtrNetwork, TokenRectangle};
 use crate::directory::{begin, read_json, read_weights, to_json, write};
 use crate::error::ModelError;
 use crate::limits;
-use crate::processor::ImageProcessor;
+use crate::processor::{Fit, ImageProcessor};
 use crate::tokenizer::{SpecialTokens, Tokenizer};
 use crate::weights::{METADATA, check_finite, swap_hf_layout, to_safetensors};
 
@@ -117,6 +117,12 @@ impl Description {
         limits::check([(format == 1, "format", format.to_string(), "1")])?;
         self.network.check()?;
         self.processor.check(self.network.image_size())?;
+        limits::check([(
+            !matches!(self.processor.fit, Fit::AnyRes(_)),
+            "processor.fit",
+            "any_res".into(),
+            "pad or centre_crop: a creative is one tile",
+        )])?;
         self.calibration.check()
     }
 }
@@ -132,7 +138,7 @@ impl RewardModel {
     /// # Shapes
     /// `3 * side * side` numbers: channel, row, column
     pub fn pixels(&self, creative: &RgbImage) -> Vec<f32> {
-        self.processor.process(&creative.convert())
+        self.processor.process(&creative.convert()).values
     }
 
     /// Pixels of several creatives as one tensor on the network's device.

@@ -3,6 +3,7 @@
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
+use super::rope::{RopeScaling, inverse_frequencies};
 use super::{LlamaAttention, LlamaDecoderLayer, LlamaForCausalLm, LlamaMlp, LlamaModel, TokenEmbedding};
 use crate::init::{self, stream_seed};
 use crate::linear::LinearConfig;
@@ -30,6 +31,9 @@ pub struct LlamaConfig {
     /// Base of the rotary angles.
     #[serde(default = "theta")]
     pub rope_theta: f64,
+    /// How the rotary angles are stretched; not at all by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rope_scaling: Option<RopeScaling>,
 }
 
 fn theta() -> f64 {
@@ -40,6 +44,11 @@ impl LlamaConfig {
     /// Width of one head.
     pub fn head_width(&self) -> usize {
         self.hidden_size / self.num_attention_heads
+    }
+
+    /// Rotary angle per position of each pair of channels of a head.
+    pub fn inverse_frequencies(&self) -> Vec<f64> {
+        inverse_frequencies(self.rope_theta, self.head_width(), self.rope_scaling.as_ref())
     }
 
     /// Fresh weights: linear layers from N(0, 1 / fan-in), the output projections of the two residual branches scaled

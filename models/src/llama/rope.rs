@@ -4,9 +4,11 @@
 //! difference of their positions only, so padding on the left shifts both and changes nothing, and one table serves
 //! every row of a batch.
 
+use std::f64::consts::TAU;
 use std::ops::Range;
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
+use serde::{Deserialize, Serialize};
 
 /// Cosines, sines and the signed permutation of one stretch of positions ("RoFormer",
 /// [arXiv 2104.09864](https://arxiv.org/abs/2104.09864), eq. 34): `x cos + rotate_half(x) sin` with
@@ -22,14 +24,15 @@ pub struct Rope {
 }
 
 impl Rope {
-    /// Tables for `positions` with base `theta` and heads of `width` (even), computed on the host in f64.
+    /// Tables for `positions`, computed on the host in f64. `inverse_frequencies` has the angle per position of every
+    /// pair of channels: half as many as a head is wide.
     ///
     /// # Shapes
     /// Cosines and sines `[1, positions, 1, width]`
-    pub fn new(positions: Range<usize>, theta: f64, width: usize, dtype: DType, device: &Device) -> Self {
-        let length = positions.len();
+    pub fn new(positions: Range<usize>, inverse_frequencies: &[f64], dtype: DType, device: &Device) -> Self {
+        let (length, width) = (positions.len(), 2 * inverse_frequencies.len());
         let angle = |position: usize, channel: usize| {
-            position as f64 * theta.powf(-2.0 * (channel % (width / 2)) as f64 / width as f64)
+            position as f64 * inverse_frequencies[channel % inverse_frequencies.len()]
         };
         let table = |f: fn(f64) -> f64| {
             let values = positions
@@ -73,6 +76,66 @@ impl Rope {
     }
 }
 
+/// How rotary angles are stretched beyond the length that a model was first trained for, under the names of a Hugging
+/// Face configuration.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "rope_type", rename_all = "lowercase")]
+pub enum RopeScaling {
+    /// Every angle is divided by `factor` ([arXiv 2306.15595](https://arxiv.org/abs/2306.15595)).
+    Linear {
+        /// At least 1.
+        factor: f64,
+    },
+    /// Slow angles are divided by `factor`, fast ones kept, those between blended (Llama 3.1,
+    /// [arXiv 2407.21783](https://arxiv.org/abs/2407.21783), and transformers' `rope_type = "llama3"`).
+    Llama3 {
+        /// At least 1.
+        factor: f64,
+        /// Turns within the original length below which an angle is slow.
+        low_freq_factor: f64,
+        /// Turns within the original length above which an angle is fast.
+        high_freq_factor: f64,
+        /// The original length.
+        original_max_position_embeddings: usize,
+    },
+}
+
+impl RopeScaling {
+    /// Whether every number is in its range.
+    pub(crate) fn is_sound(&self) -> bool {
+        let stretches = |factor: &f64| *factor >= 1.0 && factor.is_finite();
+        match self {
+            Self::Linear { factor } => stretches(factor),
+            Self::Llama3 {
+                factor,
+                low_freq_factor: low,
+                high_freq_factor: high,
+                original_max_position_embeddings: length,
+            } => stretches(factor) && *low > 0.0 && *high > *low && high.is_finite() && *length > 0,
+        }
+    }
+}
+
+/// Angle per position of each pair of channels of a head of `width` channels: `theta^(-2 i / width)`, stretched.
+pub(super) fn inverse_frequencies(theta: f64, width: usize, scaling: Option<&RopeScaling>) -> Vec<f64> {
+    let plain = |pair: usize| theta.powf(-2.0 * pair as f64 / width as f64);
+    let stretched = |angle: f64| match scaling {
+        None => angle,
+        Some(RopeScaling::Linear { factor }) => angle / factor,
+        Some(RopeScaling::Llama3 {
+            factor,
+            low_freq_factor: low,
+            high_freq_factor: high,
+            original_max_position_embeddings: length,
+        }) => {
+            let turns = *length as f64 * angle / TAU;
+            let kept = ((turns - low) / (high - low)).clamp(0.0, 1.0);
+            (1.0 - kept) * angle / factor + kept * angle
+        }
+    };
+    (0..width / 2).map(plain).map(stretched).collect()
+}
+
 /// The matrix `R` with `x R = [-x_second; x_first]`.
 fn rotate_half(width: usize, dtype: DType, device: &Device) -> Tensor<2> {
     let half = width / 2;
@@ -92,7 +155,12 @@ mod tests {
     use crate::init;
 
     fn rope(positions: Range<usize>) -> Rope {
-        Rope::new(positions, 10_000.0, 4, DType::F32, &Device::flex())
+        Rope::new(
+            positions,
+            &inverse_frequencies(10_000.0, 4, None),
+            DType::F32,
+            &Device::flex(),
+        )
     }
 
     #[test]

@@ -109,10 +109,25 @@ fn peft_name(path: &str) -> String {
 /// The inverse of [`peft_name`]; a name of another form stays as it is and is then reported as unused.
 fn module_path(name: &str) -> String {
     let inner = name.strip_prefix(PEFT_ROOT).unwrap_or(name);
+    // The decoder of a base that transformers since 4.52 has loaded, or the LLaVA repository.
+    let decoder = ["model.language_model.layers.", "model.layers."];
+    let ours = decoder.iter().find_map(|theirs| {
+        Some(format!(
+            "language_model.model.layers.{}",
+            inner.strip_prefix(theirs)?
+        ))
+    });
+    let inner = ours.as_deref().unwrap_or(inner);
     let renamed = FACTORS
         .iter()
         .find_map(|(ours, theirs)| Some(format!("{}{ours}", inner.strip_suffix(theirs)?)));
     renamed.unwrap_or_else(|| name.to_owned())
+}
+
+/// The module that a branch of PEFT's naming stands beside.
+pub(crate) fn adapted_module(branch: &str) -> String {
+    let path = module_path(&format!("{branch}.lora_A.weight"));
+    path.strip_suffix(FACTORS[0].0).unwrap_or(&path).to_owned()
 }
 
 struct AdapterOnly(Path);
@@ -146,7 +161,7 @@ mod tests {
             image: None,
             completion_ids: &[22, 23, 2],
         };
-        collate(&[row], 0, &policy(1).config.row_limits()).unwrap()
+        collate(&[row], &[], &policy(1).config.row_limits()).unwrap()
     }
 
     fn sums(model: &Llava) -> TensorData {

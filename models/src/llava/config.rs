@@ -11,7 +11,7 @@ use crate::error::ModelError;
 use crate::init::{self, stream_seed};
 use crate::limits;
 use crate::linear::LinearConfig;
-use crate::llama::LlamaConfig;
+use crate::llama::{LlamaConfig, RopeScaling};
 
 /// Shape of a LLaVA, under the names of a Hugging Face `config.json`. Keys that are not ours are ignored.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -24,7 +24,7 @@ pub struct LlavaConfig {
     /// The language model.
     #[serde(rename = "text_config")]
     pub text: LlamaConfig,
-    /// Id of the image placeholder; below the vocabulary size.
+    /// Id of the image placeholder, at most the vocabulary size.
     #[serde(rename = "image_token_index", alias = "image_token_id")]
     pub image_token_id: u32,
     /// Layer of the tower whose output is read: `-1` the last, `-2` the one before.
@@ -61,6 +61,7 @@ impl LlavaConfig {
                 max_position_embeddings: 4096,
                 rms_norm_eps: 1e-5,
                 rope_theta: 10_000.0,
+                rope_scaling: None,
             },
             image_token_id: 32000,
             vision_feature_layer: -2,
@@ -91,7 +92,7 @@ impl LlavaConfig {
                 init::normal_param([hidden], std, stream_seed(seed, "image_newline"), device)
             }),
             vision_feature_layer: self.vision_feature_layer,
-            rope_theta: self.text.rope_theta,
+            inverse_frequencies: self.text.inverse_frequencies(),
         }
     }
 
@@ -103,7 +104,6 @@ impl LlavaConfig {
     /// What rows of tokens must respect.
     pub fn row_limits(&self) -> RowLimits {
         RowLimits {
-            tokens_per_image: self.vision.num_patches(),
             image_token_id: self.image_token_id,
             vocab_size: self.text.vocab_size,
             max_length: self.text.max_position_embeddings,
@@ -161,10 +161,17 @@ impl LlavaConfig {
                 "more than an image's patches and its begin token",
             ),
             (
-                (self.image_token_id as usize) < text.vocab_size,
+                // The LLaVA repository's vocabulary has no token for it: there it is the number behind the last one.
+                (self.image_token_id as usize) <= text.vocab_size,
                 "image_token_index",
                 self.image_token_id.to_string(),
-                "below text_config.vocab_size",
+                "at most text_config.vocab_size",
+            ),
+            (
+                text.rope_scaling.as_ref().is_none_or(RopeScaling::is_sound),
+                "text_config.rope_scaling",
+                format!("{:?}", text.rope_scaling),
+                "a factor of at least 1, and low_freq_factor below high_freq_factor",
             ),
             (
                 (-(vision.num_hidden_layers as i64)..0).contains(&self.vision_feature_layer),
@@ -236,7 +243,7 @@ mod tests {
         assert!(refused(|c| c.vision.num_attention_heads = 0).contains("vision_config.hidden_size"));
         assert!(refused(|c| c.text.num_key_value_heads = 5).contains("text_config.num_attention_heads = 32"));
         assert!(refused(|c| c.text.hidden_size = 33).contains("text_config.hidden_size = 33"));
-        assert!(refused(|c| c.image_token_id = 32064).contains("image_token_index"));
+        assert!(refused(|c| c.image_token_id = 32065).contains("image_token_index"));
         assert!(refused(|c| c.vision_feature_layer = 0).contains("vision_feature_layer = 0"));
         assert!(refused(|c| c.vision_feature_layer = -25).contains("vision_feature_layer = -25"));
         for layers in [0, 1_000_000_000] {

@@ -8,6 +8,7 @@ use super::Prompt;
 use crate::attention::padding_bias;
 use crate::batch::{PromptTokens, RowLimits, TokenRows};
 use crate::error::ModelError;
+use crate::image_features::ImageFeatures;
 use crate::llama::{KvCache, KvCacheShape, Positions, Rope};
 use crate::llava::Llava;
 
@@ -52,12 +53,12 @@ impl<'a> Decoder<'a> {
     pub(super) fn prefill(
         model: &'a Llava,
         prompts: &[Prompt],
-        features: Option<Tensor<3>>,
+        features: Option<&ImageFeatures>,
         max_new_tokens: usize,
         limits: &RowLimits,
     ) -> Result<(Self, HostLogits), ModelError> {
         let (distinct, source) = distinct_prompts(prompts);
-        let images = features.as_ref().map_or(0, |features| features.dims()[0]);
+        let images = features.map_or(&[][..], ImageFeatures::lengths);
         let room = RowLimits {
             max_length: limits.max_length.saturating_sub(max_new_tokens - 1),
             ..*limits
@@ -72,7 +73,7 @@ impl<'a> Decoder<'a> {
         let (rows, width, dtype) = (x.dims()[0], x.dims()[2], x.dtype());
         let capacity = length + max_new_tokens - 1;
         let mut cache = KvCache::new(cache_shape(model, rows, capacity, width), dtype, &device);
-        let positions = model.positions(&tokens, width);
+        let positions = model.positions(&tokens);
         let last = model
             .language_model
             .model
@@ -89,7 +90,7 @@ impl<'a> Decoder<'a> {
         let decoder = Self {
             model,
             cache,
-            rope: model.rope(capacity, width),
+            rope: model.rope(capacity),
             bias: padding_bias(&padding, capacity, &device).map(|bias| bias.cast(dtype)),
             device,
         };

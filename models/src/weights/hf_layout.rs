@@ -91,7 +91,7 @@ pub(crate) fn shape_as_in_file(error: ModelError) -> ModelError {
     }
 }
 
-fn is_transposed(name: &str) -> Option<bool> {
+pub(super) fn is_transposed(name: &str) -> Option<bool> {
     let layer = name.strip_suffix(".weight")?;
     let listed = |table: &[&str]| {
         table.iter().any(|suffix| {

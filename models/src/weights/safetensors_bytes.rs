@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 
 use burn::tensor::{DType, TensorData, bf16, f16};
-use safetensors::{Dtype, SafeTensors, View, tensor::TensorView};
+use safetensors::{Dtype, SafeTensors, View};
 
 use super::NamedTensors;
 use crate::error::ModelError;
@@ -42,7 +42,10 @@ pub fn to_safetensors(tensors: &NamedTensors, metadata: Option<(&str, &str)>) ->
 pub fn from_safetensors(bytes: &[u8]) -> Result<NamedTensors, ModelError> {
     let file = SafeTensors::deserialize(bytes)?;
     file.iter()
-        .map(|(name, view)| Ok((name.to_owned(), read(name, &view)?)))
+        .map(|(name, view)| {
+            let data = tensor_data(name, view.dtype(), view.shape().to_vec(), view.data())?;
+            Ok((name.to_owned(), data))
+        })
         .collect()
 }
 
@@ -82,11 +85,19 @@ fn file_dtype(name: &str, dtype: DType) -> Result<Dtype, ModelError> {
     })
 }
 
-/// Copied element by element into vectors of their own type: the file's bytes need not be aligned.
-fn read(name: &str, view: &TensorView<'_>) -> Result<TensorData, ModelError> {
-    let shape = view.shape().to_vec();
-    let bytes = view.data();
-    Ok(match view.dtype() {
+/// A tensor of little-endian bytes, as many as its shape needs.
+///
+/// Copied element by element into a vector of its own type: the bytes need not be aligned.
+///
+/// # Errors
+/// [`ModelError::WeightDtype`] for a number format other than those of [`to_safetensors`].
+pub(super) fn tensor_data(
+    name: &str,
+    dtype: Dtype,
+    shape: Vec<usize>,
+    bytes: &[u8],
+) -> Result<TensorData, ModelError> {
+    Ok(match dtype {
         Dtype::F32 => TensorData::new(elements(bytes, f32::from_le_bytes), shape),
         Dtype::BF16 => TensorData::new(elements(bytes, bf16::from_le_bytes), shape),
         Dtype::F16 => TensorData::new(elements(bytes, f16::from_le_bytes), shape),

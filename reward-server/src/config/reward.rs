@@ -276,6 +276,7 @@ impl RewardConfig {
             max_position_embeddings: 2 * vision.num_patches() + self.max_text_tokens,
             rms_norm_eps: 1e-5,
             rope_theta: 10_000.0,
+            rope_scaling: None,
         };
         CtrConfig::Concat(ConcatConfig {
             vision,

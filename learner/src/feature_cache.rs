@@ -4,9 +4,9 @@
 use crate::assortment::Assortment;
 use crate::mask::Masker;
 use crate::negatives::ProductImage;
-use burn::tensor::Tensor;
 use image::RgbaImage;
 use models::ModelError;
+use models::image_features::ImageFeatures;
 use models::policy::Policy;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -16,16 +16,16 @@ use std::sync::Arc;
 const IMAGES_PER_PASS: usize = 32;
 
 /// Features by image.
-pub(crate) struct ImageFeatures {
+pub(crate) struct FeatureCache {
     policy: Arc<Policy>,
     assortment: Arc<Assortment>,
     masker: Masker,
-    /// Of whole images, each `[1, patches, hidden]`.
-    kept: BTreeMap<ProductImage, Tensor<3>>,
+    /// Of one image each.
+    kept: BTreeMap<ProductImage, ImageFeatures>,
     bound: usize,
 }
 
-impl ImageFeatures {
+impl FeatureCache {
     /// Features under the tower of `policy`; those of at most `bound` whole images are kept.
     pub(crate) fn new(
         policy: Arc<Policy>,
@@ -46,10 +46,7 @@ impl ImageFeatures {
     ///
     /// # Errors
     /// [`ModelError`] when the tower fails.
-    ///
-    /// # Shapes
-    /// `[images, patches, hidden]`
-    pub(crate) fn of(&mut self, images: &[ProductImage]) -> Result<Tensor<3>, ModelError> {
+    pub(crate) fn of(&mut self, images: &[ProductImage]) -> Result<ImageFeatures, ModelError> {
         let missing: Vec<_> = images
             .iter()
             .copied()
@@ -61,16 +58,16 @@ impl ImageFeatures {
         for chunk in missing.chunks(IMAGES_PER_PASS) {
             let encoded = self.encode(chunk)?;
             for (row, &image) in chunk.iter().enumerate() {
-                self.kept.insert(image, encoded.clone().narrow(0, row, 1));
+                self.kept.insert(image, encoded.select(&[row]));
             }
         }
-        let features = Tensor::cat(images.iter().map(|image| self.kept[image].clone()).collect(), 0);
+        let features = ImageFeatures::cat(images.iter().map(|image| self.kept[image].clone()).collect());
         self.kept
             .retain(|image, _| matches!(image, ProductImage::Whole(_)));
         Ok(features)
     }
 
-    fn encode(&self, images: &[ProductImage]) -> Result<Tensor<3>, ModelError> {
+    fn encode(&self, images: &[ProductImage]) -> Result<ImageFeatures, ModelError> {
         let pictures: Vec<Cow<'_, RgbaImage>> = images.iter().map(|image| self.picture(*image)).collect();
         self.policy
             .image_features(&pictures.iter().map(AsRef::as_ref).collect::<Vec<_>>())
@@ -96,7 +93,7 @@ mod tests {
     fn kept_and_fresh_features_are_those_of_each_image_alone() {
         let (policy, assortment) = (Arc::new(policy()), Arc::new(assortment(5)));
         let masker = Masker::new(&LossConfig::default(), &policy.config.vision);
-        let mut features = ImageFeatures::new(policy.clone(), assortment.clone(), masker, 3);
+        let mut features = FeatureCache::new(policy.clone(), assortment.clone(), masker, 3);
         let hidden = ProductImage::Masked { product: 1, seed: 9 };
         for round in [vec![0, 1], vec![1, 2, 3], vec![4, 0]] {
             let mut images: Vec<_> = round.iter().copied().map(ProductImage::Whole).collect();
@@ -106,8 +103,8 @@ mod tests {
                 let alone = policy
                     .image_features(&[features.picture(image).as_ref()])
                     .unwrap();
-                let found = together.clone().narrow(0, row, 1).into_data();
-                found.assert_approx_eq::<f32>(&alone.into_data(), Tolerance::absolute(1e-5));
+                let found = together.select(&[row]).tokens().into_data();
+                found.assert_approx_eq::<f32>(&alone.tokens().into_data(), Tolerance::absolute(1e-5));
             }
             assert!(features.kept.len() <= 3 && !features.kept.contains_key(&hidden));
         }

@@ -1,0 +1,76 @@
+//! The reward model of the reference implementation: the LLaVA repository's layout without `lm_head`, with `score.weight`
+//! and perhaps `sku_ctr_linear_fc.0.weight`.
+
+use std::path::Path;
+
+use burn::tensor::{DType, Device};
+
+use super::Progress;
+use super::foreign::Foreign;
+use super::layout::{CTR_HEAD, Layout};
+use crate::ctr::CaigNetwork;
+use crate::error::ModelError;
+use crate::linear::{Linear, LinearConfig};
+use crate::policy::Policy;
+use crate::template::PromptTemplate;
+
+/// Classes of the head, left and right.
+const CLASSES: usize = 2;
+
+/// The parts of the model, read.
+pub(crate) struct CaigParts {
+    /// The body; its head has two rows.
+    pub(crate) policy: Policy,
+    /// The head of click-through rates, or nothing.
+    pub(crate) ctr: Vec<Linear>,
+}
+
+impl CaigParts {
+    /// Reads a directory.
+    ///
+    /// # Errors
+    /// [`ModelError::File`] or [`ModelError::Content`] with the file at fault.
+    pub(crate) fn load(
+        dir: &Path,
+        device: &Device,
+        dtype: DType,
+        progress: Progress<'_>,
+    ) -> Result<Self, ModelError> {
+        let mut foreign = Foreign::open(dir)?;
+        if foreign.layout != Layout::CaigReward {
+            return Err(ModelError::Content {
+                path: dir.to_owned(),
+                reason: "not CAIG's reward model: no tensor score.weight beside a LLaVA body".into(),
+            });
+        }
+        let network = network(&foreign, device);
+        let loaded = foreign.source(Some(dtype), progress).load(network);
+        let network = loaded.map_err(|error| error.in_file(dir))?;
+        Ok(Self {
+            policy: Policy {
+                config: foreign.config,
+                model: network.body,
+                tokenizer: foreign.tokenizer,
+                processor: foreign.processor,
+                template: PromptTemplate::vicuna_v1(),
+            },
+            ctr: network.sku_ctr_linear_fc,
+        })
+    }
+}
+
+/// A network of the directory's shape, nothing drawn.
+pub(super) fn network(foreign: &Foreign, device: &Device) -> CaigNetwork {
+    let hidden = foreign.config.text.hidden_size;
+    let head = || LinearConfig::new(hidden, CLASSES).init(1.0, 0, device);
+    let mut body = foreign.config.init(device, 0);
+    body.language_model.lm_head = head();
+    let has_ctr = foreign
+        .shards()
+        .tensors()
+        .contains_key(&format!("{CTR_HEAD}weight"));
+    CaigNetwork {
+        body,
+        sku_ctr_linear_fc: if has_ctr { vec![head()] } else { vec![] },
+    }
+}

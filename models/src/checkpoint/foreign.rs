@@ -1,0 +1,278 @@
+//! A policy from somebody else's directory: transformers' or the LLaVA repository's.
+//!
+//! What those directories say is turned into our configuration, processor and tokenizer (`hf.rs`, `original.rs`); what they
+//! say and our networks do not do is refused, never ignored. Their weights are read one by one under their own names
+//! ([`layout`](super::layout)).
+
+use std::path::Path;
+
+use burn::tensor::{DType, Device};
+use serde_json::{Map, Value};
+
+use super::layout::{Layout, Naming, is_computed};
+use super::{Progress, caig, hf, original};
+use crate::directory::read_json;
+use crate::error::ModelError;
+use crate::llava::LlavaConfig;
+use crate::policy::Policy;
+use crate::processor::ImageProcessor;
+use crate::template::PromptTemplate;
+use crate::tokenizer::{SpecialTokens, Tokenizer};
+use crate::weights::shards::Shards;
+use crate::weights::streaming::{Comparison, WeightSource};
+
+pub(super) const CONFIG: &str = "config.json";
+pub(super) const TOKENIZER: &str = "tokenizer.json";
+pub(super) const SENTENCEPIECE: &str = "tokenizer.model";
+
+/// A directory, read up to its weights.
+pub(super) struct Foreign {
+    /// How it is laid out.
+    pub(super) layout: Layout,
+    pub(super) config: LlavaConfig,
+    pub(super) processor: ImageProcessor,
+    pub(super) tokenizer: Tokenizer,
+    shards: Shards,
+    pub(super) naming: Naming,
+}
+
+impl Foreign {
+    /// Reads everything but the weights.
+    ///
+    /// # Errors
+    /// [`ModelError::File`] or [`ModelError::Content`] with the file and key at fault.
+    pub(super) fn open(dir: &Path) -> Result<Self, ModelError> {
+        let mut shards = Shards::open(dir)?;
+        let naming = Naming::detect(shards.tensors().keys().map(String::as_str))
+            .map_err(|error| error.in_file(dir))?;
+        let json: Map<String, Value> = read_json(&dir.join(CONFIG))?;
+        let (config, processor) = match naming.is_original() {
+            true => original::read(dir, json, &mut shards)?,
+            false => hf::read(dir, json)?,
+        };
+        let in_config = |error: ModelError| error.in_file(&dir.join(CONFIG));
+        config.check().map_err(in_config)?;
+        processor
+            .check(config.vision.image_size)
+            .map_err(|error| error.in_file(dir))?;
+        let tokenizer = tokenizer(dir, &config)?;
+        let layout = match (naming.is_original(), config.model_type.as_str()) {
+            (true, _) if naming.is_reward() => Layout::CaigReward,
+            (true, _) => Layout::LlavaOriginal,
+            (false, "llava") => Layout::LlavaHf15,
+            (false, _) => Layout::LlavaHf16,
+        };
+        Ok(Self {
+            layout,
+            config,
+            processor,
+            tokenizer,
+            shards,
+            naming,
+        })
+    }
+
+    /// Names and shapes of its weights against those of its configuration.
+    pub(super) fn compare(&mut self) -> Comparison {
+        let device = Device::flex();
+        let (policy, reward) = (self.config.init(&device, 0), caig::network(self, &device));
+        let is_reward = self.layout == Layout::CaigReward;
+        let mut nobody = |_, _| ();
+        let source = self.source(None, &mut nobody);
+        // Nothing is drawn for either.
+        if is_reward {
+            source.compare(&reward)
+        } else {
+            source.compare(&policy)
+        }
+    }
+
+    /// The files of its weights.
+    pub(super) fn shards(&self) -> &Shards {
+        &self.shards
+    }
+
+    /// The same, to read one.
+    pub(super) fn shards_mut(&mut self) -> &mut Shards {
+        &mut self.shards
+    }
+
+    /// Reads the weights.
+    ///
+    /// # Errors
+    /// [`ModelError::Content`] with the file at fault.
+    pub(super) fn into_policy(
+        mut self,
+        dir: &Path,
+        device: &Device,
+        dtype: Option<DType>,
+        progress: Progress<'_>,
+    ) -> Result<Policy, ModelError> {
+        if self.layout == Layout::CaigReward {
+            return Err(ModelError::Content {
+                path: dir.to_owned(),
+                reason: "a reward model of CAIG's, which writes no text; expected a policy".into(),
+            });
+        }
+        // Parameters are drawn at first use, so none of the fresh ones ever is.
+        let fresh = self.config.init(device, 0);
+        let loaded = self.source(dtype, progress).load(fresh);
+        Ok(Policy {
+            model: loaded.map_err(|error| error.in_file(dir))?,
+            config: self.config,
+            tokenizer: self.tokenizer,
+            processor: self.processor,
+            template: PromptTemplate::vicuna_v1(),
+        })
+    }
+
+    /// What its network takes its weights from.
+    pub(super) fn source<'a>(&'a mut self, dtype: Option<DType>, progress: Progress<'a>) -> WeightSource<'a> {
+        let naming = &self.naming;
+        WeightSource {
+            shards: &mut self.shards,
+            theirs: Box::new(|ours| naming.theirs(ours)),
+            ignored: &is_computed,
+            dtype,
+            progress,
+        }
+    }
+}
+
+/// The names of the files that are read of a directory.
+///
+/// # Errors
+/// [`ModelError::Content`] when some lie in another directory.
+pub(super) fn files(dir: &Path) -> Result<Vec<String>, ModelError> {
+    const BESIDE: [&str; 7] = [
+        CONFIG,
+        TOKENIZER,
+        SENTENCEPIECE,
+        "tokenizer_config.json",
+        "special_tokens_map.json",
+        "preprocessor_config.json",
+        "processor_config.json",
+    ];
+    let shards = Shards::open(dir)?;
+    let naming = Naming::detect(shards.tensors().keys().map(String::as_str));
+    if naming.map_err(|error| error.in_file(dir))?.is_original() {
+        return Err(ModelError::Content {
+            path: dir.to_owned(),
+            reason: "its vision tower is described in a directory of its own, which cannot be sent to actors; convert it first: \
+                     adwright convert --to llava-hf"
+                .into(),
+        });
+    }
+    let beside = BESIDE.into_iter().filter(|name| dir.join(name).exists());
+    let weights = shards
+        .paths()
+        .chain(shards.index())
+        .filter_map(|path| path.file_name()?.to_str());
+    Ok(beside.chain(weights).map(str::to_owned).collect())
+}
+
+/// `tokenizer.json`, or the SentencePiece model where that is all there is.
+fn tokenizer(dir: &Path, config: &LlavaConfig) -> Result<Tokenizer, ModelError> {
+    let special = special_tokens(dir)?;
+    let (json, model) = (dir.join(TOKENIZER), dir.join(SENTENCEPIECE));
+    let (path, tokenizer) = if json.exists() || !model.exists() {
+        let tokenizer = Tokenizer::load(&json, special)?;
+        (json, tokenizer)
+    } else {
+        let tokenizer = Tokenizer::from_sentencepiece(&model, special)?;
+        (model, tokenizer)
+    };
+    let tokenizer = tokenizer.with_image_id(config.image_token_id);
+    let fits = tokenizer
+        .check_fits(config.text.vocab_size)
+        .and_then(|()| tokenizer.check_image(config.image_token_id));
+    fits.map_err(|error| error.in_file(&path))?;
+    Ok(tokenizer)
+}
+
+/// How the special tokens are spelled: the tokenizer's own files, or Llama's spelling.
+fn special_tokens(dir: &Path) -> Result<SpecialTokens, ModelError> {
+    let mut known = Map::new();
+    for name in ["tokenizer_config.json", "special_tokens_map.json"] {
+        let path = dir.join(name);
+        if path.exists() {
+            known.extend(read_json::<Map<String, Value>>(&path)?);
+        }
+    }
+    let spelled = |key: &str| {
+        let token = known.get(key)?;
+        let text = token.get("content").unwrap_or(token).as_str()?;
+        Some(text.to_owned())
+    };
+    let or = |key: &str, default: &str| spelled(key).unwrap_or_else(|| default.to_owned());
+    let unknown = or("unk_token", "<unk>");
+    Ok(SpecialTokens {
+        begin: or("bos_token", "<s>"),
+        end: or("eos_token", "</s>"),
+        pad: or("pad_token", &unknown),
+        image: or("image_token", "<image>"),
+    })
+}
+
+/// Puts in the values of keys that are absent or null: what a file leaves out is its library's default.
+pub(super) fn complete(map: &mut Map<String, Value>, defaults: Value) {
+    let Value::Object(defaults) = defaults else { return };
+    for (key, value) in defaults {
+        let given = map.entry(key).or_insert(Value::Null);
+        if given.is_null() {
+            *given = value;
+        }
+    }
+}
+
+/// Refuses a key that asks for something else than what our networks do.
+pub(super) fn require(
+    map: &Map<String, Value>,
+    table: &str,
+    rules: &[(&str, Value)],
+) -> Result<(), ModelError> {
+    for (key, expected) in rules {
+        match map.get(*key) {
+            None | Some(Value::Null) => {}
+            Some(found) if found == expected => {}
+            Some(found) => {
+                let reason =
+                    format!("{table}{key} = {found}: expected {expected}, other networks are not built here");
+                return Err(ModelError::Foreign { reason });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Brings the rotary settings into the form of our configuration: `rope_parameters` of transformers 5, `rope_scaling` with
+/// `type` or `rope_type` of earlier ones.
+///
+/// # Errors
+/// [`ModelError::Foreign`] for a kind of scaling that is not built here.
+pub(super) fn rope(text: &mut Map<String, Value>) -> Result<(), ModelError> {
+    let given = match text.remove("rope_parameters") {
+        Some(Value::Object(parameters)) => Some(parameters),
+        _ => match text.remove("rope_scaling") {
+            Some(Value::Object(scaling)) => Some(scaling),
+            _ => None,
+        },
+    };
+    let Some(mut given) = given else { return Ok(()) };
+    if let Some(theta) = given.remove("rope_theta") {
+        text.insert("rope_theta".into(), theta);
+    }
+    let kind = given.remove("type");
+    let kind = given.remove("rope_type").or(kind);
+    match kind.as_ref().and_then(Value::as_str) {
+        None | Some("default") => Ok(()),
+        Some(kind @ ("linear" | "llama3")) => {
+            given.insert("rope_type".into(), kind.into());
+            text.insert("rope_scaling".into(), given.into());
+            Ok(())
+        }
+        Some(other) => Err(ModelError::Foreign {
+            reason: format!("text_config.rope_scaling of type {other:?}: expected default, linear or llama3"),
+        }),
+    }
+}

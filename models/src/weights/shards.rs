@@ -1,0 +1,303 @@
+//! The weight files of a directory as one set of named tensors, of which one at a time is read.
+//!
+//! Opening reads headers and pickles only and checks every number in them against the files, so that a checkpoint of any
+//! size costs its index; a tensor costs its own bytes, twice while it is converted.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+use burn::tensor::TensorData;
+use safetensors::Dtype;
+use safetensors::tensor::{Metadata, TensorInfo};
+use serde::Deserialize;
+
+use super::safetensors_bytes::tensor_data;
+use super::torch_bin::{self, TorchFile};
+use crate::directory::{failed, read_json};
+use crate::error::ModelError;
+
+/// Largest header of a safetensors file, as the format's own crate has it.
+const MAX_HEADER: u64 = 100_000_000;
+
+/// What a directory's weights may be called, the first that is there counts.
+const SETS: [(&str, Kind); 4] = [
+    ("model.safetensors.index.json", Kind::Index),
+    ("model.safetensors", Kind::Single),
+    ("pytorch_model.bin.index.json", Kind::Index),
+    ("pytorch_model.bin", Kind::Single),
+];
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Single,
+    Index,
+}
+
+/// `*.index.json`: which file holds which tensor. Its total size is not trusted and not read.
+#[derive(Deserialize)]
+struct Index {
+    weight_map: BTreeMap<String, String>,
+}
+
+/// What is known of a tensor before it is read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stored {
+    /// Number format.
+    pub dtype: Dtype,
+    /// Length of each dimension, as the file has it.
+    pub shape: Vec<usize>,
+    file: usize,
+    /// What the file calls it.
+    name: String,
+}
+
+impl Stored {
+    /// Number of elements; the files were checked to hold them.
+    pub fn elements(&self) -> u64 {
+        self.shape.iter().map(|&length| length as u64).product()
+    }
+}
+
+/// The open weight files of a directory.
+#[derive(Debug, Default)]
+pub struct Shards {
+    files: Vec<(PathBuf, ShardFile)>,
+    index: Option<PathBuf>,
+    tensors: BTreeMap<String, Stored>,
+}
+
+#[derive(Debug)]
+enum ShardFile {
+    Safetensors { file: File, data: u64, header: Metadata },
+    Torch(TorchFile),
+}
+
+impl Shards {
+    /// Opens `model.safetensors`, the shards of its index, or the same as PyTorch's `.bin`.
+    ///
+    /// # Errors
+    /// [`ModelError::File`] or [`ModelError::Content`] with the file at fault: none of them is there, an index names a file
+    /// that is missing or does not hold its tensor, or a file is not whole.
+    pub fn open(dir: &Path) -> Result<Self, ModelError> {
+        let mut shards = Self::default();
+        shards.add(dir, |name| Some(name.to_owned()))?;
+        Ok(shards)
+    }
+
+    /// Opens the weights of another directory too, with the names that `rename` gives its tensors; `None` leaves one out.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), and [`ModelError::Content`] for a name that there is already.
+    pub fn add(&mut self, dir: &Path, rename: impl Fn(&str) -> Option<String>) -> Result<(), ModelError> {
+        let set = SETS.into_iter().find(|(name, _)| dir.join(name).exists());
+        let Some((name, kind)) = set else {
+            let names = SETS.map(|(name, _)| name).join(", ");
+            return Err(content(dir, format!("no weights, expected one of {names}")));
+        };
+        let path = dir.join(name);
+        match kind {
+            Kind::Single => self.add_file(&path, &rename).map(drop),
+            Kind::Index => {
+                self.add_index(&path, dir, &rename)?;
+                self.index = Some(path);
+                Ok(())
+            }
+        }
+    }
+
+    fn add_index(
+        &mut self,
+        path: &Path,
+        dir: &Path,
+        rename: &impl Fn(&str) -> Option<String>,
+    ) -> Result<(), ModelError> {
+        let index: Index = read_json(path)?;
+        let mut names: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        for (tensor, file) in &index.weight_map {
+            names.entry(file).or_default().push(tensor);
+        }
+        for (file, tensors) in names {
+            // A name with a directory in it could point anywhere.
+            if Path::new(file).file_name() != Some(file.as_ref()) {
+                return Err(content(
+                    path,
+                    format!("weight_map names {file:?}, expected the name of a file beside it"),
+                ));
+            }
+            let held = self.add_file(&dir.join(file), rename)?;
+            if let Some(lost) = tensors.iter().find(|name| !held.contains_key(**name)) {
+                return Err(content(
+                    path,
+                    format!("{file} does not hold {lost}, as weight_map says"),
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds the tensors of a file; returns all that it holds.
+    fn add_file(
+        &mut self,
+        path: &Path,
+        rename: &impl Fn(&str) -> Option<String>,
+    ) -> Result<BTreeMap<String, (Dtype, Vec<usize>)>, ModelError> {
+        let torch = path.extension().is_some_and(|extension| extension == "bin");
+        let (file, held) = if torch {
+            open_torch(path)
+        } else {
+            open_safetensors(path)
+        }
+        .map_err(|error| error.in_file(path))?;
+        let index = self.files.len();
+        self.files.push((path.to_owned(), file));
+        for (name, (dtype, shape)) in &held {
+            let Some(renamed) = rename(name) else { continue };
+            let stored = Stored {
+                dtype: *dtype,
+                shape: shape.clone(),
+                file: index,
+                name: name.clone(),
+            };
+            if let Some(other) = self.tensors.insert(renamed, stored) {
+                let other = self.files[other.file].0.display();
+                return Err(content(
+                    path,
+                    format!("tensor {name} is in {other} too, expected it once"),
+                ));
+            }
+        }
+        Ok(held)
+    }
+
+    /// All tensors, by name.
+    pub fn tensors(&self) -> &BTreeMap<String, Stored> {
+        &self.tensors
+    }
+
+    /// The file that says which of the others holds a tensor, where there are several.
+    pub fn index(&self) -> Option<&Path> {
+        self.index.as_deref()
+    }
+
+    /// The names of the tensors in each file.
+    pub fn files(&self) -> Vec<Vec<String>> {
+        let mut files = vec![vec![]; self.files.len()];
+        for (name, stored) in &self.tensors {
+            files[stored.file].push(name.clone());
+        }
+        files
+    }
+
+    /// The files.
+    pub fn paths(&self) -> impl Iterator<Item = &Path> {
+        self.files.iter().map(|(path, _)| path.as_path())
+    }
+
+    /// The file of a tensor; the directory's first without one.
+    pub(crate) fn path(&self, name: &str) -> &Path {
+        let file = self.tensors.get(name).map_or(0, |stored| stored.file);
+        self.files.get(file).map_or(Path::new(""), |(path, _)| path)
+    }
+
+    /// Reads one tensor, in its own number format and layout.
+    ///
+    /// # Errors
+    /// [`ModelError::Content`] with file and tensor when there is none of that name, it cannot be read, or its format is not
+    /// one that a network can take.
+    pub fn read(&mut self, name: &str) -> Result<TensorData, ModelError> {
+        let Some(stored) = self.tensors.get(name) else {
+            return Err(content(self.path(name), format!("no tensor {name}")));
+        };
+        let (path, file) = &mut self.files[stored.file];
+        let bytes = match file {
+            ShardFile::Safetensors { file, data, header } => {
+                let (start, end) = header.info(&stored.name).map_or((0, 0), |info| info.data_offsets);
+                read_range(file, *data + start as u64, end - start).map_err(|error| error.to_string())
+            }
+            ShardFile::Torch(file) => file.read(&stored.name).map_err(|error| error.to_string()),
+        };
+        let bytes = bytes.map_err(|error| content(path, format!("tensor {name}: {error}")))?;
+        tensor_data(name, stored.dtype, stored.shape.clone(), &bytes).map_err(|error| error.in_file(path))
+    }
+}
+
+type Opened = (ShardFile, BTreeMap<String, (Dtype, Vec<usize>)>);
+
+fn open_safetensors(path: &Path) -> Result<Opened, ModelError> {
+    let cannot = failed("read", path);
+    let mut file = File::open(path).map_err(&cannot)?;
+    let length = file.metadata().map_err(&cannot)?.len();
+    let mut size = [0; 8];
+    let whole = |reason: &str| content(path, format!("no whole safetensors file: {reason}"));
+    if length < 8 {
+        return Err(whole("its header is missing"));
+    }
+    file.read_exact(&mut size).map_err(&cannot)?;
+    let header = u64::from_le_bytes(size);
+    if header > MAX_HEADER || header > length - 8 {
+        return Err(whole(&format!(
+            "a header of {header} bytes in a file of {length}, expected at most {MAX_HEADER}"
+        )));
+    }
+    let header = read_range(&mut file, 8, header as usize).map_err(&cannot)?;
+    let data = 8 + header.len() as u64;
+    let header: Metadata = serde_json::from_slice(&header).map_err(|error| whole(&error.to_string()))?;
+    let mut tensors: Vec<(String, TensorInfo)> = header
+        .tensors()
+        .into_iter()
+        .map(|(name, info)| (name, info.clone()))
+        .collect();
+    tensors.sort_by_key(|(_, info)| info.data_offsets);
+    let held = tensors
+        .iter()
+        .map(|(name, info)| (name.clone(), (info.dtype, info.shape.clone())));
+    let held = held.collect();
+    // Made anew, for the numbers are checked there: sizes against shapes, offsets against each other.
+    let header = Metadata::new(None, tensors)?;
+    if data + header.data_len() as u64 != length {
+        let needed = data + header.data_len() as u64;
+        return Err(whole(&format!(
+            "its header describes {needed} bytes, the file has {length}"
+        )));
+    }
+    Ok((ShardFile::Safetensors { file, data, header }, held))
+}
+
+fn open_torch(path: &Path) -> Result<Opened, ModelError> {
+    let file = TorchFile::open(path).map_err(|error| content(path, error.to_string()))?;
+    let mut held = BTreeMap::new();
+    for name in file.names() {
+        let Some(entry) = file.entry(name) else { continue };
+        let dtype = match entry.dtype {
+            torch_bin::Dtype::F64 => Dtype::F64,
+            torch_bin::Dtype::F32 => Dtype::F32,
+            torch_bin::Dtype::F16 => Dtype::F16,
+            torch_bin::Dtype::BF16 => Dtype::BF16,
+            torch_bin::Dtype::I64 => Dtype::I64,
+            torch_bin::Dtype::I32 => Dtype::I32,
+            torch_bin::Dtype::I16 => Dtype::I16,
+            torch_bin::Dtype::I8 => Dtype::I8,
+            torch_bin::Dtype::U8 => Dtype::U8,
+            torch_bin::Dtype::Bool => Dtype::BOOL,
+        };
+        held.insert(name.to_owned(), (dtype, entry.shape.clone()));
+    }
+    Ok((ShardFile::Torch(file), held))
+}
+
+/// The bytes of a part of a file that is known to have them.
+fn read_range(file: &mut File, start: u64, length: usize) -> std::io::Result<Vec<u8>> {
+    let mut bytes = vec![0; length];
+    file.seek(SeekFrom::Start(start))?;
+    file.read_exact(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn content(path: &Path, reason: String) -> ModelError {
+    ModelError::Content {
+        path: path.to_owned(),
+        reason,
+    }
+}

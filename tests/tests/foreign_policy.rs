@@ -1,0 +1,54 @@
+//! Stage C on a checkpoint that transformers made: the learner reads it, actors get it over gRPC and sample from it, and
+//! what comes out is an adapter for it.
+
+use burn::tensor::Device;
+use integration_tests::TestCluster;
+use models::peft::Adapter;
+use models::policy::Policy;
+use std::path::{Path, PathBuf};
+
+fn checkpoint(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../models/parity/fixtures")
+        .join(name)
+}
+
+/// One of 1.5 in three shards, one of 1.6 with tiles and the tokenizer's other form.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_checkpoint_of_transformers_is_trained_by_learner_and_actors() {
+    for name in ["llava-hf-1.5/2", "llava-hf-1.6/3"] {
+        let base = checkpoint(name);
+        let cluster = TestCluster::with_policy(11, &base).expect("a cluster");
+        let finished = cluster.run(2).await.expect("a complete run");
+        assert_eq!(finished.run.outcomes.pairs, 16, "{name}");
+        for actor in &finished.actors {
+            assert!(
+                actor.base_bytes_received > 100_000,
+                "{name}: {}",
+                actor.base_bytes_received
+            );
+        }
+        let adapter = Adapter::load(&cluster.adapter_dir()).expect("an adapter in PEFT's layout");
+        let moved = adapter
+            .weights
+            .iter()
+            .filter(|(name, _)| name.ends_with("lora_B.weight"));
+        for (factor, data) in moved {
+            assert!(
+                data.iter::<f32>().any(|value| value != 0.0),
+                "{name}: {factor} never moved"
+            );
+        }
+        let policy = Policy::load(&base, &Device::flex()).expect("the base");
+        adapter.attach(policy.model).expect("an adapter of this base");
+    }
+}
+
+/// Its tower lies in a directory of its own, which no actor would get.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_checkpoint_that_does_not_stand_alone_is_refused_with_what_to_do() {
+    let cluster = TestCluster::with_policy(11, &checkpoint("llava-original/1")).expect("a cluster");
+    let learner = cluster.start_learner().await.expect("a listener");
+    let error = learner.joined().await.expect("no panic").expect_err("a refusal");
+    assert!(error.to_string().contains("convert"), "{error}");
+}
