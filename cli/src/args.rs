@@ -29,6 +29,8 @@ pub(crate) enum Command {
     TrainReward(TrainArgs),
     /// Measure a reward model on held-out products
     EvalReward(EvalRewardArgs),
+    /// Measure a policy and its adapters on test products
+    Evaluate(EvaluateArgs),
     /// Show what a model directory holds and whether it is whole
     Inspect(InspectArgs),
     /// Draw completions of a prompt
@@ -218,6 +220,33 @@ pub(crate) struct EvalRewardArgs {
     #[arg(long, value_name = "DIR")]
     pub(crate) model: Option<String>,
     /// Seed of the world to measure on
+    #[arg(long, value_name = "N", value_parser = seeds(), allow_negative_numbers = true)]
+    pub(crate) seed: Option<u64>,
+    /// One JSON object on standard output
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
+    #[command(flatten)]
+    pub(crate) compute: ComputeArgs,
+}
+
+/// Arguments of `adwright evaluate`.
+#[derive(Debug, Args)]
+pub(crate) struct EvaluateArgs {
+    /// Directory of the policy
+    #[arg(long, value_name = "DIR")]
+    pub(crate) model: Option<PathBuf>,
+    /// An adapter in PEFT's layout, measured beside the policy; may be given several times
+    #[arg(long = "adapter", value_name = "DIR")]
+    pub(crate) adapters: Vec<PathBuf>,
+    /// Directory of the reward model
+    #[arg(long, value_name = "DIR")]
+    pub(crate) reward_model: Option<PathBuf>,
+    /// Products of a JSON catalogue ([{id, image, new_caption}]) instead of the simulated shop's
+    #[arg(long, value_name = "FILE")]
+    pub(crate) catalog: Option<PathBuf>,
+    /// Seed of products, prompts and sampling
     #[arg(long, value_name = "N", value_parser = seeds(), allow_negative_numbers = true)]
     pub(crate) seed: Option<u64>,
     /// One JSON object on standard output

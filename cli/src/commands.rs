@@ -5,6 +5,7 @@ mod config;
 mod convert;
 mod demo;
 mod eval_reward;
+mod evaluate;
 mod export;
 mod generate;
 mod inspect;
@@ -35,6 +36,7 @@ pub(crate) fn run(command: Command) -> Outcome<()> {
         Command::Pretrain(args) => pretrain::run(&args),
         Command::TrainReward(args) => train_reward::run(&args),
         Command::EvalReward(args) => eval_reward::run(&args),
+        Command::Evaluate(args) => evaluate::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Generate(args) => generate::run(&args),
         Command::Logprob(args) => logprob::run(&args),

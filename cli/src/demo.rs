@@ -12,7 +12,7 @@
 mod contact_sheet;
 mod curves;
 mod earlier;
-mod evaluation;
+
 mod fleet;
 mod font;
 mod liveness;
@@ -30,16 +30,16 @@ mod table;
 mod training;
 
 pub(crate) use plan::Plan;
-pub(crate) use report::Report;
+pub(crate) use report::{Report, Round};
 pub(crate) use results_table::results_table;
 pub(crate) use table::reward_model as reward_model_line;
 
 use crate::config::Config;
+use crate::evaluation::Evaluator;
 use crate::failure::{OrConfiguration as _, Outcome};
 use crate::locations;
 use crate::progress::Progress;
 use anyhow::{Context as _, anyhow};
-use evaluation::Evaluator;
 use learner::LossConfig;
 use models::compute_thread::ComputeThread;
 use output_dir::OutputDir;

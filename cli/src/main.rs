@@ -7,6 +7,7 @@ mod args;
 mod commands;
 mod config;
 mod demo;
+mod evaluation;
 mod events;
 mod failure;
 mod locations;

@@ -423,3 +423,69 @@ fn a_prompt_and_its_pictures_must_agree() {
         &["another base"],
     );
 }
+
+#[test]
+fn evaluate_measures_base_and_adapters_with_the_same_seeds() {
+    let out = tempfile::tempdir().unwrap();
+    let reward = out.path().join("reward");
+    let small = [
+        "--set",
+        "reward.epochs=1",
+        "--set",
+        "shopworld.products=16",
+        "--set",
+        "shopworld.creatives_per_product=4",
+        "--set",
+        "demo.samples=2",
+        "--set",
+        "demo.kl_samples=1",
+    ];
+    let train = ["train-reward", "--out", &text(&reward), "--json"].map(str::to_owned);
+    json(&train.iter().map(String::as_str).chain(small).collect::<Vec<_>>());
+    let (model, adapter) = (text(&fixture("llava-hf-1.5/1")), text(&fixture("peft/1")));
+    let evaluate = |more: &[&str]| {
+        let ask = [
+            "evaluate",
+            "--model",
+            &model,
+            "--reward-model",
+            &text(&reward),
+            "--json",
+        ]
+        .map(str::to_owned);
+        json(
+            &ask.iter()
+                .map(String::as_str)
+                .chain(small)
+                .chain(more.iter().copied())
+                .collect::<Vec<_>>(),
+        )
+    };
+    let found = evaluate(&["--adapter", &adapter, "--adapter", &adapter]);
+    assert_eq!(
+        (&found["samples"], found["policies"].as_array().unwrap().len()),
+        (&2.into(), 3)
+    );
+    assert_eq!(found["policies"][1]["reward"], found["policies"][2]["reward"]);
+    let comparisons = found["comparisons"].as_array().unwrap();
+    assert_eq!(comparisons.len(), 3);
+    // The last is the adapter against itself.
+    assert_eq!(comparisons[2]["win_rate"], 0.5);
+    assert_eq!(comparisons[2]["win_rate_ci"], serde_json::json!([0.5, 0.5]));
+    assert_eq!(evaluate(&[])["policies"][0], found["policies"][0]);
+    let foreign = text(&fixture("peft/3"));
+    let ask = [
+        "evaluate",
+        "--model",
+        &model,
+        "--reward-model",
+        &text(&reward),
+        "--adapter",
+        &foreign,
+    ]
+    .map(str::to_owned);
+    refused(
+        &ask.iter().map(String::as_str).chain(small).collect::<Vec<_>>(),
+        &["another base", "peft/3"],
+    );
+}

@@ -1,7 +1,7 @@
 //! Which advertisements a contact sheet shows, and their pictures at its size.
 
 use super::contact_sheet::{self, Creative, Row};
-use super::evaluation::Sample;
+use crate::evaluation::Sample;
 use crate::shop::Shop;
 use data::{Catalogue, ImageGenerator};
 use image::RgbImage;

@@ -1,11 +1,11 @@
 //! Stage C of a demo: one run of the roles, followed and measured from outside while it goes on.
 
-use super::evaluation::{Evaluation, Evaluator};
 use super::fleet::Fleet;
 use super::observer::{BrokenOff, Observer, Published, Watch};
 use super::report::{Process, Round};
 use super::roles::{Roles, RunFiles};
 use super::table;
+use crate::evaluation::{Evaluation, Evaluator};
 use crate::progress::{Progress, Stage};
 use anyhow::{Context as _, anyhow};
 use common::PolicyVersion;

@@ -1,48 +1,54 @@
 //! What was measured of one version, and the row it becomes in the report.
 
 use super::swapped_inputs::SwappedInputs;
-use crate::demo::report::Round;
+use crate::demo::Round;
 use anyhow::Context as _;
+use serde::Serialize;
 use std::collections::BTreeMap;
 
 /// One version's figures.
-#[derive(Debug, Clone)]
-pub(in crate::demo) struct Evaluation {
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Evaluation {
     /// Mean reward.
-    pub(super) reward: f64,
+    pub(crate) reward: f64,
+    /// The reward of every sample, product after product.
+    #[serde(skip)]
+    pub(crate) rewards: Vec<f64>,
     /// Mean true click-through rate, where it is known.
-    pub(super) true_ctr: Option<f64>,
+    pub(crate) true_ctr: Option<f64>,
     /// Share of descriptions that match their product, where it is known.
-    pub(super) match_rate: Option<f64>,
+    pub(crate) match_rate: Option<f64>,
     /// Mean of log pi - log ref, in nats per completion.
     pub(super) kl: f64,
     /// What happens when products change places; none when there are no two that could.
+    #[serde(flatten)]
     pub(super) swapped_inputs: Option<SwappedInputs>,
     /// Nats per token.
     pub(super) entropy: f64,
     /// Mean tokens of a completion.
     pub(super) completion_tokens: f64,
     /// Share of descriptions with a part that cannot be rendered, or without an end.
-    pub(super) invalid_rate: f64,
+    pub(crate) invalid_rate: f64,
     /// Different valid descriptions.
-    pub(super) distinct_descriptions: u64,
+    pub(crate) distinct_descriptions: u64,
     /// The first sample of each product.
-    pub(in crate::demo) samples: Vec<Sample>,
+    #[serde(skip)]
+    pub(crate) samples: Vec<Sample>,
 }
 
 /// One advertisement, as the contact sheet shows it.
 #[derive(Debug, Clone)]
-pub(in crate::demo) struct Sample {
+pub(crate) struct Sample {
     /// The product, as an index into the catalogue.
-    pub(in crate::demo) product: usize,
+    pub(crate) product: usize,
     /// What was asked for.
-    pub(in crate::demo) description: String,
+    pub(crate) description: String,
     /// Noise of its picture.
-    pub(in crate::demo) noise_seed: u64,
+    pub(crate) noise_seed: u64,
     /// The reward model's estimate of its click-through rate.
-    pub(in crate::demo) predicted_ctr: f64,
+    pub(crate) predicted_ctr: f64,
     /// The oracle's.
-    pub(in crate::demo) true_ctr: Option<f64>,
+    pub(crate) true_ctr: Option<f64>,
 }
 
 impl Evaluation {
@@ -50,11 +56,7 @@ impl Evaluation {
     ///
     /// # Errors
     /// When the learner's metrics lack one.
-    pub(in crate::demo) fn round(
-        &self,
-        number: u64,
-        metrics: &BTreeMap<String, f64>,
-    ) -> anyhow::Result<Round> {
+    pub(crate) fn round(&self, number: u64, metrics: &BTreeMap<String, f64>) -> anyhow::Result<Round> {
         let metric = |name: &str| {
             metrics
                 .get(name)
@@ -113,6 +115,7 @@ mod tests {
     fn evaluation() -> Evaluation {
         Evaluation {
             reward: 0.4,
+            rewards: vec![],
             true_ctr: Some(0.03),
             match_rate: Some(0.8),
             kl: 0.0,

@@ -2,14 +2,16 @@
 //! them. Pure pairing and arithmetic; log-probabilities come from elsewhere.
 
 use data::Product;
+use serde::Serialize;
 
 /// What becomes of descriptions when the inputs of their products are swapped.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(in crate::demo) struct SwappedInputs {
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub(crate) struct SwappedInputs {
     /// Mean of log pi(y | own product) - log pi(y | the other one), in nats per completion.
-    pub(in crate::demo) product_nats: f64,
+    pub(crate) product_nats: f64,
     /// Share of pairs whose descriptions are, both taken together, likelier under the product they were written for.
-    pub(in crate::demo) followed: f64,
+    #[serde(rename = "swap_followed")]
+    pub(crate) followed: f64,
 }
 
 /// A completion of one product: its log-probability under it and under the product it changes places with.

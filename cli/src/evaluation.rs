@@ -6,8 +6,10 @@
 mod figures;
 mod subjects;
 mod swapped_inputs;
+mod win_rate;
 
-pub(super) use figures::{Evaluation, Sample};
+pub(crate) use figures::{Evaluation, Sample};
+pub(crate) use win_rate::{WinRate, win_rate};
 
 use crate::config::Config;
 use crate::shop::{self, Shop};
@@ -19,6 +21,7 @@ use image::{RgbImage, RgbaImage};
 use models::batch::CompletionRow;
 use models::ctr::{CtrForm, RewardModel};
 use models::image_features::ImageFeatures;
+use models::peft::Adapter;
 use models::policy::{Completion, Policy, Prompt, SamplingParams};
 use models::sampling::Finish;
 use models::weights::from_safetensors;
@@ -29,7 +32,7 @@ use subjects::{Subject, subjects};
 use swapped_inputs::{Scored, SwappedInputs, partners, swapped_inputs};
 
 /// Measures versions of one policy. It owns the models, so it lives on a compute thread.
-pub(super) struct Evaluator {
+pub(crate) struct Evaluator {
     policy: Policy,
     reward: RewardModel,
     shop: Shop,
@@ -70,7 +73,7 @@ impl Evaluator {
     ///
     /// # Errors
     /// When a directory holds no such model.
-    pub(super) fn load(config: &Config, shop: Shop, policy: &Path, reward: &Path) -> anyhow::Result<Self> {
+    pub(crate) fn load(config: &Config, shop: Shop, policy: &Path, reward: &Path) -> anyhow::Result<Self> {
         let device = models::device::parse_device(&config.compute.device)?;
         let mut policy = Policy::load(policy, &device)?;
         let seed = shop::seed(config, Purpose::Initialisation, 0);
@@ -106,13 +109,13 @@ impl Evaluator {
     ///
     /// # Errors
     /// Those of [`learner::check_prompts`].
-    pub(super) fn check_prompts(&self) -> Result<(), learner::LearnerError> {
+    pub(crate) fn check_prompts(&self) -> Result<(), learner::LearnerError> {
         let (catalogue, most) = (self.shop.catalogue.as_ref(), self.settings.params.max_new_tokens);
         learner::check_prompts(catalogue, &self.policy, most).map(drop)
     }
 
     /// The mean click-through rate of the best descriptions; none without an oracle.
-    pub(super) fn best_ctr(&self) -> Option<f64> {
+    pub(crate) fn best_ctr(&self) -> Option<f64> {
         let oracle = self.shop.oracle.as_ref()?;
         Some(mean(
             self.subjects
@@ -125,19 +128,37 @@ impl Evaluator {
     ///
     /// # Errors
     /// When the adapter does not fit, or a sample cannot be rendered or scored.
-    pub(super) fn evaluate(&mut self, adapter: &[u8]) -> anyhow::Result<Evaluation> {
+    pub(crate) fn evaluate(&mut self, adapter: &[u8]) -> anyhow::Result<Evaluation> {
         if let Some((_, start)) = self.start.as_ref().filter(|(bytes, _)| bytes == adapter) {
             return Ok(start.clone());
         }
-        let evaluation = self.measure(adapter)?;
+        let weights = from_safetensors(adapter)?;
+        self.policy.model = self.policy.model.clone().load_adapter(&weights)?;
+        let evaluation = self.measure()?;
         self.start
             .get_or_insert_with(|| (adapter.to_vec(), evaluation.clone()));
         Ok(evaluation)
     }
 
-    fn measure(&mut self, adapter: &[u8]) -> anyhow::Result<Evaluation> {
-        let adapter = from_safetensors(adapter)?;
-        self.policy.model = self.policy.model.clone().load_adapter(&adapter)?;
+    /// Measures the policy without any adapter.
+    ///
+    /// # Errors
+    /// When a sample cannot be rendered or scored.
+    pub(crate) fn evaluate_base(&mut self) -> anyhow::Result<Evaluation> {
+        self.policy.model = self.policy.model.without_adapter();
+        self.measure()
+    }
+
+    /// Measures the policy with an adapter of any rank.
+    ///
+    /// # Errors
+    /// When it belongs to another base, or a sample cannot be rendered or scored.
+    pub(crate) fn evaluate_with(&mut self, adapter: &Adapter) -> anyhow::Result<Evaluation> {
+        self.policy.model = adapter.attach(self.policy.model.clone())?;
+        self.measure()
+    }
+
+    fn measure(&mut self) -> anyhow::Result<Evaluation> {
         let features = self.policy.image_features(&self.images())?;
         let mut completions = Vec::new();
         for prompts in self.prompts().chunks(self.settings.batch) {
@@ -332,6 +353,7 @@ impl Evaluator {
         };
         Evaluation {
             reward: mean(judged.iter().map(|judged| judged.reward)),
+            rewards: judged.iter().map(|judged| judged.reward).collect(),
             true_ctr: mean_known(judged.iter().map(true_ctr)),
             match_rate: mean_known(judged.iter().map(matches)),
             kl: nats.kl,

@@ -1,0 +1,163 @@
+//! `adwright evaluate`: a policy, alone and with adapters, on the test products of a catalogue with fixed prompts and seeds.
+
+use crate::args::EvaluateArgs;
+use crate::evaluation::{Evaluation, Evaluator, WinRate, win_rate};
+use crate::failure::{OrConfiguration as _, Outcome};
+use crate::progress::Progress;
+use crate::shop::{self, Shop};
+use crate::{locations, output, role, telemetry};
+use anyhow::Context as _;
+use common::Purpose;
+use models::peft::Adapter;
+use serde::Serialize;
+use std::path::Path;
+
+/// What `--json` prints.
+#[derive(Serialize)]
+struct Report {
+    model: String,
+    reward_model: String,
+    catalogue: String,
+    /// Test products that were measured on.
+    products: usize,
+    /// Descriptions of each.
+    samples: usize,
+    /// The base first, then the adapters in the order in which they were given.
+    policies: Vec<Figures>,
+    /// Each adapter against each policy before it.
+    comparisons: Vec<Comparison>,
+}
+
+#[derive(Serialize)]
+struct Figures {
+    /// `null` for the base.
+    adapter: Option<String>,
+    #[serde(flatten)]
+    figures: Evaluation,
+}
+
+#[derive(Serialize)]
+struct Comparison {
+    adapter: Option<String>,
+    against: Option<String>,
+    #[serde(flatten)]
+    rate: WinRate,
+}
+
+/// Runs the command.
+pub(super) fn run(args: &EvaluateArgs) -> Outcome<()> {
+    let path = |path: &Path| path.display().to_string();
+    let config = super::layers(&args.config, &args.compute)
+        .flag("--model", "paths.policy", args.model.as_deref().map(path))
+        .flag(
+            "--reward-model",
+            "paths.reward_model",
+            args.reward_model.as_deref().map(path),
+        )
+        .flag("--catalog", "catalogue.source", args.catalog.as_deref().map(path))
+        .flag("--seed", "run.seed", super::seed(args.seed))
+        .sets(&args.config.sets)
+        .resolve()
+        .or_configuration()?;
+    telemetry::init(telemetry::QUIET)?;
+    let _kernels = role::runtime(&config)?;
+    let (policy, reward) = (
+        Path::new(&config.paths.policy),
+        Path::new(&config.paths.reward_model),
+    );
+    locations::check_model(policy, "pretrain")?;
+    locations::check_model(reward, "train-reward")?;
+    let adapters: Vec<(Option<String>, Option<Adapter>)> = std::iter::once(Ok((None, None)))
+        .chain(args.adapters.iter().map(|directory| {
+            let adapter = Adapter::load(directory).or_configuration()?;
+            Ok((Some(path(directory)), Some(adapter)))
+        }))
+        .collect::<Outcome<_>>()?;
+    let progress = Progress::detect();
+    let mut evaluator = Evaluator::load(&config, Shop::open(&config)?, policy, reward).or_configuration()?;
+    evaluator.check_prompts().or_configuration()?;
+    let mut stage = progress.stage("evaluation");
+    let mut policies = vec![];
+    for (number, (name, adapter)) in adapters.into_iter().enumerate() {
+        let figures = match &adapter {
+            None => evaluator.evaluate_base()?,
+            Some(adapter) => evaluator
+                .evaluate_with(adapter)
+                .with_context(|| name.clone().unwrap_or_default())
+                .or_configuration()?,
+        };
+        stage.update(number as u64 + 1, args.adapters.len() as u64 + 1, "");
+        policies.push(Figures {
+            adapter: name,
+            figures,
+        });
+    }
+    drop(stage);
+    let bootstrap = shop::seed(&config, Purpose::Bootstrap, 0);
+    let samples = config.demo.samples;
+    let pairs = (0..policies.len()).flat_map(|one| (0..one).map(move |other| (one, other)));
+    let comparisons = pairs.map(|(one, other)| {
+        let (one, other): (&Figures, &Figures) = (&policies[one], &policies[other]);
+        Comparison {
+            adapter: one.adapter.clone(),
+            against: other.adapter.clone(),
+            rate: win_rate(&one.figures.rewards, &other.figures.rewards, samples, bootstrap),
+        }
+    });
+    let report = Report {
+        model: config.paths.policy.clone(),
+        reward_model: config.paths.reward_model.clone(),
+        catalogue: config.catalogue.source.clone(),
+        products: policies[0].figures.rewards.len() / samples,
+        samples,
+        comparisons: comparisons.collect(),
+        policies,
+    };
+    if args.json {
+        output::json(&report)?;
+        return Ok(());
+    }
+    describe(&report)?;
+    Ok(())
+}
+
+fn describe(report: &Report) -> std::io::Result<()> {
+    let (products, samples) = (report.products, report.samples);
+    output::line(&format!(
+        "{} on {products} products x {samples} descriptions",
+        report.model
+    ))?;
+    output::line("   reward  true CTR    match  invalid  distinct  adapter")?;
+    for Figures { adapter, figures } in &report.policies {
+        let percent =
+            |value: Option<f64>| value.map_or("-".into(), |value| format!("{:.2} %", 100.0 * value));
+        output::line(&format!(
+            "{:>9.3} {:>9} {:>8} {:>8} {:>9}  {}",
+            figures.reward,
+            percent(figures.true_ctr),
+            figures.match_rate.map_or("-".into(), |rate| format!("{rate:.3}")),
+            percent(Some(figures.invalid_rate)),
+            figures.distinct_descriptions,
+            name(adapter)
+        ))?;
+    }
+    for Comparison {
+        adapter,
+        against,
+        rate,
+    } in &report.comparisons
+    {
+        let [low, high] = rate.win_rate_ci.map(|bound| 100.0 * bound);
+        output::line(&format!(
+            "{} scores above {} in {:.1} % [{low:.1}, {high:.1}]",
+            name(adapter),
+            name(against),
+            100.0 * rate.win_rate
+        ))?;
+    }
+    Ok(())
+}
+
+fn name(adapter: &Option<String>) -> &str {
+    adapter.as_deref().unwrap_or("the base")
+}
