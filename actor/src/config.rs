@@ -12,9 +12,9 @@ const MAX_ROWS: usize = 16_384;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ActorConfig {
-    /// Completions sampled per task, 2 to 64. Default 4; CAIG samples 2. More costs rollouts linearly and sharpens the
+    /// Completions sampled per task, 2 to 64. Default 6; CAIG samples 2. More costs rollouts linearly and sharpens the
     /// contrast between the best and the worst, but also finds what a reward model is blind to: the best of 12 shows a scene
-    /// that belongs to another product three times as often as the best of 4.
+    /// that belongs to another product nearly twice as often as the best of 6.
     pub group_size: usize,
     /// Sampling temperature, 0.01 to 10: below, a group is one completion and has no pair. Default 1: the policy's own
     /// distribution, so that behaviour log-probabilities are
@@ -35,7 +35,7 @@ pub struct ActorConfig {
     /// `reward`.
     pub labels: Labels,
     /// Most tasks leased at once, 1 to 1024; they are sampled as one batch of at most 16384 completions. Default 16: with
-    /// groups of 4 that are 64 rows, which keep one core's matrix kernels busy.
+    /// groups of 6 that are 96 rows, which keep one core's matrix kernels busy.
     pub tasks_per_lease: usize,
     /// Images rendered at the same time, 1 to 256. Default 2: an actor of the demo has about one core.
     pub concurrent_renders: usize,
@@ -51,7 +51,7 @@ pub struct ActorConfig {
     /// a lease that it left unscored. Within a lease it is retried as long, but for no more than three quarters of the
     /// lease's time; the tasks then fail and can be leased again. Default 60: a reward-server's restart.
     pub reward_timeout_s: f64,
-    /// Longest wait for the answer to one request, in seconds. Default 60: scoring the 16 x 4 images of a lease
+    /// Longest wait for the answer to one request, in seconds. Default 60: scoring the 16 x 6 images of a lease
     /// on a CPU is the slowest.
     pub request_timeout_s: f64,
     /// How long the tasks at hand may still take when the actor is asked to stop, in seconds; after that they are handed
@@ -72,7 +72,7 @@ pub enum Labels {
 impl Default for ActorConfig {
     fn default() -> Self {
         Self {
-            group_size: 4,
+            group_size: 6,
             temperature: 1.0,
             top_p: 1.0,
             max_new_tokens: 24,

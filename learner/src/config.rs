@@ -27,7 +27,7 @@ const DAY_MS: u64 = 86_400_000;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LearnerConfig {
-    /// Policy versions to publish after the initial one, 1 to 1000000; the run is then complete. Default 20.
+    /// Policy versions to publish after the initial one, 1 to 1000000; the run is then complete. Default 28.
     pub versions: u64,
     /// Preference pairs that one version is trained from, 1 to 1000000. Default 256.
     pub pairs_per_version: usize,
@@ -88,7 +88,7 @@ pub struct LearnerConfig {
 impl Default for LearnerConfig {
     fn default() -> Self {
         Self {
-            versions: 20,
+            versions: 28,
             pairs_per_version: 256,
             passes: 2,
             minibatch_pairs: 32,

@@ -30,8 +30,8 @@ mod caig {
 pub struct LossConfig {
     /// Which negative the product-centric term has. Default `joint_swap`.
     pub mode: LossMode,
-    /// Strength of the preference term, per nat of margin, 1e-4 to 1000. Default 1: the best and the worst of a large group differ so clearly
-    /// that the margin would otherwise grow without end. CAIG 0.5 (`pcpo/class_utils.py`, `beta`).
+    /// Strength of the preference term, per nat of margin, 1e-4 to 1000. Default 1: the best and the worst of a group differ so
+    /// clearly that the margin would otherwise grow without end. CAIG 0.5 (`pcpo/class_utils.py`, `beta`).
     pub beta: f64,
     /// Strength of the product-centric term, per nat of margin, 1e-4 to 1000. Default 0.5, which is what CAIG always uses
     /// (`pcpo/base_dpo_trainer.py`): its flag `--pcpo_beta` has no effect.
@@ -41,8 +41,7 @@ pub struct LossConfig {
     /// (`scripts/train_pcpo.sh`).
     pub pcpo_weight: f64,
     /// Weight of the anchor, the mean negative log-probability of a token of the chosen completion, in every mode, 0 to 10000;
-    /// 0 leaves it
-    /// out, as CAIG does. Default 10: two thirds of the sum over a description of 15 tokens.
+    /// 0 leaves it out, as CAIG does. Default 10: two thirds of the sum over a description of 15 tokens.
     pub nll_weight: f64,
     /// Which products may stand in for a pair's own. Default `category`.
     pub partner: Partner,
