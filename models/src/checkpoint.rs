@@ -103,17 +103,10 @@ impl Policy {
     }
 
     fn load_ours(dir: &Path, device: &Device) -> Result<Self, ModelError> {
-        let path = |name: &str| dir.join(name);
-        let extras: Extras = read_json(&path(OURS))?;
-        let config: LlavaConfig = read_json(&path(CONFIG))?;
-        config.check().map_err(|error| error.in_file(&path(CONFIG)))?;
-        check_extras(&extras, &config).map_err(|error| error.in_file(&path(OURS)))?;
-        let tokenizer = Tokenizer::load(&path(TOKENIZER), extras.special_tokens)?;
-        let tokenizer = tokenizer.with_image_id(config.image_token_id);
-        check_tokenizer(&tokenizer, &config).map_err(|error| error.in_file(&path(TOKENIZER)))?;
+        let (config, tokenizer, extras) = described(dir)?;
         // Parameters are drawn at first use, so none of the fresh ones ever is.
         let fresh = config.init(device, 0);
-        let model = read_weights(&path(WEIGHTS), |mut weights| apply(fresh, &mut weights))?;
+        let model = read_weights(&dir.join(WEIGHTS), |mut weights| apply(fresh, &mut weights))?;
         Ok(Self {
             config,
             model,
@@ -144,6 +137,19 @@ impl Policy {
         write(&dir.join(WEIGHTS), &weights)?;
         write(&dir.join(OURS), &to_json(&extras))
     }
+}
+
+/// What a directory of ours says of its weights.
+fn described(dir: &Path) -> Result<(LlavaConfig, Tokenizer, Extras), ModelError> {
+    let path = |name: &str| dir.join(name);
+    let extras: Extras = read_json(&path(OURS))?;
+    let config: LlavaConfig = read_json(&path(CONFIG))?;
+    config.check().map_err(|error| error.in_file(&path(CONFIG)))?;
+    check_extras(&extras, &config).map_err(|error| error.in_file(&path(OURS)))?;
+    let tokenizer = Tokenizer::load(&path(TOKENIZER), extras.special_tokens.clone())?;
+    let tokenizer = tokenizer.with_image_id(config.image_token_id);
+    check_tokenizer(&tokenizer, &config).map_err(|error| error.in_file(&path(TOKENIZER)))?;
+    Ok((config, tokenizer, extras))
 }
 
 fn check_extras(extras: &Extras, config: &LlavaConfig) -> Result<(), ModelError> {
@@ -242,6 +248,19 @@ mod tests {
             );
         }
         assert_eq!(fs::read_dir(second.path()).unwrap().count(), 4);
+    }
+
+    #[test]
+    fn a_directory_of_ours_can_be_inspected() {
+        let (dir, saved) = (tempfile::tempdir().unwrap(), policy(1));
+        saved.save(dir.path()).unwrap();
+        let found = inspect(dir.path()).unwrap();
+        assert_eq!(found.parameters, saved.config.num_parameters());
+        assert_eq!((found.layout, found.template), (layout::Layout::LlavaHf15, "own"));
+        assert_eq!(
+            (found.missing.len(), found.unused.len(), found.misshaped.len()),
+            (0, 0, 0)
+        );
     }
 
     #[test]

@@ -17,6 +17,7 @@ use crate::error::ModelError;
 mod fit;
 mod hf_layout;
 mod safetensors_bytes;
+pub(crate) mod shard_writer;
 pub mod shards;
 pub(crate) mod streaming;
 pub mod torch_bin;

@@ -12,7 +12,6 @@ use crate::ctr::CaigNetwork;
 use crate::error::ModelError;
 use crate::linear::{Linear, LinearConfig};
 use crate::policy::Policy;
-use crate::template::PromptTemplate;
 
 /// Classes of the head, left and right.
 const CLASSES: usize = 2;
@@ -52,7 +51,7 @@ impl CaigParts {
                 model: network.body,
                 tokenizer: foreign.tokenizer,
                 processor: foreign.processor,
-                template: PromptTemplate::vicuna_v1(),
+                template: foreign.template,
             },
             ctr: network.sku_ctr_linear_fc,
         })

@@ -7,7 +7,6 @@
 //! Two things do not survive: padding among the features of tiles is counted as the target's code does (`Unpad`), and the
 //! tokenizer of the LLaVA repository is a SentencePiece model, which must lie in the source.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
@@ -19,11 +18,8 @@ use super::layout::{Layout, Naming};
 use crate::directory::{begin, failed, to_json, write};
 use crate::error::ModelError;
 use crate::processor::{Fit, ImageProcessor};
+use crate::weights::shard_writer::ShardWriter;
 use crate::weights::streaming::parameters;
-use crate::weights::{METADATA, NamedTensors, to_safetensors};
-
-/// Bytes after which another shard is begun.
-const SHARD: usize = 4 << 30;
 
 /// Rows of the token table come in multiples of this, as transformers' conversion has them.
 const ROWS: usize = 64;
@@ -91,7 +87,7 @@ pub fn convert(from: &Path, target: Target, out: &Path) -> Result<(), ModelError
         Target::LlavaOriginal => Naming::ORIGINAL,
     };
     let names = parameters(&source.config.init(&Device::flex(), 0));
-    let mut shards = Writer::new(out);
+    let mut shards = ShardWriter::new(out);
     for ours in names {
         let mut data = source.shards_mut().read(&naming.theirs(&ours))?;
         if TABLES.contains(&ours.as_str()) {
@@ -141,75 +137,6 @@ fn with_rows(data: TensorData, rows: usize, words: usize) -> TensorData {
         .copied()
         .chain(mean.iter().copied().cycle().take(added * width));
     TensorData::new(all.collect::<Vec<f32>>(), [rows, width]).convert_dtype(dtype)
-}
-
-/// Writes tensors to shards, and the index that says where each is.
-struct Writer<'a> {
-    out: &'a Path,
-    held: NamedTensors,
-    size: usize,
-    total: usize,
-    /// The names in each shard.
-    shards: Vec<Vec<String>>,
-}
-
-impl<'a> Writer<'a> {
-    fn new(out: &'a Path) -> Self {
-        Self {
-            out,
-            held: NamedTensors::new(),
-            size: 0,
-            total: 0,
-            shards: vec![],
-        }
-    }
-
-    fn add(&mut self, name: String, data: TensorData) -> Result<(), ModelError> {
-        let bytes = data.as_bytes().len();
-        if self.size > 0 && self.size + bytes > SHARD {
-            self.flush()?;
-        }
-        self.size += bytes;
-        self.total += bytes;
-        self.held.insert(name, data);
-        Ok(())
-    }
-
-    fn part(&self, number: usize) -> std::path::PathBuf {
-        self.out.join(format!("model-{:05}.safetensors", number + 1))
-    }
-
-    fn flush(&mut self) -> Result<(), ModelError> {
-        let tensors = std::mem::take(&mut self.held);
-        write(
-            &self.part(self.shards.len()),
-            &to_safetensors(&tensors, METADATA)?,
-        )?;
-        self.shards.push(tensors.into_keys().collect());
-        self.size = 0;
-        Ok(())
-    }
-
-    /// Only now is it known how many there are, which their names say.
-    fn finish(mut self) -> Result<(), ModelError> {
-        self.flush()?;
-        let count = self.shards.len();
-        let mut weight_map = BTreeMap::new();
-        for (number, names) in self.shards.iter().enumerate() {
-            let name = match count {
-                1 => "model.safetensors".to_owned(),
-                _ => format!("model-{:05}-of-{count:05}.safetensors", number + 1),
-            };
-            let part = self.part(number);
-            fs::rename(&part, self.out.join(&name)).map_err(failed("rename", &part))?;
-            weight_map.extend(names.iter().map(|tensor| (tensor, name.clone())));
-        }
-        if count > 1 {
-            let index = json!({"metadata": {"total_size": self.total}, "weight_map": weight_map});
-            write(&self.out.join("model.safetensors.index.json"), &to_json(&index))?;
-        }
-        Ok(())
-    }
 }
 
 /// A Llama's keys that have one value here.

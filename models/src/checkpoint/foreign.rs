@@ -1,4 +1,4 @@
-//! A policy from somebody else's directory: transformers' or the LLaVA repository's.
+//! A policy's directory, described up to its weights: somebody else's, transformers' or the LLaVA repository's, or one of ours.
 //!
 //! What those directories say is turned into our configuration, processor and tokenizer (`hf.rs`, `original.rs`); what they
 //! say and our networks do not do is refused, never ignored. Their weights are read one by one under their own names
@@ -10,7 +10,7 @@ use burn::tensor::{DType, Device};
 use serde_json::{Map, Value};
 
 use super::layout::{Layout, Naming, is_computed};
-use super::{Progress, caig, hf, original};
+use super::{OURS, Progress, caig, described, hf, original};
 use crate::directory::read_json;
 use crate::error::ModelError;
 use crate::llava::LlavaConfig;
@@ -32,6 +32,7 @@ pub(super) struct Foreign {
     pub(super) config: LlavaConfig,
     pub(super) processor: ImageProcessor,
     pub(super) tokenizer: Tokenizer,
+    pub(super) template: PromptTemplate,
     shards: Shards,
     pub(super) naming: Naming,
 }
@@ -45,6 +46,9 @@ impl Foreign {
         let mut shards = Shards::open(dir)?;
         let naming = Naming::detect(shards.tensors().keys().map(String::as_str))
             .map_err(|error| error.in_file(dir))?;
+        if dir.join(OURS).exists() {
+            return Self::open_ours(dir, shards, naming);
+        }
         let json: Map<String, Value> = read_json(&dir.join(CONFIG))?;
         let (config, processor) = match naming.is_original() {
             true => original::read(dir, json, &mut shards)?,
@@ -56,17 +60,26 @@ impl Foreign {
             .check(config.vision.image_size)
             .map_err(|error| error.in_file(dir))?;
         let tokenizer = tokenizer(dir, &config)?;
-        let layout = match (naming.is_original(), config.model_type.as_str()) {
-            (true, _) if naming.is_reward() => Layout::CaigReward,
-            (true, _) => Layout::LlavaOriginal,
-            (false, "llava") => Layout::LlavaHf15,
-            (false, _) => Layout::LlavaHf16,
-        };
         Ok(Self {
-            layout,
+            layout: Layout::of(naming, &config.model_type),
             config,
             processor,
             tokenizer,
+            template: PromptTemplate::vicuna_v1(),
+            shards,
+            naming,
+        })
+    }
+
+    /// One of ours, whose files follow transformers' but for `adwright.json`.
+    fn open_ours(dir: &Path, shards: Shards, naming: Naming) -> Result<Self, ModelError> {
+        let (config, tokenizer, extras) = described(dir)?;
+        Ok(Self {
+            layout: Layout::of(naming, &config.model_type),
+            config,
+            processor: extras.processor,
+            tokenizer,
+            template: extras.template,
             shards,
             naming,
         })
@@ -122,7 +135,7 @@ impl Foreign {
             config: self.config,
             tokenizer: self.tokenizer,
             processor: self.processor,
-            template: PromptTemplate::vicuna_v1(),
+            template: self.template,
         })
     }
 

@@ -10,6 +10,7 @@ use super::foreign::{Foreign, SENTENCEPIECE, TOKENIZER};
 use super::layout::Layout;
 use crate::directory::failed;
 use crate::error::ModelError;
+use crate::template::PromptTemplate;
 use crate::weights::shards::Shards;
 
 /// The answer of `adwright inspect`.
@@ -25,7 +26,7 @@ pub struct Inspection {
     pub vocab_size: usize,
     /// `json` or `sentencepiece`.
     pub tokenizer: &'static str,
-    /// The prompt template that is used with it.
+    /// The prompt template that is used with it: `vicuna_v1`, or `own`, that of `adwright.json`.
     pub template: &'static str,
     /// Weights that its configuration needs and its files lack.
     pub missing: Vec<String>,
@@ -37,7 +38,7 @@ pub struct Inspection {
     pub digest: String,
 }
 
-/// Inspects a directory in one of the layouts that are not ours.
+/// Inspects a directory.
 ///
 /// # Errors
 /// [`ModelError::File`] or [`ModelError::Content`] with the file at fault.
@@ -55,7 +56,10 @@ pub fn inspect(dir: &Path) -> Result<Inspection, ModelError> {
         dtypes,
         vocab_size: foreign.config.text.vocab_size,
         tokenizer: if json { "json" } else { "sentencepiece" },
-        template: "vicuna_v1",
+        template: match foreign.template == PromptTemplate::vicuna_v1() {
+            true => "vicuna_v1",
+            false => "own",
+        },
         missing: comparison.missing,
         unused: comparison.unused,
         misshaped: comparison.misshaped,

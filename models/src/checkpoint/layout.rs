@@ -78,6 +78,18 @@ pub(crate) const ORIGINAL_TOWER: &str = "model.vision_tower.vision_tower.vision_
 /// What stands in checkpoints and is no weight: tables that are computed from the configuration.
 const COMPUTED: [&str; 3] = ["rotary_emb.inv_freq", "embeddings.position_ids", "masked_bias"];
 
+impl Layout {
+    /// The layout of weights that are named so, of a model of this type.
+    pub(crate) fn of(naming: Naming, model_type: &str) -> Self {
+        match (naming.is_original(), model_type) {
+            (true, _) if naming.is_reward() => Self::CaigReward,
+            (true, _) => Self::LlavaOriginal,
+            (false, "llava") => Self::LlavaHf15,
+            (false, _) => Self::LlavaHf16,
+        }
+    }
+}
+
 impl Naming {
     /// Our names, which transformers before 4.52 had and every later one reads.
     pub(crate) const FLAT: Self = Self {

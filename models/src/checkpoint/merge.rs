@@ -3,18 +3,17 @@
 //!
 //! One tensor is in memory at a time and one file of the result, so a shard bounds what is needed.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use burn::tensor::{DType, Tensor, TensorData};
-use serde_json::json;
-
 use super::layout::Naming;
-use crate::directory::{begin, failed, to_json, write};
+use crate::directory::{begin, failed};
 use crate::error::ModelError;
 use crate::peft::Adapter;
+use crate::weights::shard_writer::ShardWriter;
 use crate::weights::shards::Shards;
-use crate::weights::{METADATA, NamedTensors, check_finite, to_safetensors};
+use burn::tensor::{DType, Tensor, TensorData};
 
 const SINGLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
@@ -32,36 +31,23 @@ pub fn merge(model: &Path, adapter: &Path, out: &Path) -> Result<(), ModelError>
     begin(out, INDEX)?;
     begin(out, SINGLE)?;
     copy_others(model, out)?;
-    let files = shards.files();
-    let (count, mut total) = (files.len(), 0);
-    let mut weight_map = serde_json::Map::new();
-    for (number, names) in files.into_iter().enumerate() {
-        let file = match count {
-            1 => SINGLE.to_owned(),
-            _ => format!("model-{:05}-of-{count:05}.safetensors", number + 1),
-        };
-        let mut tensors = NamedTensors::new();
+    let mut written = ShardWriter::new(out);
+    for names in shards.files() {
         for name in names {
             let data = branches.fold(&name, shards.read(&name)?)?;
-            total += data.as_bytes().len();
-            weight_map.insert(name.clone(), file.clone().into());
-            tensors.insert(name, data);
+            written.add(name, data)?;
         }
-        check_finite(&tensors).map_err(|error| error.in_file(&out.join(&file)))?;
-        write(&out.join(&file), &to_safetensors(&tensors, METADATA)?)?;
+        // As many files as the base has, with the same tensors in each.
+        written.flush()?;
     }
-    if count > 1 {
-        let index = json!({"metadata": {"total_size": total}, "weight_map": weight_map});
-        write(&out.join(INDEX), &to_json(&index))?;
-    }
-    Ok(())
+    written.finish()
 }
 
 /// The adapter's factors by the weight that each pair changes.
 struct Branches {
     adapter: Adapter,
     /// What the files call an adapted weight, and the beginning of its factors' names.
-    places: std::collections::BTreeMap<String, String>,
+    places: BTreeMap<String, String>,
 }
 
 impl Branches {
@@ -70,7 +56,7 @@ impl Branches {
         let fault = |reason: String| ModelError::Adapter {
             reason: format!("it belongs to another base: {reason}"),
         };
-        let mut places = std::collections::BTreeMap::new();
+        let mut places = BTreeMap::new();
         for name in adapter.weights.keys() {
             let Some(branch) = name.strip_suffix(".lora_A.weight") else {
                 continue;
