@@ -284,7 +284,7 @@ pub(crate) struct ModelArgs {
     /// What to ask
     #[arg(long, value_name = "TEXT")]
     pub(crate) prompt: String,
-    /// The prompt is templated already, with <image> where the picture goes
+    /// The prompt is templated already, with `<image>` where the picture goes
     #[arg(long)]
     pub(crate) raw_prompt: bool,
 }
