@@ -637,7 +637,7 @@ fn a_broken_model_is_named_alike_by_every_command_that_reads_it() {
         (
             "model.safetensors",
             Fault::Shape,
-            &["weight ", "shape [", "expected ["],
+            &["weight", "shape [", "expected ["],
         ),
         (
             "model.safetensors",

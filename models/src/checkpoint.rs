@@ -1,4 +1,4 @@
-//! The policy as a directory: one of ours, which is described here, or somebody else's (`checkpoint/foreign.rs`).
+//! The policy as a directory: one of ours, which is described here, or somebody else's (`checkpoint/described.rs`).
 //!
 //! Ours holds `config.json` and `model.safetensors` under Hugging Face's names and in its layout, `tokenizer.json`, and
 //! `adwright.json` with what those formats have no place for. Every file is written beside its place and renamed into it,
@@ -8,33 +8,32 @@
 
 mod caig;
 mod convert;
-mod foreign;
+mod described;
 mod hf;
 mod inspection;
 pub mod layout;
 mod merge;
 mod original;
 
-pub(crate) use caig::CaigParts;
 pub use convert::{Target, convert};
 pub use inspection::{Inspection, inspect, weights_digest};
-pub use merge::merge;
+pub use merge::{check_adapter, merge};
 
 use std::path::Path;
 
 use burn::tensor::{DType, Device};
 use serde::{Deserialize, Serialize};
 
-use self::foreign::Foreign;
-use crate::directory::{begin, read_json, read_weights, to_json, write};
+use self::described::Directory;
+use crate::directory::{begin, read_json, to_json, write};
 use crate::error::ModelError;
 use crate::limits;
 use crate::llava::LlavaConfig;
 use crate::policy::Policy;
-use crate::processor::ImageProcessor;
+use crate::processor::{Fit, ImageProcessor};
 use crate::template::PromptTemplate;
 use crate::tokenizer::{SpecialTokens, Tokenizer};
-use crate::weights::{METADATA, apply, check_finite, collect, swap_hf_layout, to_safetensors};
+use crate::weights::{METADATA, check_finite, collect, swap_hf_layout, to_safetensors};
 
 const CONFIG: &str = "config.json";
 const WEIGHTS: &str = "model.safetensors";
@@ -52,17 +51,12 @@ const OUR_FILES: [&str; 4] = [OURS, CONFIG, WEIGHTS, TOKENIZER];
 /// # Errors
 /// [`ModelError::Content`] for a directory that does not stand alone: its vision tower lies elsewhere.
 pub fn policy_files(dir: &Path) -> Result<Vec<String>, ModelError> {
-    let mut files = match is_ours(dir) {
+    let mut files = match dir.join(OURS).exists() {
         true => OUR_FILES.map(str::to_owned).to_vec(),
-        false => foreign::files(dir)?,
+        false => described::files(dir)?,
     };
     files.sort_unstable();
     Ok(files)
-}
-
-/// Whether a directory is one of ours, or nothing that another reader could take for its own.
-fn is_ours(dir: &Path) -> bool {
-    dir.join(OURS).exists() || !dir.join(CONFIG).exists()
 }
 
 /// Content of `adwright.json`.
@@ -76,7 +70,7 @@ struct Extras {
 }
 
 impl Policy {
-    /// Reads a model directory onto `device`: one of ours in the number format of its file, another in f32.
+    /// Reads a model directory onto `device` in f32.
     ///
     /// # Errors
     /// [`ModelError::File`] or [`ModelError::Content`] with the file at fault: it is missing or malformed, does not fit
@@ -85,8 +79,7 @@ impl Policy {
         Self::load_as(dir, device, Some(DType::F32), &mut |_, _| ())
     }
 
-    /// The same with another directory's weights in a number format of the caller's choice; `None` keeps the files'.
-    /// `progress` is told the numbers loaded so far and of all.
+    /// The same in a number format of the caller's choice; `None` keeps the files'.
     ///
     /// # Errors
     /// As [`load`](Self::load).
@@ -96,24 +89,7 @@ impl Policy {
         dtype: Option<DType>,
         progress: Progress<'_>,
     ) -> Result<Self, ModelError> {
-        match is_ours(dir) {
-            true => Self::load_ours(dir, device),
-            false => Foreign::open(dir)?.into_policy(dir, device, dtype, progress),
-        }
-    }
-
-    fn load_ours(dir: &Path, device: &Device) -> Result<Self, ModelError> {
-        let (config, tokenizer, extras) = described(dir)?;
-        // Parameters are drawn at first use, so none of the fresh ones ever is.
-        let fresh = config.init(device, 0);
-        let model = read_weights(&dir.join(WEIGHTS), |mut weights| apply(fresh, &mut weights))?;
-        Ok(Self {
-            config,
-            model,
-            tokenizer,
-            processor: extras.processor,
-            template: extras.template,
-        })
+        Directory::open(dir)?.into_policy(dir, device, dtype, progress)
     }
 
     /// Writes a model directory, without any adapter. A complete directory of that name is replaced.
@@ -140,7 +116,7 @@ impl Policy {
 }
 
 /// What a directory of ours says of its weights.
-fn described(dir: &Path) -> Result<(LlavaConfig, Tokenizer, Extras), ModelError> {
+fn read_ours(dir: &Path) -> Result<(LlavaConfig, Tokenizer, Extras), ModelError> {
     let path = |name: &str| dir.join(name);
     let extras: Extras = read_json(&path(OURS))?;
     let config: LlavaConfig = read_json(&path(CONFIG))?;
@@ -154,7 +130,16 @@ fn described(dir: &Path) -> Result<(LlavaConfig, Tokenizer, Extras), ModelError>
 
 fn check_extras(extras: &Extras, config: &LlavaConfig) -> Result<(), ModelError> {
     let format = extras.format;
-    limits::check([(format == 1, "format", format.to_string(), "1")])?;
+    let tiles = matches!(extras.processor.fit, Fit::AnyRes(_));
+    limits::check([
+        (format == 1, "format", format.to_string(), "1"),
+        (
+            !tiles || config.model_type == "llava_next",
+            "processor.fit",
+            "any_res".into(),
+            "pad or centre_crop: only a llava_next reads tiles",
+        ),
+    ])?;
     extras.processor.check(config.vision.image_size)
 }
 
@@ -211,7 +196,7 @@ mod tests {
             .values_mut()
             .for_each(|data| *data = data.clone().convert::<bf16>());
         put_weights(dir.path(), &weights);
-        let mut loaded = Policy::load(dir.path(), &Device::flex()).unwrap();
+        let mut loaded = Policy::load_as(dir.path(), &Device::flex(), None, &mut |_, _| ()).unwrap();
         loaded.model = loaded.model.with_adapter(&LoraConfig::new(4, 8.0), 3).unwrap();
         let row = CompletionRow {
             prompt_ids: &[1, 3, 20],
@@ -364,8 +349,11 @@ mod tests {
             weights.insert(name.into(), wide);
         });
         // In the file's own layout.
-        let expected = format!("{WEIGHTS}: weight {name}: shape [96, 255], expected [96, 256]");
-        assert!(message.ends_with(&expected), "{message}");
+        let expected = format!("of another shape {name}: shape [96, 255], expected [96, 256]");
+        assert!(
+            message.contains(WEIGHTS) && message.ends_with(&expected),
+            "{message}"
+        );
         let message = damaged(&|weights| _ = weights.remove(bias));
         assert!(message.contains(WEIGHTS) && message.contains(bias), "{message}");
         let message = damaged(&|weights| {

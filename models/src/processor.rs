@@ -104,9 +104,9 @@ impl ImageProcessor {
         let (side, opaque) = (self.size as u32, self.composite(picture));
         let grid = self.grid(picture.width(), picture.height());
         let tiles = match (&self.fit, &grid) {
-            (Fit::AnyRes(_), Some(grid)) => any_res::tiles(opaque, grid, side),
-            (Fit::CentreCrop, _) => vec![centre_crop(opaque, side)],
-            _ => vec![resample::bicubic(self.padded(opaque), side, side)],
+            (Fit::AnyRes(_), Some(grid)) => any_res::tiles(&opaque, grid, side),
+            (Fit::CentreCrop, _) => vec![centre_crop(&opaque, side)],
+            _ => vec![resample::bicubic(&self.padded(opaque), side, side)],
         };
         Tiles {
             values: tiles.iter().flat_map(|tile| self.normalised(tile)).collect(),
@@ -167,7 +167,7 @@ impl ImageProcessor {
 }
 
 /// The middle of the picture with its shorter side at `side`.
-fn centre_crop(picture: RgbImage, side: u32) -> RgbImage {
+fn centre_crop(picture: &RgbImage, side: u32) -> RgbImage {
     let (width, height) = picture.dimensions();
     let (short, long) = (width.min(height), width.max(height));
     let long = (u64::from(side) * u64::from(long) / u64::from(short)).min(u32::MAX.into()) as u32;

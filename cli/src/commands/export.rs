@@ -4,7 +4,7 @@ use crate::args::ExportArgs;
 use crate::failure::{OrConfiguration as _, Outcome};
 use crate::{locations, output, telemetry};
 use anyhow::Context as _;
-use models::checkpoint::merge;
+use models::checkpoint::{check_adapter, merge};
 use models::peft::Adapter;
 
 /// Runs the command.
@@ -15,6 +15,7 @@ pub(super) fn run(args: &ExportArgs) -> Outcome<()> {
         merge(&args.model, &args.adapter, &args.out).or_configuration()?;
     } else {
         let adapter = Adapter::load(&args.adapter).or_configuration()?;
+        check_adapter(&args.model, &adapter).or_configuration()?;
         let base = args.model.display().to_string();
         let write = || adapter.save(&args.out, &base);
         write().with_context(|| format!("cannot export to {}", args.out.display()))?;

@@ -44,7 +44,7 @@ impl RunConfig {
 pub(crate) struct ComputeConfig {
     /// `cpu`, `cuda` or `cuda:N`. Default `cpu`.
     pub(crate) device: String,
-    /// Number format of new networks and of training: `f32`, the only one. A loaded policy keeps the format of its file.
+    /// Number format of the networks: `f32`, the only one; weights in another are converted when they are read.
     pub(crate) dtype: String,
     /// Threads of one process: micro-batches in parallel and the kernels' pool. 1 to 1024. Default 2. Results are
     /// promised to repeat per thread count. `adwright demo` sets it for each of its processes from `demo.threads`.
@@ -75,8 +75,7 @@ impl ComputeConfig {
             self.dtype == "f32",
             "dtype",
             &self.dtype,
-            "f32: CPUs compute bf16 by way of f32, slower, and no GPU path for it exists yet; the weights of a loaded policy \
-             keep their file's format",
+            "f32: CPUs compute bf16 by way of f32, slower, and no GPU path for it exists yet",
         );
         check.within("threads", self.threads, 1..=1024, "");
         check.finish()

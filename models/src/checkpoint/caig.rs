@@ -6,36 +6,28 @@ use std::path::Path;
 use burn::tensor::{DType, Device};
 
 use super::Progress;
-use super::foreign::Foreign;
+use super::described::Directory;
 use super::layout::{CTR_HEAD, Layout};
-use crate::ctr::CaigNetwork;
+use crate::ctr::{CaigNetwork, CaigReward};
 use crate::error::ModelError;
-use crate::linear::{Linear, LinearConfig};
+use crate::linear::LinearConfig;
 use crate::policy::Policy;
 
 /// Classes of the head, left and right.
 const CLASSES: usize = 2;
 
-/// The parts of the model, read.
-pub(crate) struct CaigParts {
-    /// The body; its head has two rows.
-    pub(crate) policy: Policy,
-    /// The head of click-through rates, or nothing.
-    pub(crate) ctr: Vec<Linear>,
-}
-
-impl CaigParts {
-    /// Reads a directory.
+impl CaigReward {
+    /// Reads a directory of the reference's layout.
     ///
     /// # Errors
     /// [`ModelError::File`] or [`ModelError::Content`] with the file at fault.
-    pub(crate) fn load(
+    pub fn load(
         dir: &Path,
         device: &Device,
         dtype: DType,
         progress: Progress<'_>,
     ) -> Result<Self, ModelError> {
-        let mut foreign = Foreign::open(dir)?;
+        let mut foreign = Directory::open(dir)?;
         if foreign.layout != Layout::CaigReward {
             return Err(ModelError::Content {
                 path: dir.to_owned(),
@@ -59,7 +51,7 @@ impl CaigParts {
 }
 
 /// A network of the directory's shape, nothing drawn.
-pub(super) fn network(foreign: &Foreign, device: &Device) -> CaigNetwork {
+pub(super) fn network(foreign: &Directory, device: &Device) -> CaigNetwork {
     let hidden = foreign.config.text.hidden_size;
     let head = || LinearConfig::new(hidden, CLASSES).init(1.0, 0, device);
     let mut body = foreign.config.init(device, 0);

@@ -13,11 +13,12 @@ use std::path::Path;
 use burn::tensor::{DType, Device, TensorData};
 use serde_json::{Map, Value, json};
 
-use super::foreign::{CONFIG, Foreign, SENTENCEPIECE, TOKENIZER};
+use super::described::{CONFIG, Directory, SENTENCEPIECE, TOKENIZER};
 use super::layout::{Layout, Naming};
 use crate::directory::{begin, failed, to_json, write};
 use crate::error::ModelError;
 use crate::processor::{Fit, ImageProcessor};
+use crate::template::PromptTemplate;
 use crate::weights::shard_writer::ShardWriter;
 use crate::weights::streaming::parameters;
 
@@ -47,11 +48,18 @@ pub enum Target {
 /// # Errors
 /// [`ModelError::File`] or [`ModelError::Content`] with the file at fault, in `from` or in `out`.
 pub fn convert(from: &Path, target: Target, out: &Path) -> Result<(), ModelError> {
-    let mut source = Foreign::open(from)?;
+    let mut source = Directory::open(from)?;
     if source.layout == Layout::CaigReward {
         return Err(ModelError::Content {
             path: from.to_owned(),
             reason: "a reward model of CAIG's has one layout only; expected a policy".into(),
+        });
+    }
+    if source.template != PromptTemplate::vicuna_v1() {
+        return Err(ModelError::Content {
+            path: from.to_owned(),
+            reason: "its prompt template is not vicuna_v1, and the other layouts have no place for another"
+                .into(),
         });
     }
     source
@@ -103,7 +111,7 @@ pub fn convert(from: &Path, target: Target, out: &Path) -> Result<(), ModelError
 }
 
 /// Gives the image a token of its own, if it has none. Returns how many rows of the tables are words.
-fn with_image_token(source: &mut Foreign) -> Result<usize, ModelError> {
+fn with_image_token(source: &mut Directory) -> Result<usize, ModelError> {
     if source.tokenizer.has_image_token() {
         return Ok(source.config.text.vocab_size);
     }
@@ -194,7 +202,7 @@ fn processor_keys(processor: &ImageProcessor) -> Value {
     keys
 }
 
-fn hf_files(source: &Foreign, out: &Path) -> Result<(), ModelError> {
+fn hf_files(source: &Directory, out: &Path) -> Result<(), ModelError> {
     let (config, tokenizer) = (&source.config, &source.tokenizer);
     let next = config.model_type == "llava_next";
     let class = if next { "LlavaNext" } else { "Llava" };
@@ -236,7 +244,7 @@ fn hf_files(source: &Foreign, out: &Path) -> Result<(), ModelError> {
     write(&out.join(CONFIG), &to_json(&json))
 }
 
-fn original_files(source: &Foreign, out: &Path) -> Result<(), ModelError> {
+fn original_files(source: &Directory, out: &Path) -> Result<(), ModelError> {
     let config = &source.config;
     let mut json = llama(&config.text)?;
     let (aspect, merge) = match &source.processor.fit {

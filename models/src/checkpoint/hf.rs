@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::foreign::{CONFIG, complete, require, rope};
+use super::described::{CONFIG, complete, require, rope};
 use crate::directory::read_json;
 use crate::error::ModelError;
 use crate::llava::LlavaConfig;

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::foreign::{Foreign, SENTENCEPIECE, TOKENIZER};
+use super::described::{Directory, SENTENCEPIECE, TOKENIZER};
 use super::layout::Layout;
 use crate::directory::failed;
 use crate::error::ModelError;
@@ -43,7 +43,7 @@ pub struct Inspection {
 /// # Errors
 /// [`ModelError::File`] or [`ModelError::Content`] with the file at fault.
 pub fn inspect(dir: &Path) -> Result<Inspection, ModelError> {
-    let mut foreign = Foreign::open(dir)?;
+    let mut foreign = Directory::open(dir)?;
     let comparison = foreign.compare();
     let mut dtypes = BTreeMap::new();
     for stored in foreign.shards().tensors().values() {

@@ -25,9 +25,7 @@ const INDEX: &str = "model.safetensors.index.json";
 /// base.
 pub fn merge(model: &Path, adapter: &Path, out: &Path) -> Result<(), ModelError> {
     let mut shards = Shards::open(model)?;
-    let naming =
-        Naming::detect(shards.tensors().keys().map(String::as_str)).map_err(|error| error.in_file(model))?;
-    let branches = Branches::load(adapter, naming, &shards)?;
+    let branches = Branches::new(Adapter::load(adapter)?, model, &shards)?;
     begin(out, INDEX)?;
     begin(out, SINGLE)?;
     copy_others(model, out)?;
@@ -43,6 +41,14 @@ pub fn merge(model: &Path, adapter: &Path, out: &Path) -> Result<(), ModelError>
     written.finish()
 }
 
+/// Refuses an adapter of another base; no weight is read.
+///
+/// # Errors
+/// [`ModelError::Adapter`] with what does not fit, or those of opening `model`.
+pub fn check_adapter(model: &Path, adapter: &Adapter) -> Result<(), ModelError> {
+    Branches::new(adapter.clone(), model, &Shards::open(model)?).map(drop)
+}
+
 /// The adapter's factors by the weight that each pair changes.
 struct Branches {
     adapter: Adapter,
@@ -51,8 +57,9 @@ struct Branches {
 }
 
 impl Branches {
-    fn load(dir: &Path, naming: Naming, shards: &Shards) -> Result<Self, ModelError> {
-        let adapter = Adapter::load(dir)?;
+    fn new(adapter: Adapter, model: &Path, shards: &Shards) -> Result<Self, ModelError> {
+        let naming = Naming::detect(shards.tensors().keys().map(String::as_str))
+            .map_err(|error| error.in_file(model))?;
         let fault = |reason: String| ModelError::Adapter {
             reason: format!("it belongs to another base: {reason}"),
         };

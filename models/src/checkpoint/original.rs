@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 
-use super::foreign::{CONFIG, require};
+use super::described::{CONFIG, require};
 use super::hf::{clip, hf_processor, llama, parse, shapes_of};
 use super::layout::ORIGINAL_TOWER;
 use crate::directory::read_json;

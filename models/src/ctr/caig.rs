@@ -1,17 +1,14 @@
-//! CAIG's published reward model: the body of LLaVA over one picture that shows both creatives, with a head for two classes.
+//! CAIG's published reward model, which `checkpoint/caig.rs` reads: the body of LLaVA over one picture that shows both creatives, with a head for two classes.
 //!
 //! [`Concat`](super::Concat) is the same idea as a network that is trained here and takes creatives apart; this one reads the
 //! reference's checkpoints and computes what they were trained to: one picture of ratio 2:1 through the checkpoint's own
 //! processor, the question behind it, no system text, the state of the last token.
 
-use std::path::Path;
-
 use burn::module::Module;
-use burn::tensor::{DType, Device, Tensor};
+use burn::tensor::Tensor;
 use image::{RgbImage, RgbaImage, buffer::ConvertBuffer, imageops};
 
 use crate::batch::TokenRows;
-use crate::checkpoint::{CaigParts, Progress};
 use crate::error::ModelError;
 use crate::linear::Linear;
 use crate::llava::Llava;
@@ -37,8 +34,10 @@ pub(crate) struct CaigNetwork {
 /// CAIG's reward model, ready to compare.
 #[derive(Debug, Clone)]
 pub struct CaigReward {
-    policy: Policy,
-    ctr: Vec<Linear>,
+    /// The body; its head has two rows.
+    pub(crate) policy: Policy,
+    /// The head of click-through rates, or nothing.
+    pub(crate) ctr: Vec<Linear>,
 }
 
 /// What it says of two creatives, index 0 for the left one.
@@ -51,20 +50,6 @@ pub struct Comparison {
 }
 
 impl CaigReward {
-    /// Reads a directory of the reference's layout.
-    ///
-    /// # Errors
-    /// [`ModelError::File`] or [`ModelError::Content`] with the file at fault.
-    pub fn load(
-        dir: &Path,
-        device: &Device,
-        dtype: DType,
-        progress: Progress<'_>,
-    ) -> Result<Self, ModelError> {
-        let CaigParts { policy, ctr } = CaigParts::load(dir, device, dtype, progress)?;
-        Ok(Self { policy, ctr })
-    }
-
     /// Compares two creatives, the first on the left, under `question` (no placeholder, no line break before it).
     ///
     /// # Errors
@@ -100,7 +85,7 @@ impl CaigReward {
     pub(crate) fn side_by_side(&self, left: &RgbaImage, right: &RgbaImage) -> RgbaImage {
         let mut both = RgbImage::new(2 * SIDE, SIDE);
         for (place, creative) in [(0, left), (SIDE, right)] {
-            let square = bicubic(self.policy.processor.composite(creative), SIDE, SIDE);
+            let square = bicubic(&self.policy.processor.composite(creative), SIDE, SIDE);
             imageops::replace(&mut both, &square, place.into(), 0);
         }
         both.convert()

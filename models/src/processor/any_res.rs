@@ -119,8 +119,8 @@ impl Grid {
 }
 
 /// The picture stretched into one tile, then the tiles of the grid, row after row.
-pub(super) fn tiles(picture: RgbImage, grid: &Grid, side: u32) -> Vec<RgbImage> {
-    let whole = resample::bicubic(picture.clone(), side, side);
+pub(super) fn tiles(picture: &RgbImage, grid: &Grid, side: u32) -> Vec<RgbImage> {
+    let whole = resample::bicubic(picture, side, side);
     let (wide, tall) = (grid.columns as u32 * side, grid.rows as u32 * side);
     let (width, height) = picture.dimensions();
     let (across, down) = (
@@ -221,7 +221,7 @@ mod tests {
             unpad: Unpad::Original,
         };
         let grid = any_res.grid(2, 6, 4);
-        let tiles = tiles(picture, &grid, 4);
+        let tiles = tiles(&picture, &grid, 4);
         assert_eq!(tiles.len(), 3);
         // 8 pixels tall, ceil(2 * 8 / 6) = 3 wide: nothing is left of it, one column of black to the right.
         assert_eq!(tiles[1].get_pixel(0, 0).0, [255, 0, 0]);

@@ -5,6 +5,7 @@
 //! rounded to bytes again ("Pillow", `src/libImaging/Resample.c`). Resizing in floats would differ by one byte here and
 //! there, which after normalisation is a hundredth.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use image::{Rgb, RgbImage};
@@ -16,24 +17,28 @@ const FRACTION_BITS: u32 = 22;
 const REACH: f64 = 2.0;
 
 /// The picture at another size; at its own size it stays as it is.
-pub(crate) fn bicubic(picture: RgbImage, width: u32, height: u32) -> RgbImage {
+pub(crate) fn bicubic(picture: &RgbImage, width: u32, height: u32) -> RgbImage {
     bicubic_part(picture, [width, height], [0..width, 0..height])
 }
 
 /// Some columns and rows of the picture at another size; the others are never computed, however many there would be.
-pub(super) fn bicubic_part(picture: RgbImage, size: [u32; 2], part: [Range<u32>; 2]) -> RgbImage {
+pub(super) fn bicubic_part(picture: &RgbImage, size: [u32; 2], part: [Range<u32>; 2]) -> RgbImage {
     let ([width, height], [columns, rows]) = (size, part);
     let wide = if picture.width() == width && columns == (0..width) {
-        picture
+        Cow::Borrowed(picture)
     } else {
         let windows = windows(picture.width(), width, columns);
-        RgbImage::from_fn(windows.len() as u32, picture.height(), |x, y| {
-            let window = &windows[x as usize];
-            window.sum(|i| picture.get_pixel(i, y))
-        })
+        Cow::Owned(RgbImage::from_fn(
+            windows.len() as u32,
+            picture.height(),
+            |x, y| {
+                let window = &windows[x as usize];
+                window.sum(|i| picture.get_pixel(i, y))
+            },
+        ))
     };
     if wide.height() == height && rows == (0..height) {
-        return wide;
+        return wide.into_owned();
     }
     let windows = windows(wide.height(), height, rows);
     RgbImage::from_fn(wide.width(), windows.len() as u32, |x, y| {
@@ -104,7 +109,7 @@ mod tests {
     fn one_colour_stays_that_colour_at_every_size() {
         let colour = Rgb([3, 128, 254]);
         for (width, height) in [(1, 1), (5, 9), (40, 2), (7, 7)] {
-            let resized = bicubic(RgbImage::from_pixel(7, 5, colour), width, height);
+            let resized = bicubic(&RgbImage::from_pixel(7, 5, colour), width, height);
             assert_eq!(resized.dimensions(), (width, height));
             assert!(resized.pixels().all(|pixel| *pixel == colour));
         }
@@ -114,8 +119,8 @@ mod tests {
     fn a_part_is_cut_out_of_the_whole() {
         let picture = RgbImage::from_fn(9, 4, |x, y| Rgb([(x * 28) as u8, (y * 60) as u8, (x * y) as u8]));
         for size in [[20, 11], [9, 3], [4, 4]] {
-            let whole = bicubic(picture.clone(), size[0], size[1]);
-            let part = bicubic_part(picture.clone(), size, [1..3, 0..2]);
+            let whole = bicubic(&picture, size[0], size[1]);
+            let part = bicubic_part(&picture, size, [1..3, 0..2]);
             assert_eq!(part, image::imageops::crop_imm(&whole, 1, 0, 2, 2).to_image());
         }
     }
@@ -165,7 +170,7 @@ mod tests {
         ];
         for ((width, height), bytes) in expected {
             assert_eq!(
-                bicubic(picture.clone(), width, height).into_raw(),
+                bicubic(&picture, width, height).into_raw(),
                 bytes,
                 "{width} x {height}"
             );

@@ -21,10 +21,13 @@ use crate::error::ModelError;
 /// Largest header of a safetensors file, as the format's own crate has it.
 const MAX_HEADER: u64 = 100_000_000;
 
+/// Weights in one file.
+const SINGLE: &str = "model.safetensors";
+
 /// What a directory's weights may be called, the first that is there counts.
 const SETS: [(&str, Kind); 4] = [
     ("model.safetensors.index.json", Kind::Index),
-    ("model.safetensors", Kind::Single),
+    (SINGLE, Kind::Single),
     ("pytorch_model.bin.index.json", Kind::Index),
     ("pytorch_model.bin", Kind::Single),
 ];
@@ -91,11 +94,10 @@ impl Shards {
     /// # Errors
     /// As [`open`](Self::open), and [`ModelError::Content`] for a name that there is already.
     pub fn add(&mut self, dir: &Path, rename: impl Fn(&str) -> Option<String>) -> Result<(), ModelError> {
+        std::fs::read_dir(dir).map_err(failed("read", dir))?;
         let set = SETS.into_iter().find(|(name, _)| dir.join(name).exists());
-        let Some((name, kind)) = set else {
-            let names = SETS.map(|(name, _)| name).join(", ");
-            return Err(content(dir, format!("no weights, expected one of {names}")));
-        };
+        // Where there is none, it is the usual one that cannot be read.
+        let (name, kind) = set.unwrap_or((SINGLE, Kind::Single));
         let path = dir.join(name);
         match kind {
             Kind::Single => self.add_file(&path, &rename).map(drop),
@@ -179,6 +181,15 @@ impl Shards {
     /// The file that says which of the others holds a tensor, where there are several.
     pub fn index(&self) -> Option<&Path> {
         self.index.as_deref()
+    }
+
+    /// What speaks for all files in an error: the index, or the only file.
+    pub(crate) fn place(&self) -> &Path {
+        let first = self.files.first().map(|(path, _)| path);
+        self.index
+            .as_ref()
+            .or(first)
+            .map_or(Path::new(""), PathBuf::as_path)
     }
 
     /// The names of the tensors in each file.

@@ -49,7 +49,7 @@ impl WeightSource<'_> {
                 None => comparison.missing.push(theirs),
                 Some(stored) => {
                     if stored.shape != expected {
-                        let shapes = format!("{theirs} {:?} (expected {expected:?})", stored.shape);
+                        let shapes = format!("{theirs}: shape {:?}, expected {expected:?}", stored.shape);
                         comparison.misshaped.push(shapes);
                     }
                     taken.insert(theirs);

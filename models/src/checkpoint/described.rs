@@ -10,7 +10,7 @@ use burn::tensor::{DType, Device};
 use serde_json::{Map, Value};
 
 use super::layout::{Layout, Naming, is_computed};
-use super::{OURS, Progress, caig, described, hf, original};
+use super::{OURS, Progress, caig, hf, original, read_ours};
 use crate::directory::read_json;
 use crate::error::ModelError;
 use crate::llava::LlavaConfig;
@@ -26,7 +26,7 @@ pub(super) const TOKENIZER: &str = "tokenizer.json";
 pub(super) const SENTENCEPIECE: &str = "tokenizer.model";
 
 /// A directory, read up to its weights.
-pub(super) struct Foreign {
+pub(super) struct Directory {
     /// How it is laid out.
     pub(super) layout: Layout,
     pub(super) config: LlavaConfig,
@@ -37,7 +37,7 @@ pub(super) struct Foreign {
     pub(super) naming: Naming,
 }
 
-impl Foreign {
+impl Directory {
     /// Reads everything but the weights.
     ///
     /// # Errors
@@ -73,7 +73,7 @@ impl Foreign {
 
     /// One of ours, whose files follow transformers' but for `adwright.json`.
     fn open_ours(dir: &Path, shards: Shards, naming: Naming) -> Result<Self, ModelError> {
-        let (config, tokenizer, extras) = described(dir)?;
+        let (config, tokenizer, extras) = read_ours(dir)?;
         Ok(Self {
             layout: Layout::of(naming, &config.model_type),
             config,
@@ -87,17 +87,15 @@ impl Foreign {
 
     /// Names and shapes of its weights against those of its configuration.
     pub(super) fn compare(&mut self) -> Comparison {
+        // Nothing is drawn.
         let device = Device::flex();
-        let (policy, reward) = (self.config.init(&device, 0), caig::network(self, &device));
-        let is_reward = self.layout == Layout::CaigReward;
         let mut nobody = |_, _| ();
-        let source = self.source(None, &mut nobody);
-        // Nothing is drawn for either.
-        if is_reward {
-            source.compare(&reward)
-        } else {
-            source.compare(&policy)
+        if self.layout == Layout::CaigReward {
+            let network = caig::network(self, &device);
+            return self.source(None, &mut nobody).compare(&network);
         }
+        let network = self.config.init(&device, 0);
+        self.source(None, &mut nobody).compare(&network)
     }
 
     /// The files of its weights.
@@ -128,10 +126,10 @@ impl Foreign {
             });
         }
         // Parameters are drawn at first use, so none of the fresh ones ever is.
-        let fresh = self.config.init(device, 0);
+        let (fresh, place) = (self.config.init(device, 0), self.shards.place().to_owned());
         let loaded = self.source(dtype, progress).load(fresh);
         Ok(Policy {
-            model: loaded.map_err(|error| error.in_file(dir))?,
+            model: loaded.map_err(|error| error.in_file(&place))?,
             config: self.config,
             tokenizer: self.tokenizer,
             processor: self.processor,

@@ -1,0 +1,199 @@
+//! Arguments of the commands that read, ask and write model directories.
+
+use super::{ComputeArgs, ConfigArgs, seeds};
+use clap::Args;
+use std::path::PathBuf;
+
+/// Arguments of `adwright evaluate`.
+#[derive(Debug, Args)]
+pub(crate) struct EvaluateArgs {
+    /// Directory of the policy
+    #[arg(long, value_name = "DIR")]
+    pub(crate) model: Option<PathBuf>,
+    /// An adapter in PEFT's layout, measured beside the policy; may be given several times
+    #[arg(long = "adapter", value_name = "DIR")]
+    pub(crate) adapters: Vec<PathBuf>,
+    /// Directory of the reward model
+    #[arg(long, value_name = "DIR")]
+    pub(crate) reward_model: Option<PathBuf>,
+    /// Products of a JSON catalogue ([{id, image, new_caption}]) instead of the simulated shop's
+    #[arg(long, value_name = "FILE")]
+    pub(crate) catalog: Option<PathBuf>,
+    /// Seed of products, prompts and sampling
+    #[arg(long, value_name = "N", value_parser = seeds(), allow_negative_numbers = true)]
+    pub(crate) seed: Option<u64>,
+    /// One JSON object on standard output
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
+    #[command(flatten)]
+    pub(crate) compute: ComputeArgs,
+}
+
+/// Arguments of `adwright inspect`.
+#[derive(Debug, Args)]
+pub(crate) struct InspectArgs {
+    /// A model directory
+    #[arg(value_name = "DIR")]
+    pub(crate) directory: PathBuf,
+    /// One JSON object on standard output
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// What a model is asked.
+#[derive(Debug, Args)]
+pub(crate) struct ModelArgs {
+    /// A model directory: llava-hf, the LLaVA repository's layout, or one of ours
+    #[arg(long, value_name = "DIR")]
+    pub(crate) model: PathBuf,
+    /// An adapter in PEFT's layout
+    #[arg(long, value_name = "DIR")]
+    pub(crate) adapter: Option<PathBuf>,
+    /// A picture: PNG or JPEG
+    #[arg(long, value_name = "FILE")]
+    pub(crate) image: Option<PathBuf>,
+    /// What to ask
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) prompt: String,
+    /// The prompt is templated already, with `<image>` where the picture goes
+    #[arg(long)]
+    pub(crate) raw_prompt: bool,
+}
+
+/// Arguments of `adwright generate`.
+#[derive(Debug, Args)]
+pub(crate) struct GenerateArgs {
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    /// Take the most probable token at every step
+    #[arg(long, conflicts_with_all = ["temperature", "top_p"])]
+    pub(crate) greedy: bool,
+    /// Divides the logits before drawing
+    #[arg(long, value_name = "X", default_value_t = 1.0)]
+    pub(crate) temperature: f64,
+    /// Share of probability that tokens are drawn from
+    #[arg(long, value_name = "X", default_value_t = 1.0)]
+    pub(crate) top_p: f64,
+    /// Longest completion, in tokens
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    pub(crate) max_new_tokens: usize,
+    /// Seed of the draws
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// Completions to draw
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1024))]
+    pub(crate) num: u64,
+    /// One JSON object on standard output
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
+    #[command(flatten)]
+    pub(crate) compute: ComputeArgs,
+}
+
+/// Arguments of `adwright logprob`.
+#[derive(Debug, Args)]
+pub(crate) struct LogprobArgs {
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    /// The completion; its end token is added
+    #[arg(
+        long,
+        value_name = "TEXT",
+        required_unless_present = "completion_ids",
+        conflicts_with = "completion_ids"
+    )]
+    pub(crate) completion: Option<String>,
+    /// The completion as tokens, to which none is added
+    #[arg(long, value_name = "ID,ID,...", value_delimiter = ',', num_args = 1)]
+    pub(crate) completion_ids: Option<Vec<u32>>,
+    /// One JSON object on standard output
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
+    #[command(flatten)]
+    pub(crate) compute: ComputeArgs,
+}
+
+/// Arguments of `adwright convert`.
+#[derive(Debug, Args)]
+pub(crate) struct ConvertArgs {
+    /// The policy's directory
+    #[arg(value_name = "DIR")]
+    pub(crate) directory: PathBuf,
+    /// The layout to write
+    #[arg(long, value_enum)]
+    pub(crate) to: ConvertTo,
+    /// Where it goes; must not exist or be empty
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: PathBuf,
+}
+
+/// Layouts that can be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum ConvertTo {
+    /// transformers'
+    LlavaHf,
+    /// The LLaVA repository's
+    LlavaOriginal,
+}
+
+/// Arguments of `adwright export`.
+#[derive(Debug, Args)]
+pub(crate) struct ExportArgs {
+    /// The adapter, in PEFT's layout
+    #[arg(long, value_name = "DIR")]
+    pub(crate) adapter: PathBuf,
+    /// The base it belongs to
+    #[arg(long, value_name = "DIR")]
+    pub(crate) model: PathBuf,
+    /// Fold the adapter into the base: a whole checkpoint in the base's own layout
+    #[arg(long)]
+    pub(crate) merge: bool,
+    /// Where it goes; must not exist or be empty
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: PathBuf,
+}
+
+/// Arguments of `adwright score`.
+#[derive(Debug, Args)]
+pub(crate) struct ScoreArgs {
+    /// Directory of CAIG's reward model
+    #[arg(long, value_name = "DIR")]
+    pub(crate) model: PathBuf,
+    /// A creative: PNG or JPEG
+    #[arg(long, value_name = "FILE")]
+    pub(crate) left: PathBuf,
+    /// The other one
+    #[arg(long, value_name = "FILE")]
+    pub(crate) right: PathBuf,
+    /// The product's caption, which the question then names
+    #[arg(long, value_name = "TEXT", conflicts_with = "question")]
+    pub(crate) caption: Option<String>,
+    /// What is asked about the two
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) question: Option<String>,
+    /// How transparent pixels are shown
+    #[arg(long, value_enum, default_value = "default")]
+    pub(crate) preprocess: Preprocess,
+    /// One JSON object on standard output
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
+    #[command(flatten)]
+    pub(crate) compute: ComputeArgs,
+}
+
+/// How transparent pixels are shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Preprocess {
+    /// On the mean colour
+    Default,
+    /// With the colour that lies under them, as the reference does
+    Compat,
+}
