@@ -209,6 +209,32 @@ mod tests {
             prop_assert!(decode(&bytes).is_err());
         }
 
+        /// A damaged picture is refused or read as one of a size that is allowed.
+        #[test]
+        fn no_damage_to_a_picture_makes_the_decoder_panic(
+            jpeg in any::<bool>(),
+            damages in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
+            cut in prop::option::of(any::<prop::sample::Index>()),
+        ) {
+            let format = if jpeg { ImageFormat::Jpeg } else { ImageFormat::Png };
+            let mut bytes = encoded(format);
+            for (place, byte) in &damages {
+                let place = place.index(bytes.len());
+                bytes[place] = *byte;
+                // What a PNG's header says is only looked at when its sum is right.
+                if !jpeg && place < 29 {
+                    let sum = crc(&bytes[12..29]);
+                    bytes[29..33].copy_from_slice(&sum.to_be_bytes());
+                }
+            }
+            if let Some(cut) = cut {
+                bytes.truncate(cut.index(bytes.len()));
+            }
+            if let Ok(picture) = decode(&bytes) {
+                prop_assert!(picture.width() <= MAX_SIDE && picture.height() <= MAX_SIDE);
+            }
+        }
+
         #[test]
         fn placing_keeps_the_golden_size_and_the_centre(
             width in 1u32..200, height in 1u32..200, size in 8u32..100
@@ -296,13 +322,18 @@ mod tests {
         );
     }
 
+    fn encoded(format: ImageFormat) -> Vec<u8> {
+        let picture = RgbImage::from_fn(64, 64, |x, y| Rgb([(x * 4) as u8, (y * 4) as u8, (x * y) as u8]));
+        let mut bytes = Vec::new();
+        picture.write_to(&mut Cursor::new(&mut bytes), format).unwrap();
+        bytes
+    }
+
     #[test]
     fn a_file_without_its_end_is_refused() {
-        let picture = RgbImage::from_fn(64, 64, |x, y| Rgb([(x * 4) as u8, (y * 4) as u8, (x * y) as u8]));
         // A PNG's last bytes are a mark and sums; a JPEG's are pixels up to the mark.
         for (format, mark) in [(ImageFormat::Png, 16), (ImageFormat::Jpeg, 2)] {
-            let mut whole = Vec::new();
-            picture.write_to(&mut Cursor::new(&mut whole), format).unwrap();
+            let whole = encoded(format);
             assert!(decode(&whole).is_ok(), "{format:?}");
             for length in [0, 1, 10, whole.len() / 2, whole.len() - mark] {
                 let cut_off = decode(&whole[..length]);
