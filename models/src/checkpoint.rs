@@ -16,7 +16,7 @@ mod merge;
 mod original;
 
 pub use convert::{Target, convert};
-pub use inspection::{Inspection, inspect, weights_digest};
+pub use inspection::{Inspection, inspect};
 pub use merge::{check_adapter, merge};
 
 use std::path::Path;

@@ -12,7 +12,7 @@ mod siamese;
 mod texts;
 
 pub(crate) use caig::CaigNetwork;
-pub use caig::{CaigReward, Comparison};
+pub use caig::{CAIG_QUESTION, CAIG_QUESTION_WITH_CAPTION, CaigReward, Comparison};
 pub use concat::{Concat, ConcatConfig, PairPrediction};
 pub use dropout::Dropout;
 pub use reward_model::{Calibration, QUESTION, RewardModel};

@@ -6,6 +6,7 @@ mod reward;
 pub use reward::RewardConfig;
 
 use common::{InvalidConfig, SettingsCheck};
+use models::ctr::CAIG_QUESTION;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use std::time::Duration;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RewardServerConfig {
-    /// Creatives (`siamese`) or ordered pairs (`concat`) that go through the network at once, 1 to 65536. Default 256: it
+    /// Creatives (`siamese`) or ordered pairs (`concat`, `caig`) that go through the network at once, 1 to 65536. Default 256: it
     /// bounds memory, about 20 MB for the built-in model.
     pub max_batch: usize,
     /// Requests taken up at the same time, 1 to 65536; further ones wait undecoded, which bounds memory. Default 64: each
@@ -22,6 +23,9 @@ pub struct RewardServerConfig {
     /// Smallest calibrated probability that the best of a group beats its worst for the group to be scored, 0.5 to 1;
     /// below, the answer is an abstention. Default 0.5: every group is scored.
     pub min_confidence: f64,
+    /// What a CAIG reward model is asked about two creatives, 1 to 1000 characters; `{}` stands for the caption. Default: the
+    /// first of the reference's questions without a caption. Other models are not asked.
+    pub question: String,
     /// How long requests under way may still take when the server is asked to stop, in seconds, 0 to 3600. Default 10:
     /// below the 30 s that orchestrators grant.
     pub drain_timeout_s: f64,
@@ -33,6 +37,7 @@ impl Default for RewardServerConfig {
             max_batch: 256,
             queue: 64,
             min_confidence: 0.5,
+            question: CAIG_QUESTION.to_owned(),
             drain_timeout_s: 10.0,
         }
     }
@@ -48,6 +53,7 @@ impl RewardServerConfig {
         check.within("max_batch", self.max_batch, 1..=65_536, "");
         check.within("queue", self.queue, 1..=65_536, "");
         check.within("min_confidence", self.min_confidence, 0.5..=1.0, "");
+        check.within("question", self.question.chars().count(), 1..=1000, "characters");
         check.within("drain_timeout_s", self.drain_timeout_s, 0.0..=3600.0, "seconds");
         check.finish()
     }

@@ -2,6 +2,7 @@
 //! stand on.
 
 use crate::orientation::OrientedMargins;
+use crate::served::RawScores;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use models::ctr::{Concat, CtrNetwork, RewardModel, Siamese};
 
@@ -12,15 +13,6 @@ pub(crate) struct NetworkInput {
     pub(crate) text: Vec<u32>,
     /// One list of pixels a creative.
     pub(crate) pixels: Vec<Vec<f32>>,
-}
-
-/// What the network says of one group, before calibration.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct RawScores {
-    /// One score a creative.
-    pub(crate) scores: Vec<f64>,
-    /// Margins of its ordered pairs.
-    pub(crate) margins: OrientedMargins,
 }
 
 /// Runs the network over `groups`; at most `max_batch` creatives, or ordered pairs of creatives, in one pass.

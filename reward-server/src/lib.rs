@@ -11,6 +11,7 @@ mod evaluation;
 mod forward;
 mod orientation;
 mod scorer;
+mod served;
 mod service;
 #[cfg(test)]
 mod toy_log;
@@ -20,7 +21,9 @@ pub use config::{RewardConfig, RewardServerConfig};
 pub use error::RewardError;
 pub use evaluation::{RewardReport, check_log, evaluate};
 pub use models::ctr::{CtrForm, RewardModel};
+pub use orientation::OrientedMargins;
 pub use scorer::{CreativeGroup, GroupScores, ScoreFailure, ScoreResult, score_groups};
+pub use served::{Preparation, PreparedGroup, RawScores, ServedCaig, ServedModel};
 pub use training::{RewardProgress, train};
 
 use proto::pb::reward_service_server::RewardServiceServer;
@@ -55,9 +58,9 @@ const KEEP_ALIVE: Duration = Duration::from_secs(30);
 /// [`RewardError::Config`], [`RewardError::Model`] when the model has no digest (it holds NaN), [`RewardError::Compute`]
 /// when its thread cannot be started, [`RewardError::Serve`] when the connection fails, [`RewardError::DrainTimeout`] when
 /// requests were still under way at the deadline.
-pub async fn run(
+pub async fn run<M: ServedModel>(
     config: RewardServerConfig,
-    model: RewardModel,
+    model: M,
     authorizer: Arc<dyn Authorizer>,
     listener: TcpListener,
     shutdown: CancellationToken,

@@ -5,7 +5,7 @@
 
 /// Margins of all ordered pairs of one group, on the model's raw scale.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct OrientedMargins {
+pub struct OrientedMargins {
     creatives: usize,
     /// Row: the left creative, column: the right one; positive when the left is preferred.
     placed: Vec<f64>,

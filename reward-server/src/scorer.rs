@@ -5,13 +5,13 @@
 
 use crate::config::RewardServerConfig;
 use crate::error::RewardError;
-use crate::forward::{NetworkInput, RawScores, raw_scores};
 use crate::orientation::OrientedMargins;
+use crate::served::{Preparation, PreparedGroup, RawScores, ServedModel};
 use common::Digest;
 use image::RgbImage;
 use models::compute_thread::{ComputeError, ComputeThread};
-use models::ctr::{Calibration, CtrForm, RewardModel};
-use models::processor::ImageProcessor;
+use models::ctr::Calibration;
+use std::fmt;
 
 /// Creatives of one product, to be compared with each other.
 #[derive(Debug, Clone)]
@@ -25,8 +25,8 @@ pub struct CreativeGroup {
 /// What the model says of one group.
 #[derive(Debug, Clone, PartialEq)]
 pub struct GroupScores {
-    /// One finite reward a creative, in log odds of a click up to a constant per product. For the concat form, which
-    /// only compares, they are centred on 0.
+    /// One finite reward a creative, in log odds of a click up to a constant per product. For the models that only
+    /// compare (`concat`, `caig`), they are centred on 0.
     pub rewards: Vec<f64>,
     /// Calibrated probability that the best creative beats the worst, 0.5 to 1.
     pub confidence: f64,
@@ -64,43 +64,53 @@ pub enum ScoreFailure {
 /// A group's scores, or why there are none.
 pub type ScoreResult = Result<GroupScores, ScoreFailure>;
 
-/// A group whose pictures have been decoded and resized.
-#[derive(Debug, Clone)]
-pub(crate) struct PreparedGroup {
-    pub(crate) caption: String,
-    /// One list of pixels a creative.
-    pub(crate) pixels: Vec<Vec<f32>>,
+impl ScoreFailure {
+    /// The model gave an error.
+    pub(crate) fn of_model(error: impl fmt::Display) -> Self {
+        Self::Model {
+            reason: error.to_string(),
+        }
+    }
+
+    /// The model gave fewer answers than there were groups.
+    pub(crate) fn unanswered() -> Self {
+        Self::of_model("no answer for this group")
+    }
 }
 
 /// Scores groups on the calling thread, at most `max_batch` creatives or ordered pairs in one pass.
-pub fn score_groups(model: &RewardModel, groups: &[CreativeGroup], max_batch: usize) -> Vec<ScoreResult> {
+pub fn score_groups<M: ServedModel>(
+    model: &M,
+    groups: &[CreativeGroup],
+    max_batch: usize,
+) -> Vec<ScoreResult> {
+    let preparation = model.preparation();
     let prepare = |group: &CreativeGroup| PreparedGroup {
         caption: group.caption.clone(),
-        pixels: group
+        creatives: group
             .creatives
             .iter()
-            .map(|creative| model.pixels(creative))
+            .map(|creative| preparation(creative))
             .collect(),
     };
     score_prepared(model, groups.iter().map(prepare).collect(), max_batch)
 }
 
-/// The model behind its thread.
-#[derive(Debug)]
-pub(crate) struct Scorer {
-    thread: ComputeThread<RewardModel>,
-    processor: ImageProcessor,
+/// A model behind its thread.
+pub(crate) struct Scorer<M: ServedModel> {
+    thread: ComputeThread<M>,
+    preparation: Preparation<M::Creative>,
     digest: Digest,
-    form: CtrForm,
+    form: String,
     max_batch: usize,
     min_confidence: f64,
 }
 
-impl Scorer {
-    pub(crate) fn new(model: RewardModel, config: &RewardServerConfig) -> Result<Self, RewardError> {
+impl<M: ServedModel> Scorer<M> {
+    pub(crate) fn new(model: M, config: &RewardServerConfig) -> Result<Self, RewardError> {
         Ok(Self {
-            processor: model.processor.clone(),
-            digest: Digest::from_bytes(model.digest()?),
+            preparation: model.preparation(),
+            digest: model.digest()?,
             form: model.form(),
             max_batch: config.max_batch,
             min_confidence: config.min_confidence,
@@ -112,18 +122,18 @@ impl Scorer {
         self.digest
     }
 
-    pub(crate) fn form(&self) -> CtrForm {
-        self.form
+    pub(crate) fn form(&self) -> &str {
+        &self.form
     }
 
-    pub(crate) fn processor(&self) -> &ImageProcessor {
-        &self.processor
+    pub(crate) fn preparation(&self) -> &Preparation<M::Creative> {
+        &self.preparation
     }
 
     /// Scores the groups of one request; groups that could not be prepared keep their failure.
     pub(crate) async fn score(
         &self,
-        groups: Vec<Result<PreparedGroup, ScoreFailure>>,
+        groups: Vec<Result<PreparedGroup<M::Creative>, ScoreFailure>>,
     ) -> Result<Vec<ScoreResult>, ComputeError> {
         let max_batch = self.max_batch;
         let mut failures = Vec::with_capacity(groups.len());
@@ -146,11 +156,7 @@ impl Scorer {
             }
         };
         let mut scored = scored.into_iter().map(|result| self.abstain(result));
-        let next = || {
-            Err(ScoreFailure::Model {
-                reason: "no answer for this group".into(),
-            })
-        };
+        let next = || Err(ScoreFailure::unanswered());
         Ok(failures
             .into_iter()
             .map(|failure| failure.map_or_else(|| scored.next().unwrap_or_else(next), Err))
@@ -169,27 +175,17 @@ impl Scorer {
     }
 }
 
-fn score_prepared(model: &RewardModel, groups: Vec<PreparedGroup>, max_batch: usize) -> Vec<ScoreResult> {
-    let input = |group: PreparedGroup| match model.text_ids(&group.caption) {
-        Ok(text) => Ok(NetworkInput {
-            text,
-            pixels: group.pixels,
-        }),
-        Err(error) => Err(ScoreFailure::Model {
-            reason: error.to_string(),
-        }),
-    };
-    let inputs: Vec<_> = groups.into_iter().map(input).collect();
-    let ready: Vec<&NetworkInput> = inputs.iter().filter_map(|input| input.as_ref().ok()).collect();
-    let mut raw = raw_scores(model, &ready, max_batch).into_iter();
-    let mut scores = |input: Result<NetworkInput, ScoreFailure>| {
-        input?;
-        let missing = || ScoreFailure::Model {
-            reason: "no answer for this group".into(),
-        };
-        group_scores(raw.next().ok_or_else(missing)?, &model.calibration)
-    };
-    inputs.into_iter().map(&mut scores).collect()
+fn score_prepared<M: ServedModel>(
+    model: &M,
+    groups: Vec<PreparedGroup<M::Creative>>,
+    max_batch: usize,
+) -> Vec<ScoreResult> {
+    let calibration = model.calibration();
+    model
+        .raw_scores(groups, max_batch)
+        .into_iter()
+        .map(|raw| group_scores(raw?, &calibration))
+        .collect()
 }
 
 fn group_scores(raw: RawScores, calibration: &Calibration) -> ScoreResult {
@@ -223,6 +219,7 @@ fn confidence(scores: &[f64], margins: &OrientedMargins, calibration: &Calibrati
 mod tests {
     use super::*;
     use crate::toy_log::{flat, model};
+    use models::ctr::{CtrForm, RewardModel};
 
     fn group(caption: &str, shades: &[u8]) -> CreativeGroup {
         CreativeGroup {
@@ -307,7 +304,7 @@ mod tests {
         let model = model(CtrForm::Siamese, 3);
         let prepared = |shades: [u8; 2]| PreparedGroup {
             caption: String::new(),
-            pixels: shades.iter().map(|shade| model.pixels(&flat(*shade))).collect(),
+            creatives: shades.iter().map(|shade| model.pixels(&flat(*shade))).collect(),
         };
         let broken = ScoreFailure::InvalidImage {
             position: 1,
@@ -330,7 +327,7 @@ mod tests {
         let model = model(CtrForm::Siamese, 3);
         let same = PreparedGroup {
             caption: String::new(),
-            pixels: vec![model.pixels(&flat(9)); 2],
+            creatives: vec![model.pixels(&flat(9)); 2],
         };
         let config = RewardServerConfig {
             min_confidence: 0.51,

@@ -2,10 +2,9 @@
 //!
 //! A malformed request is refused as a whole; a broken picture fails its own group only.
 
-use crate::scorer::{GroupScores, PreparedGroup, ScoreFailure, ScoreResult, Scorer};
+use crate::scorer::{GroupScores, ScoreFailure, ScoreResult, Scorer};
+use crate::served::{Preparation, PreparedGroup, ServedModel};
 use data::cutout;
-use models::ctr::CtrForm;
-use models::processor::ImageProcessor;
 use proto::pb::reward_service_server::RewardService;
 use proto::pb::{self, ScoreFailureReason, group_score};
 use proto::{Authorizer, Call, Caller, InvalidMessage, WireError, trace};
@@ -19,16 +18,16 @@ use tracing::Instrument;
 /// Pictures of one group, as the wire's definition has it.
 const GROUP_IMAGES: RangeInclusive<usize> = 2..=64;
 
-pub(crate) struct Service {
-    scorer: Scorer,
+pub(crate) struct Service<M: ServedModel> {
+    scorer: Scorer<M>,
     authorizer: Arc<dyn Authorizer>,
     /// Requests that may be decoded, waiting or scored at the same time.
     places: Semaphore,
 }
 
-impl Service {
+impl<M: ServedModel> Service<M> {
     /// Serves at most `places` requests at the same time.
-    pub(crate) fn new(scorer: Scorer, authorizer: Arc<dyn Authorizer>, places: usize) -> Self {
+    pub(crate) fn new(scorer: Scorer<M>, authorizer: Arc<dyn Authorizer>, places: usize) -> Self {
         Self {
             scorer,
             authorizer,
@@ -54,11 +53,11 @@ impl Service {
     async fn score(&self, groups: Vec<pb::ImageGroup>) -> Result<Vec<ScoreResult>, WireError> {
         let place = self.places.acquire().await;
         let _place = place.map_err(|error| WireError::Unavailable(error.to_string()))?;
-        let processor = self.scorer.processor().clone();
+        let preparation = self.scorer.preparation().clone();
         let prepare = move || {
             groups
                 .into_iter()
-                .map(|group| decode(group, &processor))
+                .map(|group| decode(group, &preparation))
                 .collect::<Vec<_>>()
         };
         let span = tracing::Span::current();
@@ -72,7 +71,7 @@ impl Service {
 }
 
 #[tonic::async_trait]
-impl RewardService for Service {
+impl<M: ServedModel> RewardService for Service<M> {
     async fn score_groups(
         &self,
         request: Request<pb::ScoreGroupsRequest>,
@@ -101,10 +100,9 @@ impl RewardService for Service {
     ) -> Result<Response<pb::RewardModel>, Status> {
         let peer = request.remote_addr();
         self.admit("RewardService/GetRewardModel", request.into_inner().header, peer)?;
-        let form: CtrForm = self.scorer.form();
         Ok(Response::new(pb::RewardModel {
             digest: Some(self.scorer.digest().into()),
-            form: form.to_string(),
+            form: self.scorer.form().to_owned(),
         }))
     }
 }
@@ -124,26 +122,27 @@ fn check(groups: &[pb::ImageGroup]) -> Result<(), WireError> {
     }
 }
 
-/// Decodes and resizes a group's pictures; the first that is none fails the group.
-fn decode(group: pb::ImageGroup, processor: &ImageProcessor) -> Result<PreparedGroup, ScoreFailure> {
-    let pixels = |(position, bytes): (usize, &Vec<u8>)| match cutout::decode_rgb(bytes) {
-        Ok(picture) => Ok(processor
-            .process(&image::DynamicImage::ImageRgb8(picture).into_rgba8())
-            .values),
+/// Decodes and prepares a group's pictures; the first that is none fails the group.
+fn decode<Creative>(
+    group: pb::ImageGroup,
+    preparation: &Preparation<Creative>,
+) -> Result<PreparedGroup<Creative>, ScoreFailure> {
+    let creative = |(position, bytes): (usize, &Vec<u8>)| match cutout::decode_rgb(bytes) {
+        Ok(picture) => Ok(preparation(&picture)),
         Err(error) => Err(ScoreFailure::InvalidImage {
             position,
             reason: error.to_string(),
         }),
     };
-    let pixels = group
+    let creatives = group
         .images
         .iter()
         .enumerate()
-        .map(pixels)
+        .map(creative)
         .collect::<Result<_, _>>()?;
     Ok(PreparedGroup {
         caption: group.caption,
-        pixels,
+        creatives,
     })
 }
 

@@ -12,7 +12,7 @@ use proto::{
     AllowLoopback, MAX_MESSAGE_BYTES,
     pb::{learner_service_client::LearnerServiceClient, reward_service_client::RewardServiceClient},
 };
-use reward_server::{RewardError, RewardServerConfig};
+use reward_server::{RewardError, RewardServerConfig, ServedModel};
 use shopworld::{ShopWorld, ShopWorldConfig};
 use std::{
     net::SocketAddr,
@@ -50,6 +50,9 @@ pub struct Running<T> {
 
 /// A started actor.
 pub type ActorHandle = Running<Result<ActorSummary, ActorError>>;
+
+/// A started reward-server.
+pub type RewardServer = Running<Result<(), RewardError>>;
 
 /// What a run left behind.
 pub struct Finished {
@@ -113,7 +116,12 @@ impl TestCluster {
 
     /// Runs it with so many actors until it is complete.
     pub async fn run(&self, actors: usize) -> Result<Finished> {
-        let (learner, reward) = (self.start_learner().await?, self.start_reward().await?);
+        self.run_rewarded_by(self.start_reward().await?, actors).await
+    }
+
+    /// The same with a reward-server of the test's own, which is stopped at the end.
+    pub async fn run_rewarded_by(&self, reward: RewardServer, actors: usize) -> Result<Finished> {
+        let learner = self.start_learner().await?;
         let mut handles = Vec::new();
         for number in 0..actors {
             handles.push(
@@ -163,16 +171,13 @@ impl TestCluster {
     }
 
     /// Starts the reward-server.
-    pub async fn start_reward(&self) -> Result<Running<Result<(), RewardError>>> {
+    pub async fn start_reward(&self) -> Result<RewardServer> {
         self.start_reward_at(bind().await?)
     }
 
     /// Starts the reward-server on a listener of the test's own.
-    pub fn start_reward_at(&self, listener: TcpListener) -> Result<Running<Result<(), RewardError>>> {
-        let (config, model) = (RewardServerConfig::default(), self.reward_model.clone());
-        Running::start(listener, |listener, shutdown| {
-            reward_server::run(config, model, Arc::new(AllowLoopback), listener, shutdown)
-        })
+    pub fn start_reward_at(&self, listener: TcpListener) -> Result<RewardServer> {
+        serve_model(self.reward_model.clone(), listener)
     }
 
     /// Starts an actor with an empty directory.
@@ -243,6 +248,17 @@ impl<T: Send + 'static> Running<T> {
         self.task.abort();
         let _aborted = self.task.await;
     }
+}
+
+/// Serves any reward model.
+///
+/// # Errors
+/// When the listener has no address.
+pub fn serve_model(model: impl ServedModel, listener: TcpListener) -> Result<RewardServer> {
+    let config = RewardServerConfig::default();
+    Running::start(listener, |listener, shutdown| {
+        reward_server::run(config, model, Arc::new(AllowLoopback), listener, shutdown)
+    })
 }
 
 impl<T> Running<T> {

@@ -8,5 +8,5 @@ mod cluster;
 mod networks;
 mod painter;
 
-pub use cluster::{ActorHandle, Finished, Running, TestCluster};
+pub use cluster::{ActorHandle, Finished, RewardServer, Running, TestCluster, serve_model};
 pub use painter::{Gate, TextPainter};

@@ -1,12 +1,15 @@
-//! `adwright reward-server`: serves one reward model.
+//! `adwright reward-server`: serves one reward model, ours or a checkpoint of CAIG's.
 
 use crate::args::RewardServerArgs;
+use crate::config::Config;
 use crate::failure::{OrConfiguration as _, Outcome};
+use crate::progress::Progress;
 use crate::ready::Role;
 use crate::role::Host;
 use crate::{locations, role, telemetry};
-use models::ctr::RewardModel;
-use models::device::parse_device;
+use ::reward_server::{ServedCaig, ServedModel};
+use models::ctr::{CaigReward, RewardModel};
+use models::device::{parse_device, parse_dtype};
 use proto::AllowLoopback;
 use std::path::Path;
 use std::sync::Arc;
@@ -20,10 +23,25 @@ pub(super) fn run(args: &RewardServerArgs) -> Outcome<()> {
         .or_configuration()?;
     telemetry::init(telemetry::ROLE)?;
     let host = Host::start(&config, args.role.compute.with_parent)?;
-    let shutdown = host.shutdown();
     locations::check_model(Path::new(&config.paths.reward_model), "train-reward")?;
+    let directory = Path::new(&config.paths.reward_model);
     let device = parse_device(&config.compute.device).or_configuration()?;
-    let model = RewardModel::load(Path::new(&config.paths.reward_model), &device).or_configuration()?;
+    if RewardModel::is_meant_by(directory) {
+        let model = RewardModel::load(directory, &device).or_configuration()?;
+        serve(&config, host, model)
+    } else {
+        let dtype = parse_dtype(&config.compute.dtype).or_configuration()?;
+        let mut stage = Progress::detect().stage("weights");
+        let progress = &mut |done, all| stage.update(done, all, "");
+        let model = CaigReward::load(directory, &device, dtype, progress).or_configuration()?;
+        drop(stage);
+        let question = config.reward_server.question.clone();
+        serve(&config, host, ServedCaig::new(model, question))
+    }
+}
+
+fn serve(config: &Config, host: Host, model: impl ServedModel) -> Outcome<()> {
+    let shutdown = host.shutdown();
     host.run(async {
         let (listener, address) = role::bind(&config.endpoints.reward_listen).await?;
         let service = ::reward_server::run(

@@ -6,18 +6,12 @@ use crate::failure::{OrConfiguration as _, Outcome};
 use crate::progress::Progress;
 use crate::{output, role, telemetry};
 use anyhow::Context as _;
+use common::Digest;
 use image::RgbaImage;
-use models::checkpoint::weights_digest;
-use models::ctr::CaigReward;
+use models::ctr::{CAIG_QUESTION, CAIG_QUESTION_WITH_CAPTION, CaigReward};
 use models::device::{parse_device, parse_dtype};
 use serde::Serialize;
 use std::path::Path;
-
-/// The first question of the reference's pool without a caption, and of that with one (`shuffle_ali_data_postprocess.py`).
-const QUESTION: &str =
-    "Comparing the left part and right part of this image, which part is more suitable for advertising?";
-const QUESTION_OF_PRODUCT: &str =
-    "Comparing the left part and right part of this image, which part is more suitable for the product '{}'?";
 
 /// What `--json` prints. Index 0 belongs to the picture given as `--left`, in every field.
 #[derive(Serialize)]
@@ -64,7 +58,7 @@ pub(super) fn run(args: &ScoreArgs) -> Outcome<()> {
         swapped_logits,
         p_left: 1.0 / (1.0 + (-margin).exp()),
         ctr: there.ctr,
-        model_digest: weights_digest(&args.model).or_configuration()?,
+        model_digest: Digest::from_bytes(model.digest()).to_string(),
     };
     if args.json {
         output::json(&score)?;
@@ -81,8 +75,8 @@ pub(super) fn run(args: &ScoreArgs) -> Outcome<()> {
 fn question(args: &ScoreArgs) -> String {
     match (&args.question, &args.caption) {
         (Some(question), _) => question.clone(),
-        (None, Some(caption)) => QUESTION_OF_PRODUCT.replace("{}", caption),
-        (None, None) => QUESTION.to_owned(),
+        (None, Some(caption)) => CAIG_QUESTION_WITH_CAPTION.replace("{}", caption),
+        (None, None) => CAIG_QUESTION.to_owned(),
     }
 }
 

@@ -7,6 +7,7 @@ use burn::tensor::{DType, Device};
 
 use super::Progress;
 use super::described::Directory;
+use super::inspection::digest;
 use super::layout::{CTR_HEAD, Layout};
 use crate::ctr::{CaigNetwork, CaigReward};
 use crate::error::ModelError;
@@ -34,6 +35,7 @@ impl CaigReward {
                 reason: "not CAIG's reward model: no tensor score.weight beside a LLaVA body".into(),
             });
         }
+        let digest = digest(foreign.shards())?;
         let network = network(&foreign, device);
         let loaded = foreign.source(Some(dtype), progress).load(network);
         let network = loaded.map_err(|error| error.in_file(dir))?;
@@ -46,6 +48,7 @@ impl CaigReward {
                 template: foreign.template,
             },
             ctr: network.sku_ctr_linear_fc,
+            digest: digest.into(),
         })
     }
 }

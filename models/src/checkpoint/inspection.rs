@@ -63,7 +63,7 @@ pub fn inspect(dir: &Path) -> Result<Inspection, ModelError> {
         missing: comparison.missing,
         unused: comparison.unused,
         misshaped: comparison.misshaped,
-        digest: digest(foreign.shards())?,
+        digest: format!("blake3:{}", digest(foreign.shards())?),
     })
 }
 
@@ -71,11 +71,7 @@ pub fn inspect(dir: &Path) -> Result<Inspection, ModelError> {
 ///
 /// # Errors
 /// [`ModelError::File`] or [`ModelError::Content`] with the file at fault.
-pub fn weights_digest(dir: &Path) -> Result<String, ModelError> {
-    digest(&Shards::open(dir)?)
-}
-
-fn digest(shards: &Shards) -> Result<String, ModelError> {
+pub(super) fn digest(shards: &Shards) -> Result<blake3::Hash, ModelError> {
     let mut paths: Vec<_> = shards.paths().collect();
     paths.sort_unstable();
     let mut whole = blake3::Hasher::new();
@@ -87,5 +83,5 @@ fn digest(shards: &Shards) -> Result<String, ModelError> {
         whole.update(name.as_encoded_bytes()).update(&[0]);
         whole.update(one.finalize().as_bytes());
     }
-    Ok(format!("blake3:{}", whole.finalize()))
+    Ok(whole.finalize())
 }

@@ -13,10 +13,19 @@ use crate::error::ModelError;
 use crate::linear::Linear;
 use crate::llava::Llava;
 use crate::policy::Policy;
-use crate::processor::bicubic;
+use crate::processor::{ImageProcessor, bicubic};
 
 /// Side of a creative in the picture of both, in pixels (`pcpo_reward_gen.py`).
 const SIDE: u32 = 512;
+
+/// The first of the reference's questions without a caption (`shuffle_ali_data_postprocess.py`), which is what its rewards are
+/// asked with.
+pub const CAIG_QUESTION: &str =
+    "Comparing the left part and right part of this image, which part is more suitable for advertising?";
+
+/// The first of the reference's questions with a caption, which is `{}`.
+pub const CAIG_QUESTION_WITH_CAPTION: &str =
+    "Comparing the left part and right part of this image, which part is more suitable for the product '{}'?";
 
 /// Behind the question: `conv_vicuna_v1` without its system text and `USER: `, which the reference takes off.
 const ANSWER: &str = " ASSISTANT:";
@@ -38,6 +47,8 @@ pub struct CaigReward {
     pub(crate) policy: Policy,
     /// The head of click-through rates, or nothing.
     pub(crate) ctr: Vec<Linear>,
+    /// BLAKE3 of its weight files, as `inspect` shows it.
+    pub(crate) digest: [u8; 32],
 }
 
 /// What it says of two creatives, index 0 for the left one.
@@ -50,7 +61,18 @@ pub struct Comparison {
 }
 
 impl CaigReward {
-    /// Compares two creatives, the first on the left, under `question` (no placeholder, no line break before it).
+    /// BLAKE3 over the names and contents of its weight files.
+    pub fn digest(&self) -> [u8; 32] {
+        self.digest
+    }
+
+    /// What turns creatives into [squares](Self::square).
+    pub fn processor(&self) -> &ImageProcessor {
+        &self.policy.processor
+    }
+
+    /// Compares two creatives, the first on the left, under `question` (no placeholder, no line break before it). What is
+    /// transparent shows the mean colour.
     ///
     /// # Errors
     /// [`ModelError::Row`] when the question does not fit the model, [`ModelError::Tokenizer`] when it cannot be encoded.
@@ -60,34 +82,63 @@ impl CaigReward {
         right: &RgbaImage,
         question: &str,
     ) -> Result<Comparison, ModelError> {
+        let [left, right] = [left, right].map(|creative| Self::square(&self.policy.processor, creative));
+        let compared = self.compare_squares(&[(&left, &right)], question)?;
+        Ok(compared[0])
+    }
+
+    /// A creative as it stands in the picture of two.
+    pub fn square(processor: &ImageProcessor, creative: &RgbaImage) -> RgbImage {
+        bicubic(&processor.composite(creative), SIDE, SIDE)
+    }
+
+    /// Compares pairs of [squares](Self::square), the first of a pair on the left, in one pass.
+    ///
+    /// # Errors
+    /// As [`compare`](Self::compare).
+    pub fn compare_squares(
+        &self,
+        pairs: &[(&RgbImage, &RgbImage)],
+        question: &str,
+    ) -> Result<Vec<Comparison>, ModelError> {
         let prompt = format!("<image>\n{question}{ANSWER}");
         let ids = self.policy.raw_prompt_ids(&prompt)?;
-        let features = self.policy.image_features(&[&self.side_by_side(left, right)])?;
+        let pictures: Vec<RgbaImage> = pairs
+            .iter()
+            .map(|(left, right)| side_by_side(left, right))
+            .collect();
+        let features = self.policy.image_features(&pictures.iter().collect::<Vec<_>>())?;
+        let rows: Vec<_> = (0..pairs.len()).map(|image| (&ids[..], Some(image))).collect();
+        let tails: Vec<&[u32]> = vec![&[]; pairs.len()];
         let limits = self.policy.config.row_limits();
-        let (tokens, length) = TokenRows::new(&[(&ids, Some(0))], &[&[]], 0, features.lengths(), &limits)?;
+        let (tokens, length) = TokenRows::new(&rows, &tails, 0, features.lengths(), &limits)?;
         let model = &self.policy.model;
         let x = model.embed(&tokens, Some(&features));
         let positions = model.positions(&tokens);
         let language_model = &model.language_model;
         let last = language_model.model.forward(x, &positions, length - 1, None);
         let pooled: Tensor<3> = language_model.model.norm.forward(last);
-        let two = |tensor: Tensor<3>| {
-            let values: Vec<f64> = tensor.into_data().iter().collect();
-            [values[0], values[1]]
+        let logits = twos(language_model.lm_head.forward(pooled.clone()));
+        let ctr = self.ctr.first().map(|head| twos(head.forward(pooled)));
+        let comparison = |(row, &logits)| Comparison {
+            logits,
+            ctr: ctr.as_ref().map(|ctr| ctr[row]),
         };
-        Ok(Comparison {
-            logits: two(language_model.lm_head.forward(pooled.clone())),
-            ctr: self.ctr.first().map(|head| two(head.forward(pooled))),
-        })
+        Ok(logits.iter().enumerate().map(comparison).collect())
     }
+}
 
-    /// Both creatives as one picture; what is transparent shows the mean colour.
-    pub(crate) fn side_by_side(&self, left: &RgbaImage, right: &RgbaImage) -> RgbaImage {
-        let mut both = RgbImage::new(2 * SIDE, SIDE);
-        for (place, creative) in [(0, left), (SIDE, right)] {
-            let square = bicubic(&self.policy.processor.composite(creative), SIDE, SIDE);
-            imageops::replace(&mut both, &square, place.into(), 0);
-        }
-        both.convert()
+/// Both creatives as one picture.
+fn side_by_side(left: &RgbImage, right: &RgbImage) -> RgbaImage {
+    let mut both = RgbImage::new(2 * SIDE, SIDE);
+    for (place, square) in [(0, left), (SIDE, right)] {
+        imageops::replace(&mut both, square, place.into(), 0);
     }
+    both.convert()
+}
+
+/// The two numbers of each row.
+fn twos(tensor: Tensor<3>) -> Vec<[f64; 2]> {
+    let values: Vec<f64> = tensor.into_data().iter().collect();
+    values.chunks_exact(2).map(|two| [two[0], two[1]]).collect()
 }

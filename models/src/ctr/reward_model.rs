@@ -128,6 +128,13 @@ impl Description {
 }
 
 impl RewardModel {
+    /// Whether `dir` is meant to hold a model of this kind rather than a checkpoint of CAIG's, by its `config.json`. A
+    /// file that cannot be read counts as one: [`load`](Self::load) says what is wrong with it.
+    pub fn is_meant_by(dir: &Path) -> bool {
+        read_json::<serde_json::Value>(&dir.join(CONFIG))
+            .map_or(true, |config| config.get("format").is_some())
+    }
+
     /// Which form the network has.
     pub fn form(&self) -> CtrForm {
         self.config.form()

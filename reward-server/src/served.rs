@@ -1,0 +1,66 @@
+//! What the server asks of a reward model, whatever its network is.
+//!
+//! [`RewardModel`](models::ctr::RewardModel) is one that was trained here (`served/trained.rs`), [`ServedCaig`] CAIG's
+//! (`served/caig.rs`).
+
+mod caig;
+mod trained;
+
+pub use caig::ServedCaig;
+
+use crate::orientation::OrientedMargins;
+use crate::scorer::ScoreFailure;
+use common::Digest;
+use image::RgbImage;
+use models::ModelError;
+use models::ctr::Calibration;
+use std::sync::Arc;
+
+/// What turns a creative into what a model reads; it runs on other threads than the model.
+pub type Preparation<Creative> = Arc<dyn Fn(&RgbImage) -> Creative + Send + Sync>;
+
+/// A reward model that can be served.
+pub trait ServedModel: Send + 'static {
+    /// A creative as the model reads it.
+    type Creative: Send + 'static;
+
+    /// What kind of model it is, in a word.
+    fn form(&self) -> String;
+
+    /// Which model it is.
+    ///
+    /// # Errors
+    /// [`ModelError`] when the weights cannot be written down.
+    fn digest(&self) -> Result<Digest, ModelError>;
+
+    /// How a creative is prepared.
+    fn preparation(&self) -> Preparation<Self::Creative>;
+
+    /// What its raw scores and margins mean.
+    fn calibration(&self) -> Calibration;
+
+    /// Its answer to each group, at most `max_batch` creatives or ordered pairs of them in one pass.
+    fn raw_scores(
+        &self,
+        groups: Vec<PreparedGroup<Self::Creative>>,
+        max_batch: usize,
+    ) -> Vec<Result<RawScores, ScoreFailure>>;
+}
+
+/// A group whose pictures have been decoded and prepared.
+#[derive(Debug, Clone)]
+pub struct PreparedGroup<Creative> {
+    /// The seller's caption; may be empty.
+    pub caption: String,
+    /// The creatives, at least two.
+    pub creatives: Vec<Creative>,
+}
+
+/// What a model says of one group, before calibration.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RawScores {
+    /// One score a creative.
+    pub scores: Vec<f64>,
+    /// Margins of its ordered pairs.
+    pub margins: OrientedMargins,
+}
