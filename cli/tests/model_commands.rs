@@ -8,6 +8,7 @@
 
 use serde_json::Value;
 use std::fs;
+use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -232,6 +233,35 @@ fn inspect_tells_layout_formats_and_what_is_missing() {
     let found: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert_eq!(found["missing"].as_array().unwrap().len(), 2 * 9, "{found}");
+}
+
+/// Stopped without being asked to be nice: it serves nobody.
+#[test]
+fn a_reward_server_takes_caigs_checkpoint_and_no_other() {
+    let model = text(&fixture("caig-reward/1"));
+    let mut server = Command::new(env!("CARGO_BIN_EXE_adwright"))
+        .args(["reward-server", "--model", &model, "--listen", "127.0.0.1:0"])
+        .env_remove("RUST_LOG")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    let said = BufReader::new(server.stdout.take().unwrap()).read_line(&mut line);
+    server.kill().unwrap();
+    server.wait().unwrap();
+    said.unwrap();
+    let ready: Value = serde_json::from_str(&line).unwrap();
+    assert_eq!(
+        (&ready["event"], &ready["role"]),
+        (&"ready".into(), &"reward-server".into())
+    );
+    let other = text(&fixture("llava-hf-1.5/1"));
+    refused(
+        &["reward-server", "--model", &other, "--listen", "127.0.0.1:0"],
+        &["llava-hf-1.5/1", "score.weight"],
+    );
 }
 
 #[test]

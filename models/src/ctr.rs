@@ -5,6 +5,7 @@
 //! orientations and the service are not here.
 
 mod caig;
+mod calibration;
 mod concat;
 mod dropout;
 mod reward_model;
@@ -13,9 +14,10 @@ mod texts;
 
 pub(crate) use caig::CaigNetwork;
 pub use caig::{CAIG_QUESTION, CAIG_QUESTION_WITH_CAPTION, CaigReward, Comparison};
+pub use calibration::Calibration;
 pub use concat::{Concat, ConcatConfig, PairPrediction};
 pub use dropout::Dropout;
-pub use reward_model::{Calibration, QUESTION, RewardModel};
+pub use reward_model::{QUESTION, RewardModel};
 pub use siamese::{Siamese, SiameseConfig};
 pub use texts::TokenRectangle;
 

@@ -23,7 +23,7 @@ pub struct RewardServerConfig {
     /// Smallest calibrated probability that the best of a group beats its worst for the group to be scored, 0.5 to 1;
     /// below, the answer is an abstention. Default 0.5: every group is scored.
     pub min_confidence: f64,
-    /// What a CAIG reward model is asked about two creatives, 1 to 1000 characters; `{}` stands for the caption. Default: the
+    /// What a CAIG reward model is asked about two creatives, 1 to 1000 characters; `{caption}` stands for the caption. Default: the
     /// first of the reference's questions without a caption. Other models are not asked.
     pub question: String,
     /// How long requests under way may still take when the server is asked to stop, in seconds, 0 to 3600. Default 10:

@@ -66,7 +66,7 @@ impl LoggedProduct {
                     input: NetworkInput {
                         text: model.text_ids(&log.products()[product].caption)?,
                         pixels: creatives()
-                            .map(|creative| model.pixels(&creative.image))
+                            .map(|creative| RewardModel::pixels(&model.processor, &creative.image))
                             .collect(),
                     },
                     counts: creatives().map(|creative| creative.counts()).collect(),

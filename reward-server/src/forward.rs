@@ -1,7 +1,7 @@
 //! One pass of a reward network over groups of creatives, in chunks of bounded size: what both serving and measuring
 //! stand on.
 
-use crate::orientation::OrientedMargins;
+use crate::orientation::{OrientedMargins, ordered_pairs};
 use crate::served::RawScores;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use models::ctr::{Concat, CtrNetwork, RewardModel, Siamese};
@@ -59,7 +59,7 @@ fn concat(
         .chunks(max_batch)
         .map(|chunk| network.encode_images(pixels(model, groups, chunk)));
     let features = Tensor::cat(features.collect(), 0);
-    let ordered = ordered_pairs(groups);
+    let ordered = group_pairs(groups);
     let mut margins = ordered.chunks(max_batch).flat_map(|chunk| {
         let side = |index: fn(&OrderedPair) -> usize| {
             features
@@ -72,7 +72,7 @@ fn concat(
         logits.chunks(2).map(|pair| pair[0] - pair[1]).collect::<Vec<_>>()
     });
     let group_scores = |group: &&NetworkInput| {
-        let margins = OrientedMargins::new(group.pixels.len(), |_, _| margins.next().unwrap_or(f64::NAN));
+        let margins = OrientedMargins::of_ordered(group.pixels.len(), margins.by_ref());
         RawScores {
             scores: margins.scores(),
             margins,
@@ -95,20 +95,20 @@ struct OrderedPair {
     right: usize,
 }
 
-/// All ordered pairs in the order in which [`OrientedMargins::new`] asks for them.
-fn ordered_pairs(groups: &[&NetworkInput]) -> Vec<OrderedPair> {
+/// The ordered pairs of every group, group by group.
+fn group_pairs(groups: &[&NetworkInput]) -> Vec<OrderedPair> {
     let mut first = 0;
-    let mut ordered = vec![];
+    let mut pairs = vec![];
     for (group, input) in groups.iter().enumerate() {
-        let all = first..first + input.pixels.len();
-        let both = all
-            .clone()
-            .flat_map(|left| all.clone().map(move |right| (left, right)));
-        let different = both.filter(|(left, right)| left != right);
-        ordered.extend(different.map(|(left, right)| OrderedPair { group, left, right }));
-        first = all.end;
+        let placed = |(left, right)| OrderedPair {
+            group,
+            left: first + left,
+            right: first + right,
+        };
+        pairs.extend(ordered_pairs(input.pixels.len()).map(placed));
+        first += input.pixels.len();
     }
-    ordered
+    pairs
 }
 
 /// Every creative as its group and its place there.

@@ -22,8 +22,8 @@ pub use error::RewardError;
 pub use evaluation::{RewardReport, check_log, evaluate};
 pub use models::ctr::{CtrForm, RewardModel};
 pub use orientation::OrientedMargins;
-pub use scorer::{CreativeGroup, GroupScores, ScoreFailure, ScoreResult, score_groups};
-pub use served::{Preparation, PreparedGroup, RawScores, ServedCaig, ServedModel};
+pub use scorer::{GroupScores, ScoreFailure, ScoreResult, score_groups};
+pub use served::{CreativeGroup, Preparation, RawScores, ServedCaig, ServedModel};
 pub use training::{RewardProgress, train};
 
 use proto::pb::reward_service_server::RewardServiceServer;

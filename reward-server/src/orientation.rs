@@ -21,6 +21,12 @@ impl OrientedMargins {
         Self { creatives, placed }
     }
 
+    /// The same from the margins of [`ordered_pairs`], in their order; a missing one is no number.
+    pub(crate) fn of_ordered(creatives: usize, margins: impl IntoIterator<Item = f64>) -> Self {
+        let mut margins = margins.into_iter();
+        Self::new(creatives, |_, _| margins.next().unwrap_or(f64::NAN))
+    }
+
     /// How far `left` is preferred to `right` when placed so; positive: the left one.
     pub(crate) fn placed(&self, left: usize, right: usize) -> f64 {
         self.placed[left * self.creatives + right]
@@ -53,6 +59,13 @@ impl OrientedMargins {
         let mean = |a| (0..self.creatives).map(|b| self.margin(a, b)).sum::<f64>() / self.creatives as f64;
         (0..self.creatives).map(mean).collect()
     }
+}
+
+/// All ordered pairs of different ones of `count` things, in the order in which [`OrientedMargins::new`] asks for them.
+pub(crate) fn ordered_pairs(count: usize) -> impl Iterator<Item = (usize, usize)> {
+    (0..count)
+        .flat_map(move |left| (0..count).map(move |right| (left, right)))
+        .filter(|(left, right)| left != right)
 }
 
 /// All unordered pairs of `count` things.

@@ -6,21 +6,11 @@
 use crate::config::RewardServerConfig;
 use crate::error::RewardError;
 use crate::orientation::OrientedMargins;
-use crate::served::{Preparation, PreparedGroup, RawScores, ServedModel};
+use crate::served::{CreativeGroup, Preparation, RawScores, ServedModel};
 use common::Digest;
-use image::RgbImage;
 use models::compute_thread::{ComputeError, ComputeThread};
 use models::ctr::Calibration;
 use std::fmt;
-
-/// Creatives of one product, to be compared with each other.
-#[derive(Debug, Clone)]
-pub struct CreativeGroup {
-    /// The seller's caption; may be empty.
-    pub caption: String,
-    /// The creatives, at least two.
-    pub creatives: Vec<RgbImage>,
-}
 
 /// What the model says of one group.
 #[derive(Debug, Clone, PartialEq)]
@@ -85,7 +75,7 @@ pub fn score_groups<M: ServedModel>(
     max_batch: usize,
 ) -> Vec<ScoreResult> {
     let preparation = model.preparation();
-    let prepare = |group: &CreativeGroup| PreparedGroup {
+    let prepare = |group: &CreativeGroup| CreativeGroup {
         caption: group.caption.clone(),
         creatives: group
             .creatives
@@ -133,7 +123,7 @@ impl<M: ServedModel> Scorer<M> {
     /// Scores the groups of one request; groups that could not be prepared keep their failure.
     pub(crate) async fn score(
         &self,
-        groups: Vec<Result<PreparedGroup<M::Creative>, ScoreFailure>>,
+        groups: Vec<Result<CreativeGroup<M::Creative>, ScoreFailure>>,
     ) -> Result<Vec<ScoreResult>, ComputeError> {
         let max_batch = self.max_batch;
         let mut failures = Vec::with_capacity(groups.len());
@@ -177,7 +167,7 @@ impl<M: ServedModel> Scorer<M> {
 
 fn score_prepared<M: ServedModel>(
     model: &M,
-    groups: Vec<PreparedGroup<M::Creative>>,
+    groups: Vec<CreativeGroup<M::Creative>>,
     max_batch: usize,
 ) -> Vec<ScoreResult> {
     let calibration = model.calibration();
@@ -302,9 +292,12 @@ mod tests {
     #[tokio::test]
     async fn failures_keep_their_place_among_scored_groups() {
         let model = model(CtrForm::Siamese, 3);
-        let prepared = |shades: [u8; 2]| PreparedGroup {
+        let prepared = |shades: [u8; 2]| CreativeGroup {
             caption: String::new(),
-            creatives: shades.iter().map(|shade| model.pixels(&flat(*shade))).collect(),
+            creatives: shades
+                .iter()
+                .map(|shade| RewardModel::pixels(&model.processor, &flat(*shade)))
+                .collect(),
         };
         let broken = ScoreFailure::InvalidImage {
             position: 1,
@@ -325,9 +318,9 @@ mod tests {
     #[tokio::test]
     async fn an_answer_below_the_asked_confidence_is_an_abstention() {
         let model = model(CtrForm::Siamese, 3);
-        let same = PreparedGroup {
+        let same = CreativeGroup {
             caption: String::new(),
-            creatives: vec![model.pixels(&flat(9)); 2],
+            creatives: vec![RewardModel::pixels(&model.processor, &flat(9)); 2],
         };
         let config = RewardServerConfig {
             min_confidence: 0.51,

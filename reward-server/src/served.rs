@@ -42,14 +42,14 @@ pub trait ServedModel: Send + 'static {
     /// Its answer to each group, at most `max_batch` creatives or ordered pairs of them in one pass.
     fn raw_scores(
         &self,
-        groups: Vec<PreparedGroup<Self::Creative>>,
+        groups: Vec<CreativeGroup<Self::Creative>>,
         max_batch: usize,
     ) -> Vec<Result<RawScores, ScoreFailure>>;
 }
 
-/// A group whose pictures have been decoded and prepared.
+/// Creatives of one product, to be compared with each other: pictures, or what a model reads of them.
 #[derive(Debug, Clone)]
-pub struct PreparedGroup<Creative> {
+pub struct CreativeGroup<Creative = RgbImage> {
     /// The seller's caption; may be empty.
     pub caption: String,
     /// The creatives, at least two.

@@ -3,7 +3,7 @@
 //! A malformed request is refused as a whole; a broken picture fails its own group only.
 
 use crate::scorer::{GroupScores, ScoreFailure, ScoreResult, Scorer};
-use crate::served::{Preparation, PreparedGroup, ServedModel};
+use crate::served::{CreativeGroup, Preparation, ServedModel};
 use data::cutout;
 use proto::pb::reward_service_server::RewardService;
 use proto::pb::{self, ScoreFailureReason, group_score};
@@ -126,7 +126,7 @@ fn check(groups: &[pb::ImageGroup]) -> Result<(), WireError> {
 fn decode<Creative>(
     group: pb::ImageGroup,
     preparation: &Preparation<Creative>,
-) -> Result<PreparedGroup<Creative>, ScoreFailure> {
+) -> Result<CreativeGroup<Creative>, ScoreFailure> {
     let creative = |(position, bytes): (usize, &Vec<u8>)| match cutout::decode_rgb(bytes) {
         Ok(picture) => Ok(preparation(&picture)),
         Err(error) => Err(ScoreFailure::InvalidImage {
@@ -140,7 +140,7 @@ fn decode<Creative>(
         .enumerate()
         .map(creative)
         .collect::<Result<_, _>>()?;
-    Ok(PreparedGroup {
+    Ok(CreativeGroup {
         caption: group.caption,
         creatives,
     })

@@ -58,7 +58,7 @@ pub(super) fn run(args: &ScoreArgs) -> Outcome<()> {
         swapped_logits,
         p_left: 1.0 / (1.0 + (-margin).exp()),
         ctr: there.ctr,
-        model_digest: Digest::from_bytes(model.digest()).to_string(),
+        model_digest: Digest::from_bytes(model.digest).to_string(),
     };
     if args.json {
         output::json(&score)?;
@@ -75,7 +75,7 @@ pub(super) fn run(args: &ScoreArgs) -> Outcome<()> {
 fn question(args: &ScoreArgs) -> String {
     match (&args.question, &args.caption) {
         (Some(question), _) => question.clone(),
-        (None, Some(caption)) => CAIG_QUESTION_WITH_CAPTION.replace("{}", caption),
+        (None, Some(caption)) => CaigReward::question_about(CAIG_QUESTION_WITH_CAPTION, caption),
         (None, None) => CAIG_QUESTION.to_owned(),
     }
 }

@@ -23,9 +23,11 @@ const SIDE: u32 = 512;
 pub const CAIG_QUESTION: &str =
     "Comparing the left part and right part of this image, which part is more suitable for advertising?";
 
-/// The first of the reference's questions with a caption, which is `{}`.
-pub const CAIG_QUESTION_WITH_CAPTION: &str =
-    "Comparing the left part and right part of this image, which part is more suitable for the product '{}'?";
+/// The first of the reference's questions with a caption.
+pub const CAIG_QUESTION_WITH_CAPTION: &str = "Comparing the left part and right part of this image, which part is more suitable for the product '{caption}'?";
+
+/// What stands for the caption in a question, as in a catalogue's instructions.
+const CAPTION: &str = "{caption}";
 
 /// Behind the question: `conv_vicuna_v1` without its system text and `USER: `, which the reference takes off.
 const ANSWER: &str = " ASSISTANT:";
@@ -47,8 +49,8 @@ pub struct CaigReward {
     pub(crate) policy: Policy,
     /// The head of click-through rates, or nothing.
     pub(crate) ctr: Vec<Linear>,
-    /// BLAKE3 of its weight files, as `inspect` shows it.
-    pub(crate) digest: [u8; 32],
+    /// BLAKE3 over the names and contents of its weight files, as `inspect` shows it.
+    pub digest: [u8; 32],
 }
 
 /// What it says of two creatives, index 0 for the left one.
@@ -61,9 +63,16 @@ pub struct Comparison {
 }
 
 impl CaigReward {
-    /// BLAKE3 over the names and contents of its weight files.
-    pub fn digest(&self) -> [u8; 32] {
-        self.digest
+    /// What tells its answers to `question` from all others: BLAKE3 of its digest and the question.
+    pub fn digest_asked(&self, question: &str) -> [u8; 32] {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&self.digest).update(question.as_bytes());
+        hasher.finalize().into()
+    }
+
+    /// `question` with the caption where it asks for it.
+    pub fn question_about(question: &str, caption: &str) -> String {
+        question.replace(CAPTION, caption)
     }
 
     /// What turns creatives into [squares](Self::square).

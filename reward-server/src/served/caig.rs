@@ -3,17 +3,14 @@
 //! The reference asks about two creatives once, in the order in which they were drawn (`pcpo_reward_gen.py`). Here every
 //! pair is asked about in both orders and the answers are averaged, so that its taste for a side cancels.
 
-use super::{Preparation, PreparedGroup, RawScores, ServedModel};
-use crate::orientation::OrientedMargins;
+use super::{CreativeGroup, Preparation, RawScores, ServedModel};
+use crate::orientation::{OrientedMargins, ordered_pairs};
 use crate::scorer::ScoreFailure;
 use common::Digest;
 use image::{RgbImage, buffer::ConvertBuffer as _};
 use models::ModelError;
 use models::ctr::{CaigReward, Calibration};
 use std::sync::Arc;
-
-/// Where a question has the caption.
-const CAPTION: &str = "{}";
 
 /// CAIG's reward model and what it is asked.
 #[derive(Debug)]
@@ -23,26 +20,23 @@ pub struct ServedCaig {
 }
 
 impl ServedCaig {
-    /// A model that is asked `question`, in which `{}` stands for the caption.
+    /// A model that is asked `question`, in which `{caption}` stands for the caption.
     pub fn new(model: CaigReward, question: String) -> Self {
         Self { model, question }
     }
 
-    /// The difference of the two logits for every ordered pair, in the order in which [`OrientedMargins::new`] asks.
-    fn margins(&self, group: &PreparedGroup<RgbImage>, max_batch: usize) -> Result<Vec<f64>, ModelError> {
-        let question = self.question.replace(CAPTION, &group.caption);
-        let all = || group.creatives.iter().enumerate();
-        let ordered: Vec<(&RgbImage, &RgbImage)> = all()
-            .flat_map(|left| all().map(move |right| (left, right)))
-            .filter(|((left, _), (right, _))| left != right)
-            .map(|((_, left), (_, right))| (left, right))
+    fn margins(&self, group: &CreativeGroup, max_batch: usize) -> Result<OrientedMargins, ModelError> {
+        let question = CaigReward::question_about(&self.question, &group.caption);
+        let creatives = &group.creatives;
+        let ordered: Vec<(&RgbImage, &RgbImage)> = ordered_pairs(creatives.len())
+            .map(|(left, right)| (&creatives[left], &creatives[right]))
             .collect();
         let mut margins = Vec::with_capacity(ordered.len());
         for pairs in ordered.chunks(max_batch) {
             let compared = self.model.compare_squares(pairs, &question)?;
             margins.extend(compared.iter().map(|answer| answer.logits[0] - answer.logits[1]));
         }
-        Ok(margins)
+        Ok(OrientedMargins::of_ordered(creatives.len(), margins))
     }
 }
 
@@ -55,7 +49,7 @@ impl ServedModel for ServedCaig {
     }
 
     fn digest(&self) -> Result<Digest, ModelError> {
-        Ok(Digest::from_bytes(self.model.digest()))
+        Ok(Digest::from_bytes(self.model.digest_asked(&self.question)))
     }
 
     fn preparation(&self) -> Preparation<Self::Creative> {
@@ -70,14 +64,11 @@ impl ServedModel for ServedCaig {
 
     fn raw_scores(
         &self,
-        groups: Vec<PreparedGroup<Self::Creative>>,
+        groups: Vec<CreativeGroup>,
         max_batch: usize,
     ) -> Vec<Result<RawScores, ScoreFailure>> {
-        let answer = |group: PreparedGroup<RgbImage>| {
+        let answer = |group: CreativeGroup| {
             let margins = self.margins(&group, max_batch).map_err(ScoreFailure::of_model)?;
-            let mut margins = margins.into_iter();
-            let margins =
-                OrientedMargins::new(group.creatives.len(), |_, _| margins.next().unwrap_or(f64::NAN));
             Ok(RawScores {
                 scores: margins.scores(),
                 margins,
@@ -90,7 +81,7 @@ impl ServedModel for ServedCaig {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scorer::{CreativeGroup, score_groups};
+    use crate::scorer::score_groups;
     use burn::tensor::{DType, Device};
     use image::{Rgb, RgbaImage};
     use std::path::Path;
@@ -153,21 +144,28 @@ mod tests {
                 .unwrap()
         };
         assert_eq!(
-            scores("Which of {}?", "red chairs"),
+            scores("Which of {caption}?", "red chairs"),
             scores("Which of red chairs?", "")
         );
         assert_ne!(
-            scores("Which of {}?", "red chairs"),
-            scores("Which of {}?", "lamps")
+            scores("Which of {caption}?", "red chairs"),
+            scores("Which of {caption}?", "lamps")
         );
         assert_eq!(scores("Which one?", "red chairs"), scores("Which one?", "lamps"));
+    }
+
+    #[test]
+    fn another_question_is_another_reward_model() {
+        let digest = |question: &str| served(question).digest().unwrap();
+        assert_eq!(digest("Which one?"), digest("Which one?"));
+        assert_ne!(digest("Which one?"), digest("Which?"));
     }
 
     #[test]
     fn a_question_that_does_not_fit_fails_its_group() {
         let long = "which part ".repeat(4_000);
         let failed = score_groups(
-            &served("{}"),
+            &served("{caption}"),
             &[group(&long, &[0, 200]), group("red", &[0, 200])],
             8,
         );

@@ -1,10 +1,9 @@
 //! A reward model that was trained here, as it is served.
 
-use super::{Preparation, PreparedGroup, RawScores, ServedModel};
+use super::{CreativeGroup, Preparation, RawScores, ServedModel};
 use crate::forward::{NetworkInput, raw_scores};
 use crate::scorer::ScoreFailure;
 use common::Digest;
-use image::buffer::ConvertBuffer as _;
 use models::ModelError;
 use models::ctr::{Calibration, RewardModel};
 use std::sync::Arc;
@@ -23,7 +22,7 @@ impl ServedModel for RewardModel {
 
     fn preparation(&self) -> Preparation<Self::Creative> {
         let processor = self.processor.clone();
-        Arc::new(move |creative| processor.process(&creative.convert()).values)
+        Arc::new(move |creative| Self::pixels(&processor, creative))
     }
 
     fn calibration(&self) -> Calibration {
@@ -32,10 +31,10 @@ impl ServedModel for RewardModel {
 
     fn raw_scores(
         &self,
-        groups: Vec<PreparedGroup<Self::Creative>>,
+        groups: Vec<CreativeGroup<Self::Creative>>,
         max_batch: usize,
     ) -> Vec<Result<RawScores, ScoreFailure>> {
-        let input = |group: PreparedGroup<Vec<f32>>| match self.text_ids(&group.caption) {
+        let input = |group: CreativeGroup<Vec<f32>>| match self.text_ids(&group.caption) {
             Ok(text) => Ok(NetworkInput {
                 text,
                 pixels: group.creatives,
