@@ -26,12 +26,12 @@ mod weight_sync;
 pub use config::{ActorConfig, Labels};
 pub use error::{ActorError, LastAttempt};
 
-use burn::tensor::Device;
 use common::{ActorId, PolicyVersion, RunId};
 use config::seconds;
 use data::ImageGenerator;
 use health::Health;
 use learner_client::LearnerClient;
+use models::device::Placement;
 use models::policy::Policy;
 use pairing::PairingRule;
 use policy::BehaviourPolicy;
@@ -60,8 +60,8 @@ pub struct ActorInputs {
     pub image_generator: Arc<dyn ImageGenerator>,
     /// Where the base model's files are put; made when it does not exist.
     pub work_dir: PathBuf,
-    /// Where the policy computes.
-    pub device: Device,
+    /// Where the policy computes, in which number format.
+    pub placement: Placement,
 }
 
 /// What an actor did.
@@ -146,14 +146,15 @@ async fn start(
         store,
         image_generator,
         work_dir,
-        device,
+        placement,
     } = inputs;
     let (learner, manifest) = LearnerClient::join(&learner_url, actor_id, config).await?;
     let (run_seed, learner) = (learner.run_seed(), Arc::new(learner));
     tracing::info!(run = %learner.run(), version = %manifest.version, "joined");
     let reward = RewardClient::connect(&reward_url, learner.clone(), config).await?;
     base_model::fetch(&learner, &manifest.base, &work_dir).await?;
-    let policy = tokio::task::spawn_blocking(move || Policy::load(&work_dir, &device)).await;
+    let load = move || Policy::load_on(&work_dir, &placement, &mut |_, _| ());
+    let policy = tokio::task::spawn_blocking(load).await;
     let policy = policy.map_err(|source| ActorError::Task {
         task: "policy loading",
         source,

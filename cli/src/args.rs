@@ -3,8 +3,8 @@
 mod models;
 
 pub(crate) use models::{
-    ConvertArgs, ConvertTo, EvaluateArgs, ExportArgs, GenerateArgs, InspectArgs, LogprobArgs, ModelArgs,
-    Preprocess, ScoreArgs,
+    ConvertArgs, ConvertTo, EvaluateArgs, ExportArgs, GenerateArgs, InitArgs, InitPreset, InspectArgs,
+    LogprobArgs, ModelArgs, Preprocess, ScoreArgs,
 };
 
 use clap::{Args, Parser, Subcommand};
@@ -31,7 +31,9 @@ pub(crate) enum Command {
     /// Score candidate images
     RewardServer(RewardServerArgs),
     /// Stage A: train the initial policy on product and background descriptions
-    Pretrain(TrainArgs),
+    Pretrain(PretrainArgs),
+    /// Stage C without actors: train an adapter on a file of preference pairs, CAIG's or TRL's
+    TrainPairs(TrainPairsArgs),
     /// Stage B: train the reward model on clicks and impressions
     TrainReward(TrainArgs),
     /// Measure a reward model on held-out products
@@ -44,6 +46,8 @@ pub(crate) enum Command {
     Generate(GenerateArgs),
     /// Compute the log-probability of a completion
     Logprob(LogprobArgs),
+    /// Write a checkpoint with fresh weights
+    Init(InitArgs),
     /// Write a policy in another layout
     Convert(ConvertArgs),
     /// Write an adapter for other programs: alone, or folded into its base
@@ -74,7 +78,7 @@ pub(crate) struct ComputeArgs {
     /// Where to compute: cpu, cuda or cuda:N
     #[arg(long, value_name = "DEVICE")]
     pub(crate) device: Option<String>,
-    /// Number format of the networks: f32
+    /// Number format of networks that are loaded: f32 or bf16
     #[arg(long, value_name = "DTYPE")]
     pub(crate) dtype: Option<String>,
     /// Stop when standard input ends: the process belongs to a parent that holds it open
@@ -171,6 +175,9 @@ pub(crate) struct LearnerArgs {
     /// Write the metrics of every optimizer step into this file, one JSON object a line
     #[arg(long, value_name = "FILE")]
     pub(crate) steps: Option<PathBuf>,
+    /// Write the pairs that are trained on into this directory, in the form of TRL's DPO trainer; earlier ones are replaced
+    #[arg(long, value_name = "DIR")]
+    pub(crate) pairs: Option<PathBuf>,
     /// Write what the run came to into this file at the end
     #[arg(long, value_name = "FILE", hide = true)]
     pub(crate) summary: Option<PathBuf>,
@@ -199,7 +206,36 @@ pub(crate) struct RewardServerArgs {
     pub(crate) model: Option<String>,
 }
 
-/// Arguments of `adwright pretrain` and `adwright train-reward`.
+/// Arguments of `adwright pretrain`.
+#[derive(Debug, Args)]
+pub(crate) struct PretrainArgs {
+    /// Start from the policy of this directory, in any layout, instead of from nothing
+    #[arg(long, value_name = "DIR")]
+    pub(crate) model: Option<String>,
+    #[command(flatten)]
+    pub(crate) train: TrainArgs,
+}
+
+/// Arguments of `adwright train-pairs`.
+#[derive(Debug, Args)]
+pub(crate) struct TrainPairsArgs {
+    /// The pairs: a JSON list or JSON lines in CAIG's form or in TRL's
+    #[arg(long, value_name = "FILE")]
+    pub(crate) pairs: PathBuf,
+    /// Directory of the policy, in any layout
+    #[arg(long, value_name = "DIR")]
+    pub(crate) policy: Option<String>,
+    /// How often each pair is trained on
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1000))]
+    pub(crate) epochs: u64,
+    /// Write the metrics of every optimizer step into this file, one JSON object a line
+    #[arg(long, value_name = "FILE")]
+    pub(crate) steps: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) train: TrainArgs,
+}
+
+/// Arguments of every training without actors.
 #[derive(Debug, Args)]
 pub(crate) struct TrainArgs {
     /// Where the model goes; must not exist or be empty

@@ -8,6 +8,7 @@ mod eval_reward;
 mod evaluate;
 mod export;
 mod generate;
+mod init;
 mod inspect;
 mod learner;
 mod logprob;
@@ -17,11 +18,13 @@ mod report;
 mod reward_server;
 mod score;
 mod stage;
+mod train_pairs;
 mod train_reward;
 
 use crate::args::{Command, ComputeArgs, ConfigArgs, RoleArgs};
 use crate::config::Layers;
-use crate::failure::Outcome;
+use crate::failure::{Failure, Outcome};
+use ::learner::LearnerError;
 
 /// Runs a command to its end.
 ///
@@ -34,9 +37,11 @@ pub(crate) fn run(command: Command) -> Outcome<()> {
         Command::Actor(args) => actor::run(&args),
         Command::RewardServer(args) => reward_server::run(&args),
         Command::Pretrain(args) => pretrain::run(&args),
+        Command::TrainPairs(args) => train_pairs::run(args),
         Command::TrainReward(args) => train_reward::run(&args),
         Command::EvalReward(args) => eval_reward::run(&args),
         Command::Evaluate(args) => evaluate::run(&args),
+        Command::Init(args) => init::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Generate(args) => generate::run(&args),
         Command::Logprob(args) => logprob::run(&args),
@@ -73,4 +78,13 @@ fn role_layers(role: &RoleArgs, listen: &str) -> Layers {
 /// A seed as TOML has it; the command line refuses larger ones.
 fn seed(given: Option<u64>) -> Option<i64> {
     given.and_then(|seed| i64::try_from(seed).ok())
+}
+
+/// What training was given is the user's to put right, everything else is a failed run.
+fn blame_learner(error: LearnerError) -> Failure {
+    if error.is_configuration() {
+        Failure::Configuration(error.into())
+    } else {
+        Failure::Run(error.into())
+    }
 }

@@ -10,8 +10,8 @@ mod tables;
 
 pub(crate) use mistake::{ConfigError, Mistake};
 pub(crate) use tables::{
-    CatalogueConfig, ClickLogConfig, ComputeConfig, DemoConfig, EndpointsConfig, PathsConfig, PolicyConfig,
-    RunConfig, Stages, StoreConfig,
+    CatalogueConfig, ClickLogConfig, ComputeConfig, CorpusConfig, DemoConfig, EndpointsConfig, PathsConfig,
+    PolicyConfig, RunConfig, Stages, StoreConfig,
 };
 
 use document::Document;
@@ -31,6 +31,8 @@ pub(crate) struct Config {
     pub(crate) compute: ComputeConfig,
     /// The products.
     pub(crate) catalogue: CatalogueConfig,
+    /// The texts and pictures of stage A.
+    pub(crate) corpus: CorpusConfig,
     /// The clicks.
     pub(crate) click_log: ClickLogConfig,
     /// Directories of models.
@@ -64,6 +66,7 @@ impl Config {
             ("run", self.run.validate()),
             ("compute", self.compute.validate()),
             ("catalogue", self.catalogue.validate()),
+            ("corpus", self.corpus.validate()),
             ("click_log", self.click_log.validate()),
             ("paths", self.paths.validate()),
             ("store", self.store.validate()),

@@ -74,8 +74,9 @@ impl Evaluator {
     /// # Errors
     /// When a directory holds no such model.
     pub(crate) fn load(config: &Config, shop: Shop, policy: &Path, reward: &Path) -> anyhow::Result<Self> {
-        let device = models::device::parse_device(&config.compute.device)?;
-        let mut policy = Policy::load(policy, &device)?;
+        let placement = config.compute.placement()?;
+        let policy = Policy::load_on(policy, &placement, &mut |_, _| ())?;
+        let mut policy = policy.read_as(&config.policy.reading());
         let seed = shop::seed(config, Purpose::Initialisation, 0);
         policy.model = policy.model.with_adapter(&config.learner.lora, seed)?;
         let subjects = subjects(config, shop.catalogue.as_ref(), &policy)?;
@@ -86,7 +87,7 @@ impl Evaluator {
             score_batch: config.reward_server.max_batch,
             params: SamplingParams::plain(config.actor.max_new_tokens),
         };
-        let reward = RewardModel::load(reward, &device)?;
+        let reward = RewardModel::load(reward, &placement.device)?;
         let products = shop.catalogue.products();
         let products: Vec<&Product> = subjects
             .iter()

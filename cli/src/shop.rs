@@ -5,7 +5,10 @@ use crate::config::Config;
 use crate::failure::{OrConfiguration as _, Outcome};
 use anyhow::anyhow;
 use common::{LearnerEpoch, PolicyVersion, Purpose, TaskId, derive_seed};
-use data::{CaigCatalogue, Catalogue, ClickLog, ClickOracle, FileClickLog, ImageGenerator, ImportError};
+use data::{
+    CaigCatalogue, Catalogue, ClickLog, ClickOracle, Corpus, FileClickLog, ImageGenerator, ImportError,
+    LlavaCorpus,
+};
 use shopworld::ShopWorld;
 use std::sync::Arc;
 
@@ -57,6 +60,22 @@ impl Shop {
 /// The catalogue of a user's own products, where one is configured.
 pub(crate) fn own_products(config: &Config) -> Option<Result<CaigCatalogue, ImportError>> {
     config.catalogue.file().map(CaigCatalogue::load)
+}
+
+/// A user's own questions and answers, where they are configured.
+pub(crate) fn own_corpus(config: &Config) -> Option<Result<LlavaCorpus, ImportError>> {
+    config.corpus.file().map(LlavaCorpus::load)
+}
+
+/// What stage A learns from.
+///
+/// # Errors
+/// A mistake of configuration: all faulty rows of a file at once.
+pub(crate) fn corpus(config: &Config) -> Outcome<Box<dyn Corpus>> {
+    match own_corpus(config) {
+        Some(own) => Ok(Box::new(own.or_configuration()?)),
+        None => Ok(Box::new(world(config)?.corpus())),
+    }
 }
 
 /// A user's own click log, where one is configured.

@@ -54,6 +54,40 @@ fn refused(arguments: &[&str], words: &[&str]) {
 }
 
 #[test]
+fn a_fresh_checkpoint_is_whole_follows_its_seed_and_generates() {
+    let out = tempfile::tempdir().unwrap();
+    let made = |name: &str, seed: &str| {
+        let dir = text(&out.path().join(name));
+        let init = run(&[
+            "init", "--preset", "tiny", "--seed", seed, "--dtype", "bf16", "--out", &dir,
+        ]);
+        assert!(init.status.success(), "{}", String::from_utf8_lossy(&init.stderr));
+        dir
+    };
+    let (dir, again, other) = (made("a", "3"), made("b", "3"), made("c", "4"));
+    let found = json(&["inspect", &dir, "--json"]);
+    assert_eq!(found["missing"], Value::Array(vec![]));
+    assert_eq!(found["dtypes"]["BF16"], found["parameters"]);
+    assert_eq!(found["digest"], json(&["inspect", &again, "--json"])["digest"]);
+    assert_ne!(found["digest"], json(&["inspect", &other, "--json"])["digest"]);
+    let drawn = json(&[
+        "generate",
+        "--model",
+        &dir,
+        "--prompt",
+        "warm light",
+        "--max-new-tokens",
+        "4",
+        "--json",
+    ]);
+    assert_eq!(drawn["completions"].as_array().unwrap().len(), 1);
+    refused(&["init", "--preset", "tiny", "--out", &dir], &[&dir]);
+    let unknown = run(&["init", "--preset", "huge", "--out", &dir]);
+    assert!(String::from_utf8_lossy(&unknown.stderr).contains("llava-1.6-7b"));
+    assert_eq!(unknown.status.code(), Some(64));
+}
+
+#[test]
 fn a_converted_checkpoint_is_whole_and_describes_the_same_model() {
     let out = tempfile::tempdir().unwrap();
     let (there, back) = (text(&out.path().join("hf")), text(&out.path().join("original")));

@@ -36,6 +36,8 @@ pub enum Purpose {
     Evaluation = 14,
     /// Bootstrap intervals.
     Bootstrap = 15,
+    /// Dropout of the adapter's inputs.
+    AdapterDropout = 16,
 }
 
 /// Derives the seed of one draw from the run's seed, the task, the policy version and the purpose: never from an actor,

@@ -1,5 +1,9 @@
 //! What the prompt model is pre-trained on (stage A): instructions and completions over every subset of image and text.
 
+mod llava;
+
+pub use llava::LlavaCorpus;
+
 use crate::Product;
 use image::RgbaImage;
 
@@ -30,19 +34,19 @@ pub enum Modality {
 pub enum CorpusImage {
     /// The cut-out of the product with this index in [`Corpus::products`].
     Product(usize),
-    /// A finished advertisement.
-    Creative(RgbaImage),
+    /// A picture of its own, such as a finished advertisement.
+    Picture(RgbaImage),
 }
 
 /// One pre-training sample.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CorpusSample {
-    /// Its task family.
-    pub family: TaskFamily,
+    /// Its task family, where that is known.
+    pub family: Option<TaskFamily>,
     /// What it shows; [`CorpusSample::image`] is `None` exactly for [`Modality::Text`].
     pub modality: Modality,
-    /// The product it is about, as an index into [`Corpus::products`].
-    pub product: usize,
+    /// The product it is about, as an index into [`Corpus::products`], where that is known.
+    pub product: Option<usize>,
     /// Its image.
     pub image: Option<CorpusImage>,
     /// What is asked.

@@ -1,8 +1,10 @@
 //! What can be wrong with an imported file: all mistakes at once, each with its row and key.
 
+mod list;
 mod memory;
 mod row;
 
+pub(crate) use list::list;
 pub(crate) use memory::Memory;
 pub(crate) use row::Row;
 

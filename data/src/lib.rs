@@ -12,13 +12,15 @@ pub mod cutout;
 mod image_generator;
 mod import;
 pub mod label_quality;
+mod preferences;
 mod product;
 
 pub use catalogue::{CaigCatalogue, Catalogue};
 pub use click_log::{ClickCounts, ClickLog, Creative, FileClickLog};
 pub use click_oracle::ClickOracle;
-pub use corpus::{Corpus, CorpusImage, CorpusSample, Modality, TaskFamily};
+pub use corpus::{Corpus, CorpusImage, CorpusSample, LlavaCorpus, Modality, TaskFamily};
 pub use cutout::CutoutError;
 pub use image_generator::{GenerateError, GeneratedImage, ImageGenerator};
 pub use import::{ImportError, RowProblem};
+pub use preferences::{Preference, PreferenceFile, trl_line};
 pub use product::{Product, Split};

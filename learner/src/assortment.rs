@@ -55,6 +55,16 @@ impl Assortment {
         })
     }
 
+    /// The same with nothing stored: there are no tasks to be leased.
+    pub(crate) fn unstored(catalogue: Arc<dyn Catalogue>, run_seed: u64) -> Self {
+        let order = TaskOrder::new(run_seed, catalogue.split().train, catalogue.instructions().len());
+        Self {
+            catalogue,
+            images: BTreeMap::new(),
+            order,
+        }
+    }
+
     /// The task of a number.
     pub(crate) fn task(&self, id: TaskId) -> ProductTask {
         let subject = self.order.subject(id);
@@ -90,8 +100,12 @@ impl Assortment {
     }
 }
 
-/// An instruction with a caption filled in. Quotation marks are left out of captions, as CAIG's `inference_llava.py` does.
+/// An instruction with a caption filled in. Quotation marks are left out of captions, as CAIG's `inference_llava.py` does;
+/// where there is no instruction around it, the caption is somebody's own prompt and stays as it is.
 pub(crate) fn filled(instruction: &str, caption: &str) -> String {
+    if instruction == CAPTION {
+        return caption.to_owned();
+    }
     instruction.replace(CAPTION, &caption.replace('"', ""))
 }
 

@@ -1,16 +1,13 @@
 //! The weights of recent versions, by digest, and the announcement of each new one.
 //!
-//! Base-model files stay on disk and are read chunk by chunk; adapters are small and kept in memory. Bytes of a digest
-//! never change. Who fetches, and how streams are framed, is the service's affair.
+//! The base model's weights stay on disk and are read chunk by chunk; adapters are small and kept in memory. Bytes of a
+//! digest never change. What the base consists of is said in `base_model.rs`; who fetches, and how streams are framed, is the service's affair.
 
-use crate::error::LearnerError;
 use bytes::Bytes;
 use common::{Digest, PolicyVersion};
-use models::checkpoint::policy_files;
 use models::peft::ADAPTER_WEIGHTS;
 use std::collections::VecDeque;
-use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 
@@ -48,7 +45,7 @@ pub(crate) enum Source {
 /// What can be fetched and what was announced.
 #[derive(Debug)]
 pub(crate) struct Broadcast {
-    base: Vec<(Artifact, PathBuf)>,
+    base: Vec<(Artifact, Source)>,
     adapter_config_json: String,
     adapters: Mutex<VecDeque<(Digest, Bytes)>>,
     keep: usize,
@@ -57,32 +54,28 @@ pub(crate) struct Broadcast {
 }
 
 impl Broadcast {
-    /// Offers the model in `policy_dir` as the base and `adapter` as the initial version. Keeps the last `keep`
-    /// adapters.
-    ///
-    /// # Errors
-    /// [`LearnerError::File`] naming the file that cannot be read.
-    pub(crate) fn open(
-        policy_dir: &Path,
+    /// Offers the files of `base` and `adapter` as the initial version. Keeps the last `keep` adapters.
+    pub(crate) fn new(
+        base: Vec<(Artifact, Source)>,
         adapter_config_json: String,
         version: PolicyVersion,
         adapter: Bytes,
         keep: usize,
-    ) -> Result<Self, LearnerError> {
+    ) -> Self {
         let manifest = Manifest {
             version,
             adapter: adapter_artifact(&adapter),
             last: false,
         };
         let adapters = VecDeque::from([(manifest.adapter.digest, adapter)]);
-        Ok(Self {
-            base: base_files(policy_dir)?,
+        Self {
+            base,
             adapter_config_json,
             adapters: Mutex::new(adapters),
             keep,
             newest: watch::Sender::new(manifest),
             published: std::sync::atomic::AtomicU64::new(1),
-        })
+        }
     }
 
     /// Announces a version.
@@ -150,11 +143,11 @@ impl Broadcast {
         if let Some((_, bytes)) = self.adapters().iter().find(|(offered, _)| offered == digest) {
             return Some(Source::Memory(bytes.clone()));
         }
-        let (_, path) = self
+        let (_, source) = self
             .base
             .iter()
             .find(|(artifact, _)| artifact.digest == *digest)?;
-        Some(Source::File(path.clone()))
+        Some(source.clone())
     }
 
     fn adapters(&self) -> MutexGuard<'_, VecDeque<(Digest, Bytes)>> {
@@ -170,81 +163,44 @@ fn adapter_artifact(bytes: &Bytes) -> Artifact {
     }
 }
 
-/// The model's own files: whatever else lies in the directory is nobody's business.
-fn base_files(directory: &Path) -> Result<Vec<(Artifact, PathBuf)>, LearnerError> {
-    let failed = |path: &Path| {
-        let path = path.to_owned();
-        move |source| LearnerError::File {
-            action: "read",
-            path,
-            source,
-        }
-    };
-    let mut files = vec![];
-    for name in policy_files(directory).map_err(LearnerError::Policy)? {
-        let path = directory.join(&name);
-        let file = File::open(&path).map_err(failed(&path))?;
-        let bytes = file.metadata().map_err(failed(&path))?.len();
-        let mut hasher = blake3::Hasher::new();
-        hasher.update_reader(file).map_err(failed(&path))?;
-        let digest = Digest::from_bytes(*hasher.finalize().as_bytes());
-        files.push((Artifact { name, bytes, digest }, path));
-    }
-    files.sort_by(|(a, _), (b, _)| a.name.cmp(&b.name));
-    Ok(files)
-}
-
-/// For tests: a policy's files, each holding its own name.
-#[cfg(test)]
-pub(crate) fn write_policy_files(directory: &Path) {
-    for name in [
-        "adwright.json",
-        "config.json",
-        "model.safetensors",
-        "tokenizer.json",
-    ] {
-        std::fs::write(directory.join(name), name).unwrap();
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::test_outcomes::version;
 
-    fn open(keep: usize) -> (Broadcast, tempfile::TempDir) {
-        let directory = tempfile::tempdir().unwrap();
-        write_policy_files(directory.path());
-        for name in [".lock", "my notes.txt", "id_rsa"] {
-            std::fs::write(directory.path().join(name), name).unwrap();
-        }
-        let adapter = Bytes::from_static(b"v0");
-        (
-            Broadcast::open(directory.path(), "{}".into(), version(0), adapter, keep).unwrap(),
-            directory,
-        )
+    fn open(keep: usize) -> Broadcast {
+        let config = Bytes::from_static(b"a configuration");
+        let file = |name: &str, bytes: u64, digest| Artifact {
+            name: name.into(),
+            bytes,
+            digest,
+        };
+        let base = vec![
+            (
+                file("config.json", config.len() as u64, store::digest(&config)),
+                Source::Memory(config),
+            ),
+            (
+                file("model.safetensors", 7, store::digest(b"weights")),
+                Source::File("/models/model.safetensors".into()),
+            ),
+        ];
+        Broadcast::new(base, "{}".into(), version(0), Bytes::from_static(b"v0"), keep)
     }
 
     #[test]
-    fn the_base_is_the_models_own_files_in_name_order_and_nothing_else_of_the_directory() {
-        let (broadcast, _directory) = open(2);
+    fn a_file_of_the_base_is_found_by_its_digest_wherever_its_bytes_are() {
+        let broadcast = open(2);
         let base: Vec<_> = broadcast.base().cloned().collect();
-        assert_eq!(
-            base.iter().map(|a| a.name.as_str()).collect::<Vec<_>>(),
-            [
-                "adwright.json",
-                "config.json",
-                "model.safetensors",
-                "tokenizer.json"
-            ]
+        assert!(
+            matches!(broadcast.source(&base[0].digest), Some(Source::Memory(b)) if &b[..] == b"a configuration")
         );
-        assert_eq!(base[1].digest, store::digest(b"config.json"));
         assert!(matches!(broadcast.source(&base[1].digest), Some(Source::File(_))));
     }
 
     #[test]
     fn i4_a_version_keeps_its_bytes_until_old_ones_are_forgotten() {
-        let (broadcast, _directory) = open(2);
+        let broadcast = open(2);
         let mut watcher = broadcast.subscribe();
         assert_eq!(watcher.borrow_and_update().version, version(0));
         for number in 1..=2 {
@@ -258,12 +214,5 @@ mod tests {
             matches!(broadcast.source(&store::digest(b"v1")), Some(Source::Memory(b)) if &b[..] == b"v1")
         );
         assert_eq!(broadcast.publishes(), 3);
-    }
-
-    #[test]
-    fn a_missing_directory_is_named() {
-        let nowhere = Path::new("/nonexistent/policy");
-        let refusal = Broadcast::open(nowhere, String::new(), version(0), Bytes::new(), 1).unwrap_err();
-        assert!(refusal.to_string().contains("/nonexistent/policy"));
     }
 }

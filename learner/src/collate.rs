@@ -9,10 +9,10 @@ use crate::error::LearnerError;
 use crate::feature_cache::FeatureCache;
 use crate::mask::Masker;
 use crate::negatives::{Negative, ProductImage, Seeds, negative};
-use crate::pair_buffer::PairBatch;
 use crate::partners::Partners;
 use crate::task_order::TaskSubject;
-use common::{PreferencePair, TaskId};
+use crate::training_pair::PairBatch;
+use common::TaskId;
 use models::ModelError;
 use models::batch::{CompletionBatch, CompletionRow, RowLimits};
 use models::image_features::ImageFeatures;
@@ -95,7 +95,7 @@ impl Collator {
         let subjects: Vec<(TaskId, TaskSubject)> = batch
             .pairs
             .iter()
-            .map(|pair| (pair.task(), self.assortment.subject(pair.task())))
+            .map(|pair| (pair.task, self.assortment.subject(pair.task)))
             .collect();
         let seeds = Seeds {
             run: self.run_seed,
@@ -118,12 +118,12 @@ impl Collator {
                 Some(negative) => Some(Row {
                     prompt_ids: self.prompt(negative.words, &mut prompts)?,
                     image: images.place(negative.image),
-                    completion_ids: chosen(&batch.pairs[negative.completion_of]).into(),
+                    completion_ids: batch.pairs[negative.completion_of].chosen.token_ids[..].into(),
                 }),
             };
             pairs.push(PairRows {
-                chosen: row(chosen(pair)),
-                rejected: row(rejected(pair)),
+                chosen: row(&pair.chosen.token_ids),
+                rejected: row(&pair.rejected.token_ids),
                 negative,
             });
         }
@@ -197,14 +197,6 @@ impl TrainingBatch {
     }
 }
 
-fn chosen(pair: &PreferencePair) -> &[u32] {
-    pair.chosen().trajectory.token_ids()
-}
-
-fn rejected(pair: &PreferencePair) -> &[u32] {
-    pair.rejected().trajectory.token_ids()
-}
-
 /// Distinct images in the order they first came up.
 struct ImageIndex<K> {
     order: Vec<K>,
@@ -249,13 +241,11 @@ mod tests {
     }
 
     fn batch() -> PairBatch {
-        let pair = |task: u32| pair_of(u64::from(task), 0, [&[20, 2], &[30 + task, 31, 2]]);
+        let pair = |task: u32| (&pair_of(u64::from(task), 0, [&[20, 2], &[30 + task, 31, 2]])).into();
         PairBatch {
             version: version(0),
             pairs: (0..6).map(pair).collect(),
-            mean_reward: 0.0,
-            no_pairs: 0,
-            staleness_max: 0,
+            sampled: None,
         }
     }
 

@@ -69,10 +69,14 @@ pub struct LearnerConfig {
     /// For how many products the frozen image features are kept between batches, 1 to 2^24. Default 4096; one product takes 6 KiB in
     /// the demo and 9 MiB at 7B.
     pub cached_products: usize,
+    /// Whether the way back goes through the policy block by block and computes each decoder layer again: memory for the
+    /// activations of one layer instead of all, for about a third more time. Default false.
+    pub activation_checkpointing: bool,
     /// Largest norm of the whole gradient (torch's `clip_grad_norm_`), 1e-6 to 1e6. Default 1, as the reference implementation.
     pub clip_norm: f64,
-    /// The adapter that is trained: rank 1 to 1024, alpha 1e-3 to 1e6. Default rank 16, alpha 16, all seven projections;
-    /// CAIG rank 128, alpha 256.
+    /// The adapter that is trained: rank 1 to 1024, alpha 1e-3 to 1e6, dropout at least 0 and below 1. Default rank 16,
+    /// alpha 16, no dropout, all seven projections; CAIG rank 128, alpha 256 (its script asks for a
+    /// dropout of 0.05, which its trainer switches off).
     pub lora: LoraConfig,
     /// The optimizer, whose state lasts the whole run. A learning rate of 0 trains nothing. Default AdamW, betas 0.9 and 0.98,
     /// no decay; learning rate 1.5e-3 after 64 steps of warm-up (at most half of the run's steps; the log says when that cuts
@@ -104,6 +108,7 @@ impl Default for LearnerConfig {
             drain_ms: 5_000,
             keep_versions: 3,
             cached_products: 4096,
+            activation_checkpointing: false,
             clip_norm: 1.0,
             lora: LoraConfig::new(16, 16.0),
             optimizer: AdamWConfig {
@@ -157,7 +162,8 @@ impl LearnerConfig {
             "at most pairs_per_version",
         );
         check.within("clip_norm", self.clip_norm, CLIP_NORMS, "");
-        self.check_adapter(&mut check);
+        check_lora(&self.lora, &mut check);
+        self.check_total_steps(&mut check);
         check_optimizer(&self.optimizer, &self.optimizer(), &mut check);
         self.loss.check(&mut check);
         check.finish()
@@ -170,13 +176,7 @@ impl LearnerConfig {
             .saturating_mul(per_pass.saturating_mul(self.passes as u64))
     }
 
-    fn check_adapter(&self, check: &mut SettingsCheck) {
-        check.within("lora.rank", self.lora.rank, 1..=1024, "");
-        check.within("lora.alpha", self.lora.alpha, 1e-3..=1e6, "");
-        let known = LoraConfig::all_projections();
-        let fine = !self.lora.targets.is_empty() && self.lora.targets.iter().all(|t| known.contains(t));
-        let wanted = format!("one or more of {}", known.join(", "));
-        check.require(fine, "lora.targets", &self.lora.targets, wanted);
+    fn check_total_steps(&self, check: &mut SettingsCheck) {
         let (given, run) = (self.optimizer.total_steps, self.steps());
         let rest_is_trained = given == 0 || (self.optimizer.schedule == Schedule::Cosine && given >= run);
         check.require(
@@ -207,6 +207,18 @@ impl LearnerConfig {
     pub(crate) fn drain(&self) -> Duration {
         Duration::from_millis(self.drain_ms)
     }
+}
+
+/// Checks the settings of an adapter.
+pub(crate) fn check_lora(lora: &LoraConfig, check: &mut SettingsCheck) {
+    check.within("lora.rank", lora.rank, 1..=1024, "");
+    check.within("lora.alpha", lora.alpha, 1e-3..=1e6, "");
+    let (dropout, drops) = (lora.dropout, (0.0..1.0).contains(&lora.dropout));
+    check.require(drops, "lora.dropout", dropout, "at least 0 and below 1");
+    let known = LoraConfig::all_projections();
+    let fine = !lora.targets.is_empty() && lora.targets.iter().all(|t| known.contains(t));
+    let wanted = format!("one or more of {}", known.join(", "));
+    check.require(fine, "lora.targets", &lora.targets, wanted);
 }
 
 /// The settings for a run of `steps` steps. A length that is not set becomes that of the run, and the warm-up then takes

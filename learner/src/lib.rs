@@ -2,7 +2,7 @@
 //!
 //! `train_loop.rs` reads like the paper: batch, log-probabilities, loss, step, publish. It runs on its own thread and never
 //! awaits; the service around it leases tasks, records outcomes and streams weights, and never blocks. The two meet in the
-//! pair buffer. [`pretrain`] makes the policy a run starts from.
+//! pair buffer. [`pretrain`] makes the policy a run starts from; [`train_on_pairs`] trains on a file's pairs instead.
 //!
 //! The learner dials nobody, and knows neither how images are rendered nor how they are scored.
 
@@ -18,6 +18,7 @@ mod actors;
 mod adapter_files;
 mod admission;
 mod assortment;
+mod base_model;
 mod broadcast;
 mod collate;
 mod config;
@@ -31,7 +32,9 @@ mod loss;
 mod mask;
 mod metrics;
 mod negatives;
+mod offline;
 mod pair_buffer;
+mod pair_log;
 mod partners;
 mod pretrain;
 mod prompts;
@@ -45,11 +48,13 @@ mod test_outcomes;
 #[cfg(test)]
 mod test_policy;
 mod train_loop;
+mod training_pair;
 
 pub use actors::ActorSummary;
 pub use config::{LearnerConfig, LossConfig, LossMode, MaskConfig, Partner};
 pub use error::LearnerError;
 pub use ledger::OutcomeCounts;
-pub use pretrain::{PretrainConfig, PretrainProgress, Pretraining, pretrain};
+pub use offline::{OfflineInputs, OfflineProgress, train_on_pairs};
+pub use pretrain::{PretrainConfig, PretrainProgress, PretrainStart, Pretraining, pretrain};
 pub use prompts::{CompletionLimits, check_prompts};
 pub use run::{LearnerInputs, RunSummary, VersionMetrics, check_catalogue, run};

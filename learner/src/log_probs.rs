@@ -8,6 +8,7 @@ use crate::error::LearnerError;
 use crate::loss::PairLogProbs;
 use burn::tensor::{Device, Tensor, TensorData};
 use models::llava::Llava;
+use models::log_probs::CompletionLogProbs;
 use std::thread;
 
 /// Log-probabilities of one pair's completions in nats.
@@ -23,9 +24,14 @@ pub(crate) struct PairNats {
     pub(crate) chosen_tokens: f64,
 }
 
-/// Log-probabilities of a micro-batch's pairs under `model`, with gradients where the model has them.
+/// Log-probabilities of a micro-batch's pairs under `model`.
 pub(crate) fn pair_log_probs(model: &Llava, batch: &PairMicroBatch) -> PairLogProbs {
     let completions = model.completion_log_probs(&batch.rows, Some(&batch.features));
+    by_pair(&completions, batch)
+}
+
+/// What the completions of a micro-batch's rows come to for each pair.
+pub(crate) fn by_pair(completions: &CompletionLogProbs, batch: &PairMicroBatch) -> PairLogProbs {
     let (sums, lengths) = (completions.sums(), completions.lengths());
     let part = |index: usize| sums.clone().narrow(0, index * batch.pairs, batch.pairs);
     PairLogProbs {

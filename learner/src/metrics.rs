@@ -6,8 +6,7 @@
 
 use crate::config::LossConfig;
 use crate::log_probs::PairNats;
-use crate::pair_buffer::PairBatch;
-use common::PreferencePair;
+use crate::training_pair::{Completion, PairBatch, TrainingPair};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -36,7 +35,7 @@ impl StepMetrics {
     /// The metrics of a step, given the pairs of its minibatch (at least one) with the policy's and the reference's
     /// log-probabilities of each.
     pub(crate) fn new(
-        pairs: &[&PreferencePair],
+        pairs: &[&TrainingPair],
         policy: &[PairNats],
         reference: &[PairNats],
         config: &LossConfig,
@@ -106,41 +105,53 @@ pub(crate) fn version_metrics(steps: &[StepMetrics], batch: &PairBatch, referenc
         );
     }
     // Steps are not all of the same size: what the batch tells of itself is more exact.
-    let of_batch = [
-        ("reward", batch.mean_reward),
-        ("staleness_max", batch.staleness_max as f64),
-        ("pairs", batch.pairs.len() as f64),
-        ("no_pairs", batch.no_pairs as f64),
-    ];
-    let sampled = sampling_metrics(batch.pairs.iter().zip(reference));
-    for (name, value) in sampled.into_iter().chain(of_batch) {
+    metrics.insert("pairs".into(), batch.pairs.len() as f64);
+    let of_batch = batch.sampled.iter().flat_map(|sampled| {
+        [
+            ("reward", sampled.mean_reward),
+            ("staleness_max", sampled.staleness_max as f64),
+            ("no_pairs", sampled.no_pairs as f64),
+        ]
+    });
+    let of_pairs = sampling_metrics(batch.pairs.iter().zip(reference));
+    for (name, value) in of_pairs.into_iter().chain(of_batch) {
         metrics.insert(name.to_owned(), value);
     }
     metrics
 }
 
-/// What pairs tell of the policy that sampled them, given the reference's log-probabilities.
+/// What pairs tell of their completions, and of the policy that sampled them where that is known, given the reference's
+/// log-probabilities.
 fn sampling_metrics<'a>(
-    pairs: impl Iterator<Item = (&'a PreferencePair, &'a PairNats)>,
-) -> [(&'static str, f64); 3] {
-    let (mut kl, mut nats, mut tokens, mut completions) = (0.0, 0.0, 0, 0);
-    for (pair, reference) in pairs {
-        for (candidate, reference) in [
-            (pair.chosen(), reference.chosen),
-            (pair.rejected(), reference.rejected),
-        ] {
-            let behaviour = candidate.trajectory.log_prob_sum();
-            kl += behaviour - reference;
-            nats -= behaviour;
-            tokens += candidate.trajectory.token_ids().len();
-            completions += 1;
-        }
+    pairs: impl Iterator<Item = (&'a TrainingPair, &'a PairNats)>,
+) -> Vec<(&'static str, f64)> {
+    let completions: Vec<(&Completion, f64)> = pairs
+        .flat_map(|(pair, reference)| {
+            [
+                (&pair.chosen, reference.chosen),
+                (&pair.rejected, reference.rejected),
+            ]
+        })
+        .collect();
+    let count = completions.len() as f64;
+    let lengths = completions
+        .iter()
+        .map(|(completion, _)| completion.token_ids.len());
+    let tokens = lengths.sum::<usize>() as f64;
+    let mut metrics = vec![("completion_tokens", tokens / count)];
+    let behaviour: Option<Vec<f64>> = completions
+        .iter()
+        .map(|(completion, _)| completion.behaviour)
+        .collect();
+    if let Some(behaviour) = behaviour {
+        let reference: f64 = completions.iter().map(|(_, reference)| reference).sum();
+        let behaviour: f64 = behaviour.iter().sum();
+        metrics.extend([
+            ("kl", (behaviour - reference) / count),
+            ("entropy", -behaviour / tokens),
+        ]);
     }
-    [
-        ("kl", kl / f64::from(completions)),
-        ("entropy", nats / tokens as f64),
-        ("completion_tokens", tokens as f64 / f64::from(completions)),
-    ]
+    metrics
 }
 
 /// `log(1 + exp(x))`, stable at both ends.
@@ -172,6 +183,7 @@ impl PairNats {
 mod tests {
     use super::*;
     use crate::test_outcomes::{pair_of, version};
+    use crate::training_pair::Sampled;
     use std::collections::BTreeSet;
 
     fn nats(chosen: f64, rejected: f64, negative: Option<f64>) -> PairNats {
@@ -203,8 +215,8 @@ mod tests {
     }
 
     /// Every token was sampled with log-probability -0.5.
-    fn sampled() -> PreferencePair {
-        pair_of(0, 0, [&[5, 2], &[6, 7, 8, 2]])
+    fn sampled() -> TrainingPair {
+        (&pair_of(0, 0, [&[5, 2], &[6, 7, 8, 2]])).into()
     }
 
     fn metrics(policy: &[PairNats], reference: &[PairNats], config: &LossConfig) -> StepMetrics {
@@ -217,9 +229,11 @@ mod tests {
         PairBatch {
             version: version(1),
             pairs: vec![sampled()],
-            mean_reward: 0.25,
-            no_pairs: 3,
-            staleness_max: 1,
+            sampled: Some(Sampled {
+                mean_reward: 0.25,
+                no_pairs: 3,
+                staleness_max: 1,
+            }),
         }
     }
 

@@ -6,6 +6,7 @@
 
 use crate::error::LearnerError;
 use crate::ledger::OutcomeCounts;
+use crate::training_pair::{PairBatch, PairSource, Sampled};
 use common::{PolicyVersion, PreferencePair, RolloutOutcome, TaskId};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -21,21 +22,6 @@ pub(crate) struct BatchRule {
     pub(crate) deterministic: bool,
     /// Give up after this many tasks without a full batch.
     pub(crate) max_tasks: usize,
-}
-
-/// What one version is trained from.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct PairBatch {
-    /// The version the pairs are trained at; training makes its successor.
-    pub(crate) version: PolicyVersion,
-    /// The pairs, in training order before shuffling; at least one.
-    pub(crate) pairs: Vec<PreferencePair>,
-    /// Mean reward of the pairs' groups and of the groups without a pair that ended since the last batch.
-    pub(crate) mean_reward: f64,
-    /// Tasks since the last batch that ended without a pair.
-    pub(crate) no_pairs: u64,
-    /// How far the stalest pair lies behind `version`.
-    pub(crate) staleness_max: u64,
 }
 
 /// Where a run stands.
@@ -147,25 +133,6 @@ impl PairBuffer {
         self.changed.notify_all();
     }
 
-    /// Waits for the batch that `version` trains on. From then on the next version counts as being trained, until
-    /// [`PairBuffer::published`].
-    ///
-    /// # Errors
-    /// [`LearnerError::Cancelled`] when the buffer was closed, [`LearnerError::TooFewPairs`] when a deterministic block has
-    /// no pair at all or too many tasks did not give enough pairs.
-    pub(crate) fn next_batch(&self, version: PolicyVersion) -> Result<PairBatch, LearnerError> {
-        let mut state = self.state();
-        loop {
-            if state.closed {
-                return Err(LearnerError::Cancelled);
-            }
-            if let Some(batch) = state.take_batch(&self.rule, version)? {
-                return Ok(batch);
-            }
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
-        }
-    }
-
     /// `version` was published: its successor is what is collected for now.
     pub(crate) fn published(&self, version: PolicyVersion) {
         let mut state = self.state();
@@ -208,6 +175,26 @@ impl PairBuffer {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl PairSource for &PairBuffer {
+    /// Waits for the batch. From then on the next version counts as being trained, until [`PairBuffer::published`].
+    ///
+    /// # Errors
+    /// [`LearnerError::Cancelled`] when the buffer was closed, [`LearnerError::TooFewPairs`] when a deterministic block has
+    /// no pair at all or too many tasks did not give enough pairs.
+    fn next_batch(&mut self, version: PolicyVersion) -> Result<PairBatch, LearnerError> {
+        let mut state = self.state();
+        loop {
+            if state.closed {
+                return Err(LearnerError::Cancelled);
+            }
+            if let Some(batch) = state.take_batch(&self.rule, version)? {
+                return Ok(batch);
+            }
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
     }
 }
 
@@ -276,10 +263,12 @@ impl Since {
             .unwrap_or(0);
         PairBatch {
             version,
-            pairs,
-            mean_reward,
-            no_pairs: self.tasks as u64 - self.counts.pairs,
-            staleness_max,
+            pairs: pairs.iter().map(Into::into).collect(),
+            sampled: Some(Sampled {
+                mean_reward,
+                no_pairs: self.tasks as u64 - self.counts.pairs,
+                staleness_max,
+            }),
         }
     }
 }
@@ -304,7 +293,7 @@ mod tests {
     }
 
     fn tasks(batch: &PairBatch) -> Vec<u64> {
-        batch.pairs.iter().map(|pair| pair.task().0).collect()
+        batch.pairs.iter().map(|pair| pair.task.0).collect()
     }
 
     #[test]
@@ -320,12 +309,14 @@ mod tests {
         ] {
             buffer.push(outcome);
         }
-        let batch = buffer.next_batch(version(0)).unwrap();
+        let batch = (&buffer).next_batch(version(0)).unwrap();
         assert_eq!(tasks(&batch), [5, 2, 9]);
-        assert_eq!(
-            (batch.no_pairs, batch.mean_reward, batch.staleness_max),
-            (2, 0.5, 0)
-        );
+        let sampled = Sampled {
+            mean_reward: 0.5,
+            no_pairs: 2,
+            staleness_max: 0,
+        };
+        assert_eq!(batch.sampled, Some(sampled));
         let expected = Progress {
             version: version(0),
             training: true,
@@ -345,9 +336,9 @@ mod tests {
         for (task, sampled_by) in [(0, 0), (1, 2), (2, 1), (3, 3), (4, 2)] {
             buffer.push(pair(task, sampled_by));
         }
-        let batch = buffer.next_batch(version(3)).unwrap();
+        let batch = (&buffer).next_batch(version(3)).unwrap();
         assert_eq!(tasks(&batch), [1, 3, 4]);
-        assert_eq!(batch.staleness_max, 1);
+        assert_eq!(batch.sampled.unwrap().staleness_max, 1);
         assert_eq!(buffer.progress().refused.stale, 2);
     }
 
@@ -355,12 +346,12 @@ mod tests {
     fn i3_each_pair_is_trained_once_or_refused_once_with_its_reason() {
         let buffer = buffer(0, false);
         (0..3).for_each(|task| buffer.push(pair(task, 0)));
-        buffer.next_batch(version(0)).unwrap();
+        (&buffer).next_batch(version(0)).unwrap();
         buffer.published(version(1));
         for (task, sampled_by) in [(3, 0), (4, 1), (5, 1), (6, 1), (7, 1)] {
             buffer.push(pair(task, sampled_by));
         }
-        buffer.next_batch(version(1)).unwrap();
+        (&buffer).next_batch(version(1)).unwrap();
         // Version 2 is never published; task 7 waits, and task 8 comes too late.
         buffer.end();
         buffer.push(pair(8, 1));
@@ -383,14 +374,14 @@ mod tests {
         for outcome in [pair(2, 0), no_pair(1, 0), pair(0, 0)] {
             buffer.push(outcome);
         }
-        assert_eq!(tasks(&buffer.next_batch(version(0)).unwrap()), [0, 2]);
+        assert_eq!(tasks(&(&buffer).next_batch(version(0)).unwrap()), [0, 2]);
     }
 
     #[test]
     fn a_block_without_a_pair_and_endless_ties_end_the_run() {
         let block = buffer(0, true);
         (0..3).for_each(|task| block.push(no_pair(task, 0)));
-        let message = block.next_batch(version(0)).unwrap_err().to_string();
+        let message = (&block).next_batch(version(0)).unwrap_err().to_string();
         assert!(
             message.contains("3 tasks ended with 0 pairs, 1 are needed (pairs 0, tie 3"),
             "{message}"
@@ -398,7 +389,7 @@ mod tests {
         let endless = buffer(0, false);
         endless.push(pair(0, 0));
         (1..12).for_each(|task| endless.push(no_pair(task, 0)));
-        let message = endless.next_batch(version(0)).unwrap_err().to_string();
+        let message = (&endless).next_batch(version(0)).unwrap_err().to_string();
         assert!(
             message.contains("12 tasks ended with 1 pairs, 3 are needed (pairs 1, tie 11"),
             "{message}"
@@ -409,7 +400,7 @@ mod tests {
     fn closing_wakes_the_waiting_thread() {
         let buffer = buffer(0, false);
         std::thread::scope(|scope| {
-            let waiting = scope.spawn(|| buffer.next_batch(version(0)));
+            let waiting = scope.spawn(|| (&buffer).next_batch(version(0)));
             buffer.close();
             assert!(matches!(waiting.join().unwrap(), Err(LearnerError::Cancelled)));
         });
@@ -419,7 +410,7 @@ mod tests {
     fn a_push_wakes_the_waiting_thread() {
         let buffer = buffer(0, false);
         std::thread::scope(|scope| {
-            let waiting = scope.spawn(|| buffer.next_batch(version(0)));
+            let waiting = scope.spawn(|| (&buffer).next_batch(version(0)));
             (0..3).for_each(|task| buffer.push(pair(task, 0)));
             assert!(waiting.join().unwrap().is_ok());
         });

@@ -1,23 +1,25 @@
-//! Stage A: supervised fine-tuning of a fresh policy on instructions and completions over every subset of image and text.
+//! Stage A: supervised fine-tuning of a policy on instructions and completions over every subset of image and text.
 //!
-//! The loss is on completion tokens only; every weight is trained, vision tower included, so image features belong into the
-//! graph of each step. Samples are made ahead on a thread of their own (`pretrain/samples.rs`).
+//! The loss is on completion tokens only. Of a fresh policy every weight is trained, vision tower included, so image
+//! features belong into the graph of each step; of a loaded one an adapter, and everything else is frozen. Samples are made
+//! ahead on a thread of their own (`pretrain/samples.rs`).
 
 mod config;
 mod samples;
 
 pub use config::PretrainConfig;
 
-use crate::config::tell_of_cut_warmup;
+use crate::config::{MAX_MICRO_BATCHES, tell_of_cut_warmup};
 use crate::error::{LearnerError, panic_message};
 use burn::module::Module;
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Device;
 use common::{LearnerEpoch, PolicyVersion, Purpose, TaskId, derive_seed};
 use crossbeam::channel;
 use data::Corpus;
 use models::ModelError;
 use models::gradients;
 use models::llava::Llava;
+use models::log_probs::CompletionLogProbs;
 use models::optimizer::AdamW;
 use models::policy::Policy;
 use models::presets::Preset;
@@ -47,40 +49,48 @@ pub struct PretrainProgress {
 pub struct Pretraining<'a> {
     /// The settings.
     pub config: &'a PretrainConfig,
-    /// The policy's shape.
-    pub preset: Preset,
+    /// What training starts from.
+    pub start: PretrainStart<'a>,
     /// What it is trained on.
     pub corpus: &'a dyn Corpus,
     /// Of its weights and of the samples drawn.
     pub seed: u64,
-    /// Where it is trained.
-    pub device: &'a Device,
     /// Micro-batches at a time.
     pub threads: usize,
 }
 
-/// Trains a tokenizer and a fresh policy. `progress` is told every step.
+/// What pre-training starts from.
+pub enum PretrainStart<'a> {
+    /// Nothing: a tokenizer is trained, then every weight of a fresh policy.
+    Fresh {
+        /// The policy's shape.
+        preset: Preset,
+        /// Where it is trained.
+        device: &'a Device,
+    },
+    /// A policy off a disk: an adapter is trained beside its frozen weights.
+    Loaded(Policy),
+}
+
+/// Trains the initial policy. One that was loaded comes back with its adapter attached. `progress` is told every step.
 ///
 /// # Errors
 /// [`LearnerError::Config`]; [`LearnerError::Model`] when a sample does not fit the context;
 /// [`LearnerError::NotFinite`]; [`LearnerError::Cancelled`] on `cancel`.
 pub fn pretrain(
-    plan: &Pretraining<'_>,
+    plan: Pretraining<'_>,
     progress: &mut dyn FnMut(PretrainProgress),
     cancel: &CancellationToken,
 ) -> Result<Policy, LearnerError> {
-    let &Pretraining {
+    let Pretraining {
         config,
-        preset,
+        start,
         corpus,
         seed,
-        device,
         threads,
     } = plan;
     config.validate()?;
-    let texts = corpus.texts();
-    let tokenizer = Tokenizer::train(texts.iter(), config.vocab_size, SpecialTokens::default())?;
-    let policy = preset.policy(tokenizer, device, seed_for(seed, Purpose::Initialisation));
+    let (policy, trained) = prepare(start, config, corpus, seed)?;
     let source = SampleSource {
         policy: &policy,
         corpus,
@@ -90,30 +100,49 @@ pub fn pretrain(
     let model = thread::scope(|scope| {
         let (send, batches) = channel::bounded(BATCHES_AHEAD);
         let ahead = scope.spawn(move || source.send_all(&send));
-        let trained = fit(
-            policy.model.clone().train(),
-            config,
-            batches,
-            threads,
-            progress,
-            cancel,
-        );
+        let trained = fit(trained, config, seed, batches, threads, progress, cancel);
         match ahead.join() {
             Ok(()) => trained,
             Err(panic) => Err(LearnerError::panicked("making samples", &panic_message(&*panic))),
         }
     })?;
-    check_finite(&collect(&model, |_| true))?;
-    Ok(Policy {
-        model: model.valid(),
-        ..policy
-    })
+    let model = model.valid();
+    let adapter = model.adapter();
+    match adapter.is_empty() {
+        true => check_finite(&collect(&model, |_| true))?,
+        false => check_finite(&adapter)?,
+    }
+    Ok(Policy { model, ..policy })
+}
+
+/// The policy as it is before the first step, and its network with what is trained marked, on an autodiff device.
+fn prepare(
+    start: PretrainStart<'_>,
+    config: &PretrainConfig,
+    corpus: &dyn Corpus,
+    seed: u64,
+) -> Result<(Policy, Llava), LearnerError> {
+    let seed = seed_for(seed, Purpose::Initialisation);
+    match start {
+        PretrainStart::Fresh { preset, device } => {
+            let texts = corpus.texts();
+            let tokenizer = Tokenizer::train(texts.iter(), config.vocab_size, SpecialTokens::default())?;
+            let policy = preset.policy(tokenizer, device, seed);
+            let model = policy.model.clone().train();
+            Ok((policy, model))
+        }
+        PretrainStart::Loaded(policy) => {
+            let model = policy.model.clone().with_adapter(&config.lora, seed)?;
+            Ok((policy, model.trainable_adapter_only().train()))
+        }
+    }
 }
 
 /// One step a batch.
 fn fit(
     mut model: Llava,
     config: &PretrainConfig,
+    seed: u64,
     batches: channel::Receiver<Result<SampleBatch, ModelError>>,
     threads: usize,
     progress: &mut dyn FnMut(PretrainProgress),
@@ -128,13 +157,26 @@ fn fit(
         }
         let batch = batch?;
         let tokens = batch.completion_tokens() as f64;
-        let share_of = |model: &Llava, micro_batch: SampleMicroBatch| {
-            let share = negative_log_prob(model, micro_batch).div_scalar(tokens);
-            (share.clone(), f64::from(share.into_scalar::<f32>()))
+        let step = optimizer.steps();
+        let pass = |model: &Llava, (index, batch): (usize, SampleMicroBatch)| {
+            let masks = dropout_seed(seed, step, index);
+            let model = model.with_adapter_dropout(config.lora.dropout, masks);
+            let features = batch.pixels.map(|pixels| model.encode_images(&pixels));
+            let share_of = |completions: &CompletionLogProbs| {
+                let share = completions.token_log_probs.clone().sum().neg().div_scalar(tokens);
+                (share.clone(), f64::from(share.into_scalar::<f32>()))
+            };
+            model.backward(
+                &batch.rows,
+                features.as_ref(),
+                config.activation_checkpointing,
+                share_of,
+            )
         };
-        let (mut gradients, shares) = gradients::accumulate(&model, batch.micro_batches, threads, share_of)?;
+        let parts = batch.micro_batches.into_iter().enumerate().collect();
+        let (mut gradients, shares) = gradients::accumulate_passes(&model, parts, threads, pass)?;
         let grad_norm = gradients::clip_global_norm(&model, &mut gradients, config.clip_norm);
-        let (loss, step) = (shares.iter().sum::<f64>(), optimizer.steps());
+        let loss = shares.iter().sum::<f64>();
         for (what, value) in [("loss", loss), ("gradient norm", grad_norm)] {
             if !value.is_finite() {
                 return Err(LearnerError::NotFinite { what, value, step });
@@ -152,14 +194,11 @@ fn fit(
     Ok(model)
 }
 
-/// Sum over completion tokens of the negative log-probability.
-fn negative_log_prob(model: &Llava, batch: SampleMicroBatch) -> Tensor<1> {
-    let features = batch.pixels.map(|pixels| model.encode_images(&pixels));
-    model
-        .completion_log_probs(&batch.rows, features.as_ref())
-        .token_log_probs
-        .sum()
-        .neg()
+/// Seed of the dropout masks of a step's micro-batch.
+fn dropout_seed(seed: u64, step: u64, micro_batch: usize) -> u64 {
+    let draw = step * MAX_MICRO_BATCHES as u64 + micro_batch as u64;
+    let version = PolicyVersion::initial(LearnerEpoch(1));
+    derive_seed(seed, TaskId(draw), version, Purpose::AdapterDropout)
 }
 
 fn seed_for(seed: u64, purpose: Purpose) -> u64 {

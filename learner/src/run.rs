@@ -12,9 +12,10 @@ use crate::adapter_files;
 use crate::config::{LearnerConfig, LossConfig};
 use crate::control::ControlPlane;
 use crate::error::{LearnerError, panic_message};
-use burn::tensor::Device;
 use common::{LearnerEpoch, RunId};
 use data::Catalogue;
+use models::device::Placement;
+use models::policy::PolicyReading;
 use proto::Authorizer;
 use setup::{Setup, Training};
 use std::path::PathBuf;
@@ -45,16 +46,21 @@ pub struct LearnerInputs {
     pub catalogue: Arc<dyn Catalogue>,
     /// The run's store: product cut-outs are written to it.
     pub store: Store,
-    /// The policy to start from, a model directory. Its files are what actors fetch.
+    /// The policy to start from, a model directory. Actors fetch its weights.
     pub policy_dir: PathBuf,
+    /// What is read into it in place of what its directory says; actors get it with the policy.
+    pub policy_reading: PolicyReading,
     /// What the adapter says it belongs to: the name or path by which its readers find the policy.
     pub base_model: String,
     /// Where the last version's adapter is written, in PEFT's layout. It may hold an earlier one of this run only.
     pub adapter: Store,
     /// Where a line of JSON per optimizer step is written (docs/metrics.md), replacing what was there; `None` for nowhere.
     pub steps_file: Option<PathBuf>,
-    /// Where the policy computes.
-    pub device: Device,
+    /// A directory for the pairs that are trained on, in the form that TRL's DPO trainer takes (`pairs.jsonl` and their
+    /// images), replacing those that were there; `None` for nowhere.
+    pub pairs_dir: Option<PathBuf>,
+    /// Where the policy computes, and the number format of its frozen weights there; the adapter is trained in f32.
+    pub placement: Placement,
     /// Micro-batches computed at a time, at least 1.
     pub threads: usize,
     /// Who may call.

@@ -1,23 +1,24 @@
 //! The loop of the paper: batch, log-probabilities, loss, step, publish. One thread, no await.
 //!
-//! Where pairs come from is the buffer's affair, where weights go the publisher's.
+//! Where pairs come from is the source's affair, where weights go the publisher's.
 
 mod minibatches;
 
 use crate::collate::{Collator, PairMicroBatch, TrainingBatch};
-use crate::config::{LearnerConfig, tell_of_cut_warmup};
+use crate::config::{LearnerConfig, MAX_MICRO_BATCHES, tell_of_cut_warmup};
 use crate::error::LearnerError;
-use crate::log_probs::{PairNats, pair_log_probs, reference_log_probs};
+use crate::log_probs::{PairNats, by_pair, reference_log_probs};
 use crate::loss::{PairLogProbs, pcpo_loss};
 use crate::metrics::{Metrics, StepMetrics, StepTaken, version_metrics};
-use crate::pair_buffer::{PairBatch, PairBuffer};
 use crate::step_log::{StepLog, StepRecord};
+use crate::training_pair::{PairBatch, PairSource};
 use burn::module::Module;
 use burn::optim::GradientsParams;
-use common::PolicyVersion;
+use common::{PolicyVersion, Purpose, TaskId, derive_seed};
 use minibatches::minibatches;
 use models::gradients;
 use models::llava::Llava;
+use models::log_probs::CompletionLogProbs;
 use models::optimizer::AdamW;
 use models::weights::{NamedTensors, check_finite};
 use tokio_util::sync::CancellationToken;
@@ -85,18 +86,18 @@ impl Trainer {
     /// Trains version after version from `version` on, until the run is complete.
     ///
     /// # Errors
-    /// [`LearnerError::Cancelled`] when the buffer was closed or on `stop`, [`LearnerError::TooFewPairs`],
-    /// [`LearnerError::NotFinite`], [`LearnerError::Model`], [`LearnerError::Panicked`], or what `log` and `publish` return.
+    /// [`LearnerError::Cancelled`] on `stop`, [`LearnerError::NotFinite`], [`LearnerError::Model`],
+    /// [`LearnerError::Panicked`], or what `source`, `log` and `publish` return.
     pub(crate) fn train(
         &mut self,
         mut version: PolicyVersion,
-        buffer: &PairBuffer,
+        source: &mut impl PairSource,
         stop: &CancellationToken,
         log: &mut StepLog,
         mut publish: impl FnMut(TrainedVersion) -> Result<(), LearnerError>,
     ) -> Result<(), LearnerError> {
         while version.number < self.config.versions {
-            let pairs = buffer.next_batch(version)?;
+            let pairs = source.next_batch(version)?;
             let batch = self.collator.collate(&pairs)?;
             let ref_lp = self.reference_log_probs(&batch)?;
             let mut steps = vec![];
@@ -136,7 +137,7 @@ impl Trainer {
             loss,
             mut gradients,
             policy_lp,
-        } = self.passes(batch, minibatch, &ref_lp)?;
+        } = self.passes(batch, minibatch, &ref_lp, pairs.version)?;
         let grad_norm = gradients::clip_global_norm(&self.policy, &mut gradients, self.config.clip_norm);
         let taken = StepTaken {
             loss,
@@ -158,29 +159,49 @@ impl Trainer {
         batch: &TrainingBatch,
         minibatch: &[usize],
         ref_lp: &[PairNats],
+        version: PolicyVersion,
     ) -> Result<Passes, LearnerError> {
         let size = minibatch.len().div_ceil(self.config.micro_batches);
         let micro_batches = minibatch
             .chunks(size)
             .zip(ref_lp.chunks(size))
-            .map(|(pairs, ref_lp)| Ok((batch.micro_batch(pairs)?, ref_lp)))
+            .enumerate()
+            .map(|(index, (pairs, ref_lp))| Ok((index, batch.micro_batch(pairs)?, ref_lp)))
             .collect::<Result<Vec<_>, LearnerError>>()?;
-        let loss_of = |policy: &Llava, (batch, ref_lp): (PairMicroBatch, &[PairNats])| {
-            let policy_lp = pair_log_probs(policy, &batch);
-            let ref_lp = PairLogProbs::from_host(ref_lp, &batch.features.device());
-            let loss = pcpo_loss(&policy_lp, &ref_lp, &self.config.loss)
-                .sum()
-                .div_scalar(minibatch.len() as f64);
-            let share = loss.clone().into_scalar::<f64>();
-            (loss, (share, policy_lp.to_host()))
+        let pass = |policy: &Llava, (index, batch, ref_lp): (usize, PairMicroBatch, &[PairNats])| {
+            let loss_of = |completions: &CompletionLogProbs| {
+                let policy_lp = by_pair(completions, &batch);
+                let ref_lp = PairLogProbs::from_host(ref_lp, &batch.features.device());
+                let loss = pcpo_loss(&policy_lp, &ref_lp, &self.config.loss)
+                    .sum()
+                    .div_scalar(minibatch.len() as f64);
+                let share = loss.clone().into_scalar::<f64>();
+                (loss, (share, policy_lp.to_host()))
+            };
+            let seed = self.dropout_seed(version, index);
+            policy
+                .with_adapter_dropout(self.config.lora.dropout, seed)
+                .backward(
+                    &batch.rows,
+                    Some(&batch.features),
+                    self.config.activation_checkpointing,
+                    loss_of,
+                )
         };
-        let (gradients, done) = gradients::accumulate(&self.policy, micro_batches, self.threads, loss_of)?;
+        let (gradients, done) =
+            gradients::accumulate_passes(&self.policy, micro_batches, self.threads, pass)?;
         let (shares, policy_lp): (Vec<f64>, Vec<_>) = done.into_iter().unzip();
         Ok(Passes {
             loss: shares.iter().sum(),
             gradients,
             policy_lp: policy_lp.concat(),
         })
+    }
+
+    /// Seed of the dropout masks of a step's micro-batch.
+    fn dropout_seed(&self, version: PolicyVersion, micro_batch: usize) -> u64 {
+        let draw = self.optimizer.steps() * MAX_MICRO_BATCHES as u64 + micro_batch as u64;
+        derive_seed(self.run_seed, TaskId(draw), version, Purpose::AdapterDropout)
     }
 
     fn reference_log_probs(&self, batch: &TrainingBatch) -> Result<Vec<PairNats>, LearnerError> {

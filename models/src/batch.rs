@@ -38,7 +38,7 @@ pub struct CompletionRow<'a> {
 pub struct CompletionBatch {
     pub(crate) inputs: TokenRows,
     /// Longest prompt, image tokens counted: the index of the first completion token.
-    pub(crate) prompt_length: usize,
+    prompt_length: usize,
     /// Longest completion.
     completion_length: usize,
     targets: Vec<i64>,
@@ -99,6 +99,11 @@ impl CompletionBatch {
     /// Length of the longest completion, its end token counted.
     pub fn completion_length(&self) -> usize {
         self.completion_length
+    }
+
+    /// The position that predicts the first completion token: the one before it.
+    pub(crate) fn first_predicting(&self) -> usize {
+        self.prompt_length - 1
     }
 
     /// Positions of the padded rectangle that go through the decoder, padding counted.

@@ -6,9 +6,11 @@
 //!
 //! Not here: uploading, adapters ([`crate::peft`]).
 
+mod beside;
 mod caig;
 mod convert;
 mod described;
+mod fresh;
 mod hf;
 mod inspection;
 pub mod layout;
@@ -16,6 +18,7 @@ mod merge;
 mod original;
 
 pub use convert::{Target, convert};
+pub use fresh::init;
 pub use inspection::{Inspection, inspect};
 pub use merge::{check_adapter, merge};
 
@@ -25,6 +28,7 @@ use burn::tensor::{DType, Device};
 use serde::{Deserialize, Serialize};
 
 use self::described::Directory;
+use crate::device::Placement;
 use crate::directory::{begin, read_json, to_json, write};
 use crate::error::ModelError;
 use crate::limits;
@@ -43,20 +47,13 @@ const OURS: &str = "adwright.json";
 /// Told the numbers of a checkpoint that are loaded so far, and all.
 pub type Progress<'a> = &'a mut dyn FnMut(u64, u64);
 
-/// The files of a policy's directory of ours.
-const OUR_FILES: [&str; 4] = [OURS, CONFIG, WEIGHTS, TOKENIZER];
-
-/// The files that [`Policy::load`] reads, and nothing that somebody else may have put into the directory, sorted.
+/// The names of the files that hold the weights of a policy's directory, sorted. With [`Policy::described`] beside them
+/// they are a directory of ours, whatever layout this one has.
 ///
 /// # Errors
-/// [`ModelError::Content`] for a directory that does not stand alone: its vision tower lies elsewhere.
-pub fn policy_files(dir: &Path) -> Result<Vec<String>, ModelError> {
-    let mut files = match dir.join(OURS).exists() {
-        true => OUR_FILES.map(str::to_owned).to_vec(),
-        false => described::files(dir)?,
-    };
-    files.sort_unstable();
-    Ok(files)
+/// [`ModelError::Content`] for a directory that does not stand alone: the weights of its vision tower lie elsewhere.
+pub fn weight_files(dir: &Path) -> Result<Vec<String>, ModelError> {
+    described::weight_files(dir)
 }
 
 /// Content of `adwright.json`.
@@ -77,6 +74,14 @@ impl Policy {
     /// the others, or holds weights that are not finite or not those of the configuration.
     pub fn load(dir: &Path, device: &Device) -> Result<Self, ModelError> {
         Self::load_as(dir, device, Some(DType::F32), &mut |_, _| ())
+    }
+
+    /// The same in the placement's number format.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn load_on(dir: &Path, placement: &Placement, progress: Progress<'_>) -> Result<Self, ModelError> {
+        Self::load_as(dir, &placement.device, Some(placement.dtype), progress)
     }
 
     /// The same in a number format of the caller's choice; `None` keeps the files'.
@@ -100,18 +105,35 @@ impl Policy {
     pub fn save(&self, dir: &Path) -> Result<(), ModelError> {
         let weights = collect(&self.model.without_adapter(), |_| true);
         check_finite(&weights)?;
+        begin(dir, OURS)?;
+        let weights = to_safetensors(&swap_hf_layout(weights)?, METADATA)?;
+        write(&dir.join(WEIGHTS), &weights)?;
+        self.write_beside(dir)
+    }
+
+    /// What surrounds the weights in a directory of ours, names and contents; the file that marks it as complete last.
+    ///
+    /// # Errors
+    /// [`ModelError::Tokenizer`] when the tokenizer cannot be written down.
+    pub fn described(&self) -> Result<[(&'static str, Vec<u8>); 3], ModelError> {
         let extras = Extras {
             format: 1,
             special_tokens: self.tokenizer.special().clone(),
             template: self.template.clone(),
             processor: self.processor.clone(),
         };
-        begin(dir, OURS)?;
-        write(&dir.join(CONFIG), &to_json(&self.config))?;
-        write(&dir.join(TOKENIZER), self.tokenizer.to_json()?.as_bytes())?;
-        let weights = to_safetensors(&swap_hf_layout(weights)?, METADATA)?;
-        write(&dir.join(WEIGHTS), &weights)?;
-        write(&dir.join(OURS), &to_json(&extras))
+        Ok([
+            (CONFIG, to_json(&self.config)),
+            (TOKENIZER, self.tokenizer.to_json()?.into_bytes()),
+            (OURS, to_json(&extras)),
+        ])
+    }
+
+    fn write_beside(&self, dir: &Path) -> Result<(), ModelError> {
+        for (name, content) in self.described()? {
+            write(&dir.join(name), &content)?;
+        }
+        Ok(())
     }
 }
 

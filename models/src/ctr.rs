@@ -7,7 +7,6 @@
 mod caig;
 mod calibration;
 mod concat;
-mod dropout;
 mod reward_model;
 mod siamese;
 mod texts;
@@ -16,7 +15,6 @@ pub(crate) use caig::CaigNetwork;
 pub use caig::{CAIG_QUESTION, CAIG_QUESTION_WITH_CAPTION, CaigReward, Comparison};
 pub use calibration::Calibration;
 pub use concat::{Concat, ConcatConfig, PairPrediction};
-pub use dropout::Dropout;
 pub use reward_model::{QUESTION, RewardModel};
 pub use siamese::{Siamese, SiameseConfig};
 pub use texts::TokenRectangle;

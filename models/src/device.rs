@@ -7,6 +7,36 @@ use burn::tensor::{DType, Device};
 
 use crate::error::ModelError;
 
+/// Where a network computes, and in which number format its frozen weights are.
+#[derive(Debug, Clone)]
+pub struct Placement {
+    /// Where, without an autodiff context.
+    pub device: Device,
+    /// f32 or bf16.
+    pub dtype: DType,
+}
+
+impl Placement {
+    /// Single precision on the CPU.
+    pub fn cpu() -> Self {
+        Self {
+            device: Device::flex(),
+            dtype: DType::F32,
+        }
+    }
+
+    /// Parses both. Reaches for the device's driver.
+    ///
+    /// # Errors
+    /// Those of [`parse_device`]; [`ModelError::Config`] when the format is neither `f32` nor `bf16`, or the device does
+    /// not compute in it.
+    pub fn parse(device: &str, dtype: &str) -> Result<Self, ModelError> {
+        let device = parse_device(device)?;
+        let dtype = parse_dtype(dtype, &device)?;
+        Ok(Self { device, dtype })
+    }
+}
+
 /// Parses `cpu`, `cuda` (the first GPU) or `cuda:N`.
 ///
 /// The device carries no autodiff context; training wraps it with [`Device::autodiff`].
@@ -32,19 +62,17 @@ pub fn parse_device(given: &str) -> Result<Device, ModelError> {
     }
 }
 
-/// Parses the number format of a network: `f32` or `bf16`.
-///
-/// # Errors
-/// [`ModelError::Config`] when the string is neither.
-pub fn parse_dtype(given: &str) -> Result<DType, ModelError> {
+fn parse_dtype(given: &str, device: &Device) -> Result<DType, ModelError> {
+    let wrong = |expected| ModelError::Config {
+        key: "dtype",
+        value: format!("{given:?}"),
+        expected,
+    };
     match given {
         "f32" => Ok(DType::F32),
-        "bf16" => Ok(DType::BF16),
-        _ => Err(ModelError::Config {
-            key: "dtype",
-            value: given.to_owned(),
-            expected: "f32 or bf16",
-        }),
+        "bf16" if device.supports_dtype(DType::BF16) => Ok(DType::BF16),
+        "bf16" => Err(wrong("f32: this device does not compute in bf16")),
+        _ => Err(wrong("f32 or bf16")),
     }
 }
 
@@ -79,6 +107,15 @@ mod tests {
             assert!(message.contains(&format!("{given:?}")), "{message}");
             assert!(message.contains("cuda"), "{message}");
         }
+    }
+
+    #[test]
+    fn a_number_format_is_one_of_two() {
+        let cpu = Device::flex();
+        assert_eq!(parse_dtype("f32", &cpu).unwrap(), DType::F32);
+        assert_eq!(parse_dtype("bf16", &cpu).unwrap(), DType::BF16);
+        let message = parse_dtype("f16", &cpu).unwrap_err().to_string();
+        assert_eq!(message, "dtype = \"f16\": expected f32 or bf16");
     }
 
     #[cfg(not(feature = "cuda"))]

@@ -44,6 +44,28 @@ where
     B: Send,
     O: Send,
 {
+    accumulate_passes(model, micro_batches, threads, |model, batch| {
+        let (loss, output) = loss(model, batch);
+        (GradientsParams::from_grads(loss.backward(), model), output)
+    })
+}
+
+/// The same where `pass` takes its own way backward
+/// ([`Llava::backward`](crate::llava::Llava::backward)) and returns the gradients.
+///
+/// # Errors
+/// As [`accumulate`].
+pub fn accumulate_passes<M, B, O>(
+    model: &M,
+    micro_batches: Vec<B>,
+    threads: usize,
+    pass: impl Fn(&M, B) -> (GradientsParams, O) + Sync,
+) -> Result<(GradientsParams, Vec<O>), ModelError>
+where
+    M: Module + Sync,
+    B: Send,
+    O: Send,
+{
     let count = micro_batches.len();
     if count == 0 {
         return Err(ModelError::NoMicroBatch);
@@ -52,13 +74,13 @@ where
     let (results, finished) = channel::bounded(count);
     let work = |results: channel::Sender<Finished<O>>| {
         while let Some((index, batch)) = next(&jobs) {
-            let pass = catch_unwind(AssertUnwindSafe(|| backward(model, batch, &loss)));
-            let pass = pass.map_err(|panic| panicked(index, &*panic));
-            if pass.is_err() {
+            let done = catch_unwind(AssertUnwindSafe(|| pass(&with_own_leaves(model), batch)));
+            let done = done.map_err(|panic| panicked(index, &*panic));
+            if done.is_err() {
                 while next(&jobs).is_some() {}
             }
             // There is room for every result; nobody takes them any more once an earlier one was an error.
-            let _ = results.send((index, pass));
+            let _ = results.send((index, done));
         }
     };
     std::thread::scope(|scope| {
@@ -84,12 +106,6 @@ fn panicked(index: usize, panic: &(dyn std::any::Any + Send)) -> ModelError {
         index,
         message: panics::message(panic),
     }
-}
-
-fn backward<M: Module, B, O>(model: &M, batch: B, loss: impl Fn(&M, B) -> (Tensor<1>, O)) -> Pass<O> {
-    let model = with_own_leaves(model);
-    let (loss, output) = loss(&model, batch);
-    (GradientsParams::from_grads(loss.backward(), &model), output)
 }
 
 /// Adds passes as soon as all before them are in, so that few wait in memory.

@@ -11,6 +11,7 @@ pub mod compute_thread;
 pub mod ctr;
 pub mod device;
 mod directory;
+pub mod dropout;
 pub mod error;
 pub mod gradients;
 pub mod image_features;

@@ -121,18 +121,18 @@ impl LlamaModel {
         let new = x.dims()[1];
         let mut x = x;
         for (index, layer) in self.layers.iter().enumerate() {
-            let from = if index + 1 == self.layers.len() { keep } else { 0 };
-            x = layer.forward(
-                x,
-                positions,
-                from,
-                cache.as_deref_mut().map(|cache| (index, cache)),
-            );
+            let cache = cache.as_deref_mut().map(|cache| (index, cache));
+            x = layer.forward(x, positions, self.first_kept(index, keep), cache);
         }
         if let Some(cache) = cache {
             cache.advance(new);
         }
         x
+    }
+
+    /// The first position that layer `index` returns where the last one returns those from `keep` on.
+    pub(crate) fn first_kept(&self, index: usize, keep: usize) -> usize {
+        if index + 1 == self.layers.len() { keep } else { 0 }
     }
 }
 

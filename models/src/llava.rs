@@ -6,6 +6,7 @@
 
 mod adapter;
 mod any_res;
+mod backward;
 mod config;
 
 pub(crate) use adapter::adapted_module;
@@ -135,14 +136,26 @@ impl Llava {
         features: Option<&ImageFeatures>,
         with_entropy: bool,
     ) -> CompletionLogProbs {
-        let device = self.constants_device();
         let x = self.embed(&batch.inputs, features);
         let positions = self.positions(&batch.inputs);
-        // The position before the first completion token predicts it.
         let hidden = self
             .language_model
             .model
-            .forward(x, &positions, batch.prompt_length - 1, None);
+            .forward(x, &positions, batch.first_predicting(), None);
+        self.score_hidden(hidden, batch, with_entropy)
+    }
+
+    /// What the head says of the hidden states in front of the completion tokens.
+    ///
+    /// # Shapes
+    /// `[rows, completion_length, hidden]`
+    fn score_hidden(
+        &self,
+        hidden: Tensor<3>,
+        batch: &CompletionBatch,
+        with_entropy: bool,
+    ) -> CompletionLogProbs {
+        let device = self.constants_device();
         let [rows, length, width] = hidden.dims();
         let logits = self
             .language_model

@@ -7,6 +7,7 @@ use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
+use crate::dropout::Dropout;
 use crate::error::ModelError;
 use crate::init;
 
@@ -26,6 +27,10 @@ pub struct LoraConfig {
     /// [arXiv 2312.03732](https://arxiv.org/abs/2312.03732)). Default no, as in PEFT.
     #[serde(default)]
     pub rslora: bool,
+    /// Share of a branch's inputs that is dropped in training, at least 0 and below 1. Default 0, as in PEFT; CAIG's
+    /// script asks for 0.05, which its trainer then switches off.
+    #[serde(default)]
+    pub dropout: f64,
 }
 
 impl LoraConfig {
@@ -36,6 +41,7 @@ impl LoraConfig {
             alpha,
             targets: Self::all_projections(),
             rslora: false,
+            dropout: 0.0,
         }
     }
 
@@ -68,6 +74,9 @@ impl LoraConfig {
             None if !(self.alpha > 0.0 && self.alpha.is_finite()) => {
                 format!("alpha is {}, expected a finite number above 0", self.alpha)
             }
+            None if !(0.0..1.0).contains(&self.dropout) => {
+                format!("dropout is {}, expected at least 0 and below 1", self.dropout)
+            }
             None => return Ok(()),
         };
         Err(ModelError::Adapter { reason })
@@ -94,6 +103,19 @@ pub struct LoraBranch {
     pub b: Param<Tensor<2>>,
     /// [`LoraConfig::scale`].
     pub scale: f64,
+    /// Dropout of its input, for a pass of training only.
+    #[module(skip)]
+    pub dropout: Option<BranchDropout>,
+}
+
+/// Dropout of one branch in one pass. Every forward draws the same mask, so that a pass that computes a layer twice
+/// computes the same.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct BranchDropout {
+    /// Share of the inputs that is dropped, at least 0 and below 1.
+    pub rate: f64,
+    /// Of the mask.
+    pub seed: u64,
 }
 
 impl LoraBranch {
@@ -104,6 +126,7 @@ impl LoraBranch {
             a: init::uniform_param([input, config.rank], bound, seed, device),
             b: init::constant_param([config.rank, output], 0.0, device),
             scale: config.scale(),
+            dropout: None,
         }
     }
 
@@ -114,7 +137,12 @@ impl LoraBranch {
     /// `[rows, input]` -> `[rows, output]`
     pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
         let (a, b, dtype) = (self.a.val(), self.b.val(), x.dtype());
-        let narrow = x.cast(a.dtype()).matmul(a);
+        let x = x.cast(a.dtype());
+        let x = match self.dropout {
+            Some(BranchDropout { rate, seed }) => Dropout::new(rate, seed).apply(x),
+            None => x,
+        };
+        let narrow = x.matmul(a);
         let narrow = if self.scale == 1.0 {
             narrow
         } else {

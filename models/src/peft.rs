@@ -26,14 +26,13 @@ pub const ADAPTER_WEIGHTS: &str = "adapter_model.safetensors";
 const SCOPE: &str = r".*language_model.*\.";
 
 /// Keys that do not change what an adapter computes.
-const HARMLESS: [&str; 10] = [
+const HARMLESS: [&str; 9] = [
     // What the adapter covers is read off its weights.
     "exclude_modules",
     "task_type",
     "base_model_name_or_path",
     "revision",
     "inference_mode",
-    "lora_dropout",
     "auto_mapping",
     "peft_version",
     "megatron_core",
@@ -51,7 +50,7 @@ pub fn adapter_config(config: &LoraConfig, base_model: &str) -> String {
         "base_model_name_or_path": base_model,
         "r": config.rank,
         "lora_alpha": config.alpha,
-        "lora_dropout": 0.0,
+        "lora_dropout": config.dropout,
         "use_rslora": config.rslora,
         "bias": "none",
         // PEFT takes a text as a regular expression for whole module names, and a list as their ends.
@@ -158,6 +157,11 @@ fn parse(content: &str, weights: Option<&NamedTensors>) -> Result<LoraConfig, Mo
             (written, None) => targets(written)?,
         },
         rslora: take("use_rslora") == true,
+        dropout: match take("lora_dropout") {
+            // Adapters of PEFT's first versions may lack it.
+            Value::Null => 0.0,
+            rate => number(rate, "lora_dropout", Value::as_f64)?,
+        },
     };
     if kind != "LORA" {
         return Err(wrong("peft_type", &kind, "\"LORA\""));
@@ -285,7 +289,7 @@ mod tests {
     #[test]
     fn a_plain_adapter_of_another_program_is_read() {
         let config = read_adapter_config(&foreign().to_string()).unwrap();
-        assert_eq!((config.rank, config.alpha), (8, 16.0));
+        assert_eq!((config.rank, config.alpha, config.dropout), (8, 16.0, 0.05));
         assert_eq!(config.targets, ["q_proj", "v_proj"]);
     }
 
@@ -318,6 +322,7 @@ mod tests {
         for (key, value) in [
             ("r", json!(0)),
             ("lora_alpha", json!(0.0)),
+            ("lora_dropout", json!(1.0)),
             ("target_modules", json!(["lm_head"])),
             ("target_modules", json!([])),
         ] {

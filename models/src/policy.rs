@@ -12,7 +12,7 @@ use crate::batch::{CompletionRow, collate};
 use crate::error::ModelError;
 use crate::image_features::ImageFeatures;
 use crate::llava::{Llava, LlavaConfig, PixelBatch};
-use crate::processor::ImageProcessor;
+use crate::processor::{ImageProcessor, Transparency};
 use crate::sampling::{Finish, SampledTokens, sample_tokens};
 use crate::template::PromptTemplate;
 use crate::tokenizer::Tokenizer;
@@ -40,6 +40,16 @@ pub struct Policy {
     pub template: PromptTemplate,
 }
 
+/// What a run reads into a policy in place of what its directory says. Actors and learner of a run have the same: the
+/// learner hands it on with the policy.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct PolicyReading {
+    /// The words around an instruction.
+    pub template: Option<PromptTemplate>,
+    /// What is seen where a picture is transparent.
+    pub transparency: Option<Transparency>,
+}
+
 /// A completion as tokens and as text.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Completion {
@@ -54,6 +64,18 @@ pub struct Completion {
 }
 
 impl Policy {
+    /// The same policy, read so.
+    #[must_use]
+    pub fn read_as(mut self, reading: &PolicyReading) -> Self {
+        if let Some(template) = &reading.template {
+            self.template = template.clone();
+        }
+        if let Some(transparency) = reading.transparency {
+            self.processor.transparency = transparency;
+        }
+        self
+    }
+
     /// Ids of the templated prompt: begin token, words, and one placeholder where the image goes. Whatever the
     /// instruction says stays text.
     ///

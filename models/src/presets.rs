@@ -1,4 +1,5 @@
-//! Named shapes of policies that can be trained from nothing.
+//! Named shapes of models, for checkpoints with fresh weights: one that can be trained from nothing, and those of large
+//! checkpoints, for trying machines and programs without a download.
 
 use burn::tensor::Device;
 
@@ -7,23 +8,35 @@ use crate::error::ModelError;
 use crate::llama::LlamaConfig;
 use crate::llava::LlavaConfig;
 use crate::policy::Policy;
-use crate::processor::ImageProcessor;
+use crate::processor::{AnyRes, Fit, ImageProcessor, Unpad};
 use crate::template::PromptTemplate;
-use crate::tokenizer::Tokenizer;
+use crate::tokenizer::{SpecialTokens, Tokenizer};
 
-/// A named shape. Large policies have none: nobody trains them from nothing, they are loaded from a checkpoint.
+/// The aspect ratios of LLaVA 1.6, `[height, width]` in pixels.
+const LLAVA_1_6_SHAPES: [[usize; 2]; 5] = [[336, 672], [672, 336], [672, 672], [1008, 336], [336, 1008]];
+
+/// Entries of a fresh tokenizer; a small corpus fills fewer.
+const WORDS: usize = 8000;
+
+/// A named shape.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Preset {
-    /// Half a million parameters, for two CPU cores.
+    /// Half a million parameters, for two CPU cores: the one that can be trained from nothing.
     Tiny,
+    /// LLaVA-1.5-7B, as llava-hf/llava-1.5-7b-hf.
+    Llava15,
+    /// LLaVA-v1.6-Vicuna-7B, as llava-hf/llava-v1.6-vicuna-7b-hf.
+    Llava16,
+    /// CAIG's reward model: the body of the latter with a head for two classes and one of click-through rates.
+    CaigReward,
 }
 
 impl Preset {
-    /// Parses `tiny`.
+    /// Parses the name of one that can be trained from nothing: `tiny`.
     ///
     /// # Errors
     /// [`ModelError::Config`] for anything else.
-    pub fn parse(name: &str) -> Result<Self, ModelError> {
+    pub fn parse_trainable(name: &str) -> Result<Self, ModelError> {
         match name {
             "tiny" => Ok(Self::Tiny),
             _ => Err(ModelError::Config {
@@ -34,22 +47,73 @@ impl Preset {
         }
     }
 
-    /// A policy with fresh weights, a function of preset, tokenizer and `seed` alone. The vocabulary is the tokenizer's.
+    /// A tokenizer for a fresh model of this shape, trained on `corpus`.
+    ///
+    /// # Errors
+    /// [`ModelError::Tokenizer`] when the library fails.
+    pub fn tokenizer<S: AsRef<str> + Send>(
+        self,
+        corpus: impl Iterator<Item = S> + Send,
+    ) -> Result<Tokenizer, ModelError> {
+        let spelled = |pad: &str, image: &str| SpecialTokens {
+            pad: pad.into(),
+            begin: "<s>".into(),
+            end: "</s>".into(),
+            image: image.into(),
+        };
+        let special = match self {
+            Self::Tiny => SpecialTokens::default(),
+            Self::Llava15 | Self::Llava16 => spelled("<pad>", "<image>"),
+            // The LLaVA repository has no token for the image: the place is the unknown token's.
+            Self::CaigReward => spelled("<pad>", "<unk>"),
+        };
+        Tokenizer::train(corpus, WORDS, special)
+    }
+
+    /// A policy with fresh weights, a function of preset, tokenizer and `seed` alone. They are drawn at first use. Of
+    /// CAIG's reward model, the body.
     pub fn policy(self, tokenizer: Tokenizer, device: &Device, seed: u64) -> Policy {
-        let (config, template) = match self {
-            Self::Tiny => (
-                tiny(tokenizer.vocab_size(), tokenizer.image_id()),
-                PromptTemplate::short(),
-            ),
+        let image = tokenizer.image_id();
+        let config = match self {
+            Self::Tiny => tiny(tokenizer.vocab_size(), image),
+            Self::Llava15 => LlavaConfig {
+                image_token_id: image,
+                ..LlavaConfig::llava_1_5_7b()
+            },
+            Self::Llava16 => LlavaConfig {
+                image_token_id: image,
+                ..LlavaConfig::llava_1_6_7b()
+            },
+            Self::CaigReward => {
+                let mut config = LlavaConfig::llava_1_6_7b();
+                config.text.vocab_size = 32_000;
+                config
+            }
+        };
+        let (fit, template) = match self {
+            Self::Tiny => (Fit::Pad, PromptTemplate::short()),
+            Self::Llava15 => (Fit::CentreCrop, PromptTemplate::vicuna_v1()),
+            Self::Llava16 => (tiles(Unpad::Transformers), PromptTemplate::vicuna_v1()),
+            Self::CaigReward => (tiles(Unpad::Original), PromptTemplate::vicuna_v1()),
         };
         Policy {
             model: config.init(device, seed),
-            processor: ImageProcessor::clip(config.vision.image_size),
+            processor: ImageProcessor {
+                fit,
+                ..ImageProcessor::clip(config.vision.image_size)
+            },
             config,
             tokenizer,
             template,
         }
     }
+}
+
+fn tiles(unpad: Unpad) -> Fit {
+    Fit::AnyRes(AnyRes {
+        shapes: LLAVA_1_6_SHAPES.to_vec(),
+        unpad,
+    })
 }
 
 /// The demo's shape: pictures of 32 x 32 pixels as 16 patches; two tower layers run (the third is behind the selected
@@ -92,15 +156,18 @@ pub(crate) mod tests {
     use super::*;
     use crate::init;
     use crate::lora::LoraConfig;
-    use crate::tokenizer::SpecialTokens;
+
+    /// What a small vocabulary is learned from.
+    pub(crate) fn corpus() -> [&'static str; 2] {
+        [
+            "wooden desk, warm light, ceramic vase",
+            "sandy beach, morning light, sea shells",
+        ]
+    }
 
     /// A tiny policy with a small vocabulary.
     pub(crate) fn policy(seed: u64) -> Policy {
-        let corpus = [
-            "wooden desk, warm light, ceramic vase",
-            "sandy beach, morning light, sea shells",
-        ];
-        let tokenizer = Tokenizer::train(corpus.iter(), 300, SpecialTokens::default()).unwrap();
+        let tokenizer = Tokenizer::train(corpus().iter(), 300, SpecialTokens::default()).unwrap();
         Preset::Tiny.policy(tokenizer, &Device::flex(), seed)
     }
 
@@ -151,13 +218,14 @@ pub(crate) mod tests {
     #[test]
     fn every_preset_passes_its_own_check() {
         tiny(300, 3).check().unwrap();
+        LlavaConfig::llava_1_5_7b().check().unwrap();
         LlavaConfig::llava_1_6_7b().check().unwrap();
     }
 
     #[test]
     fn an_unknown_preset_says_what_there_is() {
         for name in ["huge", "llava-1.6-7b"] {
-            let message = Preset::parse(name).unwrap_err().to_string();
+            let message = Preset::parse_trainable(name).unwrap_err().to_string();
             assert!(
                 message.starts_with(&format!("preset = {name:?}: expected tiny")),
                 "{message}"

@@ -1,7 +1,7 @@
 //! Pictures to the numbers a vision tower reads.
 //!
-//! Transparent pixels are composited on the mean colour, where the reference implementation shows whatever colour lies
-//! under them. How a picture that is not square comes into a square tower is [`Fit`]'s affair; the tiles of
+//! Transparent pixels are composited on the mean colour; the reference implementation shows whatever colour lies under
+//! them ([`Transparency`]). How a picture that is not square comes into a square tower is [`Fit`]'s affair; the tiles of
 //! [`Fit::AnyRes`] are cut in `processor/any_res.rs`, resizing is in `processor/resample.rs`.
 
 mod any_res;
@@ -30,6 +30,20 @@ pub struct ImageProcessor {
     /// How a picture that is not square comes into the square. Default [`Fit::Pad`].
     #[serde(default)]
     pub fit: Fit,
+    /// What is seen where a picture is transparent. Default [`Transparency::MeanColour`].
+    #[serde(default)]
+    pub transparency: Transparency,
+}
+
+/// What is seen where a picture is transparent.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Transparency {
+    /// The mean colour, which a network sees as nothing.
+    #[default]
+    MeanColour,
+    /// Whatever colour lies under it, as in the reference implementation.
+    Dropped,
 }
 
 /// How a picture comes into the tower's square.
@@ -63,6 +77,7 @@ impl ImageProcessor {
             mean: [0.481_454_66, 0.457_827_5, 0.408_210_73],
             std: [0.268_629_54, 0.261_302_6, 0.275_777_1],
             fit: Fit::Pad,
+            transparency: Transparency::MeanColour,
         }
     }
 
@@ -136,14 +151,17 @@ impl ImageProcessor {
         Rgb(self.mean.map(|value| (value * 255.0) as u8))
     }
 
-    /// The picture on the mean colour. One without pixels is one pixel of it.
+    /// The picture without transparency. One without pixels is one pixel of the mean colour.
     pub(crate) fn composite(&self, picture: &RgbaImage) -> RgbImage {
         let background = self.mean_colour();
         RgbImage::from_fn(picture.width().max(1), picture.height().max(1), |x, y| {
             let Some(pixel) = picture.get_pixel_checked(x, y) else {
                 return background;
             };
-            let alpha = u32::from(pixel[3]);
+            let alpha = match self.transparency {
+                Transparency::MeanColour => u32::from(pixel[3]),
+                Transparency::Dropped => 255,
+            };
             let blend = |channel: usize| {
                 let sum = u32::from(pixel[channel]) * alpha + u32::from(background[channel]) * (255 - alpha);
                 ((sum + 127) / 255) as u8
@@ -196,6 +214,7 @@ mod tests {
             mean: [0.0; 3],
             std: [1.0; 3],
             fit,
+            transparency: Transparency::MeanColour,
         }
     }
 
@@ -207,6 +226,16 @@ mod tests {
         assert_eq!(red, blue);
         // The mean colour, to the part of a byte that is cut off.
         assert!(red.iter().all(|value| value.abs() < 0.02));
+    }
+
+    #[test]
+    fn dropped_transparency_shows_what_lies_under_it() {
+        let processor = ImageProcessor {
+            transparency: Transparency::Dropped,
+            ..ImageProcessor::clip(8)
+        };
+        let seen = |alpha| values(&processor, &RgbaImage::from_pixel(8, 8, Rgba([255, 0, 0, alpha])));
+        assert_eq!(seen(0), seen(255));
     }
 
     #[test]

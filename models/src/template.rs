@@ -4,6 +4,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::error::ModelError;
+
 /// `{system}{user}[<image>{image_separator}]{instruction}{assistant}`; the completion follows immediately.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -18,7 +20,43 @@ pub struct PromptTemplate {
     pub assistant: String,
 }
 
+/// Where the image goes in a template that is written out.
+const IMAGE: &str = "<image>";
+
+/// Where the instruction goes in a template that is written out.
+const INSTRUCTION: &str = "{instruction}";
+
 impl PromptTemplate {
+    /// A template by name, `vicuna_v1` or `short`, or written out: a text with one `<image>` and, behind it, one
+    /// `{instruction}`.
+    ///
+    /// # Errors
+    /// [`ModelError::Config`] for any other text.
+    pub fn parse(text: &str) -> Result<Self, ModelError> {
+        match text {
+            "vicuna_v1" => return Ok(Self::vicuna_v1()),
+            "short" => return Ok(Self::short()),
+            _ => {}
+        }
+        let once = |part: &str| text.matches(part).count() == 1;
+        let parts = text
+            .split_once(IMAGE)
+            .and_then(|(before, rest)| Some((before, rest.split_once(INSTRUCTION)?)));
+        match parts {
+            Some((before, (between, after))) if once(IMAGE) && once(INSTRUCTION) => Ok(Self {
+                system: String::new(),
+                user: before.into(),
+                image_separator: between.into(),
+                assistant: after.into(),
+            }),
+            _ => Err(ModelError::Config {
+                key: "template",
+                value: format!("{text:?}"),
+                expected: "vicuna_v1, short, or a text with one <image> and, behind it, one {instruction}",
+            }),
+        }
+    }
+
     /// For tiny models, to which every token is a cost: the instruction and a line break.
     pub fn short() -> Self {
         Self {
@@ -72,6 +110,37 @@ mod tests {
             format!("{before}<image>{after}"),
             "A chat. USER: <image>\nWhat is this? ASSISTANT:"
         );
+    }
+
+    #[test]
+    fn a_template_can_be_written_out() {
+        let written = PromptTemplate::parse("Be brief. USER: <image>\n{instruction} ASSISTANT:").unwrap();
+        let named = PromptTemplate {
+            system: "Be brief.".into(),
+            ..PromptTemplate::vicuna_v1()
+        };
+        assert_eq!(written.around_image("Hm?"), named.around_image("Hm?"));
+        assert_eq!(written.without_image("Hm?"), named.without_image("Hm?"));
+        assert_eq!(
+            PromptTemplate::parse("vicuna_v1").unwrap(),
+            PromptTemplate::vicuna_v1()
+        );
+        assert_eq!(PromptTemplate::parse("short").unwrap(), PromptTemplate::short());
+    }
+
+    #[test]
+    fn a_text_that_is_no_template_says_what_would_be_one() {
+        for text in [
+            "",
+            "vicuna",
+            "<image>",
+            "{instruction} <image>",
+            "<image><image>{instruction}",
+            "<image>{instruction}{instruction}",
+        ] {
+            let message = PromptTemplate::parse(text).unwrap_err().to_string();
+            assert!(message.contains("one <image>"), "{message}");
+        }
     }
 
     #[test]

@@ -106,7 +106,7 @@ impl ShopCorpus {
                     .renderer
                     .generate(cutout, &draft.description.to_string(), rng.random());
                 let image = picture.expect("the shop's products are visible").image;
-                Some(CorpusImage::Creative(DynamicImage::ImageRgb8(image).into_rgba8()))
+                Some(CorpusImage::Picture(DynamicImage::ImageRgb8(image).into_rgba8()))
             }
         }
     }
@@ -125,9 +125,9 @@ impl Corpus for ShopCorpus {
             ..
         } = draft;
         CorpusSample {
-            family,
+            family: Some(family),
             modality,
-            product,
+            product: Some(product),
             image,
             instruction,
             completion,
@@ -265,16 +265,16 @@ mod tests {
         let near =
             |found: f64, expected: f64| assert!((found - expected).abs() < 0.03, "{found} is not {expected}");
         let prompts = |modality| {
-            move |s: &CorpusSample| (s.family, s.modality) == (TaskFamily::PromptGeneration, modality)
+            move |s: &CorpusSample| (s.family, s.modality) == (Some(TaskFamily::PromptGeneration), modality)
         };
         near(share(&prompts(Modality::ImageText)), 0.45);
         near(share(&prompts(Modality::Text)), 0.20);
         near(share(&prompts(Modality::Image)), 0.15);
         near(
-            share(&|s: &CorpusSample| s.family != TaskFamily::PromptGeneration),
+            share(&|s: &CorpusSample| s.family != Some(TaskFamily::PromptGeneration)),
             0.20,
         );
-        assert!(share(&|s: &CorpusSample| s.family == TaskFamily::Comprehension) > 0.02);
+        assert!(share(&|s: &CorpusSample| s.family == Some(TaskFamily::Comprehension)) > 0.02);
     }
 
     #[test]
@@ -291,7 +291,7 @@ mod tests {
         assert!(
             samples(&world, 500)
                 .iter()
-                .all(|sample| train.contains(&sample.product))
+                .all(|sample| sample.product.is_some_and(|product| train.contains(&product)))
         );
     }
 
@@ -301,7 +301,7 @@ mod tests {
         let (corpus, oracle) = (world.corpus(), world.oracle());
         let prompts: Vec<_> = samples(&world, 3_000)
             .into_iter()
-            .filter(|s| s.family == TaskFamily::PromptGeneration)
+            .filter(|s| s.family == Some(TaskFamily::PromptGeneration))
             .collect();
         assert!(
             prompts
@@ -310,7 +310,7 @@ mod tests {
         );
         let matching = prompts
             .iter()
-            .filter(|s| oracle.matches_product(&corpus.products()[s.product], &s.completion))
+            .filter(|s| oracle.matches_product(&corpus.products()[s.product.unwrap()], &s.completion))
             .count();
         assert!((matching as f64 / prompts.len() as f64 - 0.8).abs() < 0.03);
     }
@@ -322,11 +322,12 @@ mod tests {
         let asked = catalogue.instructions().to_vec();
         let mut trained = BTreeSet::new();
         for sample in samples(&world, 1_000) {
-            let caption = &catalogue.products()[sample.product].caption;
+            let product = sample.product.unwrap();
+            let caption = &catalogue.products()[product].caption;
             let kind = (sample.family, sample.modality);
-            if kind == (TaskFamily::PromptGeneration, Modality::ImageText) {
+            if kind == (Some(TaskFamily::PromptGeneration), Modality::ImageText) {
                 trained.insert(sample.instruction.replace(caption, "{caption}"));
-                assert_eq!(sample.image, Some(CorpusImage::Product(sample.product)));
+                assert_eq!(sample.image, Some(CorpusImage::Product(product)));
             }
         }
         assert_eq!(trained, asked.into_iter().collect());

@@ -3,11 +3,10 @@
 use crate::{TextPainter, networks};
 use actor::{ActorConfig, ActorError, ActorInputs, ActorSummary};
 use anyhow::{Context, Result};
-use burn::tensor::Device;
 use common::{ActorId, LearnerEpoch, RunId};
 use data::ImageGenerator;
 use learner::{LearnerConfig, LearnerError, LearnerInputs, RunSummary};
-use models::{ctr::RewardModel, lora::LoraConfig};
+use models::{ctr::RewardModel, device::Placement, lora::LoraConfig, policy::PolicyReading};
 use proto::{
     AllowLoopback, MAX_MESSAGE_BYTES,
     pb::{learner_service_client::LearnerServiceClient, reward_service_client::RewardServiceClient},
@@ -154,13 +153,15 @@ impl TestCluster {
             catalogue: Arc::new(self.world.catalogue()),
             store: self.store.clone(),
             policy_dir: self.directory.path().join("policy"),
+            policy_reading: PolicyReading::default(),
             base_model: "policy".into(),
             adapter: Store::open(&format!(
                 "file://{}",
                 self.directory.path().join("adapter").display()
             ))?,
             steps_file: None,
-            device: Device::flex(),
+            pairs_dir: None,
+            placement: Placement::cpu(),
             threads: 1,
             authorizer: Arc::new(AllowLoopback),
         };
@@ -206,7 +207,7 @@ impl TestCluster {
             store: self.store.clone(),
             image_generator,
             work_dir: self.directory.path().join(name),
-            device: Device::flex(),
+            placement: Placement::cpu(),
         };
         let config = self.actor.clone();
         Running::start(bind().await?, |listener, shutdown| {

@@ -119,6 +119,39 @@ pub(crate) struct LogprobArgs {
     pub(crate) compute: ComputeArgs,
 }
 
+/// Arguments of `adwright init`.
+#[derive(Debug, Args)]
+pub(crate) struct InitArgs {
+    /// The shape
+    #[arg(long, value_enum)]
+    pub(crate) preset: InitPreset,
+    /// Seed of the weights
+    #[arg(long, value_name = "N", value_parser = seeds(), allow_negative_numbers = true)]
+    pub(crate) seed: Option<u64>,
+    /// Number format of the files: f32 or bf16
+    #[arg(long, value_name = "DTYPE")]
+    pub(crate) dtype: Option<String>,
+    /// Where it goes; must not exist or be empty
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: PathBuf,
+}
+
+/// Shapes of fresh checkpoints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum InitPreset {
+    /// The demo's policy, half a million parameters
+    Tiny,
+    /// LLaVA-1.5-7B in transformers' layout
+    #[value(name = "llava-1.5-7b")]
+    Llava15,
+    /// LLaVA-v1.6-Vicuna-7B in transformers' layout
+    #[value(name = "llava-1.6-7b")]
+    Llava16,
+    /// CAIG's reward model
+    #[value(name = "caig-reward-7b")]
+    CaigReward,
+}
+
 /// Arguments of `adwright convert`.
 #[derive(Debug, Args)]
 pub(crate) struct ConvertArgs {

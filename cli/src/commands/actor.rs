@@ -8,7 +8,6 @@ use crate::{locations, role, shop, telemetry};
 use ::actor::{ActorError, ActorInputs};
 use anyhow::Context as _;
 use common::ActorId;
-use models::device::parse_device;
 use std::fs::Permissions;
 use std::hash::{BuildHasher as _, RandomState};
 use std::os::unix::fs::PermissionsExt as _;
@@ -27,7 +26,7 @@ pub(super) fn run(args: &ActorArgs) -> Outcome<()> {
     let shutdown = host.shutdown();
     // Everything that may be wrong comes before the first thing that is written.
     let actor_id = ActorId::new(args.id.clone().unwrap_or_else(own_name)).or_configuration()?;
-    let device = parse_device(&config.compute.device).or_configuration()?;
+    let placement = config.compute.placement().or_configuration()?;
     let image_generator = Arc::new(shop::world(&config)?.renderer());
     host.run(async {
         let (listener, address) = role::bind(&config.endpoints.actor_listen).await?;
@@ -39,7 +38,7 @@ pub(super) fn run(args: &ActorArgs) -> Outcome<()> {
             store: locations::open_store("store.url", &config.store.url)?,
             image_generator,
             work_dir: work.path(),
-            device,
+            placement,
         };
         let service = ::actor::run(config.actor.clone(), inputs, listener, shutdown);
         let summary = role::serve(Role::Actor, address, service).await?.map_err(blame)?;

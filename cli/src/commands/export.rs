@@ -11,10 +11,10 @@ use models::peft::Adapter;
 pub(super) fn run(args: &ExportArgs) -> Outcome<()> {
     telemetry::init(telemetry::QUIET)?;
     locations::check_vacant(&args.out)?;
+    let adapter = Adapter::load(&args.adapter).or_configuration()?;
     if args.merge {
-        merge(&args.model, &args.adapter, &args.out).or_configuration()?;
+        merge(&args.model, adapter, &args.out).or_configuration()?;
     } else {
-        let adapter = Adapter::load(&args.adapter).or_configuration()?;
         check_adapter(&args.model, &adapter).or_configuration()?;
         let base = args.model.display().to_string();
         let write = || adapter.save(&args.out, &base);

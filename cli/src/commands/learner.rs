@@ -1,15 +1,14 @@
 //! `adwright learner`: serves and trains one run.
 
 use crate::args::LearnerArgs;
-use crate::failure::{Failure, OrConfiguration as _, Outcome};
+use crate::failure::{OrConfiguration as _, Outcome};
 use crate::ready::Role;
 use crate::role::Host;
 use crate::shop::Shop;
 use crate::{locations, role, telemetry};
 use anyhow::Context as _;
 use common::{LearnerEpoch, RunId};
-use learner::{LearnerError, LearnerInputs, RunSummary};
-use models::device::parse_device;
+use learner::{LearnerInputs, RunSummary};
 use proto::AllowLoopback;
 use std::path::Path;
 use std::sync::Arc;
@@ -30,9 +29,9 @@ pub(super) fn run(args: &LearnerArgs) -> Outcome<()> {
     locations::check_model(Path::new(&config.paths.policy), "pretrain")?;
     let run_id = RunId::new(config.run.id.as_str()).or_configuration()?;
     let epoch = epoch(config.learner.deterministic)?;
-    let device = parse_device(&config.compute.device).or_configuration()?;
+    let placement = config.compute.placement().or_configuration()?;
     let catalogue = Shop::open(&config)?.catalogue;
-    learner::check_catalogue(&config.learner, catalogue.as_ref()).map_err(blame)?;
+    learner::check_catalogue(&config.learner, catalogue.as_ref()).map_err(super::blame_learner)?;
     host.run(async {
         let (listener, address) = role::bind(&config.endpoints.learner_listen).await?;
         let inputs = LearnerInputs {
@@ -48,15 +47,17 @@ pub(super) fn run(args: &LearnerArgs) -> Outcome<()> {
                 .clone()
                 .unwrap_or_else(|| config.paths.policy.clone()),
             policy_dir: config.paths.policy.clone().into(),
+            policy_reading: config.policy.reading(),
             steps_file: args.steps.clone(),
-            device,
+            pairs_dir: args.pairs.clone(),
+            placement,
             threads: config.compute.threads,
             authorizer: Arc::new(AllowLoopback),
         };
         let service = learner::run(config.learner.clone(), inputs, listener, shutdown);
         let summary = role::serve(Role::Learner, address, service)
             .await?
-            .map_err(blame)?;
+            .map_err(super::blame_learner)?;
         tracing::info!(version = %summary.version, complete = summary.complete, "learner finished");
         args.summary
             .as_deref()
@@ -78,15 +79,6 @@ fn epoch(deterministic: bool) -> anyhow::Result<LearnerEpoch> {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     let since = since.context("the system's clock stands before 1970")?;
     Ok(LearnerEpoch(since.as_secs()))
-}
-
-/// What the run was given is the user's to put right, everything else is a failed run.
-fn blame(error: LearnerError) -> Failure {
-    if error.is_configuration() {
-        Failure::Configuration(error.into())
-    } else {
-        Failure::Run(error.into())
-    }
 }
 
 fn write_summary(path: &Path, summary: &RunSummary) -> Outcome<()> {

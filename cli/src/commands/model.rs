@@ -7,7 +7,6 @@ use crate::progress::Progress;
 use crate::{role, telemetry};
 use anyhow::{Context as _, anyhow};
 use data::cutout;
-use models::device::{parse_device, parse_dtype};
 use models::image_features::ImageFeatures;
 use models::peft::Adapter;
 use models::policy::Policy;
@@ -74,13 +73,13 @@ impl Asked {
 
 /// The policy of a directory in any layout, with the adapter of another.
 fn policy(config: &Config, model: &Path, adapter: Option<&Path>) -> Outcome<Policy> {
-    let device = parse_device(&config.compute.device).or_configuration()?;
+    let placement = config.compute.placement().or_configuration()?;
     let mut stage = Progress::detect().stage("weights");
-    let dtype = Some(parse_dtype(&config.compute.dtype).or_configuration()?);
-    let mut policy = Policy::load_as(model, &device, dtype, &mut |done, all| {
+    let mut policy = Policy::load_on(model, &placement, &mut |done, all| {
         stage.update(done, all, "");
     })
-    .or_configuration()?;
+    .or_configuration()?
+    .read_as(&config.policy.reading());
     drop(stage);
     if let Some(directory) = adapter {
         let adapter = Adapter::load(directory).or_configuration()?;

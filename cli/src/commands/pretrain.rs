@@ -1,21 +1,24 @@
-//! `adwright pretrain`: stage A, from nothing to the initial policy.
+//! `adwright pretrain`: stage A, from nothing or a loaded policy to the initial one.
 
 use super::stage::{self, Reporter};
-use crate::args::TrainArgs;
+use crate::args::PretrainArgs;
 use crate::config::Config;
-use crate::failure::{Failure, OrConfiguration as _, Outcome};
+use crate::failure::{OrConfiguration as _, Outcome};
 use crate::shop;
 use common::Purpose;
-use learner::{LearnerError, PretrainProgress, Pretraining};
-use models::device::parse_device;
+use learner::{PretrainProgress, PretrainStart, Pretraining};
+use models::checkpoint::merge;
+use models::peft::Adapter;
+use models::policy::Policy;
 use models::presets::Preset;
 use serde_json::{Value, json};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use tokio_util::sync::CancellationToken;
 
 /// Runs the command.
-pub(super) fn run(args: &TrainArgs) -> Outcome<()> {
-    let config = stage::configure(args)?;
+pub(super) fn run(args: &PretrainArgs) -> Outcome<()> {
+    let (model, args) = (args.model.clone(), &args.train);
+    let config = stage::configure(args, |layers| layers.flag("--model", "policy.base", model))?;
     let out = args
         .out
         .clone()
@@ -29,18 +32,29 @@ fn train(
     reporter: &mut Reporter,
     cancel: &CancellationToken,
 ) -> Outcome<(Value, String)> {
-    let corpus = shop::world(&config)?.corpus();
+    let corpus = shop::corpus(&config)?;
+    let placement = config.compute.placement().or_configuration()?;
+    let base = Some(Path::new(&config.policy.base)).filter(|base| !base.as_os_str().is_empty());
+    let start = match base {
+        None => PretrainStart::Fresh {
+            preset: Preset::parse_trainable(&config.policy.preset).or_configuration()?,
+            device: &placement.device,
+        },
+        Some(base) => {
+            let policy = Policy::load_on(base, &placement, &mut |_, _| ()).or_configuration()?;
+            PretrainStart::Loaded(policy.read_as(&config.policy.reading()))
+        }
+    };
     let mut last = None;
     let plan = Pretraining {
         config: &config.pretrain,
-        preset: Preset::parse(&config.policy.preset).or_configuration()?,
-        corpus: &corpus,
+        start,
+        corpus: corpus.as_ref(),
         seed: shop::seed(&config, Purpose::Pretraining, 0),
-        device: &parse_device(&config.compute.device).or_configuration()?,
         threads: config.compute.threads,
     };
     let policy = learner::pretrain(
-        &plan,
+        plan,
         &mut |progress: PretrainProgress| {
             reporter.update(
                 progress.step,
@@ -51,8 +65,17 @@ fn train(
         },
         cancel,
     )
-    .map_err(blame)?;
-    policy.save(&out)?;
+    .map_err(super::blame_learner)?;
+    match base {
+        None => policy.save(&out)?,
+        Some(base) => {
+            let adapter = Adapter {
+                config: config.pretrain.lora.clone(),
+                weights: policy.model.adapter(),
+            };
+            merge(base, adapter, &out)?;
+        }
+    }
     let (steps, loss) = last.map_or((0, None), |progress| (progress.step, Some(progress.loss)));
     let parameters = policy.config.num_parameters();
     let line = format!(
@@ -63,12 +86,4 @@ fn train(
         json!({ "model": out, "steps": steps, "loss": loss, "parameters": parameters }),
         line,
     ))
-}
-
-fn blame(error: LearnerError) -> Failure {
-    if error.is_configuration() {
-        Failure::Configuration(error.into())
-    } else {
-        Failure::Run(error.into())
-    }
 }

@@ -9,7 +9,7 @@ use crate::role::Host;
 use crate::{locations, role, telemetry};
 use ::reward_server::{ServedCaig, ServedModel};
 use models::ctr::{CaigReward, RewardModel};
-use models::device::{parse_device, parse_dtype};
+use models::device::Placement;
 use proto::AllowLoopback;
 use std::path::Path;
 use std::sync::Arc;
@@ -25,12 +25,11 @@ pub(super) fn run(args: &RewardServerArgs) -> Outcome<()> {
     let host = Host::start(&config, args.role.compute.with_parent)?;
     locations::check_model(Path::new(&config.paths.reward_model), "train-reward")?;
     let directory = Path::new(&config.paths.reward_model);
-    let device = parse_device(&config.compute.device).or_configuration()?;
+    let Placement { device, dtype } = config.compute.placement().or_configuration()?;
     if RewardModel::is_meant_by(directory) {
         let model = RewardModel::load(directory, &device).or_configuration()?;
         serve(&config, host, model)
     } else {
-        let dtype = parse_dtype(&config.compute.dtype).or_configuration()?;
         let mut stage = Progress::detect().stage("weights");
         let progress = &mut |done, all| stage.update(done, all, "");
         let model = CaigReward::load(directory, &device, dtype, progress).or_configuration()?;

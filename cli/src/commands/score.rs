@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use common::Digest;
 use image::RgbaImage;
 use models::ctr::{CAIG_QUESTION, CAIG_QUESTION_WITH_CAPTION, CaigReward};
-use models::device::{parse_device, parse_dtype};
+use models::device::Placement;
 use serde::Serialize;
 use std::path::Path;
 
@@ -37,8 +37,7 @@ pub(super) fn run(args: &ScoreArgs) -> Outcome<()> {
         creative(&args.left, args.preprocess)?,
         creative(&args.right, args.preprocess)?,
     ];
-    let device = parse_device(&config.compute.device).or_configuration()?;
-    let dtype = parse_dtype(&config.compute.dtype).or_configuration()?;
+    let Placement { device, dtype } = config.compute.placement().or_configuration()?;
     let mut stage = Progress::detect().stage("weights");
     let progress = &mut |done, all| stage.update(done, all, "");
     let model = CaigReward::load(&args.model, &device, dtype, progress).or_configuration()?;

@@ -2,7 +2,7 @@
 //! result.
 
 use crate::args::TrainArgs;
-use crate::config::Config;
+use crate::config::{Config, Layers};
 use crate::events::StageEvent;
 use crate::failure::{OrConfiguration as _, Outcome};
 use crate::progress::{Progress, Stage};
@@ -30,9 +30,9 @@ impl Reporter {
     }
 }
 
-/// The configuration of a training stage.
-pub(super) fn configure(args: &TrainArgs) -> Outcome<Config> {
-    super::layers(&args.config, &args.compute)
+/// The configuration of a training stage, with the `flags` that are its own.
+pub(super) fn configure(args: &TrainArgs, flags: impl FnOnce(Layers) -> Layers) -> Outcome<Config> {
+    flags(super::layers(&args.config, &args.compute))
         .flag("--seed", "run.seed", super::seed(args.seed))
         .sets(&args.config.sets)
         .resolve()

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 /// Runs the command.
 pub(super) fn run(args: &TrainArgs) -> Outcome<()> {
-    let config = stage::configure(args)?;
+    let config = stage::configure(args, |layers| layers)?;
     let out = args
         .out
         .clone()

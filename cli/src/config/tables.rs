@@ -2,11 +2,15 @@
 
 mod sources;
 
-pub(crate) use sources::{CatalogueConfig, ClickLogConfig};
+pub(crate) use sources::{CatalogueConfig, ClickLogConfig, CorpusConfig};
 
 use common::{InvalidConfig, SettingsCheck};
 use models::ModelError;
+use models::device::{Placement, parse_device};
+use models::policy::PolicyReading;
 use models::presets::Preset;
+use models::processor::Transparency;
+use models::template::PromptTemplate;
 use serde::{Deserialize, Serialize};
 
 /// `[run]`: name and seed.
@@ -44,7 +48,10 @@ impl RunConfig {
 pub(crate) struct ComputeConfig {
     /// `cpu`, `cuda` or `cuda:N`. Default `cpu`.
     pub(crate) device: String,
-    /// Number format of the networks: `f32`, the only one; weights in another are converted when they are read.
+    /// Number format of networks whose weights are read and not trained: `f32` or `bf16`; weights in another are converted
+    /// when they are read. With `bf16` a policy takes half the memory, on a GPU also less time (a CPU computes it slowly, by
+    /// way of f32); the adapter is trained in f32 all the same, and so are the policies and reward models that `pretrain` and
+    /// `train-reward` make from nothing. Default `f32`.
     pub(crate) dtype: String,
     /// Threads of one process: micro-batches in parallel and the kernels' pool. 1 to 1024. Default 2. Results are
     /// promised to repeat per thread count. `adwright demo` sets it for each of its processes from `demo.threads`.
@@ -62,20 +69,29 @@ impl Default for ComputeConfig {
 }
 
 impl ComputeConfig {
+    /// The device and the number format on it. Reaches for the device's driver.
+    ///
+    /// # Errors
+    /// [`ModelError`] for a device that is not there or that does not compute in the format.
+    pub(crate) fn placement(&self) -> Result<Placement, ModelError> {
+        Placement::parse(&self.device, &self.dtype)
+    }
+
     pub(super) fn validate(&self) -> Result<(), InvalidConfig> {
         let mut check = SettingsCheck::default();
-        if let Err(error) = models::device::parse_device(&self.device) {
+        if let Err(error) = parse_device(&self.device) {
             let reason = match error {
                 ModelError::Device { reason, .. } => reason,
                 other => other.to_string(),
             };
             check.note("device", &self.device, reason);
         }
+        // Whether the device computes in it is asked of the device.
         check.require(
-            self.dtype == "f32",
+            ["f32", "bf16"].contains(&self.dtype.as_str()),
             "dtype",
             &self.dtype,
-            "f32: CPUs compute bf16 by way of f32, slower, and no GPU path for it exists yet",
+            "f32 or bf16",
         );
         check.within("threads", self.threads, 1..=1024, "");
         check.finish()
@@ -89,12 +105,38 @@ pub(crate) struct PolicyConfig {
     /// `tiny` (half a million parameters): the only shape that is trained from nothing; a larger policy is loaded from
     /// `paths.policy`. Default `tiny`.
     pub(crate) preset: String,
+    /// Directory of the policy that stage A starts from (`pretrain --model`), in any layout; empty for a fresh one of the
+    /// preset. An adapter (`pretrain.lora`) is trained beside it and folded in; the result has the layout that was read.
+    /// Default empty.
+    pub(crate) base: String,
+    /// The words around an instruction in stage C and every command that asks a policy: `own`, `vicuna_v1`, `short`, or a
+    /// text with one `<image>` and, behind it, one `{instruction}`. The learner hands it on to actors. Default `own`: what
+    /// the policy's directory says, which for LLaVA checkpoints is `vicuna_v1`.
+    pub(crate) template: String,
+    /// What is seen where a product's picture is transparent: `own`, `mean_colour`, or `dropped` (whatever colour lies under
+    /// it, as in CAIG's code). Default `own`: what the directory says, which for checkpoints of others is `mean_colour`.
+    pub(crate) transparency: TransparencyChoice,
+}
+
+/// What is seen where a product's picture is transparent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum TransparencyChoice {
+    /// What the policy's directory says.
+    Own,
+    /// The mean colour.
+    MeanColour,
+    /// Whatever colour lies under it.
+    Dropped,
 }
 
 impl Default for PolicyConfig {
     fn default() -> Self {
         Self {
             preset: "tiny".into(),
+            base: String::new(),
+            template: OWN.into(),
+            transparency: TransparencyChoice::Own,
         }
     }
 }
@@ -102,16 +144,39 @@ impl Default for PolicyConfig {
 impl PolicyConfig {
     pub(super) fn validate(&self) -> Result<(), InvalidConfig> {
         let mut check = SettingsCheck::default();
-        if let Err(error) = Preset::parse(&self.preset) {
+        if let Err(error) = Preset::parse_trainable(&self.preset) {
             let wanted = match error {
                 ModelError::Config { expected, .. } => expected.to_owned(),
                 other => other.to_string(),
             };
             check.require(false, "preset", &self.preset, wanted);
         }
+        let template = self.template == OWN || PromptTemplate::parse(&self.template).is_ok();
+        check.require(
+            template,
+            "template",
+            &self.template,
+            "own, vicuna_v1, short, or a text with one <image> and, behind it, one {instruction}",
+        );
         check.finish()
     }
+
+    /// What is read into a policy in place of what its directory says.
+    pub(crate) fn reading(&self) -> PolicyReading {
+        PolicyReading {
+            // The configuration was checked.
+            template: PromptTemplate::parse(&self.template).ok(),
+            transparency: match self.transparency {
+                TransparencyChoice::Own => None,
+                TransparencyChoice::MeanColour => Some(Transparency::MeanColour),
+                TransparencyChoice::Dropped => Some(Transparency::Dropped),
+            },
+        }
+    }
 }
+
+/// What a directory says of itself.
+const OWN: &str = "own";
 
 /// `[paths]`: directories that one command writes and the next one reads. `adwright demo` has its own inside `--out`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

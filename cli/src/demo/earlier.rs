@@ -111,6 +111,7 @@ fn differences(directory: &Path, ours: &Config, theirs: &Config) -> Vec<Mistake>
         ("run.seed", ours.run.seed == theirs.run.seed),
         ("compute.dtype", ours.compute.dtype == theirs.compute.dtype),
         ("shopworld", ours.shopworld == theirs.shopworld),
+        ("corpus", ours.corpus == theirs.corpus),
         ("click_log", ours.click_log == theirs.click_log),
         ("policy", ours.policy == theirs.policy),
         ("pretrain", ours.pretrain == theirs.pretrain),

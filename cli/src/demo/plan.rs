@@ -45,6 +45,7 @@ impl Plan {
         if let Some(products) = &products {
             mistakes.extend(unsuitable(&config, &losses, products));
         }
+        imported(shop::own_corpus(&config), config.corpus.file(), &mut mistakes);
         imported(
             shop::own_click_log(&config),
             config.click_log.file(),

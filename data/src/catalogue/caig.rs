@@ -7,16 +7,12 @@ use super::Catalogue;
 use crate::{
     CutoutError, ImportError, Product, RowProblem, Split,
     cutout::{self, is_visible},
-    import::{Memory, Row},
+    import::{Memory, Row, list},
 };
 use common::ProductId;
 use image::RgbaImage;
 use serde_json::Value;
-use std::{
-    collections::BTreeMap,
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeMap, path::Path};
 
 const KEYS: [&str; 3] = ["id", "image", "new_caption"];
 
@@ -43,11 +39,7 @@ impl CaigCatalogue {
     /// # Errors
     /// [`ImportError`] with every mistake of every row.
     pub fn load(path: &Path) -> Result<Self, ImportError> {
-        let bytes = fs::read(path).map_err(|source| ImportError::Unreadable {
-            path: path.to_owned(),
-            source,
-        })?;
-        let rows = list(path, &bytes)?;
+        let rows = list(path, "{id, image, new_caption}")?;
         let folder = path.parent().map(Path::to_owned).unwrap_or_default();
         let products =
             read_products(rows, &folder, Memory::default()).map_err(|problems| ImportError::Rows {
@@ -69,20 +61,6 @@ impl CaigCatalogue {
     pub fn with_instructions(mut self, instructions: Vec<String>) -> Self {
         self.instructions = instructions;
         self
-    }
-}
-
-fn list(path: &Path, bytes: &[u8]) -> Result<Vec<Value>, ImportError> {
-    let malformed = |reason: String| ImportError::Malformed {
-        path: PathBuf::from(path),
-        reason,
-    };
-    let wanted = "a JSON list of {id, image, new_caption} is needed";
-    match serde_json::from_slice(bytes) {
-        Ok(Value::Array(rows)) if rows.is_empty() => Err(malformed(format!("the list is empty; {wanted}"))),
-        Ok(Value::Array(rows)) => Ok(rows),
-        Ok(_) => Err(malformed(format!("not a list; {wanted}"))),
-        Err(error) => Err(malformed(format!("not JSON ({error}); {wanted}"))),
     }
 }
 
@@ -156,6 +134,7 @@ impl Catalogue for CaigCatalogue {
 mod tests {
     use super::*;
     use image::{Rgb, RgbImage, Rgba};
+    use std::{fs, path::PathBuf};
     use tempfile::TempDir;
 
     fn folder(json: &str) -> (TempDir, PathBuf) {

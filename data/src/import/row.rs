@@ -21,6 +21,21 @@ pub(crate) struct Row {
 impl Row {
     /// Takes a row that may have the keys `known`; anything else in it is a mistake.
     pub(crate) fn new(number: usize, value: Value, known: &[&str]) -> Self {
+        let mut row = Self::open(number, value, known);
+        let unknown: Vec<_> = row
+            .values
+            .keys()
+            .filter(|key| !known.contains(&key.as_str()))
+            .cloned()
+            .collect();
+        for key in unknown {
+            row.problem(&key, format!("unknown key; a row may have {}", known.join(", ")));
+        }
+        row
+    }
+
+    /// Takes a row of which the keys `known` are read and others ignored: files of others have more.
+    pub(crate) fn open(number: usize, value: Value, known: &[&str]) -> Self {
         let mut row = Self {
             number,
             is_object: value.is_object(),
@@ -39,15 +54,6 @@ impl Row {
                     ),
                 );
             }
-        }
-        let unknown: Vec<_> = row
-            .values
-            .keys()
-            .filter(|key| !known.contains(&key.as_str()))
-            .cloned()
-            .collect();
-        for key in unknown {
-            row.problem(&key, format!("unknown key; a row may have {}", known.join(", ")));
         }
         row
     }
@@ -82,6 +88,44 @@ impl Row {
             }
         }
         None
+    }
+
+    /// Whether the row is an object at all; otherwise that has been said.
+    pub(crate) fn is_object(&self) -> bool {
+        self.is_object
+    }
+
+    /// A value as it is.
+    pub(crate) fn value(&self, key: &str) -> Option<&Value> {
+        self.values.get(key)
+    }
+
+    /// Whether the row has a key.
+    pub(crate) fn has(&self, key: &str) -> bool {
+        self.values.contains_key(key)
+    }
+
+    /// A conversation in LLaVA's form, a list of `{from, value}`: who says what.
+    pub(crate) fn dialogue(&mut self, key: &str) -> Option<Vec<(String, String)>> {
+        const WANTED: &str = "a list of {from, value}, both texts, is needed";
+        let Some(value) = self.values.get(key) else {
+            if self.is_object {
+                self.problem(key, format!("missing; {WANTED}"));
+            }
+            return None;
+        };
+        let text = |turn: &Value, key: &str| Some(turn.get(key)?.as_str()?.to_owned());
+        let turns = value.as_array().and_then(|turns| {
+            turns
+                .iter()
+                .map(|turn| Some((text(turn, "from")?, text(turn, "value")?)))
+                .collect()
+        });
+        if turns.is_none() {
+            let reason = format!("{} is no conversation; {WANTED}", kind(value));
+            self.problem(key, reason);
+        }
+        turns
     }
 
     /// A caption: a text that must be there, of at most [`MAX_CAPTION_BYTES`] and without control characters.
@@ -153,7 +197,20 @@ impl Row {
         memory: &mut Memory,
         decode: impl Fn(&[u8]) -> Result<T, CutoutError>,
     ) -> Option<T> {
-        let path = folder.join(self.text(key)?);
+        let path = self.text(key)?;
+        self.picture(key, &path, folder, memory, decode)
+    }
+
+    /// The image file that `key` names, as [`image`](Self::image).
+    pub(crate) fn picture<T: Deref<Target = [u8]>>(
+        &mut self,
+        key: &str,
+        path: &str,
+        folder: &Path,
+        memory: &mut Memory,
+        decode: impl Fn(&[u8]) -> Result<T, CutoutError>,
+    ) -> Option<T> {
+        let path = folder.join(path);
         if memory.is_exhausted() {
             return None;
         }

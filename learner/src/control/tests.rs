@@ -3,6 +3,7 @@
 use super::*;
 use crate::assortment::test_catalogue::catalogue;
 use crate::test_outcomes::{failed, no_pair, pair, pair_of, version};
+use crate::training_pair::PairSource as _;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use store::Store;
@@ -10,7 +11,6 @@ use store::Store;
 struct Run {
     control: ControlPlane,
     start: Instant,
-    _policy: tempfile::TempDir,
 }
 
 async fn run(change: impl FnOnce(&mut LearnerConfig)) -> Run {
@@ -25,16 +25,7 @@ async fn run(change: impl FnOnce(&mut LearnerConfig)) -> Run {
     let store = Store::open("memory:///").unwrap();
     let products = Arc::new(catalogue(&[None; 5]));
     let assortment = Assortment::open(products, &store, 1).await.unwrap();
-    let policy = tempfile::tempdir().unwrap();
-    crate::broadcast::write_policy_files(policy.path());
-    let broadcast = Broadcast::open(
-        policy.path(),
-        "{}".into(),
-        version(0),
-        Bytes::from_static(b"v0"),
-        2,
-    )
-    .unwrap();
+    let broadcast = Broadcast::new(vec![], "{}".into(), version(0), Bytes::from_static(b"v0"), 2);
     let identity = Identity {
         run: RunId::new("test").unwrap(),
         run_seed: 1,
@@ -48,7 +39,6 @@ async fn run(change: impl FnOnce(&mut LearnerConfig)) -> Run {
     Run {
         control,
         start: Instant::now(),
-        _policy: policy,
     }
 }
 
@@ -241,7 +231,7 @@ async fn no_lease_is_given_beyond_what_staleness_allows_and_a_published_version_
     assert_eq!(run.leased("a", 0, 16).len(), 4);
     assert_eq!(run.lease("b", 0, 16), LeaseAnswer::Wait(Pause::Staleness));
     (0..4).for_each(|task| assert_eq!(run.submit("a", pair(task, 0)), Receipt::Recorded));
-    run.control.buffer.next_batch(version(0)).unwrap();
+    (&run.control.buffer).next_batch(version(0)).unwrap();
     assert_eq!(run.lease("a", 0, 16), LeaseAnswer::Wait(Pause::Staleness));
     run.publish(1);
     assert_eq!(run.lease("a", 0, 16), LeaseAnswer::Wait(Pause::PolicyBehind));

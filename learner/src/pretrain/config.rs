@@ -1,7 +1,8 @@
 //! The table `[pretrain]`: stage A.
 
-use crate::config::{CLIP_NORMS, MAX_MICRO_BATCHES, check_optimizer, for_run_of};
+use crate::config::{CLIP_NORMS, MAX_MICRO_BATCHES, check_lora, check_optimizer, for_run_of};
 use common::{InvalidConfig, SettingsCheck};
+use models::lora::LoraConfig;
 use models::optimizer::{AdamWConfig, Schedule};
 use serde::{Deserialize, Serialize};
 
@@ -19,8 +20,13 @@ pub struct PretrainConfig {
     /// Size of the byte-level vocabulary that is trained first, special tokens included, 300 to 1000000. Default 1024: in the simulated shop
     /// every word is then one token.
     pub vocab_size: usize,
+    /// Whether the way back computes each decoder layer again, as `learner.activation_checkpointing`. Default false.
+    pub activation_checkpointing: bool,
     /// Largest norm of the whole gradient, 1e-6 to 1e6. Default 1.
     pub clip_norm: f64,
+    /// The adapter that is trained beside a loaded policy (`policy.base`) and then folded into it, as `learner.lora`. A fresh
+    /// policy has none: every weight is trained. Default rank 16, alpha 16, no dropout, all seven projections.
+    pub lora: LoraConfig,
     /// The optimizer. Default AdamW, learning rate 3e-3 after 40 steps of warm-up (at most half of all steps; the log says
     /// when that cuts it), falling along a cosine, betas 0.9 and 0.98, no decay. A learning rate of 0 trains nothing;
     /// `total_steps` must be 0: it follows from `samples` and `batch`.
@@ -34,7 +40,9 @@ impl Default for PretrainConfig {
             batch: 32,
             micro_batches: 2,
             vocab_size: 1024,
+            activation_checkpointing: false,
             clip_norm: 1.0,
+            lora: LoraConfig::new(16, 16.0),
             optimizer: AdamWConfig {
                 learning_rate: 3e-3,
                 beta_2: 0.98,
@@ -69,6 +77,7 @@ impl PretrainConfig {
             "256 bytes, special tokens and words",
         );
         check.within("clip_norm", self.clip_norm, CLIP_NORMS, "");
+        check_lora(&self.lora, &mut check);
         let given = self.optimizer.total_steps;
         let wanted = "0: it is samples divided by batch";
         check.require(given == 0, "optimizer.total_steps", given, wanted);

@@ -104,7 +104,7 @@ impl SampleSource<'_> {
     fn picture<'a>(&'a self, image: &'a CorpusImage) -> Cow<'a, RgbaImage> {
         match image {
             CorpusImage::Product(index) => Cow::Borrowed(&self.corpus.products()[*index].image),
-            CorpusImage::Creative(picture) => Cow::Borrowed(picture),
+            CorpusImage::Picture(picture) => Cow::Borrowed(picture),
         }
     }
 }

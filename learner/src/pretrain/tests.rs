@@ -32,9 +32,9 @@ impl Corpus for Colours {
             NAMES[which]
         };
         CorpusSample {
-            family: TaskFamily::Understanding,
+            family: Some(TaskFamily::Understanding),
             modality,
-            product: which * 12,
+            product: Some(which * 12),
             image: (modality != Modality::Text).then_some(CorpusImage::Product(which * 12)),
             instruction: format!("name the colour {words}"),
             completion: NAMES[which].into(),
@@ -67,15 +67,29 @@ fn pretrain_with(
     progress: &mut dyn FnMut(PretrainProgress),
     cancel: &CancellationToken,
 ) -> Result<Policy, LearnerError> {
+    let device = Device::flex();
+    let start = PretrainStart::Fresh {
+        preset: Preset::Tiny,
+        device: &device,
+    };
+    pretrain_from(start, config, threads, progress, cancel)
+}
+
+fn pretrain_from(
+    start: PretrainStart<'_>,
+    config: &PretrainConfig,
+    threads: usize,
+    progress: &mut dyn FnMut(PretrainProgress),
+    cancel: &CancellationToken,
+) -> Result<Policy, LearnerError> {
     let plan = Pretraining {
         config,
-        preset: Preset::Tiny,
+        start,
         corpus: &colours(),
         seed: 1,
-        device: &Device::flex(),
         threads,
     };
-    pretrain(&plan, progress, cancel)
+    pretrain(plan, progress, cancel)
 }
 
 fn train(config: &PretrainConfig, threads: usize) -> Result<(Policy, Vec<PretrainProgress>), LearnerError> {
@@ -112,6 +126,38 @@ fn a_picture_is_read_and_named() {
             policy.sample(&prompts, Some(&features), &params).unwrap()[0].text,
             name
         );
+    }
+}
+
+#[test]
+fn beside_a_loaded_policy_an_adapter_learns_and_nothing_else_changes() {
+    let base = train(
+        &PretrainConfig {
+            samples: 8,
+            ..config()
+        },
+        1,
+    )
+    .unwrap()
+    .0;
+    let frozen = collect(&base.model, |_| true);
+    let mut config = config();
+    config.optimizer.learning_rate = 1e-2;
+    for (dropout, activation_checkpointing) in [(0.0, false), (0.1, true)] {
+        config.lora.dropout = dropout;
+        config.activation_checkpointing = activation_checkpointing;
+        let mut seen = vec![];
+        let policy = pretrain_from(
+            PretrainStart::Loaded(base.clone()),
+            &config,
+            2,
+            &mut |progress: PretrainProgress| seen.push(progress.loss),
+            &CancellationToken::new(),
+        )
+        .unwrap();
+        assert!(seen[29] < seen[0] - 0.5, "{} -> {}", seen[0], seen[29]);
+        assert!(!policy.model.adapter().is_empty());
+        assert_eq!(collect(&policy.model.without_adapter(), |_| true), frozen);
     }
 }
 

@@ -3,12 +3,14 @@
 use super::{LearnerInputs, VersionMetrics};
 use crate::adapter_files;
 use crate::assortment::Assortment;
+use crate::base_model::base_files;
 use crate::broadcast::Broadcast;
 use crate::collate::Collator;
 use crate::config::LearnerConfig;
 use crate::control::{ControlPlane, Identity};
 use crate::error::LearnerError;
 use crate::mask::Masker;
+use crate::pair_log::{PairLog, Recorded};
 use crate::partners::Partners;
 use crate::prompts::{CompletionLimits, check_prompts};
 use crate::step_log::StepLog;
@@ -33,6 +35,7 @@ pub(super) struct Setup {
 pub(super) struct Training {
     trainer: Trainer,
     log: StepLog,
+    pairs: Option<PairLog>,
     control: Arc<ControlPlane>,
 }
 
@@ -63,8 +66,12 @@ pub fn check_catalogue(config: &LearnerConfig, catalogue: &dyn Catalogue) -> Res
 /// store.
 pub(super) async fn prepare(config: &LearnerConfig, inputs: &LearnerInputs) -> Result<Setup, LearnerError> {
     adapter_files::check_place(&inputs.adapter, &inputs.run_id, inputs.run_seed).await?;
-    let (directory, device) = (inputs.policy_dir.clone(), inputs.device.clone());
-    let load = move || Policy::load(&directory, &device).map_err(LearnerError::Policy);
+    let (directory, placement) = (inputs.policy_dir.clone(), inputs.placement.clone());
+    let reading = inputs.policy_reading.clone();
+    let load = move || {
+        let policy = Policy::load_on(&directory, &placement, &mut |_, _| ());
+        Ok(policy.map_err(LearnerError::Policy)?.read_as(&reading))
+    };
     let policy = off_the_runtime("loading the policy", load).await?;
     let catalogue = inputs.catalogue.clone();
     let completion_tokens = inputs.completion_tokens;
@@ -101,13 +108,15 @@ fn assemble(
     let version = PolicyVersion::initial(inputs.epoch);
     let seed = derive_seed(inputs.run_seed, TaskId(0), version, Purpose::Initialisation);
     let model = policy.model.clone().with_adapter(&config.lora, seed)?;
-    let broadcast = Broadcast::open(
-        &inputs.policy_dir,
+    let broadcast = Broadcast::new(
+        base_files(&policy, &inputs.policy_dir)?,
         adapter_config(&config.lora, &inputs.base_model),
         version,
         adapter_bytes(&model.adapter())?.into(),
         config.keep_versions,
-    )?;
+    );
+    let record = |directory| PairLog::open(directory, assortment.clone(), policy.tokenizer.clone());
+    let pairs = inputs.pairs_dir.as_deref().map(record).transpose()?;
     let partners = assortment.partners(config.loss.partner);
     let collator = Collator::new(
         Arc::new(policy),
@@ -133,6 +142,7 @@ fn assemble(
     let training = Training {
         trainer,
         log: StepLog::open(inputs.steps_file.as_deref())?,
+        pairs,
         control: control.clone(),
     };
     Ok(Setup { control, training })
@@ -147,8 +157,13 @@ impl Training {
         let Self {
             mut trainer,
             mut log,
+            pairs,
             control,
         } = self;
+        let mut source = Recorded {
+            source: &control.buffer,
+            log: pairs,
+        };
         let publish = |trained: TrainedVersion| {
             let bytes: Bytes = adapter_bytes(&trained.adapter)?.into();
             tracing::info!(version = %trained.version, bytes = bytes.len(), metrics = ?trained.metrics, "published");
@@ -160,7 +175,7 @@ impl Training {
             Ok(())
         };
         let start = control.broadcast.newest().version;
-        match trainer.train(start, &control.buffer, stop, &mut log, publish) {
+        match trainer.train(start, &mut source, stop, &mut log, publish) {
             Ok(()) | Err(LearnerError::Cancelled) => Ok(()),
             Err(error) => Err(error),
         }

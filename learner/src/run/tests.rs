@@ -66,10 +66,12 @@ fn inputs(directory: &Path) -> LearnerInputs {
         catalogue: Arc::new(catalogue(&[None; 5])),
         store: Store::open("memory:///").unwrap(),
         policy_dir: directory.join("policy"),
+        policy_reading: PolicyReading::default(),
         base_model: "published/policy".into(),
         adapter: Store::open(&format!("file://{}", directory.join("adapter").display())).unwrap(),
         steps_file: Some(directory.join("steps.jsonl")),
-        device: Device::flex(),
+        pairs_dir: None,
+        placement: Placement::cpu(),
         threads: 2,
         authorizer: Arc::new(AllowLoopback),
     }

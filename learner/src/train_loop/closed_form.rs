@@ -119,7 +119,7 @@ impl Bench {
             run: RUN_SEED,
             version: batch.version,
         };
-        let chosen = |pair: usize| batch.pairs[pair].chosen().trajectory.token_ids().to_vec();
+        let chosen = |pair: usize| batch.pairs[pair].chosen.token_ids.clone();
         let rows = |pair: usize| {
             let own = |completion| Row {
                 image: ProductImage::Whole(subjects[pair].1.product),
@@ -129,7 +129,7 @@ impl Bench {
             let negative = negative(self.config.loss.mode, pair, &subjects, &partners, &seeds);
             Rows {
                 chosen: own(chosen(pair)),
-                rejected: own(batch.pairs[pair].rejected().trajectory.token_ids().to_vec()),
+                rejected: own(batch.pairs[pair].rejected.token_ids.clone()),
                 negative: negative.map(|negative| Row {
                     image: negative.image,
                     words: negative.words,
@@ -179,14 +179,12 @@ fn batch() -> PairBatch {
     let pair = |task: u32| {
         let chosen: Vec<u32> = (0..2 + task % 3).map(|i| 30 + task + i).chain([2]).collect();
         let rejected: Vec<u32> = (0..3 - task % 2).map(|i| 60 + task + i).chain([2]).collect();
-        pair_of(u64::from(task), 0, [&rejected, &chosen])
+        (&pair_of(u64::from(task), 0, [&rejected, &chosen])).into()
     };
     PairBatch {
         version: version(0),
         pairs: (0..PAIRS as u32).map(pair).collect(),
-        mean_reward: 0.0,
-        no_pairs: 0,
-        staleness_max: 0,
+        sampled: None,
     }
 }
 
@@ -333,7 +331,9 @@ fn loss_and_gradient_of_both_factors_are_the_closed_form_in_every_mode() {
         let collated = trainer.collator.collate(&batch).unwrap();
         let reference = trainer.reference_log_probs(&collated).unwrap();
         let in_order: Vec<PairNats> = ORDER.iter().map(|&pair| reference[pair]).collect();
-        let passes = trainer.passes(&collated, &ORDER, &in_order).unwrap();
+        let passes = trainer
+            .passes(&collated, &ORDER, &in_order, batch.version)
+            .unwrap();
         assert!(
             (passes.loss - loss).abs() < 1e-5 * loss,
             "{mode}: {} is not {loss}",

@@ -2,11 +2,15 @@
 
 use super::*;
 use crate::config::{LossConfig, LossMode, Partner};
-use crate::pair_buffer::{BatchRule, PairBatch};
+use crate::log_probs::pair_log_probs;
+use crate::pair_buffer::{BatchRule, PairBuffer};
 use crate::test_outcomes::{pair_of, version};
 use crate::test_policy::{assortment, policy};
+use burn::tensor::DType;
 use common::RolloutOutcome;
+use models::device::Placement;
 use models::lora::LoraConfig;
+use models::policy::Policy;
 use models::weights;
 use std::sync::Arc;
 
@@ -33,7 +37,11 @@ fn config(mode: LossMode) -> LearnerConfig {
 
 /// A trainer whose adapter is `fresh`, or has both factors different from zero.
 fn trainer(config: &LearnerConfig, threads: usize, fresh: bool) -> Trainer {
-    let (policy, assortment) = (Arc::new(policy()), Arc::new(assortment(4)));
+    trainer_of(policy(), config, threads, fresh)
+}
+
+fn trainer_of(policy: Policy, config: &LearnerConfig, threads: usize, fresh: bool) -> Trainer {
+    let (policy, assortment) = (Arc::new(policy), Arc::new(assortment(4)));
     let partners = assortment.partners(config.loss.partner);
     let mut model = policy.model.clone().with_adapter(&config.lora, 5).unwrap();
     if !fresh {
@@ -63,15 +71,19 @@ fn buffer(config: &LearnerConfig) -> PairBuffer {
 }
 
 fn train(config: &LearnerConfig, threads: usize) -> Vec<TrainedVersion> {
+    train_with(&mut trainer(config, threads, true), config)
+}
+
+fn train_with(trainer: &mut Trainer, config: &LearnerConfig) -> Vec<TrainedVersion> {
     let mut published = vec![];
     let publish = |trained| {
         published.push(trained);
         Ok(())
     };
-    trainer(config, threads, true)
+    trainer
         .train(
             version(0),
-            &buffer(config),
+            &mut &buffer(config),
             &CancellationToken::new(),
             &mut StepLog::default(),
             publish,
@@ -144,13 +156,87 @@ fn threads_change_no_bit_and_the_split_changes_only_rounding() {
 }
 
 #[test]
+fn activation_checkpointing_changes_only_rounding() {
+    let config = config(LossMode::JointSwap);
+    let kept = train(&config, 1);
+    let checkpointed = train(
+        &LearnerConfig {
+            activation_checkpointing: true,
+            ..config
+        },
+        1,
+    );
+    for (kept, checkpointed) in kept.iter().zip(&checkpointed) {
+        for (name, expected) in &kept.adapter {
+            let found = checkpointed.adapter[name].iter::<f32>();
+            for (a, b) in expected.iter::<f32>().zip(found) {
+                // Adam divides by the size of the gradient: what is only rounding moves by a step.
+                assert!((a - b).abs() < 2e-3, "{name}: {a} {b}");
+            }
+        }
+        let difference = (kept.metrics["loss"] - checkpointed.metrics["loss"]).abs();
+        assert!(difference < 1e-4, "{difference}");
+    }
+}
+
+#[test]
+fn dropout_of_the_adapter_trains_and_repeats_on_any_number_of_threads() {
+    let mut config = config(LossMode::JointSwap);
+    let bytes = |published: &[TrainedVersion]| models::peft::adapter_bytes(&published[1].adapter).unwrap();
+    let without = bytes(&train(&config, 1));
+    config.lora.dropout = 0.25;
+    let with = train(&config, 1);
+    assert_ne!(bytes(&with), without);
+    assert_eq!(bytes(&with), bytes(&train(&config, 3)));
+    config.activation_checkpointing = true;
+    let difference = (with[1].metrics["loss"] - train(&config, 1)[1].metrics["loss"]).abs();
+    assert!(difference < 1e-3, "masks differ: {difference}");
+}
+
+#[test]
+fn a_frozen_policy_in_bf16_trains_an_adapter_in_f32() {
+    let directory = tempfile::tempdir().unwrap();
+    policy().save(directory.path()).unwrap();
+    let half = Placement {
+        dtype: DType::BF16,
+        ..Placement::cpu()
+    };
+    let policy = Policy::load_on(directory.path(), &half, &mut |_, _| ()).unwrap();
+    let config = LearnerConfig {
+        versions: 4,
+        ..config(LossMode::JointSwap)
+    };
+    for activation_checkpointing in [false, true] {
+        let config = LearnerConfig {
+            activation_checkpointing,
+            ..config.clone()
+        };
+        let mut trainer = trainer_of(policy.clone(), &config, 1, true);
+        let published = train_with(&mut trainer, &config);
+        let (first, last) = (&published[0].metrics, &published[3].metrics);
+        assert!(
+            last["rewards_margin"] > first["rewards_margin"] + 0.1,
+            "{first:?} {last:?}"
+        );
+        assert!(
+            published[3]
+                .adapter
+                .values()
+                .all(|data| data.dtype() == DType::F32)
+        );
+        let frozen = &trainer.policy.language_model.model.layers[0].mlp.up_proj.weight;
+        assert_eq!(frozen.val().dtype(), DType::BF16);
+    }
+}
+
+#[test]
 fn a_stopped_loop_publishes_nothing_half_trained() {
     let (config, stop) = (config(LossMode::Dpo), CancellationToken::new());
     stop.cancel();
     let mut trainer = trainer(&config, 1, true);
     let before = trainer.adapter().unwrap();
     let mut log = StepLog::default();
-    let end = trainer.train(version(0), &buffer(&config), &stop, &mut log, |_| {
+    let end = trainer.train(version(0), &mut &buffer(&config), &stop, &mut log, |_| {
         panic!("published")
     });
     assert!(matches!(end, Err(LearnerError::Cancelled)));
@@ -163,7 +249,7 @@ fn a_loss_that_is_no_number_ends_the_run_with_its_step() {
     config.optimizer.learning_rate = 1e30;
     let end = trainer(&config, 1, true).train(
         version(0),
-        &buffer(&config),
+        &mut &buffer(&config),
         &CancellationToken::new(),
         &mut StepLog::default(),
         |_| Ok(()),
@@ -177,13 +263,11 @@ fn a_loss_that_is_no_number_ends_the_run_with_its_step() {
 fn gradients_of_both_factors_agree_with_finite_differences() {
     let config = config(LossMode::JointSwap);
     let mut trainer = trainer(&config, 1, false);
-    let pairs = (0..4).map(|task| pair_of(task, 0, COMPLETIONS)).collect();
+    let pairs = (0..4).map(|task| (&pair_of(task, 0, COMPLETIONS)).into());
     let batch = PairBatch {
         version: version(0),
-        pairs,
-        mean_reward: 0.0,
-        no_pairs: 0,
-        staleness_max: 0,
+        pairs: pairs.collect(),
+        sampled: None,
     };
     let batch = trainer.collator.collate(&batch).unwrap();
     let ref_lp = trainer.reference_log_probs(&batch).unwrap();

@@ -14,9 +14,6 @@ use crate::error::ModelError;
 use crate::linear::LinearConfig;
 use crate::policy::Policy;
 
-/// Classes of the head, left and right.
-const CLASSES: usize = 2;
-
 impl CaigReward {
     /// Reads a directory of the reference's layout.
     ///
@@ -56,7 +53,7 @@ impl CaigReward {
 /// A network of the directory's shape, nothing drawn.
 pub(super) fn network(foreign: &Directory, device: &Device) -> CaigNetwork {
     let hidden = foreign.config.text.hidden_size;
-    let head = || LinearConfig::new(hidden, CLASSES).init(1.0, 0, device);
+    let head = || LinearConfig::new(hidden, CaigNetwork::CLASSES).init(1.0, 0, device);
     let mut body = foreign.config.init(device, 0);
     body.language_model.lm_head = head();
     let has_ctr = foreign

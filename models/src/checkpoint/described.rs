@@ -9,6 +9,7 @@ use std::path::Path;
 use burn::tensor::{DType, Device};
 use serde_json::{Map, Value};
 
+use super::beside::Description;
 use super::layout::{Layout, Naming, is_computed};
 use super::{OURS, Progress, caig, hf, original, read_ours};
 use crate::directory::read_json;
@@ -85,6 +86,15 @@ impl Directory {
         })
     }
 
+    /// What surrounds its weights.
+    pub(super) fn description(&self) -> Description<'_> {
+        Description {
+            config: &self.config,
+            processor: &self.processor,
+            tokenizer: &self.tokenizer,
+        }
+    }
+
     /// Names and shapes of its weights against those of its configuration.
     pub(super) fn compare(&mut self) -> Comparison {
         // Nothing is drawn.
@@ -150,36 +160,32 @@ impl Directory {
     }
 }
 
-/// The names of the files that are read of a directory.
+/// The names of the files that hold a directory's weights, sorted.
 ///
 /// # Errors
 /// [`ModelError::Content`] when some lie in another directory.
-pub(super) fn files(dir: &Path) -> Result<Vec<String>, ModelError> {
-    const BESIDE: [&str; 7] = [
-        CONFIG,
-        TOKENIZER,
-        SENTENCEPIECE,
-        "tokenizer_config.json",
-        "special_tokens_map.json",
-        "preprocessor_config.json",
-        "processor_config.json",
-    ];
-    let shards = Shards::open(dir)?;
-    let naming = Naming::detect(shards.tensors().keys().map(String::as_str));
-    if naming.map_err(|error| error.in_file(dir))?.is_original() {
-        return Err(ModelError::Content {
-            path: dir.to_owned(),
-            reason: "its vision tower is described in a directory of its own, which cannot be sent to actors; convert it first: \
-                     adwright convert --to llava-hf"
-                .into(),
-        });
+pub(super) fn weight_files(dir: &Path) -> Result<Vec<String>, ModelError> {
+    let directory = Directory::open(dir)?;
+    let shards = directory.shards();
+    let mut names = vec![];
+    for path in shards.paths().chain(shards.index()) {
+        let name = path.file_name().and_then(|name| name.to_str());
+        match (path.parent() == Some(dir), name) {
+            (true, Some(name)) => names.push(name.to_owned()),
+            _ => {
+                return Err(ModelError::Content {
+                    path: path.to_owned(),
+                    reason: format!(
+                        "the vision tower's weights lie outside {}, where actors would not find them; convert it first: \
+                         adwright convert --to llava-hf",
+                        dir.display()
+                    ),
+                });
+            }
+        }
     }
-    let beside = BESIDE.into_iter().filter(|name| dir.join(name).exists());
-    let weights = shards
-        .paths()
-        .chain(shards.index())
-        .filter_map(|path| path.file_name()?.to_str());
-    Ok(beside.chain(weights).map(str::to_owned).collect())
+    names.sort_unstable();
+    Ok(names)
 }
 
 /// `tokenizer.json`, or the SentencePiece model where that is all there is.

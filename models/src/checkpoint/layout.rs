@@ -104,6 +104,12 @@ impl Naming {
         ..Self::FLAT
     };
 
+    /// CAIG's of its reward model.
+    pub(crate) const CAIG_REWARD: Self = Self {
+        reward: true,
+        ..Self::ORIGINAL
+    };
+
     /// Tells the naming by keys that only it has.
     ///
     /// # Errors

@@ -18,14 +18,14 @@ use burn::tensor::{DType, Tensor, TensorData};
 const SINGLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
 
-/// Writes the base of `model` with `adapter` folded in to `out`, which must not be `model`.
+/// Writes the base in the directory `model` with `adapter` folded in to `out`, which must not be `model`.
 ///
 /// # Errors
 /// [`ModelError::File`] or [`ModelError::Content`] with the file at fault, [`ModelError::Adapter`] for an adapter of another
 /// base.
-pub fn merge(model: &Path, adapter: &Path, out: &Path) -> Result<(), ModelError> {
+pub fn merge(model: &Path, adapter: Adapter, out: &Path) -> Result<(), ModelError> {
     let mut shards = Shards::open(model)?;
-    let branches = Branches::new(Adapter::load(adapter)?, model, &shards)?;
+    let branches = Branches::new(adapter, model, &shards)?;
     begin(out, INDEX)?;
     begin(out, SINGLE)?;
     copy_others(model, out)?;
@@ -147,7 +147,7 @@ mod tests {
         let target = out.path().join("merged");
         let error = merge(
             &fixtures.join("llava-hf-1.5/1"),
-            &fixtures.join("peft/2"),
+            Adapter::load(&fixtures.join("peft/2")).unwrap(),
             &target,
         )
         .unwrap_err();
@@ -161,7 +161,7 @@ mod tests {
         let out = tempfile::tempdir().unwrap();
         merge(
             &fixtures.join("llava-hf-1.5/2"),
-            &fixtures.join("peft/2"),
+            Adapter::load(&fixtures.join("peft/2")).unwrap(),
             out.path(),
         )
         .unwrap();

@@ -42,6 +42,11 @@ pub(crate) struct CaigNetwork {
     pub(crate) sku_ctr_linear_fc: Vec<Linear>,
 }
 
+impl CaigNetwork {
+    /// Classes of the head, left and right.
+    pub(crate) const CLASSES: usize = 2;
+}
+
 /// CAIG's reward model, ready to compare.
 #[derive(Debug, Clone)]
 pub struct CaigReward {

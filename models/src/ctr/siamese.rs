@@ -8,10 +8,10 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use super::dropout::Dropout;
 use super::texts::TokenRectangle;
 use crate::attention::{attend, merge_heads, split_heads};
 use crate::clip::{ClipEncoderLayer, ClipVisionConfig, PatchEmbedding, PositionEmbedding, quick_gelu};
+use crate::dropout::Dropout;
 use crate::error::ModelError;
 use crate::init::{self, stream_seed};
 use crate::limits;

@@ -11,7 +11,7 @@ use crate::error::ModelError;
 use crate::init::stream_seed;
 use crate::linear::Linear;
 use crate::llama::LlamaDecoderLayer;
-use crate::lora::{LoraBranch, LoraConfig};
+use crate::lora::{BranchDropout, LoraBranch, LoraConfig};
 use crate::weights::{NamedTensors, Path, apply_matching, collect, swap_hf_layout};
 
 /// Where PEFT puts the adapted model in its own module tree.
@@ -50,6 +50,25 @@ impl Llava {
             }
         }
         base
+    }
+
+    /// The model for one pass of training in which every branch drops a share of its inputs, each by a mask of its own
+    /// that follows from `seed`. All weights are shared.
+    ///
+    /// # Panics
+    /// In the pass, when `rate` is not at least 0 and below 1.
+    #[must_use]
+    pub fn with_adapter_dropout(&self, rate: f64, seed: u64) -> Self {
+        let mut model = self.clone();
+        for (index, layer) in model.language_model.model.layers.iter_mut().enumerate() {
+            for (name, linear) in projections(layer) {
+                let seed = stream_seed(seed, &format!("layers.{index}.{name}"));
+                if let Some(branch) = &mut linear.lora {
+                    branch.dropout = (rate > 0.0).then_some(BranchDropout { rate, seed });
+                }
+            }
+        }
+        model
     }
 
     /// Marks the adapter's factors as the only parameters that get gradients. The marks take effect on an autodiff

@@ -37,6 +37,14 @@ fn second_to_last() -> i64 {
 }
 
 impl LlavaConfig {
+    /// LLaVA-1.5-7B as `llava-hf/llava-1.5-7b-hf` configures it.
+    pub fn llava_1_5_7b() -> Self {
+        Self {
+            model_type: "llava".into(),
+            ..Self::llava_1_6_7b()
+        }
+    }
+
     /// LLaVA-v1.6-Vicuna-7B as `llava-hf/llava-v1.6-vicuna-7b-hf` configures it.
     pub fn llava_1_6_7b() -> Self {
         Self {

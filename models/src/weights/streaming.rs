@@ -112,6 +112,16 @@ pub(crate) fn parameters<M: Module>(module: &M) -> Vec<String> {
     places.found.into_iter().map(|(name, _)| name).collect()
 }
 
+/// How many numbers a module's parameters have.
+pub(crate) fn elements<M: Module>(module: &M) -> u64 {
+    let mut places = Places::default();
+    module.visit(&mut places);
+    let counts = places.found.iter();
+    counts
+        .map(|(_, shape)| shape.iter().product::<usize>() as u64)
+        .sum()
+}
+
 #[derive(Default)]
 struct Places {
     path: Path,

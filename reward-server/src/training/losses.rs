@@ -9,7 +9,8 @@ use crate::config::RewardConfig;
 use crate::dataset::LabelledPair;
 use burn::tensor::{Device, Int, Tensor, TensorData, activation};
 use models::attention::FORBIDDEN;
-use models::ctr::{Concat, Dropout, Siamese, TokenRectangle};
+use models::ctr::{Concat, Siamese, TokenRectangle};
+use models::dropout::Dropout;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 

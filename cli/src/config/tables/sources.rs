@@ -36,6 +36,37 @@ impl CatalogueConfig {
     }
 }
 
+/// `[corpus]`: what stage A learns from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct CorpusConfig {
+    /// `shopworld`, or the path of a JSON file in LLaVA's format: `[{"id", "image", "conversations"}]`, each conversation one
+    /// turn of `human` (with `<image>` where there is an image) and one of `gpt`. Default `shopworld`.
+    pub(crate) source: String,
+}
+
+impl Default for CorpusConfig {
+    fn default() -> Self {
+        Self {
+            source: SHOPWORLD.into(),
+        }
+    }
+}
+
+impl CorpusConfig {
+    pub(crate) fn validate(&self) -> Result<(), InvalidConfig> {
+        let mut check = SettingsCheck::default();
+        let wanted = "shopworld or the path of a JSON file in LLaVA's format";
+        check.require(is_path(&self.source), "source", &self.source, wanted);
+        check.finish()
+    }
+
+    /// The file, where one is named.
+    pub(crate) fn file(&self) -> Option<&Path> {
+        file(&self.source)
+    }
+}
+
 /// `[click_log]`: the clicks that stage B learns from.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]

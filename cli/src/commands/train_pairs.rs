@@ -1,0 +1,88 @@
+//! `adwright train-pairs`: an adapter from a file of preference pairs, without actors and reward model.
+
+use super::stage::{self, Reporter};
+use crate::args::TrainPairsArgs;
+use crate::config::Config;
+use crate::failure::{OrConfiguration as _, Outcome};
+use crate::locations;
+use data::PreferenceFile;
+use learner::{OfflineInputs, OfflineProgress};
+use models::peft::Adapter;
+use models::policy::Policy;
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
+
+/// Runs the command.
+pub(super) fn run(args: TrainPairsArgs) -> Outcome<()> {
+    let TrainPairsArgs {
+        pairs,
+        policy,
+        epochs,
+        steps,
+        train: common,
+    } = args;
+    let config = stage::configure(&common, |layers| layers.flag("--policy", "paths.policy", policy))?;
+    locations::check_model(Path::new(&config.paths.policy), "pretrain")?;
+    let pairs = Arc::new(PreferenceFile::load(&pairs).or_configuration()?);
+    let out = common
+        .out
+        .clone()
+        .unwrap_or_else(|| config.paths.adapter.clone().into());
+    let train = move |config: Config, out: PathBuf, reporter: &mut Reporter, cancel: &CancellationToken| {
+        let given = Pairs { pairs, epochs, steps };
+        train(&config, &out, given, reporter, cancel)
+    };
+    stage::run("training on pairs", &common, config, out, train)
+}
+
+/// What is trained on, and how.
+struct Pairs {
+    pairs: Arc<PreferenceFile>,
+    epochs: u64,
+    steps: Option<PathBuf>,
+}
+
+fn train(
+    config: &Config,
+    out: &Path,
+    pairs: Pairs,
+    reporter: &mut Reporter,
+    cancel: &CancellationToken,
+) -> Outcome<(Value, String)> {
+    let placement = config.compute.placement().or_configuration()?;
+    let policy = Policy::load_on(Path::new(&config.paths.policy), &placement, &mut |_, _| ());
+    let inputs = OfflineInputs {
+        run_seed: config.run.seed,
+        policy: policy.or_configuration()?.read_as(&config.policy.reading()),
+        pairs: pairs.pairs.clone(),
+        epochs: pairs.epochs,
+        steps_file: pairs.steps,
+        threads: config.compute.threads,
+    };
+    let mut last = None;
+    let weights = learner::train_on_pairs(
+        &config.learner,
+        inputs,
+        &mut |progress: OfflineProgress| {
+            let note = format!("loss {:.3}, accuracy {:.2}", progress.loss, progress.accuracy_dpo);
+            reporter.update(progress.batches, progress.of, note);
+            last = Some(progress);
+        },
+        cancel,
+    )
+    .map_err(super::blame_learner)?;
+    let adapter = Adapter {
+        config: config.learner.lora.clone(),
+        weights,
+    };
+    adapter.save(out, &config.paths.policy)?;
+    let count = pairs.pairs.preferences().len();
+    let (loss, accuracy) = last.map_or((f64::NAN, f64::NAN), |last| (last.loss, last.accuracy_dpo));
+    let line = format!("{count} pairs, loss {loss:.3}, accuracy {accuracy:.2}");
+    let result = json!({
+        "adapter": out, "pairs": count, "epochs": pairs.epochs, "loss": loss, "accuracy_dpo": accuracy,
+    });
+    Ok((result, line))
+}

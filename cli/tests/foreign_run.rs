@@ -1,0 +1,209 @@
+//! The three stages on checkpoints that others made, every role a process of its own.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "the helpers around the tests may unwrap as the tests do"
+)]
+
+use serde_json::Value;
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+
+/// A shop and a run small enough for seconds. What an untrained policy writes is rendered as nothing, so that rewards tie;
+/// with labels at random there are pairs all the same.
+const SMALL: [&str; 13] = [
+    "actor.labels=random",
+    "shopworld.products=16",
+    "learner.versions=2",
+    "learner.pairs_per_version=4",
+    "learner.minibatch_pairs=4",
+    "learner.passes=1",
+    "learner.linger_ms=10000",
+    "learner.lora.rank=4",
+    "learner.lora.dropout=0.1",
+    "learner.activation_checkpointing=true",
+    "actor.group_size=2",
+    "actor.max_new_tokens=8",
+    "actor.tasks_per_lease=2",
+];
+
+fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../models/parity/fixtures")
+        .join(name)
+}
+
+fn text(path: &Path) -> String {
+    path.display().to_string()
+}
+
+/// The program in `directory`, with the small settings.
+fn command(directory: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_adwright"));
+    command
+        .args(arguments)
+        .args(SMALL.iter().flat_map(|setting| ["--set", setting]))
+        .current_dir(directory)
+        .env_remove("RUST_LOG")
+        .stdin(Stdio::null());
+    command
+}
+
+fn run(directory: &Path, arguments: &[&str]) -> Output {
+    let output = command(directory, arguments).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{arguments:?}: {said}");
+    output
+}
+
+fn json(directory: &Path, arguments: &[&str]) -> Value {
+    serde_json::from_slice(&run(directory, arguments).stdout).unwrap()
+}
+
+/// A role that was started, killed when the test fails.
+struct Role(Child);
+
+impl Role {
+    /// Starts a role and returns its endpoint.
+    fn start(directory: &Path, arguments: &[&str]) -> (Self, String) {
+        let name = arguments[0];
+        let log = fs::File::create(directory.join(format!("{name}.log"))).unwrap();
+        let mut child = command(directory, arguments)
+            .args(["--listen", "127.0.0.1:0"])
+            .stdout(Stdio::piped())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        let stdout = child.stdout.take().unwrap();
+        BufReader::new(stdout).read_line(&mut line).unwrap();
+        let ready: Value = serde_json::from_str(&line).unwrap_or_default();
+        let said = || fs::read_to_string(directory.join(format!("{name}.log"))).unwrap();
+        let endpoint = ready["endpoint"].as_str().unwrap_or_else(|| panic!("{}", said()));
+        (Self(child), endpoint.to_owned())
+    }
+
+    fn wait(mut self) -> bool {
+        self.0.wait().unwrap().success()
+    }
+}
+
+impl Drop for Role {
+    fn drop(&mut self) {
+        // One that has ended is not there to be killed.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// What `y+` of a prompt gains under an adapter.
+fn log_prob(directory: &Path, model: &str, more: &[&str]) -> f64 {
+    let ask = [
+        "logprob",
+        "--model",
+        model,
+        "--prompt",
+        "Where?",
+        "--completion",
+        "on a table",
+        "--json",
+    ];
+    let asked: Vec<&str> = ask.into_iter().chain(more.iter().copied()).collect();
+    json(directory, &asked)["sum"].as_f64().unwrap()
+}
+
+#[test]
+fn a_run_on_a_checkpoint_of_transformers_gives_an_adapter_and_its_pairs() {
+    let directory = tempfile::tempdir().unwrap();
+    let place = directory.path();
+    let (model, chooser) = (text(&fixture("llava-hf-1.6/1")), text(&fixture("caig-reward/1")));
+    let (_reward, reward) = Role::start(place, &["reward-server", "--model", &chooser]);
+    let learner = [
+        "learner",
+        "--policy",
+        &model,
+        "--adapter",
+        "adapter",
+        "--pairs",
+        "pairs",
+    ];
+    let (learner, address) = Role::start(place, &learner);
+    let actor = |id: &str| {
+        Role::start(
+            place,
+            &["actor", "--id", id, "--learner", &address, "--reward", &reward],
+        )
+    };
+    let actors = [actor("a").0, actor("b").0];
+    assert!(
+        learner.wait(),
+        "{}",
+        fs::read_to_string(place.join("learner.log")).unwrap()
+    );
+    assert!(actors.into_iter().all(Role::wait));
+    let adapted = log_prob(place, &model, &["--adapter", "adapter"]);
+    assert!((adapted - log_prob(place, &model, &[])).abs() > 1e-4);
+
+    // The run's pairs train the same policy without anybody's help.
+    let pairs = fs::read_to_string(place.join("pairs/pairs.jsonl")).unwrap();
+    assert_eq!(pairs.lines().count(), 8);
+    let train = [
+        "train-pairs",
+        "--policy",
+        &model,
+        "--pairs",
+        "pairs/pairs.jsonl",
+        "--epochs",
+        "2",
+        "--out",
+        "again",
+        "--json",
+    ];
+    let trained = json(place, &train);
+    assert_eq!((&trained["pairs"], &trained["epochs"]), (&8.into(), &2.into()));
+    assert!(trained["loss"].as_f64().unwrap().is_finite());
+    log_prob(place, &model, &["--adapter", "again"]);
+}
+
+#[test]
+fn pre_training_a_checkpoint_of_transformers_writes_one_in_the_same_layout() {
+    let directory = tempfile::tempdir().unwrap();
+    let place = directory.path();
+    let conversation = r#"{"id": "1", "conversations": [
+        {"from": "human", "value": "Where?"}, {"from": "gpt", "value": "on a table"}]}"#;
+    fs::write(place.join("sft.json"), format!("[{conversation}]")).unwrap();
+    let model = text(&fixture("llava-hf-1.5/2"));
+    let train = [
+        "pretrain",
+        "--model",
+        &model,
+        "--out",
+        "tuned",
+        "--json",
+        "--set",
+        "corpus.source=sft.json",
+        "--set",
+        "pretrain.samples=64",
+        "--set",
+        "pretrain.batch=4",
+        "--set",
+        "pretrain.optimizer.learning_rate=1e-2",
+    ];
+    let trained = json(place, &train);
+    assert!(trained["loss"].as_f64().unwrap() < 1.0, "{trained}");
+    let inspect = |model: &str| -> Value {
+        let inspect = Command::new(env!("CARGO_BIN_EXE_adwright"))
+            .args(["inspect", model, "--json"])
+            .current_dir(place)
+            .output();
+        serde_json::from_slice(&inspect.unwrap().stdout).unwrap()
+    };
+    let (before, after) = (inspect(&model), inspect("tuned"));
+    for key in ["layout", "parameters", "dtypes", "tokenizer"] {
+        assert_eq!(before[key], after[key], "{key}");
+    }
+    assert_ne!(before["digest"], after["digest"]);
+    assert!(log_prob(place, "tuned", &[]) > log_prob(place, &model, &[]) + 5.0);
+}

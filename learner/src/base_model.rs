@@ -1,0 +1,115 @@
+//! The frozen base model as the files that actors fetch: a directory of ours, whatever layout the learner read.
+//!
+//! The description is made from the policy as the learner reads it, so that prompts and pictures are read alike by who
+//! samples and who trains; the weights are the files on disk.
+
+use crate::broadcast::{Artifact, Source};
+use crate::error::LearnerError;
+use common::Digest;
+use models::checkpoint::weight_files;
+use models::policy::Policy;
+use std::fs::File;
+use std::path::Path;
+
+/// The files of `policy`, whose weights lie in `directory`, by name.
+///
+/// # Errors
+/// [`LearnerError::Policy`] when the directory does not stand alone, [`LearnerError::File`] naming the file that cannot be
+/// read.
+pub(crate) fn base_files(policy: &Policy, directory: &Path) -> Result<Vec<(Artifact, Source)>, LearnerError> {
+    let mut files = vec![];
+    for (name, content) in policy.described()? {
+        let artifact = Artifact {
+            name: name.to_owned(),
+            bytes: content.len() as u64,
+            digest: store::digest(&content),
+        };
+        files.push((artifact, Source::Memory(content.into())));
+    }
+    for name in weight_files(directory).map_err(LearnerError::Policy)? {
+        let path = directory.join(&name);
+        let artifact = on_disk(name, &path).map_err(|source| LearnerError::File {
+            action: "read",
+            path: path.clone(),
+            source,
+        })?;
+        files.push((artifact, Source::File(path)));
+    }
+    files.sort_by(|(a, _), (b, _)| a.name.cmp(&b.name));
+    Ok(files)
+}
+
+fn on_disk(name: String, path: &Path) -> std::io::Result<Artifact> {
+    let file = File::open(path)?;
+    let bytes = file.metadata()?.len();
+    let mut hasher = blake3::Hasher::new();
+    hasher.update_reader(file)?;
+    Ok(Artifact {
+        name,
+        bytes,
+        digest: Digest::from_bytes(*hasher.finalize().as_bytes()),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test_policy::policy;
+    use burn::tensor::Device;
+    use models::policy::PolicyReading;
+    use models::template::PromptTemplate;
+
+    /// Puts the files where an actor would.
+    fn fetched(files: &[(Artifact, Source)]) -> tempfile::TempDir {
+        let directory = tempfile::tempdir().unwrap();
+        for (artifact, source) in files {
+            let bytes = match source {
+                Source::Memory(bytes) => bytes.to_vec(),
+                Source::File(path) => std::fs::read(path).unwrap(),
+            };
+            assert_eq!(
+                (artifact.bytes, artifact.digest),
+                (bytes.len() as u64, store::digest(&bytes))
+            );
+            std::fs::write(directory.path().join(&artifact.name), bytes).unwrap();
+        }
+        directory
+    }
+
+    #[test]
+    fn an_actor_reads_the_policy_as_the_learner_does_and_gets_nothing_else_of_the_directory() {
+        let directory = tempfile::tempdir().unwrap();
+        policy().save(directory.path()).unwrap();
+        for name in [".lock", "my notes.txt", "id_rsa"] {
+            std::fs::write(directory.path().join(name), name).unwrap();
+        }
+        let template = PromptTemplate::parse("Q: <image> {instruction} A:").unwrap();
+        let read = Policy::load(directory.path(), &Device::flex())
+            .unwrap()
+            .read_as(&PolicyReading {
+                template: Some(template.clone()),
+                ..PolicyReading::default()
+            });
+        let files = base_files(&read, directory.path()).unwrap();
+        let names: Vec<_> = files.iter().map(|(artifact, _)| artifact.name.as_str()).collect();
+        assert_eq!(
+            names,
+            [
+                "adwright.json",
+                "config.json",
+                "model.safetensors",
+                "tokenizer.json"
+            ]
+        );
+        let actor = Policy::load(fetched(&files).path(), &Device::flex()).unwrap();
+        assert_eq!(actor.template, template);
+        let ids = |policy: &Policy| policy.prompt_ids("a lamp", true).unwrap();
+        assert_eq!(ids(&actor), ids(&read));
+    }
+
+    #[test]
+    fn a_missing_directory_is_named() {
+        let refusal = base_files(&policy(), Path::new("/nonexistent/policy")).unwrap_err();
+        assert!(refusal.to_string().contains("/nonexistent/policy"));
+    }
+}

@@ -1,0 +1,171 @@
+//! The pairs that a run is trained on, as they are: a file in the form that TRL's DPO trainer takes, and the products'
+//! pictures beside it.
+
+use crate::assortment::Assortment;
+use crate::error::LearnerError;
+use crate::training_pair::{PairBatch, PairSource, TrainingPair};
+use common::PolicyVersion;
+use data::{Preference, trl_line};
+use models::tokenizer::Tokenizer;
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// The file of pairs.
+const PAIRS: &str = "pairs.jsonl";
+
+/// Where the pictures are.
+const IMAGES: &str = "images";
+
+/// A directory with pairs.
+pub(crate) struct PairLog {
+    directory: PathBuf,
+    file: File,
+    assortment: Arc<Assortment>,
+    tokenizer: Tokenizer,
+    /// Pictures written, by product.
+    images: BTreeMap<usize, String>,
+}
+
+/// A source whose pairs are written down as they are taken.
+pub(crate) struct Recorded<S> {
+    /// The source.
+    pub(crate) source: S,
+    /// Where they are written; `None` for nowhere.
+    pub(crate) log: Option<PairLog>,
+}
+
+impl PairLog {
+    /// Writes into `directory`, which is made; pairs that were there are replaced.
+    ///
+    /// # Errors
+    /// [`LearnerError::File`] when it cannot be written to.
+    pub(crate) fn open(
+        directory: &Path,
+        assortment: Arc<Assortment>,
+        tokenizer: Tokenizer,
+    ) -> Result<Self, LearnerError> {
+        let (images, pairs) = (directory.join(IMAGES), directory.join(PAIRS));
+        fs::create_dir_all(&images).map_err(|source| failed("make", &images, source))?;
+        Ok(Self {
+            file: File::create(&pairs).map_err(|source| failed("make", &pairs, source))?,
+            directory: directory.to_owned(),
+            assortment,
+            tokenizer,
+            images: BTreeMap::new(),
+        })
+    }
+
+    fn record(&mut self, batch: &PairBatch) -> Result<(), LearnerError> {
+        for pair in &batch.pairs {
+            let line = self.line(pair)?;
+            writeln!(self.file, "{line}")
+                .map_err(|source| failed("write", &self.directory.join(PAIRS), source))?;
+        }
+        Ok(())
+    }
+
+    fn line(&mut self, pair: &TrainingPair) -> Result<String, LearnerError> {
+        let subject = self.assortment.subject(pair.task);
+        let preference = Preference {
+            chosen: self.tokenizer.decode(&pair.chosen.token_ids)?,
+            rejected: self.tokenizer.decode(&pair.rejected.token_ids)?,
+        };
+        let prompt = self.assortment.instruction(subject);
+        let image = self.image(subject.product)?;
+        Ok(trl_line(&image, &prompt, &preference))
+    }
+
+    /// The path of a product's picture, relative to the directory; written when it is first asked for.
+    fn image(&mut self, product: usize) -> Result<String, LearnerError> {
+        if let Some(path) = self.images.get(&product) {
+            return Ok(path.clone());
+        }
+        let png = data::cutout::encode_png(&self.assortment.product(product).image);
+        let relative = format!("{IMAGES}/{}.png", blake3::hash(&png).to_hex());
+        let path = self.directory.join(&relative);
+        fs::write(&path, png).map_err(|source| failed("write", &path, source))?;
+        self.images.insert(product, relative.clone());
+        Ok(relative)
+    }
+}
+
+impl<S: PairSource> PairSource for Recorded<S> {
+    fn next_batch(&mut self, version: PolicyVersion) -> Result<PairBatch, LearnerError> {
+        let batch = self.source.next_batch(version)?;
+        if let Some(log) = &mut self.log {
+            log.record(&batch)?;
+        }
+        Ok(batch)
+    }
+}
+
+fn failed(action: &'static str, path: &Path, source: io::Error) -> LearnerError {
+    LearnerError::File {
+        action,
+        path: path.to_owned(),
+        source,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test_outcomes::{pair_of, version};
+    use crate::test_policy::{assortment, policy};
+    use data::{Catalogue as _, PreferenceFile};
+
+    /// One batch.
+    struct Once(Option<PairBatch>);
+
+    impl PairSource for Once {
+        fn next_batch(&mut self, _: PolicyVersion) -> Result<PairBatch, LearnerError> {
+            self.0.take().ok_or(LearnerError::Cancelled)
+        }
+    }
+
+    #[test]
+    fn pairs_are_written_with_their_words_and_pictures_and_read_again() {
+        let (directory, policy) = (tempfile::tempdir().unwrap(), policy());
+        let assortment = Arc::new(assortment(3));
+        let ids = |text: &str| policy.completion_ids(text).unwrap();
+        let (desk, lamp) = (ids("oak desk"), ids("the lamp"));
+        let pairs = (0..6).map(|task| (&pair_of(task, 0, [&lamp, &desk])).into());
+        let batch = PairBatch {
+            version: version(0),
+            pairs: pairs.collect(),
+            sampled: None,
+        };
+        let log = PairLog::open(directory.path(), assortment.clone(), policy.tokenizer.clone()).unwrap();
+        let mut recorded = Recorded {
+            source: Once(Some(batch.clone())),
+            log: Some(log),
+        };
+        assert_eq!(recorded.next_batch(version(0)).unwrap(), batch);
+        assert!(recorded.next_batch(version(1)).is_err());
+        let read = PreferenceFile::load(&directory.path().join(PAIRS)).unwrap();
+        assert_eq!(read.preferences().len(), 6);
+        for (task, (product, preference)) in read.products().iter().zip(read.preferences()).enumerate() {
+            let subject = assortment.subject(common::TaskId(task as u64));
+            assert_eq!(product.caption, assortment.instruction(subject));
+            assert_eq!(product.image, assortment.product(subject.product).image);
+            assert_eq!(
+                (&preference.chosen[..], &preference.rejected[..]),
+                ("oak desk", "the lamp")
+            );
+        }
+        let pictures = fs::read_dir(directory.path().join(IMAGES)).unwrap().count();
+        assert_eq!(pictures, 3);
+    }
+
+    #[test]
+    fn a_directory_that_cannot_be_made_is_named() {
+        let nowhere = Path::new("/proc/nowhere");
+        let error = PairLog::open(nowhere, Arc::new(assortment(1)), policy().tokenizer)
+            .err()
+            .unwrap();
+        assert!(error.to_string().contains("/proc/nowhere"), "{error}");
+    }
+}
