@@ -69,7 +69,7 @@ pub enum PretrainStart<'a> {
         device: &'a Device,
     },
     /// A policy off a disk: an adapter is trained beside its frozen weights.
-    Loaded(Policy),
+    Loaded(Box<Policy>),
 }
 
 /// Trains the initial policy. One that was loaded comes back with its adapter attached. `progress` is told every step.
@@ -133,7 +133,7 @@ fn prepare(
         }
         PretrainStart::Loaded(policy) => {
             let model = policy.model.clone().with_adapter(&config.lora, seed)?;
-            Ok((policy, model.trainable_adapter_only().train()))
+            Ok((*policy, model.trainable_adapter_only().train()))
         }
     }
 }

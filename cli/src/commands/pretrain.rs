@@ -42,7 +42,7 @@ fn train(
         },
         Some(base) => {
             let policy = Policy::load_on(base, &placement, &mut |_, _| ()).or_configuration()?;
-            PretrainStart::Loaded(policy.read_as(&config.policy.reading()))
+            PretrainStart::Loaded(Box::new(policy.read_as(&config.policy.reading())))
         }
     };
     let mut last = None;

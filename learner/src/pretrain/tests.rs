@@ -148,7 +148,7 @@ fn beside_a_loaded_policy_an_adapter_learns_and_nothing_else_changes() {
         config.activation_checkpointing = activation_checkpointing;
         let mut seen = vec![];
         let policy = pretrain_from(
-            PretrainStart::Loaded(base.clone()),
+            PretrainStart::Loaded(Box::new(base.clone())),
             &config,
             2,
             &mut |progress: PretrainProgress| seen.push(progress.loss),

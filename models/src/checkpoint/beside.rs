@@ -63,7 +63,7 @@ impl Description<'_> {
         });
         write(
             &out.join("preprocessor_config.json"),
-            &to_json(&processor_keys(&self.processor)),
+            &to_json(&processor_keys(self.processor)),
         )?;
         write(&out.join("processor_config.json"), &to_json(&joint))?;
         write(&out.join("tokenizer_config.json"), &to_json(&words))?;
