@@ -179,6 +179,7 @@ struct Said {
     image_key: &'static str,
     /// Its path, relative to the file.
     image: String,
+    prompt_key: &'static str,
     prompt: String,
     chosen_key: &'static str,
     chosen: String,
@@ -187,24 +188,17 @@ struct Said {
 
 fn check(row: &mut Row, said: Said, folder: &Path, memory: &mut Memory) -> Option<Pair> {
     let image = row.picture(said.image_key, &said.image, folder, memory, cutout::decode);
-    let trimmed = |text: &str| text.trim().to_owned();
-    let preference = Preference {
-        chosen: trimmed(&said.chosen),
-        rejected: trimmed(&said.rejected),
-    };
-    let prompt = trimmed(&said.prompt.replacen(IMAGE, "", 1));
-    if prompt.contains(IMAGE) {
-        row.problem(
-            "prompt",
-            format!("more than one {IMAGE}; one at most is possible"),
-        );
+    let prompt = said.prompt.replacen(IMAGE, "", 1).trim().to_owned();
+    if prompt.is_empty() || prompt.contains(IMAGE) {
+        let wanted = format!("words, and at most one {IMAGE}, are needed");
+        row.problem(said.prompt_key, wanted);
     }
-    let blank = [&prompt, &preference.chosen, &preference.rejected]
-        .into_iter()
-        .any(|text| text.is_empty());
-    if blank {
-        row.problem(said.chosen_key, "blank; prompt and both answers need words");
-    } else if preference.chosen == preference.rejected {
+    // An answer may be empty: a policy may end at once.
+    let preference = Preference {
+        chosen: said.chosen,
+        rejected: said.rejected,
+    };
+    if preference.chosen == preference.rejected {
         row.problem(
             said.chosen_key,
             "both answers are the same, which teaches nothing",
@@ -303,7 +297,7 @@ mod tests {
     fn every_mistake_of_every_row_is_reported_with_its_key() {
         let rows = [
             caig("desk", "desk"),
-            caig("", "desk"),
+            json!({"image": "lamp.png", "chosen_conversations": turns("<image>", "b"), "reject_conversations": turns("<image>", "")}),
             json!({"image": "lamp.png", "chosen_conversations": turns("a", "b"), "reject_conversations": turns("c", "d")}),
             json!({"image": "gone.png", "chosen_conversations": turns("a", "b"), "reject_conversations": turns("a", "d")}),
             json!({"images": [], "prompt": "a", "chosen": "b", "rejected": "c"}),

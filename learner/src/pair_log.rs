@@ -60,22 +60,26 @@ impl PairLog {
 
     fn record(&mut self, batch: &PairBatch) -> Result<(), LearnerError> {
         for pair in &batch.pairs {
-            let line = self.line(pair)?;
+            let Some(line) = self.line(pair)? else { continue };
             writeln!(self.file, "{line}")
                 .map_err(|source| failed("write", &self.directory.join(PAIRS), source))?;
         }
         Ok(())
     }
 
-    fn line(&mut self, pair: &TrainingPair) -> Result<String, LearnerError> {
+    /// `None` where other tokens spell the same words: who reads them could not tell them apart.
+    fn line(&mut self, pair: &TrainingPair) -> Result<Option<String>, LearnerError> {
         let subject = self.assortment.subject(pair.task);
         let preference = Preference {
             chosen: self.tokenizer.decode(&pair.chosen.token_ids)?,
             rejected: self.tokenizer.decode(&pair.rejected.token_ids)?,
         };
+        if preference.chosen == preference.rejected {
+            return Ok(None);
+        }
         let prompt = self.assortment.instruction(subject);
         let image = self.image(subject.product)?;
-        Ok(trl_line(&image, &prompt, &preference))
+        Ok(Some(trl_line(&image, &prompt, &preference)))
     }
 
     /// The path of a product's picture, relative to the directory; written when it is first asked for.

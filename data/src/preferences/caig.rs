@@ -33,6 +33,7 @@ pub(super) fn read(row: &mut Row) -> Option<Said> {
     Some(Said {
         image_key: "image",
         image: image?,
+        prompt_key: chosen_key,
         prompt,
         chosen_key,
         chosen,

@@ -31,6 +31,7 @@ pub(super) fn read(row: &mut Row) -> Option<Said> {
     Some(Said {
         image_key: "images",
         image: image?,
+        prompt_key: "prompt",
         prompt: prompt?,
         chosen_key: "chosen",
         chosen: chosen?,
