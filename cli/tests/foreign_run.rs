@@ -5,10 +5,13 @@
     reason = "the helpers around the tests may unwrap as the tests do"
 )]
 
+mod fixtures;
+
+use fixtures::{fixture, text};
 use serde_json::Value;
 use std::fs;
 use std::io::{BufRead as _, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
 /// A shop and a run small enough for seconds. Most of what an untrained policy writes cannot be rendered, so that rewards tie:
@@ -28,16 +31,6 @@ const SMALL: [&str; 13] = [
     "actor.max_new_tokens=8",
     "actor.tasks_per_lease=2",
 ];
-
-fn fixture(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../models/parity/fixtures")
-        .join(name)
-}
-
-fn text(path: &Path) -> String {
-    path.display().to_string()
-}
 
 /// The program in `directory`, with the small settings.
 fn command(directory: &Path, arguments: &[&str]) -> Command {

@@ -6,23 +6,16 @@
     reason = "the helpers around the tests may unwrap as the tests do"
 )]
 
+mod fixtures;
+
+use fixtures::{fixture, text};
 use serde_json::Value;
 use std::fs;
 use std::io::{BufRead as _, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 const PROMPT: &str = "USER: <image>\nWhat is it? ASSISTANT:";
-
-fn fixture(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../models/parity/fixtures")
-        .join(name)
-}
-
-fn text(path: &Path) -> String {
-    path.display().to_string()
-}
 
 fn run(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_adwright"))

@@ -6,6 +6,7 @@ pub use llava::LlavaCorpus;
 
 use crate::Product;
 use image::RgbaImage;
+use std::sync::Arc;
 
 /// The three families of pre-training tasks of CAIG, section "pre-training".
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -35,7 +36,7 @@ pub enum CorpusImage {
     /// The cut-out of the product with this index in [`Corpus::products`].
     Product(usize),
     /// A picture of its own, such as a finished advertisement.
-    Picture(RgbaImage),
+    Picture(Arc<RgbaImage>),
 }
 
 /// One pre-training sample.

@@ -8,9 +8,19 @@ pub(crate) use list::list;
 pub(crate) use memory::Memory;
 pub(crate) use row::Row;
 
-use std::{fmt, io, path::PathBuf};
+use std::{
+    fmt, io,
+    path::{Path, PathBuf},
+};
 
-/// Why a catalogue or click log was not imported.
+/// What a file is called in reports, and the folder that paths in it are relative to.
+pub(crate) fn name_and_folder(path: &Path) -> (String, PathBuf) {
+    let name = path.file_stem().unwrap_or(path.as_os_str());
+    let folder = path.parent().map(Path::to_owned).unwrap_or_default();
+    (name.to_string_lossy().into_owned(), folder)
+}
+
+/// Why a catalogue, a corpus, a click log or a file of pairs was not imported.
 #[derive(Debug, thiserror::Error)]
 pub enum ImportError {
     /// The file could not be read.

@@ -10,7 +10,7 @@ pub use trl::trl_line;
 
 use crate::{
     Catalogue, ImportError, Product, RowProblem, Split, cutout,
-    import::{Memory, Row},
+    import::{Memory, Row, name_and_folder},
 };
 use common::ProductId;
 use image::RgbaImage;
@@ -63,7 +63,7 @@ impl PreferenceFile {
                 "{reason}; a JSON list or JSON lines of pairs in CAIG's or TRL's form are needed"
             ),
         })?;
-        let folder = path.parent().map(Path::to_owned).unwrap_or_default();
+        let (name, folder) = name_and_folder(path);
         let (mut pairs, mut problems, mut memory) = (vec![], vec![], Memory::default());
         for (number, value) in rows {
             pairs.extend(read_pair(number, value, &folder, &mut memory, &mut problems));
@@ -74,9 +74,6 @@ impl PreferenceFile {
                 problems,
             });
         }
-        let name = path
-            .file_stem()
-            .map_or_else(|| "pairs".into(), |stem| stem.to_string_lossy().into_owned());
         Ok(Self::of(name, pairs))
     }
 

@@ -28,11 +28,7 @@ pub(crate) fn base_files(policy: &Policy, directory: &Path) -> Result<Vec<(Artif
     }
     for name in weight_files(directory).map_err(LearnerError::Policy)? {
         let path = directory.join(&name);
-        let artifact = on_disk(name, &path).map_err(|source| LearnerError::File {
-            action: "read",
-            path: path.clone(),
-            source,
-        })?;
+        let artifact = on_disk(name, &path).map_err(LearnerError::file("read", &path))?;
         files.push((artifact, Source::File(path)));
     }
     files.sort_by(|(a, _), (b, _)| a.name.cmp(&b.name));

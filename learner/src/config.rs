@@ -70,7 +70,7 @@ pub struct LearnerConfig {
     /// the demo and 9 MiB at 7B.
     pub cached_products: usize,
     /// Whether the way back goes through the policy block by block and computes each decoder layer again: memory for the
-    /// activations of one layer instead of all, for about a third more time. Default false.
+    /// activations of one layer instead of all, for one more way forward. Default false.
     pub activation_checkpointing: bool,
     /// Largest norm of the whole gradient (torch's `clip_grad_norm_`), 1e-6 to 1e6. Default 1, as the reference implementation.
     pub clip_norm: f64,

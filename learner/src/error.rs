@@ -3,7 +3,7 @@
 use crate::ledger::OutcomeCounts;
 use common::{InvalidConfig, PolicyVersion};
 use models::ModelError;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use store::StoreError;
 
 /// An error of the learner.
@@ -97,6 +97,12 @@ impl LearnerError {
             self,
             Self::Config(_) | Self::Catalogue { .. } | Self::Policy(_) | Self::AdapterPlace { .. }
         )
+    }
+
+    /// Turns an error of the system into one that names what was tried on which file.
+    pub(crate) fn file(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self + use<> {
+        let path = path.to_owned();
+        move |source| Self::File { action, path, source }
     }
 
     pub(crate) fn panicked(what: &'static str, message: &dyn std::fmt::Display) -> Self {

@@ -9,7 +9,7 @@ use data::{Preference, trl_line};
 use models::tokenizer::Tokenizer;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{self, Write as _};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -48,9 +48,9 @@ impl PairLog {
         tokenizer: Tokenizer,
     ) -> Result<Self, LearnerError> {
         let (images, pairs) = (directory.join(IMAGES), directory.join(PAIRS));
-        fs::create_dir_all(&images).map_err(|source| failed("make", &images, source))?;
+        fs::create_dir_all(&images).map_err(LearnerError::file("make", &images))?;
         Ok(Self {
-            file: File::create(&pairs).map_err(|source| failed("make", &pairs, source))?,
+            file: File::create(&pairs).map_err(LearnerError::file("make", &pairs))?,
             directory: directory.to_owned(),
             assortment,
             tokenizer,
@@ -62,7 +62,7 @@ impl PairLog {
         for pair in &batch.pairs {
             let Some(line) = self.line(pair)? else { continue };
             writeln!(self.file, "{line}")
-                .map_err(|source| failed("write", &self.directory.join(PAIRS), source))?;
+                .map_err(LearnerError::file("write", &self.directory.join(PAIRS)))?;
         }
         Ok(())
     }
@@ -90,7 +90,7 @@ impl PairLog {
         let png = data::cutout::encode_png(&self.assortment.product(product).image);
         let relative = format!("{IMAGES}/{}.png", blake3::hash(&png).to_hex());
         let path = self.directory.join(&relative);
-        fs::write(&path, png).map_err(|source| failed("write", &path, source))?;
+        fs::write(&path, png).map_err(LearnerError::file("write", &path))?;
         self.images.insert(product, relative.clone());
         Ok(relative)
     }
@@ -103,14 +103,6 @@ impl<S: PairSource> PairSource for Recorded<S> {
             log.record(&batch)?;
         }
         Ok(batch)
-    }
-}
-
-fn failed(action: &'static str, path: &Path, source: io::Error) -> LearnerError {
-    LearnerError::File {
-        action,
-        path: path.to_owned(),
-        source,
     }
 }
 

@@ -5,7 +5,7 @@ use crate::metrics::StepMetrics;
 use common::PolicyVersion;
 use serde::Serialize;
 use std::fs::File;
-use std::io::{self, Write as _};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 /// Where steps are recorded.
@@ -35,7 +35,7 @@ impl StepLog {
         let Some(path) = path else {
             return Ok(Self::default());
         };
-        let file = File::create(path).map_err(|source| failed("make", path, source))?;
+        let file = File::create(path).map_err(LearnerError::file("make", path))?;
         Ok(Self {
             file: Some((path.to_owned(), file)),
         })
@@ -50,18 +50,11 @@ impl StepLog {
         let Some((path, file)) = &mut self.file else {
             return Ok(());
         };
-        let mut line = serde_json::to_vec(record).map_err(|e| failed("write to", path, e.into()))?;
+        let mut line =
+            serde_json::to_vec(record).map_err(|e| LearnerError::file("write to", path)(e.into()))?;
         line.push(b'\n');
         file.write_all(&line)
-            .map_err(|source| failed("write to", path, source))
-    }
-}
-
-fn failed(action: &'static str, path: &Path, source: io::Error) -> LearnerError {
-    LearnerError::File {
-        action,
-        path: path.to_owned(),
-        source,
+            .map_err(LearnerError::file("write to", path))
     }
 }
 

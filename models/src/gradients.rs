@@ -192,12 +192,34 @@ pub fn clip_global_norm<M: Module>(model: &M, gradients: &mut GradientsParams, m
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use burn::tensor::Device;
 
     use super::*;
     use crate::init::normal_param;
     use crate::weights::Path;
+
+    /// Gradients by parameter name.
+    pub(crate) fn named<M: Module>(net: &M, gradients: &GradientsParams) -> BTreeMap<String, Vec<f32>> {
+        struct Named<'a>(Path, &'a GradientsParams, BTreeMap<String, Vec<f32>>);
+        impl ModuleVisitor for Named<'_> {
+            fn enter_module(&mut self, name: &str, _container: &str) {
+                self.0.enter(name);
+            }
+            fn exit_module(&mut self, _name: &str, _container: &str) {
+                self.0.exit();
+            }
+            fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+                if let Some(gradient) = self.1.get::<D>(param.id) {
+                    self.2
+                        .insert(self.0.name(), gradient.into_data().try_to_vec().unwrap());
+                }
+            }
+        }
+        let mut named = Named(Path::default(), gradients, BTreeMap::new());
+        net.visit(&mut named);
+        named.2
+    }
 
     #[derive(Module, Debug)]
     struct Net {
@@ -226,28 +248,6 @@ mod tests {
             .powf_scalar(2.0);
         let loss = hidden.matmul(net.second.val()).sum();
         (loss.clone(), loss.into_scalar::<f32>())
-    }
-
-    /// Gradients by parameter name.
-    fn named(net: &Net, gradients: &GradientsParams) -> BTreeMap<String, Vec<f32>> {
-        struct Named<'a>(Path, &'a GradientsParams, BTreeMap<String, Vec<f32>>);
-        impl ModuleVisitor for Named<'_> {
-            fn enter_module(&mut self, name: &str, _container: &str) {
-                self.0.enter(name);
-            }
-            fn exit_module(&mut self, _name: &str, _container: &str) {
-                self.0.exit();
-            }
-            fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-                if let Some(gradient) = self.1.get::<D>(param.id) {
-                    self.2
-                        .insert(self.0.name(), gradient.into_data().try_to_vec().unwrap());
-                }
-            }
-        }
-        let mut named = Named(Path::default(), gradients, BTreeMap::new());
-        net.visit(&mut named);
-        named.2
     }
 
     #[test]

@@ -239,7 +239,7 @@ impl Llava {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use burn::tensor::Tolerance;
 
     use super::*;
@@ -267,7 +267,8 @@ mod tests {
             .collect()
     }
 
-    fn rows() -> [CompletionRow<'static>; 4] {
+    /// Rows of several lengths with and without an image; the images are those of two pictures.
+    pub(crate) fn rows() -> [CompletionRow<'static>; 4] {
         let row = |prompt_ids, image, completion_ids| CompletionRow {
             prompt_ids,
             image,

@@ -106,7 +106,8 @@ impl ShopCorpus {
                     .renderer
                     .generate(cutout, &draft.description.to_string(), rng.random());
                 let image = picture.expect("the shop's products are visible").image;
-                Some(CorpusImage::Picture(DynamicImage::ImageRgb8(image).into_rgba8()))
+                let picture = DynamicImage::ImageRgb8(image).into_rgba8();
+                Some(CorpusImage::Picture(Arc::new(picture)))
             }
         }
     }

@@ -8,8 +8,8 @@ use crate::shop;
 use common::Purpose;
 use learner::{PretrainProgress, PretrainStart, Pretraining};
 use models::checkpoint::merge;
+use models::device::parse_device;
 use models::peft::Adapter;
-use models::policy::Policy;
 use models::presets::Preset;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -33,17 +33,14 @@ fn train(
     cancel: &CancellationToken,
 ) -> Outcome<(Value, String)> {
     let corpus = shop::corpus(&config)?;
-    let placement = config.compute.placement().or_configuration()?;
+    let device = parse_device(&config.compute.device).or_configuration()?;
     let base = Some(Path::new(&config.policy.base)).filter(|base| !base.as_os_str().is_empty());
     let start = match base {
         None => PretrainStart::Fresh {
             preset: Preset::parse_trainable(&config.policy.preset).or_configuration()?,
-            device: &placement.device,
+            device: &device,
         },
-        Some(base) => {
-            let policy = Policy::load_on(base, &placement, &mut |_, _| ()).or_configuration()?;
-            PretrainStart::Loaded(Box::new(policy.read_as(&config.policy.reading())))
-        }
+        Some(base) => PretrainStart::Loaded(Box::new(stage::policy(&config, base, reporter)?)),
     };
     let mut last = None;
     let plan = Pretraining {

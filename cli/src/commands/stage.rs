@@ -9,7 +9,8 @@ use crate::progress::{Progress, Stage};
 use crate::role::Host;
 use crate::{locations, output, telemetry};
 use anyhow::Context as _;
-use std::path::PathBuf;
+use models::policy::Policy;
+use std::path::{Path, PathBuf};
 use tokio_util::sync::CancellationToken;
 
 /// Where a stage's progress goes.
@@ -37,6 +38,17 @@ pub(super) fn configure(args: &TrainArgs, flags: impl FnOnce(Layers) -> Layers) 
         .sets(&args.config.sets)
         .resolve()
         .or_configuration()
+}
+
+/// The policy of a directory in any layout, as the configuration reads it. Loading it is progress too.
+///
+/// # Errors
+/// A mistake of configuration that names the file.
+pub(super) fn policy(config: &Config, directory: &Path, reporter: &mut Reporter) -> Outcome<Policy> {
+    let placement = config.compute.placement().or_configuration()?;
+    let progress = &mut |done, all| reporter.update(done, all, "weights".into());
+    let policy = Policy::load_on(directory, &placement, progress).or_configuration()?;
+    Ok(policy.read_as(&config.policy.reading()))
 }
 
 /// Runs `train` on a blocking thread, interrupted by signals, and reports what it returns: a result for scripts, and a

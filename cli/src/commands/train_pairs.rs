@@ -8,7 +8,6 @@ use crate::locations;
 use data::PreferenceFile;
 use learner::{OfflineInputs, OfflineProgress};
 use models::peft::Adapter;
-use models::policy::Policy;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -51,11 +50,9 @@ fn train(
     reporter: &mut Reporter,
     cancel: &CancellationToken,
 ) -> Outcome<(Value, String)> {
-    let placement = config.compute.placement().or_configuration()?;
-    let policy = Policy::load_on(Path::new(&config.paths.policy), &placement, &mut |_, _| ());
     let inputs = OfflineInputs {
         run_seed: config.run.seed,
-        policy: policy.or_configuration()?.read_as(&config.policy.reading()),
+        policy: stage::policy(config, Path::new(&config.paths.policy), reporter)?,
         pairs: pairs.pairs.clone(),
         epochs: pairs.epochs,
         steps_file: pairs.steps,

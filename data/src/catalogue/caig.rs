@@ -7,7 +7,7 @@ use super::Catalogue;
 use crate::{
     CutoutError, ImportError, Product, RowProblem, Split,
     cutout::{self, is_visible},
-    import::{Memory, Row, list},
+    import::{Memory, Row, list, name_and_folder},
 };
 use common::ProductId;
 use image::RgbaImage;
@@ -40,15 +40,12 @@ impl CaigCatalogue {
     /// [`ImportError`] with every mistake of every row.
     pub fn load(path: &Path) -> Result<Self, ImportError> {
         let rows = list(path, "{id, image, new_caption}")?;
-        let folder = path.parent().map(Path::to_owned).unwrap_or_default();
+        let (name, folder) = name_and_folder(path);
         let products =
             read_products(rows, &folder, Memory::default()).map_err(|problems| ImportError::Rows {
                 path: path.to_owned(),
                 problems,
             })?;
-        let name = path
-            .file_stem()
-            .map_or_else(|| "catalogue".into(), |stem| stem.to_string_lossy().into_owned());
         Ok(Self {
             name,
             products,

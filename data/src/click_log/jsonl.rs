@@ -6,7 +6,7 @@
 use super::{ClickLog, Creative};
 use crate::{
     ImportError, Product, RowProblem, Split, cutout,
-    import::{Memory, Row},
+    import::{Memory, Row, name_and_folder},
 };
 use common::ProductId;
 use image::{DynamicImage, RgbImage};
@@ -45,7 +45,7 @@ impl FileClickLog {
             path: path.to_owned(),
             source,
         })?;
-        let folder = path.parent().map(Path::to_owned).unwrap_or_default();
+        let (_, folder) = name_and_folder(path);
         let groups = read(&text, &folder).map_err(|problems| ImportError::Rows {
             path: path.to_owned(),
             problems,

@@ -6,12 +6,12 @@
 use super::{Corpus, CorpusImage, CorpusSample, Modality};
 use crate::{
     ImportError, Product, RowProblem, cutout,
-    import::{Memory, Row, list},
+    import::{Memory, Row, list, name_and_folder},
 };
 use image::RgbaImage;
 use std::{
     path::Path,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 const KEYS: [&str; 3] = ["id", "image", "conversations"];
@@ -29,7 +29,7 @@ pub struct LlavaCorpus {
 
 #[derive(Debug)]
 struct Turn {
-    image: Option<RgbaImage>,
+    image: Option<Arc<RgbaImage>>,
     instruction: String,
     completion: String,
 }
@@ -44,16 +44,16 @@ struct Order {
 impl LlavaCorpus {
     /// Reads a file: a JSON list of objects with `id` (any text or number), `image` (a PNG or JPEG, relative to the file;
     /// left out for a question in words alone) and `conversations` (one turn of `human`, with one `<image>` where there is a
-    /// picture, and one of `gpt`).
+    /// picture, and one of `gpt`). Further keys are ignored.
     ///
     /// # Errors
     /// [`ImportError`] with every mistake of every row.
     pub fn load(path: &Path) -> Result<Self, ImportError> {
         let rows = list(path, "{id, image, conversations}")?;
-        let folder = path.parent().map(Path::to_owned).unwrap_or_default();
+        let (_, folder) = name_and_folder(path);
         let (mut turns, mut problems, mut memory) = (vec![], vec![], Memory::default());
         for (index, value) in rows.into_iter().enumerate() {
-            let mut row = Row::new(index + 1, value, &KEYS);
+            let mut row = Row::open(index + 1, value, &KEYS);
             turns.extend(read_turn(&mut row, &folder, &mut memory));
             row.finish(&mut problems);
         }
@@ -155,7 +155,7 @@ fn read_turn(row: &mut Row, folder: &Path, memory: &mut Memory) -> Option<Turn> 
         image: match image {
             None => None,
             // A picture that cannot be read was noted.
-            Some(read) => Some(read?),
+            Some(read) => Some(Arc::new(read?)),
         },
         instruction,
         completion,
@@ -284,7 +284,6 @@ mod tests {
             (6, "conversations"),
             (7, "conversations"),
             (8, "conversations"),
-            (9, "text"),
             (9, "conversations"),
         ];
         assert_eq!(found, expected);

@@ -143,6 +143,7 @@ fn beside_a_loaded_policy_an_adapter_learns_and_nothing_else_changes() {
     let frozen = collect(&base.model, |_| true);
     let mut config = config();
     config.optimizer.learning_rate = 1e-2;
+    config.samples = 960;
     for (dropout, activation_checkpointing) in [(0.0, false), (0.1, true)] {
         config.lora.dropout = dropout;
         config.activation_checkpointing = activation_checkpointing;
@@ -155,7 +156,7 @@ fn beside_a_loaded_policy_an_adapter_learns_and_nothing_else_changes() {
             &CancellationToken::new(),
         )
         .unwrap();
-        assert!(seen[29] < seen[0] - 0.5, "{} -> {}", seen[0], seen[29]);
+        assert!(seen[seen.len() - 1] < 0.5 * seen[0], "{seen:?}");
         assert!(!policy.model.adapter().is_empty());
         assert_eq!(collect(&policy.model.without_adapter(), |_| true), frozen);
     }

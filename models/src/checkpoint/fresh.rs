@@ -1,5 +1,5 @@
 //! A checkpoint with fresh weights. They are drawn one at a time and written before the next one: a shape of any size needs
-//! the memory of one shard.
+//! the memory of one shard and of its file.
 
 use std::path::Path;
 

@@ -3,7 +3,7 @@
 //!
 //! Block by block, the way forward runs outside the autodiff graph and keeps only what goes into each decoder layer; on
 //! the way back one layer at a time runs again, inside it. A pass then holds the activations of one layer instead of all
-//! and takes about a third longer. Burn has no such thing for a user's block, and its own checkpointing keeps every
+//! and costs one more way forward. Burn has no such thing for a user's block, and its own checkpointing keeps every
 //! matrix product.
 
 use burn::module::Module;
@@ -86,28 +86,12 @@ impl Llava {
 mod tests {
     use std::collections::BTreeMap;
 
-    use burn::module::{ModuleVisitor, Param};
-
     use super::*;
-    use crate::batch::{CompletionRow, collate};
+    use crate::batch::collate;
+    use crate::gradients::tests::named;
+    use crate::llava::tests::rows;
     use crate::policy::Policy;
     use crate::presets::tests::{grouped_and_adapted, picture, policy};
-    use crate::weights::Path;
-
-    const IMAGE: u32 = 3;
-
-    fn rows() -> [CompletionRow<'static>; 3] {
-        let row = |prompt_ids, image, completion_ids| CompletionRow {
-            prompt_ids,
-            image,
-            completion_ids,
-        };
-        [
-            row(&[1, IMAGE, 20, 21], Some(1), &[22, 23, 24, 2]),
-            row(&[1, 20], None, &[22, 2]),
-            row(&[1, 30, 31, IMAGE, 32], Some(0), &[2]),
-        ]
-    }
 
     /// Gradients by name, and the log-probabilities' sum.
     fn gradients(
@@ -115,21 +99,6 @@ mod tests {
         model: &Llava,
         activation_checkpointing: bool,
     ) -> (BTreeMap<String, Vec<f32>>, f32) {
-        struct Named<'a>(Path, &'a GradientsParams, BTreeMap<String, Vec<f32>>);
-        impl ModuleVisitor for Named<'_> {
-            fn enter_module(&mut self, name: &str, _container: &str) {
-                self.0.enter(name);
-            }
-            fn exit_module(&mut self, _name: &str, _container: &str) {
-                self.0.exit();
-            }
-            fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-                if let Some(gradient) = self.1.get::<D>(param.id) {
-                    let values = gradient.into_data().try_to_vec().unwrap();
-                    self.2.insert(self.0.name(), values);
-                }
-            }
-        }
         let features = model.encode_images(&policy.pixels(&[&picture(255, 0, 0), &picture(0, 0, 255)]));
         let batch = collate(&rows(), features.lengths(), &policy.config.row_limits()).unwrap();
         let loss = |completions: &CompletionLogProbs| {
@@ -138,9 +107,7 @@ mod tests {
             (sums.square().sum(), total)
         };
         let (gradients, total) = model.backward(&batch, Some(&features), activation_checkpointing, loss);
-        let mut named = Named(Path::default(), &gradients, BTreeMap::new());
-        model.visit(&mut named);
-        (named.2, total)
+        (named(model, &gradients), total)
     }
 
     fn assert_same_gradients(policy: &Policy, model: &Llava, expected_names: usize) {
