@@ -5,13 +5,19 @@ use crate::assortment::test_catalogue::catalogue;
 use data::{Catalogue, CorpusImage, CorpusSample, Modality, Product, TaskFamily};
 
 /// Asks for the name of a product's colour, with the picture, with its name in words, or with both.
-struct Colours(crate::assortment::test_catalogue::TestCatalogue);
+struct Colours {
+    catalogue: crate::assortment::test_catalogue::TestCatalogue,
+    names: [&'static str; 2],
+}
 
 const NAMES: [&str; 2] = ["dark blue", "bright pink"];
 
 fn colours() -> Colours {
     // Products 0 and 12: red 0 and red 240.
-    Colours(catalogue(&[None; 13]))
+    Colours {
+        catalogue: catalogue(&[None; 13]),
+        names: NAMES,
+    }
 }
 
 impl Corpus for Colours {
@@ -29,7 +35,7 @@ impl Corpus for Colours {
         let words = if modality == Modality::Image {
             ""
         } else {
-            NAMES[which]
+            self.names[which]
         };
         CorpusSample {
             family: Some(TaskFamily::Understanding),
@@ -37,12 +43,12 @@ impl Corpus for Colours {
             product: Some(which * 12),
             image: (modality != Modality::Text).then_some(CorpusImage::Product(which * 12)),
             instruction: format!("name the colour {words}"),
-            completion: NAMES[which].into(),
+            completion: self.names[which].into(),
         }
     }
 
     fn products(&self) -> &[Product] {
-        self.0.products()
+        self.catalogue.products()
     }
 
     fn texts(&self) -> Vec<String> {
@@ -72,11 +78,12 @@ fn pretrain_with(
         preset: Preset::Tiny,
         device: &device,
     };
-    pretrain_from(start, config, threads, progress, cancel)
+    pretrain_from(start, &colours(), config, threads, progress, cancel)
 }
 
 fn pretrain_from(
     start: PretrainStart<'_>,
+    corpus: &Colours,
     config: &PretrainConfig,
     threads: usize,
     progress: &mut dyn FnMut(PretrainProgress),
@@ -85,7 +92,7 @@ fn pretrain_from(
     let plan = Pretraining {
         config,
         start,
-        corpus: &colours(),
+        corpus,
         seed: 1,
         threads,
     };
@@ -131,25 +138,22 @@ fn a_picture_is_read_and_named() {
 
 #[test]
 fn beside_a_loaded_policy_an_adapter_learns_and_nothing_else_changes() {
-    let base = train(
-        &PretrainConfig {
-            samples: 8,
-            ..config()
-        },
-        1,
-    )
-    .unwrap()
-    .0;
+    let base = train(&config(), 1).unwrap().0;
     let frozen = collect(&base.model, |_| true);
+    // What it has learnt, the other way round.
+    let corpus = Colours {
+        names: [NAMES[1], NAMES[0]],
+        ..colours()
+    };
     let mut config = config();
     config.optimizer.learning_rate = 1e-2;
-    config.samples = 960;
     for (dropout, activation_checkpointing) in [(0.0, false), (0.1, true)] {
         config.lora.dropout = dropout;
         config.activation_checkpointing = activation_checkpointing;
         let mut seen = vec![];
         let policy = pretrain_from(
             PretrainStart::Loaded(Box::new(base.clone())),
+            &corpus,
             &config,
             2,
             &mut |progress: PretrainProgress| seen.push(progress.loss),
