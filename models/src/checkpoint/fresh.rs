@@ -47,14 +47,14 @@ pub fn init(
 
 fn write_ours(policy: Policy, dtype: DType, out: &Path, progress: Progress<'_>) -> Result<(), ModelError> {
     begin(out, OURS)?;
-    write_weights(policy.model.clone(), Naming::FLAT, dtype, out, progress)?;
-    policy.write_beside(out)
+    let model = write_weights(policy.model, Naming::FLAT, dtype, out, progress)?;
+    Policy { model, ..policy }.write_beside(out)
 }
 
 fn write_hf(policy: Policy, dtype: DType, out: &Path, progress: Progress<'_>) -> Result<(), ModelError> {
     begin(out, CONFIG)?;
-    write_weights(policy.model.clone(), Naming::FLAT, dtype, out, progress)?;
-    description(&policy).write_hf(out)
+    let model = write_weights(policy.model, Naming::FLAT, dtype, out, progress)?;
+    description(&Policy { model, ..policy }).write_hf(out)
 }
 
 fn write_caig(
@@ -75,11 +75,15 @@ fn write_caig(
         )
     };
     let mut network = CaigNetwork {
-        body: policy.model.clone(),
+        body: policy.model,
         sku_ctr_linear_fc: vec![head("sku_ctr_linear_fc")],
     };
     network.body.language_model.lm_head = head("score");
-    write_weights(network, Naming::CAIG_REWARD, dtype, out, progress)?;
+    let network = write_weights(network, Naming::CAIG_REWARD, dtype, out, progress)?;
+    let policy = Policy {
+        model: network.body,
+        ..policy
+    };
     write(
         &out.join(super::TOKENIZER),
         policy.tokenizer.to_json()?.as_bytes(),
@@ -95,14 +99,15 @@ fn description(policy: &Policy) -> Description<'_> {
     }
 }
 
-/// Draws and writes one weight after the other.
+/// Draws and writes one weight after the other. Returns the network emptied of what was written. A second handle on the
+/// network would keep every weight that was drawn.
 fn write_weights<M: Module>(
     network: M,
     naming: Naming,
     dtype: DType,
     out: &Path,
     progress: Progress<'_>,
-) -> Result<(), ModelError> {
+) -> Result<M, ModelError> {
     let mut writer = Writer {
         name: Name::default(),
         naming,
@@ -113,9 +118,9 @@ fn write_weights<M: Module>(
         progress,
         failure: None,
     };
-    drop(network.map(&mut writer));
+    let emptied = network.map(&mut writer);
     match writer.failure {
-        None => writer.shards.finish(),
+        None => writer.shards.finish().map(|()| emptied),
         Some(error) => Err(error),
     }
 }
