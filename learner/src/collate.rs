@@ -18,6 +18,7 @@ use models::batch::{CompletionBatch, CompletionRow, RowLimits};
 use models::image_features::ImageFeatures;
 use models::policy::Policy;
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// Turns batches of pairs into rows.
@@ -194,6 +195,13 @@ impl TrainingBatch {
             pairs: pairs.len(),
             has_negatives,
         })
+    }
+}
+
+impl PairMicroBatch {
+    /// Where the negatives stand among the rows.
+    pub(crate) fn negatives(&self) -> Range<usize> {
+        2 * self.pairs..self.rows.rows()
     }
 }
 

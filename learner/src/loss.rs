@@ -1,4 +1,5 @@
-//! The loss of a set of preference pairs: the preference term, the weighted product-centric term and the weighted anchor.
+//! The loss of a set of preference pairs: the preference term, the weighted product-centric term and what holds each of
+//! them, the anchor and the support.
 //!
 //! Pure functions of log-probabilities. What the negative is (`negatives.rs`) and how log-probabilities come about
 //! (`log_probs.rs`) is not known here.
@@ -6,6 +7,7 @@
 pub(crate) mod dpo;
 pub(crate) mod nll;
 pub(crate) mod pcpo;
+pub(crate) mod support;
 
 use crate::config::LossConfig;
 use burn::tensor::{Tensor, activation};
@@ -19,12 +21,15 @@ pub(crate) struct PairLogProbs {
     pub(crate) rejected: Tensor<1>,
     /// Of the product-centric negative, `[pairs]`; `None` without that term.
     pub(crate) negative: Option<Tensor<1>>,
+    /// That every token along the negative is one that the reference holds possible, given those before it, `[pairs]`; of
+    /// the policy only, and `None` without that term.
+    pub(crate) support: Option<Tensor<1>>,
     /// Tokens of the chosen completion, `[pairs]`.
     pub(crate) chosen_tokens: Tensor<1>,
 }
 
-/// `-log sigma(beta m_dpo) + w · -log sigma(beta_p m_pc) + w_nll · -log pi(y+) / |y+|` of each pair; CAIG has the first two
-/// (`pcpo/llava_pcpo_trainer.py`). No label smoothing; the margins are of sums, not of means.
+/// `-log sigma(beta m_dpo) + w · -log sigma(beta_p m_pc) + w_nll · -log pi(y+) / |y+| + w_s · -log pi(S | y~)` of each pair;
+/// CAIG has the first two (`pcpo/llava_pcpo_trainer.py`). No label smoothing; the margins are of sums, not of means.
 ///
 /// # Shapes
 /// `[pairs]`
@@ -35,6 +40,9 @@ pub(crate) fn pcpo_loss(policy: &PairLogProbs, reference: &PairLogProbs, config:
     }
     if config.nll_weight > 0.0 {
         loss = loss + nll::per_token(policy).mul_scalar(config.nll_weight);
+    }
+    if let Some(lost) = support::lost(policy) {
+        loss = loss + lost.mul_scalar(config.support_weight);
     }
     loss
 }

@@ -74,6 +74,11 @@ impl StepMetrics {
             let loss_nll = policy.iter().map(nll).sum::<f64>() / policy.len() as f64;
             values.insert("loss_nll", loss_nll);
         }
+        let supports: Option<Vec<f64>> = policy.iter().map(|pair| pair.support).collect();
+        if let Some(supports) = supports {
+            let loss_support = -supports.iter().sum::<f64>() / supports.len() as f64;
+            values.insert("loss_support", loss_support);
+        }
         Self { values }
     }
 
@@ -174,6 +179,7 @@ impl PairNats {
             chosen: self.chosen - other.chosen,
             rejected: self.rejected - other.rejected,
             negative: self.negative.zip(other.negative).map(|(own, other)| own - other),
+            support: self.support,
             chosen_tokens: self.chosen_tokens,
         }
     }
@@ -191,6 +197,7 @@ mod tests {
             chosen,
             rejected,
             negative,
+            support: negative.map(|_| -0.25),
             chosen_tokens: 4.0,
         }
     }

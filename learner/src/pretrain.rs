@@ -19,7 +19,7 @@ use data::Corpus;
 use models::ModelError;
 use models::gradients;
 use models::llava::Llava;
-use models::log_probs::CompletionLogProbs;
+use models::log_probs::CompletionLogits;
 use models::optimizer::AdamW;
 use models::policy::Policy;
 use models::presets::Preset;
@@ -162,8 +162,8 @@ fn fit(
             let masks = dropout_seed(seed, step, index);
             let model = model.with_adapter_dropout(config.lora.dropout, masks);
             let features = batch.pixels.map(|pixels| model.encode_images(&pixels));
-            let share_of = |completions: &CompletionLogProbs| {
-                let share = completions.token_log_probs.clone().sum().neg().div_scalar(tokens);
+            let share_of = |logits: &CompletionLogits| {
+                let share = logits.log_probs().token_log_probs.sum().neg().div_scalar(tokens);
                 (share.clone(), f64::from(share.into_scalar::<f32>()))
             };
             model.backward(

@@ -5,20 +5,21 @@
 mod minibatches;
 
 use crate::collate::{Collator, PairMicroBatch, TrainingBatch};
-use crate::config::{LearnerConfig, MAX_MICRO_BATCHES, tell_of_cut_warmup};
+use crate::config::{LearnerConfig, LossConfig, MAX_MICRO_BATCHES, tell_of_cut_warmup};
 use crate::error::LearnerError;
-use crate::log_probs::{PairNats, by_pair, reference_log_probs};
+use crate::log_probs::{PairNats, PairReference, policy_by_pair, reference_passes};
 use crate::loss::{PairLogProbs, pcpo_loss};
 use crate::metrics::{Metrics, StepMetrics, StepTaken, version_metrics};
 use crate::step_log::{StepLog, StepRecord};
 use crate::training_pair::{PairBatch, PairSource};
 use burn::module::Module;
 use burn::optim::GradientsParams;
+use burn::tensor::Tensor;
 use common::{PolicyVersion, Purpose, TaskId, derive_seed};
 use minibatches::minibatches;
 use models::gradients;
 use models::llava::Llava;
-use models::log_probs::CompletionLogProbs;
+use models::log_probs::CompletionLogits;
 use models::optimizer::AdamW;
 use models::weights::{NamedTensors, check_finite};
 use tokio_util::sync::CancellationToken;
@@ -99,13 +100,13 @@ impl Trainer {
         while version.number < self.config.versions {
             let pairs = source.next_batch(version)?;
             let batch = self.collator.collate(&pairs)?;
-            let ref_lp = self.reference_log_probs(&batch)?;
+            let reference = self.reference_passes(&batch)?;
             let mut steps = vec![];
             for minibatch in minibatches(batch.len(), &self.config, self.run_seed, version) {
                 if stop.is_cancelled() {
                     return Err(LearnerError::Cancelled);
                 }
-                let metrics = self.step(&pairs, &batch, &minibatch, &ref_lp)?;
+                let metrics = self.step(&pairs, &batch, &minibatch, &reference)?;
                 log.record(&StepRecord {
                     step: self.optimizer.steps(),
                     version: version.next(),
@@ -114,7 +115,7 @@ impl Trainer {
                 steps.push(metrics);
             }
             version = version.next();
-            let metrics = version_metrics(&steps, &pairs, &ref_lp);
+            let metrics = version_metrics(&steps, &pairs, &nats(&reference));
             publish(TrainedVersion {
                 version,
                 adapter: self.adapter()?,
@@ -130,14 +131,14 @@ impl Trainer {
         pairs: &PairBatch,
         batch: &TrainingBatch,
         minibatch: &[usize],
-        ref_lp: &[PairNats],
+        reference: &[PairReference],
     ) -> Result<StepMetrics, LearnerError> {
-        let ref_lp: Vec<PairNats> = minibatch.iter().map(|&pair| ref_lp[pair]).collect();
+        let reference: Vec<&PairReference> = minibatch.iter().map(|&pair| &reference[pair]).collect();
         let Passes {
             loss,
             mut gradients,
             policy_lp,
-        } = self.passes(batch, minibatch, &ref_lp, pairs.version)?;
+        } = self.passes(batch, minibatch, &reference, pairs.version)?;
         let grad_norm = gradients::clip_global_norm(&self.policy, &mut gradients, self.config.clip_norm);
         let taken = StepTaken {
             loss,
@@ -145,36 +146,33 @@ impl Trainer {
             learning_rate: self.optimizer.learning_rate(),
         };
         let pairs: Vec<_> = minibatch.iter().map(|&pair| &pairs.pairs[pair]).collect();
-        let metrics = StepMetrics::new(&pairs, &policy_lp, &ref_lp, &self.config.loss, taken);
+        let metrics = StepMetrics::new(&pairs, &policy_lp, &nats(reference), &self.config.loss, taken);
         self.check_finite("loss", metrics.loss())?;
         self.check_finite("gradient norm", grad_norm)?;
         self.policy = self.optimizer.step(self.policy.clone(), gradients);
         Ok(metrics)
     }
 
-    /// The mean loss over the minibatch's pairs and its gradient, the micro-batches side by side. `ref_lp` are those of the
-    /// minibatch.
+    /// The mean loss over the minibatch's pairs and its gradient, the micro-batches side by side. `reference` is what the
+    /// reference says of those pairs.
     fn passes(
         &self,
         batch: &TrainingBatch,
         minibatch: &[usize],
-        ref_lp: &[PairNats],
+        reference: &[&PairReference],
         version: PolicyVersion,
     ) -> Result<Passes, LearnerError> {
         let size = minibatch.len().div_ceil(self.config.micro_batches);
         let micro_batches = minibatch
             .chunks(size)
-            .zip(ref_lp.chunks(size))
+            .zip(reference.chunks(size))
             .enumerate()
-            .map(|(index, (pairs, ref_lp))| Ok((index, batch.micro_batch(pairs)?, ref_lp)))
+            .map(|(index, (pairs, reference))| Ok((index, batch.micro_batch(pairs)?, reference)))
             .collect::<Result<Vec<_>, LearnerError>>()?;
-        let pass = |policy: &Llava, (index, batch, ref_lp): (usize, PairMicroBatch, &[PairNats])| {
-            let loss_of = |completions: &CompletionLogProbs| {
-                let policy_lp = by_pair(completions, &batch);
-                let ref_lp = PairLogProbs::from_host(ref_lp, &batch.features.device());
-                let loss = pcpo_loss(&policy_lp, &ref_lp, &self.config.loss)
-                    .sum()
-                    .div_scalar(minibatch.len() as f64);
+        let pass = |policy: &Llava, (index, batch, reference): (usize, PairMicroBatch, &[&PairReference])| {
+            let loss_of = |logits: &CompletionLogits| {
+                let (losses, policy_lp) = pair_losses(logits, &batch, reference, &self.config.loss);
+                let loss = losses.sum().div_scalar(minibatch.len() as f64);
                 let share = loss.clone().into_scalar::<f64>();
                 (loss, (share, policy_lp.to_host()))
             };
@@ -204,8 +202,9 @@ impl Trainer {
         derive_seed(self.run_seed, TaskId(draw), version, Purpose::AdapterDropout)
     }
 
-    fn reference_log_probs(&self, batch: &TrainingBatch) -> Result<Vec<PairNats>, LearnerError> {
-        reference_log_probs(&self.reference, batch, self.config.minibatch_pairs, self.threads)
+    fn reference_passes(&self, batch: &TrainingBatch) -> Result<Vec<PairReference>, LearnerError> {
+        let (loss, chunk) = (&self.config.loss, self.config.minibatch_pairs);
+        reference_passes(&self.reference, batch, loss, chunk, self.threads)
     }
 
     fn check_finite(&self, what: &'static str, value: f64) -> Result<(), LearnerError> {
@@ -223,6 +222,24 @@ impl Trainer {
         check_finite(&adapter)?;
         Ok(adapter)
     }
+}
+
+/// The loss of each pair of a micro-batch, `[pairs]`, and the policy's log-probabilities that it is made of.
+fn pair_losses(
+    logits: &CompletionLogits,
+    batch: &PairMicroBatch,
+    reference: &[&PairReference],
+    config: &LossConfig,
+) -> (Tensor<1>, PairLogProbs) {
+    let policy_lp = policy_by_pair(logits, batch, reference);
+    let ref_lp = nats(reference.iter().copied());
+    let ref_lp = PairLogProbs::from_host(&ref_lp, &batch.features.device());
+    (pcpo_loss(&policy_lp, &ref_lp, config), policy_lp)
+}
+
+/// The log-probabilities alone.
+fn nats<'a>(reference: impl IntoIterator<Item = &'a PairReference>) -> Vec<PairNats> {
+    reference.into_iter().map(|pair| pair.nats).collect()
 }
 
 #[cfg(test)]

@@ -17,7 +17,9 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 HERE = os.path.dirname(os.path.abspath(__file__))
 FIXTURES = os.path.join(HERE, "fixtures")
 OUT = os.path.join(FIXTURES, "gradients")
-SETTINGS = dict(beta=0.2, pcpo_beta=0.1, pcpo_weight=1.5, nll_weight=2.0)
+# About the mean of the vocabulary of 384, so that many tokens lie on either side.
+THRESHOLD = 0.0025
+SETTINGS = dict(beta=0.2, pcpo_beta=0.1, pcpo_weight=1.5, nll_weight=2.0, support_weight=3.0, support_threshold=THRESHOLD)
 END = 2
 
 # Product picture, caption, chosen, rejected.
@@ -75,8 +77,8 @@ def main():
         length = inputs["input_ids"].shape[1]
         inputs["input_ids"] = torch.cat([inputs["input_ids"], torch.tensor([ids])], 1)
         inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])
-        logits = model(**inputs).logits[0, length - 1 : -1]
-        return logits.log_softmax(-1)[torch.arange(len(ids)), torch.tensor(ids)], prompt, ids
+        table = model(**inputs).logits[0, length - 1 : -1].log_softmax(-1)
+        return table[torch.arange(len(ids)), torch.tensor(ids)], prompt, ids, table
 
     for mode in ["dpo", "joint_swap", "paper", "mask_only", "caption_only", "compat"]:
         model.zero_grad()
@@ -84,12 +86,16 @@ def main():
         for pair in rows(mode):
             policy = [log_probs(row) if row else None for row in pair]
             with torch.no_grad(), model.disable_adapter():
-                reference = [log_probs(row)[0].sum() if row else None for row in pair]
-            ratio = [p[0].sum() - r if p else None for p, r in zip(policy, reference)]
+                reference = [log_probs(row) if row else None for row in pair]
+            ratio = [p[0].sum() - r[0].sum() if p else None for p, r in zip(policy, reference)]
             loss = -torch.nn.functional.logsigmoid(SETTINGS["beta"] * (ratio[0] - ratio[1]))
             if pair[2]:
                 margin = SETTINGS["pcpo_beta"] * (ratio[0] - ratio[2])
                 loss = loss - SETTINGS["pcpo_weight"] * torch.nn.functional.logsigmoid(margin)
+                possible = reference[2][3].exp() >= THRESHOLD
+                assert 0.1 < possible.float().mean() < 0.9, "the threshold tells tokens apart"
+                mass = policy[2][3].masked_fill(~possible, -torch.inf).logsumexp(-1)
+                loss = loss - SETTINGS["support_weight"] * mass.sum()
             loss = loss - SETTINGS["nll_weight"] * policy[0][0].mean()
             total = total + loss
             described.append([dict(image=row[0], prompt=p[1], completion_ids=p[2]) if row else None for row, p in zip(pair, policy)])

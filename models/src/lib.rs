@@ -35,6 +35,7 @@ pub mod processor;
 pub mod sampling;
 pub mod sentencepiece;
 pub mod template;
+pub mod token_support;
 pub mod tokenizer;
 pub mod weights;
 

@@ -21,7 +21,7 @@ use crate::clip::ClipVisionTower;
 use crate::image_features::ImageFeatures;
 use crate::linear::Linear;
 use crate::llama::{LlamaForCausalLm, Positions, Rope};
-use crate::log_probs::{self, CompletionLogProbs};
+use crate::log_probs::{CompletionLogProbs, CompletionLogits};
 use crate::processor::Grid;
 
 /// LLaVA ("Visual instruction tuning", [arXiv 2304.08485](https://arxiv.org/abs/2304.08485)): features
@@ -118,59 +118,38 @@ impl Llava {
         batch: &CompletionBatch,
         features: Option<&ImageFeatures>,
     ) -> CompletionLogProbs {
-        self.score_completions(batch, features, false)
+        self.completion_logits(batch, features).log_probs()
     }
 
-    /// The same with the entropy of every next-token distribution, at the cost of two more passes over the logits.
-    pub fn completion_log_probs_and_entropy(
+    /// What those log-probabilities are made of.
+    ///
+    /// # Panics
+    /// As [`completion_log_probs`](Self::completion_log_probs).
+    pub fn completion_logits(
         &self,
         batch: &CompletionBatch,
         features: Option<&ImageFeatures>,
-    ) -> CompletionLogProbs {
-        self.score_completions(batch, features, true)
-    }
-
-    fn score_completions(
-        &self,
-        batch: &CompletionBatch,
-        features: Option<&ImageFeatures>,
-        with_entropy: bool,
-    ) -> CompletionLogProbs {
+    ) -> CompletionLogits {
         let x = self.embed(&batch.inputs, features);
         let positions = self.positions(&batch.inputs);
         let hidden = self
             .language_model
             .model
             .forward(x, &positions, batch.first_predicting(), None);
-        self.score_hidden(hidden, batch, with_entropy)
+        self.logits_of_hidden(hidden, batch)
     }
 
     /// What the head says of the hidden states in front of the completion tokens.
     ///
     /// # Shapes
     /// `[rows, completion_length, hidden]`
-    fn score_hidden(
-        &self,
-        hidden: Tensor<3>,
-        batch: &CompletionBatch,
-        with_entropy: bool,
-    ) -> CompletionLogProbs {
-        let device = self.constants_device();
+    fn logits_of_hidden(&self, hidden: Tensor<3>, batch: &CompletionBatch) -> CompletionLogits {
         let [rows, length, width] = hidden.dims();
         let logits = self
             .language_model
             .logits(hidden.reshape([rows * length, width]))
             .cast(DType::F32);
-        let (targets, mask) = (
-            batch.targets(&device).reshape([rows * length]),
-            batch.mask(&device),
-        );
-        let rectangle = |column: Tensor<2>| column.reshape([rows, length]) * mask.clone();
-        CompletionLogProbs {
-            entropy: with_entropy.then(|| rectangle(log_probs::entropy(logits.clone()))),
-            token_log_probs: rectangle(log_probs::gather_log_probs(logits, targets)),
-            mask,
-        }
+        CompletionLogits::new(logits, batch, &self.constants_device())
     }
 
     /// Embeddings of a rectangle of tokens and image patches.
@@ -341,23 +320,13 @@ pub(crate) mod tests {
         let policy = policy(1);
         let features = features(&policy);
         let batch = collate(&rows(), features.lengths(), &policy.config.row_limits()).unwrap();
-        let scored = policy
-            .model
-            .completion_log_probs_and_entropy(&batch, Some(&features));
+        let scored = policy.model.completion_log_probs(&batch, Some(&features));
         let sums: Vec<f32> = scored.sums().into_data().try_into_vec().unwrap();
         for (sum, row) in sums.iter().zip(log_probs(&policy, &rows())) {
             assert!((sum - row.iter().sum::<f32>()).abs() < 1e-5);
         }
         let lengths: Vec<f32> = scored.lengths().into_data().try_into_vec().unwrap();
         assert_eq!(lengths, [4.0, 2.0, 1.0, 3.0]);
-        let entropy = scored.entropy.unwrap();
-        assert!(
-            entropy.clone().max().into_scalar::<f32>() <= (policy.config.text.vocab_size as f32).ln() + 1e-4
-        );
-        assert_eq!(
-            (entropy * (scored.mask.neg() + 1.0)).sum().into_scalar::<f32>(),
-            0.0
-        );
     }
 
     #[test]

@@ -133,6 +133,7 @@ fn every_number_is_bounded_on_both_sides() {
         "learner.loss.mask.ratio",
         "learner.loss.nll_weight",
         "learner.loss.pcpo_weight",
+        "learner.loss.support_weight",
         "actor.defect_penalty",
         "actor.min_margin",
         "demo.drain_timeout_s",

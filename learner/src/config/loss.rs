@@ -21,6 +21,8 @@ mod caig {
     pub(super) const PCPO_WEIGHT: f64 = 1.0;
     /// `pcpo/llava_pcpo_trainer.py` adds up two terms and no anchor.
     pub(super) const NLL_WEIGHT: f64 = 0.0;
+    /// Nor the support.
+    pub(super) const SUPPORT_WEIGHT: f64 = 0.0;
 }
 
 /// Settings of the loss. In mode `compat` a weight that is left out takes CAIG's value instead of the default named here;
@@ -43,6 +45,12 @@ pub struct LossConfig {
     /// Weight of the anchor, the mean negative log-probability of a token of the chosen completion, in every mode, 0 to 10000;
     /// 0 leaves it out, as CAIG does. Default 10: two thirds of the sum over a description of 15 tokens.
     pub nll_weight: f64,
+    /// Weight of the support (`loss/support.rs`), in every mode that has a negative, 0 to 10000; 0 leaves it out, as CAIG does.
+    /// Default 20.
+    pub support_weight: f64,
+    /// Probability under the reference from which on a token counts as possible for the support, 1e-9 to 1; the likeliest
+    /// one always does. Default 0.001.
+    pub support_threshold: f64,
     /// Which products may stand in for a pair's own. Default `category`.
     pub partner: Partner,
     /// How a product image is masked.
@@ -58,6 +66,8 @@ struct Given {
     pcpo_beta: Option<f64>,
     pcpo_weight: Option<f64>,
     nll_weight: Option<f64>,
+    support_weight: Option<f64>,
+    support_threshold: Option<f64>,
     partner: Option<Partner>,
     mask: Option<MaskConfig>,
 }
@@ -71,6 +81,8 @@ impl From<Given> for LossConfig {
             pcpo_beta: given.pcpo_beta.unwrap_or(default.pcpo_beta),
             pcpo_weight: given.pcpo_weight.unwrap_or(default.pcpo_weight),
             nll_weight: given.nll_weight.unwrap_or(default.nll_weight),
+            support_weight: given.support_weight.unwrap_or(default.support_weight),
+            support_threshold: given.support_threshold.unwrap_or(default.support_threshold),
             partner: given.partner.unwrap_or(default.partner),
             mask: given.mask.unwrap_or(default.mask),
         }
@@ -190,18 +202,27 @@ impl Default for LossConfig {
 impl LossConfig {
     /// The defaults of a mode: CAIG's weights for `compat`, those measured on the simulated shop for every other.
     pub fn of(mode: LossMode) -> Self {
-        let (beta, pcpo_beta, pcpo_weight, nll_weight) = match mode {
-            LossMode::Compat => (caig::BETA, caig::PCPO_BETA, caig::PCPO_WEIGHT, caig::NLL_WEIGHT),
-            _ => (1.0, 0.5, 3.0, 10.0),
-        };
-        Self {
+        let ours = Self {
             mode,
-            beta,
-            pcpo_beta,
-            pcpo_weight,
-            nll_weight,
+            beta: 1.0,
+            pcpo_beta: 0.5,
+            pcpo_weight: 3.0,
+            nll_weight: 10.0,
+            support_weight: 20.0,
+            support_threshold: 1e-3,
             partner: Partner::Category,
             mask: MaskConfig::default(),
+        };
+        match mode {
+            LossMode::Compat => Self {
+                beta: caig::BETA,
+                pcpo_beta: caig::PCPO_BETA,
+                pcpo_weight: caig::PCPO_WEIGHT,
+                nll_weight: caig::NLL_WEIGHT,
+                support_weight: caig::SUPPORT_WEIGHT,
+                ..ours
+            },
+            _ => ours,
         }
     }
 
@@ -213,6 +234,7 @@ impl LossConfig {
             ("pcpo_beta", self.pcpo_beta, default.pcpo_beta),
             ("pcpo_weight", self.pcpo_weight, default.pcpo_weight),
             ("nll_weight", self.nll_weight, default.nll_weight),
+            ("support_weight", self.support_weight, default.support_weight),
         ];
         let differs = |&(_, value, caig): &(&str, f64, f64)| self.mode == LossMode::Compat && value != caig;
         weights
@@ -227,11 +249,18 @@ impl LossConfig {
         self.mode != LossMode::Dpo && self.pcpo_weight > 0.0
     }
 
+    /// Whether the policy is held to what the reference holds possible along the negatives.
+    pub(crate) fn has_support(&self) -> bool {
+        self.has_negatives() && self.support_weight > 0.0
+    }
+
     pub(crate) fn check(&self, check: &mut SettingsCheck) {
         check.within("loss.beta", self.beta, STRENGTHS, "per nat");
         check.within("loss.pcpo_beta", self.pcpo_beta, STRENGTHS, "per nat");
         check.within("loss.pcpo_weight", self.pcpo_weight, 0.0..=MAX_WEIGHT, "");
         check.within("loss.nll_weight", self.nll_weight, 0.0..=MAX_WEIGHT, "");
+        check.within("loss.support_weight", self.support_weight, 0.0..=MAX_WEIGHT, "");
+        check.within("loss.support_threshold", self.support_threshold, 1e-9..=1.0, "");
         check.within(
             "loss.mask.patch",
             self.mask.patch,
@@ -257,16 +286,22 @@ mod tests {
         serde_json::from_str(json).unwrap()
     }
 
-    fn weights(loss: &LossConfig) -> [f64; 4] {
-        [loss.beta, loss.pcpo_beta, loss.pcpo_weight, loss.nll_weight]
+    fn weights(loss: &LossConfig) -> [f64; 5] {
+        [
+            loss.beta,
+            loss.pcpo_beta,
+            loss.pcpo_weight,
+            loss.nll_weight,
+            loss.support_weight,
+        ]
     }
 
     #[test]
     fn compat_takes_the_weights_of_caigs_code_and_every_other_mode_our_own() {
         for mode in LossMode::ALL {
             let expected = match mode {
-                LossMode::Compat => [0.5, 0.5, 1.0, 0.0],
-                _ => [1.0, 0.5, 3.0, 10.0],
+                LossMode::Compat => [0.5, 0.5, 1.0, 0.0, 0.0],
+                _ => [1.0, 0.5, 3.0, 10.0, 20.0],
             };
             let loss = read(&format!(r#"{{"mode": "{mode}"}}"#));
             assert_eq!((loss.mode, weights(&loss)), (mode, expected));
@@ -279,7 +314,7 @@ mod tests {
     #[test]
     fn a_weight_that_is_set_counts_in_every_mode_and_compat_says_how_it_departs() {
         let loss = read(r#"{"nll_weight": 3.0, "beta": 0.5, "mode": "compat"}"#);
-        assert_eq!(weights(&loss), [0.5, 0.5, 1.0, 3.0]);
+        assert_eq!(weights(&loss), [0.5, 0.5, 1.0, 3.0, 0.0]);
         assert_eq!(loss.departures(), ["loss.nll_weight = 3 (CAIG: 0)"]);
         let written = serde_json::to_string(&LossConfig::of(LossMode::Compat)).unwrap();
         assert_eq!(read(&written), LossConfig::of(LossMode::Compat));

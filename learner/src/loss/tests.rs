@@ -21,6 +21,7 @@ fn log_probs(values: [[f64; 3]; 3], with_negative: bool) -> PairLogProbs {
         chosen: column(values, 0),
         rejected: column(values, 1),
         negative: with_negative.then(|| column(values, 2)),
+        support: None,
         chosen_tokens: tokens(),
     }
 }
@@ -113,6 +114,7 @@ fn gradients_are_the_closed_form_also_at_margin_zero() {
         chosen: chosen.clone(),
         rejected: rejected.clone(),
         negative: Some(negative.clone()),
+        support: None,
         chosen_tokens: tokens(),
     };
     let (beta, pcpo_beta, weight, pairs) = (0.5, 0.3, 0.7, 3.0);
@@ -152,11 +154,40 @@ fn the_anchor_is_the_mean_over_the_chosen_tokens_and_its_gradient_reaches_nothin
 }
 
 #[test]
+fn what_leaves_the_support_is_added_with_its_weight_and_its_gradient_reaches_nothing_else() {
+    let held = LossConfig {
+        support_weight: 1.5,
+        ..config(0.7)
+    };
+    let support = column([[-0.25], [0.0], [-3.0]].map(|[nats]| [nats, 0.0, 0.0]), 0)
+        .autodiff()
+        .require_grad();
+    let negative = column(POLICY, 2).autodiff().require_grad();
+    let policy = PairLogProbs {
+        negative: Some(negative.clone()),
+        support: Some(support.clone()),
+        ..log_probs(POLICY, true)
+    };
+    let reference = log_probs(REFERENCE, true);
+    let free = PairLogProbs {
+        support: None,
+        ..policy.clone()
+    };
+    let added = pcpo_loss(&policy, &reference, &held) - pcpo_loss(&free, &reference, &held);
+    assert_close(&host(added.clone()), &[0.375, 0.0, 4.5]);
+    let gradients = added.sum().backward();
+    let gradient = |leaf: &Tensor<1>| host(leaf.grad(&gradients).unwrap());
+    assert_close(&gradient(&support), &[-1.5; 3]);
+    assert_close(&gradient(&negative), &[0.0; 3]);
+}
+
+#[test]
 fn extreme_margins_stay_finite() {
     let far = |value: f64| PairLogProbs {
         chosen: column([[value, 0.0, 0.0]], 0),
         rejected: column([[-value, 0.0, 0.0]], 0),
         negative: None,
+        support: None,
         chosen_tokens: column([[9.0, 0.0, 0.0]], 0),
     };
     for value in [1e4, -1e4] {

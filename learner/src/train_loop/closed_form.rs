@@ -6,7 +6,7 @@
 
 use super::*;
 use crate::assortment::Assortment;
-use crate::config::{LossConfig, LossMode, Partner};
+use crate::config::{LossMode, Partner};
 use crate::mask::Masker;
 use crate::negatives::{ProductImage, Seeds, negative};
 use crate::task_order::TaskSubject;
@@ -52,6 +52,9 @@ struct Scored {
     under_policy: f64,
     under_reference: f64,
     gradient: Gradient,
+    /// The log-probability under the policy that each of its tokens is possible, and the gradient of that.
+    support: f64,
+    support_gradient: Gradient,
 }
 
 struct Bench {
@@ -72,6 +75,9 @@ impl Bench {
                 pcpo_beta: 0.3,
                 pcpo_weight: 1.3,
                 nll_weight: 2.0,
+                support_weight: 1.7,
+                // About the mean over the vocabulary, so that tokens lie on either side.
+                support_threshold: 1.0 / policy().config.text.vocab_size as f64,
                 partner: Partner::Uniform,
                 ..LossConfig::of(mode)
             },
@@ -142,14 +148,22 @@ impl Bench {
 
     fn score(&self, row: &Row) -> Scored {
         let (batch, features) = self.alone(row);
-        let sum = |model: &Llava| model.completion_log_probs(&batch, Some(&features)).sums();
+        let logits = |model: &Llava| model.completion_logits(&batch, Some(&features));
+        let sum = |model: &Llava| logits(model).log_probs().sums();
+        let possible = logits(&self.policy.model).supports(0..1, self.config.loss.support_threshold);
+        let mass = |model: &Llava| logits(model).log_mass(0..1, &[&possible[0]]);
         let training = self.adapted.clone().trainable_adapter_only().train();
-        let (gradients, _) =
-            gradients::accumulate(&training, vec![()], 1, |model, ()| (sum(model), ())).unwrap();
+        let gradient = |of: &(dyn Fn(&Llava) -> Tensor<1> + Sync)| {
+            let (gradients, _) =
+                gradients::accumulate(&training, vec![()], 1, |model, ()| (of(model), ())).unwrap();
+            by_name(&training, &gradients)
+        };
         Scored {
             under_policy: sum(&self.adapted).into_scalar::<f64>(),
             under_reference: sum(&self.policy.model).into_scalar::<f64>(),
-            gradient: by_name(&training, &gradients),
+            gradient: gradient(&sum),
+            support: mass(&self.adapted).into_scalar::<f64>(),
+            support_gradient: gradient(&mass),
         }
     }
 
@@ -234,9 +248,9 @@ fn sigmoid(x: f64) -> f64 {
     1.0 / (1.0 + (-x).exp())
 }
 
-/// Adds `coefficient` times the gradient of one log-probability.
-fn add(sum: &mut Gradient, coefficient: f64, row: &Scored) {
-    for (name, values) in &row.gradient {
+/// Adds `coefficient` times a gradient.
+fn add(sum: &mut Gradient, coefficient: f64, gradient: &Gradient) {
+    for (name, values) in gradient {
         let sum = sum.entry(name.clone()).or_insert_with(|| vec![0.0; values.len()]);
         sum.iter_mut()
             .zip(values)
@@ -255,15 +269,25 @@ fn closed_form(rows: &[Rows], loss: &LossConfig, mut score: impl FnMut(&Row) -> 
         let margin = ratio(&chosen) - ratio(&rejected);
         total += mean * (-sigmoid(loss.beta * margin).ln() - loss.nll_weight * chosen.under_policy / tokens);
         let pull = mean * loss.beta * sigmoid(-loss.beta * margin);
-        add(&mut gradient, -pull - mean * loss.nll_weight / tokens, &chosen);
-        add(&mut gradient, pull, &rejected);
+        add(
+            &mut gradient,
+            -pull - mean * loss.nll_weight / tokens,
+            &chosen.gradient,
+        );
+        add(&mut gradient, pull, &rejected.gradient);
         let Some(negative) = &pair.negative else { continue };
         let negative = score(negative);
         let margin = ratio(&chosen) - ratio(&negative);
         total -= mean * loss.pcpo_weight * sigmoid(loss.pcpo_beta * margin).ln();
         let pull = mean * loss.pcpo_weight * loss.pcpo_beta * sigmoid(-loss.pcpo_beta * margin);
-        add(&mut gradient, -pull, &chosen);
-        add(&mut gradient, pull, &negative);
+        add(&mut gradient, -pull, &chosen.gradient);
+        add(&mut gradient, pull, &negative.gradient);
+        total -= mean * loss.support_weight * negative.support;
+        add(
+            &mut gradient,
+            -mean * loss.support_weight,
+            &negative.support_gradient,
+        );
     }
     (total, gradient)
 }
@@ -294,7 +318,9 @@ fn assert_telling(rows: &[Rows], mode: LossMode, mut score: impl FnMut(&Row) -> 
             "{mode}: the adapter does nothing"
         );
         let Some(negative) = &pair.negative else { continue };
-        let apart = (score(negative).under_policy - chosen.under_policy).abs();
+        let negative = score(negative);
+        assert!(negative.support < -1e-2, "{mode}: nothing is impossible");
+        let apart = (negative.under_policy - chosen.under_policy).abs();
         differing += usize::from(apart > 1e-3);
     }
     let expected = match mode {
@@ -329,8 +355,8 @@ fn loss_and_gradient_of_both_factors_are_the_closed_form_in_every_mode() {
 
         let mut trainer = bench.trainer();
         let collated = trainer.collator.collate(&batch).unwrap();
-        let reference = trainer.reference_log_probs(&collated).unwrap();
-        let in_order: Vec<PairNats> = ORDER.iter().map(|&pair| reference[pair]).collect();
+        let reference = trainer.reference_passes(&collated).unwrap();
+        let in_order: Vec<&PairReference> = ORDER.iter().map(|&pair| &reference[pair]).collect();
         let passes = trainer
             .passes(&collated, &ORDER, &in_order, batch.version)
             .unwrap();
@@ -345,7 +371,8 @@ fn loss_and_gradient_of_both_factors_are_the_closed_form_in_every_mode() {
         let metrics = trainer.step(&batch, &collated, &ORDER, &reference).unwrap();
         assert_eq!(metrics.loss(), passes.loss);
         let part = |name: &str| metrics.get(name).unwrap_or(0.0);
-        let parts = part("loss_dpo") + 1.3 * part("loss_pcpo") + 2.0 * part("loss_nll");
+        let anchors = 2.0 * part("loss_nll") + 1.7 * part("loss_support");
+        let parts = part("loss_dpo") + 1.3 * part("loss_pcpo") + anchors;
         assert!(
             (parts - loss).abs() < 1e-5 * loss,
             "{mode}: {parts} is not {loss}"

@@ -4,8 +4,8 @@
 use super::closed_form::by_name;
 use super::*;
 use crate::collate::PairMicroBatch;
-use crate::config::{LossConfig, LossMode};
-use crate::log_probs::pair_log_probs;
+use crate::config::LossMode;
+use crate::log_probs::reference_by_pair;
 use burn::tensor::Device;
 use models::batch::{CompletionRow, collate};
 use models::peft::Adapter;
@@ -25,6 +25,8 @@ struct Expected {
     pcpo_beta: f64,
     pcpo_weight: f64,
     nll_weight: f64,
+    support_weight: f64,
+    support_threshold: f64,
     /// Chosen, rejected, negative.
     pairs: Vec<[Option<Row>; 3]>,
 }
@@ -88,6 +90,8 @@ fn parity_of_the_loss_and_of_every_gradient_with_autograd_in_every_mode() {
             pcpo_beta: expected.pcpo_beta,
             pcpo_weight: expected.pcpo_weight,
             nll_weight: expected.nll_weight,
+            support_weight: expected.support_weight,
+            support_threshold: expected.support_threshold,
             ..LossConfig::of(mode)
         };
         let policy = adapter
@@ -95,11 +99,11 @@ fn parity_of_the_loss_and_of_every_gradient_with_autograd_in_every_mode() {
             .unwrap()
             .trainable_adapter_only()
             .train();
-        let reference = pair_log_probs(&base.model, &micro_batch(&base, &expected.pairs)).to_host();
         let batch = micro_batch(&base, &expected.pairs);
-        let loss_of = |completions: &CompletionLogProbs| {
-            let reference = PairLogProbs::from_host(&reference, &batch.features.device());
-            let loss = pcpo_loss(&by_pair(completions, &batch), &reference, &loss).sum();
+        let reference = reference_by_pair(&base.model, &batch, &loss);
+        let reference: Vec<&PairReference> = reference.iter().collect();
+        let loss_of = |logits: &CompletionLogits| {
+            let loss = pair_losses(logits, &batch, &reference, &loss).0.sum();
             let value = loss.clone().into_scalar::<f64>();
             (loss, value)
         };

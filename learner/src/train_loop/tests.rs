@@ -2,7 +2,6 @@
 
 use super::*;
 use crate::config::{LossConfig, LossMode, Partner};
-use crate::log_probs::pair_log_probs;
 use crate::pair_buffer::{BatchRule, PairBuffer};
 use crate::test_outcomes::{pair_of, version};
 use crate::test_policy::{assortment, policy};
@@ -129,7 +128,11 @@ fn every_mode_trains_and_the_first_step_starts_at_ln_2() {
         } else {
             1.0 + config.loss.pcpo_weight
         };
-        let expected = terms * std::f64::consts::LN_2 + config.loss.nll_weight * metrics["loss_nll"];
+        // Of the reference itself, what is left to impossible tokens.
+        let support = metrics.get("loss_support").copied().unwrap_or(0.0);
+        assert_eq!(metrics.contains_key("loss_support"), config.loss.has_support());
+        let held = config.loss.nll_weight * metrics["loss_nll"] + config.loss.support_weight * support;
+        let expected = terms * std::f64::consts::LN_2 + held;
         assert!(
             (metrics["loss"] - expected).abs() < 1e-4,
             "{mode}: {}",
@@ -270,11 +273,13 @@ fn gradients_of_both_factors_agree_with_finite_differences() {
         sampled: None,
     };
     let batch = trainer.collator.collate(&batch).unwrap();
-    let ref_lp = trainer.reference_log_probs(&batch).unwrap();
+    let reference = trainer.reference_passes(&batch).unwrap();
+    let reference: Vec<&PairReference> = reference.iter().collect();
     let micro_batch = || batch.micro_batch(&[0, 1, 2, 3]).unwrap();
     let loss = |policy: &Llava| {
-        let reference = PairLogProbs::from_host(&ref_lp, &micro_batch().features.device());
-        pcpo_loss(&pair_log_probs(policy, &micro_batch()), &reference, &config.loss).mean()
+        let batch = micro_batch();
+        let logits = policy.completion_logits(&batch.rows, Some(&batch.features));
+        pair_losses(&logits, &batch, &reference, &config.loss).0.mean()
     };
     let (gradients, _) =
         gradients::accumulate(&trainer.policy, vec![()], 1, |policy, ()| (loss(policy), ())).unwrap();

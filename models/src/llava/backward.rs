@@ -13,10 +13,10 @@ use burn::tensor::Tensor;
 use super::Llava;
 use crate::batch::CompletionBatch;
 use crate::image_features::ImageFeatures;
-use crate::log_probs::CompletionLogProbs;
+use crate::log_probs::CompletionLogits;
 
 impl Llava {
-    /// The gradients of a loss of the completions' log-probabilities, and whatever else `loss` returns.
+    /// The gradients of a loss of the completions' logits, and whatever else `loss` returns.
     /// `activation_checkpointing` goes back block by block: less memory, more time, and the same result up to rounding.
     ///
     /// `features` are those of the batch's images; where they are in the autodiff graph, what made them gets its
@@ -29,12 +29,12 @@ impl Llava {
         batch: &CompletionBatch,
         features: Option<&ImageFeatures>,
         activation_checkpointing: bool,
-        loss: impl FnOnce(&CompletionLogProbs) -> (Tensor<1>, O),
+        loss: impl FnOnce(&CompletionLogits) -> (Tensor<1>, O),
     ) -> (GradientsParams, O) {
         if activation_checkpointing {
             return self.backward_by_blocks(batch, features, loss);
         }
-        let (loss, output) = loss(&self.completion_log_probs(batch, features));
+        let (loss, output) = loss(&self.completion_logits(batch, features));
         (GradientsParams::from_grads(loss.backward(), self), output)
     }
 
@@ -42,7 +42,7 @@ impl Llava {
         &self,
         batch: &CompletionBatch,
         features: Option<&ImageFeatures>,
-        loss: impl FnOnce(&CompletionLogProbs) -> (Tensor<1>, O),
+        loss: impl FnOnce(&CompletionLogits) -> (Tensor<1>, O),
     ) -> (GradientsParams, O) {
         let decoder = &self.language_model.model;
         let (positions, keep) = (self.positions(&batch.inputs), batch.first_predicting());
@@ -57,7 +57,7 @@ impl Llava {
 
         let mut sum = GradientsAccumulator::new();
         let hidden = x.autodiff().require_grad();
-        let (loss, output) = loss(&self.score_hidden(hidden.clone(), batch, false));
+        let (loss, output) = loss(&self.logits_of_hidden(hidden.clone(), batch));
         let gradients = loss.backward();
         let mut upstream = hidden
             .grad(&gradients)
@@ -101,8 +101,8 @@ mod tests {
     ) -> (BTreeMap<String, Vec<f32>>, f32) {
         let features = model.encode_images(&policy.pixels(&[&picture(255, 0, 0), &picture(0, 0, 255)]));
         let batch = collate(&rows(), features.lengths(), &policy.config.row_limits()).unwrap();
-        let loss = |completions: &CompletionLogProbs| {
-            let sums = completions.sums();
+        let loss = |logits: &CompletionLogits| {
+            let sums = logits.log_probs().sums();
             let total = sums.clone().sum().into_scalar::<f32>();
             (sums.square().sum(), total)
         };
