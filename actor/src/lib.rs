@@ -31,6 +31,7 @@ use config::seconds;
 use data::ImageGenerator;
 use health::Health;
 use learner_client::LearnerClient;
+use models::checkpoint::in_log;
 use models::device::Placement;
 use models::policy::Policy;
 use pairing::PairingRule;
@@ -153,7 +154,7 @@ async fn start(
     tracing::info!(run = %learner.run(), version = %manifest.version, "joined");
     let reward = RewardClient::connect(&reward_url, learner.clone(), config).await?;
     base_model::fetch(&learner, &manifest.base, &work_dir).await?;
-    let load = move || Policy::load_on(&work_dir, &placement, &mut |_, _| ());
+    let load = move || Policy::load_on(&work_dir, &placement, &mut in_log("the policy"));
     let policy = tokio::task::spawn_blocking(load).await;
     let policy = policy.map_err(|source| ActorError::Task {
         task: "policy loading",

@@ -35,7 +35,7 @@ pub(crate) enum Command {
     /// Stage C without actors: train an adapter on a file of preference pairs, CAIG's or TRL's
     TrainPairs(TrainPairsArgs),
     /// Stage B: train the reward model on clicks and impressions
-    TrainReward(TrainArgs),
+    TrainReward(TrainRewardArgs),
     /// Measure a reward model on held-out products
     EvalReward(EvalRewardArgs),
     /// Measure a policy and its adapters on test products
@@ -210,6 +210,16 @@ pub(crate) struct RewardServerArgs {
 #[derive(Debug, Args)]
 pub(crate) struct PretrainArgs {
     /// Start from the policy of this directory, in any layout, instead of from nothing
+    #[arg(long, value_name = "DIR")]
+    pub(crate) model: Option<String>,
+    #[command(flatten)]
+    pub(crate) train: TrainArgs,
+}
+
+/// Arguments of `adwright train-reward`.
+#[derive(Debug, Args)]
+pub(crate) struct TrainRewardArgs {
+    /// Start from the model of this directory, CAIG's reward model or a policy in any layout, instead of from nothing
     #[arg(long, value_name = "DIR")]
     pub(crate) model: Option<String>,
     #[command(flatten)]

@@ -12,6 +12,7 @@ pub(crate) use figures::{Evaluation, Sample};
 pub(crate) use win_rate::{WinRate, win_rate};
 
 use crate::config::Config;
+use crate::reward::Reward;
 use crate::shop::{self, Shop};
 use anyhow::Context as _;
 use common::Purpose;
@@ -19,13 +20,12 @@ use data::Product;
 use figures::{mean, mean_known};
 use image::{RgbImage, RgbaImage};
 use models::batch::CompletionRow;
-use models::ctr::{CtrForm, RewardModel};
 use models::image_features::ImageFeatures;
 use models::peft::Adapter;
 use models::policy::{Completion, Policy, Prompt, SamplingParams};
 use models::sampling::Finish;
 use models::weights::from_safetensors;
-use reward_server::{CreativeGroup, score_groups};
+use reward_server::CreativeGroup;
 use std::collections::BTreeSet;
 use std::path::Path;
 use subjects::{Subject, subjects};
@@ -34,7 +34,7 @@ use swapped_inputs::{Scored, SwappedInputs, partners, swapped_inputs};
 /// Measures versions of one policy. It owns the models, so it lives on a compute thread.
 pub(crate) struct Evaluator {
     policy: Policy,
-    reward: RewardModel,
+    reward: Reward,
     shop: Shop,
     subjects: Vec<Subject>,
     /// With which subject each one changes places.
@@ -87,7 +87,7 @@ impl Evaluator {
             score_batch: config.reward_server.max_batch,
             params: SamplingParams::plain(config.actor.max_new_tokens),
         };
-        let reward = RewardModel::load(reward, &placement.device)?;
+        let reward = Reward::load(config, reward, &mut |_, _| ())?;
         let products = shop.catalogue.products();
         let products: Vec<&Product> = subjects
             .iter()
@@ -312,13 +312,13 @@ impl Evaluator {
                 }
             })
             .collect();
-        let scores = score_groups(&self.reward, &groups, self.settings.score_batch);
+        let scores = self.reward.score_groups(&groups, self.settings.score_batch);
         for (group, scores) in judged.chunks_mut(samples).zip(scores) {
             let rewards = scores
                 .context("the evaluation's creatives cannot be scored")?
                 .rewards;
             // A model that only compares centres every group on 0: there, the first version's sample is the zero.
-            let zero = if self.reward.form() == CtrForm::Concat {
+            let zero = if self.reward.compares() {
                 rewards[samples]
             } else {
                 0.0
@@ -349,7 +349,7 @@ impl Evaluator {
             product: self.subjects[judged.subject].product,
             description: judged.completion.text.clone(),
             noise_seed: self.subjects[judged.subject].noise_seed,
-            predicted_ctr: self.reward.calibration.ctr(judged.reward),
+            predicted_ctr: self.reward.predicted_ctr(judged.reward),
             true_ctr: true_ctr(judged),
         };
         Evaluation {

@@ -14,6 +14,7 @@ mod locations;
 mod output;
 mod progress;
 mod ready;
+mod reward;
 mod role;
 mod shop;
 mod shutdown;

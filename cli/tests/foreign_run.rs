@@ -204,3 +204,70 @@ fn pre_training_a_checkpoint_of_transformers_writes_one_in_the_same_layout() {
     assert_ne!(before["digest"], after["digest"]);
     assert!(log_prob(place, "tuned", &[]) > log_prob(place, &model, &[]) + 5.0);
 }
+
+#[test]
+fn a_reward_model_on_a_checkpoint_of_transformers_is_read_by_everything_that_asks_one() {
+    let directory = tempfile::tempdir().unwrap();
+    let place = directory.path();
+    let model = text(&fixture("llava-hf-1.6/1"));
+    let settings = [
+        "--set",
+        "reward.epochs=1",
+        "--set",
+        "reward.lora.rank=4",
+        "--set",
+        "shopworld.creatives_per_product=4",
+    ];
+    let asked = |arguments: &[&'static str]| -> Value {
+        let arguments: Vec<&str> = arguments.iter().chain(&settings).copied().collect();
+        json(place, &arguments)
+    };
+    let train = ["train-reward", "--model", &model, "--out", "chooser", "--json"];
+    let train: Vec<&str> = train.into_iter().chain(settings).collect();
+    let trained = json(place, &train);
+    assert!(
+        (0.0..=1.0).contains(&trained["pair_accuracy"].as_f64().unwrap()),
+        "{trained}"
+    );
+    assert_eq!(trained, asked(&["eval-reward", "--model", "chooser", "--json"]));
+
+    let inspect = Command::new(env!("CARGO_BIN_EXE_adwright"))
+        .args(["inspect", "chooser", "--json"])
+        .current_dir(place)
+        .output();
+    let inspected: Value = serde_json::from_slice(&inspect.unwrap().stdout).unwrap();
+    assert_eq!(inspected["layout"], "caig-reward");
+    assert_eq!(inspected["missing"], Value::Array(vec![]));
+
+    let pictures = ["square.png", "land.png"].map(|name| text(&fixture("images").join(name)));
+    let score = [
+        "score",
+        "--model",
+        "chooser",
+        "--left",
+        &pictures[0],
+        "--right",
+        &pictures[1],
+        "--json",
+    ];
+    assert!(json(place, &score)["ctr"].is_array());
+    Role::start(place, &["reward-server", "--model", "chooser"]);
+
+    // Trained further, it is another one.
+    let again = ["train-reward", "--model", "chooser", "--out", "again", "--json"];
+    asked(&again);
+    let digest = |model: &str| {
+        let score = [
+            "score",
+            "--model",
+            model,
+            "--left",
+            &pictures[0],
+            "--right",
+            &pictures[1],
+            "--json",
+        ];
+        json(place, &score)["model_digest"].clone()
+    };
+    assert_ne!(digest("chooser"), digest("again"));
+}

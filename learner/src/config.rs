@@ -211,14 +211,9 @@ impl LearnerConfig {
 
 /// Checks the settings of an adapter.
 pub(crate) fn check_lora(lora: &LoraConfig, check: &mut SettingsCheck) {
-    check.within("lora.rank", lora.rank, 1..=1024, "");
-    check.within("lora.alpha", lora.alpha, 1e-3..=1e6, "");
-    let (dropout, drops) = (lora.dropout, (0.0..1.0).contains(&lora.dropout));
-    check.require(drops, "lora.dropout", dropout, "at least 0 and below 1");
-    let known = LoraConfig::all_projections();
-    let fine = !lora.targets.is_empty() && lora.targets.iter().all(|t| known.contains(t));
-    let wanted = format!("one or more of {}", known.join(", "));
-    check.require(fine, "lora.targets", &lora.targets, wanted);
+    for (field, value, wanted) in lora.mistakes() {
+        check.require(false, &format!("lora.{field}"), format_args!("{value}"), wanted);
+    }
 }
 
 /// The settings for a run of `steps` steps. A length that is not set becomes that of the run, and the warm-up then takes

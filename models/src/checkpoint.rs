@@ -16,11 +16,13 @@ mod inspection;
 pub mod layout;
 mod merge;
 mod original;
+mod progress;
 
 pub use convert::{Target, convert};
 pub use fresh::init;
 pub use inspection::{Inspection, inspect};
 pub use merge::{check_adapter, merge};
+pub use progress::{Progress, in_log};
 
 use std::path::Path;
 
@@ -43,9 +45,6 @@ const CONFIG: &str = "config.json";
 const WEIGHTS: &str = "model.safetensors";
 const TOKENIZER: &str = "tokenizer.json";
 const OURS: &str = "adwright.json";
-
-/// Told the numbers of a checkpoint that are loaded so far, and all.
-pub type Progress<'a> = &'a mut dyn FnMut(u64, u64);
 
 /// The names of the files that hold the weights of a policy's directory, sorted. With [`Policy::described`] beside them
 /// they are a directory of ours, whatever layout this one has.

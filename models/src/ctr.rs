@@ -5,14 +5,15 @@
 //! orientations and the service are not here.
 
 mod caig;
+mod caig_network;
 mod calibration;
 mod concat;
 mod reward_model;
 mod siamese;
 mod texts;
 
-pub(crate) use caig::CaigNetwork;
 pub use caig::{CAIG_QUESTION, CAIG_QUESTION_WITH_CAPTION, CaigReward, Comparison};
+pub use caig_network::{CaigAnswer, CaigNetwork, PairRows};
 pub use calibration::Calibration;
 pub use concat::{Concat, ConcatConfig, PairPrediction};
 pub use reward_model::{QUESTION, RewardModel};

@@ -9,7 +9,7 @@ mod any_res;
 mod backward;
 mod config;
 
-pub(crate) use adapter::adapted_module;
+pub(crate) use adapter::{adapted_module, is_factor};
 pub use config::LlavaConfig;
 
 use burn::module::{Module, Param};
@@ -50,6 +50,16 @@ pub struct Projector {
     pub linear_1: Linear,
     /// Within it.
     pub linear_2: Linear,
+}
+
+/// What goes through the decoder in one pass.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct DecoderRows<'a> {
+    pub(crate) tokens: &'a TokenRows,
+    /// Those of the rows' images.
+    pub(crate) features: Option<&'a ImageFeatures>,
+    /// The first position whose state is wanted.
+    pub(crate) keep: usize,
 }
 
 /// Normalised pixels of images.
@@ -130,13 +140,22 @@ impl Llava {
         batch: &CompletionBatch,
         features: Option<&ImageFeatures>,
     ) -> CompletionLogits {
-        let x = self.embed(&batch.inputs, features);
-        let positions = self.positions(&batch.inputs);
-        let hidden = self
-            .language_model
-            .model
-            .forward(x, &positions, batch.first_predicting(), None);
-        self.logits_of_hidden(hidden, batch)
+        let rows = DecoderRows {
+            tokens: &batch.inputs,
+            features,
+            keep: batch.first_predicting(),
+        };
+        self.logits_of_hidden(self.hidden(&rows), batch)
+    }
+
+    /// The decoder's states from `keep` on, before the last norm.
+    ///
+    /// # Shapes
+    /// `[rows, length - keep, hidden]`
+    pub(crate) fn hidden(&self, rows: &DecoderRows<'_>) -> Tensor<3> {
+        let x = self.embed(rows.tokens, rows.features);
+        let positions = self.positions(rows.tokens);
+        self.language_model.model.forward(x, &positions, rows.keep, None)
     }
 
     /// What the head says of the hidden states in front of the completion tokens.

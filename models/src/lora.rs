@@ -60,6 +60,43 @@ impl LoraConfig {
         .to_vec()
     }
 
+    /// What of it a table of settings may not ask for: the field, its value and what would be right. Adapters beyond these
+    /// bounds can still be read.
+    pub fn mistakes(&self) -> Vec<(&'static str, String, String)> {
+        let known = Self::all_projections();
+        let targets = !self.targets.is_empty() && self.targets.iter().all(|t| known.contains(t));
+        let fields = [
+            (
+                (1..=1024).contains(&self.rank),
+                "rank",
+                self.rank.to_string(),
+                "1 to 1024".to_owned(),
+            ),
+            (
+                (1e-3..=1e6).contains(&self.alpha),
+                "alpha",
+                self.alpha.to_string(),
+                "0.001 to 1000000".to_owned(),
+            ),
+            (
+                (0.0..1.0).contains(&self.dropout),
+                "dropout",
+                self.dropout.to_string(),
+                "at least 0 and below 1".to_owned(),
+            ),
+            (
+                targets,
+                "targets",
+                format!("{:?}", self.targets),
+                format!("one or more of {}", known.join(", ")),
+            ),
+        ];
+        let wrong = fields.into_iter().filter(|(fine, ..)| !fine);
+        wrong
+            .map(|(_, field, value, wanted)| (field, value, wanted))
+            .collect()
+    }
+
     /// Refuses what cannot be attached.
     ///
     /// # Errors

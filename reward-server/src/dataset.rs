@@ -1,19 +1,18 @@
-//! A click log as the networks read it: pixels, token ids, counts and labelled pairs, product by product.
+//! A click log product by product: which creatives there are, what happened to them, and which pairs of them are labelled.
 //!
-//! Pictures are resized once, here. What is drawn from it per step is in [`crate::training`].
+//! What a network reads of a creative is not here: see [`crate::training`] and [`crate::served`].
 
-use crate::forward::NetworkInput;
 use data::label_quality::creative_pairs;
 use data::{ClickCounts, ClickLog};
-use models::ModelError;
-use models::ctr::RewardModel;
 use std::ops::Range;
 
 /// One product with its creatives.
 #[derive(Debug, Clone)]
 pub(crate) struct LoggedProduct {
-    /// Pixels of every creative and the ids of the product's text.
-    pub(crate) input: NetworkInput,
+    /// Its place in the log.
+    pub(crate) product: usize,
+    /// The places of its creatives in the log.
+    pub(crate) creatives: Vec<usize>,
     /// Impressions and clicks of every creative.
     pub(crate) counts: Vec<ClickCounts>,
     /// Pairs that say something about the order of two creatives.
@@ -33,15 +32,7 @@ pub(crate) struct LabelledPair {
 
 impl LoggedProduct {
     /// The products of `range` with at least two creatives, in order.
-    ///
-    /// # Errors
-    /// [`ModelError::Tokenizer`] when a caption cannot be encoded.
-    pub(crate) fn read(
-        log: &dyn ClickLog,
-        range: Range<usize>,
-        min_impressions: u64,
-        model: &RewardModel,
-    ) -> Result<Vec<Self>, ModelError> {
+    pub(crate) fn read(log: &dyn ClickLog, range: Range<usize>, min_impressions: u64) -> Vec<Self> {
         let mut members = vec![vec![]; log.products().len()];
         let mut place = vec![0; log.creatives().len()];
         for (index, creative) in log.creatives().iter().enumerate() {
@@ -59,20 +50,15 @@ impl LoggedProduct {
             pairs[log.creatives()[pair.higher].product].push(labelled);
         }
         let usable = range.filter(|product| members[*product].len() > 1);
-        usable
-            .map(|product| {
-                let creatives = || members[product].iter().map(|index| &log.creatives()[*index]);
-                Ok(Self {
-                    input: NetworkInput {
-                        text: model.text_ids(&log.products()[product].caption)?,
-                        pixels: creatives()
-                            .map(|creative| RewardModel::pixels(&model.processor, &creative.image))
-                            .collect(),
-                    },
-                    counts: creatives().map(|creative| creative.counts()).collect(),
-                    pairs: std::mem::take(&mut pairs[product]),
-                })
-            })
-            .collect()
+        let product = |product: usize| Self {
+            product,
+            counts: members[product]
+                .iter()
+                .map(|index| log.creatives()[*index].counts())
+                .collect(),
+            pairs: pairs[product].clone(),
+            creatives: members[product].clone(),
+        };
+        usable.map(product).collect()
     }
 }

@@ -1,5 +1,6 @@
 //! What can go wrong while a reward model is trained, measured or served.
 
+use crate::scorer::ScoreFailure;
 use common::InvalidConfig;
 use models::ModelError;
 use models::compute_thread::ComputeError;
@@ -34,6 +35,22 @@ pub enum RewardError {
     /// The caller asked to stop.
     #[error("reward training was cancelled")]
     Cancelled,
+    /// What a loaded model would be asked about a product is too long for it.
+    #[error("click log: product {product}: the question about it does not fit the reward model: {reason}")]
+    Question {
+        /// Its id.
+        product: String,
+        /// What is too long.
+        reason: Box<ModelError>,
+    },
+    /// A reward model did not answer for a product that it was measured on.
+    #[error("click log: product {product}: {failure}")]
+    Unscored {
+        /// Its id.
+        product: String,
+        /// Why.
+        failure: ScoreFailure,
+    },
     /// The networks failed.
     #[error(transparent)]
     Model(#[from] ModelError),
@@ -54,6 +71,9 @@ pub enum RewardError {
 impl RewardError {
     /// Whether the settings or the click log are at fault rather than the run.
     pub fn is_configuration(&self) -> bool {
-        matches!(self, Self::Config(_) | Self::NoPairs { .. })
+        matches!(
+            self,
+            Self::Config(_) | Self::NoPairs { .. } | Self::Question { .. }
+        )
     }
 }

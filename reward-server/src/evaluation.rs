@@ -5,18 +5,16 @@
 
 use crate::dataset::{LabelledPair, LoggedProduct};
 use crate::error::RewardError;
-use crate::forward::swapped;
+use crate::scorer::ScoreFailure;
+use crate::served::{CreativeGroup, Preparation, RawScores, ServedModel};
 use data::label_quality::{
     Prediction, creative_pairs, estimated_label_ceiling, expected_calibration_error, known_label_ceiling,
 };
 use data::{ClickCounts, ClickLog};
-use models::ctr::{Calibration, RewardModel};
+use models::ctr::Calibration;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
-
-/// Creatives or pairs in one pass.
-const BATCH: usize = 256;
 
 /// Products scored at a time, which bounds memory.
 const PRODUCTS: usize = 64;
@@ -64,14 +62,17 @@ pub fn check_log(log: &dyn ClickLog, min_impressions: u64) -> Result<(), RewardE
 }
 
 /// Measures `model` on the test products of `log`, on pairs of creatives with more than `min_impressions` impressions
-/// each and different observed click-through rates. `seed` decides sides and resamples.
+/// each and different observed click-through rates, at most `max_batch` creatives or ordered pairs of them in one pass. `seed`
+/// decides sides and resamples.
 ///
 /// # Errors
-/// [`RewardError::NoPairs`] when there is no such pair, [`RewardError::Model`] when a caption cannot be encoded.
-pub fn evaluate(
-    model: &RewardModel,
+/// [`RewardError::NoPairs`] when there is no such pair, [`RewardError::Unscored`] when the model does not answer for a
+/// product.
+pub fn evaluate<M: ServedModel>(
+    model: &M,
     log: &dyn ClickLog,
     min_impressions: u64,
+    max_batch: usize,
     seed: u64,
 ) -> Result<RewardReport, RewardError> {
     let test = log.split().test;
@@ -85,8 +86,8 @@ pub fn evaluate(
     let mut tallies = vec![];
     for first in test.clone().step_by(PRODUCTS) {
         let range = first..test.end.min(first + PRODUCTS);
-        let products = LoggedProduct::read(log, range, min_impressions, model)?;
-        tallies.extend(tally(model, &products, &mut rng));
+        let products = LoggedProduct::read(log, range, min_impressions);
+        tallies.extend(tally(model, log, &products, max_batch, &mut rng)?);
     }
     let sum = |part: fn(&Tally) -> f64| tallies.iter().map(part).sum::<f64>();
     let pairs = sum(|tally| tally.pairs as f64);
@@ -115,32 +116,89 @@ struct Tally {
 }
 
 /// Tallies of the products that have labelled pairs.
-fn tally(model: &RewardModel, products: &[LoggedProduct], rng: &mut ChaCha8Rng) -> Vec<Tally> {
+fn tally<M: ServedModel>(
+    model: &M,
+    log: &dyn ClickLog,
+    products: &[LoggedProduct],
+    max_batch: usize,
+    rng: &mut ChaCha8Rng,
+) -> Result<Vec<Tally>, RewardError> {
     let labelled: Vec<&LoggedProduct> = products
         .iter()
         .filter(|product| !product.pairs.is_empty())
         .collect();
-    let inputs: Vec<_> = labelled.iter().map(|product| &product.input).collect();
-    let scored = swapped(model, &inputs, BATCH).into_iter().zip(labelled);
-    scored
-        .map(|(scored, product)| {
-            let margins = product
-                .pairs
+    let (scored, calibration) = (swapped(model, log, &labelled, max_batch)?, model.calibration());
+    let tally = |(scored, product): (SwappedGroup, &LoggedProduct)| {
+        let margins = product
+            .pairs
+            .iter()
+            .map(|pair| scored.forwards.margins.margin(pair.higher, pair.lower));
+        let margins: Vec<f64> = margins.collect();
+        let consistent = |pair: &&LabelledPair| scored.is_consistent(pair.higher, pair.lower);
+        Tally {
+            pairs: margins.len(),
+            right: margins.iter().map(|margin| credit(*margin)).sum(),
+            consistent: product.pairs.iter().filter(consistent).count(),
+            predictions: margins
                 .iter()
-                .map(|pair| scored.forwards.margins.margin(pair.higher, pair.lower));
-            let margins: Vec<f64> = margins.collect();
-            let consistent = |pair: &&LabelledPair| scored.is_consistent(pair.higher, pair.lower);
-            Tally {
-                pairs: margins.len(),
-                right: margins.iter().map(|margin| credit(*margin)).sum(),
-                consistent: product.pairs.iter().filter(consistent).count(),
-                predictions: margins
-                    .iter()
-                    .map(|m| predict(*m, rng.random(), &model.calibration))
-                    .collect(),
+                .map(|m| predict(*m, rng.random(), &calibration))
+                .collect(),
+        }
+    };
+    Ok(scored.into_iter().zip(labelled).map(tally).collect())
+}
+
+/// Scores every product's creatives in their order, and with the last one first.
+fn swapped<M: ServedModel>(
+    model: &M,
+    log: &dyn ClickLog,
+    products: &[&LoggedProduct],
+    max_batch: usize,
+) -> Result<Vec<SwappedGroup>, RewardError> {
+    let prepare: Preparation<M::Creative> = model.preparation();
+    let scores = |backwards: bool| -> Result<Vec<RawScores>, RewardError> {
+        let group = |product: &&LoggedProduct| {
+            let image = |creative: &usize| prepare(&log.creatives()[*creative].image);
+            let mut creatives: Vec<M::Creative> = product.creatives.iter().map(image).collect();
+            if backwards {
+                creatives.reverse();
             }
-        })
-        .collect()
+            CreativeGroup {
+                caption: log.products()[product.product].caption.clone(),
+                creatives,
+            }
+        };
+        let answers = model.raw_scores(products.iter().map(group).collect(), max_batch);
+        let of_product = |(answer, product): (Result<RawScores, ScoreFailure>, &&LoggedProduct)| {
+            answer.map_err(|failure| RewardError::Unscored {
+                product: log.products()[product.product].id.to_string(),
+                failure,
+            })
+        };
+        answers.into_iter().zip(products).map(of_product).collect()
+    };
+    let (forwards, backwards) = (scores(false)?, scores(true)?);
+    let group = |(forwards, backwards)| SwappedGroup { forwards, backwards };
+    Ok(forwards.into_iter().zip(backwards).map(group).collect())
+}
+
+/// One group scored twice: in its order, and with the last creative first.
+#[derive(Debug, Clone)]
+struct SwappedGroup {
+    /// In its order.
+    forwards: RawScores,
+    backwards: RawScores,
+}
+
+impl SwappedGroup {
+    /// Whether `a` and `b` keep their preference: `a` left in the first pass, `b` left in the second.
+    fn is_consistent(&self, a: usize, b: usize) -> bool {
+        let last = self.forwards.scores.len() - 1;
+        let (first, second) = if a < b { (a, b) } else { (b, a) };
+        let left = self.forwards.margins.placed(first, second);
+        let right = self.backwards.margins.placed(last - second, last - first);
+        left * right <= 0.0
+    }
 }
 
 /// 1 for the right order, a half for a tie.
@@ -190,7 +248,7 @@ mod tests {
 
     #[test]
     fn a_siamese_model_never_contradicts_itself_and_the_interval_holds_the_accuracy() {
-        let report = evaluate(&model(CtrForm::Siamese, 3), &ToyLog::new(16), 1000, 7).unwrap();
+        let report = evaluate(&model(CtrForm::Siamese, 3), &ToyLog::new(16), 1000, 256, 7).unwrap();
         assert_eq!(report.swap_consistency, 1.0);
         assert_eq!((report.products, report.pairs), (4, 4 * 6));
         let [low, high] = report.pair_accuracy_ci;
@@ -203,7 +261,7 @@ mod tests {
 
     #[test]
     fn the_same_seed_gives_the_same_report_under_the_public_names() {
-        let evaluate = || evaluate(&model(CtrForm::Concat, 3), &ToyLog::new(16), 1000, 7).unwrap();
+        let evaluate = || evaluate(&model(CtrForm::Concat, 3), &ToyLog::new(16), 1000, 256, 7).unwrap();
         let report = evaluate();
         assert_eq!(report, evaluate());
         let json = serde_json::to_value(&report).unwrap();
@@ -221,7 +279,7 @@ mod tests {
 
     #[test]
     fn test_products_without_labelled_pairs_are_an_error_that_names_the_floor() {
-        let error = evaluate(&model(CtrForm::Siamese, 3), &ToyLog::new(16), 1_000_000, 7).unwrap_err();
+        let error = evaluate(&model(CtrForm::Siamese, 3), &ToyLog::new(16), 1_000_000, 256, 7).unwrap_err();
         assert!(
             error.to_string().contains("test") && error.to_string().contains("1000000"),
             "{error}"

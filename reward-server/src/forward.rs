@@ -1,18 +1,18 @@
-//! One pass of a reward network over groups of creatives, in chunks of bounded size: what both serving and measuring
-//! stand on.
+//! One pass of a reward network that was trained here over groups of creatives, in chunks of bounded size: what both
+//! serving and calibrating stand on.
 
 use crate::orientation::{OrientedMargins, ordered_pairs};
 use crate::served::RawScores;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use models::ctr::{Concat, CtrNetwork, RewardModel, Siamese};
 
-/// One group as the network reads it.
+/// One group as a network reads it; a creative is its pixels unless the network wants something else.
 #[derive(Debug, Clone)]
-pub(crate) struct NetworkInput {
+pub(crate) struct NetworkInput<Creative = Vec<f32>> {
     /// Ids of the caption, or of caption and question.
     pub(crate) text: Vec<u32>,
-    /// One list of pixels a creative.
-    pub(crate) pixels: Vec<Vec<f32>>,
+    /// The creatives.
+    pub(crate) creatives: Vec<Creative>,
 }
 
 /// Runs the network over `groups`; at most `max_batch` creatives, or ordered pairs of creatives, in one pass.
@@ -36,7 +36,7 @@ fn siamese(
         scores.into_data().iter::<f64>().collect::<Vec<_>>()
     });
     let group_scores = |group: &&NetworkInput| {
-        let scores: Vec<f64> = scores.by_ref().take(group.pixels.len()).collect();
+        let scores: Vec<f64> = scores.by_ref().take(group.creatives.len()).collect();
         RawScores {
             margins: OrientedMargins::new(scores.len(), |a, b| scores[a] - scores[b]),
             scores,
@@ -72,7 +72,7 @@ fn concat(
         logits.chunks(2).map(|pair| pair[0] - pair[1]).collect::<Vec<_>>()
     });
     let group_scores = |group: &&NetworkInput| {
-        let margins = OrientedMargins::of_ordered(group.pixels.len(), margins.by_ref());
+        let margins = OrientedMargins::of_ordered(group.creatives.len(), margins.by_ref());
         RawScores {
             scores: margins.scores(),
             margins,
@@ -105,8 +105,8 @@ fn group_pairs(groups: &[&NetworkInput]) -> Vec<OrderedPair> {
             left: first + left,
             right: first + right,
         };
-        pairs.extend(ordered_pairs(input.pixels.len()).map(placed));
-        first += input.pixels.len();
+        pairs.extend(ordered_pairs(input.creatives.len()).map(placed));
+        first += input.creatives.len();
     }
     pairs
 }
@@ -114,7 +114,7 @@ fn group_pairs(groups: &[&NetworkInput]) -> Vec<OrderedPair> {
 /// Every creative as its group and its place there.
 fn flatten(groups: &[&NetworkInput]) -> Vec<(usize, usize)> {
     let of_group = |(group, input): (usize, &&NetworkInput)| {
-        (0..input.pixels.len())
+        (0..input.creatives.len())
             .map(move |creative| (group, creative))
             .collect::<Vec<_>>()
     };
@@ -124,7 +124,7 @@ fn flatten(groups: &[&NetworkInput]) -> Vec<(usize, usize)> {
 fn pixels(model: &RewardModel, groups: &[&NetworkInput], creatives: &[(usize, usize)]) -> Tensor<4> {
     let parts: Vec<&[f32]> = creatives
         .iter()
-        .map(|&(group, creative)| &groups[group].pixels[creative][..])
+        .map(|&(group, creative)| &groups[group].creatives[creative][..])
         .collect();
     model.pixel_tensor(parts.concat(), creatives.len())
 }
@@ -133,42 +133,4 @@ fn indices(values: impl Iterator<Item = usize>, device: &Device) -> Tensor<1, In
     let values: Vec<i64> = values.map(|value| value as i64).collect();
     let count = values.len();
     Tensor::from_data(TensorData::new(values, [count]), device)
-}
-
-/// The share of pairs that keep their preference when the two creatives change places, by scoring every group forwards
-/// and backwards.
-pub(crate) fn swapped(model: &RewardModel, groups: &[&NetworkInput], max_batch: usize) -> Vec<SwappedGroup> {
-    let reversed: Vec<NetworkInput> = groups
-        .iter()
-        .map(|group| NetworkInput {
-            text: group.text.clone(),
-            pixels: group.pixels.iter().rev().cloned().collect(),
-        })
-        .collect();
-    let forwards = raw_scores(model, groups, max_batch);
-    let backwards = raw_scores(model, &reversed.iter().collect::<Vec<_>>(), max_batch);
-    forwards
-        .into_iter()
-        .zip(backwards)
-        .map(|(forwards, backwards)| SwappedGroup { forwards, backwards })
-        .collect()
-}
-
-/// One group scored twice: in its order, and with the last creative first.
-#[derive(Debug, Clone)]
-pub(crate) struct SwappedGroup {
-    /// In its order.
-    pub(crate) forwards: RawScores,
-    backwards: RawScores,
-}
-
-impl SwappedGroup {
-    /// Whether `a` and `b` keep their preference: `a` left in the first pass, `b` left in the second.
-    pub(crate) fn is_consistent(&self, a: usize, b: usize) -> bool {
-        let last = self.forwards.scores.len() - 1;
-        let (first, second) = if a < b { (a, b) } else { (b, a) };
-        let left = self.forwards.margins.placed(first, second);
-        let right = self.backwards.margins.placed(last - second, last - first);
-        left * right <= 0.0
-    }
 }

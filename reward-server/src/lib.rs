@@ -24,7 +24,7 @@ pub use models::ctr::{CtrForm, RewardModel};
 pub use orientation::OrientedMargins;
 pub use scorer::{GroupScores, ScoreFailure, ScoreResult, score_groups};
 pub use served::{CreativeGroup, Preparation, RawScores, ServedCaig, ServedModel};
-pub use training::{RewardProgress, train};
+pub use training::{LoadedTraining, RewardProgress, train, train_loaded};
 
 use proto::pb::reward_service_server::RewardServiceServer;
 use proto::{Authorizer, Door, MAX_MESSAGE_BYTES};

@@ -1,6 +1,8 @@
 //! A click log for tests: tiny flat pictures, of which the brighter ones are clicked more often.
 
 use crate::config::RewardConfig;
+use crate::dataset::LoggedProduct;
+use crate::training::{TrainingProduct, read};
 use common::ProductId;
 use data::{ClickLog, Creative, Product, Split};
 use image::{Rgb, RgbImage, RgbaImage};
@@ -128,6 +130,14 @@ pub(crate) fn model(form: CtrForm, seed: u64) -> RewardModel {
             ctr_intercept: -3.6,
         },
     }
+}
+
+/// All of `count` products as the toy network of a form reads them.
+pub(crate) fn products(form: CtrForm, count: usize) -> Vec<TrainingProduct> {
+    let (log, model) = (ToyLog::new(count), model(form, 3));
+    let logged = LoggedProduct::read(&log, 0..count, 1000);
+    let pixels = |creative: usize| RewardModel::pixels(&model.processor, &log.creatives()[creative].image);
+    read(&log, &logged, |caption| model.text_ids(caption), pixels).unwrap()
 }
 
 /// A picture of one shade.

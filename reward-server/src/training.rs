@@ -1,47 +1,35 @@
 //! Stage B: a reward model from a click log.
 //!
-//! The log's training products are divided once more: most train the network, a few calibrate it. Test products are
-//! never looked at; measuring is in [`crate::evaluation`].
+//! Here from nothing, of a loaded model in `training/loaded.rs`. Measuring one is in [`crate::evaluation`].
 
 mod batches;
+mod fit;
+mod loaded;
 mod losses;
+mod products;
+
+pub use fit::RewardProgress;
+pub use loaded::{LoadedTraining, train_loaded};
+pub(crate) use products::{TrainingProduct, read};
 
 use crate::calibration::{self, ScoredProduct};
 use crate::config::RewardConfig;
 use crate::dataset::LoggedProduct;
 use crate::error::RewardError;
 use crate::forward::raw_scores;
-use batches::{MicroBatch, epoch_batches};
-use burn::module::Module;
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Device;
 use common::SettingsCheck;
 use data::ClickLog;
+use fit::{Run, gradients};
 use models::ctr::{Calibration, CtrForm, CtrNetwork, RewardModel};
-use models::gradients::{accumulate, clip_global_norm};
 use models::init::stream_seed;
-use models::optimizer::{AdamW, AdamWConfig, Schedule};
 use models::processor::ImageProcessor;
 use models::tokenizer::{SpecialTokens, Tokenizer};
-use rand::SeedableRng;
-use rand::seq::SliceRandom;
-use rand_chacha::ChaCha8Rng;
+use products::Partition;
 use tokio_util::sync::CancellationToken;
 
 /// Creatives or pairs in one pass while calibrating.
 const CALIBRATION_BATCH: usize = 256;
-
-/// Where training stands.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct RewardProgress {
-    /// Steps taken.
-    pub step: usize,
-    /// Steps in all.
-    pub steps: usize,
-    /// The last step's pairwise loss, the mean of its labels weighted by their worth.
-    pub pair_loss: f64,
-    /// The last step's second loss: nats per click (siamese) or squared error of a rate (concat).
-    pub point_loss: f64,
-}
 
 /// Trains a reward model on the training products of `log`; the result depends on configuration, log and `seed`, not on
 /// `threads`. `progress` is told every step.
@@ -60,11 +48,16 @@ pub fn train(
 ) -> Result<RewardModel, RewardError> {
     config.validate()?;
     let mut model = untrained(config, log, seed, device)?;
-    let products = LoggedProduct::read(log, log.split().train, config.min_impressions, &model)?;
-    let part = Partition::new(products, config, seed)?;
+    let part = Partition::of(log, config, seed)?;
+    let read = |products: &[LoggedProduct]| {
+        let pixels =
+            |creative: usize| RewardModel::pixels(&model.processor, &log.creatives()[creative].image);
+        read(log, products, |caption| model.text_ids(caption), pixels)
+    };
+    let (training, calibration) = (read(&part.training)?, read(part.calibration())?);
     let run = Run {
         config,
-        products: &part.training,
+        products: &training,
         seed,
         threads,
         blank: model.text_ids("")?,
@@ -73,14 +66,14 @@ pub fn train(
     model.network = match model.network {
         CtrNetwork::Siamese(network) => {
             CtrNetwork::Siamese(run.fit(network, progress, |network, batch| {
-                losses::siamese(network, batch, config)
+                gradients(network, losses::siamese(network, batch, config))
             })?)
         }
         CtrNetwork::Concat(network) => CtrNetwork::Concat(run.fit(network, progress, |network, batch| {
-            losses::concat(network, batch, config)
+            gradients(network, losses::concat(network, batch, config))
         })?),
     };
-    model.calibration = calibrate(&model, part.calibration());
+    model.calibration = calibrate(&model, &calibration);
     Ok(model)
 }
 
@@ -122,44 +115,7 @@ fn check_question(config: &RewardConfig, tokenizer: &Tokenizer) -> Result<(), Re
     Ok(check.finish()?)
 }
 
-/// The training products in two parts.
-struct Partition {
-    training: Vec<LoggedProduct>,
-    validation: Vec<LoggedProduct>,
-}
-
-impl Partition {
-    fn new(mut products: Vec<LoggedProduct>, config: &RewardConfig, seed: u64) -> Result<Self, RewardError> {
-        if products.iter().all(|product| product.pairs.is_empty()) {
-            return Err(RewardError::NoPairs {
-                part: "training",
-                min_impressions: config.min_impressions,
-            });
-        }
-        products.shuffle(&mut ChaCha8Rng::seed_from_u64(stream_seed(seed, "validation")));
-        let kept_back = (products.len() as f64 * config.validation_share).round() as usize;
-        let validation = products.split_off((products.len() - kept_back).max(1));
-        Ok(Self {
-            training: products,
-            validation,
-        })
-    }
-
-    /// The products to calibrate on. A log too small to keep any back is calibrated on what it was trained on, which
-    /// makes probabilities too certain.
-    fn calibration(&self) -> &[LoggedProduct] {
-        if self.validation.iter().any(|product| !product.pairs.is_empty()) {
-            return &self.validation;
-        }
-        tracing::warn!(
-            products = self.training.len(),
-            "reward model calibrated on its training products"
-        );
-        &self.training
-    }
-}
-
-fn calibrate(model: &RewardModel, products: &[LoggedProduct]) -> Calibration {
+fn calibrate(model: &RewardModel, products: &[TrainingProduct]) -> Calibration {
     let inputs: Vec<_> = products.iter().map(|product| &product.input).collect();
     let scored = raw_scores(model, &inputs, CALIBRATION_BATCH)
         .into_iter()
@@ -174,100 +130,6 @@ fn calibrate(model: &RewardModel, products: &[LoggedProduct]) -> Calibration {
         counts: product.counts.clone(),
     });
     calibration::fit(&scored.collect::<Vec<_>>())
-}
-
-/// What every step needs.
-struct Run<'a> {
-    config: &'a RewardConfig,
-    products: &'a [LoggedProduct],
-    seed: u64,
-    threads: usize,
-    /// The text of a product whose caption is withheld.
-    blank: Vec<u32>,
-    cancel: &'a CancellationToken,
-}
-
-impl Run<'_> {
-    fn fit<M: Module + Sync>(
-        &self,
-        network: M,
-        progress: &mut dyn FnMut(RewardProgress),
-        loss: impl Fn(&M, MicroBatch) -> (Tensor<1>, LossParts) + Sync,
-    ) -> Result<M, RewardError> {
-        let config = self.config;
-        let steps = config.epochs * self.products.len().div_ceil(config.products_per_batch);
-        let mut optimizer = AdamW::new(AdamWConfig {
-            learning_rate: config.learning_rate,
-            weight_decay: config.weight_decay,
-            schedule: Schedule::Cosine,
-            warmup_steps: config.warmup_steps.min(steps as u64 - 1),
-            total_steps: steps as u64,
-            ..AdamWConfig::default()
-        })?;
-        let mut network = network.train();
-        for epoch in 0..config.epochs {
-            for batch in epoch_batches(
-                self.products,
-                &self.blank,
-                config,
-                stream_seed(self.seed, &format!("epoch.{epoch}")),
-            ) {
-                if self.cancel.is_cancelled() {
-                    return Err(RewardError::Cancelled);
-                }
-                let step = optimizer.steps() as usize + 1;
-                let (mut gradients, parts) = accumulate(&network, batch, self.threads, &loss)?;
-                let norm = clip_global_norm(&network, &mut gradients, config.max_grad_norm);
-                let parts = LossParts::sum(&parts);
-                parts.check_finite(step, norm)?;
-                network = optimizer.step(network, gradients);
-                let LossParts {
-                    pair: pair_loss,
-                    point: point_loss,
-                } = parts;
-                progress(RewardProgress {
-                    step,
-                    steps,
-                    pair_loss,
-                    point_loss,
-                });
-            }
-        }
-        Ok(network.valid())
-    }
-}
-
-/// A micro-batch's share of both losses, unweighted.
-#[derive(Debug, Clone, Copy)]
-struct LossParts {
-    pair: f64,
-    point: f64,
-}
-
-impl LossParts {
-    fn sum(parts: &[Self]) -> Self {
-        let of = |part: fn(&Self) -> f64| parts.iter().map(part).sum();
-        Self {
-            pair: of(|part| part.pair),
-            point: of(|part| part.point),
-        }
-    }
-
-    fn check_finite(&self, step: usize, norm: f64) -> Result<(), RewardError> {
-        let numbers = [
-            ("pairwise loss", self.pair),
-            ("second loss", self.point),
-            ("gradient norm", norm),
-        ];
-        match numbers.into_iter().find(|(_, value)| !value.is_finite()) {
-            Some((quantity, value)) => Err(RewardError::NotFinite {
-                step,
-                quantity,
-                value,
-            }),
-            None => Ok(()),
-        }
-    }
 }
 
 #[cfg(test)]
@@ -305,7 +167,7 @@ mod tests {
                 1,
             )
             .unwrap();
-            let report = evaluate(&model, &log, 1000, 7).unwrap();
+            let report = evaluate(&model, &log, 1000, 256, 7).unwrap();
             assert!(report.pair_accuracy > 0.9, "{form}: {report:?}");
         }
     }

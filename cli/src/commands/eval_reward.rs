@@ -3,10 +3,9 @@
 use crate::args::EvalRewardArgs;
 use crate::demo::reward_model_line;
 use crate::failure::{OrConfiguration as _, Outcome};
+use crate::progress::Progress;
+use crate::reward::Reward;
 use crate::{locations, output, role, shop, telemetry};
-use common::Purpose;
-use models::ctr::RewardModel;
-use models::device::parse_device;
 use std::path::Path;
 
 /// Runs the command.
@@ -20,11 +19,13 @@ pub(super) fn run(args: &EvalRewardArgs) -> Outcome<()> {
     telemetry::init(telemetry::QUIET)?;
     let _kernels = role::runtime(&config)?;
     locations::check_model(Path::new(&config.paths.reward_model), "train-reward")?;
-    let device = parse_device(&config.compute.device).or_configuration()?;
-    let model = RewardModel::load(Path::new(&config.paths.reward_model), &device).or_configuration()?;
+    let directory = Path::new(&config.paths.reward_model);
+    let mut stage = Progress::detect().stage("weights");
+    let progress = &mut |done, all| stage.update(done, all, "");
+    let model = Reward::load(&config, directory, progress).or_configuration()?;
+    drop(stage);
     let log = shop::click_log(&config)?;
-    let bootstrap = shop::seed(&config, Purpose::Bootstrap, 0);
-    let report = reward_server::evaluate(&model, log.as_ref(), config.reward.min_impressions, bootstrap)?;
+    let report = model.measure(&config, log.as_ref())?;
     if args.json {
         output::json(&report)?
     } else {

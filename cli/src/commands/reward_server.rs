@@ -5,11 +5,10 @@ use crate::config::Config;
 use crate::failure::{OrConfiguration as _, Outcome};
 use crate::progress::Progress;
 use crate::ready::Role;
+use crate::reward::Reward;
 use crate::role::Host;
 use crate::{locations, role, telemetry};
-use ::reward_server::{ServedCaig, ServedModel};
-use models::ctr::{CaigReward, RewardModel};
-use models::device::Placement;
+use ::reward_server::ServedModel;
 use proto::AllowLoopback;
 use std::path::Path;
 use std::sync::Arc;
@@ -24,18 +23,13 @@ pub(super) fn run(args: &RewardServerArgs) -> Outcome<()> {
     telemetry::init(telemetry::ROLE)?;
     let host = Host::start(&config, args.role.compute.with_parent)?;
     locations::check_model(Path::new(&config.paths.reward_model), "train-reward")?;
-    let directory = Path::new(&config.paths.reward_model);
-    let Placement { device, dtype } = config.compute.placement().or_configuration()?;
-    if RewardModel::is_meant_by(directory) {
-        let model = RewardModel::load(directory, &device).or_configuration()?;
-        serve(&config, host, model)
-    } else {
-        let mut stage = Progress::detect().stage("weights");
-        let progress = &mut |done, all| stage.update(done, all, "");
-        let model = CaigReward::load(directory, &device, dtype, progress).or_configuration()?;
-        drop(stage);
-        let question = config.reward_server.question.clone();
-        serve(&config, host, ServedCaig::new(model, question))
+    let mut stage = Progress::detect().stage("weights");
+    let progress = &mut |done, all| stage.update(done, all, "");
+    let model = Reward::load(&config, Path::new(&config.paths.reward_model), progress).or_configuration()?;
+    drop(stage);
+    match model {
+        Reward::Trained(model) => serve(&config, host, *model),
+        Reward::Caig(model) => serve(&config, host, *model),
     }
 }
 

@@ -1,21 +1,28 @@
 //! `adwright train-reward`: stage B, from a click log to a reward model and its figures on held-out products.
 
 use super::stage::{self, Reporter};
-use crate::args::TrainArgs;
+use crate::args::TrainRewardArgs;
 use crate::config::Config;
 use crate::demo::reward_model_line;
 use crate::failure::{Failure, OrConfiguration as _, Outcome};
-use crate::shop;
+use crate::reward::Reward;
+use crate::{locations, shop};
 use common::Purpose;
+use data::ClickLog;
+use models::ctr::CaigReward;
 use models::device::parse_device;
-use reward_server::{RewardError, RewardProgress};
+use reward_server::{LoadedTraining, RewardError, RewardProgress};
 use serde_json::Value;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use tokio_util::sync::CancellationToken;
 
 /// Runs the command.
-pub(super) fn run(args: &TrainArgs) -> Outcome<()> {
-    let config = stage::configure(args, |layers| layers)?;
+pub(super) fn run(args: &TrainRewardArgs) -> Outcome<()> {
+    let (model, args) = (args.model.clone(), &args.train);
+    let config = stage::configure(args, |layers| layers.flag("--model", "reward.base", model))?;
+    if !config.reward.base.is_empty() {
+        locations::check_model(Path::new(&config.reward.base), "init")?;
+    }
     let out = args
         .out
         .clone()
@@ -30,25 +37,65 @@ fn train(
     cancel: &CancellationToken,
 ) -> Outcome<(Value, String)> {
     let log = shop::click_log(&config)?;
+    reward_server::check_log(log.as_ref(), config.reward.min_impressions).map_err(blame)?;
+    if config.reward.base.is_empty() {
+        from_nothing(&config, log.as_ref(), &out, reporter, cancel)?;
+    } else {
+        from_loaded(&config, log.as_ref(), &out, reporter, cancel)?;
+    }
+    // Measured as it is written, so as it will be served.
+    let written = Reward::load(&config, &out, &mut |_, _| ())?;
+    let report = written.measure(&config, log.as_ref()).map_err(blame)?;
+    Ok((serde_json::to_value(&report)?, reward_model_line(&report)))
+}
+
+fn from_nothing(
+    config: &Config,
+    log: &dyn ClickLog,
+    out: &Path,
+    reporter: &mut Reporter,
+    cancel: &CancellationToken,
+) -> Outcome<()> {
     let device = parse_device(&config.compute.device).or_configuration()?;
     let model = reward_server::train(
         &config.reward,
-        log.as_ref(),
-        shop::seed(&config, Purpose::RewardTraining, 0),
+        log,
+        shop::seed(config, Purpose::RewardTraining, 0),
         &device,
         config.compute.threads,
-        &mut |progress: RewardProgress| {
-            let (done, total) = (progress.step as u64, progress.steps as u64);
-            reporter.update(done, total, format!("loss {:.3}", progress.pair_loss));
-        },
+        &mut |progress| report_step(reporter, progress),
         cancel,
-    )
-    .map_err(blame)?;
-    let bootstrap = shop::seed(&config, Purpose::Bootstrap, 0);
-    let report = reward_server::evaluate(&model, log.as_ref(), config.reward.min_impressions, bootstrap)
-        .map_err(blame)?;
-    model.save(&out)?;
-    Ok((serde_json::to_value(&report)?, reward_model_line(&report)))
+    );
+    Ok(model.map_err(blame)?.save(out)?)
+}
+
+fn from_loaded(
+    config: &Config,
+    log: &dyn ClickLog,
+    out: &Path,
+    reporter: &mut Reporter,
+    cancel: &CancellationToken,
+) -> Outcome<()> {
+    let seed = shop::seed(config, Purpose::RewardTraining, 0);
+    let placement = config.compute.placement().or_configuration()?;
+    let weights = &mut |done, all| reporter.update(done, all, "weights".into());
+    let base = Path::new(&config.reward.base);
+    let plan = LoadedTraining {
+        config: &config.reward,
+        model: CaigReward::load_base(base, &placement, seed, weights).or_configuration()?,
+        question: &config.reward_server.question,
+        log,
+        seed,
+        threads: config.compute.threads,
+    };
+    let progress = &mut |progress| report_step(reporter, progress);
+    let model = reward_server::train_loaded(plan, progress, cancel).map_err(blame)?;
+    Ok(model.save(out, &mut |_, _| ())?)
+}
+
+fn report_step(reporter: &mut Reporter, progress: RewardProgress) {
+    let (done, total) = (progress.step as u64, progress.steps as u64);
+    reporter.update(done, total, format!("loss {:.3}", progress.pair_loss));
 }
 
 /// Settings and click log are the user's to put right, everything else is a failed run.

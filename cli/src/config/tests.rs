@@ -117,6 +117,7 @@ fn every_number_is_bounded_on_both_sides() {
         "pretrain.optimizer.weight_decay",
         "reward.caption_dropout",
         "reward.dropout",
+        "reward.lora.dropout",
         "reward.min_impressions",
         "reward.pair_weight",
         "reward.pixel_noise",

@@ -20,8 +20,8 @@ pub(super) struct Creative {
     pub(super) image: RgbImage,
     /// What it was rendered from.
     pub(super) description: String,
-    /// The reward model's estimate of its click-through rate, a fraction.
-    pub(super) predicted_ctr: f64,
+    /// The reward model's estimate of its click-through rate, a fraction, where it has one.
+    pub(super) predicted_ctr: Option<f64>,
     /// The simulator's, where there is one.
     pub(super) true_ctr: Option<f64>,
 }
@@ -127,11 +127,9 @@ fn fit(image: &RgbImage, size: u32) -> RgbImage {
 }
 
 fn rate_line(creative: &Creative) -> String {
-    let predicted = format!("predicted {:.2} %", creative.predicted_ctr * 100.0);
-    match creative.true_ctr {
-        Some(rate) => format!("{predicted}  true {:.2} %", rate * 100.0),
-        None => predicted,
-    }
+    let rates = [("predicted", creative.predicted_ctr), ("true", creative.true_ctr)];
+    let known = rates.map(|(name, rate)| Some(format!("{name} {:.2} %", rate? * 100.0)));
+    known.into_iter().flatten().collect::<Vec<_>>().join("  ")
 }
 
 #[cfg(test)]
@@ -142,7 +140,7 @@ mod tests {
         Creative {
             image: RgbImage::from_pixel(64, 64, Rgb([colour, 0, 0])),
             description: "oak desk, warm light".into(),
-            predicted_ctr: 0.031,
+            predicted_ctr: Some(0.031),
             true_ctr: Some(0.029),
         }
     }

@@ -45,8 +45,8 @@ pub(crate) struct Sample {
     pub(crate) description: String,
     /// Noise of its picture.
     pub(crate) noise_seed: u64,
-    /// The reward model's estimate of its click-through rate.
-    pub(crate) predicted_ctr: f64,
+    /// The reward model's estimate of its click-through rate, where it has one.
+    pub(crate) predicted_ctr: Option<f64>,
     /// The oracle's.
     pub(crate) true_ctr: Option<f64>,
 }

@@ -18,6 +18,7 @@ use crate::train_loop::{TrainedVersion, Trainer};
 use bytes::Bytes;
 use common::{PolicyVersion, Purpose, TaskId, derive_seed};
 use data::Catalogue;
+use models::checkpoint::in_log;
 use models::peft::{adapter_bytes, adapter_config};
 use models::policy::Policy;
 use std::sync::Arc;
@@ -69,7 +70,7 @@ pub(super) async fn prepare(config: &LearnerConfig, inputs: &LearnerInputs) -> R
     let (directory, placement) = (inputs.policy_dir.clone(), inputs.placement.clone());
     let reading = inputs.policy_reading.clone();
     let load = move || {
-        let policy = Policy::load_on(&directory, &placement, &mut |_, _| ());
+        let policy = Policy::load_on(&directory, &placement, &mut in_log("the policy"));
         Ok(policy.map_err(LearnerError::Policy)?.read_as(&reading))
     };
     let policy = off_the_runtime("loading the policy", load).await?;

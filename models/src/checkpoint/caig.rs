@@ -1,15 +1,18 @@
 //! The reward model of the reference implementation: the LLaVA repository's layout without `lm_head`, with `score.weight`
-//! and perhaps `sku_ctr_linear_fc.0.weight`.
+//! and perhaps `sku_ctr_linear_fc.0.weight`. One that was trained here has the same weights; around them stand our files.
 
 use std::path::Path;
 
 use burn::tensor::{DType, Device};
 
-use super::Progress;
 use super::described::Directory;
+use super::fresh::write_weights;
 use super::inspection::digest;
-use super::layout::{CTR_HEAD, Layout};
+use super::layout::{CTR_HEAD, Layout, Naming};
+use super::{OURS, Progress};
 use crate::ctr::{CaigNetwork, CaigReward};
+use crate::device::Placement;
+use crate::directory::begin;
 use crate::error::ModelError;
 use crate::linear::LinearConfig;
 use crate::policy::Policy;
@@ -47,6 +50,64 @@ impl CaigReward {
             ctr: network.sku_ctr_linear_fc,
             digest: digest.into(),
         })
+    }
+
+    /// Reads what a reward model can be trained on: one of the reference's layout, or a policy in any layout, whose body
+    /// then has a fresh head, a function of `seed`, in place of its own.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn load_base(
+        dir: &Path,
+        placement: &Placement,
+        seed: u64,
+        progress: Progress<'_>,
+    ) -> Result<Self, ModelError> {
+        let Placement { device, dtype } = placement;
+        let directory = Directory::open(dir)?;
+        if directory.layout == Layout::CaigReward {
+            return Self::load(dir, device, *dtype, progress);
+        }
+        let digest = digest(directory.shards())?;
+        let mut policy = directory.into_policy(dir, device, Some(*dtype), progress)?;
+        let hidden = policy.config.text.hidden_size;
+        policy.model.language_model.lm_head = CaigNetwork::fresh_head(hidden, "score", seed, device);
+        Ok(Self {
+            policy,
+            ctr: vec![],
+            digest: digest.into(),
+        })
+    }
+
+    /// Writes it as a directory that [`load`](Self::load) reads: its weights under the reference's names in the number
+    /// format that it computes in, an adapter folded into them, and our files around them.
+    ///
+    /// # Errors
+    /// [`ModelError::File`] with the file that could not be written, [`ModelError::WeightNotFinite`] for weights that hold
+    /// NaN or infinity.
+    pub fn save(self, dir: &Path, progress: Progress<'_>) -> Result<(), ModelError> {
+        let Self { policy, ctr, .. } = self;
+        let Policy { model, .. } = policy;
+        let network = CaigNetwork {
+            body: model,
+            sku_ctr_linear_fc: ctr,
+        };
+        let network = network.folded();
+        let dtype = network
+            .body
+            .language_model
+            .model
+            .embed_tokens
+            .weight
+            .val()
+            .dtype();
+        begin(dir, OURS)?;
+        let network = write_weights(network, Naming::CAIG_REWARD, dtype, dir, progress)?;
+        Policy {
+            model: network.body,
+            ..policy
+        }
+        .write_beside(dir)
     }
 }
 

@@ -12,8 +12,6 @@ use super::{CONFIG, OURS, Progress};
 use crate::ctr::CaigNetwork;
 use crate::directory::{begin, write};
 use crate::error::ModelError;
-use crate::init::stream_seed;
-use crate::linear::LinearConfig;
 use crate::policy::Policy;
 use crate::presets::Preset;
 use crate::tokenizer::Tokenizer;
@@ -66,14 +64,7 @@ fn write_caig(
 ) -> Result<(), ModelError> {
     begin(out, CONFIG)?;
     let hidden = policy.config.text.hidden_size;
-    let head = |name: &str| {
-        let config = LinearConfig::new(hidden, CaigNetwork::CLASSES);
-        config.init(
-            (hidden as f64).powf(-0.5),
-            stream_seed(seed, name),
-            &Device::flex(),
-        )
-    };
+    let head = |name: &str| CaigNetwork::fresh_head(hidden, name, seed, &Device::flex());
     let mut network = CaigNetwork {
         body: policy.model,
         sku_ctr_linear_fc: vec![head("sku_ctr_linear_fc")],
@@ -101,7 +92,7 @@ fn description(policy: &Policy) -> Description<'_> {
 
 /// Draws and writes one weight after the other. Returns the network emptied of what was written. A second handle on the
 /// network would keep every weight that was drawn.
-fn write_weights<M: Module>(
+pub(super) fn write_weights<M: Module>(
     network: M,
     naming: Naming,
     dtype: DType,

@@ -4,14 +4,13 @@
 //! reference's checkpoints and computes what they were trained to: one picture of ratio 2:1 through the checkpoint's own
 //! processor, the question behind it, no system text, the state of the last token.
 
-use burn::module::Module;
 use burn::tensor::Tensor;
 use image::{RgbImage, RgbaImage, buffer::ConvertBuffer, imageops};
 
+use super::caig_network::{CaigAnswer, CaigNetwork, PairRows};
 use crate::batch::TokenRows;
 use crate::error::ModelError;
 use crate::linear::Linear;
-use crate::llava::Llava;
 use crate::policy::Policy;
 use crate::processor::{ImageProcessor, bicubic};
 
@@ -32,29 +31,14 @@ const CAPTION: &str = "{caption}";
 /// Behind the question: `conv_vicuna_v1` without its system text and `USER: `, which the reference takes off.
 const ANSWER: &str = " ASSISTANT:";
 
-/// The network under the reference's names: a body whose head is `score`, and the head of click-through rates where the
-/// checkpoint has one.
-#[derive(Module, Debug)]
-pub(crate) struct CaigNetwork {
-    /// LLaVA; its `lm_head` is the head for two classes.
-    pub(crate) body: Llava,
-    /// `sku_ctr_linear_fc.0`; trained, never used for the choice.
-    pub(crate) sku_ctr_linear_fc: Vec<Linear>,
-}
-
-impl CaigNetwork {
-    /// Classes of the head, left and right.
-    pub(crate) const CLASSES: usize = 2;
-}
-
 /// CAIG's reward model, ready to compare.
 #[derive(Debug, Clone)]
 pub struct CaigReward {
-    /// The body; its head has two rows.
+    /// The body with what turns words and pictures into its input; its head has two rows.
     pub(crate) policy: Policy,
     /// The head of click-through rates, or nothing.
     pub(crate) ctr: Vec<Linear>,
-    /// BLAKE3 over the names and contents of its weight files, as `inspect` shows it.
+    /// BLAKE3 over the names and contents of the weight files it was read from, as `inspect` shows it.
     pub digest: [u8; 32],
 }
 
@@ -115,30 +99,67 @@ impl CaigReward {
         pairs: &[(&RgbImage, &RgbImage)],
         question: &str,
     ) -> Result<Vec<Comparison>, ModelError> {
-        let prompt = format!("<image>\n{question}{ANSWER}");
-        let ids = self.policy.raw_prompt_ids(&prompt)?;
-        let pictures: Vec<RgbaImage> = pairs
-            .iter()
-            .map(|(left, right)| side_by_side(left, right))
-            .collect();
-        let features = self.policy.image_features(&pictures.iter().collect::<Vec<_>>())?;
-        let rows: Vec<_> = (0..pairs.len()).map(|image| (&ids[..], Some(image))).collect();
-        let tails: Vec<&[u32]> = vec![&[]; pairs.len()];
-        let limits = self.policy.config.row_limits();
-        let (tokens, length) = TokenRows::new(&rows, &tails, 0, features.lengths(), &limits)?;
-        let model = &self.policy.model;
-        let x = model.embed(&tokens, Some(&features));
-        let positions = model.positions(&tokens);
-        let language_model = &model.language_model;
-        let last = language_model.model.forward(x, &positions, length - 1, None);
-        let pooled: Tensor<3> = language_model.model.norm.forward(last);
-        let logits = twos(language_model.lm_head.forward(pooled.clone()));
-        let ctr = self.ctr.first().map(|head| twos(head.forward(pooled)));
+        let prompt = self.prompt_ids(question)?;
+        let rows = self.lay_out(pairs, &vec![&prompt[..]; pairs.len()])?;
+        let CaigAnswer { logits, ctr } = self.network().forward(&rows);
+        let (logits, ctr) = (twos(logits), ctr.map(twos));
         let comparison = |(row, &logits)| Comparison {
             logits,
             ctr: ctr.as_ref().map(|ctr| ctr[row]),
         };
         Ok(logits.iter().enumerate().map(comparison).collect())
+    }
+
+    /// Ids of a question with a placeholder where the picture goes.
+    ///
+    /// # Errors
+    /// [`ModelError::Tokenizer`] when it cannot be encoded.
+    pub fn prompt_ids(&self, question: &str) -> Result<Vec<u32>, ModelError> {
+        self.policy
+            .raw_prompt_ids(&format!("<image>\n{question}{ANSWER}"))
+    }
+
+    /// Lays out pairs of [squares](Self::square), the first of a pair on the left, each with what is asked of it, for one
+    /// pass. The vision tower sees them here.
+    ///
+    /// # Errors
+    /// [`ModelError::Row`] when a prompt does not fit the model or there is no pair.
+    pub fn lay_out(
+        &self,
+        pairs: &[(&RgbImage, &RgbImage)],
+        prompts: &[&[u32]],
+    ) -> Result<PairRows, ModelError> {
+        let pictures: Vec<RgbaImage> = pairs
+            .iter()
+            .map(|(left, right)| side_by_side(left, right))
+            .collect();
+        let features = self.policy.image_features(&pictures.iter().collect::<Vec<_>>())?;
+        let rows = prompts.iter().enumerate();
+        let rows: Vec<_> = rows.map(|(image, prompt)| (*prompt, Some(image))).collect();
+        let tails: Vec<&[u32]> = vec![&[]; rows.len()];
+        let limits = self.policy.config.row_limits();
+        let (tokens, length) = TokenRows::new(&rows, &tails, 0, features.lengths(), &limits)?;
+        Ok(PairRows {
+            tokens,
+            length,
+            features,
+        })
+    }
+
+    /// The body and its heads, which share every weight with these.
+    pub fn network(&self) -> CaigNetwork {
+        CaigNetwork {
+            body: self.policy.model.clone(),
+            sku_ctr_linear_fc: self.ctr.clone(),
+        }
+    }
+
+    /// The same with another network of its shape.
+    #[must_use]
+    pub fn with_network(mut self, network: CaigNetwork) -> Self {
+        self.policy.model = network.body;
+        self.ctr = network.sku_ctr_linear_fc;
+        self
     }
 }
 
@@ -152,7 +173,7 @@ fn side_by_side(left: &RgbImage, right: &RgbImage) -> RgbaImage {
 }
 
 /// The two numbers of each row.
-fn twos(tensor: Tensor<3>) -> Vec<[f64; 2]> {
+fn twos(tensor: Tensor<2>) -> Vec<[f64; 2]> {
     let values: Vec<f64> = tensor.into_data().iter().collect();
     values.chunks_exact(2).map(|two| [two[0], two[1]]).collect()
 }

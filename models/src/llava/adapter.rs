@@ -4,7 +4,7 @@
 //! `base_model.model.<module>.lora_A.weight`, `[rank, input]`, and `lora_B`, `[output, rank]`.
 
 use burn::module::{Module, ModuleMapper, Param};
-use burn::tensor::Tensor;
+use burn::tensor::{DType, Tensor};
 
 use super::Llava;
 use crate::error::ModelError;
@@ -71,6 +71,23 @@ impl Llava {
         model
     }
 
+    /// The model with its adapter folded into the weights, `W + scale · A B`, in their number format; the sum is made in
+    /// f32. Weights beside which there is no branch are shared.
+    #[must_use]
+    pub fn folded(mut self) -> Self {
+        for layer in &mut self.language_model.model.layers {
+            for (_, linear) in projections(layer) {
+                if let Some(LoraBranch { a, b, scale, .. }) = linear.lora.take() {
+                    let weight = linear.weight.val();
+                    let dtype = weight.dtype();
+                    let change = a.val().matmul(b.val()) * scale;
+                    linear.weight = Param::from_tensor((weight.cast(DType::F32) + change).cast(dtype));
+                }
+            }
+        }
+        self
+    }
+
     /// Marks the adapter's factors as the only parameters that get gradients. The marks take effect on an autodiff
     /// device: call `train()` (of [`Module`]) to go there.
     pub fn trainable_adapter_only(self) -> Self {
@@ -114,7 +131,8 @@ fn projections(layer: &mut LlamaDecoderLayer) -> [(&'static str, &mut Linear); 7
     ]
 }
 
-fn is_factor(path: &str) -> bool {
+/// Whether a parameter of this path is a factor of an adapter.
+pub(crate) fn is_factor(path: &str) -> bool {
     FACTORS.iter().any(|(ours, _)| path.ends_with(ours))
 }
 
@@ -214,19 +232,14 @@ mod tests {
     }
 
     #[test]
-    fn the_branch_adds_scale_times_a_times_b_to_the_weight() {
+    fn the_branch_adds_scale_times_a_times_b_to_the_weight_and_can_be_folded_into_it() {
         let base = policy(1).model;
         let adapted = noisy(base.clone().with_adapter(&LoraConfig::new(4, 8.0), 7).unwrap());
-        let mut merged = adapted.clone();
-        for layer in &mut merged.language_model.model.layers {
-            for (_, linear) in projections(layer) {
-                let lora = linear.lora.take().unwrap();
-                let delta = lora.a.val().matmul(lora.b.val()) * lora.scale;
-                linear.weight = Param::from_tensor(linear.weight.val() + delta);
-            }
-        }
+        let folded = adapted.clone().folded();
+        assert!(folded.adapter().is_empty());
         let tolerance = burn::tensor::Tolerance::absolute(1e-4);
-        sums(&adapted).assert_approx_eq::<f32>(&sums(&merged), tolerance);
+        sums(&adapted).assert_approx_eq::<f32>(&sums(&folded), tolerance);
+        assert_ne!(sums(&folded), sums(&base));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use burn::module::Module;
 use burn::optim::{GradientsAccumulator, GradientsParams};
 use burn::tensor::Tensor;
 
-use super::Llava;
+use super::{DecoderRows, Llava};
 use crate::batch::CompletionBatch;
 use crate::image_features::ImageFeatures;
 use crate::log_probs::CompletionLogits;
@@ -31,52 +31,70 @@ impl Llava {
         activation_checkpointing: bool,
         loss: impl FnOnce(&CompletionLogits) -> (Tensor<1>, O),
     ) -> (GradientsParams, O) {
-        if activation_checkpointing {
-            return self.backward_by_blocks(batch, features, loss);
-        }
-        let (loss, output) = loss(&self.completion_logits(batch, features));
-        (GradientsParams::from_grads(loss.backward(), self), output)
+        let rows = DecoderRows {
+            tokens: &batch.inputs,
+            features,
+            keep: batch.first_predicting(),
+        };
+        self.backward_in(self, &rows, activation_checkpointing, |hidden| {
+            loss(&self.logits_of_hidden(hidden, batch))
+        })
     }
 
-    fn backward_by_blocks<O>(
+    /// The same of a loss of the decoder's states, for `whole`, a network of which this model is a part.
+    pub(crate) fn backward_in<M: Module, O>(
         &self,
-        batch: &CompletionBatch,
-        features: Option<&ImageFeatures>,
-        loss: impl FnOnce(&CompletionLogits) -> (Tensor<1>, O),
+        whole: &M,
+        rows: &DecoderRows<'_>,
+        activation_checkpointing: bool,
+        loss: impl FnOnce(Tensor<3>) -> (Tensor<1>, O),
+    ) -> (GradientsParams, O) {
+        if activation_checkpointing {
+            return self.backward_by_blocks(whole, rows, loss);
+        }
+        let (loss, output) = loss(self.hidden(rows));
+        (GradientsParams::from_grads(loss.backward(), whole), output)
+    }
+
+    fn backward_by_blocks<M: Module, O>(
+        &self,
+        whole: &M,
+        rows: &DecoderRows<'_>,
+        loss: impl FnOnce(Tensor<3>) -> (Tensor<1>, O),
     ) -> (GradientsParams, O) {
         let decoder = &self.language_model.model;
-        let (positions, keep) = (self.positions(&batch.inputs), batch.first_predicting());
-        let embedded = self.embed(&batch.inputs, features);
+        let positions = self.positions(rows.tokens);
+        let embedded = self.embed(rows.tokens, rows.features);
 
         let mut x = embedded.clone().inner();
         let mut inputs = Vec::with_capacity(decoder.layers.len());
         for (index, layer) in decoder.valid().layers.iter().enumerate() {
             inputs.push(x.clone());
-            x = layer.forward(x, &positions, decoder.first_kept(index, keep), None);
+            x = layer.forward(x, &positions, decoder.first_kept(index, rows.keep), None);
         }
 
         let mut sum = GradientsAccumulator::new();
         let hidden = x.autodiff().require_grad();
-        let (loss, output) = loss(&self.logits_of_hidden(hidden.clone(), batch));
+        let (loss, output) = loss(hidden.clone());
         let gradients = loss.backward();
         let mut upstream = hidden
             .grad(&gradients)
             .expect("the loss depends on what is scored");
-        sum.accumulate(self, GradientsParams::from_grads(gradients, self));
+        sum.accumulate(whole, GradientsParams::from_grads(gradients, whole));
 
         for (index, input) in inputs.into_iter().enumerate().rev() {
             let layer = &decoder.layers[index];
             let x = input.autodiff().require_grad();
-            let y = layer.forward(x.clone(), &positions, decoder.first_kept(index, keep), None);
+            let y = layer.forward(x.clone(), &positions, decoder.first_kept(index, rows.keep), None);
             // The gradient of this sum is the vector-Jacobian product.
             let gradients = (y * upstream).sum().backward();
             upstream = x.grad(&gradients).expect("a layer's output depends on its input");
-            sum.accumulate(self, GradientsParams::from_grads(gradients, layer));
+            sum.accumulate(whole, GradientsParams::from_grads(gradients, layer));
         }
 
         if embedded.is_tracked() {
             let gradients = (embedded * upstream).sum().backward();
-            sum.accumulate(self, GradientsParams::from_grads(gradients, self));
+            sum.accumulate(whole, GradientsParams::from_grads(gradients, whole));
         }
         (sum.grads(), output)
     }

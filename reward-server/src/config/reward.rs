@@ -4,6 +4,7 @@ use common::{InvalidConfig, SettingsCheck};
 use models::clip::ClipVisionConfig;
 use models::ctr::{ConcatConfig, CtrConfig, CtrForm, SiameseConfig};
 use models::llama::LlamaConfig;
+use models::lora::LoraConfig;
 use serde::{Deserialize, Serialize};
 
 /// Most creatives in one step: each leaves activations behind.
@@ -22,6 +23,16 @@ const LEAST_QUESTION: usize = 7;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RewardConfig {
+    /// Directory of a model to train instead of one from nothing: CAIG's reward model, or a policy in any layout, on whose body
+    /// its two heads are put. Its form is CAIG's, its shape its own: `form`, the settings of the shape, `dropout`,
+    /// `pixel_noise` and `validation_share` do not count. Default empty: none.
+    pub base: String,
+    /// The adapter that is trained beside a loaded model's body and then folded into it, as `learner.lora`. Default rank 16,
+    /// alpha 16, no dropout, all seven projections.
+    pub lora: LoraConfig,
+    /// Whether the way back through a loaded model computes each decoder layer again, as `learner.activation_checkpointing`.
+    /// Default false.
+    pub activation_checkpointing: bool,
     /// `siamese` (one creative, one score) or `concat` (CAIG's: two side by side, two logits). Default `siamese`: exactly
     /// antisymmetric, and one pass per creative instead of one per ordered pair.
     pub form: CtrForm,
@@ -93,6 +104,9 @@ pub struct RewardConfig {
 impl Default for RewardConfig {
     fn default() -> Self {
         Self {
+            base: String::new(),
+            lora: LoraConfig::new(16, 16.0),
+            activation_checkpointing: false,
             form: CtrForm::Siamese,
             image_size: 48,
             patch_size: 16,
@@ -130,6 +144,9 @@ impl RewardConfig {
     pub fn validate(&self) -> Result<(), InvalidConfig> {
         let mut check = SettingsCheck::default();
         self.check_shape(&mut check);
+        for (field, value, wanted) in self.lora.mistakes() {
+            check.require(false, &format!("lora.{field}"), format_args!("{value}"), wanted);
+        }
         let counts = [
             ("epochs", self.epochs, 1..=10_000),
             ("products_per_batch", self.products_per_batch, 1..=4096),
@@ -172,6 +189,11 @@ impl RewardConfig {
             "more than 0 where point_weight is 0",
         );
         check.finish()
+    }
+
+    /// Whether the network compares two creatives and does not score each.
+    pub(crate) fn compares_pairs(&self) -> bool {
+        !self.base.is_empty() || self.form == CtrForm::Concat
     }
 
     fn check_shape(&self, check: &mut SettingsCheck) {

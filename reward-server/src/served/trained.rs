@@ -37,7 +37,7 @@ impl ServedModel for RewardModel {
         let input = |group: CreativeGroup<Vec<f32>>| match self.text_ids(&group.caption) {
             Ok(text) => Ok(NetworkInput {
                 text,
-                pixels: group.creatives,
+                creatives: group.creatives,
             }),
             Err(error) => Err(ScoreFailure::of_model(error)),
         };

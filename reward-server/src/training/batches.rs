@@ -3,10 +3,10 @@
 //! Every product is seen once per epoch. Sums over a step are divided by totals of the whole step, so that the loss does
 //! not depend on the split.
 
+use super::TrainingProduct;
 use crate::config::RewardConfig;
-use crate::dataset::{LabelledPair, LoggedProduct};
+use crate::dataset::LabelledPair;
 use data::ClickCounts;
-use models::ctr::CtrForm;
 use models::init::stream_seed;
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
@@ -14,8 +14,8 @@ use rand_chacha::ChaCha8Rng;
 
 /// Some products of one step.
 #[derive(Debug, Clone)]
-pub(super) struct MicroBatch {
-    pub(super) products: Vec<BatchProduct>,
+pub(super) struct MicroBatch<Creative = Vec<f32>> {
+    pub(super) products: Vec<BatchProduct<Creative>>,
     /// Seed of its pixel noise and dropout.
     pub(super) seed: u64,
     pub(super) totals: Totals,
@@ -23,10 +23,10 @@ pub(super) struct MicroBatch {
 
 /// One product with the creatives drawn for this step.
 #[derive(Debug, Clone)]
-pub(super) struct BatchProduct {
+pub(super) struct BatchProduct<Creative = Vec<f32>> {
     pub(super) text: Vec<u32>,
-    /// One list of pixels a creative.
-    pub(super) pixels: Vec<Vec<f32>>,
+    /// What the network reads of each creative.
+    pub(super) creatives: Vec<Creative>,
     pub(super) counts: Vec<ClickCounts>,
     pub(super) pairs: Vec<LabelledPair>,
     /// For each pair whether its better creative is placed left; the siamese form has no sides.
@@ -45,12 +45,12 @@ pub(super) struct Totals {
 }
 
 /// The steps of one epoch: each a list of micro-batches.
-pub(super) fn epoch_batches<'a>(
-    products: &'a [LoggedProduct],
+pub(super) fn epoch_batches<'a, Creative: Clone>(
+    products: &'a [TrainingProduct<Creative>],
     blank: &'a [u32],
     config: &'a RewardConfig,
     seed: u64,
-) -> impl Iterator<Item = Vec<MicroBatch>> + 'a {
+) -> impl Iterator<Item = Vec<MicroBatch<Creative>>> + 'a {
     let mut order: Vec<usize> = (0..products.len()).collect();
     order.shuffle(&mut ChaCha8Rng::seed_from_u64(stream_seed(seed, "order")));
     let steps: Vec<Vec<usize>> = order
@@ -68,7 +68,12 @@ pub(super) fn epoch_batches<'a>(
     })
 }
 
-fn draw(product: &LoggedProduct, blank: &[u32], config: &RewardConfig, rng: &mut ChaCha8Rng) -> BatchProduct {
+fn draw<Creative: Clone>(
+    product: &TrainingProduct<Creative>,
+    blank: &[u32],
+    config: &RewardConfig,
+    rng: &mut ChaCha8Rng,
+) -> BatchProduct<Creative> {
     let mut chosen: Vec<usize> = (0..product.counts.len()).collect();
     chosen.shuffle(rng);
     chosen.truncate(config.creatives_per_product);
@@ -82,7 +87,7 @@ fn draw(product: &LoggedProduct, blank: &[u32], config: &RewardConfig, rng: &mut
         })
     };
     let mut pairs: Vec<_> = product.pairs.iter().filter_map(local).collect();
-    if config.form == CtrForm::Concat {
+    if config.compares_pairs() {
         // Each pair costs a pass: as many as would show every creative once.
         pairs.shuffle(rng);
         pairs.truncate((chosen.len() / 2).max(1));
@@ -94,9 +99,9 @@ fn draw(product: &LoggedProduct, blank: &[u32], config: &RewardConfig, rng: &mut
         } else {
             product.input.text.clone()
         },
-        pixels: chosen
+        creatives: chosen
             .iter()
-            .map(|creative| product.input.pixels[*creative].clone())
+            .map(|creative| product.input.creatives[*creative].clone())
             .collect(),
         counts: chosen.iter().map(|creative| product.counts[*creative]).collect(),
         higher_is_left: pairs.iter().map(|_| rng.random()).collect(),
@@ -105,7 +110,11 @@ fn draw(product: &LoggedProduct, blank: &[u32], config: &RewardConfig, rng: &mut
 }
 
 /// Deals whole products out to at most `parts` micro-batches.
-fn split(products: Vec<BatchProduct>, parts: usize, seed: u64) -> Vec<MicroBatch> {
+fn split<Creative>(
+    products: Vec<BatchProduct<Creative>>,
+    parts: usize,
+    seed: u64,
+) -> Vec<MicroBatch<Creative>> {
     let pairs = || products.iter().flat_map(|product| &product.pairs);
     let totals = Totals {
         weight: pairs().map(|pair| pair.weight).sum(),
@@ -129,22 +138,17 @@ fn split(products: Vec<BatchProduct>, parts: usize, seed: u64) -> Vec<MicroBatch
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::toy_log::{ToyLog, config, model};
-    use data::ClickLog;
+    use crate::toy_log::{config, products};
+    use models::ctr::CtrForm;
     use std::collections::BTreeMap;
 
-    fn products(count: usize) -> Vec<LoggedProduct> {
-        let log = ToyLog::new(count);
-        LoggedProduct::read(&log, 0..log.products().len(), 1000, &model(CtrForm::Siamese, 3)).unwrap()
-    }
-
-    fn epoch(products: &[LoggedProduct], config: &RewardConfig, seed: u64) -> Vec<Vec<MicroBatch>> {
+    fn epoch(products: &[TrainingProduct], config: &RewardConfig, seed: u64) -> Vec<Vec<MicroBatch>> {
         epoch_batches(products, &[], config, seed).collect()
     }
 
     #[test]
     fn an_epoch_shows_every_product_once_in_a_seeded_order() {
-        let (products, config) = (products(10), config(CtrForm::Siamese));
+        let (products, config) = (products(CtrForm::Siamese, 10), config(CtrForm::Siamese));
         let shown = |seed| -> Vec<u64> {
             let batches = epoch(&products, &config, seed).into_iter().flatten();
             batches
@@ -164,7 +168,7 @@ mod tests {
 
     #[test]
     fn a_step_is_split_into_whole_products_with_common_totals() {
-        let (products, config) = (products(10), config(CtrForm::Siamese));
+        let (products, config) = (products(CtrForm::Siamese, 10), config(CtrForm::Siamese));
         let steps = epoch(&products, &config, 1);
         let sizes: Vec<Vec<usize>> = steps
             .iter()
@@ -184,7 +188,7 @@ mod tests {
 
     #[test]
     fn creatives_left_out_take_their_pairs_with_them() {
-        let products = products(6);
+        let products = products(CtrForm::Siamese, 6);
         let config = RewardConfig {
             creatives_per_product: 3,
             ..config(CtrForm::Siamese)
@@ -195,7 +199,7 @@ mod tests {
             .flat_map(|part| part.products)
         {
             assert_eq!(
-                (product.pixels.len(), product.counts.len(), product.pairs.len()),
+                (product.creatives.len(), product.counts.len(), product.pairs.len()),
                 (3, 3, 3)
             );
             for pair in &product.pairs {
@@ -206,7 +210,7 @@ mod tests {
 
     #[test]
     fn the_concat_form_gets_half_as_many_pairs_as_creatives_with_both_sides_in_use() {
-        let products = products(40);
+        let products = products(CtrForm::Siamese, 40);
         let batches = epoch(&products, &config(CtrForm::Concat), 1)
             .into_iter()
             .flatten();
@@ -222,7 +226,7 @@ mod tests {
 
     #[test]
     fn withheld_captions_are_replaced_by_the_blank_text() {
-        let products = products(6);
+        let products = products(CtrForm::Siamese, 6);
         let config = RewardConfig {
             caption_dropout: 1.0,
             ..config(CtrForm::Siamese)

@@ -1,15 +1,16 @@
 //! The losses of both forms, as sums over a micro-batch divided by totals of the whole step.
 //!
-//! Siamese: weighted Bradley-Terry on pairs plus the likelihood of how a product's clicks fell on its creatives. Concat:
-//! CAIG's cross-entropy plus squared error of the two rates.
+//! Siamese: weighted Bradley-Terry on pairs plus the likelihood of how a product's clicks fell on its creatives. Concat and
+//! CAIG's own network: CAIG's cross-entropy plus squared error of the two rates.
 
-use super::LossParts;
-use super::batches::{BatchProduct, MicroBatch};
+use super::batches::{BatchProduct, MicroBatch, Totals};
+use super::fit::LossParts;
 use crate::config::RewardConfig;
 use crate::dataset::LabelledPair;
+use burn::optim::GradientsParams;
 use burn::tensor::{Device, Int, Tensor, TensorData, activation};
 use models::attention::FORBIDDEN;
-use models::ctr::{Concat, Siamese, TokenRectangle};
+use models::ctr::{CaigAnswer, CaigNetwork, Concat, PairPrediction, PairRows, Siamese, TokenRectangle};
 use models::dropout::Dropout;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -28,7 +29,7 @@ pub(super) fn siamese(network: &Siamese, batch: MicroBatch, config: &RewardConfi
     let texts = batch
         .products
         .iter()
-        .flat_map(|product| product.pixels.iter().map(|_| &product.text[..]));
+        .flat_map(|product| product.creatives.iter().map(|_| &product.text[..]));
     let texts = TokenRectangle::new(texts, config.max_text_tokens);
     let pixels = noisy_pixels(&batch, config, &device);
     let mut dropout = Dropout::new(config.dropout, batch.seed);
@@ -38,8 +39,7 @@ pub(super) fn siamese(network: &Siamese, batch: MicroBatch, config: &RewardConfi
     combine(pair, point, config)
 }
 
-/// Loss of the concat form: `pair_weight · Σ w · CE / Σ w + point_weight · mean squared error of the 2 rates of each pair`
-/// (`llava_llama_cls_pointloss.py`, 421-428, where w is 1 and the weights are 1 and 0.5).
+/// Loss of the concat form: see [`of_pairs`].
 pub(super) fn concat(network: &Concat, batch: MicroBatch, config: &RewardConfig) -> (Tensor<1>, LossParts) {
     let device = network.score.weight.val().device().without_autodiff();
     let features = network.encode_images(noisy_pixels(&batch, config, &device));
@@ -56,17 +56,63 @@ pub(super) fn concat(network: &Concat, batch: MicroBatch, config: &RewardConfig)
     };
     let texts = placed.iter().map(|pair| &batch.products[pair.product].text[..]);
     let texts = TokenRectangle::new(texts, config.max_text_tokens);
-    let prediction = network.compare(side(|pair| pair.left), side(|pair| pair.right), &texts);
+    let PairPrediction { logits, ctr } =
+        network.compare(side(|pair| pair.left), side(|pair| pair.right), &texts);
+    of_pairs(logits, Some(ctr), &placed, &batch.totals, config)
+}
+
+/// Gradients of the loss of CAIG's own network: see [`of_pairs`]. `lay_out` makes its rows of the pairs of creatives, each
+/// with its text.
+pub(super) fn caig<Creative>(
+    network: &CaigNetwork,
+    batch: &MicroBatch<Creative>,
+    lay_out: impl FnOnce(&[(&Creative, &Creative)], &[&[u32]]) -> PairRows,
+    config: &RewardConfig,
+) -> (GradientsParams, LossParts) {
+    let placed = place_pairs(&batch.products);
+    if placed.is_empty() {
+        return (GradientsParams::new(), LossParts::default());
+    }
+    let creatives: Vec<&Creative> = batch
+        .products
+        .iter()
+        .flat_map(|product| &product.creatives)
+        .collect();
+    let pairs = placed
+        .iter()
+        .map(|pair| (creatives[pair.left], creatives[pair.right]));
+    let texts = placed.iter().map(|pair| &batch.products[pair.product].text[..]);
+    let rows = lay_out(&pairs.collect::<Vec<_>>(), &texts.collect::<Vec<_>>());
+    let loss = |CaigAnswer { logits, ctr }| of_pairs(logits, ctr, &placed, &batch.totals, config);
+    network.backward(&rows, config.activation_checkpointing, loss)
+}
+
+/// `pair_weight · Σ w · CE / Σ w + point_weight · mean squared error of the 2 rates of each pair`
+/// (`llava_llama_cls_pointloss.py`, 421-428, where w is 1 and the weights are 1 and 0.5); the sums are the whole step's.
+///
+/// # Shapes
+/// `[pairs, 2]` both
+fn of_pairs(
+    logits: Tensor<2>,
+    ctr: Option<Tensor<2>>,
+    placed: &[PlacedPair],
+    totals: &Totals,
+    config: &RewardConfig,
+) -> (Tensor<1>, LossParts) {
+    let device = logits.device().without_autodiff();
     let classes = indices(placed.iter().map(|pair| usize::from(!pair.left_wins)), &device);
-    let chosen = activation::log_softmax(prediction.logits, 1).gather(1, classes.unsqueeze_dim(1));
+    let chosen = activation::log_softmax(logits, 1).gather(1, classes.unsqueeze_dim(1));
     let weights = column(placed.iter().map(|pair| pair.weight), &device);
-    let pair = (chosen * weights).sum().neg() / nonzero(batch.totals.weight);
+    let pair = (chosen * weights).sum().neg() / nonzero(totals.weight);
     let rates: Vec<f32> = placed
         .iter()
         .flat_map(|pair| pair.rates.map(|rate| rate as f32))
         .collect();
     let rates = Tensor::<2>::from_data(TensorData::new(rates, [placed.len(), 2]), &device);
-    let point = (prediction.ctr - rates).square().sum() / nonzero(2.0 * batch.totals.pairs);
+    let point = match ctr {
+        Some(ctr) => (ctr - rates).square().sum() / nonzero(2.0 * totals.pairs),
+        None => pair.clone() * 0.0,
+    };
     combine(pair, point, config)
 }
 
@@ -137,8 +183,8 @@ struct PlacedPair {
     rates: [f64; 2],
 }
 
-fn place_pairs(products: &[BatchProduct]) -> Vec<PlacedPair> {
-    let of_product = |(index, (first, product)): (usize, (usize, &BatchProduct))| {
+fn place_pairs<Creative>(products: &[BatchProduct<Creative>]) -> Vec<PlacedPair> {
+    let of_product = |(index, (first, product)): (usize, (usize, &BatchProduct<Creative>))| {
         let place = |(pair, left_wins): (&LabelledPair, &bool)| {
             let (left, right) = if *left_wins {
                 (pair.higher, pair.lower)
@@ -168,10 +214,12 @@ fn place_pairs(products: &[BatchProduct]) -> Vec<PlacedPair> {
 }
 
 /// Each product with the index of its first creative in the micro-batch.
-fn with_first_index(products: &[BatchProduct]) -> impl Iterator<Item = (usize, &BatchProduct)> {
+fn with_first_index<Creative>(
+    products: &[BatchProduct<Creative>],
+) -> impl Iterator<Item = (usize, &BatchProduct<Creative>)> {
     products.iter().scan(0, |next, product| {
         let first = *next;
-        *next += product.pixels.len();
+        *next += product.creatives.len();
         Some((first, product))
     })
 }
@@ -182,7 +230,7 @@ fn noisy_pixels(batch: &MicroBatch, config: &RewardConfig, device: &Device) -> T
     let creatives: Vec<&[f32]> = batch
         .products
         .iter()
-        .flat_map(|product| product.pixels.iter().map(Vec::as_slice))
+        .flat_map(|product| product.creatives.iter().map(Vec::as_slice))
         .collect();
     let mut values = creatives.concat();
     if config.pixel_noise > 0.0 {
@@ -222,10 +270,9 @@ fn nonzero(total: f64) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::batches::{Totals, epoch_batches};
+    use super::super::batches::epoch_batches;
     use super::*;
-    use crate::dataset::LoggedProduct;
-    use crate::toy_log::{ToyLog, config, model};
+    use crate::toy_log::{config, model, products};
     use burn::module::Module;
     use data::ClickCounts;
     use models::ctr::{CtrForm, CtrNetwork};
@@ -238,7 +285,7 @@ mod tests {
         };
         BatchProduct {
             text: vec![],
-            pixels: vec![vec![]; counts.len()],
+            creatives: vec![vec![]; counts.len()],
             counts: counts
                 .iter()
                 .map(|&(impressions, clicks)| ClickCounts { impressions, clicks })
@@ -394,7 +441,7 @@ mod tests {
         };
         let shown = |product: BatchProduct, seed: usize, sides: &[bool]| BatchProduct {
             text: vec![1, 20 + seed as u32, 21],
-            pixels: (0..product.counts.len()).map(|i| pixels(seed + i)).collect(),
+            creatives: (0..product.counts.len()).map(|i| pixels(seed + i)).collect(),
             higher_is_left: sides.to_vec(),
             ..product
         };
@@ -427,7 +474,7 @@ mod tests {
             let device = network.score.weight.val().device().without_autodiff();
             let compare = || {
                 let see = |creative: usize| {
-                    let data = TensorData::new(product.pixels[creative].clone(), [1, 3, 8, 8]);
+                    let data = TensorData::new(product.creatives[creative].clone(), [1, 3, 8, 8]);
                     network.encode_images(Tensor::from_data(data, &device))
                 };
                 let texts = TokenRectangle::new([&product.text[..]], config.max_text_tokens);
@@ -487,8 +534,7 @@ mod tests {
             pixel_noise: 0.0,
             ..config(form)
         };
-        let (log, model) = (ToyLog::new(4), model(form, 3));
-        let products = LoggedProduct::read(&log, 0..4, 1000, &model).unwrap();
+        let (products, model) = (products(form, 4), model(form, 3));
         let blank = model.text_ids("").unwrap();
         let batch = epoch_batches(&products, &blank, &config, 1).next().unwrap();
         assert_eq!(batch.len(), parts);
