@@ -107,7 +107,8 @@ impl Policy {
         Ok(ids)
     }
 
-    fn join_at_images(&self, parts: &[&str]) -> Result<Vec<u32>, ModelError> {
+    /// Ids of text with a placeholder between every two parts, begin token first.
+    pub(crate) fn join_at_images(&self, parts: &[&str]) -> Result<Vec<u32>, ModelError> {
         let mut ids = vec![self.tokenizer.begin_id()];
         for (index, part) in parts.iter().enumerate() {
             if index == 0 {

@@ -110,13 +110,12 @@ impl CaigReward {
         Ok(logits.iter().enumerate().map(comparison).collect())
     }
 
-    /// Ids of a question with a placeholder where the picture goes.
+    /// Ids of a question behind a placeholder where the picture goes. Whatever the question says stays text.
     ///
     /// # Errors
     /// [`ModelError::Tokenizer`] when it cannot be encoded.
     pub fn prompt_ids(&self, question: &str) -> Result<Vec<u32>, ModelError> {
-        self.policy
-            .raw_prompt_ids(&format!("<image>\n{question}{ANSWER}"))
+        self.policy.join_at_images(&["", &format!("\n{question}{ANSWER}")])
     }
 
     /// Lays out pairs of [squares](Self::square), the first of a pair on the left, each with what is asked of it, for one

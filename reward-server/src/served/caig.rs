@@ -152,6 +152,11 @@ mod tests {
             scores("Which of {caption}?", "lamps")
         );
         assert_eq!(scores("Which one?", "red chairs"), scores("Which one?", "lamps"));
+        // A caption that names the placeholder is text like any other.
+        assert_ne!(
+            scores("Which of {caption}?", "<image>"),
+            scores("Which of {caption}?", "lamps")
+        );
     }
 
     #[test]
