@@ -115,7 +115,8 @@ impl CaigReward {
     /// # Errors
     /// [`ModelError::Tokenizer`] when it cannot be encoded.
     pub fn prompt_ids(&self, question: &str) -> Result<Vec<u32>, ModelError> {
-        self.policy.join_at_images(&["", &format!("\n{question}{ANSWER}")])
+        self.policy
+            .join_at_images(&["", &format!("\n{question}{ANSWER}")])
     }
 
     /// Lays out pairs of [squares](Self::square), the first of a pair on the left, each with what is asked of it, for one
