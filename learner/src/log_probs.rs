@@ -148,24 +148,22 @@ impl PairLogProbs {
         (0..chosen.len()).map(pair).collect()
     }
 
-    /// The same numbers as constants on `device`.
+    /// The reference's numbers as constants on `device`.
     pub(crate) fn from_host(pairs: &[PairNats], device: &Device) -> Self {
         let column = |values: Vec<f32>| {
             let count = values.len();
             Tensor::from_data(TensorData::new(values, [count]), device)
         };
-        let column_of =
-            |of: &dyn Fn(&PairNats) -> f64| column(pairs.iter().map(|pair| of(pair) as f32).collect());
-        let column_if = |of: &dyn Fn(&PairNats) -> Option<f64>| {
-            let values = pairs.iter().map(|pair| of(pair).map(|nats| nats as f32));
-            values.collect::<Option<Vec<f32>>>().map(column)
-        };
+        let negatives: Option<Vec<f32>> = pairs
+            .iter()
+            .map(|pair| pair.negative.map(|nats| nats as f32))
+            .collect();
         Self {
-            chosen: column_of(&|pair| pair.chosen),
-            rejected: column_of(&|pair| pair.rejected),
-            negative: column_if(&|pair| pair.negative),
-            support: column_if(&|pair| pair.support),
-            chosen_tokens: column_of(&|pair| pair.chosen_tokens),
+            chosen: column(pairs.iter().map(|pair| pair.chosen as f32).collect()),
+            rejected: column(pairs.iter().map(|pair| pair.rejected as f32).collect()),
+            negative: negatives.map(column),
+            support: None,
+            chosen_tokens: column(pairs.iter().map(|pair| pair.chosen_tokens as f32).collect()),
         }
     }
 }

@@ -179,7 +179,7 @@ impl PairNats {
             chosen: self.chosen - other.chosen,
             rejected: self.rejected - other.rejected,
             negative: self.negative.zip(other.negative).map(|(own, other)| own - other),
-            support: self.support,
+            support: None,
             chosen_tokens: self.chosen_tokens,
         }
     }

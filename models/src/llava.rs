@@ -209,19 +209,23 @@ impl Llava {
         let rope = self.rope(tokens.length);
         Positions {
             rope,
-            bias: Some(bias.cast(self.language_model.model.embed_tokens.weight.val().dtype())),
+            bias: Some(bias.cast(self.dtype())),
         }
     }
 
     /// Rotation tables of the first `length` positions.
     pub(crate) fn rope(&self, length: usize) -> Rope {
-        let dtype = self.language_model.model.embed_tokens.weight.val().dtype();
         Rope::new(
             0..length,
             &self.inverse_frequencies,
-            dtype,
+            self.dtype(),
             &self.constants_device(),
         )
+    }
+
+    /// The number format of the weights, an adapter left aside.
+    pub(crate) fn dtype(&self) -> DType {
+        self.language_model.model.embed_tokens.weight.val().dtype()
     }
 
     /// Where constants are made: the weights' device, outside autodiff, where they cost no bookkeeping.

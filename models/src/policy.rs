@@ -131,7 +131,7 @@ impl Policy {
             grids.push(tiles.grid);
         }
         let shape = [values.len() / (3 * side * side), 3, side, side];
-        let dtype = self.model.language_model.model.embed_tokens.weight.val().dtype();
+        let dtype = self.model.dtype();
         let device = self.model.constants_device();
         PixelBatch {
             tiles: Tensor::from_data(TensorData::new(values, shape), (&device, dtype)),

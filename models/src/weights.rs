@@ -130,6 +130,27 @@ impl Path {
     }
 }
 
+/// Marks the parameters whose path `trained` holds of as the only ones that get gradients. The marks take effect on an
+/// autodiff device.
+pub(crate) fn train_only<M: Module>(module: M, trained: impl Fn(&str) -> bool) -> M {
+    struct Marker<F>(Path, F);
+    impl<F: Fn(&str) -> bool> ModuleMapper for Marker<F> {
+        fn enter_module(&mut self, name: &str, _container: &str) {
+            self.0.enter(name);
+        }
+
+        fn exit_module(&mut self, _name: &str, _container: &str) {
+            self.0.exit();
+        }
+
+        fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+            let trained = (self.1)(&self.0.name());
+            param.set_require_grad(trained)
+        }
+    }
+    module.map(&mut Marker(Path::default(), trained))
+}
+
 struct Collector<F> {
     path: Path,
     filter: F,

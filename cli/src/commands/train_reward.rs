@@ -8,7 +8,6 @@ use crate::failure::{Failure, OrConfiguration as _, Outcome};
 use crate::reward::Reward;
 use crate::{locations, shop};
 use common::Purpose;
-use data::ClickLog;
 use models::ctr::CaigReward;
 use models::device::parse_device;
 use reward_server::{LoadedTraining, RewardError, RewardProgress};
@@ -38,10 +37,33 @@ fn train(
 ) -> Outcome<(Value, String)> {
     let log = shop::click_log(&config)?;
     reward_server::check_log(log.as_ref(), config.reward.min_impressions).map_err(blame)?;
+    let seed = shop::seed(&config, Purpose::RewardTraining, 0);
+    let threads = config.compute.threads;
     if config.reward.base.is_empty() {
-        from_nothing(&config, log.as_ref(), &out, reporter, cancel)?;
+        let device = parse_device(&config.compute.device).or_configuration()?;
+        let progress = &mut |progress| report_step(reporter, progress);
+        let model = reward_server::train(
+            &config.reward,
+            log.as_ref(),
+            seed,
+            &device,
+            threads,
+            progress,
+            cancel,
+        );
+        model.map_err(blame)?.save(&out)?;
     } else {
-        from_loaded(&config, log.as_ref(), &out, reporter, cancel)?;
+        let plan = LoadedTraining {
+            config: &config.reward,
+            model: base(&config, seed, reporter)?,
+            question: &config.reward_server.question,
+            log: log.as_ref(),
+            seed,
+            threads,
+        };
+        let progress = &mut |progress| report_step(reporter, progress);
+        let model = reward_server::train_loaded(plan, progress, cancel).map_err(blame)?;
+        model.save(&out, &mut |_, _| ())?;
     }
     // Measured as it is written, so as it will be served.
     let written = Reward::load(&config, &out, &mut |_, _| ())?;
@@ -49,48 +71,11 @@ fn train(
     Ok((serde_json::to_value(&report)?, reward_model_line(&report)))
 }
 
-fn from_nothing(
-    config: &Config,
-    log: &dyn ClickLog,
-    out: &Path,
-    reporter: &mut Reporter,
-    cancel: &CancellationToken,
-) -> Outcome<()> {
-    let device = parse_device(&config.compute.device).or_configuration()?;
-    let model = reward_server::train(
-        &config.reward,
-        log,
-        shop::seed(config, Purpose::RewardTraining, 0),
-        &device,
-        config.compute.threads,
-        &mut |progress| report_step(reporter, progress),
-        cancel,
-    );
-    Ok(model.map_err(blame)?.save(out)?)
-}
-
-fn from_loaded(
-    config: &Config,
-    log: &dyn ClickLog,
-    out: &Path,
-    reporter: &mut Reporter,
-    cancel: &CancellationToken,
-) -> Outcome<()> {
-    let seed = shop::seed(config, Purpose::RewardTraining, 0);
+/// The model to begin with. Loading it is progress too.
+fn base(config: &Config, seed: u64, reporter: &mut Reporter) -> Outcome<CaigReward> {
     let placement = config.compute.placement().or_configuration()?;
     let weights = &mut |done, all| reporter.update(done, all, "weights".into());
-    let base = Path::new(&config.reward.base);
-    let plan = LoadedTraining {
-        config: &config.reward,
-        model: CaigReward::load_base(base, &placement, seed, weights).or_configuration()?,
-        question: &config.reward_server.question,
-        log,
-        seed,
-        threads: config.compute.threads,
-    };
-    let progress = &mut |progress| report_step(reporter, progress);
-    let model = reward_server::train_loaded(plan, progress, cancel).map_err(blame)?;
-    Ok(model.save(out, &mut |_, _| ())?)
+    CaigReward::load_base(Path::new(&config.reward.base), &placement, seed, weights).or_configuration()
 }
 
 fn report_step(reporter: &mut Reporter, progress: RewardProgress) {

@@ -93,14 +93,7 @@ impl CaigReward {
             sku_ctr_linear_fc: ctr,
         };
         let network = network.folded();
-        let dtype = network
-            .body
-            .language_model
-            .model
-            .embed_tokens
-            .weight
-            .val()
-            .dtype();
+        let dtype = network.body.dtype();
         begin(dir, OURS)?;
         let network = write_weights(network, Naming::CAIG_REWARD, dtype, dir, progress)?;
         Policy {

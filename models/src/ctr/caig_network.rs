@@ -2,7 +2,7 @@
 //!
 //! It is trained as the policy is: an adapter beside the frozen body. The heads are small and trained whole.
 
-use burn::module::{Module, ModuleMapper, Param};
+use burn::module::{Module, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::{DType, Device, Tensor};
 
@@ -13,7 +13,7 @@ use crate::init::stream_seed;
 use crate::linear::{Linear, LinearConfig};
 use crate::llava::{DecoderRows, Llava, is_factor};
 use crate::lora::LoraConfig;
-use crate::weights::Path;
+use crate::weights::train_only;
 
 /// The network under the reference's names: a body whose head is `score`, and the head of click-through rates where the
 /// checkpoint has one.
@@ -109,11 +109,9 @@ impl CaigNetwork {
             let fresh = Self::fresh_head(hidden, "sku_ctr_linear_fc", seed, &device);
             self.sku_ctr_linear_fc.push(fresh);
         }
-        let heads = self.sku_ctr_linear_fc.iter_mut();
-        for head in heads.chain([&mut self.body.language_model.lm_head]) {
-            head.weight = Param::from_tensor(head.weight.val().cast(DType::F32));
-        }
-        Ok(self.map(&mut AdapterAndHeads(Path::default())))
+        let heads = ["body.language_model.lm_head.", "sku_ctr_linear_fc."];
+        let trained = |path: &str| is_factor(path) || heads.iter().any(|head| path.starts_with(head));
+        Ok(train_only(self.with_heads_in(DType::F32), trained))
     }
 
     /// The network for one pass of training, as [`Llava::with_adapter_dropout`].
@@ -130,31 +128,16 @@ impl CaigNetwork {
     #[must_use]
     pub fn folded(mut self) -> Self {
         self.body = self.body.folded();
-        let dtype = self.body.language_model.model.embed_tokens.weight.val().dtype();
+        let dtype = self.body.dtype();
+        self.with_heads_in(dtype)
+    }
+
+    fn with_heads_in(mut self, dtype: DType) -> Self {
         let heads = self.sku_ctr_linear_fc.iter_mut();
         for head in heads.chain([&mut self.body.language_model.lm_head]) {
             head.weight = Param::from_tensor(head.weight.val().cast(dtype));
         }
         self
-    }
-}
-
-struct AdapterAndHeads(Path);
-
-impl ModuleMapper for AdapterAndHeads {
-    fn enter_module(&mut self, name: &str, _container: &str) {
-        self.0.enter(name);
-    }
-
-    fn exit_module(&mut self, _name: &str, _container: &str) {
-        self.0.exit();
-    }
-
-    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        let name = self.0.name();
-        let head = ["body.language_model.lm_head.", "sku_ctr_linear_fc."];
-        let trained = is_factor(&name) || head.iter().any(|head| name.starts_with(head));
-        param.set_require_grad(trained)
     }
 }
 
@@ -205,6 +188,12 @@ mod tests {
         for (a, b) in numbers(&beside).iter().zip(numbers(&folded)) {
             assert!((a - b).abs() < 1e-4, "{a} {b}");
         }
+        let base = CaigNetwork {
+            body: network.body.without_adapter(),
+            ..network
+        };
+        let apart = numbers(&beside)[0] - numbers(&base.forward(&rows))[0];
+        assert!(apart.abs() > 1e-2, "the adapter does nothing: {apart}");
     }
 
     #[test]

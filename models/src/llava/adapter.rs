@@ -3,8 +3,8 @@
 //! An adapter travels under the names and in the layout of the PEFT library, so that its tools read our files:
 //! `base_model.model.<module>.lora_A.weight`, `[rank, input]`, and `lora_B`, `[output, rank]`.
 
-use burn::module::{Module, ModuleMapper, Param};
-use burn::tensor::{DType, Tensor};
+use burn::module::Param;
+use burn::tensor::DType;
 
 use super::Llava;
 use crate::error::ModelError;
@@ -12,7 +12,7 @@ use crate::init::stream_seed;
 use crate::linear::Linear;
 use crate::llama::LlamaDecoderLayer;
 use crate::lora::{BranchDropout, LoraBranch, LoraConfig};
-use crate::weights::{NamedTensors, Path, apply_matching, collect, swap_hf_layout};
+use crate::weights::{NamedTensors, apply_matching, collect, swap_hf_layout, train_only};
 
 /// Where PEFT puts the adapted model in its own module tree.
 const PEFT_ROOT: &str = "base_model.model.";
@@ -91,7 +91,7 @@ impl Llava {
     /// Marks the adapter's factors as the only parameters that get gradients. The marks take effect on an autodiff
     /// device: call `train()` (of [`Module`]) to go there.
     pub fn trainable_adapter_only(self) -> Self {
-        self.map(&mut AdapterOnly(Path::default()))
+        train_only(self, is_factor)
     }
 
     /// The adapter under PEFT's names and in its layout; empty when there is none.
@@ -167,24 +167,9 @@ pub(crate) fn adapted_module(branch: &str) -> String {
     path.strip_suffix(FACTORS[0].0).unwrap_or(&path).to_owned()
 }
 
-struct AdapterOnly(Path);
-
-impl ModuleMapper for AdapterOnly {
-    fn enter_module(&mut self, name: &str, _container: &str) {
-        self.0.enter(name);
-    }
-
-    fn exit_module(&mut self, _name: &str, _container: &str) {
-        self.0.exit();
-    }
-
-    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        param.set_require_grad(is_factor(&self.0.name()))
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use burn::module::Module;
     use burn::optim::GradientsParams;
     use burn::tensor::TensorData;
 
