@@ -89,7 +89,7 @@ impl Llava {
     }
 
     /// Marks the adapter's factors as the only parameters that get gradients. The marks take effect on an autodiff
-    /// device: call `train()` (of [`Module`]) to go there.
+    /// device: call `train()` (of [`Module`](burn::module::Module)) to go there.
     pub fn trainable_adapter_only(self) -> Self {
         train_only(self, is_factor)
     }
