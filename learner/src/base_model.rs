@@ -6,7 +6,7 @@
 use crate::broadcast::{Artifact, Source};
 use crate::error::LearnerError;
 use common::Digest;
-use models::checkpoint::weight_files;
+use models::checkpoint::{WeightFile, weight_files};
 use models::policy::Policy;
 use std::fs::File;
 use std::path::Path;
@@ -14,7 +14,7 @@ use std::path::Path;
 /// The files of `policy`, whose weights lie in `directory`, by name.
 ///
 /// # Errors
-/// [`LearnerError::Policy`] when the directory does not stand alone, [`LearnerError::File`] naming the file that cannot be
+/// [`LearnerError::Policy`] when the directory is none of a policy, [`LearnerError::File`] naming the file that cannot be
 /// read.
 pub(crate) fn base_files(policy: &Policy, directory: &Path) -> Result<Vec<(Artifact, Source)>, LearnerError> {
     let mut files = vec![];
@@ -26,8 +26,7 @@ pub(crate) fn base_files(policy: &Policy, directory: &Path) -> Result<Vec<(Artif
         };
         files.push((artifact, Source::Memory(content.into())));
     }
-    for name in weight_files(directory).map_err(LearnerError::Policy)? {
-        let path = directory.join(&name);
+    for WeightFile { name, path } in weight_files(directory).map_err(LearnerError::Policy)? {
         let artifact = on_disk(name, &path).map_err(LearnerError::file("read", &path))?;
         files.push((artifact, Source::File(path)));
     }

@@ -19,6 +19,7 @@ mod original;
 mod progress;
 
 pub use convert::{Target, convert};
+pub use described::WeightFile;
 pub use fresh::init;
 pub use inspection::{Inspection, inspect};
 pub use merge::{check_adapter, merge};
@@ -46,12 +47,13 @@ const WEIGHTS: &str = "model.safetensors";
 const TOKENIZER: &str = "tokenizer.json";
 const OURS: &str = "adwright.json";
 
-/// The names of the files that hold the weights of a policy's directory, sorted. With [`Policy::described`] beside them
-/// they are a directory of ours, whatever layout this one has.
+/// The files that hold the weights of a policy's directory, by name; some of them may lie in another one, its vision
+/// tower's. Under their names and with [`Policy::described`] beside them they are a directory of ours, whatever layout this
+/// one has.
 ///
 /// # Errors
-/// [`ModelError::Content`] for a directory that does not stand alone: the weights of its vision tower lie elsewhere.
-pub fn weight_files(dir: &Path) -> Result<Vec<String>, ModelError> {
+/// As [`Policy::load`], but for the weights themselves.
+pub fn weight_files(dir: &Path) -> Result<Vec<WeightFile>, ModelError> {
     described::weight_files(dir)
 }
 

@@ -4,7 +4,7 @@
 //! say and our networks do not do is refused, never ignored. Their weights are read one by one under their own names
 //! ([`layout`](super::layout)).
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use burn::tensor::{DType, Device};
 use serde_json::{Map, Value};
@@ -25,6 +25,9 @@ use crate::weights::streaming::{Comparison, WeightSource};
 pub(super) const CONFIG: &str = "config.json";
 pub(super) const TOKENIZER: &str = "tokenizer.json";
 pub(super) const SENTENCEPIECE: &str = "tokenizer.model";
+
+/// With what the names of a vision tower's files begin in a directory of ours, where the tower has files of its own.
+const TOWER_FILES: &str = "vision_tower.";
 
 /// A directory, read up to its weights.
 pub(super) struct Directory {
@@ -72,9 +75,13 @@ impl Directory {
         })
     }
 
-    /// One of ours, whose files follow transformers' but for `adwright.json`.
-    fn open_ours(dir: &Path, shards: Shards, naming: Naming) -> Result<Self, ModelError> {
+    /// One of ours, whose files follow transformers' but for `adwright.json`. Its weights may be those of any layout
+    /// ([`weight_files`]).
+    fn open_ours(dir: &Path, mut shards: Shards, naming: Naming) -> Result<Self, ModelError> {
         let (config, tokenizer, extras) = read_ours(dir)?;
+        if naming.is_original() && !original::holds_tower(&shards) {
+            original::add_tower(&mut shards, dir, TOWER_FILES)?;
+        }
         Ok(Self {
             layout: Layout::of(naming, &config.model_type),
             config,
@@ -160,32 +167,31 @@ impl Directory {
     }
 }
 
-/// The names of the files that hold a directory's weights, sorted.
-///
-/// # Errors
-/// [`ModelError::Content`] when some lie in another directory.
-pub(super) fn weight_files(dir: &Path) -> Result<Vec<String>, ModelError> {
+/// A file of a policy's weights.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WeightFile {
+    /// What it is called in a directory of ours.
+    pub name: String,
+    /// Where it lies.
+    pub path: PathBuf,
+}
+
+/// The files of a directory's weights, by name.
+pub(super) fn weight_files(dir: &Path) -> Result<Vec<WeightFile>, ModelError> {
     let directory = Directory::open(dir)?;
-    let shards = directory.shards();
-    let mut names = vec![];
-    for path in shards.paths().chain(shards.index()) {
-        let name = path.file_name().and_then(|name| name.to_str());
-        match (path.parent() == Some(dir), name) {
-            (true, Some(name)) => names.push(name.to_owned()),
-            _ => {
-                return Err(ModelError::Content {
-                    path: path.to_owned(),
-                    reason: format!(
-                        "the vision tower's weights lie outside {}, where actors would not find them; convert it first: \
-                         adwright convert --to llava-hf",
-                        dir.display()
-                    ),
-                });
-            }
-        }
-    }
-    names.sort_unstable();
-    Ok(names)
+    let shards = &directory.shards;
+    let named = |path: &Path| {
+        let name = path.file_name().and_then(|name| name.to_str())?;
+        let inside = path.parent() == Some(dir);
+        let beginning = if inside { "" } else { TOWER_FILES };
+        Some(WeightFile {
+            name: format!("{beginning}{name}"),
+            path: path.to_owned(),
+        })
+    };
+    let mut files: Vec<_> = shards.paths().chain(shards.indices()).filter_map(named).collect();
+    files.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+    Ok(files)
 }
 
 /// `tokenizer.json`, or the SentencePiece model where that is all there is.

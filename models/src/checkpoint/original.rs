@@ -37,11 +37,7 @@ pub(super) fn read(
         .and_then(Value::as_str)
         .unwrap_or_default();
     let tower = tower_directory(dir, name);
-    if !shards
-        .tensors()
-        .keys()
-        .any(|name| name.starts_with(ORIGINAL_TOWER))
-    {
+    if !holds_tower(shards) {
         let Some(tower) = &tower else {
             return Err(in_config(ModelError::Foreign {
                 reason: format!(
@@ -50,10 +46,7 @@ pub(super) fn read(
                 ),
             }));
         };
-        // A whole CLIP has its text side too.
-        shards.add(tower, |name| {
-            Some(format!("{ORIGINAL_TOWER}{}", name.strip_prefix("vision_model.")?))
-        })?;
+        add_tower(shards, tower, "")?;
     }
     let vision = vision(name, tower.as_deref()).map_err(in_config)?;
     let fit = fit(&json).map_err(in_config)?;
@@ -68,6 +61,23 @@ pub(super) fn read(
     };
     let config = config(json, vision, &processor).map_err(in_config)?;
     Ok((config, processor))
+}
+
+/// Whether the vision tower is among the weights.
+pub(super) fn holds_tower(shards: &Shards) -> bool {
+    let mut names = shards.tensors().keys();
+    names.any(|name| name.starts_with(ORIGINAL_TOWER))
+}
+
+/// Adds the weights of a vision tower from the files of `dir` whose names begin with `prefix`.
+///
+/// # Errors
+/// As [`Shards::add`].
+pub(super) fn add_tower(shards: &mut Shards, dir: &Path, prefix: &str) -> Result<(), ModelError> {
+    // A whole CLIP has its text side too.
+    shards.add(dir, prefix, |name| {
+        Some(format!("{ORIGINAL_TOWER}{}", name.strip_prefix("vision_model.")?))
+    })
 }
 
 fn check(json: &Map<String, Value>) -> Result<(), ModelError> {

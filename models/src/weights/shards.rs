@@ -67,7 +67,7 @@ impl Stored {
 #[derive(Debug, Default)]
 pub struct Shards {
     files: Vec<(PathBuf, ShardFile)>,
-    index: Option<PathBuf>,
+    indices: Vec<PathBuf>,
     tensors: BTreeMap<String, Stored>,
 }
 
@@ -85,25 +85,32 @@ impl Shards {
     /// that is missing or does not hold its tensor, or a file is not whole.
     pub fn open(dir: &Path) -> Result<Self, ModelError> {
         let mut shards = Self::default();
-        shards.add(dir, |name| Some(name.to_owned()))?;
+        shards.add(dir, "", |name| Some(name.to_owned()))?;
         Ok(shards)
     }
 
-    /// Opens the weights of another directory too, with the names that `rename` gives its tensors; `None` leaves one out.
+    /// Opens other weights too: those files of a directory whose names begin with `prefix`, the tensors in them under the
+    /// names that `rename` gives; `None` leaves one out.
     ///
     /// # Errors
     /// As [`open`](Self::open), and [`ModelError::Content`] for a name that there is already.
-    pub fn add(&mut self, dir: &Path, rename: impl Fn(&str) -> Option<String>) -> Result<(), ModelError> {
+    pub fn add(
+        &mut self,
+        dir: &Path,
+        prefix: &str,
+        rename: impl Fn(&str) -> Option<String>,
+    ) -> Result<(), ModelError> {
         std::fs::read_dir(dir).map_err(failed("read", dir))?;
-        let set = SETS.into_iter().find(|(name, _)| dir.join(name).exists());
+        let place = |name: &str| dir.join(format!("{prefix}{name}"));
+        let set = SETS.into_iter().find(|(name, _)| place(name).exists());
         // Where there is none, it is the usual one that cannot be read.
         let (name, kind) = set.unwrap_or((SINGLE, Kind::Single));
-        let path = dir.join(name);
+        let path = place(name);
         match kind {
             Kind::Single => self.add_file(&path, &rename).map(drop),
             Kind::Index => {
-                self.add_index(&path, dir, &rename)?;
-                self.index = Some(path);
+                self.add_index(&path, place, &rename)?;
+                self.indices.push(path);
                 Ok(())
             }
         }
@@ -112,7 +119,7 @@ impl Shards {
     fn add_index(
         &mut self,
         path: &Path,
-        dir: &Path,
+        place: impl Fn(&str) -> PathBuf,
         rename: &impl Fn(&str) -> Option<String>,
     ) -> Result<(), ModelError> {
         let index: Index = read_json(path)?;
@@ -128,7 +135,7 @@ impl Shards {
                     format!("weight_map names {file:?}, expected the name of a file beside it"),
                 ));
             }
-            let held = self.add_file(&dir.join(file), rename)?;
+            let held = self.add_file(&place(file), rename)?;
             if let Some(lost) = tensors.iter().find(|name| !held.contains_key(**name)) {
                 return Err(content(
                     path,
@@ -178,17 +185,17 @@ impl Shards {
         &self.tensors
     }
 
-    /// The file that says which of the others holds a tensor, where there are several.
-    pub fn index(&self) -> Option<&Path> {
-        self.index.as_deref()
+    /// The files that say which of the others holds a tensor, where there are several.
+    pub fn indices(&self) -> impl Iterator<Item = &Path> {
+        self.indices.iter().map(PathBuf::as_path)
     }
 
     /// What speaks for all files in an error: the index, or the only file.
     pub(crate) fn place(&self) -> &Path {
-        let first = self.files.first().map(|(path, _)| path);
-        self.index
-            .as_ref()
-            .or(first)
+        let file = self.files.first().map(|(path, _)| path);
+        self.indices
+            .first()
+            .or(file)
             .map_or(Path::new(""), PathBuf::as_path)
     }
 
