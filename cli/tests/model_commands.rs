@@ -9,6 +9,7 @@
 mod fixtures;
 
 use fixtures::{fixture, text};
+use models::weights::{from_safetensors, to_safetensors};
 use serde_json::Value;
 use std::fs;
 use std::io::{BufRead as _, BufReader};
@@ -260,6 +261,44 @@ fn inspect_tells_layout_formats_and_what_is_missing() {
     let found: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert_eq!(found["missing"].as_array().unwrap().len(), 2 * 9, "{found}");
+}
+
+#[test]
+fn inspect_tells_an_adapter_and_what_it_lacks() {
+    let whole = fixture("peft/1");
+    let found = json(&["inspect", &text(&whole), "--json"]);
+    let weights = from_safetensors(&fs::read(whole.join("adapter_model.safetensors")).unwrap()).unwrap();
+    let numbers: usize = weights.values().map(|data| data.num_elements()).sum();
+    assert_eq!(
+        (&found["layout"], &found["parameters"]),
+        (&"peft".into(), &numbers.into())
+    );
+    assert_eq!(
+        (&found["vocab_size"], &found["tokenizer"], &found["template"]),
+        (&Value::Null, &Value::Null, &Value::Null)
+    );
+    assert_eq!(
+        (&found["missing"], &found["unused"]),
+        (&Value::Array(vec![]), &Value::Array(vec![]))
+    );
+    let damaged = copy("peft/1");
+    let (lost, mut left) = (
+        weights
+            .keys()
+            .find(|name| name.contains("lora_B"))
+            .unwrap()
+            .clone(),
+        weights,
+    );
+    left.remove(&lost);
+    let bytes = to_safetensors(&left, None).unwrap();
+    fs::write(damaged.path().join("adapter_model.safetensors"), bytes).unwrap();
+    let output = run(&["inspect", &text(damaged.path()), "--json"]);
+    let found: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(
+        (output.status.code(), &found["missing"]),
+        (Some(1), &Value::Array(vec![lost.into()]))
+    );
 }
 
 /// Stopped without being asked to be nice: it serves nobody.

@@ -264,7 +264,10 @@ mod tests {
         saved.save(dir.path()).unwrap();
         let found = inspect(dir.path()).unwrap();
         assert_eq!(found.parameters, saved.config.num_parameters());
-        assert_eq!((found.layout, found.template), (layout::Layout::LlavaHf15, "own"));
+        assert_eq!(
+            (found.layout, found.template),
+            (layout::Layout::LlavaHf15, Some("own"))
+        );
         assert_eq!(
             (found.missing.len(), found.unused.len(), found.misshaped.len()),
             (0, 0, 0)

@@ -92,16 +92,14 @@ impl Adapter {
     /// [`ModelError::File`] or [`ModelError::Content`] with the file at fault: it is missing, malformed, not finite, or
     /// describes anything but plain LoRA on projections of the decoder.
     pub fn load(dir: &Path) -> Result<Self, ModelError> {
-        let (config_path, weights_path) = (dir.join(ADAPTER_CONFIG), dir.join(ADAPTER_WEIGHTS));
-        let content = read(&config_path)?;
+        let weights_path = dir.join(ADAPTER_WEIGHTS);
         let weights = || {
             let weights = from_safetensors(&read(&weights_path)?)?;
             check_finite(&weights)?;
             Ok(weights)
         };
         let weights = weights().map_err(|error: ModelError| error.in_file(&weights_path))?;
-        let content = String::from_utf8_lossy(&content);
-        let config = parse(&content, Some(&weights)).map_err(|error| error.in_file(&config_path))?;
+        let config = read_config(dir, weights.keys().map(String::as_str))?;
         Ok(Self { config, weights })
     }
 
@@ -133,17 +131,28 @@ impl Adapter {
     }
 }
 
+/// Reads the configuration of an adapter whose weights have these names.
+///
+/// # Errors
+/// [`ModelError::File`] or [`ModelError::Content`] with the file at fault.
+pub(crate) fn read_config<'a>(
+    dir: &Path,
+    names: impl Iterator<Item = &'a str>,
+) -> Result<LoraConfig, ModelError> {
+    let path = dir.join(ADAPTER_CONFIG);
+    let content = read(&path)?;
+    parse(&String::from_utf8_lossy(&content), Some(covered(names))).map_err(|error| error.in_file(&path))
+}
+
 /// The projections that the factors belong to: last names before `lora_A`.
-fn covered(weights: &NamedTensors) -> Vec<String> {
-    let names = weights
-        .keys()
-        .filter_map(|name| name.strip_suffix(".lora_A.weight")?.rsplit('.').next());
+fn covered<'a>(names: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let names = names.filter_map(|name| name.strip_suffix(".lora_A.weight")?.rsplit('.').next());
     let names: BTreeSet<&str> = names.collect();
     names.into_iter().map(str::to_owned).collect()
 }
 
-/// Where the weights are at hand, they say which projections are covered: `target_modules` may be any regular expression.
-fn parse(content: &str, weights: Option<&NamedTensors>) -> Result<LoraConfig, ModelError> {
+/// Where the weights are at hand, they say which projections are `covered`: `target_modules` may be any regular expression.
+fn parse(content: &str, covered: Option<Vec<String>>) -> Result<LoraConfig, ModelError> {
     let fault = |reason: String| ModelError::Adapter { reason };
     let mut keys: Map<String, Value> = serde_json::from_str(content)
         .map_err(|error| fault(format!("{ADAPTER_CONFIG}: not a JSON object: {error}")))?;
@@ -152,8 +161,8 @@ fn parse(content: &str, weights: Option<&NamedTensors>) -> Result<LoraConfig, Mo
     let config = LoraConfig {
         rank: number(take("r"), "r", Value::as_u64)? as usize,
         alpha: number(take("lora_alpha"), "lora_alpha", Value::as_f64)?,
-        targets: match (take("target_modules"), weights) {
-            (_, Some(weights)) => covered(weights),
+        targets: match (take("target_modules"), covered) {
+            (_, Some(covered)) => covered,
             (written, None) => targets(written)?,
         },
         rslora: take("use_rslora") == true,

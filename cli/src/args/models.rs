@@ -34,7 +34,7 @@ pub(crate) struct EvaluateArgs {
 /// Arguments of `adwright inspect`.
 #[derive(Debug, Args)]
 pub(crate) struct InspectArgs {
-    /// A model directory
+    /// Directory of a model, or of an adapter in PEFT's layout
     #[arg(value_name = "DIR")]
     pub(crate) directory: PathBuf,
     /// One JSON object on standard output

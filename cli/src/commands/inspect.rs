@@ -1,4 +1,4 @@
-//! `adwright inspect`: what a model directory holds and whether it is whole.
+//! `adwright inspect`: what the directory of a model or an adapter holds and whether it is whole.
 
 use crate::args::InspectArgs;
 use crate::failure::{OrConfiguration as _, Outcome};
@@ -38,9 +38,12 @@ fn describe(found: &Inspection) -> std::io::Result<()> {
         ),
         ("parameters", found.parameters.to_string()),
         ("formats", dtypes.collect::<Vec<_>>().join(", ")),
-        ("vocabulary", found.vocab_size.to_string()),
-        ("tokenizer", found.tokenizer.into()),
-        ("template", found.template.into()),
+        (
+            "vocabulary",
+            found.vocab_size.map(|size| size.to_string()).unwrap_or_default(),
+        ),
+        ("tokenizer", found.tokenizer.unwrap_or_default().into()),
+        ("template", found.template.unwrap_or_default().into()),
         ("missing", found.missing.join(", ")),
         ("unused", found.unused.join(", ")),
         ("other shape", found.misshaped.join(", ")),

@@ -1,15 +1,18 @@
 //! What a directory holds, without reading its weights: layout, sizes, and what is missing.
 
+mod adapter;
+
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::Path;
 
 use serde::Serialize;
 
-use super::described::{Directory, SENTENCEPIECE, TOKENIZER};
+use super::described::{CONFIG, Directory, SENTENCEPIECE, TOKENIZER};
 use super::layout::Layout;
 use crate::directory::failed;
 use crate::error::ModelError;
+use crate::peft::ADAPTER_CONFIG;
 use crate::template::PromptTemplate;
 use crate::weights::shards::Shards;
 
@@ -22,12 +25,12 @@ pub struct Inspection {
     pub parameters: u64,
     /// Of these, how many in each number format.
     pub dtypes: BTreeMap<String, u64>,
-    /// Rows of the token table.
-    pub vocab_size: usize,
-    /// `json` or `sentencepiece`.
-    pub tokenizer: &'static str,
-    /// The prompt template that is used with it: `vicuna_v1`, or `own`, that of `adwright.json`.
-    pub template: &'static str,
+    /// Rows of the token table; an adapter has none.
+    pub vocab_size: Option<usize>,
+    /// `json` or `sentencepiece`; an adapter has none.
+    pub tokenizer: Option<&'static str>,
+    /// The prompt template that is used with it: `vicuna_v1`, or `own`, that of `adwright.json`; an adapter has none.
+    pub template: Option<&'static str>,
     /// Weights that its configuration needs and its files lack.
     pub missing: Vec<String>,
     /// Tensors of its files that its configuration has no place for.
@@ -38,33 +41,42 @@ pub struct Inspection {
     pub digest: String,
 }
 
-/// Inspects a directory.
+/// Inspects the directory of a model or of an adapter.
 ///
 /// # Errors
 /// [`ModelError::File`] or [`ModelError::Content`] with the file at fault.
 pub fn inspect(dir: &Path) -> Result<Inspection, ModelError> {
+    if dir.join(ADAPTER_CONFIG).exists() && !dir.join(CONFIG).exists() {
+        return adapter::inspect(dir);
+    }
     let mut foreign = Directory::open(dir)?;
     let comparison = foreign.compare();
-    let mut dtypes = BTreeMap::new();
-    for stored in foreign.shards().tensors().values() {
-        *dtypes.entry(format!("{:?}", stored.dtype)).or_default() += stored.elements();
-    }
+    let dtypes = dtypes(foreign.shards());
     let json = dir.join(TOKENIZER).exists() || !dir.join(SENTENCEPIECE).exists();
     Ok(Inspection {
         layout: foreign.layout,
         parameters: dtypes.values().sum(),
         dtypes,
-        vocab_size: foreign.config.text.vocab_size,
-        tokenizer: if json { "json" } else { "sentencepiece" },
-        template: match foreign.template == PromptTemplate::vicuna_v1() {
+        vocab_size: Some(foreign.config.text.vocab_size),
+        tokenizer: Some(if json { "json" } else { "sentencepiece" }),
+        template: Some(match foreign.template == PromptTemplate::vicuna_v1() {
             true => "vicuna_v1",
             false => "own",
-        },
+        }),
         missing: comparison.missing,
         unused: comparison.unused,
         misshaped: comparison.misshaped,
         digest: format!("blake3:{}", digest(foreign.shards())?),
     })
+}
+
+/// How many numbers there are in each format.
+fn dtypes(shards: &Shards) -> BTreeMap<String, u64> {
+    let mut dtypes = BTreeMap::new();
+    for stored in shards.tensors().values() {
+        *dtypes.entry(format!("{:?}", stored.dtype)).or_default() += stored.elements();
+    }
+    dtypes
 }
 
 /// BLAKE3 over the names and contents of a directory's weight files, in the order of their names.

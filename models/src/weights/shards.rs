@@ -89,6 +89,16 @@ impl Shards {
         Ok(shards)
     }
 
+    /// Opens one file of any name.
+    ///
+    /// # Errors
+    /// [`ModelError::File`] or [`ModelError::Content`] when it cannot be read or is not whole.
+    pub fn open_file(path: &Path) -> Result<Self, ModelError> {
+        let mut shards = Self::default();
+        shards.add_file(path, &|name: &str| Some(name.to_owned()))?;
+        Ok(shards)
+    }
+
     /// Opens other weights too: those files of a directory whose names begin with `prefix`, the tensors in them under the
     /// names that `rename` gives; `None` leaves one out.
     ///
