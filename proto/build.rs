@@ -4,6 +4,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let files = [
         "adwright/v1/common.proto",
         "adwright/v1/learner.proto",
+        "adwright/v1/ledger.proto",
         "adwright/v1/reward.proto",
     ];
     for file in files {

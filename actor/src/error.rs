@@ -119,6 +119,20 @@ pub enum ActorError {
 }
 
 impl ActorError {
+    /// Whether the learner that refused is of another epoch than the caller takes it for: it was started anew, or it has been
+    /// superseded.
+    pub(crate) fn is_other_epoch(&self) -> bool {
+        matches!(
+            self,
+            Self::Refused {
+                code: tonic::Code::Aborted,
+                ..
+            }
+        )
+    }
+}
+
+impl ActorError {
     /// Whether a peer no longer has what it was asked for.
     pub(crate) fn is_not_found(&self) -> bool {
         matches!(self, Self::Refused { code, .. } if *code == tonic::Code::NotFound)

@@ -181,15 +181,16 @@ impl LearnerClient {
         let _unheard = tokio::time::timeout(LEAVE_TAKING, client.lease_tasks(request)).await;
     }
 
-    /// Ends leases with their outcomes, worked out under `trace`.
+    /// Ends leases with their outcomes, worked out under `trace` with a policy of `epoch`.
     pub(crate) async fn submit(
         &self,
         trace: TraceId,
+        epoch: LearnerEpoch,
         outcomes: &[RolloutOutcome],
     ) -> Result<Receipts, ActorError> {
         let mut counts = Receipts::default();
         for part in parts(outcomes.iter().map(Into::into), MAX_SUBMITTED_BYTES) {
-            self.submit_part(trace, &part, &mut counts).await?;
+            self.submit_part(trace, epoch, &part, &mut counts).await?;
         }
         Ok(counts)
     }
@@ -197,12 +198,13 @@ impl LearnerClient {
     async fn submit_part(
         &self,
         trace: TraceId,
+        epoch: LearnerEpoch,
         outcomes: &[pb::RolloutOutcome],
         counts: &mut Receipts,
     ) -> Result<(), ActorError> {
         let answer = self.peer.until_answered(|| {
             let message = pb::SubmitOutcomesRequest {
-                header: Some(self.header()),
+                header: Some(self.header_of(epoch)),
                 outcomes: outcomes.to_vec(),
             };
             let mut client = self.client.clone();
@@ -220,6 +222,11 @@ impl LearnerClient {
         });
         counts.add(&receipts);
         Ok(())
+    }
+
+    /// Forgets every open lease: the learner that gave them is gone.
+    pub(crate) fn forget_leases(&self) {
+        self.open().clear();
     }
 
     /// Hands back every open lease, in one attempt; answers how many the learner took.
@@ -261,7 +268,7 @@ impl LearnerClient {
         let answer = self.peer.until_answered(|| {
             let (adapter_bytes_received, base_bytes_received) = self.received();
             let request = self.request(pb::ReportAdoptionRequest {
-                header: Some(self.header()),
+                header: Some(self.header_of(version.epoch)),
                 version: Some(version.into()),
                 adapter_bytes_received,
                 base_bytes_received,
@@ -279,11 +286,16 @@ impl LearnerClient {
 
     /// The header of a request in this run.
     pub(crate) fn header(&self) -> pb::RequestHeader {
-        header(Some(&self.run), Some(self.epoch()), self.actor.as_str())
+        self.header_of(self.epoch())
+    }
+
+    /// The same from somebody who works for a learner of this epoch: one of a later start must not take it for its own.
+    fn header_of(&self, epoch: LearnerEpoch) -> pb::RequestHeader {
+        header(Some(&self.run), Some(epoch), self.actor.as_str())
     }
 
     fn lease_request(&self, policy: PolicyVersion, max_tasks: usize) -> Request<pb::LeaseTasksRequest> {
-        let (header, policy) = (Some(self.header()), Some(policy.into()));
+        let (header, policy) = (Some(self.header_of(policy.epoch)), Some(policy.into()));
         self.request(pb::LeaseTasksRequest {
             header,
             policy,

@@ -86,6 +86,8 @@ pub struct ActorSummary {
     pub failures: u64,
     /// Outcomes that the learner refused.
     pub refused: u64,
+    /// Outcomes that were dropped because the learner had been started anew since their lease.
+    pub dropped: u64,
     /// Versions adopted, the one it started from included.
     pub adoptions: u64,
     /// Adapter payload received, in bytes.
@@ -182,6 +184,7 @@ async fn start(
         weights: WeightSync::start(builder, version),
         rule: PairingRule::from(config),
         tasks_per_lease: config.tasks_per_lease,
+        patience: config::seconds(config.learner_timeout_s),
         shutdown,
         learner,
         summary,

@@ -34,6 +34,8 @@ pub(crate) struct RolloutLoop {
     pub(crate) weights: WeightSync,
     pub(crate) rule: PairingRule,
     pub(crate) tasks_per_lease: usize,
+    /// How long a learner that is away is borne.
+    pub(crate) patience: Duration,
     pub(crate) shutdown: CancellationToken,
     pub(crate) summary: ActorSummary,
 }
@@ -81,7 +83,13 @@ impl RolloutLoop {
                 .learner
                 .lease_tasks(self.policy.version(), self.tasks_per_lease);
             let answer = tokio::select! {
-                answer = asked => answer?,
+                answer = asked => match answer {
+                    Err(error) if error.is_other_epoch() => {
+                        self.follow_learner(error).await?;
+                        continue;
+                    }
+                    answer => answer?,
+                },
                 () = shortly_after(self.shutdown.clone()) => return Ok(None),
             };
             match answer {
@@ -137,7 +145,16 @@ impl RolloutLoop {
     }
 
     async fn submit(&mut self, trace: TraceId, outcomes: &[RolloutOutcome]) -> Result<(), ActorError> {
-        let receipts = self.learner.submit(trace, outcomes).await?;
+        let epoch = self.policy.version().epoch;
+        let receipts = match self.learner.submit(trace, epoch, outcomes).await {
+            Err(error) if error.is_other_epoch() => {
+                // Their leases ended with the learner that gave them; its successor leases the tasks anew.
+                tracing::warn!(outcomes = outcomes.len(), %error, "outcomes dropped: the learner was started anew");
+                self.summary.dropped += outcomes.len() as u64;
+                return self.follow_learner(error).await;
+            }
+            receipts => receipts?,
+        };
         let (mut pairs, mut no_pairs, mut failures) = (0, 0, 0);
         for outcome in outcomes {
             match outcome {
@@ -174,6 +191,25 @@ impl RolloutLoop {
         }
     }
 
+    /// Waits for the weights of the learner's later start and takes them.
+    ///
+    /// # Errors
+    /// `refusal` when none come for as long as an unreachable learner would be borne.
+    async fn follow_learner(&mut self, refusal: ActorError) -> Result<(), ActorError> {
+        self.learner.forget_leases();
+        let epoch = self.policy.version().epoch;
+        let deadline = Instant::now() + self.patience;
+        while self.policy.version().epoch == epoch && !self.shutdown.is_cancelled() {
+            tokio::select! {
+                () = sleep_until(deadline) => return Err(refusal),
+                () = self.weights.changed() => {}
+                () = self.shutdown.cancelled() => {}
+            }
+            self.adopt_newest().await?;
+        }
+        Ok(())
+    }
+
     /// Adopts the run's last version before leaving a complete run, so that every actor ends on the same weights.
     async fn adopt_last(&mut self) -> Result<(), ActorError> {
         let deadline = Instant::now() + LAST_VERSION_PATIENCE;
@@ -194,7 +230,11 @@ impl RolloutLoop {
     async fn report_adoption(&mut self) -> Result<(), ActorError> {
         self.summary.adoptions += 1;
         self.summary.version = Some(self.policy.version());
-        self.learner.report_adoption(self.policy.version()).await
+        match self.learner.report_adoption(self.policy.version()).await {
+            // The next lease finds out what has become of the learner.
+            Err(error) if error.is_other_epoch() => Ok(()),
+            reported => reported,
+        }
     }
 }
 

@@ -1,11 +1,13 @@
 //! The command line. What a flag means for the configuration is said here; what a command does is in `commands`.
 
 mod models;
+mod runs;
 
 pub(crate) use models::{
     ConvertArgs, ConvertTo, EvaluateArgs, ExportArgs, GenerateArgs, InitArgs, InitPreset, InspectArgs,
     LogprobArgs, ModelArgs, Preprocess, ScoreArgs,
 };
+pub(crate) use runs::{CheckpointCommand, CheckpointsArgs, LedgerCommand, RunPlaceArgs};
 
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
@@ -54,6 +56,12 @@ pub(crate) enum Command {
     Export(ExportArgs),
     /// Compare two creatives with CAIG's reward model
     Score(ScoreArgs),
+    /// Read what a run has recorded
+    #[command(subcommand)]
+    Ledger(LedgerCommand),
+    /// Look at what a run can go on from
+    #[command(subcommand)]
+    Checkpoint(CheckpointCommand),
     /// Show the results of earlier demos as one Markdown table
     Report(ReportArgs),
     /// Show the configuration

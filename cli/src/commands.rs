@@ -1,6 +1,7 @@
 //! The commands, a file each: arguments in, services and models called, results out.
 
 mod actor;
+mod checkpoint;
 mod config;
 mod convert;
 mod demo;
@@ -11,6 +12,7 @@ mod generate;
 mod init;
 mod inspect;
 mod learner;
+mod ledger;
 mod logprob;
 mod model;
 mod pretrain;
@@ -48,6 +50,8 @@ pub(crate) fn run(command: Command) -> Outcome<()> {
         Command::Convert(args) => convert::run(&args),
         Command::Export(args) => export::run(&args),
         Command::Score(args) => score::run(&args),
+        Command::Ledger(command) => ledger::run(&command),
+        Command::Checkpoint(command) => checkpoint::run(&command),
         Command::Report(args) => report::run(&args),
         Command::Config(command) => config::run(&command),
     }

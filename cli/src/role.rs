@@ -43,6 +43,15 @@ pub(crate) fn runtime(config: &Config) -> anyhow::Result<Runtime> {
         .context("cannot start the async runtime")
 }
 
+/// The runtime of a command that only waits for a store.
+///
+/// # Errors
+/// When the system gives it nothing to wait with.
+pub(crate) fn small_runtime() -> anyhow::Result<Runtime> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.context("cannot start the async runtime")
+}
+
 /// A process that can be asked to stop.
 #[derive(Debug)]
 pub(crate) struct Host {

@@ -188,6 +188,11 @@ impl RolloutOutcome {
         }
     }
 
+    /// Whether it is a preference pair.
+    pub fn is_pair(&self) -> bool {
+        matches!(self, Self::Pair(_))
+    }
+
     /// Whether the task is consumed, so that no later outcome of it counts.
     pub fn is_terminal(&self) -> bool {
         !matches!(self, Self::Failed { retryable: true, .. })

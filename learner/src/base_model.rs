@@ -34,6 +34,18 @@ pub(crate) fn base_files(policy: &Policy, directory: &Path) -> Result<Vec<(Artif
     Ok(files)
 }
 
+/// One digest for all of a base's files: of their names and digests, in the order of the names.
+pub(crate) fn base_digest(files: &[(Artifact, Source)]) -> Digest {
+    let mut whole = blake3::Hasher::new();
+    for (artifact, _) in files {
+        whole
+            .update(artifact.name.as_bytes())
+            .update(&[0])
+            .update(artifact.digest.as_bytes());
+    }
+    Digest::from_bytes(*whole.finalize().as_bytes())
+}
+
 fn on_disk(name: String, path: &Path) -> std::io::Result<Artifact> {
     let file = File::open(path)?;
     let bytes = file.metadata()?.len();

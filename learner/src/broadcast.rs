@@ -54,18 +54,20 @@ pub(crate) struct Broadcast {
 }
 
 impl Broadcast {
-    /// Offers the files of `base` and `adapter` as the initial version. Keeps the last `keep` adapters.
+    /// Offers the files of `base` and `adapter` as the version that a start begins with, which may be the run's last. Keeps the
+    /// last `keep` adapters.
     pub(crate) fn new(
         base: Vec<(Artifact, Source)>,
         adapter_config_json: String,
         version: PolicyVersion,
         adapter: Bytes,
+        last: bool,
         keep: usize,
     ) -> Self {
         let manifest = Manifest {
             version,
             adapter: adapter_artifact(&adapter),
-            last: false,
+            last,
         };
         let adapters = VecDeque::from([(manifest.adapter.digest, adapter)]);
         Self {
@@ -185,7 +187,14 @@ mod tests {
                 Source::File("/models/model.safetensors".into()),
             ),
         ];
-        Broadcast::new(base, "{}".into(), version(0), Bytes::from_static(b"v0"), keep)
+        Broadcast::new(
+            base,
+            "{}".into(),
+            version(0),
+            Bytes::from_static(b"v0"),
+            false,
+            keep,
+        )
     }
 
     #[test]

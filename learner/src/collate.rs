@@ -88,6 +88,14 @@ impl Collator {
         }
     }
 
+    /// The same with the features of each image computed alone, which a deterministic run needs.
+    pub(crate) fn with_images_one_by_one(self) -> Self {
+        Self {
+            features: self.features.one_by_one(),
+            ..self
+        }
+    }
+
     /// The rows of a batch.
     ///
     /// # Errors

@@ -3,11 +3,13 @@
 //! Plain values with their defaults and one check that reports every mistake at once. What depends on the catalogue (is
 //! there a partner product at all?) is checked where the catalogue is known, at the start of the run.
 
+mod changes;
 mod loss;
 
+pub(crate) use changes::{FREE, fixed_changes};
 pub use loss::{LossConfig, LossMode, MaskConfig, Partner};
 
-use common::{InvalidConfig, SettingsCheck};
+use common::{InvalidConfig, PolicyVersion, SettingsCheck};
 use models::lora::LoraConfig;
 use models::optimizer::{AdamWConfig, Schedule};
 use serde::{Deserialize, Serialize};
@@ -56,6 +58,18 @@ pub struct LearnerConfig {
     pub lease_grace_ms: u64,
     /// How often a task is leased before it is given up, 1 to 1000. Default 3.
     pub max_attempts: u32,
+    /// How long a record of the ledger may wait for others to be written together with it, in milliseconds, 1 to 10000. An
+    /// outcome is acknowledged this and one write of the store later; every such write is one object. Default 20, for a
+    /// directory; on a cloud's store 100 costs a fifth of the requests.
+    pub ledger_flush_ms: u64,
+    /// A checkpoint is written at every this many versions, and at the last; 1 to 1000000. A later start of the learner goes on
+    /// from the newest. Default 1; a deterministic run writes one at each version, before anybody can sample from it.
+    pub checkpoint_every: u64,
+    /// How many checkpoints are kept, the newest ones, 1 to 1000. Default 3.
+    pub keep_checkpoints: usize,
+    /// What becomes of pairs that were sampled by versions which a crash has lost, newer than the checkpoint that the run goes
+    /// on from: `refuse` (default), or `train`, as pairs of the newest version.
+    pub retired_pairs: RetiredPairs,
     /// When an actor that got no lease should ask again, in milliseconds, 1 to 60000. Default 20.
     pub retry_after_ms: u64,
     /// How long a finished run waits for actors to adopt the last version and for others to fetch it, in milliseconds,
@@ -89,6 +103,16 @@ pub struct LearnerConfig {
     pub loss: LossConfig,
 }
 
+/// What becomes of pairs that were sampled by versions which a crash has lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RetiredPairs {
+    /// They are refused and counted.
+    Refuse,
+    /// They are trained on.
+    Train,
+}
+
 impl Default for LearnerConfig {
     fn default() -> Self {
         Self {
@@ -103,6 +127,10 @@ impl Default for LearnerConfig {
             lease_ttl_ms: 60_000,
             lease_grace_ms: 5_000,
             max_attempts: 3,
+            ledger_flush_ms: 20,
+            checkpoint_every: 1,
+            keep_checkpoints: 3,
+            retired_pairs: RetiredPairs::Refuse,
             retry_after_ms: 20,
             linger_ms: 3_000,
             drain_ms: 5_000,
@@ -131,6 +159,12 @@ impl LearnerConfig {
     pub fn validate(&self) -> Result<(), InvalidConfig> {
         let mut check = SettingsCheck::default();
         check.within("versions", self.versions, 1..=1_000_000, "");
+        check.within(
+            "checkpoint_every",
+            self.checkpoint_every,
+            1..=1_000_000,
+            "versions",
+        );
         let counts = [
             ("pairs_per_version", self.pairs_per_version, 1_000_000),
             ("passes", self.passes, 1_000),
@@ -139,6 +173,7 @@ impl LearnerConfig {
             ("max_tasks_per_pair", self.max_tasks_per_pair, 1_000),
             ("max_attempts", self.max_attempts as usize, 1_000),
             ("keep_versions", self.keep_versions, 1_000),
+            ("keep_checkpoints", self.keep_checkpoints, 1_000),
             ("cached_products", self.cached_products, 1 << 24),
         ];
         for (key, value, most) in counts {
@@ -148,6 +183,7 @@ impl LearnerConfig {
         let waits = [
             ("lease_ttl_ms", self.lease_ttl_ms, 1..=DAY_MS),
             ("lease_grace_ms", self.lease_grace_ms, 0..=DAY_MS),
+            ("ledger_flush_ms", self.ledger_flush_ms, 1..=10_000),
             ("retry_after_ms", self.retry_after_ms, 1..=60_000),
             ("linger_ms", self.linger_ms, 0..=3_600_000),
             ("drain_ms", self.drain_ms, 0..=3_600_000),
@@ -192,12 +228,22 @@ impl LearnerConfig {
         for_run_of(self.steps(), &self.optimizer)
     }
 
+    /// Whether a later start can go on from this version.
+    pub(crate) fn is_checkpointed(&self, version: PolicyVersion) -> bool {
+        let number = version.number;
+        self.deterministic || number.is_multiple_of(self.checkpoint_every) || number >= self.versions
+    }
+
     pub(crate) fn lease_ttl(&self) -> Duration {
         Duration::from_millis(self.lease_ttl_ms)
     }
 
     pub(crate) fn lease_grace(&self) -> Duration {
         Duration::from_millis(self.lease_grace_ms)
+    }
+
+    pub(crate) fn ledger_flush(&self) -> Duration {
+        Duration::from_millis(self.ledger_flush_ms)
     }
 
     pub(crate) fn linger(&self) -> Duration {

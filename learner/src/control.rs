@@ -1,8 +1,8 @@
 //! The control plane of a run: leases, outcomes, versions and actors, joined.
 //!
 //! Every function returns at once and takes the time as an argument. It knows no messages (`service.rs`) and no tensors
-//! (`train_loop.rs`). Locks are taken in one order: task queue, ledger, pair buffer. The queue is held while leases are
-//! given, the ledger while an outcome it has just recorded is delivered, so that pairs arrive in the order of the record.
+//! (`train_loop.rs`). Locks are taken in one order: task queue, ledger, pair buffer; the queue is held while leases are
+//! given. What is recorded goes to training when the ledger's writer has made it durable ([`ControlPlane::deliver`]).
 
 mod receipt;
 
@@ -14,7 +14,7 @@ use crate::assortment::Assortment;
 use crate::broadcast::Broadcast;
 use crate::config::LearnerConfig;
 use crate::leases::{Lease, LeaseTable};
-use crate::ledger::{Ledger, OutcomeCounts, Recorded};
+use crate::ledger::{Ledger, OutcomeCounts, Record, Recorded};
 use crate::pair_buffer::{BatchRule, PairBuffer, Progress};
 use crate::prompts::CompletionLimits;
 use crate::run::VersionMetrics;
@@ -24,8 +24,6 @@ use common::{
     ActorId, CandidateGroup, FailureReason, LearnerEpoch, PolicyVersion, ProductTask, RolloutOutcome, RunId,
     TaskId,
 };
-use prost::Message;
-use proto::pb;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -50,13 +48,14 @@ pub(crate) struct ControlPlane {
     pub(crate) broadcast: Broadcast,
     /// Pairs on their way to training.
     pub(crate) buffer: PairBuffer,
+    /// How tasks ended.
+    pub(crate) ledger: Ledger,
     assortment: Arc<Assortment>,
     admission: Admission,
     terms: Terms,
     completions: CompletionLimits,
     queue: Mutex<TaskQueue>,
     leases: LeaseTable,
-    ledger: Ledger,
     metrics: Mutex<Vec<VersionMetrics>>,
     failure: OnceLock<String>,
 }
@@ -85,14 +84,15 @@ pub(crate) enum LeaseAnswer {
 pub(crate) struct UnknownVersion(pub(crate) PolicyVersion);
 
 impl ControlPlane {
-    /// The control plane of a run that starts at the version `broadcast` offers and trains on completions within
-    /// `completions`.
+    /// The control plane of a run that starts at the version `broadcast` offers, with what `ledger` has recorded before, and
+    /// trains on completions within `completions`.
     pub(crate) fn new(
         config: &LearnerConfig,
         identity: Identity,
         assortment: Arc<Assortment>,
         broadcast: Broadcast,
         completions: CompletionLimits,
+        ledger: Ledger,
     ) -> Self {
         let max_staleness = if config.deterministic {
             0
@@ -126,9 +126,9 @@ impl ControlPlane {
             admission,
             terms,
             completions,
-            queue: Mutex::default(),
+            queue: Mutex::new(TaskQueue::from(ledger.first_open())),
             leases: LeaseTable::default(),
-            ledger: Ledger::default(),
+            ledger,
             metrics: Mutex::default(),
             failure: OnceLock::new(),
         }
@@ -151,6 +151,9 @@ impl ControlPlane {
             return Ok(LeaseAnswer::Complete);
         }
         let mut queue = self.queue();
+        // Before the buffer is asked: a pair that is delivered in between is counted twice, which only makes admission
+        // stricter.
+        let undelivered = self.ledger.undelivered();
         let progress = self.buffer.progress();
         if !is_published(policy, &progress) {
             return Err(UnknownVersion(policy));
@@ -164,7 +167,7 @@ impl ControlPlane {
         let situation = Situation {
             version: progress.version.number,
             training: progress.training,
-            fresh: progress.fresh,
+            fresh: progress.fresh + undelivered,
             open: self.leases.open(),
             behaviour: policy.number,
         };
@@ -264,6 +267,16 @@ impl ControlPlane {
             self.ledger.count_expired();
             self.reissue(task, &lease, FailureReason::Abandoned);
         }
+    }
+
+    /// Records are durable: their outcomes go to training, in this order.
+    pub(crate) fn deliver(&self, records: Vec<Record>) {
+        let Some(last) = records.last().map(|record| record.sequence) else {
+            return;
+        };
+        let pairs = records.iter().filter(|record| record.outcome.is_pair()).count();
+        records.into_iter().for_each(|record| self.buffer.push(record));
+        self.ledger.delivered(last, pairs);
     }
 
     /// A version was trained: it is announced with what its training measured.
@@ -366,11 +379,8 @@ impl ControlPlane {
     }
 
     fn record(&self, outcome: RolloutOutcome) -> Receipt {
-        let digest = store::digest(&pb::RolloutOutcome::from(&outcome).encode_to_vec());
-        match self
-            .ledger
-            .record(outcome, digest, |outcome| self.buffer.push(outcome))
-        {
+        let task = self.assortment.task(outcome.task());
+        match self.ledger.record(outcome, task) {
             Recorded::First => Receipt::Recorded,
             Recorded::Already { digest } => Receipt::AlreadyRecorded(digest),
         }

@@ -1,8 +1,9 @@
 //! What can end a run or a pre-training.
 
 use crate::ledger::OutcomeCounts;
-use common::{InvalidConfig, PolicyVersion};
+use common::{InvalidConfig, PolicyVersion, RunId};
 use models::ModelError;
+use proto::InvalidMessage;
 use std::path::{Path, PathBuf};
 use store::StoreError;
 
@@ -40,6 +41,61 @@ pub enum LearnerError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The run's ledger was begun by another run of the same name.
+    #[error(
+        "run {run} in {url} was begun with seed {found}, and this one has seed {expected}; name another run (run.id), another \
+         store, or its seed"
+    )]
+    AnotherRun {
+        /// The run.
+        run: RunId,
+        /// The store.
+        url: String,
+        /// The seed it was begun with.
+        found: u64,
+        /// The seed given.
+        expected: u64,
+    },
+    /// The run was begun with other settings than it is to go on with.
+    #[error("run {run} cannot go on from version {version}:\n{}\nonly these may change: {}", changes.join("\n"), crate::config::FREE.join(", "))]
+    ChangedSettings {
+        /// The run.
+        run: RunId,
+        /// The version it would go on from.
+        version: PolicyVersion,
+        /// Each setting with both values.
+        changes: Vec<String>,
+    },
+    /// The run was begun with another base policy than it is to go on with.
+    #[error("run {run} cannot go on from version {version}: the base policy in {} is another one than it was begun with", policy.display())]
+    ChangedBase {
+        /// The run.
+        run: RunId,
+        /// The version it would go on from.
+        version: PolicyVersion,
+        /// The policy given.
+        policy: PathBuf,
+    },
+    /// A checkpoint of the run is none.
+    #[error("checkpoint {key} in {url}: {reason}")]
+    Checkpoint {
+        /// Its key.
+        key: String,
+        /// The store.
+        url: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A record of the run's ledger cannot be read.
+    #[error("a record of {key} in {url} cannot be read")]
+    Ledger {
+        /// The ledger's key.
+        key: String,
+        /// The store.
+        url: String,
+        /// What is wrong with it.
+        source: InvalidMessage,
+    },
     /// A file could not be read or written.
     #[error("cannot {action} {}", path.display())]
     File {
@@ -95,7 +151,13 @@ impl LearnerError {
     pub fn is_configuration(&self) -> bool {
         matches!(
             self,
-            Self::Config(_) | Self::Catalogue { .. } | Self::Policy(_) | Self::AdapterPlace { .. }
+            Self::Config(_)
+                | Self::Catalogue { .. }
+                | Self::Policy(_)
+                | Self::AdapterPlace { .. }
+                | Self::AnotherRun { .. }
+                | Self::ChangedSettings { .. }
+                | Self::ChangedBase { .. }
         )
     }
 

@@ -12,7 +12,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Images encoded in one pass of the tower: bounds the memory of a pass.
+/// Most images encoded in one pass of the tower: bounds the memory of a pass.
 const IMAGES_PER_PASS: usize = 32;
 
 /// Features by image.
@@ -23,6 +23,7 @@ pub(crate) struct FeatureCache {
     /// Of one image each.
     kept: BTreeMap<ProductImage, ImageFeatures>,
     bound: usize,
+    images_per_pass: usize,
 }
 
 impl FeatureCache {
@@ -39,6 +40,16 @@ impl FeatureCache {
             masker,
             kept: BTreeMap::new(),
             bound,
+            images_per_pass: IMAGES_PER_PASS,
+        }
+    }
+
+    /// The same with each image encoded alone: to the last bit, its features then do not depend on which others were missing,
+    /// and so not on when the run was begun.
+    pub(crate) fn one_by_one(self) -> Self {
+        Self {
+            images_per_pass: 1,
+            ..self
         }
     }
 
@@ -55,7 +66,7 @@ impl FeatureCache {
         if self.kept.len() + missing.len() > self.bound {
             self.kept.retain(|image, _| images.contains(image));
         }
-        for chunk in missing.chunks(IMAGES_PER_PASS) {
+        for chunk in missing.chunks(self.images_per_pass) {
             let encoded = self.encode(chunk)?;
             for (row, &image) in chunk.iter().enumerate() {
                 self.kept.insert(image, encoded.select(&[row]));

@@ -1,13 +1,23 @@
-//! The record of how tasks ended: the first terminal outcome of a task wins, in order of arrival.
+//! The record of how tasks ended: the first terminal outcome of a task wins, in order of arrival, and is acknowledged when it
+//! is durable.
 //!
-//! In memory today. Everything else asks it through the few functions below, so that a durable ledger can take its place:
-//! an outcome is acknowledged only after `record` returned.
+//! What is recorded waits here until the writer (`ledger/writer.rs`) has made it durable; then it goes to training, and
+//! whoever waits for its acknowledgement hears of it. At most as much waits as leases were open.
 
-use common::{Digest, FailureReason, NoPairReason, RolloutOutcome, TaskId};
-use serde::Serialize;
+mod counts;
+mod record;
+mod view;
+mod writer;
+
+pub use counts::OutcomeCounts;
+pub(crate) use record::{Identity, Record, Training};
+pub use view::{LedgerLine, LedgerSummary, LedgerView, Seeds};
+pub(crate) use writer::keep;
+
+use common::{Digest, LearnerEpoch, ProductTask, RolloutOutcome, TaskId};
 use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use tokio::sync::{Notify, watch};
 
 /// What became of a terminal outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,63 +31,153 @@ pub(crate) enum Recorded {
     },
 }
 
-/// How the tasks of a run ended, by reason.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct OutcomeCounts {
-    /// Preference pairs.
-    pub pairs: u64,
-    /// Scored groups without a preference, by reason.
-    pub no_pairs: BTreeMap<String, u64>,
-    /// Failures, retried ones included, by reason.
-    pub failures: BTreeMap<String, u64>,
-    /// Leases that ran out.
-    pub expired: u64,
-    /// Outcomes of tasks that already had one.
-    pub duplicates: u64,
-    /// Outcomes that were not accepted.
-    pub refused: u64,
-}
-
-impl fmt::Display for OutcomeCounts {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "pairs {}", self.pairs)?;
-        for (reason, count) in self.no_pairs.iter().chain(&self.failures) {
-            write!(f, ", {reason} {count}")?;
-        }
-        write!(f, ", expired {}, refused {}", self.expired, self.refused)
-    }
-}
+/// The ledger can no longer make anything durable: nothing more is acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the ledger has failed: what was submitted may not be recorded")]
+pub(crate) struct LedgerFailed;
 
 /// The record of a run.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Ledger {
+    epoch: LearnerEpoch,
     book: Mutex<Book>,
+    /// Told when something waits, and when nothing more will.
+    arrived: Notify,
+    durable: watch::Sender<Durable>,
 }
 
 #[derive(Debug, Default)]
 struct Book {
     terminal: BTreeMap<TaskId, Digest>,
     counts: OutcomeCounts,
+    /// The sequence of the next record.
+    next: u64,
+    /// Recorded, and not yet taken by the writer.
+    waiting: Vec<Record>,
+    /// Notes that nobody waits for.
+    notes: Vec<Training>,
+    /// Pairs recorded, and not yet delivered.
+    undelivered: usize,
+    closed: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Durable {
+    /// Every record of a lower sequence is durable.
+    below: u64,
+    failed: bool,
 }
 
 impl Ledger {
-    /// Records a terminal outcome. `deliver` is called for the first one of a task, in the order of arrival; it must be
-    /// short.
-    pub(crate) fn record(
-        &self,
-        outcome: RolloutOutcome,
-        digest: Digest,
-        deliver: impl FnOnce(RolloutOutcome),
-    ) -> Recorded {
+    /// The ledger of a learner's start `epoch`, empty.
+    pub(crate) fn new(epoch: LearnerEpoch) -> Self {
+        Self {
+            epoch,
+            book: Mutex::default(),
+            arrived: Notify::new(),
+            durable: watch::Sender::new(Durable {
+                below: 0,
+                failed: false,
+            }),
+        }
+    }
+
+    /// Takes in a record of an earlier start, which is durable. Records come in the order of their sequences.
+    pub(crate) fn restore(&self, record: &Record) {
         let mut book = self.book();
-        if let Some(&digest) = book.terminal.get(&outcome.task()) {
+        book.terminal.insert(record.outcome.task(), record.digest);
+        book.counts.add(&record.outcome);
+        book.next = record.sequence + 1;
+        self.durable
+            .send_modify(|durable| durable.below = record.sequence + 1);
+    }
+
+    /// Records a terminal outcome of `task`.
+    pub(crate) fn record(&self, outcome: RolloutOutcome, task: ProductTask) -> Recorded {
+        let mut book = self.book();
+        if let Some(&digest) = book.terminal.get(&task.id) {
             book.counts.duplicates += 1;
             return Recorded::Already { digest };
         }
-        book.terminal.insert(outcome.task(), digest);
+        let digest = record::outcome_digest(&outcome);
+        book.terminal.insert(task.id, digest);
         book.counts.add(&outcome);
-        deliver(outcome);
+        book.undelivered += usize::from(outcome.is_pair());
+        let record = Record {
+            sequence: book.next,
+            epoch: self.epoch,
+            digest,
+            outcome,
+            product: task.product,
+            prompt: store::digest(task.instruction.as_bytes()),
+        };
+        book.next += 1;
+        book.waiting.push(record);
+        drop(book);
+        self.arrived.notify_one();
         Recorded::First
+    }
+
+    /// Notes down what a version was trained from.
+    pub(crate) fn note(&self, training: Training) {
+        self.book().notes.push(training);
+        self.arrived.notify_one();
+    }
+
+    /// What waits to be made durable, records or notes; `None` when nothing more will. For one caller at a time, which then
+    /// calls [`delivered`](Self::delivered) or [`fail`](Self::fail).
+    pub(crate) async fn arrivals(&self) -> Option<(Vec<Record>, Vec<Training>)> {
+        loop {
+            {
+                let mut book = self.book();
+                if !book.waiting.is_empty() || !book.notes.is_empty() {
+                    return Some((std::mem::take(&mut book.waiting), std::mem::take(&mut book.notes)));
+                }
+                if book.closed {
+                    return None;
+                }
+            }
+            self.arrived.notified().await;
+        }
+    }
+
+    /// What waits now, for tests without a journal.
+    #[cfg(test)]
+    pub(crate) fn waiting(&self) -> Vec<Record> {
+        std::mem::take(&mut self.book().waiting)
+    }
+
+    /// Every record up to `sequence` is durable and its pairs, so many, have been delivered.
+    pub(crate) fn delivered(&self, sequence: u64, pairs: usize) {
+        self.book().undelivered -= pairs;
+        self.durable.send_modify(|durable| durable.below = sequence + 1);
+    }
+
+    /// Nothing more will be made durable.
+    pub(crate) fn fail(&self) {
+        self.durable.send_modify(|durable| durable.failed = true);
+    }
+
+    /// Nothing more will be recorded.
+    pub(crate) fn close(&self) {
+        self.book().closed = true;
+        self.arrived.notify_one();
+    }
+
+    /// Waits until all that is recorded now is durable.
+    ///
+    /// # Errors
+    /// [`LedgerFailed`] when it will not be.
+    pub(crate) async fn durable(&self) -> Result<(), LedgerFailed> {
+        let head = self.book().next;
+        let mut durable = self.durable.subscribe();
+        let reached = durable
+            .wait_for(|durable| durable.failed || durable.below >= head)
+            .await;
+        match reached {
+            Ok(durable) if durable.below >= head => Ok(()),
+            _ => Err(LedgerFailed),
+        }
     }
 
     /// The digest of the outcome that stands for a task; counts the question as a duplicate when there is one.
@@ -91,6 +191,22 @@ impl Ledger {
     /// Whether a task has a terminal outcome.
     pub(crate) fn has(&self, task: TaskId) -> bool {
         self.book().terminal.contains_key(&task)
+    }
+
+    /// The first task without a terminal outcome.
+    pub(crate) fn first_open(&self) -> TaskId {
+        let book = self.book();
+        let consecutive = book
+            .terminal
+            .keys()
+            .zip(0..)
+            .take_while(|(task, place)| task.0 == *place);
+        TaskId(consecutive.count() as u64)
+    }
+
+    /// Pairs that are recorded and on their way to training.
+    pub(crate) fn undelivered(&self) -> usize {
+        self.book().undelivered
     }
 
     /// Counts a failure that leaves its task open.
@@ -118,74 +234,99 @@ impl Ledger {
     }
 }
 
-impl OutcomeCounts {
-    /// Counts one more end.
-    pub(crate) fn add(&mut self, outcome: &RolloutOutcome) {
-        match outcome {
-            RolloutOutcome::Pair(_) => self.pairs += 1,
-            RolloutOutcome::NoPair { reason, .. } => {
-                *self.no_pairs.entry(no_pair_name(*reason).into()).or_default() += 1;
-            }
-            RolloutOutcome::Failed { reason, .. } => {
-                *self.failures.entry(failure_name(*reason).into()).or_default() += 1;
-            }
-        }
-    }
-}
-
-fn no_pair_name(reason: NoPairReason) -> &'static str {
-    match reason {
-        NoPairReason::Tie => "tie",
-        NoPairReason::LowMargin => "low_margin",
-        NoPairReason::InvalidImage => "invalid_image",
-        NoPairReason::Guardrail => "guardrail",
-        NoPairReason::Abstained => "abstained",
-    }
-}
-
-fn failure_name(reason: FailureReason) -> &'static str {
-    match reason {
-        FailureReason::Sampling => "sampling",
-        FailureReason::Rendering => "rendering",
-        FailureReason::RewardUnavailable => "reward_unavailable",
-        FailureReason::Storage => "storage",
-        FailureReason::Abandoned => "abandoned",
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::test_outcomes::{failed, no_pair, pair};
+    use crate::test_outcomes::{failed, no_pair, pair, task};
+    use futures::FutureExt as _;
 
-    fn digest(byte: u8) -> Digest {
-        Digest::from_bytes([byte; 32])
+    fn ledger() -> Ledger {
+        Ledger::new(LearnerEpoch(1))
+    }
+
+    fn record(ledger: &Ledger, outcome: RolloutOutcome) -> Recorded {
+        let task = task(outcome.task().0);
+        ledger.record(outcome, task)
     }
 
     #[test]
     fn i2_the_first_terminal_outcome_wins_and_later_ones_are_told_its_digest() {
-        let ledger = Ledger::default();
-        let mut delivered = vec![];
-        let mut record = |outcome, byte| ledger.record(outcome, digest(byte), |o| delivered.push(o.task().0));
-        assert_eq!(record(pair(7, 0), 1), Recorded::First);
-        assert_eq!(record(no_pair(7, 0), 2), Recorded::Already { digest: digest(1) });
-        assert_eq!(record(no_pair(3, 0), 3), Recorded::First);
-        assert_eq!(delivered, [7, 3]);
-        assert_eq!(ledger.duplicate_of(TaskId(3)), Some(digest(3)));
+        let ledger = ledger();
+        let first = pair(7, 0);
+        let digest = record::outcome_digest(&first);
+        assert_eq!(record(&ledger, first), Recorded::First);
+        assert_eq!(record(&ledger, no_pair(7, 0)), Recorded::Already { digest });
+        assert_eq!(record(&ledger, no_pair(3, 0)), Recorded::First);
+        let waiting = ledger.waiting();
+        let order: Vec<_> = waiting
+            .iter()
+            .map(|record| (record.sequence, record.outcome.task().0))
+            .collect();
+        assert_eq!(order, [(0, 7), (1, 3)]);
+        assert_eq!(ledger.duplicate_of(TaskId(7)), Some(digest));
         assert_eq!(ledger.duplicate_of(TaskId(4)), None);
         assert_eq!(ledger.counts().duplicates, 2);
     }
 
     #[test]
     fn every_end_is_counted_under_its_reason() {
-        let ledger = Ledger::default();
-        ledger.record(pair(0, 0), digest(0), drop);
-        ledger.record(no_pair(1, 0), digest(0), drop);
-        ledger.record(failed(2, false), digest(0), drop);
+        let ledger = ledger();
+        for outcome in [pair(0, 0), no_pair(1, 0), failed(2, false)] {
+            record(&ledger, outcome);
+        }
         ledger.count_retry(&failed(3, true));
         ledger.count_expired();
         ledger.count_refused();
         let text = ledger.counts().to_string();
         assert_eq!(text, "pairs 1, tie 1, reward_unavailable 2, expired 1, refused 1");
+    }
+
+    #[test]
+    fn i1_nothing_is_acknowledged_before_it_is_durable_nor_after_the_ledger_failed() {
+        let ledger = ledger();
+        assert_eq!(ledger.durable().now_or_never(), Some(Ok(())));
+        record(&ledger, pair(0, 0));
+        record(&ledger, pair(1, 0));
+        assert_eq!(ledger.durable().now_or_never(), None);
+        assert_eq!(ledger.undelivered(), 2);
+        ledger.delivered(0, 1);
+        assert_eq!(ledger.durable().now_or_never(), None);
+        ledger.delivered(1, 1);
+        assert_eq!(
+            (ledger.durable().now_or_never(), ledger.undelivered()),
+            (Some(Ok(())), 0)
+        );
+        record(&ledger, pair(2, 0));
+        ledger.fail();
+        assert_eq!(ledger.durable().now_or_never(), Some(Err(LedgerFailed)));
+    }
+
+    #[test]
+    fn a_later_start_goes_on_where_the_records_end() {
+        let earlier = ledger();
+        for outcome in [pair(0, 0), failed(1, false), no_pair(3, 0)] {
+            record(&earlier, outcome);
+        }
+        let later = Ledger::new(LearnerEpoch(2));
+        earlier.waiting().iter().for_each(|record| later.restore(record));
+        assert_eq!(
+            (later.counts(), later.first_open()),
+            (earlier.counts(), TaskId(2))
+        );
+        assert_eq!(later.durable().now_or_never(), Some(Ok(())));
+        record(&later, pair(2, 0));
+        let waiting = later.waiting();
+        assert_eq!((waiting[0].sequence, waiting[0].epoch), (3, LearnerEpoch(2)));
+    }
+
+    #[tokio::test]
+    async fn what_waits_is_taken_together_and_a_closed_ledger_ends() {
+        let ledger = ledger();
+        record(&ledger, pair(0, 0));
+        record(&ledger, pair(1, 0));
+        assert_eq!(ledger.arrivals().await.unwrap().0.len(), 2);
+        assert!(ledger.arrivals().now_or_never().is_none());
+        ledger.close();
+        assert_eq!(ledger.arrivals().await, None);
     }
 }

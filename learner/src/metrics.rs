@@ -188,8 +188,9 @@ impl PairNats {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pair_buffer::Refused;
     use crate::test_outcomes::{pair_of, version};
-    use crate::training_pair::Sampled;
+    use crate::training_pair::{Account, Sampled};
     use std::collections::BTreeSet;
 
     fn nats(chosen: f64, rejected: f64, negative: Option<f64>) -> PairNats {
@@ -240,6 +241,11 @@ mod tests {
                 mean_reward: 0.25,
                 no_pairs: 3,
                 staleness_max: 1,
+                account: Account {
+                    cursor: 1,
+                    trained: 1,
+                    refused: Refused::default(),
+                },
             }),
         }
     }

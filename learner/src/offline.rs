@@ -96,7 +96,7 @@ pub fn train_on_pairs(
     let (loss, cached) = (config.loss.clone(), config.cached_products);
     let collator = Collator::new(Arc::new(policy), assortment, partners, loss, run_seed, cached);
     let mut trainer = Trainer::new(model, collator, config.clone(), run_seed, threads)?;
-    let mut log = StepLog::open(steps_file.as_deref())?;
+    let mut log = StepLog::open(steps_file.as_deref(), 0)?;
     let mut adapter = NamedTensors::new();
     let publish = |trained: TrainedVersion| {
         progress(OfflineProgress {

@@ -2,6 +2,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "the clock enters here and is handed on")]
 
+mod keepers;
 mod server;
 mod setup;
 mod summary;
@@ -9,11 +10,14 @@ mod summary;
 pub use summary::{RunSummary, VersionMetrics};
 
 use crate::adapter_files;
+use crate::checkpoint::{self, Checkpoints};
 use crate::config::{LearnerConfig, LossConfig};
 use crate::control::ControlPlane;
 use crate::error::{LearnerError, panic_message};
-use common::{LearnerEpoch, RunId};
+use crate::ledger;
+use common::RunId;
 use data::Catalogue;
+use keepers::Keepers;
 use models::device::Placement;
 use models::policy::PolicyReading;
 use proto::Authorizer;
@@ -36,15 +40,12 @@ pub struct LearnerInputs {
     pub run_id: RunId,
     /// The run's seed: every draw derives from it.
     pub run_seed: u64,
-    /// Which start of the run's learner this is, at least 1 and higher than at any start before: versions of another start
-    /// are other versions, and who knows a higher epoch refuses a lower one. No draw depends on it.
-    pub epoch: LearnerEpoch,
     /// The longest completion that actors sample, in tokens, end token included: every product's prompt must leave room
     /// for it in the policy's context.
     pub completion_tokens: usize,
     /// The products.
     pub catalogue: Arc<dyn Catalogue>,
-    /// The run's store: product cut-outs are written to it.
+    /// The run's store: product cut-outs are written to it, and the run's ledger, below `runs/<run>`.
     pub store: Store,
     /// The policy to start from, a model directory. Actors fetch its weights.
     pub policy_dir: PathBuf,
@@ -85,26 +86,41 @@ pub async fn run(
     config.validate()?;
     check_catalogue(&config, inputs.catalogue.as_ref())?;
     say_what_is_trained(&config.loss);
-    let Setup { control, training } = setup::prepare(&config, &inputs).await?;
+    let Setup {
+        control,
+        training,
+        journal,
+        kept,
+    } = setup::prepare(&config, &inputs).await?;
+    let checkpoints = Checkpoints::of(&inputs.store, &inputs.run_id);
+    let keepers = Keepers::spawn(
+        ledger::keep(control.clone(), journal),
+        checkpoint::keep(kept, checkpoints, config.keep_checkpoints),
+    );
     // Ends streams and leases; `shutdown` ends training first.
     let stop = CancellationToken::new();
     let server = server::spawn(listener, &control, &config, inputs.authorizer, stop.clone());
     let trained = train_on_own_thread(training, &shutdown)?;
-    let mut result = supervise(&control, trained, &shutdown).await;
+    let mut result = supervise(&control, trained, &keepers, &shutdown).await;
     control.buffer.end();
     let untrained = control.broadcast.newest().version.number == 0;
-    if result.is_ok() && !untrained {
+    let kept = !keepers.have_failed();
+    if result.is_ok() && !untrained && kept {
         result = adapter_files::write(&inputs.adapter, &config, &control).await;
     }
     if let Err(error) = &result {
         control.fail(error.to_string());
     }
+    if !kept {
+        control.fail("what it records can no longer be kept".into());
+    }
     if !shutdown.is_cancelled() {
-        linger(&control, &config, &shutdown, result.is_ok()).await;
+        linger(&control, &config, &shutdown, result.is_ok() && kept).await;
     }
     stop.cancel();
     server.drain(config.drain()).await?;
-    result?;
+    control.ledger.close();
+    result.and(keepers.finish().await)?;
     Ok(RunSummary::new(&control))
 }
 
@@ -138,10 +154,12 @@ fn train_on_own_thread(
     Ok(receive)
 }
 
-/// Waits for training to end, ending overdue leases meanwhile. On `shutdown` the training thread is woken.
+/// Waits for training to end, ending overdue leases meanwhile. On `shutdown` the training thread is woken, and when nothing
+/// more can be kept.
 async fn supervise(
     control: &ControlPlane,
     mut trained: oneshot::Receiver<Result<(), LearnerError>>,
+    keepers: &Keepers,
     shutdown: &CancellationToken,
 ) -> Result<(), LearnerError> {
     let mut tick = tokio::time::interval(TICK);
@@ -151,6 +169,7 @@ async fn supervise(
                 return result.unwrap_or_else(|_| Err(LearnerError::panicked("training", &"its thread is gone")));
             }
             () = shutdown.cancelled(), if !control.buffer.is_closed() => control.buffer.close(),
+            () = keepers.failed(), if !control.buffer.is_closed() => control.buffer.close(),
             _ = tick.tick() => control.expire(Instant::now()),
         }
     }

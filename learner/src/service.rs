@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
-use tracing::Span;
+use tracing::{Instrument as _, Span};
 
 /// Serves a run's control plane.
 pub(crate) struct Service {
@@ -78,6 +78,11 @@ impl Service {
         if caller.run.is_none() || caller.epoch.is_none() {
             return Err(WireError::NotJoined);
         }
+        // Whoever only looks on, or joins, learns of a later start by the answer; who takes part must know it.
+        let own = self.control.identity.epoch;
+        if let Some(caller) = caller.epoch.filter(|&epoch| epoch < own) {
+            return Err(WireError::StaleEpoch { own, caller });
+        }
         let actor = ActorId::new(caller.id).map_err(|e| InvalidMessage::new("header.caller_id", e))?;
         Ok((actor, message, span))
     }
@@ -90,10 +95,6 @@ impl Service {
                 found: found.clone(),
             }),
             (_, Some(caller)) if caller > own.epoch => Err(WireError::Fenced {
-                own: own.epoch,
-                caller,
-            }),
-            (_, Some(caller)) if caller < own.epoch => Err(WireError::StaleEpoch {
                 own: own.epoch,
                 caller,
             }),
@@ -127,7 +128,7 @@ impl Service {
         )
     }
 
-    fn submit(
+    async fn submit(
         &self,
         actor: &ActorId,
         outcomes: Vec<pb::RolloutOutcome>,
@@ -144,6 +145,9 @@ impl Service {
             receipt(task, &self.control.submit(actor, outcome, now))
         });
         let receipts: Vec<pb::OutcomeReceipt> = receipts.collect();
+        // Nothing is acknowledged before it is durable, nor that it was recorded before.
+        let durable = self.control.ledger.durable().await;
+        durable.map_err(|failed| WireError::Unavailable(failed.to_string()))?;
         let recorded = |receipt: &&pb::OutcomeReceipt| receipt.disposition() == pb::Disposition::Recorded;
         let recorded = receipts.iter().filter(recorded).count();
         tracing::info!(%actor, outcomes = receipts.len(), recorded, "outcomes taken in");
@@ -183,9 +187,8 @@ impl LearnerService for Service {
     ) -> Result<Response<pb::SubmitOutcomesResponse>, Status> {
         let (actor, message, span) =
             self.admit_actor("LearnerService/SubmitOutcomes", request, |m| m.header.take())?;
-        Ok(Response::new(
-            span.in_scope(|| self.submit(&actor, message.outcomes))?,
-        ))
+        let submitted = self.submit(&actor, message.outcomes).instrument(span);
+        Ok(Response::new(submitted.await?))
     }
 
     async fn return_tasks(

@@ -3,7 +3,7 @@
 use crate::error::LearnerError;
 use crate::metrics::StepMetrics;
 use common::PolicyVersion;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -27,15 +27,22 @@ pub(crate) struct StepRecord<'a> {
 }
 
 impl StepLog {
-    /// Records into `path`, replacing what was there; without a path there are events alone.
+    /// Records into `path`, behind the lines of the `steps` that an earlier start has left there, replacing the others; without
+    /// a path there are events alone.
     ///
     /// # Errors
-    /// [`LearnerError::File`] when the file cannot be made.
-    pub(crate) fn open(path: Option<&Path>) -> Result<Self, LearnerError> {
+    /// [`LearnerError::File`] when the file cannot be read or made.
+    pub(crate) fn open(path: Option<&Path>, steps: u64) -> Result<Self, LearnerError> {
         let Some(path) = path else {
             return Ok(Self::default());
         };
-        let file = File::create(path).map_err(LearnerError::file("make", path))?;
+        let kept = match steps > 0 && path.exists() {
+            true => lines(path, steps).map_err(LearnerError::file("read", path))?,
+            false => String::new(),
+        };
+        let mut file = File::create(path).map_err(LearnerError::file("make", path))?;
+        file.write_all(kept.as_bytes())
+            .map_err(LearnerError::file("write to", path))?;
         Ok(Self {
             file: Some((path.to_owned(), file)),
         })
@@ -58,14 +65,42 @@ impl StepLog {
     }
 }
 
+/// The lines of a file that are of the first `steps` steps.
+fn lines(path: &Path, steps: u64) -> std::io::Result<String> {
+    #[derive(Deserialize)]
+    struct Numbered {
+        step: u64,
+    }
+    let is_kept = |line: &&str| serde_json::from_str(line).is_ok_and(|line: Numbered| line.step <= steps);
+    let content = std::fs::read_to_string(path)?;
+    Ok(content
+        .lines()
+        .filter(is_kept)
+        .flat_map(|line| [line, "\n"])
+        .collect())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
+    fn a_later_start_keeps_the_steps_it_goes_on_from_and_no_others() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("steps.jsonl");
+        let line = |step: u64| format!("{{\"step\":{step},\"loss\":0.5}}\n");
+        std::fs::write(&path, (1..=4).map(line).collect::<String>() + "{\"step\":5,\"lo").unwrap();
+        let content = || std::fs::read_to_string(&path).unwrap();
+        StepLog::open(Some(&path), 3).unwrap();
+        assert_eq!(content(), (1..=3).map(line).collect::<String>());
+        StepLog::open(Some(&path), 0).unwrap();
+        assert_eq!(content(), "");
+    }
+
+    #[test]
     fn a_file_that_cannot_be_made_is_named() {
         let path = Path::new("/nowhere/at/all/steps.jsonl");
-        let error = StepLog::open(Some(path)).unwrap_err().to_string();
+        let error = StepLog::open(Some(path), 0).unwrap_err().to_string();
         assert_eq!(error, "cannot make /nowhere/at/all/steps.jsonl");
     }
 }

@@ -16,6 +16,14 @@ pub(crate) struct TaskQueue {
 pub(crate) type Attempt = (TaskId, u32);
 
 impl TaskQueue {
+    /// All tasks from `next` on are new.
+    pub(crate) fn from(next: TaskId) -> Self {
+        Self {
+            next: next.0,
+            again: BTreeMap::new(),
+        }
+    }
+
     /// Puts a task back for its `attempt`-th lease.
     pub(crate) fn put_back(&mut self, task: TaskId, attempt: u32) {
         self.again.insert(task, attempt);

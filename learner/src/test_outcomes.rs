@@ -1,8 +1,9 @@
 //! Outcomes for tests: small, valid, made from a task and a version number.
 
+use crate::ledger::Record;
 use common::{
     Candidate, CandidateGroup, Digest, FailureReason, Finish, LearnerEpoch, NoPairReason, PolicyVersion,
-    PreferencePair, Reward, RolloutOutcome, TaskId, Trajectory,
+    PreferencePair, ProductId, ProductTask, Reward, RolloutOutcome, TaskId, Trajectory,
 };
 
 /// A version of epoch 1.
@@ -15,9 +16,18 @@ pub(crate) fn version(number: u64) -> PolicyVersion {
 
 /// A group of two completions with the given tokens.
 pub(crate) fn group_of(task: u64, sampled_by: u64, completions: [&[u32]; 2]) -> CandidateGroup {
+    group_sampled_by(version(sampled_by), task, completions)
+}
+
+/// The same, sampled by a version of any epoch.
+pub(crate) fn group_sampled_by(
+    version: PolicyVersion,
+    task: u64,
+    completions: [&[u32]; 2],
+) -> CandidateGroup {
     let candidate = |(i, tokens): (usize, &&[u32])| {
         let log_probs = vec![-0.5; tokens.len()];
-        let (task, version) = (TaskId(task), version(sampled_by));
+        let task = TaskId(task);
         let trajectory = Trajectory::new(
             task,
             version,
@@ -40,6 +50,29 @@ pub(crate) fn group_of(task: u64, sampled_by: u64, completions: [&[u32]; 2]) -> 
 /// A pair: completion 1 of [`group_of`] preferred to completion 0.
 pub(crate) fn pair_of(task: u64, sampled_by: u64, completions: [&[u32]; 2]) -> PreferencePair {
     PreferencePair::new(group_of(task, sampled_by, completions), 1, 0, 1.0).unwrap()
+}
+
+/// The record of an outcome.
+pub(crate) fn record(sequence: u64, outcome: RolloutOutcome) -> Record {
+    Record {
+        sequence,
+        epoch: LearnerEpoch(1),
+        digest: Digest::from_bytes([1; 32]),
+        outcome,
+        product: ProductId::new("mug").unwrap(),
+        prompt: Digest::from_bytes([2; 32]),
+    }
+}
+
+/// A task of this number.
+pub(crate) fn task(number: u64) -> ProductTask {
+    ProductTask {
+        id: TaskId(number),
+        product: ProductId::new("mug").unwrap(),
+        caption: "a mug".into(),
+        instruction: "show a mug".into(),
+        image: Digest::from_bytes([3; 32]),
+    }
 }
 
 pub(crate) fn pair(task: u64, sampled_by: u64) -> RolloutOutcome {

@@ -11,16 +11,16 @@ use crate::log_probs::{PairNats, PairReference, policy_by_pair, reference_passes
 use crate::loss::{PairLogProbs, pcpo_loss};
 use crate::metrics::{Metrics, StepMetrics, StepTaken, version_metrics};
 use crate::step_log::{StepLog, StepRecord};
-use crate::training_pair::{PairBatch, PairSource};
+use crate::training_pair::{Account, PairBatch, PairSource};
 use burn::module::Module;
 use burn::optim::GradientsParams;
-use burn::tensor::Tensor;
+use burn::tensor::{Device, Tensor};
 use common::{PolicyVersion, Purpose, TaskId, derive_seed};
 use minibatches::minibatches;
 use models::gradients;
 use models::llava::Llava;
 use models::log_probs::CompletionLogits;
-use models::optimizer::AdamW;
+use models::optimizer::{AdamW, OptimizerState};
 use models::weights::{NamedTensors, check_finite};
 use tokio_util::sync::CancellationToken;
 
@@ -45,6 +45,14 @@ pub(crate) struct TrainedVersion {
     pub(crate) adapter: NamedTensors,
     /// What its training measured.
     pub(crate) metrics: Metrics,
+    /// The optimizer as it was left, where the version is one that a later start may go on from.
+    pub(crate) optimizer: Option<OptimizerState>,
+    /// Optimizer steps of the run until then.
+    pub(crate) steps: u64,
+    /// What it was trained from.
+    pub(crate) tasks: Vec<TaskId>,
+    /// Where the run then stands in its ledger; `None` where pairs come from elsewhere.
+    pub(crate) account: Option<Account>,
 }
 
 /// What the forward and backward passes of a minibatch come to.
@@ -84,6 +92,15 @@ impl Trainer {
         })
     }
 
+    /// Goes on with the optimizer as another process left it.
+    ///
+    /// # Errors
+    /// [`LearnerError::Model`] when its state is not that of this policy's adapter.
+    pub(crate) fn resume(&mut self, optimizer: OptimizerState, device: &Device) -> Result<(), LearnerError> {
+        let device = device.clone().without_autodiff();
+        Ok(self.optimizer.resume(optimizer, &self.policy, &device)?)
+    }
+
     /// Trains version after version from `version` on, until the run is complete.
     ///
     /// # Errors
@@ -116,10 +133,15 @@ impl Trainer {
             }
             version = version.next();
             let metrics = version_metrics(&steps, &pairs, &nats(&reference));
+            let is_kept = pairs.sampled.is_some() && self.config.is_checkpointed(version);
             publish(TrainedVersion {
                 version,
                 adapter: self.adapter()?,
                 metrics,
+                optimizer: is_kept.then(|| self.optimizer.state()),
+                steps: self.optimizer.steps(),
+                tasks: pairs.pairs.iter().map(|pair| pair.task).collect(),
+                account: pairs.sampled.map(|sampled| sampled.account),
             })?;
         }
         Ok(())

@@ -128,6 +128,15 @@ pub enum ModelError {
         mistakes: Vec<String>,
     },
 
+    /// An entry of an optimizer's state does not fit the policy that it is to go on with.
+    #[error("{entry}: {reason}")]
+    OptimizerState {
+        /// The entry.
+        entry: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+
     /// A key of a model's configuration is out of range.
     #[error("{key} = {value}: expected {expected}")]
     Config {

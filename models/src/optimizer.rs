@@ -4,7 +4,7 @@
 //! because it keys its state by parameter ids, which are random and new in every process. Here state is keyed
 //! by parameter name, so that it means the same in another instance of the model.
 //!
-//! Not here: gradient clipping (`gradients.rs`), and keeping the state beyond the process.
+//! Not here: gradient clipping (`gradients.rs`), and where the state is kept between processes.
 
 use std::collections::BTreeMap;
 
@@ -16,8 +16,10 @@ use crate::error::ModelError;
 use crate::weights::Path;
 
 mod config;
+mod state;
 
 pub use config::{AdamWConfig, Schedule};
+pub use state::OptimizerState;
 
 /// AdamW (Loshchilov and Hutter 2019, <https://arxiv.org/abs/1711.05101>), moments in f32 whatever the
 /// weights are in.

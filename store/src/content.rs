@@ -3,7 +3,6 @@
 use crate::{Store, StoreError, digest};
 use bytes::Bytes;
 use common::Digest;
-use object_store::{ObjectStore, PutMode, PutOptions, PutPayload};
 
 impl Store {
     /// Stores bytes under their digest in `kind` (such as `images`) and returns the digest. Storing the same bytes
@@ -14,18 +13,9 @@ impl Store {
     pub async fn put_content(&self, kind: &str, bytes: impl Into<Bytes>) -> Result<Digest, StoreError> {
         let bytes = bytes.into();
         let digest = digest(&bytes);
-        let key = content_key(kind, &digest);
-        let once = PutOptions {
-            mode: PutMode::Create,
-            ..PutOptions::default()
-        };
-        match self
-            .backend
-            .put_opts(&self.path(&key)?, PutPayload::from_bytes(bytes), once)
-            .await
-        {
-            Ok(_) | Err(object_store::Error::AlreadyExists { .. }) => Ok(digest),
-            Err(e) => Err(self.backend_error("write", &key, e)),
+        match self.create(&content_key(kind, &digest), bytes).await {
+            Ok(()) | Err(StoreError::Exists { .. }) => Ok(digest),
+            Err(error) => Err(error),
         }
     }
 
@@ -49,8 +39,8 @@ impl Store {
     }
 }
 
-/// The key of a digest: `<kind>/<64 hex digits>`.
-fn content_key(kind: &str, digest: &Digest) -> String {
+/// The key of a digest in `kind`: `<kind>/<64 hex digits>`.
+pub fn content_key(kind: &str, digest: &Digest) -> String {
     format!("{kind}/{}", digest.hex())
 }
 

@@ -29,6 +29,14 @@ pub enum StoreError {
         /// The store.
         url: String,
     },
+    /// The key holds something already, and is written once.
+    #[error("{key} is in {url} already")]
+    Exists {
+        /// The key.
+        key: String,
+        /// The store.
+        url: String,
+    },
     /// The bytes are not those that were stored.
     #[error("{key} in {url} is damaged: its digest is {found}, expected {expected}")]
     Damaged {
@@ -52,5 +60,25 @@ pub enum StoreError {
         url: String,
         /// What the backend says.
         source: Box<object_store::Error>,
+    },
+    /// Another process has opened the journal to write since: this one may not write any more.
+    #[error("{key} in {url} has been taken over by a later writer")]
+    Fenced {
+        /// The journal's key.
+        key: String,
+        /// The store.
+        url: String,
+    },
+    /// A journal failed.
+    #[error("cannot {action} the journal {key} in {url}")]
+    Journal {
+        /// What was tried.
+        action: &'static str,
+        /// The journal's key.
+        key: String,
+        /// The store.
+        url: String,
+        /// What the engine says.
+        source: Box<slatedb::Error>,
     },
 }

@@ -1,16 +1,22 @@
 //! Bulk bytes by key over `object_store`: product images, rendered images, checkpoints.
 //!
-//! Content is addressed by its BLAKE3 digest, written once and checked on every read, so that any copy may serve it.
+//! Records that are small and many go to a journal ([`Journal`]). Content is addressed by its BLAKE3 digest, written once and checked on every read, so that any copy may serve it.
 //! Nothing here knows what the bytes mean.
 
 mod content;
 mod error;
+mod journal;
 
+pub use content::content_key;
 pub use error::StoreError;
+pub use journal::{Journal, JournalReader, Records, keys_of};
 
 use bytes::Bytes;
 use common::Digest;
-use object_store::{ObjectStore, ObjectStoreExt, PutPayload, path::Path};
+use futures::TryStreamExt as _;
+use object_store::{
+    ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload, local::LocalFileSystem, path::Path,
+};
 use std::sync::Arc;
 use url::Url;
 
@@ -63,6 +69,20 @@ impl Store {
         })
     }
 
+    /// The same store with every write synced to the disk before it counts as done: what is acknowledged survives a power cut.
+    /// Only a directory makes a difference.
+    #[must_use]
+    pub fn synced(&self) -> Self {
+        let backend: Arc<dyn ObjectStore> = match self.url.scheme() {
+            "file" => Arc::new(LocalFileSystem::new().with_fsync(true)),
+            _ => self.backend.clone(),
+        };
+        Self {
+            backend,
+            ..self.clone()
+        }
+    }
+
     /// The URL it was opened with.
     pub fn url(&self) -> &Url {
         &self.url
@@ -79,6 +99,23 @@ impl Store {
             .await
             .map_err(|e| self.backend_error("write", key, e))?;
         Ok(())
+    }
+
+    /// Writes bytes under a key that holds none yet.
+    ///
+    /// # Errors
+    /// [`StoreError::Exists`] when it holds some, [`StoreError::Backend`] naming the key.
+    pub async fn create(&self, key: &str, bytes: impl Into<Bytes>) -> Result<(), StoreError> {
+        let payload = PutPayload::from_bytes(bytes.into());
+        let once = PutOptions::from(PutMode::Create);
+        match self.backend.put_opts(&self.path(key)?, payload, once).await {
+            Ok(_) => Ok(()),
+            Err(object_store::Error::AlreadyExists { .. }) => Err(StoreError::Exists {
+                key: key.to_owned(),
+                url: self.url.to_string(),
+            }),
+            Err(e) => Err(self.backend_error("write", key, e)),
+        }
     }
 
     /// The bytes under a key.
@@ -118,6 +155,31 @@ impl Store {
             Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
             Err(e) => Err(self.backend_error("remove", key, e)),
         }
+    }
+
+    /// The keys below `prefix`, a whole part of a key, sorted.
+    ///
+    /// # Errors
+    /// [`StoreError::Backend`] naming the prefix.
+    pub async fn list(&self, prefix: &str) -> Result<Vec<String>, StoreError> {
+        let below = self.path(prefix)?;
+        let found: Result<Vec<_>, _> = self.backend.list(Some(&below)).try_collect().await;
+        let found = found.map_err(|e| self.backend_error("list", prefix, e))?;
+        let within = |path: &Path| {
+            let parts = path.prefix_match(&self.root)?;
+            Some(
+                parts
+                    .map(|part| part.as_ref().to_owned())
+                    .collect::<Vec<_>>()
+                    .join("/"),
+            )
+        };
+        let mut keys: Vec<String> = found
+            .iter()
+            .filter_map(|object| within(&object.location))
+            .collect();
+        keys.sort_unstable();
+        Ok(keys)
     }
 
     fn path(&self, key: &str) -> Result<Path, StoreError> {

@@ -3,7 +3,7 @@
 use crate::{TextPainter, networks};
 use actor::{ActorConfig, ActorError, ActorInputs, ActorSummary};
 use anyhow::{Context, Result};
-use common::{ActorId, LearnerEpoch, RunId};
+use common::{ActorId, RunId};
 use data::ImageGenerator;
 use learner::{LearnerConfig, LearnerError, LearnerInputs, RunSummary};
 use models::{ctr::RewardModel, device::Placement, lora::LoraConfig, policy::PolicyReading};
@@ -148,7 +148,6 @@ impl TestCluster {
         let inputs = LearnerInputs {
             run_id: RunId::new("test-run")?,
             run_seed: self.seed,
-            epoch: LearnerEpoch(1),
             completion_tokens: self.actor.max_new_tokens,
             catalogue: Arc::new(self.world.catalogue()),
             store: self.store.clone(),

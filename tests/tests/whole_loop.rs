@@ -59,11 +59,14 @@ async fn every_actor_receives_each_published_version_once_and_the_base_model_onc
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn random_labels_train_on_the_same_pairs_and_end_elsewhere() {
-    let mut cluster = TestCluster::new(3).unwrap();
-    (cluster.learner.deterministic, cluster.learner.versions) = (true, 1);
-    let by_reward = cluster.run(1).await.unwrap();
-    cluster.actor.labels = actor::Labels::Random;
-    let by_coin = cluster.run(1).await.unwrap();
+    let labelled = async |labels| {
+        let mut cluster = TestCluster::new(3).unwrap();
+        (cluster.learner.deterministic, cluster.learner.versions) = (true, 1);
+        cluster.actor.labels = labels;
+        cluster.run(1).await.unwrap()
+    };
+    let by_reward = labelled(actor::Labels::Reward).await;
+    let by_coin = labelled(actor::Labels::Random).await;
     assert_eq!(by_reward.run.outcomes.pairs, by_coin.run.outcomes.pairs);
     assert_ne!(by_reward.adapter, by_coin.adapter);
 }

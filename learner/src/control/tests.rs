@@ -25,7 +25,14 @@ async fn run(change: impl FnOnce(&mut LearnerConfig)) -> Run {
     let store = Store::open("memory:///").unwrap();
     let products = Arc::new(catalogue(&[None; 5]));
     let assortment = Assortment::open(products, &store, 1).await.unwrap();
-    let broadcast = Broadcast::new(vec![], "{}".into(), version(0), Bytes::from_static(b"v0"), 2);
+    let broadcast = Broadcast::new(
+        vec![],
+        "{}".into(),
+        version(0),
+        Bytes::from_static(b"v0"),
+        false,
+        2,
+    );
     let identity = Identity {
         run: RunId::new("test").unwrap(),
         run_seed: 1,
@@ -35,7 +42,15 @@ async fn run(change: impl FnOnce(&mut LearnerConfig)) -> Run {
         vocab_size: 50,
         tokens: 3,
     };
-    let control = ControlPlane::new(&config, identity, Arc::new(assortment), broadcast, completions);
+    let ledger = Ledger::new(identity.epoch);
+    let control = ControlPlane::new(
+        &config,
+        identity,
+        Arc::new(assortment),
+        broadcast,
+        completions,
+        ledger,
+    );
     Run {
         control,
         start: Instant::now(),
@@ -61,7 +76,9 @@ impl Run {
     }
 
     fn submit(&self, name: &str, outcome: RolloutOutcome) -> Receipt {
-        self.control.submit(&actor(name), outcome, self.start)
+        let receipt = self.control.submit(&actor(name), outcome, self.start);
+        self.control.deliver(self.control.ledger.waiting());
+        receipt
     }
 
     fn publish(&self, number: u64) {

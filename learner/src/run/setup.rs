@@ -3,25 +3,31 @@
 use super::{LearnerInputs, VersionMetrics};
 use crate::adapter_files;
 use crate::assortment::Assortment;
-use crate::base_model::base_files;
+use crate::base_model::{base_digest, base_files};
 use crate::broadcast::Broadcast;
+use crate::checkpoint::{Keeper, Kept, Manifest};
 use crate::collate::Collator;
 use crate::config::LearnerConfig;
 use crate::control::{ControlPlane, Identity};
 use crate::error::LearnerError;
+use crate::ledger;
 use crate::mask::Masker;
 use crate::pair_log::{PairLog, Recorded};
 use crate::partners::Partners;
 use crate::prompts::{CompletionLimits, check_prompts};
+use crate::resume::{self, OpenLedger};
 use crate::step_log::StepLog;
 use crate::train_loop::{TrainedVersion, Trainer};
 use bytes::Bytes;
-use common::{PolicyVersion, Purpose, TaskId, derive_seed};
+use common::{Digest, PolicyVersion, Purpose, TaskId, derive_seed};
 use data::Catalogue;
 use models::checkpoint::in_log;
+use models::optimizer::OptimizerState;
 use models::peft::{adapter_bytes, adapter_config};
 use models::policy::Policy;
+use models::weights::{from_safetensors, to_safetensors};
 use std::sync::Arc;
+use store::Journal;
 use tokio_util::sync::CancellationToken;
 
 /// Two halves of a run.
@@ -30,6 +36,10 @@ pub(super) struct Setup {
     pub(super) control: Arc<ControlPlane>,
     /// For the training thread.
     pub(super) training: Training,
+    /// For the ledger's writer.
+    pub(super) journal: Journal,
+    /// For the checkpoints' writer.
+    pub(super) kept: Kept,
 }
 
 /// What the training thread owns.
@@ -38,6 +48,12 @@ pub(super) struct Training {
     log: StepLog,
     pairs: Option<PairLog>,
     control: Arc<ControlPlane>,
+    keeper: Keeper,
+    /// Of the frozen base's files.
+    base: Digest,
+    /// The checkpoint that this start went on from.
+    parent: Option<PolicyVersion>,
+    config: LearnerConfig,
 }
 
 /// Refuses a catalogue that cannot be trained on with these settings.
@@ -60,7 +76,7 @@ pub fn check_catalogue(config: &LearnerConfig, catalogue: &dyn Catalogue) -> Res
 }
 
 /// Checks the adapter's place, reads the policy and attaches a fresh adapter; then, when nothing more can be the
-/// configuration's fault, stores the products.
+/// configuration's fault, stores the products and opens the ledger.
 ///
 /// # Errors
 /// [`LearnerError`] of the adapter's place, the policy's files, a caption that is too long, the adapter's settings or the
@@ -82,8 +98,13 @@ pub(super) async fn prepare(config: &LearnerConfig, inputs: &LearnerInputs) -> R
     };
     let (policy, completions) = off_the_runtime("checking the prompts", check).await?;
     let assortment = Assortment::open(inputs.catalogue.clone(), &inputs.store, inputs.run_seed).await?;
+    let identity = ledger::Identity {
+        run: inputs.run_id.clone(),
+        run_seed: inputs.run_seed,
+    };
+    let opened = resume::open(&inputs.store, &identity, config.ledger_flush()).await?;
     let (config, inputs) = (config.clone(), inputs.clone());
-    let assemble = move || assemble(config, inputs, policy, completions, Arc::new(assortment));
+    let assemble = move || assemble(config, inputs, policy, completions, Arc::new(assortment), opened);
     off_the_runtime("preparing the run", assemble).await
 }
 
@@ -102,18 +123,42 @@ fn assemble(
     policy: Policy,
     completions: CompletionLimits,
     assortment: Arc<Assortment>,
+    opened: OpenLedger,
 ) -> Result<Setup, LearnerError> {
     if config.loss.has_negatives() && config.loss.mode.masks() {
         Masker::new(&config.loss, &policy.config.vision).check()?;
     }
-    let version = PolicyVersion::initial(inputs.epoch);
-    let seed = derive_seed(inputs.run_seed, TaskId(0), version, Purpose::Initialisation);
-    let model = policy.model.clone().with_adapter(&config.lora, seed)?;
+    let OpenLedger {
+        journal,
+        ledger,
+        epoch,
+        checkpoint,
+        untrained,
+    } = opened;
+    let base = base_files(&policy, &inputs.policy_dir)?;
+    let base_digest = base_digest(&base);
+    if let Some(checkpoint) = &checkpoint {
+        resume::check(&checkpoint.manifest, &config, base_digest, &inputs)?;
+    }
+    let seed = derive_seed(
+        inputs.run_seed,
+        TaskId(0),
+        PolicyVersion::initial(epoch),
+        Purpose::Initialisation,
+    );
+    let mut model = policy.model.clone().with_adapter(&config.lora, seed)?;
+    let mut version = PolicyVersion::initial(epoch);
+    if let Some(checkpoint) = &checkpoint {
+        model = model.load_adapter(&from_safetensors(&checkpoint.adapter)?)?;
+        version.number = checkpoint.manifest.version.number;
+        tracing::info!(%version, from = %checkpoint.manifest.version, "the run goes on");
+    }
     let broadcast = Broadcast::new(
-        base_files(&policy, &inputs.policy_dir)?,
+        base,
         adapter_config(&config.lora, &inputs.base_model),
         version,
         adapter_bytes(&model.adapter())?.into(),
+        version.number >= config.versions,
         config.keep_versions,
     );
     let record = |directory| PairLog::open(directory, assortment.clone(), policy.tokenizer.clone());
@@ -127,11 +172,22 @@ fn assemble(
         inputs.run_seed,
         config.cached_products,
     );
-    let trainer = Trainer::new(model, collator, config.clone(), inputs.run_seed, inputs.threads)?;
+    let collator = match config.deterministic {
+        true => collator.with_images_one_by_one(),
+        false => collator,
+    };
+    let mut trainer = Trainer::new(model, collator, config.clone(), inputs.run_seed, inputs.threads)?;
+    if let Some(checkpoint) = &checkpoint {
+        let optimizer = OptimizerState {
+            steps: checkpoint.manifest.steps,
+            moments: from_safetensors(&checkpoint.optimizer)?,
+        };
+        trainer.resume(optimizer, &inputs.placement.device)?;
+    }
     let identity = Identity {
         run: inputs.run_id,
         run_seed: inputs.run_seed,
-        epoch: inputs.epoch,
+        epoch,
     };
     let control = Arc::new(ControlPlane::new(
         &config,
@@ -139,14 +195,32 @@ fn assemble(
         assortment,
         broadcast,
         completions,
+        ledger,
     ));
+    if let Some(checkpoint) = &checkpoint {
+        control.buffer.restore(checkpoint.manifest.account);
+    }
+    resume::take_up(&control, untrained, version, config.retired_pairs);
+    let (keeper, kept) = Keeper::new();
+    let steps = checkpoint
+        .as_ref()
+        .map_or(0, |checkpoint| checkpoint.manifest.steps);
     let training = Training {
         trainer,
-        log: StepLog::open(inputs.steps_file.as_deref())?,
+        log: StepLog::open(inputs.steps_file.as_deref(), steps)?,
         pairs,
         control: control.clone(),
+        keeper,
+        base: base_digest,
+        parent: checkpoint.map(|checkpoint| checkpoint.manifest.version),
+        config,
     };
-    Ok(Setup { control, training })
+    Ok(Setup {
+        control,
+        training,
+        journal,
+        kept,
+    })
 }
 
 impl Training {
@@ -160,6 +234,10 @@ impl Training {
             mut log,
             pairs,
             control,
+            keeper,
+            base,
+            parent,
+            config,
         } = self;
         let mut source = Recorded {
             source: &control.buffer,
@@ -167,7 +245,25 @@ impl Training {
         };
         let publish = |trained: TrainedVersion| {
             let bytes: Bytes = adapter_bytes(&trained.adapter)?.into();
+            if let (Some(optimizer), Some(account)) = (&trained.optimizer, trained.account) {
+                let manifest = Manifest::new(
+                    trained.version,
+                    parent,
+                    optimizer.steps,
+                    account,
+                    base,
+                    config.clone(),
+                );
+                let moments = to_safetensors(&optimizer.moments, None)?;
+                // A deterministic run takes back nothing that somebody has sampled from.
+                keeper.keep(manifest.with(bytes.clone(), moments.into()), config.deterministic)?;
+            }
             tracing::info!(version = %trained.version, bytes = bytes.len(), metrics = ?trained.metrics, "published");
+            control.ledger.note(ledger::Training {
+                version: trained.version,
+                step: trained.steps,
+                tasks: trained.tasks,
+            });
             let metrics = VersionMetrics {
                 version: trained.version,
                 values: trained.metrics,

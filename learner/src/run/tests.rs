@@ -3,9 +3,9 @@
 use super::*;
 use crate::assortment::test_catalogue::catalogue;
 use crate::config::{LossConfig, Partner};
-use crate::test_outcomes::{no_pair, pair_of};
+use crate::test_outcomes::{group_sampled_by, no_pair};
 use crate::test_policy::policy;
-use common::{ActorId, LearnerEpoch, PolicyVersion, RolloutOutcome};
+use common::{ActorId, LearnerEpoch, NoPairReason, PolicyVersion, PreferencePair, RolloutOutcome};
 use models::lora::LoraConfig;
 use models::peft::read_adapter_config;
 use proto::pb::{self, learner_service_client::LearnerServiceClient, lease_tasks_response::Answer};
@@ -37,13 +37,21 @@ struct Running {
     url: String,
     shutdown: CancellationToken,
     ended: JoinHandle<Result<RunSummary, LearnerError>>,
-    directory: tempfile::TempDir,
+    directory: Arc<tempfile::TempDir>,
 }
 
 async fn start(config: LearnerConfig) -> Running {
     let directory = tempfile::tempdir().unwrap();
     policy().save(&directory.path().join("policy")).unwrap();
     let inputs = inputs(directory.path());
+    start_with(config, inputs, Arc::new(directory)).await
+}
+
+async fn start_with(
+    config: LearnerConfig,
+    inputs: LearnerInputs,
+    directory: Arc<tempfile::TempDir>,
+) -> Running {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let shutdown = CancellationToken::new();
@@ -61,7 +69,6 @@ fn inputs(directory: &Path) -> LearnerInputs {
     LearnerInputs {
         run_id: RunId::new("test").unwrap(),
         run_seed: 7,
-        epoch: LearnerEpoch(1),
         completion_tokens: 8,
         catalogue: Arc::new(catalogue(&[None; 5])),
         store: Store::open("memory:///").unwrap(),
@@ -82,6 +89,8 @@ impl Running {
         self.directory.path().join(name)
     }
 }
+
+mod resumed;
 
 /// An actor without a policy.
 struct TestActor {
@@ -118,7 +127,8 @@ impl TestActor {
     }
 
     fn header(&self) -> Option<pb::RequestHeader> {
-        Some(header(Some(&self.run), Some(LearnerEpoch(1)), self.name.as_str()))
+        let epoch = self.version().epoch;
+        Some(header(Some(&self.run), Some(epoch), self.name.as_str()))
     }
 
     fn version(&self) -> PolicyVersion {
@@ -185,7 +195,7 @@ impl TestActor {
     }
 
     /// Works until the last version is adopted, always with the newest weights; returns the bytes received.
-    async fn work(mut self, outcome: impl Fn(u64, u64) -> RolloutOutcome) -> u64 {
+    async fn work(mut self, outcome: impl Fn(u64, PolicyVersion) -> RolloutOutcome) -> u64 {
         let watch = pb::WatchPolicyRequest {
             header: self.header(),
             after: None,
@@ -194,7 +204,7 @@ impl TestActor {
         while !self.manifest.last {
             match self.lease().await {
                 Answer::Lease(lease) => {
-                    let sampled_by = self.version().number;
+                    let sampled_by = self.version();
                     let outcomes = lease.tasks.iter().map(|task| outcome(task.task, sampled_by));
                     let receipts = self.submit(outcomes.collect()).await;
                     assert!(
@@ -217,10 +227,17 @@ impl TestActor {
     }
 }
 
-fn made_up(task: u64, sampled_by: u64) -> RolloutOutcome {
+fn made_up(task: u64, sampled_by: PolicyVersion) -> RolloutOutcome {
+    let group = |completions| group_sampled_by(sampled_by, task, completions);
     match task % 5 {
-        0 => no_pair(task, sampled_by),
-        _ => RolloutOutcome::Pair(pair_of(task, sampled_by, [&[40, 41, 2], &[30, 31, 32, 2]])),
+        0 => RolloutOutcome::NoPair {
+            group: group([&[5, 2], &[5, 2]]),
+            reason: NoPairReason::Tie,
+        },
+        _ => {
+            let group = group([&[40, 41, 2], &[30, 31, 32, 2]]);
+            RolloutOutcome::Pair(PreferencePair::new(group, 1, 0, 1.0).unwrap())
+        }
     }
 }
 

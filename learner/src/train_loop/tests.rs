@@ -65,7 +65,7 @@ fn buffer(config: &LearnerConfig) -> PairBuffer {
     };
     let buffer = PairBuffer::new(rule, version(0));
     let pairs = config.versions * config.pairs_per_version as u64;
-    (0..pairs).for_each(|task| buffer.push(RolloutOutcome::Pair(pair_of(task, 0, COMPLETIONS))));
+    (0..pairs).for_each(|task| buffer.arrive(RolloutOutcome::Pair(pair_of(task, 0, COMPLETIONS))));
     buffer
 }
 

@@ -1,6 +1,6 @@
 //! Weights from files into a network, one tensor at a time: a model of any size needs no second copy of itself.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{DType, Tensor};
@@ -110,6 +110,16 @@ pub(crate) fn parameters<M: Module>(module: &M) -> Vec<String> {
     let mut places = Places::default();
     module.visit(&mut places);
     places.found.into_iter().map(|(name, _)| name).collect()
+}
+
+/// How many numbers each of a module's parameters has, by its name.
+pub(crate) fn lengths<M: Module>(module: &M) -> BTreeMap<String, usize> {
+    let mut places = Places::default();
+    module.visit(&mut places);
+    let lengths = places.found.into_iter();
+    lengths
+        .map(|(name, shape)| (name, shape.iter().product()))
+        .collect()
 }
 
 /// How many numbers a module's parameters have.

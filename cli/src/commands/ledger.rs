@@ -1,0 +1,57 @@
+//! `adwright ledger`: what a run has recorded.
+
+use crate::args::{LedgerCommand, RunPlaceArgs};
+use crate::failure::{OrConfiguration as _, Outcome};
+use crate::{locations, output, role, telemetry};
+use learner::{LedgerSummary, LedgerView};
+
+/// Runs the command.
+pub(super) fn run(command: &LedgerCommand) -> Outcome<()> {
+    telemetry::init(telemetry::QUIET)?;
+    match command {
+        LedgerCommand::Inspect { place, json } => {
+            let summary = role::small_runtime()?.block_on(summary(place))?;
+            if *json {
+                return Ok(output::json(&summary)?);
+            }
+            describe(&summary)
+        }
+        LedgerCommand::Export { place } => role::small_runtime()?.block_on(async {
+            let mut written = Ok(());
+            let view = open(place).await?;
+            view.lines(|line| {
+                if written.is_ok() {
+                    written = output::json(&line);
+                }
+            })
+            .await?;
+            Ok(written?)
+        }),
+    }
+}
+
+async fn summary(place: &RunPlaceArgs) -> Outcome<LedgerSummary> {
+    Ok(open(place).await?.summary().await?)
+}
+
+async fn open(place: &RunPlaceArgs) -> Outcome<LedgerView> {
+    let store = locations::existing_store("--store", &place.store)?;
+    LedgerView::open(&store, &place.run()?).await.or_configuration()
+}
+
+fn describe(summary: &LedgerSummary) -> Outcome<()> {
+    let version = summary.version.map(|version| version.to_string());
+    let lines = [
+        ("run", summary.run_id.to_string()),
+        ("seed", summary.run_seed.to_string()),
+        ("epoch", summary.epoch.to_string()),
+        ("tasks", summary.tasks.to_string()),
+        ("outcomes", summary.outcomes.to_string()),
+        ("trained", format!("{} pairs", summary.pairs_trained)),
+        ("version", version.unwrap_or_else(|| "none".into())),
+    ];
+    for (name, text) in lines {
+        output::line(&format!("{name:<12}{text}"))?;
+    }
+    Ok(())
+}

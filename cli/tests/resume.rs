@@ -1,0 +1,282 @@
+//! Every role a process of its own, killed without warning and started again: nothing that was acknowledged is lost, nothing
+//! is trained twice, and the weights are those of a run that nobody disturbed.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "the helpers around the tests may unwrap as the tests do"
+)]
+
+use rand::{RngExt as _, SeedableRng as _};
+use rand_chacha::ChaCha8Rng;
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::thread::sleep;
+use std::time::Duration;
+
+/// A run small enough for seconds and long enough to be killed in.
+const SMALL: [&str; 15] = [
+    "shopworld.products=16",
+    "pretrain.samples=2000",
+    "reward.epochs=1",
+    "learner.versions=12",
+    "learner.pairs_per_version=8",
+    "learner.minibatch_pairs=4",
+    "learner.passes=1",
+    "learner.lora.rank=4",
+    "learner.lease_ttl_ms=2000",
+    "learner.lease_grace_ms=100",
+    "actor.group_size=2",
+    "actor.max_new_tokens=8",
+    "actor.tasks_per_lease=2",
+    "actor.learner_timeout_s=60",
+    "actor.reward_timeout_s=60",
+];
+
+fn command(directory: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_adwright"));
+    command
+        .args(arguments)
+        .current_dir(directory)
+        .env_remove("RUST_LOG")
+        .stdin(Stdio::null());
+    command
+}
+
+fn configured(directory: &Path, arguments: &[&str]) -> Command {
+    let mut command = command(directory, arguments);
+    command.args(SMALL.iter().flat_map(|setting| ["--set", setting]));
+    command
+}
+
+fn done(output: &Output) -> String {
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+/// A free port. Somebody else may take it in between, which has not been seen to happen.
+fn port() -> u16 {
+    TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port()
+}
+
+/// One role of a run, at an address that stays.
+struct Role {
+    name: &'static str,
+    listen: String,
+    arguments: Vec<String>,
+    child: Child,
+}
+
+impl Role {
+    fn start(directory: &Path, name: &'static str, arguments: Vec<String>) -> Self {
+        let listen = format!("127.0.0.1:{}", port());
+        let child = spawn(directory, name, &listen, &arguments);
+        Self {
+            name,
+            listen,
+            arguments,
+            child,
+        }
+    }
+
+    fn url(&self) -> String {
+        format!("http://{}", self.listen)
+    }
+
+    /// SIGKILL, then a new process in its place.
+    fn kill_and_restart(&mut self, directory: &Path) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        self.child = spawn(directory, self.name, &self.listen, &self.arguments);
+    }
+
+    fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+}
+
+impl Drop for Role {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Starts a role and returns when it is ready.
+fn spawn(directory: &Path, name: &str, listen: &str, arguments: &[String]) -> Child {
+    let log = directory.join(format!("{name}-{}.log", listen.replace(':', "-")));
+    let log = fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(log)
+        .unwrap();
+    let mut child = configured(
+        directory,
+        &[name, "--listen", listen, "--deterministic", "--store", "store"],
+    )
+    .args(arguments)
+    .stdout(Stdio::piped())
+    .stderr(log)
+    .spawn()
+    .unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap())
+        .read_line(&mut line)
+        .unwrap();
+    child
+}
+
+/// Runs to the end with two actors. Before each entry of `kills` so many milliseconds pass; then the role of that number, of
+/// learner, reward-server and actors, is killed and started again.
+fn run(directory: &Path, run: &str, kills: &[(u64, usize)]) -> Vec<u8> {
+    let of_run = format!("run.id={run}");
+    let adapter = format!("adapter-{run}");
+    let mut reward = Role::start(
+        directory,
+        "reward-server",
+        vec!["--model".into(), "reward-model".into()],
+    );
+    let learner = ["--policy", "policy", "--adapter", &adapter, "--set", &of_run].map(str::to_owned);
+    let mut learner = Role::start(directory, "learner", learner.to_vec());
+    let urls = ["--learner".into(), learner.url(), "--reward".into(), reward.url()];
+    let mut actors = [1, 2].map(|number| {
+        let own = [format!("--id={run}-{number}")];
+        Role::start(directory, "actor", urls.iter().cloned().chain(own).collect())
+    });
+    for &(after_ms, role) in kills {
+        sleep(Duration::from_millis(after_ms));
+        if learner.has_ended() {
+            break;
+        }
+        let role = match role {
+            0 => &mut learner,
+            1 => &mut reward,
+            actor => &mut actors[actor - 2],
+        };
+        role.kill_and_restart(directory);
+    }
+    // Two minutes at most.
+    let ended = (0..6000).any(|_| {
+        sleep(Duration::from_millis(20));
+        learner.has_ended()
+    });
+    assert!(ended, "{run} does not end");
+    fs::read(directory.join(adapter).join("adapter_model.safetensors")).unwrap()
+}
+
+#[test]
+fn killed_roles_lose_nothing_and_leave_the_weights_of_an_undisturbed_run() {
+    let directory = tempfile::tempdir().unwrap();
+    let directory = directory.path();
+    for stage in [
+        ["pretrain", "--out", "policy"],
+        ["train-reward", "--out", "reward-model"],
+    ] {
+        done(&configured(directory, &stage).output().unwrap());
+    }
+    let undisturbed = run(directory, "calm", &[]);
+    // Of the first eight kills each role has two; the times are drawn.
+    let mut draws = ChaCha8Rng::seed_from_u64(11);
+    let kills: Vec<(u64, usize)> = (0..12)
+        .map(|kill| (draws.random_range(20..500), kill % 4))
+        .collect();
+    let disturbed = run(directory, "stormy", &kills);
+    assert!(disturbed == undisturbed, "other weights");
+
+    let ledger = |subcommand: &str, more: &[&str]| {
+        let place = ["--store", "store", "--run", "stormy"];
+        done(
+            &command(directory, &["ledger", subcommand])
+                .args(place)
+                .args(more)
+                .output()
+                .unwrap(),
+        )
+    };
+    let lines: Vec<Value> = ledger("export", &[])
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let tasks: BTreeSet<u64> = lines.iter().map(|line| line["task"].as_u64().unwrap()).collect();
+    assert_eq!(
+        (lines.len(), tasks),
+        (96, (0..96).collect()),
+        "each task has one terminal outcome"
+    );
+    for line in &lines {
+        assert_eq!(line["outcome"] == "pair", line["trained_step"].is_u64(), "{line}");
+    }
+    let starts = lines
+        .iter()
+        .map(|line| line["epoch"].as_u64().unwrap())
+        .max()
+        .unwrap();
+    assert!(starts > 1, "the learner was never killed in between");
+    let summary: Value = serde_json::from_str(&ledger("inspect", &["--json"])).unwrap();
+    assert_eq!(summary["pairs_trained"], summary["outcomes"]["pairs"]);
+    let checkpoints = [
+        "checkpoint",
+        "verify",
+        "--store",
+        "store",
+        "--run",
+        "stormy",
+        "--json",
+    ];
+    let checkpoints: Value =
+        serde_json::from_str(&done(&command(directory, &checkpoints).output().unwrap())).unwrap();
+    let newest = checkpoints["checkpoints"].as_array().unwrap().last().unwrap();
+    assert_eq!(
+        (&newest["version"]["number"], &newest["problem"]),
+        (&12.into(), &Value::Null)
+    );
+}
+
+#[test]
+fn a_run_that_is_not_there_is_named_and_its_directory_not_made() {
+    let directory = tempfile::tempdir().unwrap();
+    let refused = |arguments: &[&str], word: &str, code: i32| {
+        let output = command(directory.path(), arguments).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            said.contains(word) && output.status.code() == Some(code),
+            "{arguments:?}: {said}"
+        );
+    };
+    refused(
+        &["ledger", "inspect", "--store", "stoer", "--run", "a"],
+        "stoer",
+        64,
+    );
+    refused(
+        &["checkpoint", "list", "--store", "stoer", "--run", "a"],
+        "stoer",
+        64,
+    );
+    assert!(!directory.path().join("stoer").exists());
+    fs::create_dir(directory.path().join("store")).unwrap();
+    refused(
+        &["ledger", "export", "--store", "store", "--run", "a"],
+        "runs/a/ledger",
+        64,
+    );
+    refused(
+        &["ledger", "export", "--store", "store", "--run", "a b"],
+        "--run",
+        64,
+    );
+    refused(
+        &["checkpoint", "verify", "--store", "store", "--run", "a"],
+        "run a has no checkpoint",
+        1,
+    );
+}

@@ -1,0 +1,64 @@
+//! Checkpoints are written beside training: the training thread hands them over and goes on.
+
+use super::{Checkpoint, Checkpoints};
+use crate::error::LearnerError;
+use tokio::sync::{mpsc, oneshot};
+
+/// Checkpoints that may wait while one is written. A store that is slower than that holds training back, so that a restart
+/// never loses more than these.
+const WAITING: usize = 1;
+
+/// The training thread's end.
+pub(crate) struct Keeper {
+    sender: mpsc::Sender<Handed>,
+}
+
+/// The writer's end.
+pub(crate) struct Kept {
+    receiver: mpsc::Receiver<Handed>,
+}
+
+struct Handed {
+    checkpoint: Checkpoint,
+    written: oneshot::Sender<()>,
+}
+
+impl Keeper {
+    /// Both ends.
+    pub(crate) fn new() -> (Self, Kept) {
+        let (sender, receiver) = mpsc::channel(WAITING);
+        (Self { sender }, Kept { receiver })
+    }
+
+    /// Hands a checkpoint over; with `wait` it is written when this returns. For the training thread alone, which may block.
+    ///
+    /// # Errors
+    /// [`LearnerError::Cancelled`] when the writer has ended; it says why.
+    pub(crate) fn keep(&self, checkpoint: Checkpoint, wait: bool) -> Result<(), LearnerError> {
+        let (written, done) = oneshot::channel();
+        let handed = Handed { checkpoint, written };
+        self.sender
+            .blocking_send(handed)
+            .map_err(|_| LearnerError::Cancelled)?;
+        match wait {
+            true => done.blocking_recv().map_err(|_| LearnerError::Cancelled),
+            false => Ok(()),
+        }
+    }
+}
+
+/// Writes what is handed over, and removes what is older than the newest `keep`, until the other end is gone.
+///
+/// # Errors
+/// [`LearnerError::Store`] when one cannot be written.
+pub(crate) async fn keep(mut kept: Kept, checkpoints: Checkpoints, keep: usize) -> Result<(), LearnerError> {
+    while let Some(Handed { checkpoint, written }) = kept.receiver.recv().await {
+        let version = checkpoint.manifest.version;
+        checkpoints.write(checkpoint).await?;
+        tracing::info!(%version, "checkpoint written");
+        // Nobody waits where training goes on beside.
+        let _ = written.send(());
+        checkpoints.retain(keep).await?;
+    }
+    Ok(())
+}

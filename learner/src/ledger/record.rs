@@ -1,0 +1,224 @@
+//! A record of the ledger and its stored form.
+
+use bytes::Bytes;
+use common::{Digest, LearnerEpoch, PolicyVersion, ProductId, RolloutOutcome, RunId, TaskId};
+use prost::Message as _;
+use proto::{InvalidMessage, pb};
+use std::ops::Range;
+
+/// Under which first byte of a key the kinds of records are.
+const IDENTITY: u8 = b'i';
+const OUTCOME: u8 = b'o';
+const TRAINING: u8 = b't';
+
+/// The terminal outcome of one task.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Record {
+    /// Its place in the order of arrival, from 0.
+    pub(crate) sequence: u64,
+    /// The learner's start that recorded it.
+    pub(crate) epoch: LearnerEpoch,
+    /// Of the outcome: what a later outcome of the task is answered.
+    pub(crate) digest: Digest,
+    /// How the task ended.
+    pub(crate) outcome: RolloutOutcome,
+    /// What it was about.
+    pub(crate) product: ProductId,
+    /// Of the instruction put to the policy.
+    pub(crate) prompt: Digest,
+}
+
+/// Which run a ledger belongs to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Identity {
+    /// The run.
+    pub(crate) run: RunId,
+    /// Its seed.
+    pub(crate) run_seed: u64,
+}
+
+/// Which pairs a version was trained from; a note that decides nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Training {
+    /// The version that came of it.
+    pub(crate) version: PolicyVersion,
+    /// Optimizer steps of the run until then.
+    pub(crate) step: u64,
+    /// Their tasks.
+    pub(crate) tasks: Vec<TaskId>,
+}
+
+/// A record as the journal keeps it: key and content.
+pub(crate) type Stored = (Bytes, Bytes);
+
+/// The digest of an outcome: that of its message.
+pub(crate) fn outcome_digest(outcome: &RolloutOutcome) -> Digest {
+    store::digest(&pb::RolloutOutcome::from(outcome).encode_to_vec())
+}
+
+impl Record {
+    /// The keys of all records from `sequence` on.
+    pub(crate) fn keys_from(sequence: u64) -> Range<Bytes> {
+        key(OUTCOME, &[sequence])..Bytes::from_static(&[OUTCOME + 1])
+    }
+
+    /// Its stored form.
+    pub(crate) fn stored(&self) -> Stored {
+        let message = pb::LedgerRecord {
+            sequence: self.sequence,
+            epoch: self.epoch.0,
+            digest: Some(self.digest.into()),
+            outcome: Some((&self.outcome).into()),
+            product: self.product.to_string(),
+            prompt: Some(self.prompt.into()),
+        };
+        (key(OUTCOME, &[self.sequence]), message.encode_to_vec().into())
+    }
+
+    /// Reads its stored form.
+    ///
+    /// # Errors
+    /// What is missing or out of range.
+    pub(crate) fn read(content: &[u8]) -> Result<Self, InvalidMessage> {
+        let message: pb::LedgerRecord = decode("ledger_record", content)?;
+        let outcome = message
+            .outcome
+            .ok_or_else(|| InvalidMessage::missing("ledger_record.outcome"))?;
+        Ok(Self {
+            sequence: message.sequence,
+            epoch: LearnerEpoch(message.epoch),
+            digest: digest("ledger_record.digest", message.digest)?,
+            outcome: outcome.try_into()?,
+            product: ProductId::new(message.product)
+                .map_err(|e| InvalidMessage::new("ledger_record.product", e))?,
+            prompt: digest("ledger_record.prompt", message.prompt)?,
+        })
+    }
+}
+
+impl Identity {
+    /// The key of a run's ledger in its store.
+    pub(crate) fn ledger_of(run: &RunId) -> String {
+        format!("runs/{run}/ledger")
+    }
+
+    /// Its key.
+    pub(crate) fn keys() -> Range<Bytes> {
+        store::keys_of(IDENTITY)
+    }
+
+    /// Its stored form.
+    pub(crate) fn stored(&self) -> Stored {
+        let message = pb::LedgerIdentity {
+            run_id: self.run.to_string(),
+            run_seed: self.run_seed,
+        };
+        (key(IDENTITY, &[]), message.encode_to_vec().into())
+    }
+
+    /// Reads its stored form.
+    ///
+    /// # Errors
+    /// What is missing or out of range.
+    pub(crate) fn read(content: &[u8]) -> Result<Self, InvalidMessage> {
+        let message: pb::LedgerIdentity = decode("ledger_identity", content)?;
+        Ok(Self {
+            run: RunId::new(message.run_id).map_err(|e| InvalidMessage::new("ledger_identity.run_id", e))?,
+            run_seed: message.run_seed,
+        })
+    }
+}
+
+impl Training {
+    /// The keys of all notes.
+    pub(crate) fn keys() -> Range<Bytes> {
+        store::keys_of(TRAINING)
+    }
+
+    /// Its stored form.
+    pub(crate) fn stored(&self) -> Stored {
+        let message = pb::LedgerTraining {
+            version: Some(self.version.into()),
+            step: self.step,
+            tasks: self.tasks.iter().map(|task| task.0).collect(),
+        };
+        let place = [self.version.epoch.0, self.version.number];
+        (key(TRAINING, &place), message.encode_to_vec().into())
+    }
+
+    /// Reads its stored form.
+    ///
+    /// # Errors
+    /// What is missing or out of range.
+    pub(crate) fn read(content: &[u8]) -> Result<Self, InvalidMessage> {
+        let message: pb::LedgerTraining = decode("ledger_training", content)?;
+        let version = message
+            .version
+            .ok_or_else(|| InvalidMessage::missing("ledger_training.version"))?;
+        Ok(Self {
+            version: version.try_into()?,
+            step: message.step,
+            tasks: message.tasks.into_iter().map(TaskId).collect(),
+        })
+    }
+}
+
+/// A kind and numbers, so that keys are in the order of the numbers.
+fn key(kind: u8, numbers: &[u64]) -> Bytes {
+    let mut key = vec![kind];
+    numbers.iter().for_each(|number| key.extend(number.to_be_bytes()));
+    key.into()
+}
+
+fn decode<M: prost::Message + Default>(what: &'static str, content: &[u8]) -> Result<M, InvalidMessage> {
+    M::decode(content).map_err(|e| InvalidMessage::new(what, e))
+}
+
+fn digest(field: &'static str, digest: Option<pb::Digest>) -> Result<Digest, InvalidMessage> {
+    digest.ok_or_else(|| InvalidMessage::missing(field))?.try_into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test_outcomes::{failed, no_pair, pair, version};
+
+    #[test]
+    fn what_is_stored_is_read_back_and_keys_follow_the_numbers() {
+        for (sequence, outcome) in [(0, pair(3, 1)), (255, no_pair(4, 0)), (256, failed(5, false))] {
+            let record = Record {
+                sequence,
+                epoch: LearnerEpoch(2),
+                digest: outcome_digest(&outcome),
+                outcome,
+                product: ProductId::new("mug-7").unwrap(),
+                prompt: store::digest(b"show a mug"),
+            };
+            let (key, content) = record.stored();
+            assert_eq!(Record::read(&content).unwrap(), record);
+            assert!(Record::keys_from(sequence).contains(&key));
+            assert!(!Record::keys_from(sequence + 1).contains(&key));
+        }
+        let identity = Identity {
+            run: RunId::new("spring").unwrap(),
+            run_seed: u64::MAX,
+        };
+        assert_eq!(Identity::read(&identity.stored().1).unwrap(), identity);
+        let training = Training {
+            version: version(3),
+            step: 24,
+            tasks: vec![TaskId(1), TaskId(0)],
+        };
+        assert_eq!(Training::read(&training.stored().1).unwrap(), training);
+    }
+
+    #[test]
+    fn damaged_records_are_refused_by_field() {
+        let read =
+            |message: pb::LedgerRecord| Record::read(&message.encode_to_vec()).unwrap_err().to_string();
+        assert!(read(pb::LedgerRecord::default()).contains("ledger_record.outcome"));
+        assert!(
+            Record::read(&[0xff; 9]).is_err() && Identity::read(&[]).is_err() && Training::read(&[]).is_err()
+        );
+    }
+}

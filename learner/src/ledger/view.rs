@@ -1,0 +1,252 @@
+//! A run's ledger as people and scripts read it, beside its writer or when there is none.
+
+use super::{Identity, OutcomeCounts, Record, Training};
+use crate::error::LearnerError;
+use common::{
+    Candidate, CandidateGroup, Digest, PolicyVersion, Purpose, RolloutOutcome, RunId, TaskId, derive_seed,
+};
+use proto::InvalidMessage;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use store::{JournalReader, Store};
+
+/// A run's ledger, open to read.
+pub struct LedgerView {
+    reader: JournalReader,
+    identity: Identity,
+    trained: BTreeMap<TaskId, Training>,
+    place: (String, String),
+}
+
+/// What a ledger holds, in short.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct LedgerSummary {
+    /// The run.
+    pub run_id: RunId,
+    /// Its seed.
+    pub run_seed: u64,
+    /// The highest start of its learner that recorded something; 0 when nothing is recorded.
+    pub epoch: u64,
+    /// Tasks with a terminal outcome.
+    pub tasks: u64,
+    /// How they ended.
+    pub outcomes: OutcomeCounts,
+    /// Pairs that a version was trained from.
+    pub pairs_trained: u64,
+    /// The newest version that is noted; `None` when there is none.
+    pub version: Option<PolicyVersion>,
+}
+
+/// One task's outcome with its pedigree.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct LedgerLine {
+    /// The task.
+    pub task: TaskId,
+    /// `pair`, `no_pair` or `failed`.
+    pub outcome: &'static str,
+    /// Why there is no pair; `None` for a pair.
+    pub reason: Option<&'static str>,
+    /// Of the outcome as it was submitted.
+    pub digest: Digest,
+    /// The product.
+    pub product: String,
+    /// Of the instruction put to the policy.
+    pub prompt_digest: Digest,
+    /// The seeds of its draws; `None` when nothing was sampled.
+    pub seeds: Option<Seeds>,
+    /// The version that sampled it.
+    pub behaviour_version: Option<PolicyVersion>,
+    /// The learner's start that recorded it.
+    pub epoch: u64,
+    /// The creatives, in the order of sampling.
+    pub image_digests: Vec<Digest>,
+    /// Their rewards, in log odds.
+    pub rewards: Vec<f64>,
+    /// The reward model.
+    pub reward_model_digest: Option<Digest>,
+    /// Optimizer steps of the run when the version that was trained from it was done; `None` when none was.
+    pub trained_step: Option<u64>,
+}
+
+/// The seeds of a task's draws.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Seeds {
+    /// Of its completions.
+    pub sampling: u64,
+    /// Of the noise that its images share.
+    pub render_noise: u64,
+}
+
+impl LedgerView {
+    /// Opens the ledger of `run` in `store`.
+    ///
+    /// # Errors
+    /// [`LearnerError::Store`] when there is none or it cannot be read, [`LearnerError::Ledger`] for a damaged record.
+    pub async fn open(store: &Store, run: &RunId) -> Result<Self, LearnerError> {
+        let key = Identity::ledger_of(run);
+        let place = (key.clone(), store.url().to_string());
+        let reader = store.read_journal(&key).await?;
+        let found = reader.records(Identity::keys()).await?.next().await?;
+        let identity = found.map_or(Err(InvalidMessage::missing("ledger_identity")), |(_, content)| {
+            Identity::read(&content)
+        });
+        let identity = identity.map_err(|source| damaged(&place, source))?;
+        let mut trained: BTreeMap<TaskId, Training> = BTreeMap::new();
+        let mut notes = reader.records(Training::keys()).await?;
+        while let Some((_, content)) = notes.next().await? {
+            let note = Training::read(&content).map_err(|source| damaged(&place, source))?;
+            // Keys are in the order of the versions: what a later start trained again counts.
+            trained.extend(note.tasks.iter().map(|task| (*task, note.clone())));
+        }
+        Ok(Self {
+            reader,
+            identity,
+            trained,
+            place,
+        })
+    }
+
+    /// What it holds, in short.
+    ///
+    /// # Errors
+    /// As [`lines`](Self::lines).
+    pub async fn summary(&self) -> Result<LedgerSummary, LearnerError> {
+        let (mut outcomes, mut epoch, mut tasks) = (OutcomeCounts::default(), 0, 0);
+        self.records(|record| {
+            outcomes.add(&record.outcome);
+            epoch = epoch.max(record.epoch.0);
+            tasks += 1;
+        })
+        .await?;
+        Ok(LedgerSummary {
+            run_id: self.identity.run.clone(),
+            run_seed: self.identity.run_seed,
+            epoch,
+            tasks,
+            outcomes,
+            pairs_trained: self.trained.len() as u64,
+            version: self.trained.values().map(|note| note.version).max(),
+        })
+    }
+
+    /// Every outcome with its pedigree, in the order of arrival.
+    ///
+    /// # Errors
+    /// [`LearnerError::Store`] when it cannot be read, [`LearnerError::Ledger`] for a damaged record.
+    pub async fn lines(&self, mut each: impl FnMut(LedgerLine)) -> Result<(), LearnerError> {
+        self.records(|record| each(self.line(&record))).await
+    }
+
+    async fn records(&self, mut each: impl FnMut(Record)) -> Result<(), LearnerError> {
+        let mut records = self.reader.records(Record::keys_from(0)).await?;
+        while let Some((_, content)) = records.next().await? {
+            each(Record::read(&content).map_err(|source| damaged(&self.place, source))?);
+        }
+        Ok(())
+    }
+
+    fn line(&self, record: &Record) -> LedgerLine {
+        let task = record.outcome.task();
+        let group = record.outcome.group();
+        let candidates = group.map_or(&[][..], CandidateGroup::candidates);
+        let behaviour_version = candidates
+            .first()
+            .map(|candidate: &Candidate| candidate.trajectory.behaviour());
+        let seed = |version, purpose| derive_seed(self.identity.run_seed, task, version, purpose);
+        let (outcome, reason) = match &record.outcome {
+            RolloutOutcome::Pair(_) => ("pair", None),
+            RolloutOutcome::NoPair { reason, .. } => ("no_pair", Some(super::counts::no_pair_name(*reason))),
+            RolloutOutcome::Failed { reason, .. } => ("failed", Some(super::counts::failure_name(*reason))),
+        };
+        LedgerLine {
+            task,
+            outcome,
+            reason,
+            digest: record.digest,
+            product: record.product.to_string(),
+            prompt_digest: record.prompt,
+            seeds: behaviour_version.map(|version| Seeds {
+                sampling: seed(version, Purpose::Sampling),
+                render_noise: seed(version, Purpose::RenderNoise),
+            }),
+            behaviour_version,
+            epoch: record.epoch.0,
+            image_digests: candidates.iter().map(|candidate| candidate.image).collect(),
+            rewards: candidates
+                .iter()
+                .map(|candidate| candidate.reward.value())
+                .collect(),
+            reward_model_digest: group.map(CandidateGroup::reward_model),
+            trained_step: self.trained.get(&task).map(|note| note.step),
+        }
+    }
+}
+
+fn damaged((key, url): &(String, String), source: InvalidMessage) -> LearnerError {
+    LearnerError::Ledger {
+        key: key.clone(),
+        url: url.clone(),
+        source,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test_outcomes::{failed, no_pair, pair, record, version};
+    use std::time::Duration;
+
+    #[tokio::test]
+    async fn every_outcome_is_told_with_its_pedigree_and_what_became_of_it() {
+        let store = Store::open("memory:///").unwrap();
+        let identity = Identity {
+            run: RunId::new("spring").unwrap(),
+            run_seed: 7,
+        };
+        let key = Identity::ledger_of(&identity.run);
+        let missing = LedgerView::open(&store, &identity.run).await.err().unwrap();
+        assert!(missing.to_string().contains("runs/spring/ledger"), "{missing}");
+        let journal = store.open_journal(&key, Duration::from_millis(5)).await.unwrap();
+        let records = [pair(4, 2), no_pair(0, 2), failed(9, false)];
+        let records = (0..)
+            .zip(records)
+            .map(|(sequence, outcome)| record(sequence, outcome).stored());
+        let note = |number, step| Training {
+            version: version(number),
+            step,
+            tasks: vec![TaskId(4)],
+        };
+        let notes = [note(3, 24).stored(), note(4, 32).stored()];
+        journal
+            .append(records.chain([identity.stored()]).chain(notes))
+            .await
+            .unwrap();
+        let view = LedgerView::open(&store, &identity.run).await.unwrap();
+        let mut lines = vec![];
+        view.lines(|line| lines.push(line)).await.unwrap();
+        let told: Vec<_> = lines
+            .iter()
+            .map(|line| (line.task.0, line.outcome, line.reason, line.trained_step))
+            .collect();
+        let expected = [
+            (4, "pair", None, Some(32)),
+            (0, "no_pair", Some("tie"), None),
+            (9, "failed", Some("reward_unavailable"), None),
+        ];
+        assert_eq!(told, expected);
+        assert_eq!(
+            (lines[0].rewards.as_slice(), lines[0].image_digests.len()),
+            (&[0.0, 1.0][..], 2)
+        );
+        assert_eq!(lines[0].behaviour_version, Some(version(2)));
+        let sampling = derive_seed(7, TaskId(4), version(2), Purpose::Sampling);
+        assert_eq!(lines[0].seeds.unwrap().sampling, sampling);
+        assert_eq!((lines[2].seeds, lines[2].reward_model_digest), (None, None));
+        let summary = view.summary().await.unwrap();
+        assert_eq!(
+            (summary.tasks, summary.outcomes.pairs, summary.pairs_trained),
+            (3, 1, 1)
+        );
+        assert_eq!(summary.version, Some(version(4)));
+    }
+}

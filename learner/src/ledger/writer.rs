@@ -1,0 +1,49 @@
+//! What is recorded goes to the journal and, once it is durable, to training: in the order of the record.
+
+use super::{Record, Training};
+use crate::control::ControlPlane;
+use crate::error::LearnerError;
+use futures::stream::{FuturesOrdered, StreamExt as _};
+use std::sync::Arc;
+use store::{Journal, StoreError};
+
+/// Writes what `control` records until its ledger is closed. Records that come while others are being written are written at
+/// once: what waits for one flush of the journal becomes durable together.
+///
+/// # Errors
+/// [`LearnerError::Store`] when another learner has taken the run over, or the store failed: nothing more is acknowledged.
+pub(crate) async fn keep(control: Arc<ControlPlane>, journal: Journal) -> Result<(), LearnerError> {
+    let result = until_closed(&control, &journal).await;
+    if result.is_err() {
+        control.ledger.fail();
+    }
+    result?;
+    Ok(journal.close().await?)
+}
+
+async fn until_closed(control: &ControlPlane, journal: &Journal) -> Result<(), StoreError> {
+    let mut under_way = FuturesOrdered::new();
+    let mut open = true;
+    while open || !under_way.is_empty() {
+        tokio::select! {
+            arrivals = control.ledger.arrivals(), if open => match arrivals {
+                Some((records, notes)) => under_way.push_back(append(journal, records, notes)),
+                None => open = false,
+            },
+            Some(written) = under_way.next() => control.deliver(written?),
+        }
+    }
+    Ok(())
+}
+
+async fn append(
+    journal: &Journal,
+    records: Vec<Record>,
+    notes: Vec<Training>,
+) -> Result<Vec<Record>, StoreError> {
+    let stored = records.iter().map(Record::stored);
+    journal
+        .append(stored.chain(notes.iter().map(Training::stored)))
+        .await?;
+    Ok(records)
+}

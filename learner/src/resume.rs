@@ -1,0 +1,205 @@
+//! What earlier starts of a run left behind, taken up again.
+
+use crate::checkpoint::{Checkpoint, Checkpoints, Manifest};
+use crate::config::{LearnerConfig, RetiredPairs, fixed_changes};
+use crate::control::ControlPlane;
+use crate::error::LearnerError;
+use crate::ledger::{Identity, Ledger, Record};
+use crate::run::LearnerInputs;
+use common::{Digest, LearnerEpoch, PolicyVersion, RolloutOutcome};
+use proto::InvalidMessage;
+use std::time::Duration;
+use store::{Journal, Store};
+
+/// A run's ledger, open to this start of its learner alone.
+pub(crate) struct OpenLedger {
+    /// Where records are written.
+    pub(crate) journal: Journal,
+    /// What is recorded.
+    pub(crate) ledger: Ledger,
+    /// Which start this is.
+    pub(crate) epoch: LearnerEpoch,
+    /// What the run goes on from; `None` at its beginning.
+    pub(crate) checkpoint: Option<Checkpoint>,
+    /// Records that its weights do not contain, in their order.
+    pub(crate) untrained: Vec<Record>,
+}
+
+/// Opens a run's ledger, which fences every earlier start, finds the newest checkpoint, and reads what the ledger holds.
+///
+/// # Errors
+/// [`LearnerError::AnotherRun`] when the ledger was begun with another seed, [`LearnerError::Ledger`] naming a record that
+/// cannot be read, [`LearnerError::Checkpoint`] when there are checkpoints and none can be read, [`LearnerError::Store`].
+pub(crate) async fn open(
+    store: &Store,
+    identity: &Identity,
+    flush: Duration,
+) -> Result<OpenLedger, LearnerError> {
+    let key = Identity::ledger_of(&identity.run);
+    let journal = store.open_journal(&key, flush).await?;
+    let damaged = |source: InvalidMessage| LearnerError::Ledger {
+        key: key.clone(),
+        url: store.url().to_string(),
+        source,
+    };
+    match journal.records(Identity::keys()).await?.next().await? {
+        None => journal.append([identity.stored()]).await?,
+        Some((_, content)) => {
+            let found = Identity::read(&content).map_err(damaged)?;
+            if found != *identity {
+                return Err(LearnerError::AnotherRun {
+                    run: identity.run.clone(),
+                    url: store.url().to_string(),
+                    found: found.run_seed,
+                    expected: identity.run_seed,
+                });
+            }
+        }
+    }
+    let checkpoint = Checkpoints::of(store, &identity.run).newest().await?;
+    let cursor = checkpoint
+        .as_ref()
+        .map_or(0, |found| found.manifest.account.cursor);
+    let epoch = LearnerEpoch(journal.epoch());
+    let ledger = Ledger::new(epoch);
+    let mut untrained = vec![];
+    let mut records = journal.records(Record::keys_from(0)).await?;
+    while let Some((_, content)) = records.next().await? {
+        let record = Record::read(&content).map_err(damaged)?;
+        ledger.restore(&record);
+        if record.sequence >= cursor {
+            untrained.push(record);
+        }
+    }
+    Ok(OpenLedger {
+        journal,
+        ledger,
+        epoch,
+        checkpoint,
+        untrained,
+    })
+}
+
+/// Refuses a checkpoint that was made with other settings or on another base.
+///
+/// # Errors
+/// [`LearnerError::ChangedSettings`], [`LearnerError::ChangedBase`].
+pub(crate) fn check(
+    manifest: &Manifest,
+    config: &LearnerConfig,
+    base: Digest,
+    inputs: &LearnerInputs,
+) -> Result<(), LearnerError> {
+    let (run, version) = (inputs.run_id.clone(), manifest.version);
+    let changes = fixed_changes(&manifest.config, config);
+    if !changes.is_empty() {
+        return Err(LearnerError::ChangedSettings {
+            run,
+            version,
+            changes,
+        });
+    }
+    if manifest.base != base {
+        let policy = inputs.policy_dir.clone();
+        return Err(LearnerError::ChangedBase { run, version, policy });
+    }
+    Ok(())
+}
+
+/// Hands the untrained records of earlier starts to training. What becomes of pairs of versions that are no part of the run
+/// any more, because it goes on from `start`, is the rule's affair.
+pub(crate) fn take_up(
+    control: &ControlPlane,
+    untrained: Vec<Record>,
+    start: PolicyVersion,
+    rule: RetiredPairs,
+) {
+    let records = untrained.len();
+    for record in untrained {
+        let retired = sampled_by(&record.outcome).is_some_and(|version| version.number > start.number);
+        match retired && record.outcome.is_pair() && rule == RetiredPairs::Refuse {
+            true => control.buffer.refuse_retired(record.sequence),
+            false => control.buffer.push(record),
+        }
+    }
+    if records > 0 {
+        let refused = control.buffer.progress().refused.retired;
+        tracing::info!(records, refused, "outcomes of an earlier start taken up");
+    }
+}
+
+/// The newest version that an outcome was sampled from.
+fn sampled_by(outcome: &RolloutOutcome) -> Option<PolicyVersion> {
+    let candidates = outcome.group()?.candidates().iter();
+    candidates.map(|candidate| candidate.trajectory.behaviour()).max()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pair_buffer::Refused;
+    use crate::test_outcomes::{pair, task, version};
+    use crate::training_pair::Account;
+    use common::RunId;
+
+    const FLUSH: Duration = Duration::from_millis(5);
+
+    fn identity(run_seed: u64) -> Identity {
+        Identity {
+            run: RunId::new("spring").unwrap(),
+            run_seed,
+        }
+    }
+
+    #[tokio::test]
+    async fn i1_what_an_earlier_start_acknowledged_is_taken_up_from_the_cursor_on() {
+        let store = Store::open("memory:///").unwrap();
+        let first = open(&store, &identity(7), FLUSH).await.unwrap();
+        assert_eq!((first.epoch, first.untrained.len()), (LearnerEpoch(1), 0));
+        for number in [4, 0, 1] {
+            first.ledger.record(pair(number, 0), task(number));
+        }
+        let recorded = first.ledger.waiting();
+        first
+            .journal
+            .append(recorded.iter().map(Record::stored))
+            .await
+            .unwrap();
+        let account = Account {
+            cursor: 1,
+            trained: 1,
+            refused: Refused::default(),
+        };
+        let base = store::digest(b"base");
+        let manifest = Manifest::new(version(1), None, 2, account, base, LearnerConfig::default());
+        let checkpoint = manifest.with("adapter".into(), "moments".into());
+        let checkpoints = Checkpoints::of(&store, &identity(7).run);
+        checkpoints.write(checkpoint.clone()).await.unwrap();
+        let later = open(&store, &identity(7), FLUSH).await.unwrap();
+        assert_eq!(later.checkpoint, Some(checkpoint));
+        assert_eq!(later.epoch, LearnerEpoch(2));
+        assert_eq!(later.untrained, recorded[1..]);
+        assert!(later.ledger.has(common::TaskId(4)));
+        // The earlier start can write nothing more.
+        first.ledger.record(pair(9, 0), task(9));
+        let late = first.ledger.waiting();
+        assert!(
+            first
+                .journal
+                .append(late.iter().map(Record::stored))
+                .await
+                .is_err()
+        );
+    }
+
+    #[tokio::test]
+    async fn a_run_of_the_same_name_and_another_seed_is_refused_with_both_seeds() {
+        let store = Store::open("memory:///").unwrap();
+        open(&store, &identity(7), FLUSH).await.unwrap();
+        let refusal = open(&store, &identity(8), FLUSH).await.err().unwrap().to_string();
+        assert!(
+            refusal.contains("spring") && refusal.contains('7') && refusal.contains('8'),
+            "{refusal}"
+        );
+    }
+}

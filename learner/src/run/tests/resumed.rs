@@ -1,0 +1,184 @@
+//! Runs that are stopped or superseded and go on.
+
+use super::*;
+
+/// Deterministic, four versions, so that there is something to go on with.
+fn long() -> LearnerConfig {
+    LearnerConfig {
+        versions: 4,
+        deterministic: true,
+        linger_ms: 500,
+        ..config()
+    }
+}
+
+struct Place {
+    directory: Arc<tempfile::TempDir>,
+    store: Store,
+}
+
+impl Place {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        policy().save(&directory.path().join("policy")).unwrap();
+        let store = Store::open(&format!("file://{}", directory.path().join("store").display())).unwrap();
+        Self {
+            directory: Arc::new(directory),
+            store,
+        }
+    }
+
+    async fn start(&self, config: LearnerConfig) -> Running {
+        let inputs = LearnerInputs {
+            store: self.store.clone(),
+            ..inputs(self.directory.path())
+        };
+        start_with(config, inputs, self.directory.clone()).await
+    }
+
+    fn steps(&self) -> Vec<u64> {
+        let lines = std::fs::read_to_string(self.directory.path().join("steps.jsonl")).unwrap();
+        let step = |line| {
+            serde_json::from_str::<serde_json::Value>(line).unwrap()["step"]
+                .as_u64()
+                .unwrap()
+        };
+        lines.lines().map(step).collect()
+    }
+}
+
+/// Follows a run until it has published version `number`.
+async fn published(url: &str, number: u64) {
+    let mut observer = LearnerServiceClient::connect(url.to_owned()).await.unwrap();
+    let watch = pb::WatchPolicyRequest {
+        header: Some(header(None, None, "observer")),
+        after: None,
+    };
+    let mut news = observer.watch_policy(watch).await.unwrap().into_inner();
+    while news.message().await.unwrap().unwrap().version.unwrap().number < number {}
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn i3_a_run_stopped_in_between_ends_with_the_weights_of_one_that_was_not() {
+    let whole = Place::new().start(long()).await;
+    TestActor::join(&whole.url, "a").await.work(made_up).await;
+    let whole = whole.ended.await.unwrap().unwrap();
+    let place = Place::new();
+    let first = place.start(long()).await;
+    let url = first.url.clone();
+    let actor = tokio::spawn(async move { TestActor::join(&url, "a").await.work(made_up).await });
+    published(&first.url, 2).await;
+    first.shutdown.cancel();
+    let stopped = first.ended.await.unwrap().unwrap();
+    actor.abort();
+    assert!(!stopped.complete && stopped.version.number >= 2);
+    let second = place.start(long()).await;
+    let joined = TestActor::join(&second.url, "b").await;
+    assert_eq!(joined.version().epoch, LearnerEpoch(2));
+    assert_eq!(joined.version().number, stopped.version.number);
+    joined.work(made_up).await;
+    let resumed = second.ended.await.unwrap().unwrap();
+    assert_eq!(resumed.adapter_digest, whole.adapter_digest);
+    let account = |summary: &RunSummary| {
+        (
+            summary.pairs_trained,
+            summary.pairs_refused,
+            summary.outcomes.pairs,
+        )
+    };
+    assert_eq!(account(&resumed), account(&whole));
+    assert_eq!(place.steps(), (1..=8).collect::<Vec<_>>());
+    // A complete run is complete again, without anybody's help.
+    let third = place.start(long()).await;
+    let again = third.ended.await.unwrap().unwrap();
+    assert_eq!(
+        (again.complete, again.adapter_digest),
+        (true, whole.adapter_digest)
+    );
+    assert_eq!(again.version.epoch, LearnerEpoch(3));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn i6_a_learner_that_is_superseded_acknowledges_nothing_and_ends() {
+    let place = Place::new();
+    let config = LearnerConfig {
+        deterministic: false,
+        ..long()
+    };
+    let first = place.start(config.clone()).await;
+    let mut actor = TestActor::join(&first.url, "a").await;
+    let Answer::Lease(lease) = actor.lease().await else {
+        panic!("no lease")
+    };
+    let outcomes: Vec<_> = lease
+        .tasks
+        .iter()
+        .map(|task| made_up(task.task, actor.version()))
+        .collect();
+    let second = place.start(config).await;
+    TestActor::join(&second.url, "b").await;
+    let request = pb::SubmitOutcomesRequest {
+        header: actor.header(),
+        outcomes: outcomes.iter().map(Into::into).collect(),
+    };
+    let refusal = actor.client.submit_outcomes(request).await.unwrap_err();
+    assert_eq!(refusal.code(), tonic::Code::Unavailable);
+    let failure = first.ended.await.unwrap().unwrap_err();
+    assert!(
+        matches!(failure, LearnerError::Store(store::StoreError::Fenced { .. })),
+        "{failure}"
+    );
+    second.shutdown.cancel();
+    second.ended.await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn other_settings_another_base_or_another_seed_do_not_take_a_run_over() {
+    let place = Place::new();
+    let first = place.start(long()).await;
+    TestActor::join(&first.url, "a").await.work(made_up).await;
+    first.ended.await.unwrap().unwrap();
+    let refusal = async |config: LearnerConfig, inputs: LearnerInputs| {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let refusal = run(config, inputs, listener, CancellationToken::new())
+            .await
+            .unwrap_err();
+        assert!(refusal.is_configuration(), "{refusal}");
+        refusal.to_string()
+    };
+    let inputs = || LearnerInputs {
+        store: place.store.clone(),
+        ..inputs(place.directory.path())
+    };
+    let mut other = long();
+    other.loss.beta = 0.25;
+    other.lease_ttl_ms = 1234;
+    let message = refusal(other, inputs()).await;
+    assert!(
+        message.contains("learner.loss.beta = 0.25")
+            && !message.contains("= 1234")
+            && message.contains("max_staleness"),
+        "{message}"
+    );
+    let seed = LearnerInputs {
+        run_seed: 8,
+        adapter: Store::open("memory:///").unwrap(),
+        ..inputs()
+    };
+    let message = refusal(long(), seed).await;
+    assert!(
+        message.contains("seed 7") && message.contains("seed 8"),
+        "{message}"
+    );
+    let policy_dir = place.directory.path().join("policy");
+    let template = models::template::PromptTemplate::parse("Q: <image> {instruction} A:").unwrap();
+    let other = LearnerInputs {
+        policy_reading: PolicyReading {
+            template: Some(template),
+            ..PolicyReading::default()
+        },
+        ..inputs()
+    };
+    let message = refusal(long(), other).await;
+    assert!(message.contains(&policy_dir.display().to_string()), "{message}");
+}
