@@ -301,6 +301,46 @@ fn inspect_tells_an_adapter_and_what_it_lacks() {
     );
 }
 
+/// The learner writes beside an adapter what it was trained on.
+#[test]
+fn an_adapter_of_ours_is_refused_on_another_base_of_the_same_shapes() {
+    let (adapter, base) = (copy("peft/1"), text(&fixture("llava-hf-1.5/1")));
+    let (weights, lineage) = (
+        fixture("llava-hf-1.5/1/model.safetensors"),
+        adapter.path().join("lineage.json"),
+    );
+    let picture = text(&fixture("images/land.png"));
+    let arguments = [
+        "generate",
+        "--model",
+        &base,
+        "--adapter",
+        &text(adapter.path()),
+        "--image",
+        &picture,
+        "--prompt",
+        PROMPT,
+        "--raw-prompt",
+        "--greedy",
+        "--max-new-tokens",
+        "2",
+        "--json",
+    ];
+    let digest = format!("blake3:{}", store::digest(&fs::read(weights).unwrap()).hex());
+    let trained_on = |digest: &str| {
+        let files = serde_json::json!({"base": [{"name": "model.safetensors", "digest": digest}]});
+        fs::write(&lineage, files.to_string()).unwrap();
+    };
+    trained_on(&digest);
+    json(&arguments);
+    trained_on(&format!("blake3:{}", "0".repeat(64)));
+    refused(&arguments, &["lineage.json", "model.safetensors", &digest]);
+    fs::write(&lineage, "{}").unwrap();
+    refused(&arguments, &["lineage.json", "base"]);
+    fs::remove_file(&lineage).unwrap();
+    json(&arguments);
+}
+
 /// Stopped without being asked to be nice: it serves nobody.
 #[test]
 fn a_reward_server_takes_caigs_checkpoint_and_no_other() {

@@ -10,6 +10,9 @@ use crate::training_pair::{Completion, PairBatch, TrainingPair};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
+/// The name of [`behaviour_gap`].
+const BEHAVIOUR_GAP: &str = "train_behaviour_logprob_gap";
+
 /// Metrics by name.
 pub(crate) type Metrics = BTreeMap<String, f64>;
 
@@ -57,6 +60,7 @@ impl StepMetrics {
             ("pairs", ratios.len() as f64),
         ]);
         values.extend(sampling_metrics(pairs.iter().copied().zip(reference)));
+        values.extend(behaviour_gap(pairs, policy).map(|gap| (BEHAVIOUR_GAP, gap)));
         if ratios.iter().all(|pair| pair.negative.is_some()) {
             let negative = |pair: &PairNats| pair.negative.unwrap_or(0.0);
             let pc = |pair: &PairNats| pair.chosen - negative(pair);
@@ -109,6 +113,10 @@ pub(crate) fn version_metrics(steps: &[StepMetrics], batch: &PairBatch, referenc
             values.iter().sum::<f64>() / values.len() as f64,
         );
     }
+    // Behind the first step the policy is another one than that which sampled.
+    if let Some(gap) = steps.first().and_then(|step| step.values.get(BEHAVIOUR_GAP)) {
+        metrics.insert(BEHAVIOUR_GAP.to_owned(), *gap);
+    }
     // Steps are not all of the same size: what the batch tells of itself is more exact.
     metrics.insert("pairs".into(), batch.pairs.len() as f64);
     let of_batch = batch.sampled.iter().flat_map(|sampled| {
@@ -157,6 +165,18 @@ fn sampling_metrics<'a>(
         ]);
     }
     metrics
+}
+
+/// How far the policy's log-probabilities of the completions lie from those that whoever sampled them has told, in nats per
+/// completion; `None` where that is not known of all.
+fn behaviour_gap(pairs: &[&TrainingPair], policy: &[PairNats]) -> Option<f64> {
+    let of_pair = |(pair, nats): (&&TrainingPair, &PairNats)| {
+        let chosen = (nats.chosen - pair.chosen.behaviour?).abs();
+        Some(chosen + (nats.rejected - pair.rejected.behaviour?).abs())
+    };
+    let gaps: Option<Vec<f64>> = pairs.iter().zip(policy).map(of_pair).collect();
+    let gaps = gaps?;
+    Some(gaps.iter().sum::<f64>() / (2 * gaps.len()) as f64)
 }
 
 /// `log(1 + exp(x))`, stable at both ends.
@@ -294,6 +314,23 @@ mod tests {
         let metrics = metrics(&pairs, &pairs, &config()).values;
         let theirs = |name: &&&str| name.contains("pcpo") || ["rewards_negative", "loss_nll"].contains(name);
         assert_eq!(metrics.keys().find(theirs), None);
+    }
+
+    #[test]
+    fn the_gap_to_the_behaviour_policy_is_that_of_the_first_step() {
+        let pair = sampled();
+        let told = |completion: &Completion| completion.behaviour.unwrap();
+        let (chosen, rejected) = (told(&pair.chosen), told(&pair.rejected));
+        let off = |by: f64| nats(chosen + by, rejected - by / 2.0, None);
+        let step = |by: f64| {
+            let reference = [nats(chosen, rejected, None)];
+            StepMetrics::new(&[&pair], &[off(by)], &reference, &config(), taken(1.0))
+        };
+        let steps = [step(0.2), step(4.0)];
+        let gap = |metrics: Option<f64>| metrics.unwrap();
+        assert!((gap(steps[1].get(BEHAVIOUR_GAP)) - 3.0).abs() < 1e-12);
+        let version = version_metrics(&steps, &batch(), &[nats(chosen, rejected, None)]);
+        assert!((version[BEHAVIOUR_GAP] - 0.15).abs() < 1e-12, "{version:?}");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::run::LearnerInputs;
 use common::{Digest, LearnerEpoch, PolicyVersion, RolloutOutcome};
 use proto::InvalidMessage;
 use std::time::Duration;
-use store::{Journal, Store};
+use store::{Journal, Store, StoreError};
 
 /// A run's ledger, open to this start of its learner alone.
 pub(crate) struct OpenLedger {
@@ -44,17 +44,7 @@ pub(crate) async fn open(
     };
     match journal.records(Identity::keys()).await?.next().await? {
         None => journal.append([identity.stored()]).await?,
-        Some((_, content)) => {
-            let found = Identity::read(&content).map_err(damaged)?;
-            if found != *identity {
-                return Err(LearnerError::AnotherRun {
-                    run: identity.run.clone(),
-                    url: store.url().to_string(),
-                    found: found.run_seed,
-                    expected: identity.run_seed,
-                });
-            }
-        }
+        Some((_, content)) => same_run(&Identity::read(&content).map_err(damaged)?, identity, store)?,
     }
     let checkpoint = Checkpoints::of(store, &identity.run).newest().await?;
     let cursor = checkpoint
@@ -80,11 +70,54 @@ pub(crate) async fn open(
     })
 }
 
-/// Refuses a checkpoint that was made with other settings or on another base.
+/// Refuses to take over a run that was begun with another seed, with other settings or on another base. Nothing is written and
+/// nobody fenced: the learner of a run goes on when somebody starts another one by mistake.
 ///
 /// # Errors
-/// [`LearnerError::ChangedSettings`], [`LearnerError::ChangedBase`].
-pub(crate) fn check(
+/// [`LearnerError::AnotherRun`], [`LearnerError::ChangedSettings`], [`LearnerError::ChangedBase`], [`LearnerError::Ledger`],
+/// [`LearnerError::Store`].
+pub(crate) async fn check(
+    inputs: &LearnerInputs,
+    identity: &Identity,
+    config: &LearnerConfig,
+    base: Digest,
+) -> Result<(), LearnerError> {
+    let key = Identity::ledger_of(&identity.run);
+    match inputs.store.read_journal(&key).await {
+        Err(StoreError::NotFound { .. }) => {}
+        Err(error) => return Err(error.into()),
+        Ok(reader) => {
+            if let Some((_, content)) = reader.records(Identity::keys()).await?.next().await? {
+                let url = inputs.store.url().to_string();
+                let found =
+                    Identity::read(&content).map_err(|source| LearnerError::Ledger { key, url, source })?;
+                same_run(&found, identity, &inputs.store)?;
+            }
+        }
+    }
+    let checkpoints = Checkpoints::of(&inputs.store, &identity.run);
+    for version in checkpoints.versions().await?.into_iter().rev() {
+        // One that cannot be read is passed over, as it is when the run goes on.
+        if let Ok(manifest) = checkpoints.manifest(version).await {
+            return same_training(&manifest, config, base, inputs);
+        }
+    }
+    Ok(())
+}
+
+fn same_run(found: &Identity, identity: &Identity, store: &Store) -> Result<(), LearnerError> {
+    if found == identity {
+        return Ok(());
+    }
+    Err(LearnerError::AnotherRun {
+        run: identity.run.clone(),
+        url: store.url().to_string(),
+        found: found.run_seed,
+        expected: identity.run_seed,
+    })
+}
+
+fn same_training(
     manifest: &Manifest,
     config: &LearnerConfig,
     base: Digest,

@@ -5,6 +5,8 @@
 //!
 //! Not here: the weights ([`crate::weights`]) and their names ([`crate::llava`]).
 
+mod lineage;
+
 use std::collections::BTreeSet;
 use std::path::Path;
 
@@ -101,6 +103,16 @@ impl Adapter {
         let weights = weights().map_err(|error: ModelError| error.in_file(&weights_path))?;
         let config = read_config(dir, weights.keys().map(String::as_str))?;
         Ok(Self { config, weights })
+    }
+
+    /// Reads a directory, for the policy in the directory `base`: an adapter of ours knows its base.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load), and [`ModelError::Content`] when it was trained on other weights, with both digests.
+    pub fn load_for(dir: &Path, base: &Path) -> Result<Self, ModelError> {
+        let adapter = Self::load(dir)?;
+        lineage::check(dir, base)?;
+        Ok(adapter)
     }
 
     /// Writes a directory that PEFT reads. `base_model` is what its configuration calls the base, a name or a path.

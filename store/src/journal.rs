@@ -8,7 +8,9 @@
 
 use crate::{Store, StoreError};
 use bytes::Bytes;
-use slatedb::config::{DbReaderOptions, GarbageCollectorDirectoryOptions, GarbageCollectorOptions, Settings};
+use slatedb::config::{
+    DbReaderOptions, GarbageCollectorDirectoryOptions, GarbageCollectorOptions, ScanOptions, Settings,
+};
 use slatedb::{CloseReason, Db, DbIterator, DbReader, DbReaderMode, ErrorKind, WriteBatch};
 use std::ops::Range;
 use std::time::Duration;
@@ -19,6 +21,9 @@ const GARBAGE_AGE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// How long the write-ahead log of records that were written elsewhere too is kept: a reader that follows may be behind.
 const WAL_AGE: Duration = Duration::from_secs(5 * 60);
+
+/// Bytes that one request reads at least, where there are so many.
+const READ_AHEAD: usize = 8 << 20;
 
 /// A journal that is open to its one writer.
 pub struct Journal {
@@ -137,7 +142,7 @@ impl Journal {
     /// # Errors
     /// [`StoreError::Journal`] naming it.
     pub async fn records(&self, keys: Range<Bytes>) -> Result<Records, StoreError> {
-        let iterator = self.db.scan(keys).await;
+        let iterator = self.db.scan_with_options(keys, &in_large_parts()).await;
         let iterator = iterator.map_err(|error| self.place.error("read", error))?;
         Ok(Records {
             iterator,
@@ -171,7 +176,7 @@ impl JournalReader {
     /// # Errors
     /// [`StoreError::Journal`] naming it.
     pub async fn records(&self, keys: Range<Bytes>) -> Result<Records, StoreError> {
-        let iterator = self.reader.scan(keys).await;
+        let iterator = self.reader.scan_with_options(keys, &in_large_parts()).await;
         let iterator = iterator.map_err(|error| self.place.error("read", error))?;
         Ok(Records {
             iterator,
@@ -204,6 +209,14 @@ impl Place {
                 source: Box::new(source),
             },
         }
+    }
+}
+
+/// Records are read in order and seldom: a request for each block of them would be thousands on a cloud's store.
+fn in_large_parts() -> ScanOptions {
+    ScanOptions {
+        read_ahead_bytes: READ_AHEAD,
+        ..ScanOptions::default()
     }
 }
 

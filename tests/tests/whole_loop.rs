@@ -21,6 +21,16 @@ async fn a_run_of_two_versions_with_two_actors_completes_and_its_counts_add_up()
     assert_eq!(run.pairs_refused, 0);
     assert_eq!(run.metrics.len(), 2);
     assert_eq!(store::digest(&finished.adapter), run.adapter_digest);
+    // Actors compute what the learner computes.
+    let gaps = run
+        .metrics
+        .iter()
+        .map(|metrics| metrics.values["train_behaviour_logprob_gap"]);
+    assert!(
+        gaps.clone().all(|gap| gap < 1e-3),
+        "{:?}",
+        gaps.collect::<Vec<_>>()
+    );
 
     let sum = |count: fn(&actor::ActorSummary) -> u64| actors.iter().map(count).sum::<u64>();
     assert_eq!(sum(|a| a.pairs), run.outcomes.pairs);

@@ -69,7 +69,7 @@ pub(super) fn run(args: &EvaluateArgs) -> Outcome<()> {
     locations::check_model(reward, "train-reward")?;
     let adapters: Vec<(Option<String>, Option<Adapter>)> = std::iter::once(Ok((None, None)))
         .chain(args.adapters.iter().map(|directory| {
-            let adapter = Adapter::load(directory).or_configuration()?;
+            let adapter = Adapter::load_for(directory, policy).or_configuration()?;
             Ok((Some(path(directory)), Some(adapter)))
         }))
         .collect::<Outcome<_>>()?;

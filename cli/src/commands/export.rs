@@ -11,7 +11,7 @@ use models::peft::Adapter;
 pub(super) fn run(args: &ExportArgs) -> Outcome<()> {
     telemetry::init(telemetry::QUIET)?;
     locations::check_vacant(&args.out)?;
-    let adapter = Adapter::load(&args.adapter).or_configuration()?;
+    let adapter = Adapter::load_for(&args.adapter, &args.model).or_configuration()?;
     if args.merge {
         merge(&args.model, adapter, &args.out).or_configuration()?;
     } else {

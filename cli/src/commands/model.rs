@@ -82,7 +82,7 @@ fn policy(config: &Config, model: &Path, adapter: Option<&Path>) -> Outcome<Poli
     .read_as(&config.policy.reading());
     drop(stage);
     if let Some(directory) = adapter {
-        let adapter = Adapter::load(directory).or_configuration()?;
+        let adapter = Adapter::load_for(directory, model).or_configuration()?;
         policy.model = adapter
             .attach(policy.model)
             .with_context(|| format!("{} on {}", directory.display(), model.display()))

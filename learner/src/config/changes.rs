@@ -28,7 +28,8 @@ pub(crate) const FREE: [&str; 17] = [
 
 /// What of `now` a run that was begun with `begun` cannot go on with: each key with both values.
 pub(crate) fn fixed_changes(begun: &LearnerConfig, now: &LearnerConfig) -> Vec<String> {
-    let (before, after) = (flat(begun), flat(now));
+    // What was begun has been written down and read, which may cost a number its last bit.
+    let (before, after) = (flat(begun), flat(&written_and_read(now)));
     let keys = before
         .keys()
         .chain(after.keys().filter(|key| !before.contains_key(*key)));
@@ -52,6 +53,11 @@ pub(crate) fn fixed_changes(begun: &LearnerConfig, now: &LearnerConfig) -> Vec<S
             )
         })
         .collect()
+}
+
+fn written_and_read(config: &LearnerConfig) -> LearnerConfig {
+    let text = serde_json::to_vec(config).expect("plain values have a JSON form");
+    serde_json::from_slice(&text).expect("what was written can be read")
 }
 
 /// Every setting by its key.
@@ -98,6 +104,18 @@ mod tests {
                 "learner.passes = 7: the run was begun with 2"
             ]
         );
+    }
+
+    #[test]
+    fn no_number_changes_by_being_written_down() {
+        for rate in [0.1 + 0.2, 1.0 / 3.0, 7.038_531e-26, 8.41e21, f64::MIN_POSITIVE] {
+            let mut config = LearnerConfig::default();
+            config.optimizer.learning_rate = rate;
+            assert!(
+                fixed_changes(&written_and_read(&config), &config).is_empty(),
+                "{rate}"
+            );
+        }
     }
 
     #[test]

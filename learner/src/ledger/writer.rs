@@ -4,8 +4,13 @@ use super::{Record, Training};
 use crate::control::ControlPlane;
 use crate::error::LearnerError;
 use futures::stream::{FuturesOrdered, StreamExt as _};
+use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 use store::{Journal, StoreError};
+
+/// How long a store may take before it is said that the run waits for it.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Writes what `control` records until its ledger is closed. Records that come while others are being written are written at
 /// once: what waits for one flush of the journal becomes durable together.
@@ -42,8 +47,16 @@ async fn append(
     notes: Vec<Training>,
 ) -> Result<Vec<Record>, StoreError> {
     let stored = records.iter().map(Record::stored);
-    journal
-        .append(stored.chain(notes.iter().map(Training::stored)))
-        .await?;
-    Ok(records)
+    let stored: Vec<_> = stored.chain(notes.iter().map(Training::stored)).collect();
+    let mut written = pin!(journal.append(stored));
+    loop {
+        match tokio::time::timeout(PATIENCE, &mut written).await {
+            Ok(done) => return done.map(|()| records),
+            // The engine tries again by itself; people are told what the run waits for.
+            Err(_) => tracing::warn!(
+                records = records.len(),
+                "outcomes wait for the store to make them durable"
+            ),
+        }
+    }
 }

@@ -4,7 +4,7 @@ use super::{LearnerInputs, VersionMetrics};
 use crate::adapter_files;
 use crate::assortment::Assortment;
 use crate::base_model::{base_digest, base_files};
-use crate::broadcast::Broadcast;
+use crate::broadcast::{Artifact, Broadcast, Source};
 use crate::checkpoint::{Keeper, Kept, Manifest};
 use crate::collate::Collator;
 use crate::config::LearnerConfig;
@@ -97,14 +97,21 @@ pub(super) async fn prepare(config: &LearnerConfig, inputs: &LearnerInputs) -> R
         Ok((policy, completions))
     };
     let (policy, completions) = off_the_runtime("checking the prompts", check).await?;
-    let assortment = Assortment::open(inputs.catalogue.clone(), &inputs.store, inputs.run_seed).await?;
+    let directory = inputs.policy_dir.clone();
+    let describe = move || {
+        let base = base_files(&policy, &directory)?;
+        Ok((policy, base))
+    };
+    let (policy, base) = off_the_runtime("reading the policy's files", describe).await?;
     let identity = ledger::Identity {
         run: inputs.run_id.clone(),
         run_seed: inputs.run_seed,
     };
+    resume::check(inputs, &identity, config, base_digest(&base)).await?;
+    let assortment = Assortment::open(inputs.catalogue.clone(), &inputs.store, inputs.run_seed).await?;
     let opened = resume::open(&inputs.store, &identity, config.ledger_flush()).await?;
-    let (config, inputs) = (config.clone(), inputs.clone());
-    let assemble = move || assemble(config, inputs, policy, completions, Arc::new(assortment), opened);
+    let (config, inputs, assortment) = (config.clone(), inputs.clone(), Arc::new(assortment));
+    let assemble = move || assemble(config, inputs, policy, base, completions, assortment, opened);
     off_the_runtime("preparing the run", assemble).await
 }
 
@@ -121,6 +128,7 @@ fn assemble(
     config: LearnerConfig,
     inputs: LearnerInputs,
     policy: Policy,
+    base: Vec<(Artifact, Source)>,
     completions: CompletionLimits,
     assortment: Arc<Assortment>,
     opened: OpenLedger,
@@ -135,11 +143,7 @@ fn assemble(
         checkpoint,
         untrained,
     } = opened;
-    let base = base_files(&policy, &inputs.policy_dir)?;
     let base_digest = base_digest(&base);
-    if let Some(checkpoint) = &checkpoint {
-        resume::check(&checkpoint.manifest, &config, base_digest, &inputs)?;
-    }
     let seed = derive_seed(
         inputs.run_seed,
         TaskId(0),

@@ -133,6 +133,37 @@ async fn i6_a_learner_that_is_superseded_acknowledges_nothing_and_ends() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_start_that_is_refused_does_not_disturb_the_learner_that_runs() {
+    let place = Place::new();
+    let first = place.start(long()).await;
+    TestActor::join(&first.url, "a").await;
+    let mut other = long();
+    other.passes += 1;
+    // There is no checkpoint yet that could tell the settings; the seed is told by the ledger.
+    let inputs = LearnerInputs {
+        run_seed: 8,
+        store: place.store.clone(),
+        ..inputs(place.directory.path())
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let refusal = run(long(), inputs, listener, CancellationToken::new())
+        .await
+        .unwrap_err();
+    assert!(matches!(refusal, LearnerError::AnotherRun { .. }), "{refusal}");
+    let url = first.url.clone();
+    let actor = tokio::spawn(async move { TestActor::join(&url, "a").await.work(made_up).await });
+    published(&first.url, 1).await;
+    let second = place.start(other).await;
+    let refusal = second.ended.await.unwrap().unwrap_err();
+    assert!(
+        matches!(refusal, LearnerError::ChangedSettings { .. }),
+        "{refusal}"
+    );
+    actor.await.unwrap();
+    assert!(first.ended.await.unwrap().unwrap().complete);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn other_settings_another_base_or_another_seed_do_not_take_a_run_over() {
     let place = Place::new();
     let first = place.start(long()).await;
