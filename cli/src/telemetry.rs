@@ -8,7 +8,7 @@ use std::io::{self, IsTerminal as _};
 use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
 /// What is logged when `RUST_LOG` does not say: everything a role does, from information on.
-pub(crate) const ROLE: &str = "info";
+pub(crate) const ROLE: &str = "info,slatedb=warn";
 
 /// What a command with its own progress display logs: only what needs attention.
 pub(crate) const QUIET: &str = "warn";

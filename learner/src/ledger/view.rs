@@ -14,8 +14,15 @@ use store::{JournalReader, Store};
 pub struct LedgerView {
     reader: JournalReader,
     identity: Identity,
-    trained: BTreeMap<TaskId, Training>,
+    trained: BTreeMap<TaskId, TrainedAt>,
     place: (String, String),
+}
+
+/// When a task's pair was trained on.
+#[derive(Debug, Clone, Copy)]
+struct TrainedAt {
+    version: PolicyVersion,
+    step: u64,
 }
 
 /// What a ledger holds, in short.
@@ -91,12 +98,13 @@ impl LedgerView {
             Identity::read(&content)
         });
         let identity = identity.map_err(|source| damaged(&place, source))?;
-        let mut trained: BTreeMap<TaskId, Training> = BTreeMap::new();
+        let mut trained = BTreeMap::new();
         let mut notes = reader.records(Training::keys()).await?;
         while let Some((_, content)) = notes.next().await? {
             let note = Training::read(&content).map_err(|source| damaged(&place, source))?;
+            let Training { version, step, tasks } = note;
             // Keys are in the order of the versions: what a later start trained again counts.
-            trained.extend(note.tasks.iter().map(|task| (*task, note.clone())));
+            trained.extend(tasks.into_iter().map(|task| (task, TrainedAt { version, step })));
         }
         Ok(Self {
             reader,
@@ -125,7 +133,7 @@ impl LedgerView {
             tasks,
             outcomes,
             pairs_trained: self.trained.len() as u64,
-            version: self.trained.values().map(|note| note.version).max(),
+            version: self.trained.values().map(|trained| trained.version).max(),
         })
     }
 
@@ -177,7 +185,7 @@ impl LedgerView {
                 .map(|candidate| candidate.reward.value())
                 .collect(),
             reward_model_digest: group.map(CandidateGroup::reward_model),
-            trained_step: self.trained.get(&task).map(|note| note.step),
+            trained_step: self.trained.get(&task).map(|trained| trained.step),
         }
     }
 }

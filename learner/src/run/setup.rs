@@ -92,11 +92,15 @@ pub(super) async fn prepare(config: &LearnerConfig, inputs: &LearnerInputs) -> R
     let policy = off_the_runtime("loading the policy", load).await?;
     let catalogue = inputs.catalogue.clone();
     let completion_tokens = inputs.completion_tokens;
+    let loss = config.loss.clone();
     let check = move || {
+        if loss.has_negatives() && loss.mode.masks() {
+            Masker::new(&loss, &policy.config.vision).check()?;
+        }
         let completions = check_prompts(catalogue.as_ref(), &policy, completion_tokens)?;
         Ok((policy, completions))
     };
-    let (policy, completions) = off_the_runtime("checking the prompts", check).await?;
+    let (policy, completions) = off_the_runtime("checking prompts and masks", check).await?;
     let directory = inputs.policy_dir.clone();
     let describe = move || {
         let base = base_files(&policy, &directory)?;
@@ -133,9 +137,6 @@ fn assemble(
     assortment: Arc<Assortment>,
     opened: OpenLedger,
 ) -> Result<Setup, LearnerError> {
-    if config.loss.has_negatives() && config.loss.mode.masks() {
-        Masker::new(&config.loss, &policy.config.vision).check()?;
-    }
     let OpenLedger {
         journal,
         ledger,
