@@ -54,8 +54,10 @@ struct Book {
     next: u64,
     /// Recorded, and not yet taken by the writer.
     waiting: Vec<Record>,
-    /// Notes that nobody waits for.
+    /// Noted, and not yet taken by the writer.
     notes: Vec<Training>,
+    /// How many notes there have been.
+    noted: u64,
     /// Pairs recorded, and not yet delivered.
     undelivered: usize,
     closed: bool,
@@ -65,6 +67,8 @@ struct Book {
 struct Durable {
     /// Every record of a lower sequence is durable.
     below: u64,
+    /// So many notes are.
+    noted: u64,
     failed: bool,
 }
 
@@ -77,6 +81,7 @@ impl Ledger {
             arrived: Notify::new(),
             durable: watch::Sender::new(Durable {
                 below: 0,
+                noted: 0,
                 failed: false,
             }),
         }
@@ -120,7 +125,10 @@ impl Ledger {
 
     /// Notes down what a version was trained from.
     pub(crate) fn note(&self, training: Training) {
-        self.book().notes.push(training);
+        let mut book = self.book();
+        book.notes.push(training);
+        book.noted += 1;
+        drop(book);
         self.arrived.notify_one();
     }
 
@@ -153,6 +161,11 @@ impl Ledger {
         self.durable.send_modify(|durable| durable.below = sequence + 1);
     }
 
+    /// So many more notes are durable.
+    pub(crate) fn kept_notes(&self, notes: usize) {
+        self.durable.send_modify(|durable| durable.noted += notes as u64);
+    }
+
     /// Nothing more will be made durable.
     pub(crate) fn fail(&self) {
         self.durable.send_modify(|durable| durable.failed = true);
@@ -164,18 +177,19 @@ impl Ledger {
         self.arrived.notify_one();
     }
 
-    /// Waits until all that is recorded now is durable.
+    /// Waits until all that is recorded and noted now is durable.
     ///
     /// # Errors
     /// [`LedgerFailed`] when it will not be.
     pub(crate) async fn durable(&self) -> Result<(), LedgerFailed> {
-        let head = self.book().next;
+        let (head, noted) = {
+            let book = self.book();
+            (book.next, book.noted)
+        };
+        let all = |durable: &Durable| durable.below >= head && durable.noted >= noted;
         let mut durable = self.durable.subscribe();
-        let reached = durable
-            .wait_for(|durable| durable.failed || durable.below >= head)
-            .await;
-        match reached {
-            Ok(durable) if durable.below >= head => Ok(()),
+        match durable.wait_for(|durable| durable.failed || all(durable)).await {
+            Ok(durable) if all(&durable) => Ok(()),
             _ => Err(LedgerFailed),
         }
     }
@@ -296,6 +310,14 @@ mod tests {
             (ledger.durable().now_or_never(), ledger.undelivered()),
             (Some(Ok(())), 0)
         );
+        ledger.note(Training {
+            version: crate::test_outcomes::version(1),
+            step: 2,
+            tasks: vec![],
+        });
+        assert_eq!(ledger.durable().now_or_never(), None);
+        ledger.kept_notes(1);
+        assert_eq!(ledger.durable().now_or_never(), Some(Ok(())));
         record(&ledger, pair(2, 0));
         ledger.fail();
         assert_eq!(ledger.durable().now_or_never(), Some(Err(LedgerFailed)));

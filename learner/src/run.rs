@@ -104,7 +104,9 @@ pub async fn run(
     let mut result = supervise(&control, trained, &keepers, &shutdown).await;
     control.buffer.end();
     let untrained = control.broadcast.newest().version.number == 0;
-    let kept = !keepers.have_failed();
+    // A learner that has been superseded learns of it here at the latest, and leaves the adapter's place to its successor.
+    let durable = unless_stopped(control.ledger.durable(), &shutdown, config.drain()).await;
+    let kept = durable.is_some_and(|durable| durable.is_ok()) && !keepers.have_failed();
     if result.is_ok() && !untrained && kept {
         result = adapter_files::write(&inputs.adapter, &config, &control).await;
     }
@@ -120,8 +122,30 @@ pub async fn run(
     stop.cancel();
     server.drain(config.drain()).await?;
     control.ledger.close();
-    result.and(keepers.finish().await)?;
+    match unless_stopped(keepers.finish(), &shutdown, config.drain()).await {
+        Some(finished) => result.and(finished)?,
+        None => {
+            tracing::warn!("stopped before the store took everything; nothing that was acknowledged is lost");
+            result?;
+        }
+    }
     Ok(RunSummary::new(&control))
+}
+
+/// Waits for `work`; once the learner is asked to stop, no longer than `drain`.
+async fn unless_stopped<T>(
+    work: impl Future<Output = T>,
+    shutdown: &CancellationToken,
+    drain: Duration,
+) -> Option<T> {
+    let stopped = async {
+        shutdown.cancelled().await;
+        tokio::time::sleep(drain).await;
+    };
+    tokio::select! {
+        done = work => Some(done),
+        () = stopped => None,
+    }
 }
 
 fn say_what_is_trained(loss: &LossConfig) {

@@ -35,7 +35,11 @@ async fn until_closed(control: &ControlPlane, journal: &Journal) -> Result<(), S
                 Some((records, notes)) => under_way.push_back(append(journal, records, notes)),
                 None => open = false,
             },
-            Some(written) = under_way.next() => control.deliver(written?),
+            Some(written) = under_way.next() => {
+                let (records, notes) = written?;
+                control.deliver(records);
+                control.ledger.kept_notes(notes);
+            }
         }
     }
     Ok(())
@@ -45,13 +49,13 @@ async fn append(
     journal: &Journal,
     records: Vec<Record>,
     notes: Vec<Training>,
-) -> Result<Vec<Record>, StoreError> {
+) -> Result<(Vec<Record>, usize), StoreError> {
     let stored = records.iter().map(Record::stored);
     let stored: Vec<_> = stored.chain(notes.iter().map(Training::stored)).collect();
     let mut written = pin!(journal.append(stored));
     loop {
         match tokio::time::timeout(PATIENCE, &mut written).await {
-            Ok(done) => return done.map(|()| records),
+            Ok(done) => return done.map(|()| (records, notes.len())),
             // The engine tries again by itself; people are told what the run waits for.
             Err(_) => tracing::warn!(
                 records = records.len(),
