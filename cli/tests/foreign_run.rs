@@ -6,13 +6,14 @@
 )]
 
 mod fixtures;
+mod processes;
 
 use fixtures::{fixture, text};
+use processes::Role;
 use serde_json::Value;
 use std::fs;
-use std::io::{BufRead as _, BufReader};
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 
 /// A shop and a run small enough for seconds. Most of what an untrained policy writes cannot be rendered, so that rewards tie:
 /// many tasks give a few pairs.
@@ -55,40 +56,13 @@ fn json(directory: &Path, arguments: &[&str]) -> Value {
     serde_json::from_slice(&run(directory, arguments).stdout).unwrap()
 }
 
-/// A role that was started, killed when the test fails.
-struct Role(Child);
-
-impl Role {
-    /// Starts a role and returns its endpoint.
-    fn start(directory: &Path, arguments: &[&str]) -> (Self, String) {
-        let name = arguments[0];
-        let log = fs::File::create(directory.join(format!("{name}.log"))).unwrap();
-        let mut child = command(directory, arguments)
-            .args(["--listen", "127.0.0.1:0"])
-            .stdout(Stdio::piped())
-            .stderr(log)
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        let stdout = child.stdout.take().unwrap();
-        BufReader::new(stdout).read_line(&mut line).unwrap();
-        let ready: Value = serde_json::from_str(&line).unwrap_or_default();
-        let said = || fs::read_to_string(directory.join(format!("{name}.log"))).unwrap();
-        let endpoint = ready["endpoint"].as_str().unwrap_or_else(|| panic!("{}", said()));
-        (Self(child), endpoint.to_owned())
-    }
-
-    fn wait(mut self) -> bool {
-        self.0.wait().unwrap().success()
-    }
-}
-
-impl Drop for Role {
-    fn drop(&mut self) {
-        // One that has ended is not there to be killed.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
+/// Starts a role and returns its endpoint.
+fn start(directory: &Path, arguments: &[&str]) -> (Role, String) {
+    let log = directory.join(format!("{}.log", arguments[0]));
+    Role::start(
+        command(directory, arguments).args(["--listen", "127.0.0.1:0"]),
+        &log,
+    )
 }
 
 /// What `y+` of a prompt gains under an adapter.
@@ -112,7 +86,7 @@ fn a_run_on_a_checkpoint_of_transformers_gives_an_adapter_and_its_pairs() {
     let directory = tempfile::tempdir().unwrap();
     let place = directory.path();
     let (model, chooser) = (text(&fixture("llava-hf-1.6/1")), text(&fixture("caig-reward/1")));
-    let (_reward, reward) = Role::start(place, &["reward-server", "--model", &chooser]);
+    let (_reward, reward) = start(place, &["reward-server", "--model", &chooser]);
     let learner = [
         "learner",
         "--policy",
@@ -122,9 +96,9 @@ fn a_run_on_a_checkpoint_of_transformers_gives_an_adapter_and_its_pairs() {
         "--pairs",
         "pairs",
     ];
-    let (learner, address) = Role::start(place, &learner);
+    let (learner, address) = start(place, &learner);
     let actor = |id: &str| {
-        Role::start(
+        start(
             place,
             &["actor", "--id", id, "--learner", &address, "--reward", &reward],
         )
@@ -251,7 +225,7 @@ fn a_reward_model_on_a_checkpoint_of_transformers_is_read_by_everything_that_ask
         "--json",
     ];
     assert!(json(place, &score)["ctr"].is_array());
-    Role::start(place, &["reward-server", "--model", "chooser"]);
+    start(place, &["reward-server", "--model", "chooser"]);
 
     // Trained further, it is another one.
     let again = ["train-reward", "--model", "chooser", "--out", "again", "--json"];

@@ -6,15 +6,17 @@
     reason = "the helpers around the tests may unwrap as the tests do"
 )]
 
+mod processes;
+
+use processes::{Role, wait_until};
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::{BufRead as _, BufReader};
 use std::net::TcpListener;
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -69,70 +71,52 @@ fn port() -> u16 {
 }
 
 /// One role of a run, at an address that stays.
-struct Role {
+struct Place<'a> {
+    directory: &'a Path,
     name: &'static str,
     listen: String,
     arguments: Vec<String>,
-    child: Child,
+    /// `None` between two processes.
+    role: Option<Role>,
 }
 
-impl Role {
-    fn start(directory: &Path, name: &'static str, arguments: Vec<String>) -> Self {
-        let listen = format!("127.0.0.1:{}", port());
-        let child = spawn(directory, name, &listen, &arguments);
-        Self {
+impl<'a> Place<'a> {
+    fn start(directory: &'a Path, name: &'static str, arguments: Vec<String>) -> Self {
+        let mut place = Self {
+            directory,
             name,
-            listen,
+            listen: format!("127.0.0.1:{}", port()),
             arguments,
-            child,
-        }
+            role: None,
+        };
+        place.restart();
+        place
+    }
+
+    /// SIGKILL to whoever is there, then a new process.
+    fn restart(&mut self) {
+        self.role = None;
+        let log = format!("{}-{}.log", self.name, self.listen.replace(':', "-"));
+        let always = [
+            self.name,
+            "--listen",
+            &self.listen,
+            "--deterministic",
+            "--store",
+            "store",
+        ];
+        let mut command = configured(self.directory, &always);
+        let (role, _) = Role::start(command.args(&self.arguments), &self.directory.join(log));
+        self.role = Some(role);
     }
 
     fn url(&self) -> String {
         format!("http://{}", self.listen)
     }
 
-    /// SIGKILL, then a new process in its place.
-    fn kill_and_restart(&mut self, directory: &Path) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        self.child = spawn(directory, self.name, &self.listen, &self.arguments);
-    }
-
     fn has_ended(&mut self) -> bool {
-        self.child.try_wait().unwrap().is_some()
+        self.role.as_mut().is_none_or(Role::has_ended)
     }
-}
-
-impl Drop for Role {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// Starts a role and returns when it is ready.
-fn spawn(directory: &Path, name: &str, listen: &str, arguments: &[String]) -> Child {
-    let log = directory.join(format!("{name}-{}.log", listen.replace(':', "-")));
-    let log = fs::OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(log)
-        .unwrap();
-    let mut child = configured(
-        directory,
-        &[name, "--listen", listen, "--deterministic", "--store", "store"],
-    )
-    .args(arguments)
-    .stdout(Stdio::piped())
-    .stderr(log)
-    .spawn()
-    .unwrap();
-    let mut line = String::new();
-    BufReader::new(child.stdout.take().unwrap())
-        .read_line(&mut line)
-        .unwrap();
-    child
 }
 
 /// Runs to the end with two actors. Before each entry of `kills` so many milliseconds pass; then the role of that number, of
@@ -140,36 +124,30 @@ fn spawn(directory: &Path, name: &str, listen: &str, arguments: &[String]) -> Ch
 fn run(directory: &Path, run: &str, kills: &[(u64, usize)]) -> Vec<u8> {
     let of_run = format!("run.id={run}");
     let adapter = format!("adapter-{run}");
-    let mut reward = Role::start(
+    let mut reward = Place::start(
         directory,
         "reward-server",
         vec!["--model".into(), "reward-model".into()],
     );
     let learner = ["--policy", "policy", "--adapter", &adapter, "--set", &of_run].map(str::to_owned);
-    let mut learner = Role::start(directory, "learner", learner.to_vec());
+    let mut learner = Place::start(directory, "learner", learner.to_vec());
     let urls = ["--learner".into(), learner.url(), "--reward".into(), reward.url()];
     let mut actors = [1, 2].map(|number| {
         let own = [format!("--id={run}-{number}")];
-        Role::start(directory, "actor", urls.iter().cloned().chain(own).collect())
+        Place::start(directory, "actor", urls.iter().cloned().chain(own).collect())
     });
     for &(after_ms, role) in kills {
         sleep(Duration::from_millis(after_ms));
         if learner.has_ended() {
             break;
         }
-        let role = match role {
-            0 => &mut learner,
-            1 => &mut reward,
-            actor => &mut actors[actor - 2],
-        };
-        role.kill_and_restart(directory);
+        match role {
+            0 => learner.restart(),
+            1 => reward.restart(),
+            actor => actors[actor - 2].restart(),
+        }
     }
-    // Two minutes at most.
-    let ended = (0..6000).any(|_| {
-        sleep(Duration::from_millis(20));
-        learner.has_ended()
-    });
-    assert!(ended, "{run} does not end");
+    wait_until("the run does not end", || learner.has_ended());
     fs::read(directory.join(adapter).join("adapter_model.safetensors")).unwrap()
 }
 

@@ -10,9 +10,9 @@ mod view;
 pub(crate) use keeper::{Keeper, Kept, keep};
 pub use view::{CheckpointContent, CheckpointLine, list_checkpoints};
 
+use crate::account::Account;
 use crate::config::LearnerConfig;
 use crate::error::LearnerError;
-use crate::training_pair::Account;
 use bytes::Bytes;
 use common::{Digest, LearnerEpoch, PolicyVersion, RunId};
 use serde::{Deserialize, Serialize};
@@ -85,10 +85,16 @@ impl Checkpoints {
             adapter,
             optimizer,
         } = checkpoint;
-        let parts = self.parts();
-        for (bytes, expected) in [(adapter, manifest.adapter), (optimizer, manifest.optimizer)] {
-            let written = self.store.put_content(&parts, bytes).await?;
-            debug_assert_eq!(written, expected, "the manifest names other bytes");
+        for (bytes, digest) in [(adapter, manifest.adapter), (optimizer, manifest.optimizer)] {
+            match self
+                .store
+                .create(&content_key(&self.parts(), &digest), bytes)
+                .await
+            {
+                // Another version may have the same.
+                Ok(()) | Err(StoreError::Exists { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
         }
         let json = serde_json::to_vec_pretty(&manifest).expect("plain values have a JSON form");
         Ok(self.store.create(&self.key(manifest.version), json).await?)
@@ -251,7 +257,7 @@ fn version_of(key: &str) -> Option<PolicyVersion> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pair_buffer::Refused;
+    use crate::account::Refused;
 
     fn version(epoch: u64, number: u64) -> PolicyVersion {
         PolicyVersion {

@@ -14,29 +14,17 @@ use crate::assortment::Assortment;
 use crate::broadcast::Broadcast;
 use crate::config::LearnerConfig;
 use crate::leases::{Lease, LeaseTable};
-use crate::ledger::{Ledger, OutcomeCounts, Record, Recorded};
+use crate::ledger::{Identity, Ledger, OutcomeCounts, Record, Recorded};
 use crate::pair_buffer::{BatchRule, PairBuffer, Progress};
 use crate::prompts::CompletionLimits;
 use crate::run::VersionMetrics;
 use crate::task_queue::{Attempt, TaskQueue};
 use bytes::Bytes;
 use common::{
-    ActorId, CandidateGroup, FailureReason, LearnerEpoch, PolicyVersion, ProductTask, RolloutOutcome, RunId,
-    TaskId,
+    ActorId, CandidateGroup, FailureReason, LearnerEpoch, PolicyVersion, ProductTask, RolloutOutcome, TaskId,
 };
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
-
-/// Which run this is.
-#[derive(Debug, Clone)]
-pub(crate) struct Identity {
-    /// The run.
-    pub(crate) run: RunId,
-    /// Its seed.
-    pub(crate) run_seed: u64,
-    /// How many times its learner has started.
-    pub(crate) epoch: LearnerEpoch,
-}
 
 /// The control plane of a run.
 pub(crate) struct ControlPlane {
@@ -327,6 +315,11 @@ impl ControlPlane {
     /// What made the run fail, if it did.
     pub(crate) fn failure(&self) -> Option<String> {
         self.failure.get().cloned()
+    }
+
+    /// Which start of the run's learner this is.
+    pub(crate) fn epoch(&self) -> LearnerEpoch {
+        self.ledger.epoch()
     }
 
     /// How long a lease lasts.

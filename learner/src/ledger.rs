@@ -10,8 +10,8 @@ mod view;
 mod writer;
 
 pub use counts::OutcomeCounts;
-pub(crate) use record::{Identity, Record, Training};
-pub use view::{LedgerLine, LedgerSummary, LedgerView, Seeds};
+pub(crate) use record::{Identity, Record, TrainingNote};
+pub use view::{LedgerLine, LedgerLines, LedgerSummary, LedgerView, Seeds};
 pub(crate) use writer::keep;
 
 use common::{Digest, LearnerEpoch, ProductTask, RolloutOutcome, TaskId};
@@ -55,7 +55,7 @@ struct Book {
     /// Recorded, and not yet taken by the writer.
     waiting: Vec<Record>,
     /// Noted, and not yet taken by the writer.
-    notes: Vec<Training>,
+    notes: Vec<TrainingNote>,
     /// How many notes there have been.
     noted: u64,
     /// Pairs recorded, and not yet delivered.
@@ -87,6 +87,11 @@ impl Ledger {
         }
     }
 
+    /// Which start of the run's learner it records for.
+    pub(crate) fn epoch(&self) -> LearnerEpoch {
+        self.epoch
+    }
+
     /// Takes in a record of an earlier start, which is durable. Records come in the order of their sequences.
     pub(crate) fn restore(&self, record: &Record) {
         let mut book = self.book();
@@ -99,12 +104,15 @@ impl Ledger {
 
     /// Records a terminal outcome of `task`.
     pub(crate) fn record(&self, outcome: RolloutOutcome, task: ProductTask) -> Recorded {
+        let (digest, prompt) = (
+            record::outcome_digest(&outcome),
+            store::digest(task.instruction.as_bytes()),
+        );
         let mut book = self.book();
         if let Some(&digest) = book.terminal.get(&task.id) {
             book.counts.duplicates += 1;
             return Recorded::Already { digest };
         }
-        let digest = record::outcome_digest(&outcome);
         book.terminal.insert(task.id, digest);
         book.counts.add(&outcome);
         book.undelivered += usize::from(outcome.is_pair());
@@ -114,7 +122,7 @@ impl Ledger {
             digest,
             outcome,
             product: task.product,
-            prompt: store::digest(task.instruction.as_bytes()),
+            prompt,
         };
         book.next += 1;
         book.waiting.push(record);
@@ -124,7 +132,7 @@ impl Ledger {
     }
 
     /// Notes down what a version was trained from.
-    pub(crate) fn note(&self, training: Training) {
+    pub(crate) fn note(&self, training: TrainingNote) {
         let mut book = self.book();
         book.notes.push(training);
         book.noted += 1;
@@ -134,7 +142,7 @@ impl Ledger {
 
     /// What waits to be made durable, records or notes; `None` when nothing more will. For one caller at a time, which then
     /// calls [`delivered`](Self::delivered) or [`fail`](Self::fail).
-    pub(crate) async fn arrivals(&self) -> Option<(Vec<Record>, Vec<Training>)> {
+    pub(crate) async fn arrivals(&self) -> Option<(Vec<Record>, Vec<TrainingNote>)> {
         loop {
             {
                 let mut book = self.book();
@@ -310,7 +318,7 @@ mod tests {
             (ledger.durable().now_or_never(), ledger.undelivered()),
             (Some(Ok(())), 0)
         );
-        ledger.note(Training {
+        ledger.note(TrainingNote {
             version: crate::test_outcomes::version(1),
             step: 2,
             tasks: vec![],

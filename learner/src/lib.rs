@@ -14,6 +14,7 @@
     )
 )]
 
+mod account;
 mod actors;
 mod adapter_files;
 mod admission;
@@ -56,7 +57,7 @@ pub use actors::ActorSummary;
 pub use checkpoint::{CheckpointContent, CheckpointLine, list_checkpoints};
 pub use config::{LearnerConfig, LossConfig, LossMode, MaskConfig, Partner, RetiredPairs};
 pub use error::LearnerError;
-pub use ledger::{LedgerLine, LedgerSummary, LedgerView, OutcomeCounts, Seeds};
+pub use ledger::{LedgerLine, LedgerLines, LedgerSummary, LedgerView, OutcomeCounts, Seeds};
 pub use offline::{OfflineInputs, OfflineProgress, train_on_pairs};
 pub use pretrain::{PretrainConfig, PretrainProgress, PretrainStart, Pretraining, pretrain};
 pub use prompts::{CompletionLimits, check_prompts};

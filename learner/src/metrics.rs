@@ -208,9 +208,10 @@ impl PairNats {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pair_buffer::Refused;
+    use crate::account::Account;
+    use crate::account::Refused;
     use crate::test_outcomes::{pair_of, version};
-    use crate::training_pair::{Account, Sampled};
+    use crate::training_pair::Sampled;
     use std::collections::BTreeSet;
 
     fn nats(chosen: f64, rejected: f64, negative: Option<f64>) -> PairNats {

@@ -2,9 +2,9 @@
 
 use crate::checkpoint::{Checkpoint, Checkpoints, Manifest};
 use crate::config::{LearnerConfig, RetiredPairs, fixed_changes};
-use crate::control::ControlPlane;
 use crate::error::LearnerError;
 use crate::ledger::{Identity, Ledger, Record};
+use crate::pair_buffer::PairBuffer;
 use crate::run::LearnerInputs;
 use common::{Digest, LearnerEpoch, PolicyVersion, RolloutOutcome};
 use proto::InvalidMessage;
@@ -53,7 +53,7 @@ pub(crate) async fn open(
     let epoch = LearnerEpoch(journal.epoch());
     let ledger = Ledger::new(epoch);
     let mut untrained = vec![];
-    let mut records = journal.records(Record::keys_from(0)).await?;
+    let mut records = journal.records(Record::keys()).await?;
     while let Some((_, content)) = records.next().await? {
         let record = Record::read(&content).map_err(damaged)?;
         ledger.restore(&record);
@@ -141,22 +141,17 @@ fn same_training(
 
 /// Hands the untrained records of earlier starts to training. What becomes of pairs of versions that are no part of the run
 /// any more, because it goes on from `start`, is the rule's affair.
-pub(crate) fn take_up(
-    control: &ControlPlane,
-    untrained: Vec<Record>,
-    start: PolicyVersion,
-    rule: RetiredPairs,
-) {
+pub(crate) fn take_up(buffer: &PairBuffer, untrained: Vec<Record>, start: PolicyVersion, rule: RetiredPairs) {
     let records = untrained.len();
     for record in untrained {
         let retired = sampled_by(&record.outcome).is_some_and(|version| version.number > start.number);
         match retired && record.outcome.is_pair() && rule == RetiredPairs::Refuse {
-            true => control.buffer.refuse_retired(record.sequence),
-            false => control.buffer.push(record),
+            true => buffer.refuse_retired(record.sequence),
+            false => buffer.push(record),
         }
     }
     if records > 0 {
-        let refused = control.buffer.progress().refused.retired;
+        let refused = buffer.progress().refused.retired;
         tracing::info!(records, refused, "outcomes of an earlier start taken up");
     }
 }
@@ -170,9 +165,11 @@ fn sampled_by(outcome: &RolloutOutcome) -> Option<PolicyVersion> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pair_buffer::Refused;
-    use crate::test_outcomes::{pair, task, version};
-    use crate::training_pair::Account;
+    use crate::account::Account;
+    use crate::account::Refused;
+    use crate::pair_buffer::BatchRule;
+    use crate::test_outcomes::{no_pair, pair, record, task, version};
+    use crate::training_pair::PairSource as _;
     use common::RunId;
 
     const FLUSH: Duration = Duration::from_millis(5);
@@ -234,5 +231,36 @@ mod tests {
             refusal.contains("spring") && refusal.contains('7') && refusal.contains('8'),
             "{refusal}"
         );
+    }
+
+    #[test]
+    fn i3_pairs_of_versions_that_a_crash_has_lost_are_refused_and_counted_or_trained_as_the_rule_says() {
+        let batch = BatchRule {
+            pairs_per_version: 2,
+            max_staleness: 0,
+            deterministic: false,
+            max_tasks: 9,
+        };
+        let outcomes = [pair(0, 1), pair(1, 2), no_pair(2, 2), pair(3, 1), pair(4, 0)];
+        let untrained = || {
+            (7..)
+                .zip(outcomes.clone())
+                .map(|(sequence, outcome)| record(sequence, outcome))
+        };
+        for (rule, tasks, retired) in [
+            (RetiredPairs::Refuse, [0, 3], 1),
+            (RetiredPairs::Train, [0, 1], 0),
+        ] {
+            let buffer = PairBuffer::new(batch, version(1));
+            take_up(&buffer, untrained().collect(), version(1), rule);
+            let taken = (&buffer).next_batch(version(1)).unwrap();
+            assert_eq!(
+                taken.pairs.iter().map(|pair| pair.task.0).collect::<Vec<_>>(),
+                tasks,
+                "{rule:?}"
+            );
+            let refused = buffer.progress().refused;
+            assert_eq!((refused.retired, refused.stale), (retired, 1), "{rule:?}");
+        }
     }
 }

@@ -106,18 +106,18 @@ pub async fn run(
     let untrained = control.broadcast.newest().version.number == 0;
     // A learner that has been superseded learns of it here at the latest, and leaves the adapter's place to its successor.
     let durable = unless_stopped(control.ledger.durable(), &shutdown, config.drain()).await;
-    let kept = durable.is_some_and(|durable| durable.is_ok()) && !keepers.have_failed();
-    if result.is_ok() && !untrained && kept {
+    let is_kept = durable.is_some_and(|durable| durable.is_ok()) && !keepers.have_failed();
+    if result.is_ok() && !untrained && is_kept {
         result = adapter_files::write(&inputs.adapter, &config, &control).await;
     }
     if let Err(error) = &result {
         control.fail(error.to_string());
     }
-    if !kept {
+    if !is_kept {
         control.fail("what it records can no longer be kept".into());
     }
     if !shutdown.is_cancelled() {
-        linger(&control, &config, &shutdown, result.is_ok() && kept).await;
+        linger(&control, &config, &shutdown, result.is_ok() && is_kept).await;
     }
     stop.cancel();
     server.drain(config.drain()).await?;

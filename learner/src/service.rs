@@ -79,7 +79,7 @@ impl Service {
             return Err(WireError::NotJoined);
         }
         // Whoever only looks on, or joins, learns of a later start by the answer; who takes part must know it.
-        let own = self.control.identity.epoch;
+        let own = self.control.epoch();
         if let Some(caller) = caller.epoch.filter(|&epoch| epoch < own) {
             return Err(WireError::StaleEpoch { own, caller });
         }
@@ -88,16 +88,13 @@ impl Service {
     }
 
     fn check_run(&self, caller: &Caller) -> Result<(), WireError> {
-        let own = &self.control.identity;
+        let (run, epoch) = (&self.control.identity.run, self.control.epoch());
         match (&caller.run, caller.epoch) {
-            (Some(found), _) if *found != own.run => Err(WireError::WrongRun {
-                expected: own.run.clone(),
+            (Some(found), _) if found != run => Err(WireError::WrongRun {
+                expected: run.clone(),
                 found: found.clone(),
             }),
-            (_, Some(caller)) if caller > own.epoch => Err(WireError::Fenced {
-                own: own.epoch,
-                caller,
-            }),
+            (_, Some(caller)) if caller > epoch => Err(WireError::Fenced { own: epoch, caller }),
             _ => Ok(()),
         }
     }
@@ -165,7 +162,7 @@ impl LearnerService for Service {
         let broadcast = &self.control.broadcast;
         Ok(Response::new(pb::JoinResponse {
             run_id: own.run.to_string(),
-            learner_epoch: own.epoch.0,
+            learner_epoch: self.control.epoch().0,
             run_seed: own.run_seed,
             policy: Some(manifest_message(broadcast, &broadcast.newest())),
         }))

@@ -4,6 +4,7 @@
 
 mod minibatches;
 
+use crate::account::Account;
 use crate::collate::{Collator, PairMicroBatch, TrainingBatch};
 use crate::config::{LearnerConfig, LossConfig, MAX_MICRO_BATCHES, tell_of_cut_warmup};
 use crate::error::LearnerError;
@@ -11,7 +12,7 @@ use crate::log_probs::{PairNats, PairReference, policy_by_pair, reference_passes
 use crate::loss::{PairLogProbs, pcpo_loss};
 use crate::metrics::{Metrics, StepMetrics, StepTaken, version_metrics};
 use crate::step_log::{StepLog, StepRecord};
-use crate::training_pair::{Account, PairBatch, PairSource};
+use crate::training_pair::{PairBatch, PairSource};
 use burn::module::Module;
 use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor};

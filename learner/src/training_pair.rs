@@ -1,9 +1,8 @@
 //! Pairs as the loop trains on them, whoever made them: actors, or a file.
 
+use crate::account::Account;
 use crate::error::LearnerError;
-use crate::pair_buffer::Refused;
 use common::{Candidate, PolicyVersion, PreferencePair, TaskId};
-use serde::{Deserialize, Serialize};
 
 /// Two completions of one task, of which the first is preferred.
 #[derive(Debug, Clone, PartialEq)]
@@ -47,18 +46,6 @@ pub(crate) struct Sampled {
     pub(crate) staleness_max: u64,
     /// Where the run stands once the batch is trained.
     pub(crate) account: Account,
-}
-
-/// Where a run stands in its ledger.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Account {
-    /// The records before it are trained on or refused for good.
-    pub(crate) cursor: u64,
-    /// Pairs trained on.
-    pub(crate) trained: u64,
-    /// Pairs refused among the records before the cursor.
-    pub(crate) refused: Refused,
 }
 
 /// Where the loop's pairs come from.

@@ -34,6 +34,16 @@ pub(crate) fn read(path: &Path) -> Result<Vec<u8>, ModelError> {
     fs::read(path).map_err(failed("read", path))
 }
 
+/// The digest of a file, read in parts.
+pub(crate) fn file_digest(path: &Path) -> Result<blake3::Hash, ModelError> {
+    let cannot = failed("read", path);
+    let mut hasher = blake3::Hasher::new();
+    hasher
+        .update_reader(fs::File::open(path).map_err(&cannot)?)
+        .map_err(&cannot)?;
+    Ok(hasher.finalize())
+}
+
 /// A whole file as JSON of a known form.
 pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, ModelError> {
     let json = read(path)?;

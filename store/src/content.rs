@@ -26,7 +26,7 @@ impl Store {
     pub async fn get_content(&self, kind: &str, expected: &Digest) -> Result<Bytes, StoreError> {
         let key = content_key(kind, expected);
         let bytes = self.get(&key).await?;
-        let found = digest(&bytes);
+        let found = digest_aside(bytes.clone()).await;
         if found == *expected {
             return Ok(bytes);
         }
@@ -37,6 +37,18 @@ impl Store {
             found,
         })
     }
+}
+
+/// From how many bytes on a digest takes longer than a runtime's thread may be held up.
+const LARGE: usize = 1 << 20;
+
+/// The digest of bytes of any number.
+async fn digest_aside(bytes: Bytes) -> Digest {
+    if bytes.len() < LARGE {
+        return digest(&bytes);
+    }
+    let hashed = tokio::task::spawn_blocking(move || digest(&bytes));
+    hashed.await.expect("hashing does not panic")
 }
 
 /// The key of a digest in `kind`: `<kind>/<64 hex digits>`.

@@ -9,7 +9,7 @@ mod journal;
 
 pub use content::content_key;
 pub use error::StoreError;
-pub use journal::{Journal, JournalReader, Records, keys_of};
+pub use journal::{Journal, JournalReader, Records};
 
 use bytes::Bytes;
 use common::Digest;

@@ -16,18 +16,17 @@ pub(super) fn run(command: &LedgerCommand) -> Outcome<()> {
             }
             describe(&summary)
         }
-        LedgerCommand::Export { place } => role::small_runtime()?.block_on(async {
-            let mut written = Ok(());
-            let view = open(place).await?;
-            view.lines(|line| {
-                if written.is_ok() {
-                    written = output::json(&line);
-                }
-            })
-            .await?;
-            Ok(written?)
-        }),
+        LedgerCommand::Export { place } => role::small_runtime()?.block_on(export(place)),
     }
+}
+
+async fn export(place: &RunPlaceArgs) -> Outcome<()> {
+    let view = open(place).await?;
+    let mut lines = view.lines().await?;
+    while let Some(line) = lines.next().await? {
+        output::json(&line)?;
+    }
+    Ok(())
 }
 
 async fn summary(place: &RunPlaceArgs) -> Outcome<LedgerSummary> {

@@ -43,16 +43,16 @@ pub(crate) fn fixed_changes(begun: &LearnerConfig, now: &LearnerConfig) -> Vec<S
             .get(key)
             .map_or_else(|| "absent".to_owned(), Value::to_string)
     };
-    changed
-        .filter(|key| !is_free(key))
-        .map(|key| {
-            format!(
-                "learner.{key} = {}: the run was begun with {}",
-                shown(&after, key),
-                shown(&before, key)
-            )
-        })
-        .collect()
+    let told = |key: &String| {
+        let why = if FREE.contains(&key.as_str()) {
+            ", the length of its cosine"
+        } else {
+            ""
+        };
+        let (begun, now) = (shown(&before, key), shown(&after, key));
+        format!("learner.{key} = {now}: the run was begun with {begun}{why}")
+    };
+    changed.filter(|key| !is_free(key)).map(told).collect()
 }
 
 fn written_and_read(config: &LearnerConfig) -> LearnerConfig {
@@ -120,7 +120,11 @@ mod tests {
 
     #[test]
     fn a_run_may_be_made_longer_unless_that_bends_its_cosine() {
-        assert_eq!(changes(|config| config.versions = 40).len(), 1);
+        let refused = changes(|config| config.versions = 40);
+        assert_eq!(
+            refused,
+            ["learner.versions = 40: the run was begun with 28, the length of its cosine"]
+        );
         let mut begun = LearnerConfig::default();
         begun.optimizer.schedule = Schedule::Constant;
         let longer = LearnerConfig {

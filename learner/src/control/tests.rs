@@ -34,15 +34,14 @@ async fn run(change: impl FnOnce(&mut LearnerConfig)) -> Run {
         2,
     );
     let identity = Identity {
-        run: RunId::new("test").unwrap(),
+        run: common::RunId::new("test").unwrap(),
         run_seed: 1,
-        epoch: LearnerEpoch(1),
     };
     let completions = CompletionLimits {
         vocab_size: 50,
         tokens: 3,
     };
-    let ledger = Ledger::new(identity.epoch);
+    let ledger = Ledger::new(LearnerEpoch(1));
     let control = ControlPlane::new(
         &config,
         identity,

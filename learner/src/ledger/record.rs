@@ -39,7 +39,7 @@ pub(crate) struct Identity {
 
 /// Which pairs a version was trained from; a note that decides nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Training {
+pub(crate) struct TrainingNote {
     /// The version that came of it.
     pub(crate) version: PolicyVersion,
     /// Optimizer steps of the run until then.
@@ -57,9 +57,9 @@ pub(crate) fn outcome_digest(outcome: &RolloutOutcome) -> Digest {
 }
 
 impl Record {
-    /// The keys of all records from `sequence` on.
-    pub(crate) fn keys_from(sequence: u64) -> Range<Bytes> {
-        key(OUTCOME, &[sequence])..Bytes::from_static(&[OUTCOME + 1])
+    /// The keys of all records.
+    pub(crate) fn keys() -> Range<Bytes> {
+        keys_of(OUTCOME)
     }
 
     /// Its stored form.
@@ -104,7 +104,7 @@ impl Identity {
 
     /// Its key.
     pub(crate) fn keys() -> Range<Bytes> {
-        store::keys_of(IDENTITY)
+        keys_of(IDENTITY)
     }
 
     /// Its stored form.
@@ -129,10 +129,10 @@ impl Identity {
     }
 }
 
-impl Training {
+impl TrainingNote {
     /// The keys of all notes.
     pub(crate) fn keys() -> Range<Bytes> {
-        store::keys_of(TRAINING)
+        keys_of(TRAINING)
     }
 
     /// Its stored form.
@@ -163,6 +163,11 @@ impl Training {
     }
 }
 
+/// The keys of a kind.
+fn keys_of(kind: u8) -> Range<Bytes> {
+    key(kind, &[])..key(kind + 1, &[])
+}
+
 /// A kind and numbers, so that keys are in the order of the numbers.
 fn key(kind: u8, numbers: &[u64]) -> Bytes {
     let mut key = vec![kind];
@@ -185,6 +190,7 @@ mod tests {
 
     #[test]
     fn what_is_stored_is_read_back_and_keys_follow_the_numbers() {
+        let mut before = Record::keys().start;
         for (sequence, outcome) in [(0, pair(3, 1)), (255, no_pair(4, 0)), (256, failed(5, false))] {
             let record = Record {
                 sequence,
@@ -196,20 +202,20 @@ mod tests {
             };
             let (key, content) = record.stored();
             assert_eq!(Record::read(&content).unwrap(), record);
-            assert!(Record::keys_from(sequence).contains(&key));
-            assert!(!Record::keys_from(sequence + 1).contains(&key));
+            assert!(before < key && Record::keys().contains(&key));
+            before = key;
         }
         let identity = Identity {
             run: RunId::new("spring").unwrap(),
             run_seed: u64::MAX,
         };
         assert_eq!(Identity::read(&identity.stored().1).unwrap(), identity);
-        let training = Training {
+        let training = TrainingNote {
             version: version(3),
             step: 24,
             tasks: vec![TaskId(1), TaskId(0)],
         };
-        assert_eq!(Training::read(&training.stored().1).unwrap(), training);
+        assert_eq!(TrainingNote::read(&training.stored().1).unwrap(), training);
     }
 
     #[test]
@@ -218,7 +224,9 @@ mod tests {
             |message: pb::LedgerRecord| Record::read(&message.encode_to_vec()).unwrap_err().to_string();
         assert!(read(pb::LedgerRecord::default()).contains("ledger_record.outcome"));
         assert!(
-            Record::read(&[0xff; 9]).is_err() && Identity::read(&[]).is_err() && Training::read(&[]).is_err()
+            Record::read(&[0xff; 9]).is_err()
+                && Identity::read(&[]).is_err()
+                && TrainingNote::read(&[]).is_err()
         );
     }
 }

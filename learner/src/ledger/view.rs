@@ -1,6 +1,6 @@
 //! A run's ledger as people and scripts read it, beside its writer or when there is none.
 
-use super::{Identity, OutcomeCounts, Record, Training};
+use super::{Identity, OutcomeCounts, Record, TrainingNote};
 use crate::error::LearnerError;
 use common::{
     Candidate, CandidateGroup, Digest, PolicyVersion, Purpose, RolloutOutcome, RunId, TaskId, derive_seed,
@@ -8,7 +8,7 @@ use common::{
 use proto::InvalidMessage;
 use serde::Serialize;
 use std::collections::BTreeMap;
-use store::{JournalReader, Store};
+use store::{JournalReader, Records, Store};
 
 /// A run's ledger, open to read.
 pub struct LedgerView {
@@ -23,6 +23,12 @@ pub struct LedgerView {
 struct TrainedAt {
     version: PolicyVersion,
     step: u64,
+}
+
+/// Its outcomes, one after the other.
+pub struct LedgerLines<'a> {
+    view: &'a LedgerView,
+    records: Records,
 }
 
 /// What a ledger holds, in short.
@@ -99,10 +105,10 @@ impl LedgerView {
         });
         let identity = identity.map_err(|source| damaged(&place, source))?;
         let mut trained = BTreeMap::new();
-        let mut notes = reader.records(Training::keys()).await?;
+        let mut notes = reader.records(TrainingNote::keys()).await?;
         while let Some((_, content)) = notes.next().await? {
-            let note = Training::read(&content).map_err(|source| damaged(&place, source))?;
-            let Training { version, step, tasks } = note;
+            let note = TrainingNote::read(&content).map_err(|source| damaged(&place, source))?;
+            let TrainingNote { version, step, tasks } = note;
             // Keys are in the order of the versions: what a later start trained again counts.
             trained.extend(tasks.into_iter().map(|task| (task, TrainedAt { version, step })));
         }
@@ -117,15 +123,15 @@ impl LedgerView {
     /// What it holds, in short.
     ///
     /// # Errors
-    /// As [`lines`](Self::lines).
+    /// As [`LedgerLines::next`].
     pub async fn summary(&self) -> Result<LedgerSummary, LearnerError> {
         let (mut outcomes, mut epoch, mut tasks) = (OutcomeCounts::default(), 0, 0);
-        self.records(|record| {
+        let mut lines = self.lines().await?;
+        while let Some(record) = lines.next_record().await? {
             outcomes.add(&record.outcome);
             epoch = epoch.max(record.epoch.0);
             tasks += 1;
-        })
-        .await?;
+        }
         Ok(LedgerSummary {
             run_id: self.identity.run.clone(),
             run_seed: self.identity.run_seed,
@@ -140,17 +146,10 @@ impl LedgerView {
     /// Every outcome with its pedigree, in the order of arrival.
     ///
     /// # Errors
-    /// [`LearnerError::Store`] when it cannot be read, [`LearnerError::Ledger`] for a damaged record.
-    pub async fn lines(&self, mut each: impl FnMut(LedgerLine)) -> Result<(), LearnerError> {
-        self.records(|record| each(self.line(&record))).await
-    }
-
-    async fn records(&self, mut each: impl FnMut(Record)) -> Result<(), LearnerError> {
-        let mut records = self.reader.records(Record::keys_from(0)).await?;
-        while let Some((_, content)) = records.next().await? {
-            each(Record::read(&content).map_err(|source| damaged(&self.place, source))?);
-        }
-        Ok(())
+    /// [`LearnerError::Store`] when it cannot be read.
+    pub async fn lines(&self) -> Result<LedgerLines<'_>, LearnerError> {
+        let records = self.reader.records(Record::keys()).await?;
+        Ok(LedgerLines { view: self, records })
     }
 
     fn line(&self, record: &Record) -> LedgerLine {
@@ -190,6 +189,25 @@ impl LedgerView {
     }
 }
 
+impl LedgerLines<'_> {
+    /// The next outcome.
+    ///
+    /// # Errors
+    /// [`LearnerError::Store`] when it cannot be read, [`LearnerError::Ledger`] for a damaged record.
+    pub async fn next(&mut self) -> Result<Option<LedgerLine>, LearnerError> {
+        let record = self.next_record().await?;
+        Ok(record.map(|record| self.view.line(&record)))
+    }
+
+    async fn next_record(&mut self) -> Result<Option<Record>, LearnerError> {
+        let Some((_, content)) = self.records.next().await? else {
+            return Ok(None);
+        };
+        let record = Record::read(&content);
+        Ok(Some(record.map_err(|source| damaged(&self.view.place, source))?))
+    }
+}
+
 fn damaged((key, url): &(String, String), source: InvalidMessage) -> LearnerError {
     LearnerError::Ledger {
         key: key.clone(),
@@ -219,7 +237,7 @@ mod tests {
         let records = (0..)
             .zip(records)
             .map(|(sequence, outcome)| record(sequence, outcome).stored());
-        let note = |number, step| Training {
+        let note = |number, step| TrainingNote {
             version: version(number),
             step,
             tasks: vec![TaskId(4)],
@@ -230,8 +248,10 @@ mod tests {
             .await
             .unwrap();
         let view = LedgerView::open(&store, &identity.run).await.unwrap();
-        let mut lines = vec![];
-        view.lines(|line| lines.push(line)).await.unwrap();
+        let (mut lines, mut reading) = (vec![], view.lines().await.unwrap());
+        while let Some(line) = reading.next().await.unwrap() {
+            lines.push(line);
+        }
         let told: Vec<_> = lines
             .iter()
             .map(|line| (line.task.0, line.outcome, line.reason, line.trained_step))

@@ -1,6 +1,6 @@
 //! What is recorded goes to the journal and, once it is durable, to training: in the order of the record.
 
-use super::{Record, Training};
+use super::{Record, TrainingNote};
 use crate::control::ControlPlane;
 use crate::error::LearnerError;
 use futures::stream::{FuturesOrdered, StreamExt as _};
@@ -48,10 +48,10 @@ async fn until_closed(control: &ControlPlane, journal: &Journal) -> Result<(), S
 async fn append(
     journal: &Journal,
     records: Vec<Record>,
-    notes: Vec<Training>,
+    notes: Vec<TrainingNote>,
 ) -> Result<(Vec<Record>, usize), StoreError> {
     let stored = records.iter().map(Record::stored);
-    let stored: Vec<_> = stored.chain(notes.iter().map(Training::stored)).collect();
+    let stored: Vec<_> = stored.chain(notes.iter().map(TrainingNote::stored)).collect();
     let mut written = pin!(journal.append(stored));
     loop {
         match tokio::time::timeout(PATIENCE, &mut written).await {

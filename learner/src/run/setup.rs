@@ -5,12 +5,12 @@ use crate::adapter_files;
 use crate::assortment::Assortment;
 use crate::base_model::{base_digest, base_files};
 use crate::broadcast::{Artifact, Broadcast, Source};
-use crate::checkpoint::{Keeper, Kept, Manifest};
+use crate::checkpoint::{Checkpoint, Keeper, Kept, Manifest};
 use crate::collate::Collator;
 use crate::config::LearnerConfig;
-use crate::control::{ControlPlane, Identity};
+use crate::control::ControlPlane;
 use crate::error::LearnerError;
-use crate::ledger;
+use crate::ledger::{Identity, TrainingNote};
 use crate::mask::Masker;
 use crate::pair_log::{PairLog, Recorded};
 use crate::partners::Partners;
@@ -107,7 +107,7 @@ pub(super) async fn prepare(config: &LearnerConfig, inputs: &LearnerInputs) -> R
         Ok((policy, base))
     };
     let (policy, base) = off_the_runtime("reading the policy's files", describe).await?;
-    let identity = ledger::Identity {
+    let identity = Identity {
         run: inputs.run_id.clone(),
         run_seed: inputs.run_seed,
     };
@@ -153,16 +153,22 @@ fn assemble(
     );
     let mut model = policy.model.clone().with_adapter(&config.lora, seed)?;
     let mut version = PolicyVersion::initial(epoch);
-    if let Some(checkpoint) = &checkpoint {
-        model = model.load_adapter(&from_safetensors(&checkpoint.adapter)?)?;
-        version.number = checkpoint.manifest.version.number;
-        tracing::info!(%version, from = %checkpoint.manifest.version, "the run goes on");
-    }
+    let adapter = match &checkpoint {
+        None => adapter_bytes(&model.adapter())?.into(),
+        Some(Checkpoint {
+            manifest, adapter, ..
+        }) => {
+            model = model.load_adapter(&from_safetensors(adapter)?)?;
+            version.number = manifest.version.number;
+            tracing::info!(%version, from = %manifest.version, "the run goes on");
+            adapter.clone()
+        }
+    };
     let broadcast = Broadcast::new(
         base,
         adapter_config(&config.lora, &inputs.base_model),
         version,
-        adapter_bytes(&model.adapter())?.into(),
+        adapter,
         version.number >= config.versions,
         config.keep_versions,
     );
@@ -192,7 +198,6 @@ fn assemble(
     let identity = Identity {
         run: inputs.run_id,
         run_seed: inputs.run_seed,
-        epoch,
     };
     let control = Arc::new(ControlPlane::new(
         &config,
@@ -205,7 +210,7 @@ fn assemble(
     if let Some(checkpoint) = &checkpoint {
         control.buffer.restore(checkpoint.manifest.account);
     }
-    resume::take_up(&control, untrained, version, config.retired_pairs);
+    resume::take_up(&control.buffer, untrained, version, config.retired_pairs);
     let (keeper, kept) = Keeper::new();
     let steps = checkpoint
         .as_ref()
@@ -264,7 +269,7 @@ impl Training {
                 keeper.keep(manifest.with(bytes.clone(), moments.into()), config.deterministic)?;
             }
             tracing::info!(version = %trained.version, bytes = bytes.len(), metrics = ?trained.metrics, "published");
-            control.ledger.note(ledger::Training {
+            control.ledger.note(TrainingNote {
                 version: trained.version,
                 step: trained.steps,
                 tasks: trained.tasks,

@@ -3,14 +3,13 @@
 mod adapter;
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::path::Path;
 
 use serde::Serialize;
 
 use super::described::{CONFIG, Directory, SENTENCEPIECE, TOKENIZER};
 use super::layout::Layout;
-use crate::directory::failed;
+use crate::directory::file_digest;
 use crate::error::ModelError;
 use crate::peft::ADAPTER_CONFIG;
 use crate::template::PromptTemplate;
@@ -88,12 +87,9 @@ pub(super) fn digest(shards: &Shards) -> Result<blake3::Hash, ModelError> {
     paths.sort_unstable();
     let mut whole = blake3::Hasher::new();
     for path in paths {
-        let file = File::open(path).map_err(failed("read", path))?;
-        let mut one = blake3::Hasher::new();
-        one.update_reader(file).map_err(failed("read", path))?;
         let name = path.file_name().unwrap_or_default();
         whole.update(name.as_encoded_bytes()).update(&[0]);
-        whole.update(one.finalize().as_bytes());
+        whole.update(file_digest(path)?.as_bytes());
     }
     Ok(whole.finalize())
 }

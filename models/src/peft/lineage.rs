@@ -2,13 +2,12 @@
 //!
 //! Adapters of others have none; of them the shapes alone tell whether they fit.
 
-use std::fs::File;
 use std::path::Path;
 
 use serde::Deserialize;
 
 use crate::checkpoint::{WeightFile, weight_files};
-use crate::directory::{failed, read_json};
+use crate::directory::{file_digest, read_json};
 use crate::error::ModelError;
 
 /// The file.
@@ -40,10 +39,7 @@ pub(super) fn check(adapter: &Path, base: &Path) -> Result<(), ModelError> {
     for WeightFile { name, path: weights } in weight_files(base)? {
         let trained_on = lineage.base.iter().find(|file| file.name == name);
         let told = trained_on.map_or("not among its files", |file| file.digest.as_str());
-        let file = File::open(&weights).map_err(failed("read", &weights))?;
-        let mut hasher = blake3::Hasher::new();
-        hasher.update_reader(file).map_err(failed("read", &weights))?;
-        let found = format!("blake3:{}", hasher.finalize().to_hex());
+        let found = format!("blake3:{}", file_digest(&weights)?.to_hex());
         if told != found {
             let reason = format!(
                 "the adapter was trained on another base than {}: {name} was {told}, here it is {found}; name that base, or \

@@ -99,6 +99,37 @@ async fn i3_a_run_stopped_in_between_ends_with_the_weights_of_one_that_was_not()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_with_few_checkpoints_goes_on_from_the_newest_and_trains_the_rest_again() {
+    let config = LearnerConfig {
+        deterministic: false,
+        versions: 12,
+        checkpoint_every: 5,
+        ..long()
+    };
+    let place = Place::new();
+    let first = place.start(config.clone()).await;
+    let url = first.url.clone();
+    let actor = tokio::spawn(async move { TestActor::join(&url, "a").await.work(made_up).await });
+    published(&first.url, 6).await;
+    first.shutdown.cancel();
+    let stopped = first.ended.await.unwrap().unwrap();
+    actor.abort();
+    let second = place.start(config).await;
+    let joined = TestActor::join(&second.url, "b").await;
+    let (reached, goes_on) = (stopped.version.number, joined.version().number);
+    assert_eq!(goes_on, reached / 5 * 5);
+    joined.work(made_up).await;
+    let resumed = second.ended.await.unwrap().unwrap();
+    assert_eq!((resumed.complete, resumed.pairs_trained), (true, 48));
+    let lost = resumed.pairs_refused_by_reason["retired"];
+    assert!(
+        lost <= (reached - goes_on) * 4,
+        "{lost} of version {goes_on} to {reached}"
+    );
+    assert_eq!(place.steps(), (1..=24).collect::<Vec<_>>());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn i6_a_learner_that_is_superseded_acknowledges_nothing_and_ends() {
     let place = Place::new();
     let config = LearnerConfig {

@@ -1,0 +1,176 @@
+//! Batches from outcomes in any order, stale ones among them.
+
+use super::*;
+use crate::test_outcomes::{failed, no_pair, pair, version};
+
+fn buffer(max_staleness: u64, deterministic: bool) -> PairBuffer {
+    let rule = BatchRule {
+        pairs_per_version: 3,
+        max_staleness,
+        deterministic,
+        max_tasks: 12,
+    };
+    PairBuffer::new(rule, version(0))
+}
+
+fn tasks(batch: &PairBatch) -> Vec<u64> {
+    batch.pairs.iter().map(|pair| pair.task.0).collect()
+}
+
+#[test]
+fn a_batch_is_the_next_pairs_in_order_of_arrival() {
+    let buffer = buffer(1, false);
+    for outcome in [
+        pair(5, 0),
+        no_pair(1, 0),
+        pair(2, 0),
+        failed(7, false),
+        pair(9, 0),
+        pair(4, 0),
+    ] {
+        buffer.arrive(outcome);
+    }
+    let batch = (&buffer).next_batch(version(0)).unwrap();
+    assert_eq!(tasks(&batch), [5, 2, 9]);
+    let sampled = Sampled {
+        mean_reward: 0.5,
+        no_pairs: 2,
+        staleness_max: 0,
+        account: Account {
+            cursor: 5,
+            trained: 3,
+            refused: Refused::default(),
+        },
+    };
+    assert_eq!(batch.sampled, Some(sampled));
+    let expected = Progress {
+        version: version(0),
+        training: true,
+        fresh: 1,
+        trained: 0,
+        refused: Refused::default(),
+    };
+    assert_eq!(buffer.progress(), expected);
+    buffer.published(version(1));
+    assert!(!buffer.progress().training);
+    assert_eq!(buffer.progress().trained, 3);
+}
+
+#[test]
+fn i7_pairs_staler_than_allowed_are_refused_and_counted() {
+    let buffer = buffer(1, false);
+    for (task, sampled_by) in [(0, 0), (1, 2), (2, 1), (3, 3), (4, 2)] {
+        buffer.arrive(pair(task, sampled_by));
+    }
+    let batch = (&buffer).next_batch(version(3)).unwrap();
+    assert_eq!(tasks(&batch), [1, 3, 4]);
+    assert_eq!(batch.sampled.unwrap().staleness_max, 1);
+    assert_eq!(buffer.progress().refused.stale, 2);
+}
+
+#[test]
+fn i3_each_pair_is_trained_once_or_refused_once_with_its_reason() {
+    let buffer = buffer(0, false);
+    (0..3).for_each(|task| buffer.arrive(pair(task, 0)));
+    (&buffer).next_batch(version(0)).unwrap();
+    buffer.published(version(1));
+    for (task, sampled_by) in [(3, 0), (4, 1), (5, 1), (6, 1), (7, 1)] {
+        buffer.arrive(pair(task, sampled_by));
+    }
+    (&buffer).next_batch(version(1)).unwrap();
+    // Version 2 is never published; task 7 waits, and task 8 comes too late.
+    buffer.end();
+    buffer.arrive(pair(8, 1));
+    let Progress {
+        fresh,
+        trained,
+        refused,
+        ..
+    } = buffer.progress();
+    let expected = Refused {
+        stale: 1,
+        run_ended: 5,
+        retired: 0,
+    };
+    assert_eq!((fresh, trained, refused), (0, 3, expected));
+}
+
+#[test]
+fn i3_the_account_of_a_batch_holds_what_lies_before_its_cursor_and_no_more() {
+    let buffer = buffer(1, false);
+    // Of seven records the third and the last but one are too stale; the batch ends with the fifth.
+    for (task, sampled_by) in [(0, 1), (1, 2), (2, 0), (3, 2), (4, 2), (5, 0), (6, 2)] {
+        buffer.arrive(pair(task, sampled_by));
+    }
+    let account = |batch: PairBatch| batch.sampled.unwrap().account;
+    let refused = |stale| Refused {
+        stale,
+        ..Refused::default()
+    };
+    let first = account((&buffer).next_batch(version(2)).unwrap());
+    let expected = Account {
+        cursor: 4,
+        trained: 3,
+        refused: refused(1),
+    };
+    assert_eq!(first, expected);
+    buffer.published(version(3));
+    for task in 7..10 {
+        buffer.arrive(pair(task, 3));
+    }
+    let second = account((&buffer).next_batch(version(3)).unwrap());
+    let expected = Account {
+        cursor: 8,
+        trained: 6,
+        refused: refused(2),
+    };
+    assert_eq!(second, expected);
+}
+
+#[test]
+fn a_deterministic_batch_is_its_whole_block_in_task_order() {
+    let buffer = buffer(0, true);
+    for outcome in [pair(2, 0), no_pair(1, 0), pair(0, 0)] {
+        buffer.arrive(outcome);
+    }
+    assert_eq!(tasks(&(&buffer).next_batch(version(0)).unwrap()), [0, 2]);
+}
+
+#[test]
+fn a_block_without_a_pair_and_endless_ties_end_the_run() {
+    let block = buffer(0, true);
+    (0..3).for_each(|task| block.arrive(no_pair(task, 0)));
+    let message = (&block).next_batch(version(0)).unwrap_err().to_string();
+    assert!(
+        message.contains("3 tasks ended with 0 pairs, 1 are needed (pairs 0, tie 3"),
+        "{message}"
+    );
+    let endless = buffer(0, false);
+    endless.arrive(pair(0, 0));
+    (1..12).for_each(|task| endless.arrive(no_pair(task, 0)));
+    let message = (&endless).next_batch(version(0)).unwrap_err().to_string();
+    assert!(
+        message.contains("12 tasks ended with 1 pairs, 3 are needed (pairs 1, tie 11"),
+        "{message}"
+    );
+}
+
+#[test]
+fn closing_wakes_the_waiting_thread() {
+    let buffer = buffer(0, false);
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| (&buffer).next_batch(version(0)));
+        buffer.close();
+        assert!(matches!(waiting.join().unwrap(), Err(LearnerError::Cancelled)));
+    });
+}
+
+#[test]
+fn a_push_wakes_the_waiting_thread() {
+    let buffer = buffer(0, false);
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| (&buffer).next_batch(version(0)));
+        (0..3).for_each(|task| buffer.arrive(pair(task, 0)));
+        assert!(waiting.join().unwrap().is_ok());
+    });
+}
