@@ -3,7 +3,7 @@
 //! What concerns one task only is no error: it is a [`RolloutOutcome::Failed`](common::RolloutOutcome::Failed) that the
 //! learner hears of.
 
-use common::{Digest, InvalidConfig, PolicyVersion};
+use common::{CanaryReport, Digest, InvalidConfig, PolicyVersion};
 use models::ModelError;
 use models::compute_thread::ComputeError;
 use proto::InvalidMessage;
@@ -80,6 +80,26 @@ pub enum ActorError {
         expected: Digest,
         /// The digest of what came.
         found: Digest,
+    },
+    /// Weights that were fetched and checked do not do what the learner's do; nothing is sampled from them.
+    #[error(
+        "{version} does not take effect here: its log-probabilities are {:.2e} nats from the learner's, {:.2e} are rounding \
+         (the version before is {:.2e} away)",
+        report.deviation, report.tolerance, report.separation
+    )]
+    Canary {
+        /// The version.
+        version: PolicyVersion,
+        /// What was compared.
+        report: CanaryReport,
+    },
+    /// The picture of a canary's question cannot be had.
+    #[error("the canary's picture {digest}: {detail}")]
+    CanaryImage {
+        /// Its digest in the run's store.
+        digest: Digest,
+        /// What happened.
+        detail: String,
     },
     /// More bytes came than the manifest promised.
     #[error("artifact {name}: more than the {expected} bytes of the manifest were sent")]

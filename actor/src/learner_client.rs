@@ -16,7 +16,7 @@ use crate::{
     manifest::{Artifact, Manifest},
     peer::Peer,
 };
-use common::{ActorId, LearnerEpoch, PolicyVersion, RolloutOutcome, RunId, TaskId};
+use common::{ActorId, CanaryReport, LearnerEpoch, PolicyVersion, RolloutOutcome, RunId, TaskId};
 use prost::Message;
 use proto::{
     InvalidMessage, MAX_BATCH, MAX_MESSAGE_BYTES, MAX_OUTCOMES_BYTES, header,
@@ -263,8 +263,12 @@ impl LearnerClient {
         Ok(self.client.clone().watch_policy(request).await?.into_inner())
     }
 
-    /// Tells the learner which version is sampled from now.
-    pub(crate) async fn report_adoption(&self, version: PolicyVersion) -> Result<(), ActorError> {
+    /// Tells the learner which version is sampled from now, or that one does not take effect, and what the canary says.
+    pub(crate) async fn report_adoption(
+        &self,
+        version: PolicyVersion,
+        canary: Option<CanaryReport>,
+    ) -> Result<(), ActorError> {
         let answer = self.peer.until_answered(|| {
             let (adapter_bytes_received, base_bytes_received) = self.received();
             let request = self.request(pb::ReportAdoptionRequest {
@@ -272,6 +276,7 @@ impl LearnerClient {
                 version: Some(version.into()),
                 adapter_bytes_received,
                 base_bytes_received,
+                canary: canary.map(Into::into),
             });
             let mut client = self.client.clone();
             async move { client.report_adoption(request).await }

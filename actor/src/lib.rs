@@ -6,6 +6,7 @@
 
 mod base_model;
 mod cache;
+mod canary;
 mod config;
 mod error;
 mod failure;
@@ -26,6 +27,7 @@ mod weight_sync;
 pub use config::{ActorConfig, Labels};
 pub use error::{ActorError, LastAttempt};
 
+use canary::CanaryCheck;
 use common::{ActorId, PolicyVersion, RunId};
 use config::seconds;
 use data::ImageGenerator;
@@ -162,11 +164,12 @@ async fn start(
         task: "policy loading",
         source,
     })??;
-    let builder = WeightBuilder::new(learner.clone(), policy.model.clone());
+    let products = Arc::new(ProductImages::new(store.clone(), config.cached_products));
+    let canary = CanaryCheck::new(policy.clone(), products.clone());
+    let mut builder = WeightBuilder::new(learner.clone(), policy.model.clone(), canary);
     // Not the version that was joined at: fetching the base may have outlasted it.
     let adapted = builder.newest().await?;
     let version = adapted.version;
-    let products = Arc::new(ProductImages::new(store.clone(), config.cached_products));
     let summary = ActorSummary {
         run_id: Some(learner.run().clone()),
         ..ActorSummary::default()

@@ -1,8 +1,9 @@
 //! What the learner says a policy version consists of, checked.
 
-use common::{Digest, PolicyVersion};
+use common::{Canary, Digest, PolicyVersion};
 use models::{lora::LoraConfig, peft::read_adapter_config};
 use proto::{InvalidMessage, pb};
+use std::sync::Arc;
 
 /// One file of a policy.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +24,8 @@ pub(crate) struct Manifest {
     pub(crate) base: Vec<Artifact>,
     pub(crate) adapter: Artifact,
     pub(crate) adapter_config: LoraConfig,
+    /// By which the version proves that it takes effect; `None` from a learner that publishes none.
+    pub(crate) canary: Option<Arc<Canary>>,
     /// Whether the run publishes no version after this one.
     pub(crate) last: bool,
 }
@@ -49,6 +52,7 @@ impl TryFrom<pb::PolicyManifest> for Manifest {
                 .ok_or_else(|| missing("policy_manifest.adapter"))?
                 .try_into()?,
             adapter_config,
+            canary: message.canary.map(Canary::try_from).transpose()?.map(Arc::new),
             last: message.last,
         })
     }
@@ -114,6 +118,7 @@ mod tests {
             adapter_config_json:
                 r#"{"r": 4, "lora_alpha": 8, "target_modules": ["q_proj"], "peft_type": "LORA"}"#.into(),
             last: true,
+            canary: None,
         }
     }
 

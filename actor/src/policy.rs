@@ -10,7 +10,9 @@ use crate::{
     product_images::ProductImages,
     weight_sync::AdaptedPolicy,
 };
-use common::{Digest, FailureReason, Finish, PolicyVersion, ProductTask, Purpose, Trajectory, derive_seed};
+use common::{
+    CanaryReport, Digest, FailureReason, Finish, PolicyVersion, ProductTask, Purpose, Trajectory, derive_seed,
+};
 use image::RgbaImage;
 use models::{
     ModelError,
@@ -30,6 +32,7 @@ pub(crate) struct BehaviourPolicy {
     products: Arc<ProductImages>,
     plan: SamplingPlan,
     version: PolicyVersion,
+    canary: Option<CanaryReport>,
     last: bool,
 }
 
@@ -83,6 +86,7 @@ impl BehaviourPolicy {
             products,
             plan,
             version,
+            canary: None,
             last: false,
         };
         started.adopt(adapted).await?;
@@ -92,6 +96,11 @@ impl BehaviourPolicy {
     /// The version sampled from.
     pub(crate) fn version(&self) -> PolicyVersion {
         self.version
+    }
+
+    /// What the canary says of it.
+    pub(crate) fn canary(&self) -> Option<CanaryReport> {
+        self.canary
     }
 
     /// Whether the run publishes no version after it.
@@ -129,12 +138,13 @@ impl BehaviourPolicy {
     /// # Errors
     /// [`ActorError::Compute`] when the thread has ended.
     pub(crate) async fn adopt(&mut self, adapted: Arc<AdaptedPolicy>) -> Result<(), ActorError> {
-        let (version, last) = (adapted.version, adapted.last);
+        let (version, canary, last) = (adapted.version, adapted.canary, adapted.last);
         self.thread
             .call(move |sampler| sampler.policy.model = adapted.model.clone())
             .await?;
-        (self.version, self.last) = (version, last);
-        tracing::info!(%version, "policy adopted");
+        (self.version, self.canary, self.last) = (version, canary, last);
+        let verdict = canary.map(|report| report.verdict);
+        tracing::info!(%version, canary = ?verdict, "policy adopted");
         Ok(())
     }
 }

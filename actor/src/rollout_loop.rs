@@ -230,7 +230,8 @@ impl RolloutLoop {
     async fn report_adoption(&mut self) -> Result<(), ActorError> {
         self.summary.adoptions += 1;
         self.summary.version = Some(self.policy.version());
-        match self.learner.report_adoption(self.policy.version()).await {
+        let (version, canary) = (self.policy.version(), self.policy.canary());
+        match self.learner.report_adoption(version, canary).await {
             // The next lease finds out what has become of the learner.
             Err(error) if error.is_other_epoch() => Ok(()),
             reported => reported,

@@ -63,6 +63,7 @@ pub(crate) fn manifest(epoch: u64, number: u64, adapter: &[u8]) -> pb::PolicyMan
         adapter_config_json:
             r#"{"peft_type": "LORA", "r": 2, "lora_alpha": 2, "target_modules": ["q_proj"]}"#.into(),
         last: false,
+        canary: None,
     }
 }
 

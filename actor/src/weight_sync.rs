@@ -6,10 +6,11 @@
 
 use crate::{
     ActorError,
+    canary::CanaryCheck,
     learner_client::{LearnerClient, Payload},
     manifest::Manifest,
 };
-use common::PolicyVersion;
+use common::{Canary, CanaryReport, CanaryVerdict, PolicyVersion};
 use futures::{FutureExt, StreamExt};
 use models::{ModelError, llava::Llava, weights::from_safetensors};
 use proto::pb;
@@ -26,6 +27,8 @@ pub(crate) struct AdaptedPolicy {
     pub(crate) version: PolicyVersion,
     /// The base model's own weights, shared, with this version's adapter.
     pub(crate) model: Llava,
+    /// What the canary says of it; `None` from a learner that publishes none.
+    pub(crate) canary: Option<CanaryReport>,
     /// Whether the run publishes no version after this one.
     pub(crate) last: bool,
 }
@@ -34,6 +37,7 @@ pub(crate) struct AdaptedPolicy {
 pub(crate) struct WeightBuilder {
     learner: Arc<LearnerClient>,
     base: Llava,
+    canary: CanaryCheck,
 }
 
 /// The background task that keeps up with the learner.
@@ -62,10 +66,11 @@ enum News {
 }
 
 impl WeightBuilder {
-    pub(crate) fn new(learner: Arc<LearnerClient>, base: Llava) -> Self {
+    pub(crate) fn new(learner: Arc<LearnerClient>, base: Llava, canary: CanaryCheck) -> Self {
         Self {
             learner,
             base: base.without_adapter(),
+            canary,
         }
     }
 
@@ -73,7 +78,7 @@ impl WeightBuilder {
     ///
     /// # Errors
     /// As [`build`](Self::build), for a version that is gone only when no newer one has taken its place.
-    pub(crate) async fn newest(&self) -> Result<Arc<AdaptedPolicy>, ActorError> {
+    pub(crate) async fn newest(&mut self) -> Result<Arc<AdaptedPolicy>, ActorError> {
         let mut gone = None;
         loop {
             let manifest = self.learner.newest_policy().await?;
@@ -89,30 +94,54 @@ impl WeightBuilder {
     ///
     /// # Errors
     /// [`ActorError`] when its bytes do not come, are not those promised, or do not fit the base model.
-    pub(crate) async fn build(&self, manifest: Manifest) -> Result<Arc<AdaptedPolicy>, ActorError> {
+    pub(crate) async fn build(&mut self, manifest: Manifest) -> Result<Arc<AdaptedPolicy>, ActorError> {
         let mut bytes = Vec::new();
         self.learner
             .fetch(&manifest.adapter, Payload::Adapter, &mut bytes)
             .await?;
-        let base = self.base.clone();
-        let build = move || -> Result<AdaptedPolicy, ModelError> {
+        let (base, config) = (self.base.clone(), manifest.adapter_config);
+        let build = move || -> Result<Llava, ModelError> {
             let adapter = from_safetensors(&bytes)?;
             models::weights::check_finite(&adapter)?;
-            let model = base
-                .with_adapter(&manifest.adapter_config, 0)?
-                .load_adapter(&adapter)?;
-            Ok(AdaptedPolicy {
-                version: manifest.version,
-                model,
-                last: manifest.last,
-            })
+            base.with_adapter(&config, 0)?.load_adapter(&adapter)
         };
         let built = tokio::task::spawn_blocking(build).await;
         let built = built.map_err(|source| ActorError::Task {
             task: "weight building",
             source,
         })?;
-        Ok(Arc::new(built?))
+        let model = built?;
+        let canary = match &manifest.canary {
+            None => None,
+            Some(canary) => Some(self.prove(canary, manifest.version, &model).await?),
+        };
+        Ok(Arc::new(AdaptedPolicy {
+            version: manifest.version,
+            model,
+            canary,
+            last: manifest.last,
+        }))
+    }
+
+    /// Asks the canary.
+    ///
+    /// # Errors
+    /// [`ActorError::Canary`] when the version does not take effect, of which the learner is told.
+    async fn prove(
+        &mut self,
+        canary: &Arc<Canary>,
+        version: PolicyVersion,
+        model: &Llava,
+    ) -> Result<CanaryReport, ActorError> {
+        let report = self.canary.check(canary, model).await?;
+        tracing::debug!(%version, ?report, "canary");
+        if report.verdict != CanaryVerdict::Mismatch {
+            return Ok(report);
+        }
+        if let Err(error) = self.learner.report_adoption(version, Some(report)).await {
+            tracing::warn!(%error, "the learner was not told that a version does not take effect");
+        }
+        Err(ActorError::Canary { version, report })
     }
 }
 
@@ -164,7 +193,7 @@ impl WeightSync {
 
 /// Follows announcements until the last version is ready.
 async fn follow(
-    builder: WeightBuilder,
+    mut builder: WeightBuilder,
     mut version: PolicyVersion,
     progress: watch::Sender<Progress>,
 ) -> Result<(), ActorError> {
@@ -263,14 +292,33 @@ fn accept(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::product_images::ProductImages;
     use crate::scripted_learner::{Script, join, manifest};
     use burn::tensor::Device;
-    use models::{lora::LoraConfig, peft::adapter_bytes, presets};
+    use models::{
+        lora::LoraConfig,
+        peft::adapter_bytes,
+        policy::Policy,
+        presets::Preset,
+        tokenizer::{SpecialTokens, Tokenizer},
+    };
     use std::sync::Mutex;
+    use store::Store;
     use tokio::time::timeout;
 
+    fn policy() -> Policy {
+        let corpus = ["an oak desk in warm light", "a steel lamp by the sea"];
+        let tokenizer = Tokenizer::train(corpus.iter(), 280, SpecialTokens::default()).unwrap();
+        Preset::Tiny.policy(tokenizer, &Device::flex(), 5)
+    }
+
     fn base() -> Llava {
-        presets::tiny(64, 3).init(&Device::flex(), 1)
+        policy().model
+    }
+
+    fn builder(learner: Arc<LearnerClient>) -> WeightBuilder {
+        let products = Arc::new(ProductImages::new(Store::open("memory:///").unwrap(), 4));
+        WeightBuilder::new(learner, base(), CanaryCheck::new(policy(), products))
     }
 
     /// The bytes of an adapter that differs by its seed.
@@ -284,7 +332,7 @@ mod tests {
     async fn follow_script(mut script: Script, first: &[u8]) -> (WeightSync, Arc<Mutex<Script>>) {
         script.artifacts.insert(store::digest(first), first.to_vec());
         let (learner, _, script) = join(manifest(2, 3, first), script).await;
-        let builder = WeightBuilder::new(learner, base());
+        let mut builder = builder(learner);
         let start = builder.newest().await.unwrap().version;
         (WeightSync::start(builder, start), script)
     }
@@ -299,7 +347,7 @@ mod tests {
             script.announced.push(manifest(*epoch, *number, promised));
         }
         let (learner, first, _) = join(manifest(2, 3, &first), script).await;
-        let builder = WeightBuilder::new(learner, base());
+        let mut builder = builder(learner);
         let start = builder.build(first).await.unwrap();
         (WeightSync::start(builder, start.version), start.version)
     }
@@ -396,7 +444,7 @@ mod tests {
         };
         script.artifacts.insert(store::digest(&newest), newest.clone());
         let (learner, _, script) = join(manifest(2, 3, &old), script).await;
-        let builder = WeightBuilder::new(learner, base());
+        let mut builder = builder(learner);
         // At the start: what was joined at is gone.
         let start = builder.newest().await.unwrap();
         assert_eq!(start.version.number, 9);
@@ -412,7 +460,7 @@ mod tests {
     async fn a_newest_version_that_is_not_there_is_asked_for_once_more_and_then_ends_the_actor() {
         let script = Script::default();
         let (learner, _, script) = join(manifest(2, 3, &adapter(8)), script).await;
-        let error = WeightBuilder::new(learner, base()).newest().await.err().unwrap();
+        let error = builder(learner).newest().await.err().unwrap();
         assert!(error.is_not_found(), "{error}");
         assert_eq!(script.lock().unwrap().offsets.len(), 2);
     }

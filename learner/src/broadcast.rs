@@ -4,11 +4,11 @@
 //! digest never change. What the base consists of is said in `base_model.rs`; who fetches, and how streams are framed, is the service's affair.
 
 use bytes::Bytes;
-use common::{Digest, PolicyVersion};
+use common::{Canary, Digest, PolicyVersion};
 use models::peft::ADAPTER_WEIGHTS;
 use std::collections::VecDeque;
 use std::path::PathBuf;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 
 /// Bytes that can be fetched.
@@ -23,14 +23,25 @@ pub(crate) struct Artifact {
 }
 
 /// What a version consists of.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Manifest {
     /// The version.
     pub(crate) version: PolicyVersion,
     /// The adapter.
     pub(crate) adapter: Artifact,
+    /// By which actors prove that the version takes effect.
+    pub(crate) canary: Arc<Canary>,
     /// Whether no version follows.
     pub(crate) last: bool,
+}
+
+/// What a version brings: its weights and the proof of their effect.
+#[derive(Debug, Clone)]
+pub(crate) struct Weights {
+    /// The adapter, safetensors in PEFT's layout.
+    pub(crate) adapter: Bytes,
+    /// What the learner says of some completions with it.
+    pub(crate) canary: Canary,
 }
 
 /// Where an artifact's bytes are.
@@ -54,22 +65,18 @@ pub(crate) struct Broadcast {
 }
 
 impl Broadcast {
-    /// Offers the files of `base` and `adapter` as the version that a start begins with, which may be the run's last. Keeps the
+    /// Offers the files of `base` and `weights` as the version that a start begins with, which may be the run's last. Keeps the
     /// last `keep` adapters.
     pub(crate) fn new(
         base: Vec<(Artifact, Source)>,
         adapter_config_json: String,
         version: PolicyVersion,
-        adapter: Bytes,
+        weights: Weights,
         last: bool,
         keep: usize,
     ) -> Self {
-        let manifest = Manifest {
-            version,
-            adapter: adapter_artifact(&adapter),
-            last,
-        };
-        let adapters = VecDeque::from([(manifest.adapter.digest, adapter)]);
+        let manifest = Manifest::new(version, &weights, last);
+        let adapters = VecDeque::from([(manifest.adapter.digest, weights.adapter)]);
         Self {
             base,
             adapter_config_json,
@@ -81,14 +88,10 @@ impl Broadcast {
     }
 
     /// Announces a version.
-    pub(crate) fn publish(&self, version: PolicyVersion, adapter: Bytes, last: bool) {
-        let manifest = Manifest {
-            version,
-            adapter: adapter_artifact(&adapter),
-            last,
-        };
+    pub(crate) fn publish(&self, version: PolicyVersion, weights: Weights, last: bool) {
+        let manifest = Manifest::new(version, &weights, last);
         let mut adapters = self.adapters();
-        adapters.push_back((manifest.adapter.digest, adapter));
+        adapters.push_back((manifest.adapter.digest, weights.adapter));
         while adapters.len() > self.keep {
             adapters.pop_front();
         }
@@ -157,18 +160,26 @@ impl Broadcast {
     }
 }
 
-fn adapter_artifact(bytes: &Bytes) -> Artifact {
-    Artifact {
-        name: ADAPTER_WEIGHTS.into(),
-        bytes: bytes.len() as u64,
-        digest: store::digest(bytes),
+impl Manifest {
+    fn new(version: PolicyVersion, weights: &Weights, last: bool) -> Self {
+        let adapter = Artifact {
+            name: ADAPTER_WEIGHTS.into(),
+            bytes: weights.adapter.len() as u64,
+            digest: store::digest(&weights.adapter),
+        };
+        Self {
+            version,
+            adapter,
+            canary: Arc::new(weights.canary.clone()),
+            last,
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::test_outcomes::version;
+    use crate::test_outcomes::{version, weights};
 
     fn open(keep: usize) -> Broadcast {
         let config = Bytes::from_static(b"a configuration");
@@ -187,14 +198,7 @@ mod tests {
                 Source::File("/models/model.safetensors".into()),
             ),
         ];
-        Broadcast::new(
-            base,
-            "{}".into(),
-            version(0),
-            Bytes::from_static(b"v0"),
-            false,
-            keep,
-        )
+        Broadcast::new(base, "{}".into(), version(0), weights("v0"), false, keep)
     }
 
     #[test]
@@ -213,7 +217,7 @@ mod tests {
         let mut watcher = broadcast.subscribe();
         assert_eq!(watcher.borrow_and_update().version, version(0));
         for number in 1..=2 {
-            broadcast.publish(version(number), Bytes::from(format!("v{number}")), number == 2);
+            broadcast.publish(version(number), weights(&format!("v{number}")), number == 2);
         }
         assert!(watcher.has_changed().unwrap());
         assert_eq!(broadcast.newest().version, version(2));

@@ -41,11 +41,17 @@ impl LeaseTable {
             .map(|lease| lease.clone())
     }
 
-    /// Lets up to `most` leases of `holder` last until `deadline`; returns their tasks in order.
-    pub(crate) fn renew(&self, holder: &ActorId, deadline: Instant, most: usize) -> Vec<TaskId> {
+    /// The tasks that `holder` has, in order.
+    pub(crate) fn held_by(&self, holder: &ActorId) -> Vec<TaskId> {
         let held = self.open.iter().filter(|entry| entry.holder == *holder);
         let mut held: Vec<TaskId> = held.map(|entry| *entry.key()).collect();
         held.sort_unstable();
+        held
+    }
+
+    /// Lets up to `most` leases of `holder` last until `deadline`; returns their tasks in order.
+    pub(crate) fn renew(&self, holder: &ActorId, deadline: Instant, most: usize) -> Vec<TaskId> {
+        let mut held = self.held_by(holder);
         held.truncate(most);
         held.retain(|task| match self.open.get_mut(task) {
             Some(mut lease) if lease.holder == *holder => {

@@ -21,6 +21,7 @@ mod admission;
 mod assortment;
 mod base_model;
 mod broadcast;
+mod canary;
 mod checkpoint;
 mod collate;
 mod config;

@@ -5,10 +5,11 @@
 mod artifacts;
 mod status;
 
+use crate::actors::Adoption;
 use crate::admission::Pause;
 use crate::broadcast::{Artifact, Broadcast, Manifest};
-use crate::control::{ControlPlane, LeaseAnswer, Receipt};
-use common::{ActorId, Digest, PolicyVersion, RolloutOutcome, TaskId};
+use crate::control::{ControlPlane, LeaseAnswer, LeaseDenied, Receipt};
+use common::{ActorId, CanaryReport, Digest, PolicyVersion, RolloutOutcome, TaskId};
 use futures::stream::{self, BoxStream, StreamExt};
 use proto::pb::{self, learner_service_server::LearnerService, lease_tasks_response::Answer};
 use proto::{Authorizer, Call, Caller, InvalidMessage, WireError, trace};
@@ -110,19 +111,17 @@ impl Service {
         InvalidMessage::check_batch("lease_tasks_request.max_tasks", wanted)?;
         let policy = required_version("lease_tasks_request.policy", request.policy)?;
         let answer = self.control.lease(actor, policy, wanted, Instant::now());
-        Ok(
-            match answer.map_err(|unknown| WireError::NotFound(unknown.to_string()))? {
-                LeaseAnswer::Complete => Answer::Complete(pb::RunComplete {}),
-                LeaseAnswer::Wait(pause) => Answer::Wait(pb::Wait {
-                    retry_after_ms: self.retry_after_ms,
-                    reason: wait_reason(pause).into(),
-                }),
-                LeaseAnswer::Tasks(tasks) => Answer::Lease(pb::TaskLease {
-                    tasks: tasks.iter().map(Into::into).collect(),
-                    ttl_ms: self.control.lease_ttl().as_millis() as u64,
-                }),
-            },
-        )
+        Ok(match answer.map_err(|denied| lease_error(actor, denied))? {
+            LeaseAnswer::Complete => Answer::Complete(pb::RunComplete {}),
+            LeaseAnswer::Wait(pause) => Answer::Wait(pb::Wait {
+                retry_after_ms: self.retry_after_ms,
+                reason: wait_reason(pause).into(),
+            }),
+            LeaseAnswer::Tasks(tasks) => Answer::Lease(pb::TaskLease {
+                tasks: tasks.iter().map(Into::into).collect(),
+                ttl_ms: self.control.lease_ttl().as_millis() as u64,
+            }),
+        })
     }
 
     async fn submit(
@@ -246,13 +245,16 @@ impl LearnerService for Service {
             self.admit_actor("LearnerService/ReportAdoption", request, |m| m.header.take())?;
         let _span = span.entered();
         let version = required_version("report_adoption_request.version", message.version)?;
-        let published = self.control.check_published(version);
-        published.map_err(|unknown| WireError::NotFound(unknown.to_string()))?;
-        let (adapter, base) = (message.adapter_bytes_received, message.base_bytes_received);
-        self.control
-            .actors
-            .adopted(&actor, Instant::now(), version, adapter, base);
-        tracing::debug!(actor = %actor, %version, "adopted");
+        let canary = message.canary.map(CanaryReport::try_from).transpose();
+        let adoption = Adoption {
+            version,
+            canary: canary.map_err(WireError::from)?,
+            adapter_bytes: message.adapter_bytes_received,
+            base_bytes: message.base_bytes_received,
+        };
+        let adopted = self.control.adopted(&actor, &adoption, Instant::now());
+        adopted.map_err(|unknown| WireError::NotFound(unknown.to_string()))?;
+        tracing::debug!(actor = %actor, ?adoption, "adoption reported");
         Ok(Response::new(pb::ReportAdoptionResponse {}))
     }
 
@@ -306,6 +308,17 @@ fn manifest_message(broadcast: &Broadcast, manifest: &Manifest) -> pb::PolicyMan
         adapter: Some(artifact(&manifest.adapter)),
         adapter_config_json: broadcast.adapter_config_json().to_owned(),
         last: manifest.last,
+        canary: Some(manifest.canary.as_ref().into()),
+    }
+}
+
+fn lease_error(actor: &ActorId, denied: LeaseDenied) -> WireError {
+    match denied {
+        LeaseDenied::Version(unknown) => WireError::NotFound(unknown.to_string()),
+        LeaseDenied::Quarantined(reason) => WireError::Quarantined {
+            actor: actor.clone(),
+            reason,
+        },
     }
 }
 

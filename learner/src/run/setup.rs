@@ -4,7 +4,8 @@ use super::{LearnerInputs, VersionMetrics};
 use crate::adapter_files;
 use crate::assortment::Assortment;
 use crate::base_model::{base_digest, base_files};
-use crate::broadcast::{Artifact, Broadcast, Source};
+use crate::broadcast::{Artifact, Broadcast, Source, Weights};
+use crate::canary::CanaryAnswers;
 use crate::checkpoint::{Checkpoint, Keeper, Kept, Manifest};
 use crate::collate::Collator;
 use crate::config::LearnerConfig;
@@ -49,6 +50,7 @@ pub(super) struct Training {
     pairs: Option<PairLog>,
     control: Arc<ControlPlane>,
     keeper: Keeper,
+    canary: CanaryAnswers,
     /// Of the frozen base's files.
     base: Digest,
     /// The checkpoint that this start went on from.
@@ -164,11 +166,22 @@ fn assemble(
             adapter.clone()
         }
     };
+    let canary = CanaryAnswers::new(
+        &policy,
+        &config.lora,
+        &assortment,
+        inputs.run_seed,
+        inputs.completion_tokens,
+    )?;
+    let weights = Weights {
+        canary: canary.of(&from_safetensors(&adapter)?)?,
+        adapter,
+    };
     let broadcast = Broadcast::new(
         base,
         adapter_config(&config.lora, &inputs.base_model),
         version,
-        adapter,
+        weights,
         version.number >= config.versions,
         config.keep_versions,
     );
@@ -221,6 +234,7 @@ fn assemble(
         pairs,
         control: control.clone(),
         keeper,
+        canary,
         base: base_digest,
         parent: checkpoint.map(|checkpoint| checkpoint.manifest.version),
         config,
@@ -245,6 +259,7 @@ impl Training {
             pairs,
             control,
             keeper,
+            canary,
             base,
             parent,
             config,
@@ -278,7 +293,11 @@ impl Training {
                 version: trained.version,
                 values: trained.metrics,
             };
-            control.publish(trained.version, bytes, metrics);
+            let weights = Weights {
+                adapter: bytes,
+                canary: canary.of(&trained.adapter)?,
+            };
+            control.publish(trained.version, weights, metrics);
             Ok(())
         };
         let start = control.broadcast.newest().version;

@@ -145,6 +145,7 @@ impl TestActor {
             version: self.manifest.version,
             adapter_bytes_received: self.received,
             base_bytes_received: 0,
+            canary: None,
         };
         self.client.report_adoption(request).await.unwrap();
     }

@@ -44,6 +44,8 @@ fn actor(summary: ActorSummary) -> pb::ActorStatus {
         adapter_bytes_received: summary.adapter_bytes_received,
         base_bytes_received: summary.base_bytes_received,
         outcomes: summary.outcomes,
+        canary: summary.canary.map(Into::into),
+        quarantine: summary.quarantine.unwrap_or_default(),
     }
 }
 
