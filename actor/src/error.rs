@@ -72,10 +72,14 @@ pub enum ActorError {
         version: PolicyVersion,
     },
     /// Received bytes are not those that the manifest promised; nothing is sampled from them.
-    #[error("artifact {name}: received bytes have digest {found}, the manifest says {expected}")]
+    #[error(
+        "artifact {name}, chunk {chunk}: received bytes have digest {found}, the manifest says {expected}"
+    )]
     ArtifactDigest {
         /// The artifact's name.
         name: String,
+        /// Which of its chunks, from 0.
+        chunk: usize,
         /// The digest promised.
         expected: Digest,
         /// The digest of what came.

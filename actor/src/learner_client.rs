@@ -5,18 +5,16 @@
 //! that of the actor.
 
 mod artifacts;
+mod download;
 mod lease;
+mod transfers;
 
-pub(crate) use artifacts::Payload;
+pub(crate) use artifacts::{ChunkSink, Payload};
 pub(crate) use lease::{Lease, LeaseAnswer};
+pub(crate) use transfers::Received;
 
-use crate::{
-    ActorConfig, ActorError,
-    config::seconds,
-    manifest::{Artifact, Manifest},
-    peer::Peer,
-};
-use common::{ActorId, CanaryReport, LearnerEpoch, PolicyVersion, RolloutOutcome, RunId, TaskId};
+use crate::{ActorConfig, ActorError, config::seconds, manifest::Manifest, peer::Peer};
+use common::{ActorId, Artifact, CanaryReport, LearnerEpoch, PolicyVersion, RolloutOutcome, RunId, TaskId};
 use prost::Message;
 use proto::{
     InvalidMessage, MAX_BATCH, MAX_MESSAGE_BYTES, MAX_OUTCOMES_BYTES, header,
@@ -33,6 +31,7 @@ use std::{
 };
 use tokio::time::Instant;
 use tonic::{Request, Status, Streaming, transport::Channel};
+use transfers::Transfers;
 
 /// How long a learner that may be gone is given to hear that an actor is done.
 const LEAVE_TAKING: Duration = Duration::from_secs(1);
@@ -53,8 +52,9 @@ pub(crate) struct LearnerClient {
     trace: TraceId,
     epoch: AtomicU64,
     open: Mutex<BTreeSet<TaskId>>,
-    adapter_bytes: AtomicU64,
-    base_bytes: AtomicU64,
+    transfers: Transfers,
+    /// The port on which this actor passes on what it has; 0 when it does not.
+    relay_port: u16,
 }
 
 /// What became of submitted outcomes.
@@ -74,6 +74,7 @@ impl LearnerClient {
     pub(crate) async fn join(
         url: &str,
         actor: ActorId,
+        relay_port: u16,
         config: &ActorConfig,
     ) -> Result<(Self, Manifest), ActorError> {
         let peer = Peer::new("learner", url, seconds(config.learner_timeout_s));
@@ -96,8 +97,8 @@ impl LearnerClient {
             run_seed: answer.run_seed,
             epoch: AtomicU64::new(answer.learner_epoch.max(manifest.version.epoch.0)),
             open: Mutex::default(),
-            adapter_bytes: AtomicU64::new(0),
-            base_bytes: AtomicU64::new(0),
+            transfers: Transfers::default(),
+            relay_port,
         };
         Ok((joined, manifest))
     }
@@ -119,7 +120,11 @@ impl LearnerClient {
     /// # Errors
     /// [`ActorError::OtherBase`].
     pub(crate) fn check_base(&self, manifest: &Manifest) -> Result<(), ActorError> {
-        if manifest.base == self.base {
+        let named = |base: &[Artifact]| -> Vec<_> {
+            let named = base.iter().map(|file| (file.name().to_owned(), file.digest()));
+            named.collect()
+        };
+        if named(&manifest.base) == named(&self.base) {
             return Ok(());
         }
         Err(ActorError::OtherBase {
@@ -148,12 +153,9 @@ impl LearnerClient {
         self.epoch.fetch_max(epoch.0, Ordering::Relaxed);
     }
 
-    /// Adapter and base-model payload received so far, in bytes.
-    pub(crate) fn received(&self) -> (u64, u64) {
-        (
-            self.adapter_bytes.load(Ordering::Relaxed),
-            self.base_bytes.load(Ordering::Relaxed),
-        )
+    /// Payload received so far.
+    pub(crate) fn received(&self) -> Received {
+        self.transfers.received()
     }
 
     /// Asks for tasks to sample with `policy`.
@@ -259,6 +261,7 @@ impl LearnerClient {
         let request = self.request(pb::WatchPolicyRequest {
             header: Some(self.header()),
             after: Some(after.into()),
+            relay_port: self.relay_port.into(),
         });
         Ok(self.client.clone().watch_policy(request).await?.into_inner())
     }
@@ -270,12 +273,13 @@ impl LearnerClient {
         canary: Option<CanaryReport>,
     ) -> Result<(), ActorError> {
         let answer = self.peer.until_answered(|| {
-            let (adapter_bytes_received, base_bytes_received) = self.received();
+            let received = self.received();
             let request = self.request(pb::ReportAdoptionRequest {
                 header: Some(self.header_of(version.epoch)),
                 version: Some(version.into()),
-                adapter_bytes_received,
-                base_bytes_received,
+                adapter_bytes_received: received.adapter,
+                base_bytes_received: received.base,
+                relay_bytes_received: received.from_relays,
                 canary: canary.map(Into::into),
             });
             let mut client = self.client.clone();

@@ -17,11 +17,13 @@ mod pairing;
 mod peer;
 mod policy;
 mod product_images;
+mod relay;
 mod rendering;
 mod reward_client;
 mod rollout_loop;
 #[cfg(test)]
 mod scripted_learner;
+mod shelf;
 mod weight_sync;
 
 pub use config::{ActorConfig, Labels};
@@ -39,10 +41,17 @@ use models::policy::Policy;
 use pairing::PairingRule;
 use policy::BehaviourPolicy;
 use product_images::ProductImages;
+use proto::Authorizer;
+use relay::Relay;
 use rendering::Renderer;
 use reward_client::RewardClient;
 use rollout_loop::RolloutLoop;
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use shelf::Shelf;
+use std::{
+    path::PathBuf,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 use store::Store;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -65,6 +74,8 @@ pub struct ActorInputs {
     pub work_dir: PathBuf,
     /// Where the policy computes, in which number format.
     pub placement: Placement,
+    /// Who may fetch from this actor.
+    pub authorizer: Arc<dyn Authorizer>,
 }
 
 /// What an actor did.
@@ -96,6 +107,17 @@ pub struct ActorSummary {
     pub adapter_bytes_received: u64,
     /// Base-model payload received, in bytes.
     pub base_bytes_received: u64,
+    /// Of both, what came from other actors, in bytes.
+    pub relay_bytes_received: u64,
+}
+
+/// What an actor passes on, and where.
+struct PassesOn {
+    shelf: Arc<Shelf>,
+    /// Set once it has joined.
+    run: Arc<OnceLock<RunId>>,
+    /// 0 when it does not.
+    port: u16,
 }
 
 /// Takes part in a run until the learner says that it is complete, or until `shutdown`; then drains: the tasks at hand are
@@ -111,8 +133,16 @@ pub async fn run(
     shutdown: CancellationToken,
 ) -> Result<ActorSummary, ActorError> {
     config.validate()?;
-    let health = Health::serve(listener).await;
-    let summary = take_part(&config, inputs, &health, &shutdown).await;
+    let (shelf, run) = (Arc::new(Shelf::new()), Arc::new(OnceLock::new()));
+    let relay = Relay::new(shelf.clone(), inputs.authorizer.clone(), run.clone());
+    let relay_port = listener.local_addr().map_or(0, |address| address.port());
+    let passes_on = PassesOn {
+        shelf,
+        run,
+        port: if config.relay { relay_port } else { 0 },
+    };
+    let health = Health::serve(listener, config.relay.then_some(relay)).await;
+    let summary = take_part(&config, inputs, passes_on, &health, &shutdown).await;
     health.stop().await?;
     summary
 }
@@ -121,11 +151,12 @@ pub async fn run(
 async fn take_part(
     config: &ActorConfig,
     inputs: ActorInputs,
+    passes_on: PassesOn,
     health: &Health,
     shutdown: &CancellationToken,
 ) -> Result<ActorSummary, ActorError> {
     let mut rollouts = tokio::select! {
-        started = start(config, inputs, shutdown.clone()) => started?,
+        started = start(config, inputs, passes_on, shutdown.clone()) => started?,
         () = shutdown.cancelled() => return Ok(ActorSummary::default()),
     };
     health.set_ready(true).await;
@@ -142,6 +173,7 @@ async fn take_part(
 async fn start(
     config: &ActorConfig,
     inputs: ActorInputs,
+    passes_on: PassesOn,
     shutdown: CancellationToken,
 ) -> Result<RolloutLoop, ActorError> {
     let ActorInputs {
@@ -152,12 +184,16 @@ async fn start(
         image_generator,
         work_dir,
         placement,
+        authorizer: _,
     } = inputs;
-    let (learner, manifest) = LearnerClient::join(&learner_url, actor_id, config).await?;
+    let PassesOn { shelf, run, port } = passes_on;
+    let (learner, manifest) = LearnerClient::join(&learner_url, actor_id, port, config).await?;
+    // Who fetches here is asked for the run.
+    let _already_known = run.set(learner.run().clone());
     let (run_seed, learner) = (learner.run_seed(), Arc::new(learner));
     tracing::info!(run = %learner.run(), version = %manifest.version, "joined");
     let reward = RewardClient::connect(&reward_url, learner.clone(), config).await?;
-    base_model::fetch(&learner, &manifest.base, &work_dir).await?;
+    base_model::fetch(&learner, &manifest.base, &manifest.relays, &work_dir, &shelf).await?;
     let load = move || Policy::load_on(&work_dir, &placement, &mut in_log("the policy"));
     let policy = tokio::task::spawn_blocking(load).await;
     let policy = policy.map_err(|source| ActorError::Task {
@@ -166,7 +202,7 @@ async fn start(
     })??;
     let products = Arc::new(ProductImages::new(store.clone(), config.cached_products));
     let canary = CanaryCheck::new(policy.clone(), products.clone());
-    let mut builder = WeightBuilder::new(learner.clone(), policy.model.clone(), canary);
+    let mut builder = WeightBuilder::new(learner.clone(), policy.model.clone(), canary, shelf);
     // Not the version that was joined at: fetching the base may have outlasted it.
     let adapted = builder.newest().await?;
     let version = adapted.version;
@@ -219,7 +255,9 @@ async fn leave(rollouts: RolloutLoop) -> Result<ActorSummary, ActorError> {
         task: "policy unloading",
         source,
     })?;
-    (summary.adapter_bytes_received, summary.base_bytes_received) = learner.received();
+    let received = learner.received();
+    (summary.adapter_bytes_received, summary.base_bytes_received) = (received.adapter, received.base);
+    summary.relay_bytes_received = received.from_relays;
     Ok(summary)
 }
 

@@ -9,6 +9,7 @@ use crate::{
     canary::CanaryCheck,
     learner_client::{LearnerClient, Payload},
     manifest::Manifest,
+    shelf::{Adapter, Shelf},
 };
 use common::{Canary, CanaryReport, CanaryVerdict, PolicyVersion};
 use futures::{FutureExt, StreamExt};
@@ -38,6 +39,7 @@ pub(crate) struct WeightBuilder {
     learner: Arc<LearnerClient>,
     base: Llava,
     canary: CanaryCheck,
+    shelf: Arc<Shelf>,
 }
 
 /// The background task that keeps up with the learner.
@@ -58,7 +60,7 @@ struct Progress {
 /// What comes of waiting for an announcement.
 enum News {
     /// A newer version.
-    Newer(Manifest),
+    Newer(Box<Manifest>),
     /// The stream broke.
     Broken,
     /// The learner has closed the stream.
@@ -66,11 +68,17 @@ enum News {
 }
 
 impl WeightBuilder {
-    pub(crate) fn new(learner: Arc<LearnerClient>, base: Llava, canary: CanaryCheck) -> Self {
+    pub(crate) fn new(
+        learner: Arc<LearnerClient>,
+        base: Llava,
+        canary: CanaryCheck,
+        shelf: Arc<Shelf>,
+    ) -> Self {
         Self {
             learner,
             base: base.without_adapter(),
             canary,
+            shelf,
         }
     }
 
@@ -95,13 +103,10 @@ impl WeightBuilder {
     /// # Errors
     /// [`ActorError`] when its bytes do not come, are not those promised, or do not fit the base model.
     pub(crate) async fn build(&mut self, manifest: Manifest) -> Result<Arc<AdaptedPolicy>, ActorError> {
-        let mut bytes = Vec::new();
-        self.learner
-            .fetch(&manifest.adapter, Payload::Adapter, &mut bytes)
-            .await?;
+        let received = self.receive(&manifest).await?;
         let (base, config) = (self.base.clone(), manifest.adapter_config);
         let build = move || -> Result<Llava, ModelError> {
-            let adapter = from_safetensors(&bytes)?;
+            let adapter = from_safetensors(&received.bytes())?;
             models::weights::check_finite(&adapter)?;
             base.with_adapter(&config, 0)?.load_adapter(&adapter)
         };
@@ -121,6 +126,19 @@ impl WeightBuilder {
             canary,
             last: manifest.last,
         }))
+    }
+
+    /// The version's adapter, from the shelf or from whoever has it.
+    async fn receive(&self, manifest: &Manifest) -> Result<Arc<Adapter>, ActorError> {
+        if let Some(adapter) = self.shelf.whole(&manifest.adapter.digest()) {
+            return Ok(adapter);
+        }
+        let mut receiving = self.shelf.receive(&manifest.adapter);
+        let (adapter, relays) = (&manifest.adapter, &manifest.relays);
+        self.learner
+            .fetch(adapter, Payload::Adapter, relays, &mut receiving)
+            .await?;
+        Ok(receiving.adapter())
     }
 
     /// Asks the canary.
@@ -211,7 +229,7 @@ async fn follow(
         progress.send_if_modified(|progress| std::mem::take(&mut progress.closed));
         loop {
             let manifest = match next_manifest(&learner, &mut announcements, version).await? {
-                News::Newer(manifest) => manifest,
+                News::Newer(manifest) => *manifest,
                 News::Broken => break,
                 News::Closed => {
                     progress.send_modify(|progress| progress.closed = true);
@@ -262,7 +280,7 @@ async fn next_manifest(
             }
             None => News::Closed,
         };
-        return Ok(newest.map_or(ended, News::Newer));
+        return Ok(newest.map_or(ended, |newest| News::Newer(Box::new(newest))));
     }
 }
 
@@ -293,7 +311,7 @@ fn accept(
 mod tests {
     use super::*;
     use crate::product_images::ProductImages;
-    use crate::scripted_learner::{Script, join, manifest};
+    use crate::scripted_learner::{Script, artifact, join, manifest};
     use burn::tensor::Device;
     use models::{
         lora::LoraConfig,
@@ -318,7 +336,8 @@ mod tests {
 
     fn builder(learner: Arc<LearnerClient>) -> WeightBuilder {
         let products = Arc::new(ProductImages::new(Store::open("memory:///").unwrap(), 4));
-        WeightBuilder::new(learner, base(), CanaryCheck::new(policy(), products))
+        let canary = CanaryCheck::new(policy(), products);
+        WeightBuilder::new(learner, base(), canary, Arc::new(Shelf::new()))
     }
 
     /// The bytes of an adapter that differs by its seed.
@@ -469,11 +488,7 @@ mod tests {
     async fn i4_a_version_for_another_base_model_ends_the_actor() {
         let newer = adapter(9);
         let mut foreign = manifest(2, 4, &newer);
-        foreign.base.push(pb::Artifact {
-            name: "config.json".into(),
-            bytes: 2,
-            digest: Some(store::digest(b"{}").into()),
-        });
+        foreign.base.push((&artifact(b"another base")).into());
         let script = Script {
             announced: vec![foreign],
             ..Script::default()

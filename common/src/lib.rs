@@ -3,6 +3,7 @@
 //! Plain values only: nothing here does I/O, awaits, locks, logs, reads a clock or touches a tensor. A value that exists
 //! is valid: constructors refuse what would break an invariant, so nobody downstream checks again.
 
+mod artifact;
 mod canary;
 mod candidate;
 mod digest;
@@ -15,6 +16,7 @@ mod task;
 mod trajectory;
 mod version;
 
+pub use artifact::{Artifact, InvalidArtifact};
 pub use canary::{
     Canary, CanaryQuestion, CanaryReport, CanaryVerdict, CompletionNats, InvalidCanary, OwnNats,
 };

@@ -19,6 +19,8 @@ pub struct ActorSummary {
     pub adapter_bytes_received: u64,
     /// Base-model payload it has received, in bytes.
     pub base_bytes_received: u64,
+    /// Of both, what came from other actors, in bytes.
+    pub relay_bytes_received: u64,
     /// Outcomes it has submitted that were recorded or re-issued.
     pub outcomes: u64,
     /// What the canary said of the version it reported last; `None` when it reported none.
@@ -39,6 +41,8 @@ pub(crate) struct Adoption {
     pub(crate) adapter_bytes: u64,
     /// Base-model payload, likewise.
     pub(crate) base_bytes: u64,
+    /// Of both, what came from other actors.
+    pub(crate) relay_bytes: u64,
 }
 
 /// Actors remembered at the same time. Beyond that the one not heard from for longest is forgotten: names cost memory, and
@@ -72,6 +76,7 @@ impl ActorRegistry {
             summary.canary = adoption.canary;
             summary.adapter_bytes_received = adoption.adapter_bytes;
             summary.base_bytes_received = adoption.base_bytes;
+            summary.relay_bytes_received = adoption.relay_bytes;
             summary.quarantine = adoption.canary.and_then(|canary| mismatch(version, &canary));
             match &summary.quarantine {
                 Some(reason) => tracing::warn!(%actor, reason, "actor in quarantine"),
@@ -130,6 +135,7 @@ impl ActorRegistry {
                 adoptions: 0,
                 adapter_bytes_received: 0,
                 base_bytes_received: 0,
+                relay_bytes_received: 0,
                 outcomes: 0,
                 canary: None,
                 quarantine: None,
@@ -166,6 +172,7 @@ mod tests {
             canary: None,
             adapter_bytes,
             base_bytes,
+            relay_bytes: 0,
         }
     }
 

@@ -3,11 +3,10 @@
 //! `adapter_config.json` marks the adapter as complete: it is taken away first and written last. Whether the place can be
 //! used is asked before a run begins and not when hours of it would be lost.
 
-use crate::broadcast::Artifact;
 use crate::config::LearnerConfig;
 use crate::control::ControlPlane;
 use crate::error::LearnerError;
-use common::{Digest, PolicyVersion, RunId};
+use common::{Artifact, Digest, PolicyVersion, RunId};
 use models::peft::{ADAPTER_CONFIG, ADAPTER_WEIGHTS};
 use serde::{Deserialize, Serialize};
 use store::{Store, StoreError};
@@ -46,8 +45,8 @@ struct BaseFile<'a> {
 impl<'a> From<&'a Artifact> for BaseFile<'a> {
     fn from(file: &'a Artifact) -> Self {
         Self {
-            name: &file.name,
-            digest: file.digest,
+            name: file.name(),
+            digest: file.digest(),
         }
     }
 }
@@ -106,7 +105,7 @@ pub(crate) async fn write(
             run_seed: control.identity.run_seed,
         },
         version: newest.version,
-        adapter: newest.adapter.digest,
+        adapter: newest.adapter.digest(),
         base: broadcast.base().map(BaseFile::from).collect(),
         config,
     };

@@ -41,6 +41,7 @@ mod pair_log;
 mod partners;
 mod pretrain;
 mod prompts;
+mod relays;
 mod resume;
 mod run;
 mod service;

@@ -1,5 +1,6 @@
 //! The doors between messages and values: `From` on the way out, `TryFrom` on the way in.
 
+mod artifact;
 mod canary;
 mod candidate;
 mod outcome;

@@ -26,7 +26,7 @@ async fn run(change: impl FnOnce(&mut LearnerConfig)) -> Run {
     let store = Store::open("memory:///").unwrap();
     let products = Arc::new(catalogue(&[None; 5]));
     let assortment = Assortment::open(products, &store, 1).await.unwrap();
-    let broadcast = Broadcast::new(vec![], "{}".into(), version(0), weights("v0"), false, 2);
+    let broadcast = Broadcast::new(vec![], "{}".into(), version(0), weights("v0"), false, 2, 2);
     let identity = Identity {
         run: common::RunId::new("test").unwrap(),
         run_seed: 1,
@@ -68,6 +68,7 @@ impl Run {
             canary: Some(canary),
             adapter_bytes: 1,
             base_bytes: 1,
+            relay_bytes: 0,
         };
         self.control.adopted(&actor(name), &adoption, self.start).unwrap();
     }

@@ -4,7 +4,7 @@ use super::{LearnerInputs, VersionMetrics};
 use crate::adapter_files;
 use crate::assortment::Assortment;
 use crate::base_model::{base_digest, base_files};
-use crate::broadcast::{Artifact, Broadcast, Source, Weights};
+use crate::broadcast::{Broadcast, Weights};
 use crate::canary::CanaryAnswers;
 use crate::checkpoint::{Checkpoint, Keeper, Kept, Manifest};
 use crate::collate::Collator;
@@ -20,13 +20,14 @@ use crate::resume::{self, OpenLedger};
 use crate::step_log::StepLog;
 use crate::train_loop::{TrainedVersion, Trainer};
 use bytes::Bytes;
-use common::{Digest, PolicyVersion, Purpose, TaskId, derive_seed};
+use common::{Artifact, Digest, PolicyVersion, Purpose, TaskId, derive_seed};
 use data::Catalogue;
 use models::checkpoint::in_log;
 use models::optimizer::OptimizerState;
 use models::peft::{adapter_bytes, adapter_config};
 use models::policy::Policy;
 use models::weights::{from_safetensors, to_safetensors};
+use proto::artifact_stream::Source;
 use std::sync::Arc;
 use store::Journal;
 use tokio_util::sync::CancellationToken;
@@ -184,6 +185,7 @@ fn assemble(
         weights,
         version.number >= config.versions,
         config.keep_versions,
+        config.relay_branches,
     );
     let record = |directory| PairLog::open(directory, assortment.clone(), policy.tokenizer.clone());
     let pairs = inputs.pairs_dir.as_deref().map(record).transpose()?;
