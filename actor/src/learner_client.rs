@@ -5,15 +5,18 @@
 //! that of the actor.
 
 mod artifacts;
+mod call_times;
 mod download;
 mod lease;
 mod transfers;
 
 pub(crate) use artifacts::{ChunkSink, Payload};
+pub use call_times::CallTimes;
 pub(crate) use lease::{Lease, LeaseAnswer};
 pub(crate) use transfers::Received;
 
 use crate::{ActorConfig, ActorError, config::seconds, manifest::Manifest, peer::Peer};
+use call_times::Stopwatch;
 use common::{ActorId, Artifact, CanaryReport, LearnerEpoch, PolicyVersion, RolloutOutcome, RunId, TaskId};
 use prost::Message;
 use proto::{
@@ -53,6 +56,7 @@ pub(crate) struct LearnerClient {
     epoch: AtomicU64,
     open: Mutex<BTreeSet<TaskId>>,
     transfers: Transfers,
+    stopwatch: Stopwatch,
     /// The port on which this actor passes on what it has; 0 when it does not.
     relay_port: u16,
 }
@@ -98,6 +102,7 @@ impl LearnerClient {
             epoch: AtomicU64::new(answer.learner_epoch.max(manifest.version.epoch.0)),
             open: Mutex::default(),
             transfers: Transfers::default(),
+            stopwatch: Stopwatch::default(),
             relay_port,
         };
         Ok((joined, manifest))
@@ -153,6 +158,11 @@ impl LearnerClient {
         self.epoch.fetch_max(epoch.0, Ordering::Relaxed);
     }
 
+    /// How long calls took so far.
+    pub(crate) fn call_times(&self) -> CallTimes {
+        self.stopwatch.times()
+    }
+
     /// Payload received so far.
     pub(crate) fn received(&self) -> Received {
         self.transfers.received()
@@ -170,6 +180,7 @@ impl LearnerClient {
             async move { client.lease_tasks(request).await }
         });
         let answer = answer.await?.into_inner();
+        self.stopwatch.leased(asked.elapsed());
         let answer = LeaseAnswer::read(answer, asked, self.run_seed).map_err(|e| self.peer.malformed(e))?;
         if let LeaseAnswer::Lease(lease) = &answer {
             self.open().extend(lease.tasks.iter().map(|task| task.id));
@@ -192,7 +203,9 @@ impl LearnerClient {
     ) -> Result<Receipts, ActorError> {
         let mut counts = Receipts::default();
         for part in parts(outcomes.iter().map(Into::into), MAX_SUBMITTED_BYTES) {
+            let begun = Instant::now();
             self.submit_part(trace, epoch, &part, &mut counts).await?;
+            self.stopwatch.submitted(begun.elapsed());
         }
         Ok(counts)
     }

@@ -16,6 +16,7 @@ mod manifest;
 mod pairing;
 mod peer;
 mod policy;
+mod policy_builder;
 mod product_images;
 mod relay;
 mod rendering;
@@ -24,10 +25,14 @@ mod rollout_loop;
 #[cfg(test)]
 mod scripted_learner;
 mod shelf;
+mod simulated;
+mod stages;
 mod weight_sync;
 
 pub use config::{ActorConfig, Labels};
 pub use error::{ActorError, LastAttempt};
+pub use learner_client::CallTimes;
+pub use simulated::{SimulatedActorInputs, run_simulated};
 
 use canary::CanaryCheck;
 use common::{ActorId, PolicyVersion, RunId};
@@ -40,6 +45,7 @@ use models::device::Placement;
 use models::policy::Policy;
 use pairing::PairingRule;
 use policy::BehaviourPolicy;
+use policy_builder::PolicyBuilder;
 use product_images::ProductImages;
 use proto::Authorizer;
 use relay::Relay;
@@ -47,6 +53,7 @@ use rendering::Renderer;
 use reward_client::RewardClient;
 use rollout_loop::RolloutLoop;
 use shelf::Shelf;
+use stages::Behaviour;
 use std::{
     path::PathBuf,
     sync::{Arc, OnceLock},
@@ -55,7 +62,7 @@ use std::{
 use store::Store;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use weight_sync::{WeightBuilder, WeightSync};
+use weight_sync::{WeightSource, WeightSync};
 
 /// What an actor needs besides its configuration.
 #[derive(Clone)]
@@ -120,6 +127,36 @@ struct PassesOn {
     port: u16,
 }
 
+impl PassesOn {
+    /// On the port of `listener`, if the configuration says so, with the service for it.
+    fn on(
+        listener: &TcpListener,
+        config: &ActorConfig,
+        authorizer: Arc<dyn Authorizer>,
+    ) -> (Self, Option<Relay>) {
+        let (shelf, run) = (Arc::new(Shelf::new()), Arc::new(OnceLock::new()));
+        let relay = Relay::new(shelf.clone(), authorizer, run.clone());
+        let port = listener.local_addr().map_or(0, |address| address.port());
+        let port = if config.relay { port } else { 0 };
+        (Self { shelf, run, port }, config.relay.then_some(relay))
+    }
+
+    /// Nothing, nowhere.
+    fn nothing() -> Self {
+        Self {
+            shelf: Arc::new(Shelf::new()),
+            run: Arc::default(),
+            port: 0,
+        }
+    }
+
+    /// From now on callers of the run are served.
+    fn joined(&self, learner: &LearnerClient) {
+        // A second call would say the same.
+        let _same = self.run.set(learner.run().clone());
+    }
+}
+
 /// Takes part in a run until the learner says that it is complete, or until `shutdown`; then drains: the tasks at hand are
 /// finished within [`ActorConfig::drain_timeout_s`] or handed back. The health service is served on `listener`.
 ///
@@ -133,19 +170,15 @@ pub async fn run(
     shutdown: CancellationToken,
 ) -> Result<ActorSummary, ActorError> {
     config.validate()?;
-    let (shelf, run) = (Arc::new(Shelf::new()), Arc::new(OnceLock::new()));
-    let relay = Relay::new(shelf.clone(), inputs.authorizer.clone(), run.clone());
-    let relay_port = listener.local_addr().map_or(0, |address| address.port());
-    let passes_on = PassesOn {
-        shelf,
-        run,
-        port: if config.relay { relay_port } else { 0 },
-    };
-    let health = Health::serve(listener, config.relay.then_some(relay)).await;
+    let (passes_on, relay) = PassesOn::on(&listener, &config, inputs.authorizer.clone());
+    let health = Health::serve(listener, relay).await;
     let summary = take_part(&config, inputs, passes_on, &health, &shutdown).await;
     health.stop().await?;
     summary
 }
+
+/// The loop with a policy, an image generator and a reward-server.
+type ActorLoop = RolloutLoop<BehaviourPolicy, Renderer, RewardClient>;
 
 /// Starts up, loops, and leaves nothing behind.
 async fn take_part(
@@ -175,7 +208,7 @@ async fn start(
     inputs: ActorInputs,
     passes_on: PassesOn,
     shutdown: CancellationToken,
-) -> Result<RolloutLoop, ActorError> {
+) -> Result<ActorLoop, ActorError> {
     let ActorInputs {
         actor_id,
         learner_url,
@@ -186,10 +219,10 @@ async fn start(
         placement,
         authorizer: _,
     } = inputs;
-    let PassesOn { shelf, run, port } = passes_on;
-    let (learner, manifest) = LearnerClient::join(&learner_url, actor_id, port, config).await?;
-    // Who fetches here is asked for the run.
-    let _already_known = run.set(learner.run().clone());
+
+    let (learner, manifest) = LearnerClient::join(&learner_url, actor_id, passes_on.port, config).await?;
+    passes_on.joined(&learner);
+    let shelf = passes_on.shelf;
     let (run_seed, learner) = (learner.run_seed(), Arc::new(learner));
     tracing::info!(run = %learner.run(), version = %manifest.version, "joined");
     let reward = RewardClient::connect(&reward_url, learner.clone(), config).await?;
@@ -202,9 +235,10 @@ async fn start(
     })??;
     let products = Arc::new(ProductImages::new(store.clone(), config.cached_products));
     let canary = CanaryCheck::new(policy.clone(), products.clone());
-    let mut builder = WeightBuilder::new(learner.clone(), policy.model.clone(), canary, shelf);
+    let builder = PolicyBuilder::new(&policy, canary);
+    let mut source = WeightSource::new(learner.clone(), shelf, builder);
     // Not the version that was joined at: fetching the base may have outlasted it.
-    let adapted = builder.newest().await?;
+    let adapted = source.newest().await?;
     let version = adapted.version;
     let summary = ActorSummary {
         run_id: Some(learner.run().clone()),
@@ -220,7 +254,7 @@ async fn start(
             concurrency: config.concurrent_renders,
         },
         reward,
-        weights: WeightSync::start(builder, version),
+        weights: WeightSync::start(source, version),
         rule: PairingRule::from(config),
         tasks_per_lease: config.tasks_per_lease,
         patience: config::seconds(config.learner_timeout_s),
@@ -231,7 +265,9 @@ async fn start(
 }
 
 /// Hands open leases back, joins what was started, and sums up.
-async fn leave(rollouts: RolloutLoop) -> Result<ActorSummary, ActorError> {
+async fn leave<P: Behaviour + 'static, R, S>(
+    rollouts: RolloutLoop<P, R, S>,
+) -> Result<ActorSummary, ActorError> {
     let RolloutLoop {
         learner,
         policy,

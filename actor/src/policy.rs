@@ -8,7 +8,8 @@ use crate::{
     cache::DigestCache,
     failure::{Failure, PerTask, chain},
     product_images::ProductImages,
-    weight_sync::AdaptedPolicy,
+    stages::Behaviour,
+    weight_sync::Adapted,
 };
 use common::{
     CanaryReport, Digest, FailureReason, Finish, PolicyVersion, ProductTask, Purpose, Trajectory, derive_seed,
@@ -18,6 +19,7 @@ use models::{
     ModelError,
     compute_thread::{ComputeError, ComputeThread},
     image_features::ImageFeatures,
+    llava::Llava,
     policy::{Completion, Policy, Prompt, SamplingParams},
     sampling,
 };
@@ -26,7 +28,7 @@ use std::{slice, sync::Arc};
 /// Jobs that may wait for the thread: the loop has one at a time, an adoption may queue behind it.
 const QUEUE_BOUND: usize = 2;
 
-/// The policy whose completions are tried: in off-policy terms, the behaviour policy.
+/// The policy that is sampled from.
 pub(crate) struct BehaviourPolicy {
     thread: ComputeThread<Sampler>,
     products: Arc<ProductImages>,
@@ -61,7 +63,7 @@ impl BehaviourPolicy {
     /// [`ActorError::Compute`] when the thread cannot be started.
     pub(crate) async fn start(
         policy: Policy,
-        adapted: Arc<AdaptedPolicy>,
+        adapted: Arc<Adapted<Llava>>,
         products: Arc<ProductImages>,
         run_seed: u64,
         config: &ActorConfig,
@@ -92,24 +94,24 @@ impl BehaviourPolicy {
         started.adopt(adapted).await?;
         Ok(started)
     }
+}
 
-    /// The version sampled from.
-    pub(crate) fn version(&self) -> PolicyVersion {
+impl Behaviour for BehaviourPolicy {
+    type Weights = Llava;
+
+    fn version(&self) -> PolicyVersion {
         self.version
     }
 
-    /// What the canary says of it.
-    pub(crate) fn canary(&self) -> Option<CanaryReport> {
+    fn canary(&self) -> Option<CanaryReport> {
         self.canary
     }
 
-    /// Whether the run publishes no version after it.
-    pub(crate) fn is_last(&self) -> bool {
+    fn is_last(&self) -> bool {
         self.last
     }
 
-    /// Samples a group of completions for every task, all in one batch.
-    pub(crate) async fn sample(&self, tasks: &[ProductTask]) -> PerTask<Vec<Trajectory>> {
+    async fn sample(&self, tasks: &[ProductTask]) -> PerTask<Vec<Trajectory>> {
         let mut pictured: Vec<PicturedTask> = Vec::with_capacity(tasks.len());
         let images = self.products.of(tasks).await;
         let ready: Vec<Result<(), Failure>> = tasks
@@ -133,14 +135,11 @@ impl BehaviourPolicy {
         ready.into_iter().map(next).collect()
     }
 
-    /// Samples from `adapted` from now on. The swap itself moves a handle: the model was built before.
-    ///
-    /// # Errors
-    /// [`ActorError::Compute`] when the thread has ended.
-    pub(crate) async fn adopt(&mut self, adapted: Arc<AdaptedPolicy>) -> Result<(), ActorError> {
+    /// The swap moves a handle: the model was built before.
+    async fn adopt(&mut self, adapted: Arc<Adapted<Llava>>) -> Result<(), ActorError> {
         let (version, canary, last) = (adapted.version, adapted.canary, adapted.last);
         self.thread
-            .call(move |sampler| sampler.policy.model = adapted.model.clone())
+            .call(move |sampler| sampler.policy.model = adapted.weights.clone())
             .await?;
         (self.version, self.canary, self.last) = (version, canary, last);
         let verdict = canary.map(|report| report.verdict);

@@ -1,8 +1,10 @@
 //! The command line. What a flag means for the configuration is said here; what a command does is in `commands`.
 
+mod bench;
 mod models;
 mod runs;
 
+pub(crate) use bench::{BenchCommand, BroadcastArgs, ControlPlaneArgs};
 pub(crate) use models::{
     ConvertArgs, ConvertTo, EvaluateArgs, ExportArgs, GenerateArgs, InitArgs, InitPreset, InspectArgs,
     LogprobArgs, ModelArgs, Preprocess, ScoreArgs,
@@ -62,6 +64,9 @@ pub(crate) enum Command {
     /// Look at what a run can go on from
     #[command(subcommand)]
     Checkpoint(CheckpointCommand),
+    /// Measure what is around the computing, with a learner and actors that only pause
+    #[command(subcommand)]
+    Bench(BenchCommand),
     /// Show the results of earlier demos as one Markdown table
     Report(ReportArgs),
     /// Show the configuration

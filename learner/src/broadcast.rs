@@ -20,8 +20,8 @@ pub(crate) struct Manifest {
     pub(crate) version: PolicyVersion,
     /// The adapter.
     pub(crate) adapter: Artifact,
-    /// By which actors prove that the version takes effect.
-    pub(crate) canary: Arc<Canary>,
+    /// By which actors prove that the version takes effect; `None` where there is no policy.
+    pub(crate) canary: Option<Arc<Canary>>,
     /// Whether no version follows.
     pub(crate) last: bool,
 }
@@ -32,7 +32,7 @@ pub(crate) struct Weights {
     /// The adapter, safetensors in PEFT's layout.
     pub(crate) adapter: Bytes,
     /// What the learner says of some completions with it.
-    pub(crate) canary: Canary,
+    pub(crate) canary: Option<Arc<Canary>>,
 }
 
 /// What can be fetched and what was announced.
@@ -165,7 +165,7 @@ impl Manifest {
         Self {
             version,
             adapter: adapter.expect("PEFT's name is a plain file name"),
-            canary: Arc::new(weights.canary.clone()),
+            canary: weights.canary.clone(),
             last,
         }
     }

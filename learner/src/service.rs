@@ -335,7 +335,7 @@ fn manifest_message(
         adapter: Some((&manifest.adapter).into()),
         adapter_config_json: broadcast.adapter_config_json().to_owned(),
         last: manifest.last,
-        canary: Some(manifest.canary.as_ref().into()),
+        canary: manifest.canary.as_deref().map(Into::into),
         relays: relay.iter().map(ToString::to_string).collect(),
     }
 }

@@ -97,14 +97,10 @@ pub(crate) fn failed(task: u64, retryable: bool) -> RolloutOutcome {
     }
 }
 
-/// Weights of these bytes with an empty canary.
+/// Weights of these bytes.
 pub(crate) fn weights(adapter: &str) -> Weights {
     Weights {
         adapter: bytes::Bytes::from(adapter.to_owned()),
-        canary: common::Canary {
-            questions: vec![],
-            reference: vec![],
-            version: vec![],
-        },
+        canary: None,
     }
 }

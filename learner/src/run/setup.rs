@@ -1,12 +1,13 @@
 //! Everything a run needs before its first lease, and what the training thread does from its start to its end.
 
-use super::{LearnerInputs, VersionMetrics};
+use super::publisher::{Publisher, Resumable};
+use super::{LearnerInputs, Setup, Training, VersionMetrics};
 use crate::adapter_files;
 use crate::assortment::Assortment;
 use crate::base_model::{base_digest, base_files};
 use crate::broadcast::{Broadcast, Weights};
 use crate::canary::CanaryAnswers;
-use crate::checkpoint::{Checkpoint, Keeper, Kept, Manifest};
+use crate::checkpoint::{Checkpoint, Keeper};
 use crate::collate::Collator;
 use crate::config::LearnerConfig;
 use crate::control::ControlPlane;
@@ -19,8 +20,7 @@ use crate::prompts::{CompletionLimits, check_prompts};
 use crate::resume::{self, OpenLedger};
 use crate::step_log::StepLog;
 use crate::train_loop::{TrainedVersion, Trainer};
-use bytes::Bytes;
-use common::{Artifact, Digest, PolicyVersion, Purpose, TaskId, derive_seed};
+use common::{Artifact, PolicyVersion, Purpose, TaskId, derive_seed};
 use data::Catalogue;
 use models::checkpoint::in_log;
 use models::optimizer::OptimizerState;
@@ -29,34 +29,15 @@ use models::policy::Policy;
 use models::weights::{from_safetensors, to_safetensors};
 use proto::artifact_stream::Source;
 use std::sync::Arc;
-use store::Journal;
 use tokio_util::sync::CancellationToken;
 
-/// Two halves of a run.
-pub(super) struct Setup {
-    /// For the service.
-    pub(super) control: Arc<ControlPlane>,
-    /// For the training thread.
-    pub(super) training: Training,
-    /// For the ledger's writer.
-    pub(super) journal: Journal,
-    /// For the checkpoints' writer.
-    pub(super) kept: Kept,
-}
-
 /// What the training thread owns.
-pub(super) struct Training {
+pub(super) struct PolicyTraining {
     trainer: Trainer,
     log: StepLog,
     pairs: Option<PairLog>,
-    control: Arc<ControlPlane>,
-    keeper: Keeper,
     canary: CanaryAnswers,
-    /// Of the frozen base's files.
-    base: Digest,
-    /// The checkpoint that this start went on from.
-    parent: Option<PolicyVersion>,
-    config: LearnerConfig,
+    publisher: Publisher,
 }
 
 /// Refuses a catalogue that cannot be trained on with these settings.
@@ -84,7 +65,10 @@ pub fn check_catalogue(config: &LearnerConfig, catalogue: &dyn Catalogue) -> Res
 /// # Errors
 /// [`LearnerError`] of the adapter's place, the policy's files, a caption that is too long, the adapter's settings or the
 /// store.
-pub(super) async fn prepare(config: &LearnerConfig, inputs: &LearnerInputs) -> Result<Setup, LearnerError> {
+pub(super) async fn prepare(
+    config: &LearnerConfig,
+    inputs: &LearnerInputs,
+) -> Result<Setup<PolicyTraining>, LearnerError> {
     adapter_files::check_place(&inputs.adapter, &inputs.run_id, inputs.run_seed).await?;
     let (directory, placement) = (inputs.policy_dir.clone(), inputs.placement.clone());
     let reading = inputs.policy_reading.clone();
@@ -139,7 +123,7 @@ fn assemble(
     completions: CompletionLimits,
     assortment: Arc<Assortment>,
     opened: OpenLedger,
-) -> Result<Setup, LearnerError> {
+) -> Result<Setup<PolicyTraining>, LearnerError> {
     let OpenLedger {
         journal,
         ledger,
@@ -175,7 +159,7 @@ fn assemble(
         inputs.completion_tokens,
     )?;
     let weights = Weights {
-        canary: canary.of(&from_safetensors(&adapter)?)?,
+        canary: Some(canary.of(&from_safetensors(&adapter)?)?.into()),
         adapter,
     };
     let broadcast = Broadcast::new(
@@ -230,16 +214,19 @@ fn assemble(
     let steps = checkpoint
         .as_ref()
         .map_or(0, |checkpoint| checkpoint.manifest.steps);
-    let training = Training {
-        trainer,
-        log: StepLog::open(inputs.steps_file.as_deref(), steps)?,
-        pairs,
+    let publisher = Publisher {
         control: control.clone(),
         keeper,
-        canary,
         base: base_digest,
         parent: checkpoint.map(|checkpoint| checkpoint.manifest.version),
         config,
+    };
+    let training = PolicyTraining {
+        trainer,
+        log: StepLog::open(inputs.steps_file.as_deref(), steps)?,
+        pairs,
+        canary,
+        publisher,
     };
     Ok(Setup {
         control,
@@ -249,58 +236,42 @@ fn assemble(
     })
 }
 
-impl Training {
-    /// Trains until the run is complete or `stop`, publishing each version.
-    ///
-    /// # Errors
-    /// [`LearnerError`] when training failed.
-    pub(super) fn run(self, stop: &CancellationToken) -> Result<(), LearnerError> {
+impl Training for PolicyTraining {
+    fn run(self, stop: &CancellationToken) -> Result<(), LearnerError> {
         let Self {
             mut trainer,
             mut log,
             pairs,
-            control,
-            keeper,
             canary,
-            base,
-            parent,
-            config,
+            publisher,
         } = self;
+        let control = publisher.control.clone();
         let mut source = Recorded {
             source: &control.buffer,
             log: pairs,
         };
         let publish = |trained: TrainedVersion| {
-            let bytes: Bytes = adapter_bytes(&trained.adapter)?.into();
-            if let (Some(optimizer), Some(account)) = (&trained.optimizer, trained.account) {
-                let manifest = Manifest::new(
-                    trained.version,
-                    parent,
-                    optimizer.steps,
+            let weights = Weights {
+                adapter: adapter_bytes(&trained.adapter)?.into(),
+                canary: Some(canary.of(&trained.adapter)?.into()),
+            };
+            let resumable = match (&trained.optimizer, trained.account) {
+                (Some(optimizer), Some(account)) => Some(Resumable {
+                    optimizer: to_safetensors(&optimizer.moments, None)?.into(),
                     account,
-                    base,
-                    config.clone(),
-                );
-                let moments = to_safetensors(&optimizer.moments, None)?;
-                // A deterministic run takes back nothing that somebody has sampled from.
-                keeper.keep(manifest.with(bytes.clone(), moments.into()), config.deterministic)?;
-            }
-            tracing::info!(version = %trained.version, bytes = bytes.len(), metrics = ?trained.metrics, "published");
-            control.ledger.note(TrainingNote {
+                }),
+                _ => None,
+            };
+            let note = TrainingNote {
                 version: trained.version,
                 step: trained.steps,
                 tasks: trained.tasks,
-            });
+            };
             let metrics = VersionMetrics {
                 version: trained.version,
                 values: trained.metrics,
             };
-            let weights = Weights {
-                adapter: bytes,
-                canary: canary.of(&trained.adapter)?,
-            };
-            control.publish(trained.version, weights, metrics);
-            Ok(())
+            publisher.publish(weights, metrics, note, resumable)
         };
         let start = control.broadcast.newest().version;
         match trainer.train(start, &mut source, stop, &mut log, publish) {

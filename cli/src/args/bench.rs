@@ -1,0 +1,49 @@
+//! Arguments of the measurements.
+
+use clap::{Args, Subcommand};
+
+/// `adwright bench ...`
+#[derive(Debug, Subcommand)]
+pub(crate) enum BenchCommand {
+    /// Leases and durable outcomes: how many a second, and how long a call takes
+    ControlPlane(ControlPlaneArgs),
+    /// An adapter on its way to every actor, beside a plain TCP copy
+    Broadcast(BroadcastArgs),
+}
+
+/// What is measured of leases and outcomes.
+#[derive(Debug, Args)]
+pub(crate) struct ControlPlaneArgs {
+    /// Simulated actors, each with a connection of its own
+    #[arg(long, default_value_t = 1000)]
+    pub(crate) actors: usize,
+    /// How long it is measured
+    #[arg(long, default_value_t = 10.0)]
+    pub(crate) seconds: f64,
+    /// Outcomes a second that all actors together hand in, as far as they get leases; 0: as many as they can
+    #[arg(long, default_value_t = 6000.0)]
+    pub(crate) rate: f64,
+    /// The run's store: a directory or a URL; a temporary directory when it is not given
+    #[arg(long, value_name = "URL")]
+    pub(crate) store: Option<String>,
+    /// One JSON object on standard output
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// What is measured of the broadcast.
+#[derive(Debug, Args)]
+pub(crate) struct BroadcastArgs {
+    /// The adapter's length
+    #[arg(long, default_value_t = 640 << 20)]
+    pub(crate) bytes: usize,
+    /// Simulated actors
+    #[arg(long, default_value_t = 1)]
+    pub(crate) actors: usize,
+    /// Actors that fetch from the learner, and from each relay; 0: all from the learner
+    #[arg(long, default_value_t = 2)]
+    pub(crate) branches: usize,
+    /// One JSON object on standard output
+    #[arg(long)]
+    pub(crate) json: bool,
+}
