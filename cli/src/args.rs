@@ -4,7 +4,7 @@ mod bench;
 mod models;
 mod runs;
 
-pub(crate) use bench::{BenchCommand, BroadcastArgs, ControlPlaneArgs};
+pub(crate) use bench::{BenchCommand, BroadcastArgs, ControlPlaneArgs, StalenessArgs};
 pub(crate) use models::{
     ConvertArgs, ConvertTo, EvaluateArgs, ExportArgs, GenerateArgs, InitArgs, InitPreset, InspectArgs,
     LogprobArgs, ModelArgs, Preprocess, ScoreArgs,
@@ -75,7 +75,7 @@ pub(crate) enum Command {
 }
 
 /// What every command that reads the configuration takes.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct ConfigArgs {
     /// Configuration file; what it leaves out keeps its default
     #[arg(long, value_name = "FILE")]
@@ -86,7 +86,7 @@ pub(crate) struct ConfigArgs {
 }
 
 /// What every command that computes takes.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct ComputeArgs {
     /// Where to compute: cpu, cuda or cuda:N
     #[arg(long, value_name = "DEVICE")]
@@ -100,7 +100,7 @@ pub(crate) struct ComputeArgs {
 }
 
 /// Arguments of `adwright demo`.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct DemoArgs {
     /// Where results go; an earlier demo's output there is replaced
     #[arg(long, value_name = "DIR", default_value = "out/demo")]

@@ -4,7 +4,9 @@
 mod broadcast;
 mod control_plane;
 mod rig;
+mod staleness;
 mod tcp_copy;
 
 pub(crate) use broadcast::broadcast;
 pub(crate) use control_plane::control_plane;
+pub(crate) use staleness::Bounds;

@@ -369,7 +369,11 @@ mod tests {
             .filter_map(|line| line.strip_prefix("| `")?.split('`').next())
             .collect();
         let pairs = [nats(-1.0, -2.0, Some(-3.0))];
-        let step = metrics(&pairs, &pairs, &LossConfig::default());
+        let loss = LossConfig {
+            importance_clip: 1.0,
+            ..LossConfig::default()
+        };
+        let step = metrics(&pairs, &pairs, &loss);
         let version = version_metrics(std::slice::from_ref(&step), &batch(), &pairs);
         let emitted: BTreeSet<&str> = step
             .values

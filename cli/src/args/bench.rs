@@ -1,5 +1,6 @@
 //! Arguments of the measurements.
 
+use super::DemoArgs;
 use clap::{Args, Subcommand};
 
 /// `adwright bench ...`
@@ -9,6 +10,8 @@ pub(crate) enum BenchCommand {
     ControlPlane(ControlPlaneArgs),
     /// An adapter on its way to every actor, beside a plain TCP copy
     Broadcast(BroadcastArgs),
+    /// How a policy ends when its pairs may be 0, 1, 2... versions old: a demo each, from one start
+    Staleness(Box<StalenessArgs>),
 }
 
 /// What is measured of leases and outcomes.
@@ -43,6 +46,19 @@ pub(crate) struct BroadcastArgs {
     /// Actors that fetch from the learner, and from each relay; 0: all from the learner
     #[arg(long, default_value_t = 2)]
     pub(crate) branches: usize,
+    /// One JSON object on standard output
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// What is measured of staleness. Each demo's output goes into a directory of its own below `--out`.
+#[derive(Debug, Args)]
+pub(crate) struct StalenessArgs {
+    /// The largest `learner.max_staleness`
+    #[arg(long, default_value_t = 8)]
+    pub(crate) most: u64,
+    #[command(flatten)]
+    pub(crate) demo: DemoArgs,
     /// One JSON object on standard output
     #[arg(long)]
     pub(crate) json: bool,

@@ -151,7 +151,7 @@ impl Puts {
 }
 
 async fn put_until(store: Store, stop: CancellationToken) -> anyhow::Result<Histogram<u64>> {
-    let mut times = Histogram::new(2).context("times")?;
+    let mut times = CallTimes::default().submit;
     let content = Bytes::from(vec![7; PUT_BYTES]);
     for number in 0_u64.. {
         let begun = Instant::now();

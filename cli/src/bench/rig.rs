@@ -72,7 +72,21 @@ impl Rig {
         let learner = learner::run_simulated(plan.learner, inputs, listener, learner_stop.clone());
         let learner = tokio::spawn(learner);
         let url = format!("http://{address}");
-        let mut actors = JoinSet::new();
+        let channel = Channel::from_shared(url.clone())
+            .context("the learner's address")?
+            .connect_lazy();
+        let mut rig = Self {
+            client: LearnerServiceClient::new(channel),
+            run,
+            actors: JoinSet::new(),
+            learner,
+            begin: begin.clone(),
+            actors_stop: actors_stop.clone(),
+            learner_stop,
+            joined: 0,
+        };
+        rig.until_all_have(0).await?;
+        rig.joined = plan.actors;
         for number in 0..plan.actors {
             let inputs = SimulatedActorInputs {
                 actor_id: ActorId::new(format!("actor-{number}")).context("an actor's name")?,
@@ -88,21 +102,9 @@ impl Rig {
                 false => None,
             };
             let (config, stop) = (plan.actor.clone(), actors_stop.clone());
-            actors.spawn(actor::run_simulated(config, inputs, listener, stop));
+            rig.actors
+                .spawn(actor::run_simulated(config, inputs, listener, stop));
         }
-        let channel = Channel::from_shared(url)
-            .context("the learner's address")?
-            .connect_lazy();
-        let mut rig = Self {
-            client: LearnerServiceClient::new(channel),
-            run,
-            actors,
-            learner,
-            begin,
-            actors_stop,
-            learner_stop,
-            joined: plan.actors,
-        };
         let joined = tokio::time::timeout(JOINING, rig.until_all_have(0)).await;
         joined.map_err(|_| anyhow!("not every actor joined within {} s", JOINING.as_secs()))??;
         Ok(rig)

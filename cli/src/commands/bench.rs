@@ -1,7 +1,8 @@
 //! `adwright bench`: measurements that need no model.
 
-use crate::args::BenchCommand;
+use crate::args::{BenchCommand, BroadcastArgs, ControlPlaneArgs, StalenessArgs};
 use crate::failure::Outcome;
+use crate::role::Host;
 use crate::{bench, locations, output, telemetry};
 use anyhow::Context as _;
 use serde::Serialize;
@@ -9,24 +10,38 @@ use tokio::runtime::Runtime;
 
 /// Runs the command.
 pub(super) fn run(command: &BenchCommand) -> Outcome<()> {
-    telemetry::init(telemetry::QUIET)?;
-    let runtime = runtime()?;
     match command {
-        BenchCommand::ControlPlane(args) => {
-            let directory = tempfile::tempdir().context("cannot make a temporary directory")?;
-            let place = args
-                .store
-                .clone()
-                .unwrap_or_else(|| directory.path().display().to_string());
-            let store = locations::open_store("--store", &place)?;
-            let figures = runtime.block_on(bench::control_plane(args, store))?;
-            show(&figures, args.json)
-        }
-        BenchCommand::Broadcast(args) => {
-            let figures = runtime.block_on(bench::broadcast(args))?;
-            show(&figures, args.json)
-        }
+        BenchCommand::ControlPlane(args) => control_plane(args),
+        BenchCommand::Broadcast(args) => broadcast(args),
+        BenchCommand::Staleness(args) => staleness(args),
     }
+}
+
+fn control_plane(args: &ControlPlaneArgs) -> Outcome<()> {
+    telemetry::init(telemetry::QUIET)?;
+    let directory = tempfile::tempdir().context("cannot make a temporary directory")?;
+    let own = || directory.path().display().to_string();
+    let store = locations::open_store("--store", &args.store.clone().unwrap_or_else(own))?;
+    let figures = runtime()?.block_on(bench::control_plane(args, store))?;
+    show(&figures, args.json)
+}
+
+fn broadcast(args: &BroadcastArgs) -> Outcome<()> {
+    telemetry::init(telemetry::QUIET)?;
+    let figures = runtime()?.block_on(bench::broadcast(args))?;
+    show(&figures, args.json)
+}
+
+fn staleness(args: &StalenessArgs) -> Outcome<()> {
+    let bounds = bench::Bounds::new(args)?;
+    telemetry::init(telemetry::QUIET)?;
+    // This process only measures; its children get their own thread counts.
+    let mut own = bounds.first().config.clone();
+    own.compute.threads = own.demo.threads.evaluation;
+    let host = Host::start(&own, args.demo.compute.with_parent)?;
+    let shutdown = host.shutdown();
+    let figures = host.run(bounds.run(shutdown))?;
+    show(&figures, args.json)
 }
 
 /// As many threads as there are cores: learner, actors and connections share them.
