@@ -9,9 +9,7 @@ use crate::reward::Reward;
 use crate::role::Host;
 use crate::{locations, role, telemetry};
 use ::reward_server::ServedModel;
-use proto::AllowLoopback;
 use std::path::Path;
-use std::sync::Arc;
 
 /// Runs the command.
 pub(super) fn run(args: &RewardServerArgs) -> Outcome<()> {
@@ -40,7 +38,7 @@ fn serve(config: &Config, host: Host, model: impl ServedModel) -> Outcome<()> {
         let service = ::reward_server::run(
             config.reward_server.clone(),
             model,
-            Arc::new(AllowLoopback),
+            config.endpoints.authorizer(),
             listener,
             shutdown,
         );
