@@ -5,6 +5,11 @@
 
 pub mod artifact_stream;
 mod authorize;
+#[cfg(test)]
+#[path = "../build/compatibility.rs"]
+mod compatibility;
+#[cfg(test)]
+mod compatibility_tests;
 mod convert;
 mod header;
 pub mod trace;
