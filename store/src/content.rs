@@ -19,6 +19,17 @@ impl Store {
         }
     }
 
+    /// Stores bytes of any number under their digest in `kind`, in parts. Where they are already they are written again: they
+    /// are then as young as what was stored last, which counts where old content is removed.
+    ///
+    /// # Errors
+    /// [`StoreError::Backend`] naming the key.
+    pub async fn put_large_content(&self, kind: &str, bytes: Bytes) -> Result<Digest, StoreError> {
+        let digest = digest_aside(bytes.clone()).await;
+        self.put_large(&content_key(kind, &digest), bytes).await?;
+        Ok(digest)
+    }
+
     /// The bytes of a digest in `kind`, checked against it.
     ///
     /// # Errors
@@ -118,9 +129,19 @@ mod tests {
 
     #[test]
     fn a_url_that_names_no_store_says_what_would_be_right() {
-        for bad in ["", "relative/dir", "ftp://host/x", "s3://bucket/x"] {
+        for bad in [
+            "",
+            "relative/dir",
+            "ftp://host/x",
+            "s3://",
+            "file://host/x",
+            "https://host/x",
+        ] {
             let message = Store::open(bad).unwrap_err().to_string();
-            assert!(message.contains("file"), "{bad:?}: {message}");
+            assert!(
+                message.contains("file:///") && message.contains("s3://"),
+                "{bad:?}: {message}"
+            );
         }
     }
 }
