@@ -19,17 +19,6 @@ impl Store {
         }
     }
 
-    /// Stores bytes of any number under their digest in `kind`, in parts. Where they are already they are written again: they
-    /// are then as young as what was stored last, which counts where old content is removed.
-    ///
-    /// # Errors
-    /// [`StoreError::Backend`] naming the key.
-    pub async fn put_large_content(&self, kind: &str, bytes: Bytes) -> Result<Digest, StoreError> {
-        let digest = digest_aside(bytes.clone()).await;
-        self.put_large(&content_key(kind, &digest), bytes).await?;
-        Ok(digest)
-    }
-
     /// The bytes of a digest in `kind`, checked against it.
     ///
     /// # Errors

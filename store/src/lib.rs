@@ -7,6 +7,7 @@ mod backend;
 mod content;
 mod credentials;
 mod error;
+mod fetch;
 mod journal;
 mod reading;
 mod settings;
@@ -14,6 +15,7 @@ mod upload;
 
 pub use content::content_key;
 pub use error::StoreError;
+pub use fetch::file_digest;
 pub use journal::{Journal, JournalReader, Records};
 pub use reading::{Download, Found};
 pub use settings::StoreSettings;

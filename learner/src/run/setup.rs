@@ -5,12 +5,13 @@ use crate::adapter_files;
 use crate::assortment::Assortment;
 use crate::base_model::{base_digest, base_files};
 use crate::broadcast::{Artifact, Broadcast, Source};
-use crate::checkpoint::{Checkpoint, Keeper, Kept, Manifest};
+use crate::checkpoint::{Checkpoint, Keeper, Kept, Manifest, Start, Unwritten};
 use crate::collate::Collator;
-use crate::config::LearnerConfig;
+use crate::config::{LearnerConfig, RetiredPairs};
 use crate::control::ControlPlane;
 use crate::error::LearnerError;
 use crate::ledger::{Identity, TrainingNote};
+use crate::lineage::Lineage;
 use crate::mask::Masker;
 use crate::pair_log::{PairLog, Recorded};
 use crate::partners::Partners;
@@ -19,13 +20,13 @@ use crate::resume::{self, OpenLedger};
 use crate::step_log::StepLog;
 use crate::train_loop::{TrainedVersion, Trainer};
 use bytes::Bytes;
-use common::{Digest, PolicyVersion, Purpose, TaskId, derive_seed};
+use common::{PolicyVersion, Purpose, TaskId, derive_seed};
 use data::Catalogue;
 use models::checkpoint::in_log;
 use models::optimizer::OptimizerState;
 use models::peft::{adapter_bytes, adapter_config};
 use models::policy::Policy;
-use models::weights::{from_safetensors, to_safetensors};
+use models::weights::from_safetensors;
 use std::sync::Arc;
 use store::Journal;
 use tokio_util::sync::CancellationToken;
@@ -49,11 +50,8 @@ pub(super) struct Training {
     pairs: Option<PairLog>,
     control: Arc<ControlPlane>,
     keeper: Keeper,
-    /// Of the frozen base's files.
-    base: Digest,
-    /// The checkpoint that this start went on from.
-    parent: Option<PolicyVersion>,
-    config: LearnerConfig,
+    /// What its checkpoints say of this start, settings included.
+    start: Start,
 }
 
 /// Refuses a catalogue that cannot be trained on with these settings.
@@ -144,7 +142,16 @@ fn assemble(
         checkpoint,
         untrained,
     } = opened;
-    let base_digest = base_digest(&base);
+    let lineage = checkpoint
+        .as_ref()
+        .map_or_else(Lineage::default, |checkpoint| checkpoint.manifest.lineage());
+    let start = Start {
+        run_seed: inputs.run_seed,
+        lineage,
+        base: base_digest(&base),
+        base_files: base.iter().map(|(artifact, _)| artifact.into()).collect(),
+        config: config.clone(),
+    };
     let seed = derive_seed(
         inputs.run_seed,
         TaskId(0),
@@ -210,7 +217,12 @@ fn assemble(
     if let Some(checkpoint) = &checkpoint {
         control.buffer.restore(checkpoint.manifest.account);
     }
-    resume::take_up(&control.buffer, untrained, version, config.retired_pairs);
+    // After a rollback a deterministic run comes through the same versions again, to the same bytes.
+    let retired = match config.deterministic {
+        true => RetiredPairs::Train,
+        false => config.retired_pairs,
+    };
+    resume::take_up(&control.buffer, untrained, &start.lineage, retired);
     let (keeper, kept) = Keeper::new();
     let steps = checkpoint
         .as_ref()
@@ -221,9 +233,7 @@ fn assemble(
         pairs,
         control: control.clone(),
         keeper,
-        base: base_digest,
-        parent: checkpoint.map(|checkpoint| checkpoint.manifest.version),
-        config,
+        start,
     };
     Ok(Setup {
         control,
@@ -245,9 +255,7 @@ impl Training {
             pairs,
             control,
             keeper,
-            base,
-            parent,
-            config,
+            start,
         } = self;
         let mut source = Recorded {
             source: &control.buffer,
@@ -255,18 +263,15 @@ impl Training {
         };
         let publish = |trained: TrainedVersion| {
             let bytes: Bytes = adapter_bytes(&trained.adapter)?.into();
-            if let (Some(optimizer), Some(account)) = (&trained.optimizer, trained.account) {
-                let manifest = Manifest::new(
-                    trained.version,
-                    parent,
-                    optimizer.steps,
-                    account,
-                    base,
-                    config.clone(),
-                );
-                let moments = to_safetensors(&optimizer.moments, None)?;
+            if let (Some(optimizer), Some(account)) = (trained.optimizer, trained.account) {
+                let manifest = Manifest::new(trained.version, optimizer.steps, account, start.clone());
+                let checkpoint = Unwritten {
+                    manifest,
+                    adapter: bytes.clone(),
+                    moments: optimizer.moments,
+                };
                 // A deterministic run takes back nothing that somebody has sampled from.
-                keeper.keep(manifest.with(bytes.clone(), moments.into()), config.deterministic)?;
+                keeper.keep(checkpoint, start.config.deterministic)?;
             }
             tracing::info!(version = %trained.version, bytes = bytes.len(), metrics = ?trained.metrics, "published");
             control.ledger.note(TrainingNote {
@@ -281,8 +286,8 @@ impl Training {
             control.publish(trained.version, bytes, metrics);
             Ok(())
         };
-        let start = control.broadcast.newest().version;
-        match trainer.train(start, &mut source, stop, &mut log, publish) {
+        let newest = control.broadcast.newest().version;
+        match trainer.train(newest, &mut source, stop, &mut log, publish) {
             Ok(()) | Err(LearnerError::Cancelled) => Ok(()),
             Err(error) => Err(error),
         }
