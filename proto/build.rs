@@ -5,6 +5,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "adwright/v1/common.proto",
         "adwright/v1/learner.proto",
         "adwright/v1/ledger.proto",
+        "adwright/v1/relay.proto",
         "adwright/v1/reward.proto",
     ];
     for file in files {

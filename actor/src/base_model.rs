@@ -2,23 +2,38 @@
 
 use crate::{
     ActorError,
-    learner_client::{LearnerClient, Payload},
-    manifest::Artifact,
+    learner_client::{ChunkSink, LearnerClient, Payload},
+    shelf::Shelf,
 };
+use bytes::Bytes;
+use common::Artifact;
 use std::{
     fs, io,
+    net::SocketAddr,
     path::{Path, PathBuf},
 };
 use tokio::io::{AsyncWriteExt, BufWriter};
 
-/// Makes `work_dir` hold every artifact under its name. A file appears under its name only once its digest was checked.
+/// A file that grows by verified chunks.
+struct FileSink(BufWriter<tokio::fs::File>);
+
+impl ChunkSink for FileSink {
+    async fn put(&mut self, chunk: Bytes) -> io::Result<()> {
+        self.0.write_all(&chunk).await
+    }
+}
+
+/// Makes `work_dir` hold every artifact under its name and offers it to others. A file appears under its name only once every
+/// chunk was checked.
 ///
 /// # Errors
 /// [`ActorError::WorkDir`] naming the file, or whatever keeps an artifact from being fetched.
 pub(crate) async fn fetch(
     learner: &LearnerClient,
     artifacts: &[Artifact],
+    relays: &[SocketAddr],
     work_dir: &Path,
+    shelf: &Shelf,
 ) -> Result<(), ActorError> {
     let failed = |action, path: &Path| {
         let path = path.to_owned();
@@ -28,8 +43,9 @@ pub(crate) async fn fetch(
         .await
         .map_err(failed("make", work_dir))?;
     for artifact in artifacts {
-        let path = work_dir.join(&artifact.name);
+        let path = work_dir.join(artifact.name());
         if is_there(&path, artifact).await? {
+            shelf.offer_file(artifact.digest(), path);
             continue;
         }
         let mut part = path.clone();
@@ -37,17 +53,18 @@ pub(crate) async fn fetch(
         let file = tokio::fs::File::create(&part)
             .await
             .map_err(failed("create", &part))?;
-        let mut file = BufWriter::new(file);
-        learner.fetch(artifact, Payload::Base, &mut file).await?;
-        file.flush().await.map_err(failed("write", &part))?;
+        let mut file = FileSink(BufWriter::new(file));
+        learner.fetch(artifact, Payload::Base, relays, &mut file).await?;
+        file.0.flush().await.map_err(failed("write", &part))?;
         tokio::fs::rename(&part, &path)
             .await
             .map_err(failed("rename", &part))?;
         tracing::info!(
-            file = artifact.name,
-            bytes = artifact.bytes,
+            file = artifact.name(),
+            bytes = artifact.bytes(),
             "base model file fetched"
         );
+        shelf.offer_file(artifact.digest(), path);
     }
     Ok(())
 }
@@ -69,14 +86,14 @@ async fn is_there(path: &Path, artifact: &Artifact) -> Result<bool, ActorError> 
 
 fn holds(path: &Path, artifact: &Artifact) -> io::Result<bool> {
     match fs::metadata(path) {
-        Ok(metadata) if metadata.len() != artifact.bytes => return Ok(false),
+        Ok(metadata) if metadata.len() != artifact.bytes() => return Ok(false),
         Ok(_) => {}
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
         Err(error) => return Err(error),
     }
     let mut hasher = blake3::Hasher::new();
     hasher.update_reader(fs::File::open(path)?)?;
-    Ok(hasher.finalize().as_bytes() == artifact.digest.as_bytes())
+    Ok(hasher.finalize().as_bytes() == artifact.digest().as_bytes())
 }
 
 #[cfg(test)]
@@ -87,11 +104,7 @@ mod tests {
     fn only_a_file_with_the_right_bytes_is_kept() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("config.json");
-        let artifact = Artifact {
-            name: "config.json".into(),
-            bytes: 4,
-            digest: store::digest(b"good"),
-        };
+        let artifact = store::artifact_of("config.json", b"good").unwrap();
         assert!(!holds(&path, &artifact).unwrap());
         for (bytes, expected) in [("good", true), ("evil", false), ("goo", false)] {
             fs::write(&path, bytes).unwrap();

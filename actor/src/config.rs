@@ -57,6 +57,9 @@ pub struct ActorConfig {
     /// How long the tasks at hand may still take when the actor is asked to stop, in seconds; after that they are handed
     /// back. Default 10: below the 30 s that orchestrators grant.
     pub drain_timeout_s: f64,
+    /// Whether the actor passes what it has fetched on to others, on the port of its health service. Default true: the learner
+    /// then sends each version a few times only, however many actors there are.
+    pub relay: bool,
 }
 
 /// What decides which candidate of a group is preferred.
@@ -87,6 +90,7 @@ impl Default for ActorConfig {
             reward_timeout_s: 60.0,
             request_timeout_s: 60.0,
             drain_timeout_s: 10.0,
+            relay: true,
         }
     }
 }

@@ -3,7 +3,7 @@
 //! What concerns one task only is no error: it is a [`RolloutOutcome::Failed`](common::RolloutOutcome::Failed) that the
 //! learner hears of.
 
-use common::{Digest, InvalidConfig, PolicyVersion};
+use common::{CanaryReport, Digest, InvalidConfig, PolicyVersion};
 use models::ModelError;
 use models::compute_thread::ComputeError;
 use proto::InvalidMessage;
@@ -72,14 +72,38 @@ pub enum ActorError {
         version: PolicyVersion,
     },
     /// Received bytes are not those that the manifest promised; nothing is sampled from them.
-    #[error("artifact {name}: received bytes have digest {found}, the manifest says {expected}")]
+    #[error(
+        "artifact {name}, chunk {chunk}: received bytes have digest {found}, the manifest says {expected}"
+    )]
     ArtifactDigest {
         /// The artifact's name.
         name: String,
+        /// Which of its chunks, from 0.
+        chunk: usize,
         /// The digest promised.
         expected: Digest,
         /// The digest of what came.
         found: Digest,
+    },
+    /// Weights that were fetched and checked do not do what the learner's do; nothing is sampled from them.
+    #[error(
+        "{version} does not take effect here: its log-probabilities are {:.2e} nats from the learner's, {:.2e} are rounding \
+         (the version before is {:.2e} away)",
+        report.deviation, report.tolerance, report.separation
+    )]
+    Canary {
+        /// The version.
+        version: PolicyVersion,
+        /// What was compared.
+        report: CanaryReport,
+    },
+    /// The picture of a canary's question cannot be had.
+    #[error("the canary's picture {digest}: {detail}")]
+    CanaryImage {
+        /// Its digest in the run's store.
+        digest: Digest,
+        /// What happened.
+        detail: String,
     },
     /// More bytes came than the manifest promised.
     #[error("artifact {name}: more than the {expected} bytes of the manifest were sent")]

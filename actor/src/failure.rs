@@ -38,6 +38,11 @@ impl Failure {
         }
     }
 
+    /// What happened, for people.
+    pub(crate) fn detail(&self) -> &str {
+        &self.detail
+    }
+
     /// The outcome of a task that failed this way.
     pub(crate) fn outcome(self, task: TaskId) -> RolloutOutcome {
         RolloutOutcome::Failed {

@@ -1,6 +1,6 @@
-//! The health service of an actor (`grpc.health.v1`): serving once the policy is loaded, until it drains.
+//! What an actor serves: its health (`grpc.health.v1`), serving once the policy is loaded, until it drains; and what it passes on.
 
-use crate::ActorError;
+use crate::{ActorError, relay::Relay};
 use std::time::Duration;
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_stream::wrappers::TcpListenerStream;
@@ -19,14 +19,17 @@ pub(crate) struct Health {
 }
 
 impl Health {
-    /// Serves on `listener`, not ready yet.
-    pub(crate) async fn serve(listener: TcpListener) -> Self {
+    /// Serves on `listener`, not ready yet, with `relay` beside it.
+    pub(crate) async fn serve(listener: TcpListener, relay: Option<Relay>) -> Self {
         let (reporter, service) = tonic_health::server::health_reporter();
         reporter.set_service_status("", ServingStatus::NotServing).await;
         let stop = CancellationToken::new();
         let stopped = stop.clone().cancelled_owned();
         let serving = Server::builder()
+            .initial_stream_window_size(proto::BULK_WINDOW)
+            .initial_connection_window_size(proto::BULK_WINDOW)
             .add_service(service)
+            .add_optional_service(relay.map(Relay::behind_its_door))
             .serve_with_incoming_shutdown(TcpListenerStream::new(listener), stopped);
         Self {
             reporter,

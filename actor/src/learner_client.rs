@@ -5,18 +5,19 @@
 //! that of the actor.
 
 mod artifacts;
+mod call_times;
+mod download;
 mod lease;
+mod transfers;
 
-pub(crate) use artifacts::Payload;
+pub(crate) use artifacts::{ChunkSink, Payload};
+pub use call_times::CallTimes;
 pub(crate) use lease::{Lease, LeaseAnswer};
+pub(crate) use transfers::Received;
 
-use crate::{
-    ActorConfig, ActorError,
-    config::seconds,
-    manifest::{Artifact, Manifest},
-    peer::Peer,
-};
-use common::{ActorId, LearnerEpoch, PolicyVersion, RolloutOutcome, RunId, TaskId};
+use crate::{ActorConfig, ActorError, config::seconds, manifest::Manifest, peer::Peer};
+use call_times::Stopwatch;
+use common::{ActorId, Artifact, CanaryReport, LearnerEpoch, PolicyVersion, RolloutOutcome, RunId, TaskId};
 use prost::Message;
 use proto::{
     InvalidMessage, MAX_BATCH, MAX_MESSAGE_BYTES, MAX_OUTCOMES_BYTES, header,
@@ -33,6 +34,7 @@ use std::{
 };
 use tokio::time::Instant;
 use tonic::{Request, Status, Streaming, transport::Channel};
+use transfers::Transfers;
 
 /// How long a learner that may be gone is given to hear that an actor is done.
 const LEAVE_TAKING: Duration = Duration::from_secs(1);
@@ -53,8 +55,10 @@ pub(crate) struct LearnerClient {
     trace: TraceId,
     epoch: AtomicU64,
     open: Mutex<BTreeSet<TaskId>>,
-    adapter_bytes: AtomicU64,
-    base_bytes: AtomicU64,
+    transfers: Transfers,
+    stopwatch: Stopwatch,
+    /// The port on which this actor passes on what it has; 0 when it does not.
+    relay_port: u16,
 }
 
 /// What became of submitted outcomes.
@@ -74,6 +78,7 @@ impl LearnerClient {
     pub(crate) async fn join(
         url: &str,
         actor: ActorId,
+        relay_port: u16,
         config: &ActorConfig,
     ) -> Result<(Self, Manifest), ActorError> {
         let peer = Peer::new("learner", url, seconds(config.learner_timeout_s));
@@ -96,8 +101,9 @@ impl LearnerClient {
             run_seed: answer.run_seed,
             epoch: AtomicU64::new(answer.learner_epoch.max(manifest.version.epoch.0)),
             open: Mutex::default(),
-            adapter_bytes: AtomicU64::new(0),
-            base_bytes: AtomicU64::new(0),
+            transfers: Transfers::default(),
+            stopwatch: Stopwatch::default(),
+            relay_port,
         };
         Ok((joined, manifest))
     }
@@ -119,7 +125,11 @@ impl LearnerClient {
     /// # Errors
     /// [`ActorError::OtherBase`].
     pub(crate) fn check_base(&self, manifest: &Manifest) -> Result<(), ActorError> {
-        if manifest.base == self.base {
+        let named = |base: &[Artifact]| -> Vec<_> {
+            let named = base.iter().map(|file| (file.name().to_owned(), file.digest()));
+            named.collect()
+        };
+        if named(&manifest.base) == named(&self.base) {
             return Ok(());
         }
         Err(ActorError::OtherBase {
@@ -148,12 +158,14 @@ impl LearnerClient {
         self.epoch.fetch_max(epoch.0, Ordering::Relaxed);
     }
 
-    /// Adapter and base-model payload received so far, in bytes.
-    pub(crate) fn received(&self) -> (u64, u64) {
-        (
-            self.adapter_bytes.load(Ordering::Relaxed),
-            self.base_bytes.load(Ordering::Relaxed),
-        )
+    /// How long calls took so far.
+    pub(crate) fn call_times(&self) -> CallTimes {
+        self.stopwatch.times()
+    }
+
+    /// Payload received so far.
+    pub(crate) fn received(&self) -> Received {
+        self.transfers.received()
     }
 
     /// Asks for tasks to sample with `policy`.
@@ -168,6 +180,7 @@ impl LearnerClient {
             async move { client.lease_tasks(request).await }
         });
         let answer = answer.await?.into_inner();
+        self.stopwatch.leased(asked.elapsed());
         let answer = LeaseAnswer::read(answer, asked, self.run_seed).map_err(|e| self.peer.malformed(e))?;
         if let LeaseAnswer::Lease(lease) = &answer {
             self.open().extend(lease.tasks.iter().map(|task| task.id));
@@ -190,7 +203,9 @@ impl LearnerClient {
     ) -> Result<Receipts, ActorError> {
         let mut counts = Receipts::default();
         for part in parts(outcomes.iter().map(Into::into), MAX_SUBMITTED_BYTES) {
+            let begun = Instant::now();
             self.submit_part(trace, epoch, &part, &mut counts).await?;
+            self.stopwatch.submitted(begun.elapsed());
         }
         Ok(counts)
     }
@@ -259,19 +274,26 @@ impl LearnerClient {
         let request = self.request(pb::WatchPolicyRequest {
             header: Some(self.header()),
             after: Some(after.into()),
+            relay_port: self.relay_port.into(),
         });
         Ok(self.client.clone().watch_policy(request).await?.into_inner())
     }
 
-    /// Tells the learner which version is sampled from now.
-    pub(crate) async fn report_adoption(&self, version: PolicyVersion) -> Result<(), ActorError> {
+    /// Tells the learner which version is sampled from now, or that one does not take effect, and what the canary says.
+    pub(crate) async fn report_adoption(
+        &self,
+        version: PolicyVersion,
+        canary: Option<CanaryReport>,
+    ) -> Result<(), ActorError> {
         let answer = self.peer.until_answered(|| {
-            let (adapter_bytes_received, base_bytes_received) = self.received();
+            let received = self.received();
             let request = self.request(pb::ReportAdoptionRequest {
                 header: Some(self.header_of(version.epoch)),
                 version: Some(version.into()),
-                adapter_bytes_received,
-                base_bytes_received,
+                adapter_bytes_received: received.adapter,
+                base_bytes_received: received.base,
+                relay_bytes_received: received.from_relays,
+                canary: canary.map(Into::into),
             });
             let mut client = self.client.clone();
             async move { client.report_adoption(request).await }

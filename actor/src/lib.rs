@@ -6,6 +6,7 @@
 
 mod base_model;
 mod cache;
+mod canary;
 mod config;
 mod error;
 mod failure;
@@ -15,17 +16,25 @@ mod manifest;
 mod pairing;
 mod peer;
 mod policy;
+mod policy_builder;
 mod product_images;
+mod relay;
 mod rendering;
 mod reward_client;
 mod rollout_loop;
 #[cfg(test)]
 mod scripted_learner;
+mod shelf;
+mod simulated;
+mod stages;
 mod weight_sync;
 
 pub use config::{ActorConfig, Labels};
 pub use error::{ActorError, LastAttempt};
+pub use learner_client::CallTimes;
+pub use simulated::{SimulatedActorInputs, run_simulated};
 
+use canary::CanaryCheck;
 use common::{ActorId, PolicyVersion, RunId};
 use config::seconds;
 use data::ImageGenerator;
@@ -36,15 +45,24 @@ use models::device::Placement;
 use models::policy::Policy;
 use pairing::PairingRule;
 use policy::BehaviourPolicy;
+use policy_builder::PolicyBuilder;
 use product_images::ProductImages;
+use proto::Authorizer;
+use relay::Relay;
 use rendering::Renderer;
 use reward_client::RewardClient;
 use rollout_loop::RolloutLoop;
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use shelf::Shelf;
+use stages::Behaviour;
+use std::{
+    path::PathBuf,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 use store::Store;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use weight_sync::{WeightBuilder, WeightSync};
+use weight_sync::{WeightSource, WeightSync};
 
 /// What an actor needs besides its configuration.
 #[derive(Clone)]
@@ -63,6 +81,8 @@ pub struct ActorInputs {
     pub work_dir: PathBuf,
     /// Where the policy computes, in which number format.
     pub placement: Placement,
+    /// Who may fetch from this actor.
+    pub authorizer: Arc<dyn Authorizer>,
 }
 
 /// What an actor did.
@@ -94,6 +114,47 @@ pub struct ActorSummary {
     pub adapter_bytes_received: u64,
     /// Base-model payload received, in bytes.
     pub base_bytes_received: u64,
+    /// Of both, what came from other actors, in bytes.
+    pub relay_bytes_received: u64,
+}
+
+/// What an actor passes on, and where.
+struct PassesOn {
+    shelf: Arc<Shelf>,
+    /// Set once it has joined.
+    run: Arc<OnceLock<RunId>>,
+    /// 0 when it does not.
+    port: u16,
+}
+
+impl PassesOn {
+    /// On the port of `listener`, if the configuration says so, with the service for it.
+    fn on(
+        listener: &TcpListener,
+        config: &ActorConfig,
+        authorizer: Arc<dyn Authorizer>,
+    ) -> (Self, Option<Relay>) {
+        let (shelf, run) = (Arc::new(Shelf::new()), Arc::new(OnceLock::new()));
+        let relay = Relay::new(shelf.clone(), authorizer, run.clone());
+        let port = listener.local_addr().map_or(0, |address| address.port());
+        let port = if config.relay { port } else { 0 };
+        (Self { shelf, run, port }, config.relay.then_some(relay))
+    }
+
+    /// Nothing, nowhere.
+    fn nothing() -> Self {
+        Self {
+            shelf: Arc::new(Shelf::new()),
+            run: Arc::default(),
+            port: 0,
+        }
+    }
+
+    /// From now on callers of the run are served.
+    fn joined(&self, learner: &LearnerClient) {
+        // A second call would say the same.
+        let _same = self.run.set(learner.run().clone());
+    }
 }
 
 /// Takes part in a run until the learner says that it is complete, or until `shutdown`; then drains: the tasks at hand are
@@ -109,21 +170,26 @@ pub async fn run(
     shutdown: CancellationToken,
 ) -> Result<ActorSummary, ActorError> {
     config.validate()?;
-    let health = Health::serve(listener).await;
-    let summary = take_part(&config, inputs, &health, &shutdown).await;
+    let (passes_on, relay) = PassesOn::on(&listener, &config, inputs.authorizer.clone());
+    let health = Health::serve(listener, relay).await;
+    let summary = take_part(&config, inputs, passes_on, &health, &shutdown).await;
     health.stop().await?;
     summary
 }
+
+/// The loop with a policy, an image generator and a reward-server.
+type ActorLoop = RolloutLoop<BehaviourPolicy, Renderer, RewardClient>;
 
 /// Starts up, loops, and leaves nothing behind.
 async fn take_part(
     config: &ActorConfig,
     inputs: ActorInputs,
+    passes_on: PassesOn,
     health: &Health,
     shutdown: &CancellationToken,
 ) -> Result<ActorSummary, ActorError> {
     let mut rollouts = tokio::select! {
-        started = start(config, inputs, shutdown.clone()) => started?,
+        started = start(config, inputs, passes_on, shutdown.clone()) => started?,
         () = shutdown.cancelled() => return Ok(ActorSummary::default()),
     };
     health.set_ready(true).await;
@@ -140,8 +206,9 @@ async fn take_part(
 async fn start(
     config: &ActorConfig,
     inputs: ActorInputs,
+    passes_on: PassesOn,
     shutdown: CancellationToken,
-) -> Result<RolloutLoop, ActorError> {
+) -> Result<ActorLoop, ActorError> {
     let ActorInputs {
         actor_id,
         learner_url,
@@ -150,23 +217,29 @@ async fn start(
         image_generator,
         work_dir,
         placement,
+        authorizer: _,
     } = inputs;
-    let (learner, manifest) = LearnerClient::join(&learner_url, actor_id, config).await?;
+
+    let (learner, manifest) = LearnerClient::join(&learner_url, actor_id, passes_on.port, config).await?;
+    passes_on.joined(&learner);
+    let shelf = passes_on.shelf;
     let (run_seed, learner) = (learner.run_seed(), Arc::new(learner));
     tracing::info!(run = %learner.run(), version = %manifest.version, "joined");
     let reward = RewardClient::connect(&reward_url, learner.clone(), config).await?;
-    base_model::fetch(&learner, &manifest.base, &work_dir).await?;
+    base_model::fetch(&learner, &manifest.base, &manifest.relays, &work_dir, &shelf).await?;
     let load = move || Policy::load_on(&work_dir, &placement, &mut in_log("the policy"));
     let policy = tokio::task::spawn_blocking(load).await;
     let policy = policy.map_err(|source| ActorError::Task {
         task: "policy loading",
         source,
     })??;
-    let builder = WeightBuilder::new(learner.clone(), policy.model.clone());
-    // Not the version that was joined at: fetching the base may have outlasted it.
-    let adapted = builder.newest().await?;
-    let version = adapted.version;
     let products = Arc::new(ProductImages::new(store.clone(), config.cached_products));
+    let canary = CanaryCheck::new(policy.clone(), products.clone());
+    let builder = PolicyBuilder::new(&policy, canary);
+    let mut source = WeightSource::new(learner.clone(), shelf, builder);
+    // Not the version that was joined at: fetching the base may have outlasted it.
+    let adapted = source.newest().await?;
+    let version = adapted.version;
     let summary = ActorSummary {
         run_id: Some(learner.run().clone()),
         ..ActorSummary::default()
@@ -181,7 +254,7 @@ async fn start(
             concurrency: config.concurrent_renders,
         },
         reward,
-        weights: WeightSync::start(builder, version),
+        weights: WeightSync::start(source, version),
         rule: PairingRule::from(config),
         tasks_per_lease: config.tasks_per_lease,
         patience: config::seconds(config.learner_timeout_s),
@@ -192,7 +265,9 @@ async fn start(
 }
 
 /// Hands open leases back, joins what was started, and sums up.
-async fn leave(rollouts: RolloutLoop) -> Result<ActorSummary, ActorError> {
+async fn leave<P: Behaviour + 'static, R, S>(
+    rollouts: RolloutLoop<P, R, S>,
+) -> Result<ActorSummary, ActorError> {
     let RolloutLoop {
         learner,
         policy,
@@ -216,7 +291,9 @@ async fn leave(rollouts: RolloutLoop) -> Result<ActorSummary, ActorError> {
         task: "policy unloading",
         source,
     })?;
-    (summary.adapter_bytes_received, summary.base_bytes_received) = learner.received();
+    let received = learner.received();
+    (summary.adapter_bytes_received, summary.base_bytes_received) = (received.adapter, received.base);
+    summary.relay_bytes_received = received.from_relays;
     Ok(summary)
 }
 

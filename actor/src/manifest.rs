@@ -1,19 +1,9 @@
 //! What the learner says a policy version consists of, checked.
 
-use common::{Digest, PolicyVersion};
+use common::{Artifact, Canary, PolicyVersion};
 use models::{lora::LoraConfig, peft::read_adapter_config};
 use proto::{InvalidMessage, pb};
-
-/// One file of a policy.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Artifact {
-    /// A plain file name, safe to join to a directory.
-    pub(crate) name: String,
-    /// Its size.
-    pub(crate) bytes: u64,
-    /// What its bytes must hash to.
-    pub(crate) digest: Digest,
-}
+use std::{net::SocketAddr, sync::Arc};
 
 /// A policy version.
 #[derive(Debug, Clone, PartialEq)]
@@ -23,9 +13,16 @@ pub(crate) struct Manifest {
     pub(crate) base: Vec<Artifact>,
     pub(crate) adapter: Artifact,
     pub(crate) adapter_config: LoraConfig,
+    /// By which the version proves that it takes effect; `None` from a learner that publishes none.
+    pub(crate) canary: Option<Arc<Canary>>,
+    /// Who to fetch from before the learner.
+    pub(crate) relays: Vec<SocketAddr>,
     /// Whether the run publishes no version after this one.
     pub(crate) last: bool,
 }
+
+/// The most relays that a manifest may name.
+const MAX_RELAYS: usize = 16;
 
 impl TryFrom<pb::PolicyManifest> for Manifest {
     type Error = InvalidMessage;
@@ -49,47 +46,30 @@ impl TryFrom<pb::PolicyManifest> for Manifest {
                 .ok_or_else(|| missing("policy_manifest.adapter"))?
                 .try_into()?,
             adapter_config,
+            canary: message.canary.map(Canary::try_from).transpose()?.map(Arc::new),
+            relays: relays(&message.relays)?,
             last: message.last,
         })
     }
 }
 
-impl TryFrom<pb::Artifact> for Artifact {
-    type Error = InvalidMessage;
-
-    fn try_from(message: pb::Artifact) -> Result<Self, InvalidMessage> {
-        if !is_plain_file_name(&message.name) {
-            let reason = format!(
-                "{:?} is not a plain file name",
-                message.name.chars().take(80).collect::<String>()
-            );
-            return Err(InvalidMessage::new("artifact.name", reason));
-        }
-        let digest = message
-            .digest
-            .ok_or_else(|| InvalidMessage::missing("artifact.digest"))?
-            .try_into()?;
-        Ok(Self {
-            name: message.name,
-            bytes: message.bytes,
-            digest,
-        })
+fn relays(named: &[String]) -> Result<Vec<SocketAddr>, InvalidMessage> {
+    let field = "policy_manifest.relays";
+    if named.len() > MAX_RELAYS {
+        let reason = format!("{}, expected at most {MAX_RELAYS}", named.len());
+        return Err(InvalidMessage::new(field, reason));
     }
-}
-
-/// Letters, digits, `.`, `_` and `-`, not starting with a dot: it can only name a file in the directory it is joined to.
-fn is_plain_file_name(name: &str) -> bool {
-    (1..=128).contains(&name.len())
-        && !name.starts_with('.')
-        && name
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
+    let relay = |named: &String| {
+        let parsed = named.parse();
+        parsed.map_err(|_| InvalidMessage::new(field, format!("{named:?} is no address with a port")))
+    };
+    named.iter().map(relay).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use common::LearnerEpoch;
+    use common::{Digest, LearnerEpoch};
 
     fn artifact(name: &str) -> pb::Artifact {
         let digest = Some(Digest::from_bytes([3; 32]).into());
@@ -97,6 +77,7 @@ mod tests {
             name: name.into(),
             bytes: 9,
             digest,
+            ..Default::default()
         }
     }
 
@@ -114,6 +95,8 @@ mod tests {
             adapter_config_json:
                 r#"{"r": 4, "lora_alpha": 8, "target_modules": ["q_proj"], "peft_type": "LORA"}"#.into(),
             last: true,
+            canary: None,
+            relays: vec!["10.0.0.7:4000".into(), "[::1]:4001".into()],
         }
     }
 
@@ -121,17 +104,10 @@ mod tests {
     fn a_whole_manifest_is_accepted() {
         let manifest = Manifest::try_from(message()).unwrap();
         assert_eq!(manifest.version.number, 5);
-        assert_eq!(manifest.base[1].name, "model.safetensors");
+        assert_eq!(manifest.base[1].name(), "model.safetensors");
+        assert_eq!(manifest.relays[1].port(), 4001);
         assert_eq!(manifest.adapter_config.scale(), 2.0);
         assert!(manifest.last);
-    }
-
-    #[test]
-    fn a_name_that_would_leave_the_work_directory_is_refused() {
-        for bad in ["", "..", "../x", "a/b", "/etc/passwd", "a\\b", ".hidden", "nul\0"] {
-            let refusal = Artifact::try_from(artifact(bad)).unwrap_err();
-            assert_eq!(refusal.field, "artifact.name", "{bad:?}");
-        }
     }
 
     #[test]
@@ -150,6 +126,17 @@ mod tests {
         };
         let refusal = Manifest::try_from(without_config).unwrap_err();
         assert_eq!(refusal.field, "policy_manifest.adapter_config_json");
+    }
+
+    #[test]
+    fn a_relay_that_is_no_address_is_refused_and_so_are_too_many() {
+        for relays in [
+            vec!["learner:7000".to_owned()],
+            vec!["10.0.0.7:4000".to_owned(); MAX_RELAYS + 1],
+        ] {
+            let refusal = Manifest::try_from(pb::PolicyManifest { relays, ..message() }).unwrap_err();
+            assert_eq!(refusal.field, "policy_manifest.relays");
+        }
     }
 
     #[test]

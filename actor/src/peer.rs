@@ -3,7 +3,7 @@
 //! Connections are lazy and restored by the transport, so that a peer may start later than the actor and may restart.
 
 use crate::ActorError;
-use proto::{InvalidMessage, WireError};
+use proto::{BULK_WINDOW, InvalidMessage, WireError};
 use std::{future::Future, sync::Arc, time::Duration};
 use tokio::time::{Instant, sleep};
 use tonic::{
@@ -46,6 +46,8 @@ impl Peer {
             .timeout(request_timeout)
             .connect_timeout(request_timeout.min(KEEP_ALIVE))
             .tcp_nodelay(true)
+            .initial_stream_window_size(BULK_WINDOW)
+            .initial_connection_window_size(BULK_WINDOW)
             .http2_keep_alive_interval(KEEP_ALIVE)
             .keep_alive_timeout(KEEP_ALIVE)
             .keep_alive_while_idle(true);

@@ -8,14 +8,18 @@ use crate::{
     cache::DigestCache,
     failure::{Failure, PerTask, chain},
     product_images::ProductImages,
-    weight_sync::AdaptedPolicy,
+    stages::Behaviour,
+    weight_sync::Adapted,
 };
-use common::{Digest, FailureReason, Finish, PolicyVersion, ProductTask, Purpose, Trajectory, derive_seed};
+use common::{
+    CanaryReport, Digest, FailureReason, Finish, PolicyVersion, ProductTask, Purpose, Trajectory, derive_seed,
+};
 use image::RgbaImage;
 use models::{
     ModelError,
     compute_thread::{ComputeError, ComputeThread},
     image_features::ImageFeatures,
+    llava::Llava,
     policy::{Completion, Policy, Prompt, SamplingParams},
     sampling,
 };
@@ -24,12 +28,13 @@ use std::{slice, sync::Arc};
 /// Jobs that may wait for the thread: the loop has one at a time, an adoption may queue behind it.
 const QUEUE_BOUND: usize = 2;
 
-/// The policy whose completions are tried: in off-policy terms, the behaviour policy.
+/// The policy that is sampled from.
 pub(crate) struct BehaviourPolicy {
     thread: ComputeThread<Sampler>,
     products: Arc<ProductImages>,
     plan: SamplingPlan,
     version: PolicyVersion,
+    canary: Option<CanaryReport>,
     last: bool,
 }
 
@@ -58,7 +63,7 @@ impl BehaviourPolicy {
     /// [`ActorError::Compute`] when the thread cannot be started.
     pub(crate) async fn start(
         policy: Policy,
-        adapted: Arc<AdaptedPolicy>,
+        adapted: Arc<Adapted<Llava>>,
         products: Arc<ProductImages>,
         run_seed: u64,
         config: &ActorConfig,
@@ -83,24 +88,30 @@ impl BehaviourPolicy {
             products,
             plan,
             version,
+            canary: None,
             last: false,
         };
         started.adopt(adapted).await?;
         Ok(started)
     }
+}
 
-    /// The version sampled from.
-    pub(crate) fn version(&self) -> PolicyVersion {
+impl Behaviour for BehaviourPolicy {
+    type Weights = Llava;
+
+    fn version(&self) -> PolicyVersion {
         self.version
     }
 
-    /// Whether the run publishes no version after it.
-    pub(crate) fn is_last(&self) -> bool {
+    fn canary(&self) -> Option<CanaryReport> {
+        self.canary
+    }
+
+    fn is_last(&self) -> bool {
         self.last
     }
 
-    /// Samples a group of completions for every task, all in one batch.
-    pub(crate) async fn sample(&self, tasks: &[ProductTask]) -> PerTask<Vec<Trajectory>> {
+    async fn sample(&self, tasks: &[ProductTask]) -> PerTask<Vec<Trajectory>> {
         let mut pictured: Vec<PicturedTask> = Vec::with_capacity(tasks.len());
         let images = self.products.of(tasks).await;
         let ready: Vec<Result<(), Failure>> = tasks
@@ -124,17 +135,15 @@ impl BehaviourPolicy {
         ready.into_iter().map(next).collect()
     }
 
-    /// Samples from `adapted` from now on. The swap itself moves a handle: the model was built before.
-    ///
-    /// # Errors
-    /// [`ActorError::Compute`] when the thread has ended.
-    pub(crate) async fn adopt(&mut self, adapted: Arc<AdaptedPolicy>) -> Result<(), ActorError> {
-        let (version, last) = (adapted.version, adapted.last);
+    /// The swap moves a handle: the model was built before.
+    async fn adopt(&mut self, adapted: Arc<Adapted<Llava>>) -> Result<(), ActorError> {
+        let (version, canary, last) = (adapted.version, adapted.canary, adapted.last);
         self.thread
-            .call(move |sampler| sampler.policy.model = adapted.model.clone())
+            .call(move |sampler| sampler.policy.model = adapted.weights.clone())
             .await?;
-        (self.version, self.last) = (version, last);
-        tracing::info!(%version, "policy adopted");
+        (self.version, self.canary, self.last) = (version, canary, last);
+        let verdict = canary.map(|report| report.verdict);
+        tracing::info!(%version, canary = ?verdict, "policy adopted");
         Ok(())
     }
 }

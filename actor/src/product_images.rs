@@ -30,12 +30,13 @@ impl ProductImages {
     pub(crate) async fn of(&self, tasks: &[ProductTask]) -> PerTask<Arc<RgbaImage>> {
         let mut images = Vec::with_capacity(tasks.len());
         for task in tasks {
-            images.push(self.get(&task.image).await);
+            images.push(self.image(&task.image).await);
         }
         images
     }
 
-    async fn get(&self, digest: &Digest) -> Result<Arc<RgbaImage>, Failure> {
+    /// One cut-out.
+    pub(crate) async fn image(&self, digest: &Digest) -> Result<Arc<RgbaImage>, Failure> {
         let known = self
             .decoded
             .lock()

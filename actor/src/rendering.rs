@@ -4,6 +4,7 @@
 use crate::{
     failure::{Failure, PerTask},
     product_images::ProductImages,
+    stages::Render,
 };
 use bytes::Bytes;
 use common::{Digest, FailureReason, ProductTask, Purpose, Trajectory, derive_seed};
@@ -37,9 +38,9 @@ pub(crate) struct Renderer {
     pub(crate) concurrency: usize,
 }
 
-impl Renderer {
-    /// One image per trajectory; the images of a group share their noise seed, so that they differ by description only.
-    pub(crate) async fn render(
+impl Render for Renderer {
+    /// The images of a group share their noise seed, so that they differ by description only.
+    async fn render(
         &self,
         tasks: &[ProductTask],
         sampled: &PerTask<Vec<Trajectory>>,
@@ -50,7 +51,9 @@ impl Renderer {
         }
         stream::iter(groups).buffered(self.concurrency).collect().await
     }
+}
 
+impl Renderer {
     async fn render_one(
         &self,
         product: Result<Arc<RgbaImage>, Failure>,

@@ -11,6 +11,7 @@ use crate::{
     learner_client::{LearnerClient, Lease},
     peer::Peer,
     rendering::RenderedImage,
+    stages::Score,
 };
 use common::{Digest, FailureReason, ProductTask, Reward};
 use proto::{
@@ -90,49 +91,6 @@ impl RewardClient {
         Ok(())
     }
 
-    /// Waits until a reward-server that left the last lease unscored answers again; no tasks should be held meanwhile.
-    ///
-    /// # Errors
-    /// [`ActorError::Unreachable`] when it does not for [`ActorConfig::reward_timeout_s`], or answers but has left several
-    /// leases in a row unscored.
-    pub(crate) async fn recovered(&mut self) -> Result<(), ActorError> {
-        match self.outage.take() {
-            None => Ok(()),
-            Some((UNSCORED_LEASES.., error)) => Err(error),
-            Some(outage) => {
-                self.until_it_answers().await?;
-                self.outage = Some(outage);
-                Ok(())
-            }
-        }
-    }
-
-    /// Scores the images of every task that has some: in one request, unless a message cannot hold them.
-    pub(crate) async fn score(
-        &mut self,
-        lease: &Lease,
-        rendered: &PerTask<Vec<RenderedImage>>,
-    ) -> PerTask<GroupRewards> {
-        let mut groups = Vec::new();
-        for (task, images) in lease.tasks.iter().zip(rendered) {
-            if let Ok(images) = images {
-                groups.push(image_group(task, images));
-            }
-        }
-        let mut scored = Vec::with_capacity(groups.len());
-        let mut lost = None;
-        for groups in split_by_size(groups, MAX_IMAGE_BYTES) {
-            scored.extend(self.request(lease, groups, &mut lost).await);
-        }
-        self.remember(lost, !scored.is_empty());
-        let mut scored = scored.into_iter();
-        let result = |images: &Result<_, Failure>| match images {
-            Ok(_) => scored.next().expect("every group that was sent has one result"),
-            Err(failure) => Err(failure.clone()),
-        };
-        rendered.iter().map(result).collect()
-    }
-
     /// One request; its failure is every group's failure. Nobody is asked once the server is `lost` to this lease.
     async fn request(
         &self,
@@ -199,6 +157,51 @@ impl RewardClient {
         response: pb::ScoreGroupsResponse,
     ) -> Result<PerTask<GroupRewards>, ActorError> {
         results(images, response).map_err(|invalid| self.peer.malformed(invalid))
+    }
+}
+
+impl Score for RewardClient {
+    /// Waits until a reward-server that left the last lease unscored answers again; no tasks should be held meanwhile.
+    ///
+    /// # Errors
+    /// [`ActorError::Unreachable`] when it does not for [`ActorConfig::reward_timeout_s`], or answers but has left several
+    /// leases in a row unscored.
+    async fn recovered(&mut self) -> Result<(), ActorError> {
+        match self.outage.take() {
+            None => Ok(()),
+            Some((UNSCORED_LEASES.., error)) => Err(error),
+            Some(outage) => {
+                self.until_it_answers().await?;
+                self.outage = Some(outage);
+                Ok(())
+            }
+        }
+    }
+
+    /// Scores the images of every task that has some: in one request, unless a message cannot hold them.
+    async fn score(
+        &mut self,
+        lease: &Lease,
+        rendered: &PerTask<Vec<RenderedImage>>,
+    ) -> PerTask<GroupRewards> {
+        let mut groups = Vec::new();
+        for (task, images) in lease.tasks.iter().zip(rendered) {
+            if let Ok(images) = images {
+                groups.push(image_group(task, images));
+            }
+        }
+        let mut scored = Vec::with_capacity(groups.len());
+        let mut lost = None;
+        for groups in split_by_size(groups, MAX_IMAGE_BYTES) {
+            scored.extend(self.request(lease, groups, &mut lost).await);
+        }
+        self.remember(lost, !scored.is_empty());
+        let mut scored = scored.into_iter();
+        let result = |images: &Result<_, Failure>| match images {
+            Ok(_) => scored.next().expect("every group that was sent has one result"),
+            Err(failure) => Err(failure.clone()),
+        };
+        rendered.iter().map(result).collect()
     }
 }
 

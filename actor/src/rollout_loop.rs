@@ -8,9 +8,9 @@ use crate::{
     failure::{Failure, PerTask},
     learner_client::{LearnerClient, Lease, LeaseAnswer},
     pairing::{PairingRule, rollout_outcome},
-    policy::BehaviourPolicy,
-    rendering::{RenderedImage, Renderer},
-    reward_client::{GroupRewards, RewardClient},
+    rendering::RenderedImage,
+    reward_client::GroupRewards,
+    stages::{Behaviour, Render, Score},
     weight_sync::WeightSync,
 };
 use common::{
@@ -26,12 +26,12 @@ use tracing::Instrument;
 const LAST_VERSION_PATIENCE: Duration = Duration::from_secs(10);
 
 /// The parts of the loop.
-pub(crate) struct RolloutLoop {
+pub(crate) struct RolloutLoop<P: Behaviour, R, S> {
     pub(crate) learner: Arc<LearnerClient>,
-    pub(crate) policy: BehaviourPolicy,
-    pub(crate) renderer: Renderer,
-    pub(crate) reward: RewardClient,
-    pub(crate) weights: WeightSync,
+    pub(crate) policy: P,
+    pub(crate) renderer: R,
+    pub(crate) reward: S,
+    pub(crate) weights: WeightSync<P::Weights>,
     pub(crate) rule: PairingRule,
     pub(crate) tasks_per_lease: usize,
     /// How long a learner that is away is borne.
@@ -40,7 +40,7 @@ pub(crate) struct RolloutLoop {
     pub(crate) summary: ActorSummary,
 }
 
-impl RolloutLoop {
+impl<P: Behaviour, R: Render, S: Score> RolloutLoop<P, R, S> {
     /// Turns leased tasks into outcomes until the run is complete or the actor is asked to stop.
     ///
     /// # Errors
@@ -230,7 +230,8 @@ impl RolloutLoop {
     async fn report_adoption(&mut self) -> Result<(), ActorError> {
         self.summary.adoptions += 1;
         self.summary.version = Some(self.policy.version());
-        match self.learner.report_adoption(self.policy.version()).await {
+        let (version, canary) = (self.policy.version(), self.policy.canary());
+        match self.learner.report_adoption(version, canary).await {
             // The next lease finds out what has become of the learner.
             Err(error) if error.is_other_epoch() => Ok(()),
             reported => reported,

@@ -1,15 +1,12 @@
 //! For tests: a learner that only hands out weights, and does so as badly as a test wants.
 
-use crate::{
-    ActorConfig,
-    learner_client::LearnerClient,
-    manifest::{Artifact, Manifest},
-};
-use common::{ActorId, Digest, LearnerEpoch, PolicyVersion};
+use crate::{ActorConfig, learner_client::LearnerClient, manifest::Manifest};
+use common::{ActorId, Artifact, Digest, LearnerEpoch, PolicyVersion};
 use futures::stream::{self, BoxStream, StreamExt};
 use proto::pb::{
     self,
     learner_service_server::{LearnerService, LearnerServiceServer},
+    relay_service_server::{RelayService, RelayServiceServer},
 };
 use std::{
     collections::BTreeMap,
@@ -55,24 +52,29 @@ pub(crate) fn manifest(epoch: u64, number: u64, adapter: &[u8]) -> pb::PolicyMan
             .into(),
         ),
         base: vec![],
-        adapter: Some(pb::Artifact {
-            name: "adapter_model.safetensors".into(),
-            bytes: adapter.len() as u64,
-            digest: Some(store::digest(adapter).into()),
-        }),
+        adapter: Some((&artifact(adapter)).into()),
         adapter_config_json:
             r#"{"peft_type": "LORA", "r": 2, "lora_alpha": 2, "target_modules": ["q_proj"]}"#.into(),
         last: false,
+        canary: None,
+        relays: vec![],
     }
 }
 
-/// An artifact with these bytes.
+/// An artifact with these bytes, in chunks of eight.
 pub(crate) fn artifact(bytes: &[u8]) -> Artifact {
-    Artifact {
-        name: "weights".into(),
-        bytes: bytes.len() as u64,
-        digest: store::digest(bytes),
-    }
+    let chunks = bytes.chunks(8).map(store::digest).collect();
+    Artifact::new("weights", bytes.len() as u64, store::digest(bytes), 8, chunks).unwrap()
+}
+
+/// Serves a script's artifacts as a relay would.
+pub(crate) fn serve_relay(listener: TcpListener, script: Script) {
+    let relay = ScriptedLearner {
+        script: Arc::new(Mutex::new(script)),
+        first: pb::PolicyManifest::default(),
+    };
+    let server = tonic::transport::Server::builder().add_service(RelayServiceServer::new(relay));
+    tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
 }
 
 /// Joins a scripted learner whose first version is `first`.
@@ -93,7 +95,7 @@ pub(crate) async fn join(
         learner_timeout_s: 1.0,
         ..ActorConfig::default()
     };
-    let (client, manifest) = LearnerClient::join(&url, ActorId::new("actor-0").unwrap(), &config)
+    let (client, manifest) = LearnerClient::join(&url, ActorId::new("actor-0").unwrap(), 0, &config)
         .await
         .unwrap();
     (Arc::new(client), manifest, script)
@@ -131,29 +133,7 @@ impl LearnerService for ScriptedLearner {
         &self,
         request: Request<pb::FetchArtifactRequest>,
     ) -> Answer<Self::FetchArtifactStream> {
-        let pb::FetchArtifactRequest { digest, offset, .. } = request.into_inner();
-        let digest = Digest::try_from(digest.unwrap()).unwrap();
-        let mut script = self.script.lock().unwrap();
-        script.offsets.push(offset);
-        let bytes = script
-            .artifacts
-            .get(&digest)
-            .ok_or_else(|| Status::not_found("no such artifact"))?;
-        let end = script
-            .break_after
-            .map_or(bytes.len(), |n| (offset as usize + n).min(bytes.len()));
-        let chunks: Vec<_> = (offset as usize..end)
-            .step_by(4)
-            .map(|at| pb::ArtifactChunk {
-                offset: at as u64,
-                data: bytes[at..end.min(at + 4)].to_vec().into(),
-            })
-            .map(Ok)
-            .collect();
-        let broken = (end < bytes.len()).then(|| Err(Status::internal("stream broken by the script")));
-        Ok(Response::new(
-            stream::iter(chunks.into_iter().chain(broken)).boxed(),
-        ))
+        self.stream(request.into_inner())
     }
 
     async fn lease_tasks(&self, _: Request<pb::LeaseTasksRequest>) -> Answer<pb::LeaseTasksResponse> {
@@ -180,5 +160,49 @@ impl LearnerService for ScriptedLearner {
 
     async fn get_run_status(&self, _: Request<pb::GetRunStatusRequest>) -> Answer<pb::RunStatus> {
         Err(Status::unimplemented("not in this script"))
+    }
+}
+
+#[tonic::async_trait]
+impl RelayService for ScriptedLearner {
+    type FetchArtifactStream = BoxStream<'static, Result<pb::ArtifactChunk, Status>>;
+
+    async fn fetch_artifact(
+        &self,
+        request: Request<pb::FetchArtifactRequest>,
+    ) -> Answer<BoxStream<'static, Result<pb::ArtifactChunk, Status>>> {
+        self.stream(request.into_inner())
+    }
+}
+
+impl ScriptedLearner {
+    /// An artifact in messages of four bytes, as long as the script lets it.
+    fn stream(
+        &self,
+        request: pb::FetchArtifactRequest,
+    ) -> Answer<BoxStream<'static, Result<pb::ArtifactChunk, Status>>> {
+        let pb::FetchArtifactRequest { digest, offset, .. } = request;
+        let digest = Digest::try_from(digest.unwrap()).unwrap();
+        let mut script = self.script.lock().unwrap();
+        script.offsets.push(offset);
+        let bytes = script
+            .artifacts
+            .get(&digest)
+            .ok_or_else(|| Status::not_found("no such artifact"))?;
+        let end = script
+            .break_after
+            .map_or(bytes.len(), |n| (offset as usize + n).min(bytes.len()));
+        let chunks: Vec<_> = (offset as usize..end)
+            .step_by(4)
+            .map(|at| pb::ArtifactChunk {
+                offset: at as u64,
+                data: bytes[at..end.min(at + 4)].to_vec().into(),
+            })
+            .map(Ok)
+            .collect();
+        let broken = (end < bytes.len()).then(|| Err(Status::internal("stream broken by the script")));
+        Ok(Response::new(
+            stream::iter(chunks.into_iter().chain(broken)).boxed(),
+        ))
     }
 }

@@ -8,12 +8,12 @@ use crate::{
     ActorError,
     learner_client::{LearnerClient, Payload},
     manifest::Manifest,
+    shelf::{Adapter, Shelf},
 };
-use common::PolicyVersion;
+use common::{CanaryReport, CanaryVerdict, PolicyVersion};
 use futures::{FutureExt, StreamExt};
-use models::{ModelError, llava::Llava, weights::from_safetensors};
 use proto::pb;
-use std::{sync::Arc, time::Duration};
+use std::{future::Future, sync::Arc, time::Duration};
 use tokio::{sync::watch, task::JoinHandle};
 use tonic::Streaming;
 use tracing::Instrument;
@@ -22,30 +22,54 @@ use tracing::Instrument;
 const REOPEN_PAUSE: Duration = Duration::from_millis(200);
 
 /// A version ready to be sampled from.
-pub(crate) struct AdaptedPolicy {
+pub(crate) struct Adapted<W> {
     pub(crate) version: PolicyVersion,
-    /// The base model's own weights, shared, with this version's adapter.
-    pub(crate) model: Llava,
+    /// What is sampled from.
+    pub(crate) weights: W,
+    /// What the canary says of it; `None` from a learner that publishes none.
+    pub(crate) canary: Option<CanaryReport>,
     /// Whether the run publishes no version after this one.
     pub(crate) last: bool,
 }
 
+/// What turns a version's bytes into something to sample from.
+pub(crate) trait BuildWeights: Send + Sync + 'static {
+    /// What that is.
+    type Weights: Send + Sync + 'static;
+
+    /// Builds the weights beside those that are sampled from, and asks the canary.
+    ///
+    /// # Errors
+    /// [`ActorError`] when the bytes make no weights of this policy.
+    fn build(
+        &mut self,
+        received: Arc<Adapter>,
+        manifest: &Manifest,
+    ) -> impl Future<Output = Result<Built<Self::Weights>, ActorError>> + Send;
+}
+
+/// Weights, and what the canary says of them.
+pub(crate) struct Built<W> {
+    pub(crate) weights: W,
+    pub(crate) canary: Option<CanaryReport>,
+}
+
 /// Fetches and builds versions.
-pub(crate) struct WeightBuilder {
+pub(crate) struct WeightSource<B> {
     learner: Arc<LearnerClient>,
-    base: Llava,
+    shelf: Arc<Shelf>,
+    builder: B,
 }
 
 /// The background task that keeps up with the learner.
-pub(crate) struct WeightSync {
-    progress: watch::Receiver<Progress>,
+pub(crate) struct WeightSync<W> {
+    progress: watch::Receiver<Progress<W>>,
     task: Option<JoinHandle<Result<(), ActorError>>>,
 }
 
 /// How far the background task has come.
-#[derive(Clone, Default)]
-struct Progress {
-    newest: Option<Arc<AdaptedPolicy>>,
+struct Progress<W> {
+    newest: Option<Arc<Adapted<W>>>,
     /// The learner has closed the stream of announcements and not opened another one: the run has ended, or the learner
     /// stops. A stream that broke is not closed.
     closed: bool,
@@ -54,18 +78,19 @@ struct Progress {
 /// What comes of waiting for an announcement.
 enum News {
     /// A newer version.
-    Newer(Manifest),
+    Newer(Box<Manifest>),
     /// The stream broke.
     Broken,
     /// The learner has closed the stream.
     Closed,
 }
 
-impl WeightBuilder {
-    pub(crate) fn new(learner: Arc<LearnerClient>, base: Llava) -> Self {
+impl<B: BuildWeights> WeightSource<B> {
+    pub(crate) fn new(learner: Arc<LearnerClient>, shelf: Arc<Shelf>, builder: B) -> Self {
         Self {
             learner,
-            base: base.without_adapter(),
+            shelf,
+            builder,
         }
     }
 
@@ -73,7 +98,7 @@ impl WeightBuilder {
     ///
     /// # Errors
     /// As [`build`](Self::build), for a version that is gone only when no newer one has taken its place.
-    pub(crate) async fn newest(&self) -> Result<Arc<AdaptedPolicy>, ActorError> {
+    pub(crate) async fn newest(&mut self) -> Result<Arc<Adapted<B::Weights>>, ActorError> {
         let mut gone = None;
         loop {
             let manifest = self.learner.newest_policy().await?;
@@ -89,39 +114,61 @@ impl WeightBuilder {
     ///
     /// # Errors
     /// [`ActorError`] when its bytes do not come, are not those promised, or do not fit the base model.
-    pub(crate) async fn build(&self, manifest: Manifest) -> Result<Arc<AdaptedPolicy>, ActorError> {
-        let mut bytes = Vec::new();
+    pub(crate) async fn build(&mut self, manifest: Manifest) -> Result<Arc<Adapted<B::Weights>>, ActorError> {
+        let received = self.receive(&manifest).await?;
+        let Built { weights, canary } = self.builder.build(received, &manifest).await?;
+        if let Some(report) = canary {
+            self.check(manifest.version, report).await?;
+        }
+        Ok(Arc::new(Adapted {
+            version: manifest.version,
+            weights,
+            canary,
+            last: manifest.last,
+        }))
+    }
+
+    /// The version's adapter, from the shelf or from whoever has it.
+    async fn receive(&self, manifest: &Manifest) -> Result<Arc<Adapter>, ActorError> {
+        if let Some(adapter) = self.shelf.whole(&manifest.adapter.digest()) {
+            return Ok(adapter);
+        }
+        let mut receiving = self.shelf.receive(&manifest.adapter);
+        let (adapter, relays) = (&manifest.adapter, &manifest.relays);
         self.learner
-            .fetch(&manifest.adapter, Payload::Adapter, &mut bytes)
+            .fetch(adapter, Payload::Adapter, relays, &mut receiving)
             .await?;
-        let base = self.base.clone();
-        let build = move || -> Result<AdaptedPolicy, ModelError> {
-            let adapter = from_safetensors(&bytes)?;
-            models::weights::check_finite(&adapter)?;
-            let model = base
-                .with_adapter(&manifest.adapter_config, 0)?
-                .load_adapter(&adapter)?;
-            Ok(AdaptedPolicy {
-                version: manifest.version,
-                model,
-                last: manifest.last,
-            })
-        };
-        let built = tokio::task::spawn_blocking(build).await;
-        let built = built.map_err(|source| ActorError::Task {
-            task: "weight building",
-            source,
-        })?;
-        Ok(Arc::new(built?))
+        Ok(receiving.adapter())
+    }
+
+    /// Refuses a version that does not take effect.
+    ///
+    /// # Errors
+    /// [`ActorError::Canary`], of which the learner is told.
+    async fn check(&self, version: PolicyVersion, report: CanaryReport) -> Result<(), ActorError> {
+        tracing::debug!(%version, ?report, "canary");
+        if report.verdict != CanaryVerdict::Mismatch {
+            return Ok(());
+        }
+        if let Err(error) = self.learner.report_adoption(version, Some(report)).await {
+            tracing::warn!(%error, "the learner was not told that a version does not take effect");
+        }
+        Err(ActorError::Canary { version, report })
     }
 }
 
-impl WeightSync {
+impl<W: Send + Sync + 'static> WeightSync<W> {
     /// Follows the learner from `version` on.
-    pub(crate) fn start(builder: WeightBuilder, version: PolicyVersion) -> Self {
-        let (sender, progress) = watch::channel(Progress::default());
-        let span = tracing::info_span!("weights", trace_id = %builder.learner.trace());
-        let task = Some(tokio::spawn(follow(builder, version, sender).instrument(span)));
+    pub(crate) fn start(
+        source: WeightSource<impl BuildWeights<Weights = W>>,
+        version: PolicyVersion,
+    ) -> Self {
+        let (sender, progress) = watch::channel(Progress {
+            newest: None,
+            closed: false,
+        });
+        let span = tracing::info_span!("weights", trace_id = %source.learner.trace());
+        let task = Some(tokio::spawn(follow(source, version, sender).instrument(span)));
         Self { progress, task }
     }
 
@@ -129,7 +176,7 @@ impl WeightSync {
     ///
     /// # Errors
     /// What ended the background task.
-    pub(crate) async fn newest(&mut self) -> Result<Option<Arc<AdaptedPolicy>>, ActorError> {
+    pub(crate) async fn newest(&mut self) -> Result<Option<Arc<Adapted<W>>>, ActorError> {
         // The task drops its end of the channel when it ends.
         let ended = self.progress.has_changed().is_err();
         if let Some(task) = self.task.take_if(|_| ended) {
@@ -163,12 +210,12 @@ impl WeightSync {
 }
 
 /// Follows announcements until the last version is ready.
-async fn follow(
-    builder: WeightBuilder,
+async fn follow<B: BuildWeights>(
+    mut source: WeightSource<B>,
     mut version: PolicyVersion,
-    progress: watch::Sender<Progress>,
+    progress: watch::Sender<Progress<B::Weights>>,
 ) -> Result<(), ActorError> {
-    let learner = builder.learner.clone();
+    let learner = source.learner.clone();
     let mut outage = learner.peer().outage();
     loop {
         let mut announcements = match learner.watch_policy(version).await {
@@ -182,15 +229,15 @@ async fn follow(
         progress.send_if_modified(|progress| std::mem::take(&mut progress.closed));
         loop {
             let manifest = match next_manifest(&learner, &mut announcements, version).await? {
-                News::Newer(manifest) => manifest,
+                News::Newer(manifest) => *manifest,
                 News::Broken => break,
                 News::Closed => {
                     progress.send_modify(|progress| progress.closed = true);
                     break;
                 }
             };
-            let adapted = match builder.build(manifest).await {
-                Err(error) if error.is_not_found() => builder.newest().await?,
+            let adapted = match source.build(manifest).await {
+                Err(error) if error.is_not_found() => source.newest().await?,
                 built => built?,
             };
             version = adapted.version;
@@ -233,7 +280,7 @@ async fn next_manifest(
             }
             None => News::Closed,
         };
-        return Ok(newest.map_or(ended, News::Newer));
+        return Ok(newest.map_or(ended, |newest| News::Newer(Box::new(newest))));
     }
 }
 
@@ -263,14 +310,38 @@ fn accept(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scripted_learner::{Script, join, manifest};
+    use crate::product_images::ProductImages;
+    use crate::scripted_learner::{Script, artifact, join, manifest};
+    use crate::{canary::CanaryCheck, policy_builder::PolicyBuilder};
     use burn::tensor::Device;
-    use models::{lora::LoraConfig, peft::adapter_bytes, presets};
+    use models::{
+        ModelError,
+        llava::Llava,
+        lora::LoraConfig,
+        peft::adapter_bytes,
+        policy::Policy,
+        presets::Preset,
+        tokenizer::{SpecialTokens, Tokenizer},
+    };
     use std::sync::Mutex;
+    use store::Store;
     use tokio::time::timeout;
 
+    fn policy() -> Policy {
+        let corpus = ["an oak desk in warm light", "a steel lamp by the sea"];
+        let tokenizer = Tokenizer::train(corpus.iter(), 280, SpecialTokens::default()).unwrap();
+        Preset::Tiny.policy(tokenizer, &Device::flex(), 5)
+    }
+
     fn base() -> Llava {
-        presets::tiny(64, 3).init(&Device::flex(), 1)
+        policy().model
+    }
+
+    fn source(learner: Arc<LearnerClient>) -> WeightSource<PolicyBuilder> {
+        let products = Arc::new(ProductImages::new(Store::open("memory:///").unwrap(), 4));
+        let canary = CanaryCheck::new(policy(), products);
+        let builder = PolicyBuilder::new(&policy(), canary);
+        WeightSource::new(learner, Arc::new(Shelf::new()), builder)
     }
 
     /// The bytes of an adapter that differs by its seed.
@@ -281,16 +352,16 @@ mod tests {
     }
 
     /// Follows a learner that does as `script` says and begins with `first`.
-    async fn follow_script(mut script: Script, first: &[u8]) -> (WeightSync, Arc<Mutex<Script>>) {
+    async fn follow_script(mut script: Script, first: &[u8]) -> (WeightSync<Llava>, Arc<Mutex<Script>>) {
         script.artifacts.insert(store::digest(first), first.to_vec());
         let (learner, _, script) = join(manifest(2, 3, first), script).await;
-        let builder = WeightBuilder::new(learner, base());
-        let start = builder.newest().await.unwrap().version;
-        (WeightSync::start(builder, start), script)
+        let mut source = source(learner);
+        let start = source.newest().await.unwrap().version;
+        (WeightSync::start(source, start), script)
     }
 
     /// Announces versions given as (epoch, number, served bytes, bytes promised).
-    async fn sync(announced: &[(u64, u64, &[u8], &[u8])]) -> (WeightSync, PolicyVersion) {
+    async fn sync(announced: &[(u64, u64, &[u8], &[u8])]) -> (WeightSync<Llava>, PolicyVersion) {
         let first = adapter(0);
         let mut script = Script::default();
         script.artifacts.insert(store::digest(&first), first.clone());
@@ -299,15 +370,15 @@ mod tests {
             script.announced.push(manifest(*epoch, *number, promised));
         }
         let (learner, first, _) = join(manifest(2, 3, &first), script).await;
-        let builder = WeightBuilder::new(learner, base());
-        let start = builder.build(first).await.unwrap();
-        (WeightSync::start(builder, start.version), start.version)
+        let mut source = source(learner);
+        let start = source.build(first).await.unwrap();
+        (WeightSync::start(source, start.version), start.version)
     }
 
     async fn newest_within(
-        sync: &mut WeightSync,
+        sync: &mut WeightSync<Llava>,
         wait: Duration,
-    ) -> Result<Option<Arc<AdaptedPolicy>>, ActorError> {
+    ) -> Result<Option<Arc<Adapted<Llava>>>, ActorError> {
         let _elapsed = timeout(wait, sync.changed()).await;
         sync.newest().await
     }
@@ -321,7 +392,7 @@ mod tests {
             .unwrap()
             .unwrap();
         assert_eq!(newest.version, start.next());
-        assert_eq!(adapter_bytes(&newest.model.adapter()).unwrap(), newer);
+        assert_eq!(adapter_bytes(&newest.weights.adapter()).unwrap(), newer);
         sync.stop().await;
     }
 
@@ -396,13 +467,13 @@ mod tests {
         };
         script.artifacts.insert(store::digest(&newest), newest.clone());
         let (learner, _, script) = join(manifest(2, 3, &old), script).await;
-        let builder = WeightBuilder::new(learner, base());
+        let mut source = source(learner);
         // At the start: what was joined at is gone.
-        let start = builder.newest().await.unwrap();
+        let start = source.newest().await.unwrap();
         assert_eq!(start.version.number, 9);
         script.lock().unwrap().newest = Some(manifest(2, 12, &newest));
         script.lock().unwrap().announced = vec![manifest(2, 10, &old)];
-        let mut sync = WeightSync::start(builder, start.version);
+        let mut sync = WeightSync::start(source, start.version);
         let found = newest_within(&mut sync, Duration::from_secs(20)).await.unwrap();
         assert_eq!(found.unwrap().version.number, 12);
         sync.stop().await;
@@ -412,7 +483,7 @@ mod tests {
     async fn a_newest_version_that_is_not_there_is_asked_for_once_more_and_then_ends_the_actor() {
         let script = Script::default();
         let (learner, _, script) = join(manifest(2, 3, &adapter(8)), script).await;
-        let error = WeightBuilder::new(learner, base()).newest().await.err().unwrap();
+        let error = source(learner).newest().await.err().unwrap();
         assert!(error.is_not_found(), "{error}");
         assert_eq!(script.lock().unwrap().offsets.len(), 2);
     }
@@ -421,11 +492,7 @@ mod tests {
     async fn i4_a_version_for_another_base_model_ends_the_actor() {
         let newer = adapter(9);
         let mut foreign = manifest(2, 4, &newer);
-        foreign.base.push(pb::Artifact {
-            name: "config.json".into(),
-            bytes: 2,
-            digest: Some(store::digest(b"{}").into()),
-        });
+        foreign.base.push((&artifact(b"another base")).into());
         let script = Script {
             announced: vec![foreign],
             ..Script::default()

@@ -1,8 +1,10 @@
 //! The command line. What a flag means for the configuration is said here; what a command does is in `commands`.
 
+mod bench;
 mod models;
 mod runs;
 
+pub(crate) use bench::{BenchCommand, BroadcastArgs, ControlPlaneArgs, StalenessArgs};
 pub(crate) use models::{
     ConvertArgs, ConvertTo, EvaluateArgs, ExportArgs, GenerateArgs, InitArgs, InitPreset, InspectArgs,
     LogprobArgs, ModelArgs, Preprocess, ScoreArgs,
@@ -65,6 +67,9 @@ pub(crate) enum Command {
     /// Look at what a run can go on from, take it elsewhere, or go back
     #[command(subcommand)]
     Checkpoint(CheckpointCommand),
+    /// Measure what is around the computing, with a learner and actors that only pause
+    #[command(subcommand)]
+    Bench(BenchCommand),
     /// Show the results of earlier demos as one Markdown table
     Report(ReportArgs),
     /// Show the configuration
@@ -73,7 +78,7 @@ pub(crate) enum Command {
 }
 
 /// What every command that reads the configuration takes.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct ConfigArgs {
     /// Configuration file; what it leaves out keeps its default
     #[arg(long, value_name = "FILE")]
@@ -84,7 +89,7 @@ pub(crate) struct ConfigArgs {
 }
 
 /// What every command that computes takes.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct ComputeArgs {
     /// Where to compute: cpu, cuda or cuda:N
     #[arg(long, value_name = "DEVICE")]
@@ -98,7 +103,7 @@ pub(crate) struct ComputeArgs {
 }
 
 /// Arguments of `adwright demo`.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct DemoArgs {
     /// Where results go; an earlier demo's output there is replaced
     #[arg(long, value_name = "DIR", default_value = "out/demo")]

@@ -1,6 +1,7 @@
 //! The commands, a file each: arguments in, services and models called, results out.
 
 mod actor;
+mod bench;
 mod checkpoint;
 mod config;
 mod convert;
@@ -52,6 +53,7 @@ pub(crate) fn run(command: Command) -> Outcome<()> {
         Command::Score(args) => score::run(&args),
         Command::Ledger(command) => ledger::run(&command),
         Command::Checkpoint(command) => checkpoint::run(&command),
+        Command::Bench(command) => bench::run(&command),
         Command::Report(args) => report::run(&args),
         Command::Config(command) => config::run(&command),
     }

@@ -29,6 +29,7 @@ mod stages;
 mod table;
 mod training;
 
+pub(crate) use curves::{Run as Curve, draw as draw_curves};
 pub(crate) use plan::Plan;
 pub(crate) use report::{Report, Round};
 pub(crate) use results_table::results_table;
@@ -67,7 +68,10 @@ pub(crate) async fn run(plan: Plan, shutdown: CancellationToken) -> Outcome<()> 
         plan: &plan,
         work: &work,
         program: std::env::current_exe().context("cannot find this program's own file")?,
-        progress: Progress::detect(),
+        progress: match plan.aside {
+            true => Progress::detect().aside(),
+            false => Progress::detect(),
+        },
         begun: Instant::now(),
         shutdown,
     };

@@ -4,6 +4,7 @@
 //! out. It says nothing of how they work.
 
 mod args;
+mod bench;
 mod commands;
 mod config;
 mod demo;

@@ -12,6 +12,8 @@ const LINE_STEP: u64 = 20;
 #[derive(Debug, Clone)]
 pub(crate) struct Progress {
     bars: Option<MultiProgress>,
+    /// Whether table rows are no results either: those of the whole command come at its end.
+    aside: bool,
 }
 
 impl Progress {
@@ -19,7 +21,13 @@ impl Progress {
     pub(crate) fn detect() -> Self {
         Self {
             bars: io::stderr().is_terminal().then(MultiProgress::new),
+            aside: false,
         }
+    }
+
+    /// The same with everything on standard error.
+    pub(crate) fn aside(self) -> Self {
+        Self { aside: true, ..self }
     }
 
     /// Starts showing a stage of unknown length.
@@ -50,6 +58,10 @@ impl Progress {
     /// # Errors
     /// When standard output is closed.
     pub(crate) fn print(&self, text: &str) -> io::Result<()> {
+        if self.aside {
+            self.say(text);
+            return Ok(());
+        }
         self.above_bars(|| output::line(text))
     }
 

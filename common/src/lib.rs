@@ -3,6 +3,8 @@
 //! Plain values only: nothing here does I/O, awaits, locks, logs, reads a clock or touches a tensor. A value that exists
 //! is valid: constructors refuse what would break an invariant, so nobody downstream checks again.
 
+mod artifact;
+mod canary;
 mod candidate;
 mod digest;
 mod id;
@@ -14,6 +16,10 @@ mod task;
 mod trajectory;
 mod version;
 
+pub use artifact::{Artifact, InvalidArtifact};
+pub use canary::{
+    Canary, CanaryQuestion, CanaryReport, CanaryVerdict, CompletionNats, InvalidCanary, OwnNats,
+};
 pub use candidate::{Candidate, CandidateGroup, InvalidGroup};
 pub use digest::{Digest, InvalidDigest};
 pub use id::{ActorId, InvalidId, LearnerEpoch, ProductId, RunId, TaskId};

@@ -38,6 +38,8 @@ pub enum Purpose {
     Bootstrap = 15,
     /// Dropout of the adapter's inputs.
     AdapterDropout = 16,
+    /// The completions by which actors prove that a version takes effect.
+    Canary = 17,
 }
 
 /// Derives the seed of one draw from the run's seed, the task, the policy version and the purpose: never from an actor,

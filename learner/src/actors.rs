@@ -1,13 +1,13 @@
 //! Who takes part in a run and how far each has come. Observations only: nothing here decides anything but when a finished
 //! run may close its doors.
 
-use common::{ActorId, PolicyVersion};
+use common::{ActorId, CanaryReport, CanaryVerdict, PolicyVersion};
 use dashmap::DashMap;
 use serde::Serialize;
 use std::time::{Duration, Instant};
 
 /// What the learner knows of one actor.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ActorSummary {
     /// Its name.
     pub actor_id: ActorId,
@@ -19,8 +19,30 @@ pub struct ActorSummary {
     pub adapter_bytes_received: u64,
     /// Base-model payload it has received, in bytes.
     pub base_bytes_received: u64,
+    /// Of both, what came from other actors, in bytes.
+    pub relay_bytes_received: u64,
     /// Outcomes it has submitted that were recorded or re-issued.
     pub outcomes: u64,
+    /// What the canary said of the version it reported last; `None` when it reported none.
+    #[serde(skip)]
+    pub canary: Option<CanaryReport>,
+    /// Why it gets no leases; `None` when it does.
+    pub quarantine: Option<String>,
+}
+
+/// What an actor reports once it has a version's weights.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Adoption {
+    /// The version.
+    pub(crate) version: PolicyVersion,
+    /// What the canary said of it; `None` from an actor that knows no canary.
+    pub(crate) canary: Option<CanaryReport>,
+    /// Adapter payload received since it started, in bytes.
+    pub(crate) adapter_bytes: u64,
+    /// Base-model payload, likewise.
+    pub(crate) base_bytes: u64,
+    /// Of both, what came from other actors.
+    pub(crate) relay_bytes: u64,
 }
 
 /// Actors remembered at the same time. Beyond that the one not heard from for longest is forgotten: names cost memory, and
@@ -45,21 +67,30 @@ impl ActorRegistry {
         self.update(actor, now, |_| {});
     }
 
-    /// An actor samples from `version` and has received so many bytes since it started.
-    pub(crate) fn adopted(
-        &self,
-        actor: &ActorId,
-        now: Instant,
-        version: PolicyVersion,
-        adapter_bytes: u64,
-        base_bytes: u64,
-    ) {
+    /// An actor samples from a version, or has found that its weights do not take effect: then it is in quarantine until it
+    /// reports one that does.
+    pub(crate) fn adopted(&self, actor: &ActorId, now: Instant, adoption: &Adoption) {
+        let version = adoption.version;
         self.update(actor, now, |entry| {
-            entry.summary.adoptions += u64::from(entry.summary.version != Some(version));
-            entry.summary.version = Some(version);
-            entry.summary.adapter_bytes_received = adapter_bytes;
-            entry.summary.base_bytes_received = base_bytes;
+            let summary = &mut entry.summary;
+            summary.canary = adoption.canary;
+            summary.adapter_bytes_received = adoption.adapter_bytes;
+            summary.base_bytes_received = adoption.base_bytes;
+            summary.relay_bytes_received = adoption.relay_bytes;
+            summary.quarantine = adoption.canary.and_then(|canary| mismatch(version, &canary));
+            match &summary.quarantine {
+                Some(reason) => tracing::warn!(%actor, reason, "actor in quarantine"),
+                None => {
+                    summary.adoptions += u64::from(summary.version != Some(version));
+                    summary.version = Some(version);
+                }
+            }
         });
+    }
+
+    /// Why an actor gets no leases and no hearing; `None` when it does.
+    pub(crate) fn quarantine(&self, actor: &ActorId) -> Option<String> {
+        self.actors.get(actor)?.summary.quarantine.clone()
     }
 
     /// An actor's outcomes were taken in.
@@ -104,7 +135,10 @@ impl ActorRegistry {
                 adoptions: 0,
                 adapter_bytes_received: 0,
                 base_bytes_received: 0,
+                relay_bytes_received: 0,
                 outcomes: 0,
+                canary: None,
+                quarantine: None,
             };
             Entry {
                 summary,
@@ -116,10 +150,67 @@ impl ActorRegistry {
     }
 }
 
+/// What there is to say of a version that does not take effect.
+fn mismatch(version: PolicyVersion, canary: &CanaryReport) -> Option<String> {
+    (canary.verdict == CanaryVerdict::Mismatch).then(|| {
+        format!(
+            "its weights of {version} do not do what the learner's do: log-probabilities {:.2e} nats apart where {:.2e} are \
+             rounding",
+            canary.deviation, canary.tolerance
+        )
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::test_outcomes::version;
+
+    fn adoption(number: u64, adapter_bytes: u64, base_bytes: u64) -> Adoption {
+        Adoption {
+            version: version(number),
+            canary: None,
+            adapter_bytes,
+            base_bytes,
+            relay_bytes: 0,
+        }
+    }
+
+    #[test]
+    fn i5_a_mismatch_is_quarantine_until_a_version_takes_effect() {
+        let (registry, actor, now) = (
+            ActorRegistry::default(),
+            ActorId::new("a").unwrap(),
+            Instant::now(),
+        );
+        let report = |number, verdict| {
+            let canary = CanaryReport {
+                verdict,
+                deviation: 0.5,
+                tolerance: 1e-4,
+                separation: 0.5,
+            };
+            let canary = Some(canary);
+            registry.adopted(
+                &actor,
+                now,
+                &Adoption {
+                    canary,
+                    ..adoption(number, 1, 1)
+                },
+            );
+            registry.summaries().remove(0)
+        };
+        assert_eq!(report(1, CanaryVerdict::Inconclusive).quarantine, None);
+        let found = report(2, CanaryVerdict::Mismatch);
+        let reason = found.quarantine.unwrap();
+        assert!(reason.contains("v1.2") && reason.contains("5.00e-1"), "{reason}");
+        // It does not sample from what it could not bind.
+        assert_eq!((found.version, found.adoptions), (Some(version(1)), 1));
+        assert_eq!(registry.quarantine(&actor), Some(reason));
+        assert_eq!(report(3, CanaryVerdict::Ok).quarantine, None);
+        assert_eq!(registry.quarantine(&actor), None);
+    }
 
     #[test]
     fn a_repeated_report_is_one_adoption() {
@@ -129,7 +220,7 @@ mod tests {
             Instant::now(),
         );
         for number in [0, 1, 1] {
-            registry.adopted(&actor, now, version(number), 10 * number, 500);
+            registry.adopted(&actor, now, &adoption(number, 10 * number, 500));
         }
         let summary = &registry.summaries()[0];
         assert_eq!((summary.adoptions, summary.adapter_bytes_received), (2, 10));
@@ -158,7 +249,7 @@ mod tests {
         assert!(registry.all_done(version(8), now, silence));
         registry.seen(&b, now);
         let later = now + Duration::from_secs(1);
-        registry.adopted(&a, later, version(8), 1, 1);
+        registry.adopted(&a, later, &adoption(8, 1, 1));
         assert!(!registry.all_done(version(8), later, silence));
         assert!(registry.all_done(version(8), later + Duration::from_secs(2), silence));
     }

@@ -3,12 +3,11 @@
 //! `adapter_config.json` marks the adapter as complete: it is taken away first and written last. Whether the place can be
 //! used is asked before a run begins and not when hours of it would be lost.
 
-use crate::broadcast::Artifact;
 use crate::checkpoint::BaseFile;
 use crate::config::LearnerConfig;
 use crate::control::ControlPlane;
 use crate::error::LearnerError;
-use common::{Digest, PolicyVersion, RunId};
+use common::{Artifact, Digest, PolicyVersion, RunId};
 use models::peft::{ADAPTER_CONFIG, ADAPTER_WEIGHTS};
 use serde::{Deserialize, Serialize};
 use store::{Store, StoreError};
@@ -47,8 +46,8 @@ impl Lineage<'_> {
 impl From<&Artifact> for BaseFile {
     fn from(file: &Artifact) -> Self {
         Self {
-            name: file.name.clone(),
-            digest: file.digest,
+            name: file.name().to_owned(),
+            digest: file.digest(),
         }
     }
 }
@@ -107,7 +106,7 @@ pub(crate) async fn write(
             run_seed: control.identity.run_seed,
         },
         version: newest.version,
-        adapter: newest.adapter.digest,
+        adapter: newest.adapter.digest(),
         base: broadcast.base().map(BaseFile::from).collect(),
         config,
     };

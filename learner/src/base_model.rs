@@ -3,12 +3,11 @@
 //! The description is made from the policy as the learner reads it, so that prompts and pictures are read alike by who
 //! samples and who trains; the weights are the files on disk.
 
-use crate::broadcast::{Artifact, Source};
 use crate::error::LearnerError;
-use common::Digest;
+use common::{Artifact, Digest};
 use models::checkpoint::{WeightFile, weight_files};
 use models::policy::Policy;
-use std::fs::File;
+use proto::artifact_stream::Source;
 use std::path::Path;
 
 /// The files of `policy`, whose weights lie in `directory`, by name.
@@ -19,18 +18,16 @@ use std::path::Path;
 pub(crate) fn base_files(policy: &Policy, directory: &Path) -> Result<Vec<(Artifact, Source)>, LearnerError> {
     let mut files = vec![];
     for (name, content) in policy.described()? {
-        let artifact = Artifact {
-            name: name.to_owned(),
-            bytes: content.len() as u64,
-            digest: store::digest(&content),
-        };
+        let artifact = store::artifact_of(name, &content);
+        let artifact = artifact.map_err(std::io::Error::other);
+        let artifact = artifact.map_err(LearnerError::file("offer", Path::new(name)))?;
         files.push((artifact, Source::Memory(content.into())));
     }
     for WeightFile { name, path } in weight_files(directory).map_err(LearnerError::Policy)? {
-        let artifact = on_disk(name, &path).map_err(LearnerError::file("read", &path))?;
+        let artifact = store::artifact_of_file(&name, &path).map_err(LearnerError::file("read", &path))?;
         files.push((artifact, Source::File(path)));
     }
-    files.sort_by(|(a, _), (b, _)| a.name.cmp(&b.name));
+    files.sort_by(|(a, _), (b, _)| a.name().cmp(b.name()));
     Ok(files)
 }
 
@@ -39,23 +36,11 @@ pub(crate) fn base_digest(files: &[(Artifact, Source)]) -> Digest {
     let mut whole = blake3::Hasher::new();
     for (artifact, _) in files {
         whole
-            .update(artifact.name.as_bytes())
+            .update(artifact.name().as_bytes())
             .update(&[0])
-            .update(artifact.digest.as_bytes());
+            .update(artifact.digest().as_bytes());
     }
     Digest::from_bytes(*whole.finalize().as_bytes())
-}
-
-fn on_disk(name: String, path: &Path) -> std::io::Result<Artifact> {
-    let file = File::open(path)?;
-    let bytes = file.metadata()?.len();
-    let mut hasher = blake3::Hasher::new();
-    hasher.update_reader(file)?;
-    Ok(Artifact {
-        name,
-        bytes,
-        digest: Digest::from_bytes(*hasher.finalize().as_bytes()),
-    })
 }
 
 #[cfg(test)]
@@ -75,10 +60,10 @@ mod tests {
                 Source::File(path) => std::fs::read(path).unwrap(),
             };
             assert_eq!(
-                (artifact.bytes, artifact.digest),
+                (artifact.bytes(), artifact.digest()),
                 (bytes.len() as u64, store::digest(&bytes))
             );
-            std::fs::write(directory.path().join(&artifact.name), bytes).unwrap();
+            std::fs::write(directory.path().join(artifact.name()), bytes).unwrap();
         }
         directory
     }
@@ -98,7 +83,7 @@ mod tests {
                 ..PolicyReading::default()
             });
         let files = base_files(&read, directory.path()).unwrap();
-        let names: Vec<_> = files.iter().map(|(artifact, _)| artifact.name.as_str()).collect();
+        let names: Vec<_> = files.iter().map(|(artifact, _)| artifact.name()).collect();
         assert_eq!(
             names,
             [

@@ -3,43 +3,36 @@
 //! The base model's weights stay on disk and are read chunk by chunk; adapters are small and kept in memory. Bytes of a
 //! digest never change. What the base consists of is said in `base_model.rs`; who fetches, and how streams are framed, is the service's affair.
 
+use crate::relays::RelayTree;
 use bytes::Bytes;
-use common::{Digest, PolicyVersion};
+use common::{Artifact, Canary, Digest, PolicyVersion};
 use models::peft::ADAPTER_WEIGHTS;
+use proto::artifact_stream::Source;
 use std::collections::VecDeque;
-use std::path::PathBuf;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 
-/// Bytes that can be fetched.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Artifact {
-    /// File name without directories.
-    pub(crate) name: String,
-    /// Length in bytes.
-    pub(crate) bytes: u64,
-    /// BLAKE3 of the bytes.
-    pub(crate) digest: Digest,
-}
-
 /// What a version consists of.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Manifest {
     /// The version.
     pub(crate) version: PolicyVersion,
     /// The adapter.
     pub(crate) adapter: Artifact,
+    /// By which actors prove that the version takes effect; `None` where there is no policy.
+    pub(crate) canary: Option<Arc<Canary>>,
     /// Whether no version follows.
     pub(crate) last: bool,
 }
 
-/// Where an artifact's bytes are.
+/// What a version brings: its weights and the proof of their effect.
 #[derive(Debug, Clone)]
-pub(crate) enum Source {
-    /// In memory.
-    Memory(Bytes),
-    /// In a file.
-    File(PathBuf),
+pub(crate) struct Weights {
+    /// The adapter, safetensors in PEFT's layout.
+    pub(crate) adapter: Bytes,
+    /// What the learner says of some completions with it.
+    pub(crate) canary: Option<Arc<Canary>>,
 }
 
 /// What can be fetched and what was announced.
@@ -50,50 +43,49 @@ pub(crate) struct Broadcast {
     adapters: Mutex<VecDeque<(Digest, Bytes)>>,
     keep: usize,
     newest: watch::Sender<Manifest>,
-    published: std::sync::atomic::AtomicU64,
+    published: AtomicU64,
+    /// Payload sent, in bytes.
+    sent: Arc<AtomicU64>,
+    /// Who fetches from whom.
+    pub(crate) relays: Arc<RelayTree>,
 }
 
 impl Broadcast {
-    /// Offers the files of `base` and `adapter` as the version that a start begins with, which may be the run's last. Keeps the
-    /// last `keep` adapters.
+    /// Offers the files of `base` and `weights` as the version that a start begins with, which may be the run's last. Keeps the
+    /// last `keep` adapters; so many actors fetch from the learner, and from each relay.
     pub(crate) fn new(
         base: Vec<(Artifact, Source)>,
         adapter_config_json: String,
         version: PolicyVersion,
-        adapter: Bytes,
+        weights: Weights,
         last: bool,
         keep: usize,
+        relay_branches: usize,
     ) -> Self {
-        let manifest = Manifest {
-            version,
-            adapter: adapter_artifact(&adapter),
-            last,
-        };
-        let adapters = VecDeque::from([(manifest.adapter.digest, adapter)]);
+        let manifest = Manifest::new(version, &weights, last);
+        let adapters = VecDeque::from([(manifest.adapter.digest(), weights.adapter)]);
         Self {
             base,
             adapter_config_json,
             adapters: Mutex::new(adapters),
             keep,
             newest: watch::Sender::new(manifest),
-            published: std::sync::atomic::AtomicU64::new(1),
+            published: AtomicU64::new(1),
+            sent: Arc::default(),
+            relays: Arc::new(RelayTree::new(relay_branches)),
         }
     }
 
     /// Announces a version.
-    pub(crate) fn publish(&self, version: PolicyVersion, adapter: Bytes, last: bool) {
-        let manifest = Manifest {
-            version,
-            adapter: adapter_artifact(&adapter),
-            last,
-        };
+    pub(crate) fn publish(&self, version: PolicyVersion, weights: Weights, last: bool) {
+        let manifest = Manifest::new(version, &weights, last);
         let mut adapters = self.adapters();
-        adapters.push_back((manifest.adapter.digest, adapter));
+        adapters.push_back((manifest.adapter.digest(), weights.adapter));
         while adapters.len() > self.keep {
             adapters.pop_front();
         }
         drop(adapters);
-        self.published.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        self.published.fetch_add(1, Ordering::Relaxed);
         self.newest.send_replace(manifest);
     }
 
@@ -119,7 +111,7 @@ impl Broadcast {
         let adapters = self.adapters();
         let announced = adapters
             .iter()
-            .find(|(digest, _)| *digest == newest.adapter.digest);
+            .find(|(digest, _)| *digest == newest.adapter.digest());
         let (_, bytes) = announced.expect("the newest adapter is kept");
         let bytes = bytes.clone();
         (newest, bytes)
@@ -127,7 +119,17 @@ impl Broadcast {
 
     /// How many versions were announced, the initial one included.
     pub(crate) fn publishes(&self) -> u64 {
-        self.published.load(std::sync::atomic::Ordering::Relaxed)
+        self.published.load(Ordering::Relaxed)
+    }
+
+    /// Counts payload as it is sent.
+    pub(crate) fn meter(&self) -> Arc<AtomicU64> {
+        self.sent.clone()
+    }
+
+    /// Payload sent so far, in bytes.
+    pub(crate) fn sent(&self) -> u64 {
+        self.sent.load(Ordering::Relaxed)
     }
 
     /// The base model's files.
@@ -148,7 +150,7 @@ impl Broadcast {
         let (_, source) = self
             .base
             .iter()
-            .find(|(artifact, _)| artifact.digest == *digest)?;
+            .find(|(artifact, _)| artifact.digest() == *digest)?;
         Some(source.clone())
     }
 
@@ -157,44 +159,34 @@ impl Broadcast {
     }
 }
 
-fn adapter_artifact(bytes: &Bytes) -> Artifact {
-    Artifact {
-        name: ADAPTER_WEIGHTS.into(),
-        bytes: bytes.len() as u64,
-        digest: store::digest(bytes),
+impl Manifest {
+    fn new(version: PolicyVersion, weights: &Weights, last: bool) -> Self {
+        let adapter = store::artifact_of(ADAPTER_WEIGHTS, &weights.adapter);
+        Self {
+            version,
+            adapter: adapter.expect("PEFT's name is a plain file name"),
+            canary: weights.canary.clone(),
+            last,
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::test_outcomes::version;
+    use crate::test_outcomes::{version, weights};
 
     fn open(keep: usize) -> Broadcast {
         let config = Bytes::from_static(b"a configuration");
-        let file = |name: &str, bytes: u64, digest| Artifact {
-            name: name.into(),
-            bytes,
-            digest,
-        };
+        let file = |name: &str, bytes: &[u8]| store::artifact_of(name, bytes).unwrap();
         let base = vec![
+            (file("config.json", &config), Source::Memory(config)),
             (
-                file("config.json", config.len() as u64, store::digest(&config)),
-                Source::Memory(config),
-            ),
-            (
-                file("model.safetensors", 7, store::digest(b"weights")),
+                file("model.safetensors", b"weights"),
                 Source::File("/models/model.safetensors".into()),
             ),
         ];
-        Broadcast::new(
-            base,
-            "{}".into(),
-            version(0),
-            Bytes::from_static(b"v0"),
-            false,
-            keep,
-        )
+        Broadcast::new(base, "{}".into(), version(0), weights("v0"), false, keep, 2)
     }
 
     #[test]
@@ -202,9 +194,12 @@ mod tests {
         let broadcast = open(2);
         let base: Vec<_> = broadcast.base().cloned().collect();
         assert!(
-            matches!(broadcast.source(&base[0].digest), Some(Source::Memory(b)) if &b[..] == b"a configuration")
+            matches!(broadcast.source(&base[0].digest()), Some(Source::Memory(b)) if &b[..] == b"a configuration")
         );
-        assert!(matches!(broadcast.source(&base[1].digest), Some(Source::File(_))));
+        assert!(matches!(
+            broadcast.source(&base[1].digest()),
+            Some(Source::File(_))
+        ));
     }
 
     #[test]
@@ -213,7 +208,7 @@ mod tests {
         let mut watcher = broadcast.subscribe();
         assert_eq!(watcher.borrow_and_update().version, version(0));
         for number in 1..=2 {
-            broadcast.publish(version(number), Bytes::from(format!("v{number}")), number == 2);
+            broadcast.publish(version(number), weights(&format!("v{number}")), number == 2);
         }
         assert!(watcher.has_changed().unwrap());
         assert_eq!(broadcast.newest().version, version(2));

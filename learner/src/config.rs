@@ -72,6 +72,9 @@ pub struct LearnerConfig {
     pub retired_pairs: RetiredPairs,
     /// When an actor that got no lease should ask again, in milliseconds, 1 to 60000. Default 20.
     pub retry_after_ms: u64,
+    /// How many actors fetch weights from the learner, and from each actor that has them, 0 to 64; 0: everybody fetches from the
+    /// learner. Default 2: the learner then sends each version twice, and a thousand actors are nine relays deep.
+    pub relay_branches: usize,
     /// How long a finished run waits for actors to adopt the last version and for others to fetch it, in milliseconds,
     /// 0 to an hour. Default 3000.
     pub linger_ms: u64,
@@ -132,6 +135,7 @@ impl Default for LearnerConfig {
             keep_checkpoints: 3,
             retired_pairs: RetiredPairs::Refuse,
             retry_after_ms: 20,
+            relay_branches: 2,
             linger_ms: 3_000,
             drain_ms: 5_000,
             keep_versions: 3,
@@ -180,6 +184,7 @@ impl LearnerConfig {
             check.within(key, value, 1..=most, "");
         }
         check.within("max_staleness", self.max_staleness, 0..=1_000, "versions");
+        check.within("relay_branches", self.relay_branches, 0..=64, "");
         let waits = [
             ("lease_ttl_ms", self.lease_ttl_ms, 1..=DAY_MS),
             ("lease_grace_ms", self.lease_grace_ms, 0..=DAY_MS),

@@ -8,10 +8,10 @@ mod receipt;
 
 pub(crate) use receipt::{Receipt, Refusal};
 
-use crate::actors::ActorRegistry;
+use crate::actors::{ActorRegistry, Adoption};
 use crate::admission::{Admission, Allowance, Pause, Situation};
 use crate::assortment::Assortment;
-use crate::broadcast::Broadcast;
+use crate::broadcast::{Broadcast, Weights};
 use crate::config::LearnerConfig;
 use crate::leases::{Lease, LeaseTable};
 use crate::ledger::{Identity, Ledger, OutcomeCounts, Record, Recorded};
@@ -19,7 +19,6 @@ use crate::pair_buffer::{BatchRule, PairBuffer, Progress};
 use crate::prompts::CompletionLimits;
 use crate::run::VersionMetrics;
 use crate::task_queue::{Attempt, TaskQueue};
-use bytes::Bytes;
 use common::{
     ActorId, CandidateGroup, FailureReason, LearnerEpoch, PolicyVersion, ProductTask, RolloutOutcome, TaskId,
 };
@@ -70,6 +69,17 @@ pub(crate) enum LeaseAnswer {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("policy version {0} of this run")]
 pub(crate) struct UnknownVersion(pub(crate) PolicyVersion);
+
+/// Why an actor is not answered when it asks for tasks.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum LeaseDenied {
+    /// It samples from a version that this run has not published.
+    #[error(transparent)]
+    Version(#[from] UnknownVersion),
+    /// Its weights do not do what the learner's do.
+    #[error("quarantine: {0}")]
+    Quarantined(String),
+}
 
 impl ControlPlane {
     /// The control plane of a run that starts at the version `broadcast` offers, with what `ledger` has recorded before, and
@@ -126,15 +136,18 @@ impl ControlPlane {
     /// actors work on one lease at a time, so the answer that gave them was lost.
     ///
     /// # Errors
-    /// [`UnknownVersion`] when this run has not published `policy`.
+    /// [`LeaseDenied`] when this run has not published `policy`, or the actor is in quarantine.
     pub(crate) fn lease(
         &self,
         actor: &ActorId,
         policy: PolicyVersion,
         wanted: usize,
         now: Instant,
-    ) -> Result<LeaseAnswer, UnknownVersion> {
+    ) -> Result<LeaseAnswer, LeaseDenied> {
         self.actors.seen(actor, now);
+        if let Some(reason) = self.actors.quarantine(actor) {
+            return Err(LeaseDenied::Quarantined(reason));
+        }
         if self.is_complete() {
             return Ok(LeaseAnswer::Complete);
         }
@@ -144,7 +157,7 @@ impl ControlPlane {
         let undelivered = self.ledger.undelivered();
         let progress = self.buffer.progress();
         if !is_published(policy, &progress) {
-            return Err(UnknownVersion(policy));
+            return Err(UnknownVersion(policy).into());
         }
         let deadline = now + self.terms.ttl;
         let held = self.leases.renew(actor, deadline, wanted);
@@ -204,7 +217,8 @@ impl ControlPlane {
                 actor: actor.clone(),
             });
         };
-        let checked = self.check_versions(&lease, &outcome);
+        let checked = self.check_quarantine(actor);
+        let checked = checked.and_then(|()| self.check_versions(&lease, &outcome));
         if let Err(refusal) = checked.and_then(|()| self.check_completions(&outcome)) {
             self.end_and_reissue(task, actor, FailureReason::Abandoned);
             return self.refuse(refusal);
@@ -234,6 +248,26 @@ impl ControlPlane {
         let receipt = self.record(outcome);
         self.leases.end(task, actor);
         receipt
+    }
+
+    /// An actor reports a version. What one in quarantine holds goes to others.
+    ///
+    /// # Errors
+    /// [`UnknownVersion`] when this run has not published it.
+    pub(crate) fn adopted(
+        &self,
+        actor: &ActorId,
+        adoption: &Adoption,
+        now: Instant,
+    ) -> Result<(), UnknownVersion> {
+        self.check_published(adoption.version)?;
+        self.actors.adopted(actor, now, adoption);
+        if self.actors.quarantine(actor).is_some() {
+            for task in self.leases.held_by(actor) {
+                self.end_and_reissue(task, actor, FailureReason::Abandoned);
+            }
+        }
+        Ok(())
     }
 
     /// Takes back tasks that `actor` holds; returns how many those were.
@@ -268,7 +302,7 @@ impl ControlPlane {
     }
 
     /// A version was trained: it is announced with what its training measured.
-    pub(crate) fn publish(&self, version: PolicyVersion, adapter: Bytes, metrics: VersionMetrics) {
+    pub(crate) fn publish(&self, version: PolicyVersion, weights: Weights, metrics: VersionMetrics) {
         let last = version.number >= self.admission.versions;
         self.metrics
             .lock()
@@ -276,14 +310,14 @@ impl ControlPlane {
             .push(metrics);
         // Known before it is announced, so that nobody samples from a version that is unknown here.
         self.buffer.published(version);
-        self.broadcast.publish(version, adapter, last);
+        self.broadcast.publish(version, weights, last);
     }
 
     /// Whether `version` is one of this run that can be sampled from.
     ///
     /// # Errors
     /// [`UnknownVersion`] when it is not.
-    pub(crate) fn check_published(&self, version: PolicyVersion) -> Result<(), UnknownVersion> {
+    fn check_published(&self, version: PolicyVersion) -> Result<(), UnknownVersion> {
         match is_published(version, &self.buffer.progress()) {
             true => Ok(()),
             false => Err(UnknownVersion(version)),
@@ -325,6 +359,17 @@ impl ControlPlane {
     /// How long a lease lasts.
     pub(crate) fn lease_ttl(&self) -> Duration {
         self.terms.ttl
+    }
+
+    /// What an actor in quarantine has sampled is not the policy's.
+    fn check_quarantine(&self, actor: &ActorId) -> Result<(), Refusal> {
+        let quarantined = |reason| Refusal::Quarantined {
+            actor: actor.clone(),
+            reason,
+        };
+        self.actors
+            .quarantine(actor)
+            .map_or(Ok(()), |reason| Err(quarantined(reason)))
     }
 
     /// A deterministic run trains only what the leased version itself sampled; otherwise any published version that is not

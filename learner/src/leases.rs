@@ -5,6 +5,7 @@
 
 use common::{ActorId, PolicyVersion, TaskId};
 use dashmap::DashMap;
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 /// One task in an actor's hands.
@@ -24,13 +25,18 @@ pub(crate) struct Lease {
 #[derive(Debug, Default)]
 pub(crate) struct LeaseTable {
     open: DashMap<TaskId, Lease>,
+    /// The tasks of each holder. A task leaves here before it leaves `open`, and comes here after: what is here may be over, what is
+    /// open and not here is about to end or has just begun.
+    held: DashMap<ActorId, BTreeSet<TaskId>>,
 }
 
 impl LeaseTable {
     /// Gives a task to an actor.
     pub(crate) fn give(&self, task: TaskId, lease: Lease) {
+        let holder = lease.holder.clone();
         let before = self.open.insert(task, lease);
         debug_assert!(before.is_none(), "{task} was leased twice");
+        self.held.entry(holder).or_default().insert(task);
     }
 
     /// The lease of `task`, if `holder` has it.
@@ -41,11 +47,15 @@ impl LeaseTable {
             .map(|lease| lease.clone())
     }
 
+    /// The tasks that `holder` has, in order.
+    pub(crate) fn held_by(&self, holder: &ActorId) -> Vec<TaskId> {
+        let held = self.held.get(holder);
+        held.map_or_else(Vec::new, |held| held.iter().copied().collect())
+    }
+
     /// Lets up to `most` leases of `holder` last until `deadline`; returns their tasks in order.
     pub(crate) fn renew(&self, holder: &ActorId, deadline: Instant, most: usize) -> Vec<TaskId> {
-        let held = self.open.iter().filter(|entry| entry.holder == *holder);
-        let mut held: Vec<TaskId> = held.map(|entry| *entry.key()).collect();
-        held.sort_unstable();
+        let mut held = self.held_by(holder);
         held.truncate(most);
         held.retain(|task| match self.open.get_mut(task) {
             Some(mut lease) if lease.holder == *holder => {
@@ -59,6 +69,7 @@ impl LeaseTable {
 
     /// Ends the lease of `task` if `holder` has it, and returns it. Of several callers exactly one gets it.
     pub(crate) fn end(&self, task: TaskId, holder: &ActorId) -> Option<Lease> {
+        self.forget(task, holder);
         self.open
             .remove_if(&task, |_, lease| lease.holder == *holder)
             .map(|(_, lease)| lease)
@@ -66,18 +77,30 @@ impl LeaseTable {
 
     /// Ends every lease whose deadline is not after `now`, in task order.
     pub(crate) fn expire(&self, now: Instant) -> Vec<(TaskId, Lease)> {
-        let late: Vec<TaskId> = self
-            .open
-            .iter()
-            .filter(|entry| entry.deadline <= now)
-            .map(|entry| *entry.key())
-            .collect();
-        let mut ended: Vec<_> = late
-            .into_iter()
-            .filter_map(|task| self.open.remove_if(&task, |_, lease| lease.deadline <= now))
-            .collect();
+        let late = self.open.iter().filter(|entry| entry.deadline <= now);
+        let late: Vec<(TaskId, ActorId)> = late.map(|entry| (*entry.key(), entry.holder.clone())).collect();
+        let mut ended = Vec::with_capacity(late.len());
+        for (task, holder) in late {
+            self.forget(task, &holder);
+            let is_over = |_: &TaskId, lease: &Lease| lease.holder == holder && lease.deadline <= now;
+            match self.open.remove_if(&task, is_over) {
+                Some(lease) => ended.push(lease),
+                // It was renewed meanwhile, or has ended.
+                None if self.held(task, &holder).is_some() => {
+                    self.held.entry(holder).or_default().insert(task);
+                }
+                None => {}
+            }
+        }
         ended.sort_unstable_by_key(|(task, _)| *task);
         ended
+    }
+
+    fn forget(&self, task: TaskId, holder: &ActorId) {
+        if let Some(mut held) = self.held.get_mut(holder) {
+            held.remove(&task);
+        }
+        self.held.remove_if(holder, |_, held| held.is_empty());
     }
 
     /// How many leases are open.

@@ -5,6 +5,7 @@
 //! (`log_probs.rs`) is not known here.
 
 pub(crate) mod dpo;
+pub(crate) mod importance;
 pub(crate) mod nll;
 pub(crate) mod pcpo;
 pub(crate) mod support;

@@ -6,6 +6,7 @@
 
 use crate::config::LossConfig;
 use crate::log_probs::PairNats;
+use crate::loss::importance;
 use crate::training_pair::{Completion, PairBatch, TrainingPair};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -77,6 +78,11 @@ impl StepMetrics {
             let nll = |pair: &PairNats| -pair.chosen / pair.chosen_tokens;
             let loss_nll = policy.iter().map(nll).sum::<f64>() / policy.len() as f64;
             values.insert("loss_nll", loss_nll);
+        }
+        if config.importance_clip > 0.0 {
+            let weights = pairs.iter().zip(policy);
+            let weights = weights.map(|(pair, nats)| importance::weight(pair, nats, config.importance_clip));
+            values.insert("importance_weight", weights.sum::<f64>() / pairs.len() as f64);
         }
         let supports: Option<Vec<f64>> = policy.iter().map(|pair| pair.support).collect();
         if let Some(supports) = supports {
@@ -363,7 +369,11 @@ mod tests {
             .filter_map(|line| line.strip_prefix("| `")?.split('`').next())
             .collect();
         let pairs = [nats(-1.0, -2.0, Some(-3.0))];
-        let step = metrics(&pairs, &pairs, &LossConfig::default());
+        let loss = LossConfig {
+            importance_clip: 1.0,
+            ..LossConfig::default()
+        };
+        let step = metrics(&pairs, &pairs, &loss);
         let version = version_metrics(std::slice::from_ref(&step), &batch(), &pairs);
         let emitted: BTreeSet<&str> = step
             .values

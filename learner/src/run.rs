@@ -3,14 +3,16 @@
 #![expect(clippy::disallowed_methods, reason = "the clock enters here and is handed on")]
 
 mod keepers;
+mod publisher;
 mod server;
 mod setup;
 mod summary;
 
+pub(crate) use publisher::{Publisher, Resumable};
 pub use summary::{RunSummary, VersionMetrics};
 
 use crate::adapter_files;
-use crate::checkpoint::{self, Checkpoints};
+use crate::checkpoint::{self, Checkpoints, Kept};
 use crate::config::{LearnerConfig, LossConfig};
 use crate::control::ControlPlane;
 use crate::error::{LearnerError, panic_message};
@@ -21,12 +23,11 @@ use keepers::Keepers;
 use models::device::Placement;
 use models::policy::PolicyReading;
 use proto::Authorizer;
-use setup::{Setup, Training};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
-use store::Store;
+use store::{Journal, Store};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
@@ -86,20 +87,79 @@ pub async fn run(
     config.validate()?;
     check_catalogue(&config, inputs.catalogue.as_ref())?;
     say_what_is_trained(&config.loss);
+    let setup = setup::prepare(&config, &inputs).await?;
+    let surroundings = Surroundings {
+        listener,
+        authorizer: inputs.authorizer,
+        store: inputs.store,
+        adapter: Some(inputs.adapter),
+    };
+    serve(&config, setup, surroundings, shutdown).await
+}
+
+/// What makes versions out of pairs, on a thread of its own.
+pub(crate) trait Training: Send + 'static {
+    /// Trains until the run is complete or `stop`, publishing each version.
+    ///
+    /// # Errors
+    /// [`LearnerError`] when training failed.
+    fn run(self, stop: &CancellationToken) -> Result<(), LearnerError>;
+}
+
+/// The parts of a run, put together.
+pub(crate) struct Setup<T> {
+    /// For the service.
+    pub(crate) control: Arc<ControlPlane>,
+    /// For the training thread.
+    pub(crate) training: T,
+    /// For the ledger's writer.
+    pub(crate) journal: Journal,
+    /// For the checkpoints' writer.
+    pub(crate) kept: Kept,
+}
+
+/// What a run stands in.
+pub(crate) struct Surroundings {
+    /// Where it is served.
+    pub(crate) listener: TcpListener,
+    /// Who may call.
+    pub(crate) authorizer: Arc<dyn Authorizer>,
+    /// Where its checkpoints are.
+    pub(crate) store: Store,
+    /// Where the last version's adapter is written; `None` for nowhere.
+    pub(crate) adapter: Option<Store>,
+}
+
+/// Serves a run from its first lease to the end of [`run`].
+///
+/// # Errors
+/// [`LearnerError`] when training or what keeps the run fails.
+pub(crate) async fn serve<T: Training>(
+    config: &LearnerConfig,
+    setup: Setup<T>,
+    surroundings: Surroundings,
+    shutdown: CancellationToken,
+) -> Result<RunSummary, LearnerError> {
     let Setup {
         control,
         training,
         journal,
         kept,
-    } = setup::prepare(&config, &inputs).await?;
-    let checkpoints = Checkpoints::of(&inputs.store, &inputs.run_id);
+    } = setup;
+    let Surroundings {
+        listener,
+        authorizer,
+        store,
+        adapter,
+    } = surroundings;
+    let checkpoints = Checkpoints::of(&store, &control.identity.run);
     let keepers = Keepers::spawn(
         ledger::keep(control.clone(), journal),
         checkpoint::keep(kept, checkpoints, config.keep_checkpoints),
     );
     // Ends streams and leases; `shutdown` ends training first.
     let stop = CancellationToken::new();
-    let server = server::spawn(listener, &control, &config, inputs.authorizer, stop.clone());
+    let server = server::spawn(listener, &control, config, authorizer, stop.clone());
     let trained = train_on_own_thread(training, &shutdown)?;
     let mut result = supervise(&control, trained, &keepers, &shutdown).await;
     control.buffer.end();
@@ -107,8 +167,8 @@ pub async fn run(
     // A learner that has been superseded learns of it here at the latest, and leaves the adapter's place to its successor.
     let durable = unless_stopped(control.ledger.durable(), &shutdown, config.drain()).await;
     let is_kept = durable.is_some_and(|durable| durable.is_ok()) && !keepers.have_failed();
-    if result.is_ok() && !untrained && is_kept {
-        result = adapter_files::write(&inputs.adapter, &config, &control).await;
+    if let Some(place) = adapter.filter(|_| result.is_ok() && !untrained && is_kept) {
+        result = adapter_files::write(&place, config, &control).await;
     }
     if let Err(error) = &result {
         control.fail(error.to_string());
@@ -117,7 +177,7 @@ pub async fn run(
         control.fail("what it records can no longer be kept".into());
     }
     if !shutdown.is_cancelled() {
-        linger(&control, &config, &shutdown, result.is_ok() && is_kept).await;
+        linger(&control, config, &shutdown, result.is_ok() && is_kept).await;
     }
     stop.cancel();
     server.drain(config.drain()).await?;
@@ -157,7 +217,7 @@ fn say_what_is_trained(loss: &LossConfig) {
 
 /// Starts the training thread; what comes back is how it ended.
 fn train_on_own_thread(
-    training: Training,
+    training: impl Training,
     shutdown: &CancellationToken,
 ) -> Result<oneshot::Receiver<Result<(), LearnerError>>, LearnerError> {
     let (send, receive) = oneshot::channel();

@@ -2,17 +2,20 @@
 
 #![expect(clippy::disallowed_methods, reason = "the clock enters here and is handed on")]
 
-mod artifacts;
 mod status;
 
+use crate::actors::Adoption;
 use crate::admission::Pause;
-use crate::broadcast::{Artifact, Broadcast, Manifest};
-use crate::control::{ControlPlane, LeaseAnswer, Receipt};
-use common::{ActorId, Digest, PolicyVersion, RolloutOutcome, TaskId};
-use futures::stream::{self, BoxStream, StreamExt};
+use crate::broadcast::{Broadcast, Manifest};
+use crate::control::{ControlPlane, LeaseAnswer, LeaseDenied, Receipt};
+use crate::relays::Place;
+use common::{ActorId, CanaryReport, Digest, PolicyVersion, RolloutOutcome, TaskId};
+use futures::stream::{self, BoxStream, StreamExt, TryStreamExt as _};
 use proto::pb::{self, learner_service_server::LearnerService, lease_tasks_response::Answer};
-use proto::{Authorizer, Call, Caller, InvalidMessage, WireError, trace};
+use proto::{Authorizer, Call, Caller, InvalidMessage, WireError, artifact_stream, trace};
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
@@ -110,19 +113,17 @@ impl Service {
         InvalidMessage::check_batch("lease_tasks_request.max_tasks", wanted)?;
         let policy = required_version("lease_tasks_request.policy", request.policy)?;
         let answer = self.control.lease(actor, policy, wanted, Instant::now());
-        Ok(
-            match answer.map_err(|unknown| WireError::NotFound(unknown.to_string()))? {
-                LeaseAnswer::Complete => Answer::Complete(pb::RunComplete {}),
-                LeaseAnswer::Wait(pause) => Answer::Wait(pb::Wait {
-                    retry_after_ms: self.retry_after_ms,
-                    reason: wait_reason(pause).into(),
-                }),
-                LeaseAnswer::Tasks(tasks) => Answer::Lease(pb::TaskLease {
-                    tasks: tasks.iter().map(Into::into).collect(),
-                    ttl_ms: self.control.lease_ttl().as_millis() as u64,
-                }),
-            },
-        )
+        Ok(match answer.map_err(|denied| lease_error(actor, denied))? {
+            LeaseAnswer::Complete => Answer::Complete(pb::RunComplete {}),
+            LeaseAnswer::Wait(pause) => Answer::Wait(pb::Wait {
+                retry_after_ms: self.retry_after_ms,
+                reason: wait_reason(pause).into(),
+            }),
+            LeaseAnswer::Tasks(tasks) => Answer::Lease(pb::TaskLease {
+                tasks: tasks.iter().map(Into::into).collect(),
+                ttl_ms: self.control.lease_ttl().as_millis() as u64,
+            }),
+        })
     }
 
     async fn submit(
@@ -164,7 +165,7 @@ impl LearnerService for Service {
             run_id: own.run.to_string(),
             learner_epoch: self.control.epoch().0,
             run_seed: own.run_seed,
-            policy: Some(manifest_message(broadcast, &broadcast.newest())),
+            policy: Some(whole_manifest(broadcast, &broadcast.newest())),
         }))
     }
 
@@ -207,6 +208,7 @@ impl LearnerService for Service {
         &self,
         request: Request<pb::WatchPolicyRequest>,
     ) -> Result<Response<Self::WatchPolicyStream>, Status> {
+        let peer = request.remote_addr();
         let (caller, message, span) =
             self.admit("LearnerService/WatchPolicy", request, |m| m.header.take())?;
         span.in_scope(|| tracing::debug!(caller = caller.id, "follows"));
@@ -215,8 +217,10 @@ impl LearnerService for Service {
             .map(PolicyVersion::try_from)
             .transpose()
             .map_err(WireError::from)?;
+        let relay = relay_of(peer, message.relay_port)?;
+        let place = self.control.broadcast.relays.enter(relay);
         Ok(Response::new(
-            announcements(self.control.clone(), after, self.stop.clone()).boxed(),
+            announcements(self.control.clone(), place, after, self.stop.clone()).boxed(),
         ))
     }
 
@@ -235,7 +239,14 @@ impl LearnerService for Service {
         let source = self.control.broadcast.source(&digest);
         let source = source.ok_or_else(|| WireError::NotFound(format!("artifact {digest}")))?;
         span.in_scope(|| tracing::debug!(caller = caller.id, %digest, message.offset, "fetches"));
-        Ok(Response::new(artifacts::chunks(source, message.offset).await?))
+        let (chunks, sent) = (
+            artifact_stream::chunks(source, message.offset).await?,
+            self.control.broadcast.meter(),
+        );
+        let metered = chunks.inspect_ok(move |chunk| {
+            sent.fetch_add(chunk.data.len() as u64, Ordering::Relaxed);
+        });
+        Ok(Response::new(metered.boxed()))
     }
 
     async fn report_adoption(
@@ -246,13 +257,17 @@ impl LearnerService for Service {
             self.admit_actor("LearnerService/ReportAdoption", request, |m| m.header.take())?;
         let _span = span.entered();
         let version = required_version("report_adoption_request.version", message.version)?;
-        let published = self.control.check_published(version);
-        published.map_err(|unknown| WireError::NotFound(unknown.to_string()))?;
-        let (adapter, base) = (message.adapter_bytes_received, message.base_bytes_received);
-        self.control
-            .actors
-            .adopted(&actor, Instant::now(), version, adapter, base);
-        tracing::debug!(actor = %actor, %version, "adopted");
+        let canary = message.canary.map(CanaryReport::try_from).transpose();
+        let adoption = Adoption {
+            version,
+            canary: canary.map_err(WireError::from)?,
+            adapter_bytes: message.adapter_bytes_received,
+            base_bytes: message.base_bytes_received,
+            relay_bytes: message.relay_bytes_received,
+        };
+        let adopted = self.control.adopted(&actor, &adoption, Instant::now());
+        adopted.map_err(|unknown| WireError::NotFound(unknown.to_string()))?;
+        tracing::debug!(actor = %actor, ?adoption, "adoption reported");
         Ok(Response::new(pb::ReportAdoptionResponse {}))
     }
 
@@ -272,18 +287,20 @@ impl LearnerService for Service {
 /// open is still busy with the last version.
 fn announcements(
     control: Arc<ControlPlane>,
+    place: Place,
     after: Option<PolicyVersion>,
     stop: CancellationToken,
 ) -> impl stream::Stream<Item = Result<pb::PolicyManifest, Status>> {
     let newest = control.broadcast.subscribe();
     stream::unfold(
-        (control, newest, after, stop),
-        |(control, mut newest, after, stop)| async move {
+        (control, place, newest, after, stop),
+        |(control, place, mut newest, after, stop)| async move {
             loop {
                 let manifest = newest.borrow_and_update().clone();
                 if after.is_none_or(|after| manifest.version > after) {
-                    let message = manifest_message(&control.broadcast, &manifest);
-                    return Some((Ok(message), (control, newest, Some(manifest.version), stop)));
+                    let message = manifest_message(&control.broadcast, &manifest, place.relay());
+                    let after = Some(manifest.version);
+                    return Some((Ok(message), (control, place, newest, after, stop)));
                 }
                 tokio::select! {
                     changed = newest.changed() => changed.ok()?,
@@ -294,18 +311,51 @@ fn announcements(
     )
 }
 
-fn manifest_message(broadcast: &Broadcast, manifest: &Manifest) -> pb::PolicyManifest {
-    let artifact = |artifact: &Artifact| pb::Artifact {
-        name: artifact.name.clone(),
-        bytes: artifact.bytes,
-        digest: Some(artifact.digest.into()),
-    };
+/// Where a caller passes on what it has: at the address that it calls from.
+fn relay_of(peer: Option<SocketAddr>, port: u32) -> Result<Option<SocketAddr>, WireError> {
+    let invalid = |_| InvalidMessage::new("watch_policy_request.relay_port", format!("{port} is no port"));
+    let port = u16::try_from(port).map_err(invalid)?;
+    Ok(peer
+        .map(|peer| SocketAddr::new(peer.ip(), port))
+        .filter(|_| port > 0))
+}
+
+/// A manifest for those who follow the run: they have the base.
+fn manifest_message(
+    broadcast: &Broadcast,
+    manifest: &Manifest,
+    relay: Option<SocketAddr>,
+) -> pb::PolicyManifest {
+    let base = broadcast
+        .base()
+        .map(|file| pb::Artifact::from(file).without_chunks());
     pb::PolicyManifest {
         version: Some(manifest.version.into()),
-        base: broadcast.base().map(artifact).collect(),
-        adapter: Some(artifact(&manifest.adapter)),
+        base: base.collect(),
+        adapter: Some((&manifest.adapter).into()),
         adapter_config_json: broadcast.adapter_config_json().to_owned(),
         last: manifest.last,
+        canary: manifest.canary.as_deref().map(Into::into),
+        relays: relay.iter().map(ToString::to_string).collect(),
+    }
+}
+
+/// A manifest for those who have nothing yet.
+fn whole_manifest(broadcast: &Broadcast, manifest: &Manifest) -> pb::PolicyManifest {
+    let relay = broadcast.relays.for_newcomer();
+    pb::PolicyManifest {
+        base: broadcast.base().map(Into::into).collect(),
+        ..manifest_message(broadcast, manifest, relay)
+    }
+}
+
+fn lease_error(actor: &ActorId, denied: LeaseDenied) -> WireError {
+    match denied {
+        LeaseDenied::Version(unknown) => WireError::NotFound(unknown.to_string()),
+        LeaseDenied::Quarantined(reason) => WireError::Quarantined {
+            actor: actor.clone(),
+            reason,
+        },
     }
 }
 

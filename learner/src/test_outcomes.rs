@@ -1,5 +1,6 @@
 //! Outcomes for tests: small, valid, made from a task and a version number.
 
+use crate::broadcast::Weights;
 use crate::ledger::Record;
 use common::{
     Candidate, CandidateGroup, Digest, FailureReason, Finish, LearnerEpoch, NoPairReason, PolicyVersion,
@@ -93,5 +94,13 @@ pub(crate) fn failed(task: u64, retryable: bool) -> RolloutOutcome {
         reason,
         retryable,
         detail: "down".into(),
+    }
+}
+
+/// Weights of these bytes.
+pub(crate) fn weights(adapter: &str) -> Weights {
+    Weights {
+        adapter: bytes::Bytes::from(adapter.to_owned()),
+        canary: None,
     }
 }

@@ -9,10 +9,10 @@ use crate::collate::{Collator, PairMicroBatch, TrainingBatch};
 use crate::config::{LearnerConfig, LossConfig, MAX_MICRO_BATCHES, tell_of_cut_warmup};
 use crate::error::LearnerError;
 use crate::log_probs::{PairNats, PairReference, policy_by_pair, reference_passes};
-use crate::loss::{PairLogProbs, pcpo_loss};
+use crate::loss::{PairLogProbs, importance, pcpo_loss};
 use crate::metrics::{Metrics, StepMetrics, StepTaken, version_metrics};
 use crate::step_log::{StepLog, StepRecord};
-use crate::training_pair::{PairBatch, PairSource};
+use crate::training_pair::{PairBatch, PairSource, TrainingPair};
 use burn::module::Module;
 use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor};
@@ -54,6 +54,15 @@ pub(crate) struct TrainedVersion {
     pub(crate) tasks: Vec<TaskId>,
     /// Where the run then stands in its ledger; `None` where pairs come from elsewhere.
     pub(crate) account: Option<Account>,
+}
+
+/// The pairs of a minibatch that are computed together.
+struct MicroBatch<'a> {
+    /// Its place in the minibatch.
+    index: usize,
+    pairs: Vec<&'a TrainingPair>,
+    rows: PairMicroBatch,
+    reference: &'a [&'a PairReference],
 }
 
 /// What the forward and backward passes of a minibatch come to.
@@ -161,7 +170,7 @@ impl Trainer {
             loss,
             mut gradients,
             policy_lp,
-        } = self.passes(batch, minibatch, &reference, pairs.version)?;
+        } = self.passes(pairs, batch, minibatch, &reference)?;
         let grad_norm = gradients::clip_global_norm(&self.policy, &mut gradients, self.config.clip_norm);
         let taken = StepTaken {
             loss,
@@ -180,26 +189,38 @@ impl Trainer {
     /// reference says of those pairs.
     fn passes(
         &self,
+        pairs: &PairBatch,
         batch: &TrainingBatch,
         minibatch: &[usize],
         reference: &[&PairReference],
-        version: PolicyVersion,
     ) -> Result<Passes, LearnerError> {
         let size = minibatch.len().div_ceil(self.config.micro_batches);
         let micro_batches = minibatch
             .chunks(size)
             .zip(reference.chunks(size))
             .enumerate()
-            .map(|(index, (pairs, reference))| Ok((index, batch.micro_batch(pairs)?, reference)))
+            .map(|(index, (part, reference))| {
+                let micro_batch = MicroBatch {
+                    index,
+                    pairs: part.iter().map(|&pair| &pairs.pairs[pair]).collect(),
+                    rows: batch.micro_batch(part)?,
+                    reference,
+                };
+                Ok(micro_batch)
+            })
             .collect::<Result<Vec<_>, LearnerError>>()?;
-        let pass = |policy: &Llava, (index, batch, reference): (usize, PairMicroBatch, &[&PairReference])| {
+        let pass = |policy: &Llava, micro_batch: MicroBatch<'_>| {
+            let batch = &micro_batch.rows;
             let loss_of = |logits: &CompletionLogits| {
-                let (losses, policy_lp) = pair_losses(logits, &batch, reference, &self.config.loss);
+                let loss = &self.config.loss;
+                let (losses, policy_lp) = pair_losses(logits, batch, micro_batch.reference, loss);
+                let policy_lp = policy_lp.to_host();
+                let losses = weighed(losses, &micro_batch.pairs, &policy_lp, loss);
                 let loss = losses.sum().div_scalar(minibatch.len() as f64);
                 let share = loss.clone().into_scalar::<f64>();
-                (loss, (share, policy_lp.to_host()))
+                (loss, (share, policy_lp))
             };
-            let seed = self.dropout_seed(version, index);
+            let seed = self.dropout_seed(pairs.version, micro_batch.index);
             policy
                 .with_adapter_dropout(self.config.lora.dropout, seed)
                 .backward(
@@ -258,6 +279,24 @@ fn pair_losses(
     let ref_lp = nats(reference.iter().copied());
     let ref_lp = PairLogProbs::from_host(&ref_lp, &batch.features.device());
     (pcpo_loss(&policy_lp, &ref_lp, config), policy_lp)
+}
+
+/// Each pair's loss times the weight of the pair, where pairs are weighed.
+fn weighed(
+    losses: Tensor<1>,
+    pairs: &[&TrainingPair],
+    policy: &[PairNats],
+    config: &LossConfig,
+) -> Tensor<1> {
+    if config.importance_clip == 0.0 {
+        return losses;
+    }
+    let weight = |(pair, nats): (&&TrainingPair, &PairNats)| {
+        importance::weight(pair, nats, config.importance_clip) as f32
+    };
+    let weights: Vec<f32> = pairs.iter().zip(policy).map(weight).collect();
+    let weights = Tensor::from_floats(&weights[..], &losses.device());
+    losses * weights
 }
 
 /// The log-probabilities alone.

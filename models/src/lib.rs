@@ -31,6 +31,7 @@ mod parity;
 pub mod peft;
 pub mod policy;
 pub mod presets;
+pub mod probe;
 pub mod processor;
 pub mod sampling;
 pub mod sentencepiece;

@@ -1,5 +1,7 @@
 //! The doors between messages and values: `From` on the way out, `TryFrom` on the way in.
 
+mod artifact;
+mod canary;
 mod candidate;
 mod outcome;
 mod plain;

@@ -3,6 +3,7 @@
 //! A handler never looks into a generated message by hand: `TryFrom` is the only way in, and what comes out of it is
 //! valid. The definitions under `proto/adwright/v1` are a documented public interface.
 
+pub mod artifact_stream;
 mod authorize;
 mod convert;
 mod header;
@@ -31,5 +32,6 @@ pub const MAX_MESSAGE_BYTES: usize = 64 << 20;
 /// a third of it; an actor hands in more outcomes than fit in several requests.
 pub const MAX_OUTCOMES_BYTES: usize = 16 << 20;
 
-/// The largest payload of one artifact chunk, in bytes.
-pub const CHUNK_BYTES: usize = 1 << 20;
+/// How much of a stream may be under way unread, in bytes: at HTTP/2's default of 64 KiB a long line would stand idle most of
+/// the time, at this it is full up to 8 Gbit/s over 8 ms.
+pub const BULK_WINDOW: u32 = 8 << 20;

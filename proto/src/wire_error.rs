@@ -1,7 +1,7 @@
 //! The one table between what a server refuses and the gRPC status that says so.
 
 use crate::{Denied, InvalidMessage, PeerDenied};
-use common::{LearnerEpoch, RunId};
+use common::{ActorId, LearnerEpoch, RunId};
 use tonic::{Code, Status};
 
 /// Why a server did not serve a call.
@@ -43,6 +43,14 @@ pub enum WireError {
         /// The caller's epoch.
         caller: LearnerEpoch,
     },
+    /// The caller's weights do not do what the learner's do.
+    #[error("{actor} is in quarantine: {reason}")]
+    Quarantined {
+        /// Who called.
+        actor: ActorId,
+        /// What was found.
+        reason: String,
+    },
     /// What was asked for does not exist.
     #[error("{0} is not known here")]
     NotFound(String),
@@ -60,7 +68,7 @@ impl WireError {
         match self {
             Self::Invalid(_) => Code::InvalidArgument,
             Self::Denied(_) | Self::PeerDenied(_) => Code::PermissionDenied,
-            Self::WrongRun { .. } | Self::NotJoined => Code::FailedPrecondition,
+            Self::WrongRun { .. } | Self::NotJoined | Self::Quarantined { .. } => Code::FailedPrecondition,
             Self::Fenced { .. } | Self::StaleEpoch { .. } => Code::Aborted,
             Self::NotFound(_) => Code::NotFound,
             Self::Unavailable(_) => Code::Unavailable,

@@ -3,6 +3,7 @@
 //! Records that are small and many go to a journal ([`Journal`]). Content is addressed by its BLAKE3 digest, written once and
 //! checked on every read, so that any copy may serve it. Nothing here knows what the bytes mean.
 
+mod artifact;
 mod backend;
 mod content;
 mod credentials;
@@ -13,6 +14,7 @@ mod reading;
 mod settings;
 mod upload;
 
+pub use artifact::{artifact_of, artifact_of_file};
 pub use content::content_key;
 pub use error::StoreError;
 pub use fetch::file_digest;

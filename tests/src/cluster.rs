@@ -207,6 +207,7 @@ impl TestCluster {
             image_generator,
             work_dir: self.directory.path().join(name),
             placement: Placement::cpu(),
+            authorizer: Arc::new(AllowLoopback),
         };
         let config = self.actor.clone();
         Running::start(bind().await?, |listener, shutdown| {

@@ -68,6 +68,34 @@ async fn every_actor_receives_each_published_version_once_and_the_base_model_onc
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_actor_gets_versions_from_the_one_before_it_and_the_same_bytes() {
+    let mut cluster = TestCluster::new(4).unwrap();
+    cluster.learner.deterministic = true;
+    cluster.learner.versions = 3;
+    cluster.learner.relay_branches = 1;
+    let finished = cluster.run(3).await.unwrap();
+    let run = &finished.run;
+    let relayed: u64 = finished
+        .actors
+        .iter()
+        .map(|actor| actor.relay_bytes_received)
+        .sum();
+    assert!(
+        relayed >= run.bytes_per_publish,
+        "{relayed} of {}",
+        run.bytes_per_publish
+    );
+    assert!(
+        finished
+            .actors
+            .iter()
+            .all(|actor| actor.version == Some(run.version))
+    );
+    let told: u64 = run.actors.iter().map(|actor| actor.relay_bytes_received).sum();
+    assert_eq!(told, relayed);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn random_labels_train_on_the_same_pairs_and_end_elsewhere() {
     let labelled = async |labels| {
         let mut cluster = TestCluster::new(3).unwrap();

@@ -14,22 +14,25 @@ const HEIGHT: u32 = 780;
 /// Everything is drawn so much larger and then reduced: smooth lines, and letters at their right distances.
 const OVERSAMPLING: u32 = 2;
 const FAMILY: &str = "sans-serif";
-const COLOURS: [RGBColor; 6] = [
+const COLOURS: [RGBColor; 9] = [
     RGBColor(31, 96, 170),
     RGBColor(206, 92, 36),
     RGBColor(44, 140, 86),
     RGBColor(128, 74, 160),
     RGBColor(168, 138, 30),
     RGBColor(90, 96, 104),
+    RGBColor(28, 150, 160),
+    RGBColor(190, 60, 110),
+    RGBColor(120, 80, 50),
 ];
 
 /// One run's line.
 #[derive(Debug, Clone)]
-pub(super) struct Run {
+pub(crate) struct Run {
     /// What the legend calls it.
-    pub(super) label: String,
+    pub(crate) label: String,
     /// Its versions.
-    pub(super) rounds: Vec<Round>,
+    pub(crate) rounds: Vec<Round>,
 }
 
 type Measure = (&'static str, fn(&Round) -> Option<f64>);
@@ -50,7 +53,7 @@ const MEASURES: [Measure; 6] = [
 ///
 /// # Errors
 /// When the plotting library fails.
-pub(super) fn draw(title: &str, runs: &[Run]) -> anyhow::Result<RgbImage> {
+pub(crate) fn draw(title: &str, runs: &[Run]) -> anyhow::Result<RgbImage> {
     register_font(FAMILY, FontStyle::Normal, font::BYTES)
         .map_err(|_| anyhow!("the embedded font is unusable"))?;
     let (width, height) = (WIDTH * OVERSAMPLING, HEIGHT * OVERSAMPLING);

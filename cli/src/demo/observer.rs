@@ -120,6 +120,8 @@ impl Observer {
         let request = pb::WatchPolicyRequest {
             header: Some(self.header()),
             after: None,
+            // It passes nothing on.
+            relay_port: 0,
         };
         let watch = self
             .client

@@ -25,6 +25,8 @@ pub(crate) struct Plan {
     pub(crate) earlier: Option<Earlier>,
     /// Where results go.
     pub(crate) out: PathBuf,
+    /// Whether it is a part of something else, whose result standard output is for.
+    pub(crate) aside: bool,
 }
 
 impl Plan {
@@ -73,9 +75,19 @@ impl Plan {
             control: config.actor.labels == Labels::Random,
             config,
             out: args.out.clone(),
+            aside: false,
         };
         plan.config = plan.config_of(&plan.losses[0]);
         Ok(plan)
+    }
+
+    /// Takes over the policy and the reward model of the demo at `from`, of the same settings but for what this one varies.
+    ///
+    /// # Errors
+    /// When that is no finished demo.
+    pub(crate) fn take_over(&mut self, from: &Path) -> Outcome<()> {
+        self.earlier = Some(Earlier::open(from).or_configuration()?);
+        Ok(())
     }
 
     /// Reads both models of an earlier demo, so that a broken one is found before anything is written.

@@ -51,6 +51,10 @@ pub struct LossConfig {
     /// Probability under the reference from which on a token counts as possible for the support, 1e-9 to 1; the likeliest
     /// one always does. Default 0.001.
     pub support_threshold: f64,
+    /// Weigh each pair by how much likelier its completions have become since they were sampled (`loss/importance.rs`), each
+    /// log-ratio held within so many nats, 0 to 10; 0 weighs all alike, as CAIG does. Default 0: pairs are at most
+    /// `max_staleness` versions old.
+    pub importance_clip: f64,
     /// Which products may stand in for a pair's own. Default `category`.
     pub partner: Partner,
     /// How a product image is masked.
@@ -68,6 +72,7 @@ struct Given {
     nll_weight: Option<f64>,
     support_weight: Option<f64>,
     support_threshold: Option<f64>,
+    importance_clip: Option<f64>,
     partner: Option<Partner>,
     mask: Option<MaskConfig>,
 }
@@ -83,6 +88,7 @@ impl From<Given> for LossConfig {
             nll_weight: given.nll_weight.unwrap_or(default.nll_weight),
             support_weight: given.support_weight.unwrap_or(default.support_weight),
             support_threshold: given.support_threshold.unwrap_or(default.support_threshold),
+            importance_clip: given.importance_clip.unwrap_or(default.importance_clip),
             partner: given.partner.unwrap_or(default.partner),
             mask: given.mask.unwrap_or(default.mask),
         }
@@ -210,6 +216,7 @@ impl LossConfig {
             nll_weight: 10.0,
             support_weight: 20.0,
             support_threshold: 1e-3,
+            importance_clip: 0.0,
             partner: Partner::Category,
             mask: MaskConfig::default(),
         };
@@ -235,6 +242,7 @@ impl LossConfig {
             ("pcpo_weight", self.pcpo_weight, default.pcpo_weight),
             ("nll_weight", self.nll_weight, default.nll_weight),
             ("support_weight", self.support_weight, default.support_weight),
+            ("importance_clip", self.importance_clip, default.importance_clip),
         ];
         let differs = |&(_, value, caig): &(&str, f64, f64)| self.mode == LossMode::Compat && value != caig;
         weights
@@ -261,6 +269,7 @@ impl LossConfig {
         check.within("loss.nll_weight", self.nll_weight, 0.0..=MAX_WEIGHT, "");
         check.within("loss.support_weight", self.support_weight, 0.0..=MAX_WEIGHT, "");
         check.within("loss.support_threshold", self.support_threshold, 1e-9..=1.0, "");
+        check.within("loss.importance_clip", self.importance_clip, 0.0..=10.0, "nats");
         check.within(
             "loss.mask.patch",
             self.mask.patch,

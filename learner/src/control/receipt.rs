@@ -27,6 +27,14 @@ pub(crate) enum Refusal {
         /// Who submitted.
         actor: ActorId,
     },
+    /// The caller's weights do not do what the learner's do.
+    #[error("{actor} is in quarantine: {reason}")]
+    Quarantined {
+        /// Who submitted.
+        actor: ActorId,
+        /// What was found.
+        reason: String,
+    },
     /// A candidate was sampled by a version that this lease does not allow.
     #[error("{task} was leased for {leased} but sampled by {found}")]
     Version {

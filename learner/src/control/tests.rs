@@ -2,8 +2,9 @@
 
 use super::*;
 use crate::assortment::test_catalogue::catalogue;
-use crate::test_outcomes::{failed, no_pair, pair, pair_of, version};
+use crate::test_outcomes::{failed, no_pair, pair, pair_of, version, weights};
 use crate::training_pair::PairSource as _;
+use common::{CanaryReport, CanaryVerdict};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use store::Store;
@@ -25,14 +26,7 @@ async fn run(change: impl FnOnce(&mut LearnerConfig)) -> Run {
     let store = Store::open("memory:///").unwrap();
     let products = Arc::new(catalogue(&[None; 5]));
     let assortment = Assortment::open(products, &store, 1).await.unwrap();
-    let broadcast = Broadcast::new(
-        vec![],
-        "{}".into(),
-        version(0),
-        Bytes::from_static(b"v0"),
-        false,
-        2,
-    );
+    let broadcast = Broadcast::new(vec![], "{}".into(), version(0), weights("v0"), false, 2, 2);
     let identity = Identity {
         run: common::RunId::new("test").unwrap(),
         run_seed: 1,
@@ -61,6 +55,24 @@ fn actor(name: &str) -> ActorId {
 }
 
 impl Run {
+    /// Reports a version and what the canary says of it.
+    fn report(&self, name: &str, number: u64, verdict: CanaryVerdict) {
+        let canary = CanaryReport {
+            verdict,
+            deviation: 0.5,
+            tolerance: 1e-4,
+            separation: 0.5,
+        };
+        let adoption = Adoption {
+            version: version(number),
+            canary: Some(canary),
+            adapter_bytes: 1,
+            base_bytes: 1,
+            relay_bytes: 0,
+        };
+        self.control.adopted(&actor(name), &adoption, self.start).unwrap();
+    }
+
     fn lease(&self, name: &str, policy: u64, wanted: usize) -> LeaseAnswer {
         self.control
             .lease(&actor(name), version(policy), wanted, self.start)
@@ -86,7 +98,7 @@ impl Run {
             values: BTreeMap::new(),
         };
         self.control
-            .publish(version(number), Bytes::from(format!("v{number}")), metrics);
+            .publish(version(number), weights(&format!("v{number}")), metrics);
     }
 }
 
@@ -134,7 +146,7 @@ async fn an_outcome_of_an_unpublished_version_is_refused_and_its_task_leased_aga
     assert_eq!(run.leased("a", 0, 1), [0]);
     assert_eq!(
         run.control.lease(&actor("a"), version(3), 1, run.start),
-        Err(UnknownVersion(version(3)))
+        Err(UnknownVersion(version(3)).into())
     );
 }
 
@@ -264,9 +276,7 @@ async fn the_last_version_ends_the_run_for_everybody_who_asks() {
     let silence = Duration::from_secs(1);
     assert_eq!(run.lease("a", 1, 1), LeaseAnswer::Complete);
     assert!(!run.control.actors.all_done(version(2), run.start, silence));
-    run.control
-        .actors
-        .adopted(&actor("a"), run.start, version(2), 1, 1);
+    run.report("a", 2, CanaryVerdict::Inconclusive);
     assert!(run.control.actors.all_done(version(2), run.start, silence));
     assert_eq!(run.control.metrics(1).len(), 1);
 }
@@ -282,4 +292,20 @@ async fn a_deterministic_block_refuses_what_another_version_sampled() {
         run.submit("b", pair(3, 1)),
         Receipt::Refused(Refusal::Version { .. })
     ));
+}
+
+#[tokio::test]
+async fn i5_an_actor_whose_weights_do_nothing_is_neither_leased_to_nor_listened_to() {
+    let run = run(|_| {}).await;
+    run.report("a", 0, CanaryVerdict::Inconclusive);
+    assert_eq!(run.leased("a", 0, 2), [0, 1]);
+    run.report("a", 0, CanaryVerdict::Mismatch);
+    let denied = run.control.lease(&actor("a"), version(0), 1, run.start);
+    assert!(matches!(denied, Err(LeaseDenied::Quarantined(reason)) if reason.contains("v1.0")));
+    // What it held is somebody else's now, and what it says of it counts for nothing.
+    assert_eq!(run.leased("b", 0, 2), [0, 1]);
+    assert!(matches!(run.submit("a", pair(0, 0)), Receipt::Refused(_)));
+    assert_eq!(run.submit("b", pair(0, 0)), Receipt::Recorded);
+    run.report("a", 0, CanaryVerdict::Ok);
+    assert_eq!(run.leased("a", 0, 1).len(), 1);
 }

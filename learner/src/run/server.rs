@@ -5,7 +5,7 @@ use crate::control::ControlPlane;
 use crate::error::LearnerError;
 use crate::service::Service;
 use proto::pb::learner_service_server::LearnerServiceServer;
-use proto::{Authorizer, Door, MAX_MESSAGE_BYTES, MAX_OUTCOMES_BYTES};
+use proto::{Authorizer, BULK_WINDOW, Door, MAX_MESSAGE_BYTES, MAX_OUTCOMES_BYTES};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -51,6 +51,8 @@ pub(super) fn spawn(
         .concurrency_limit_per_connection(CALLS_PER_CONNECTION)
         .max_concurrent_streams(STREAMS_PER_CONNECTION)
         .timeout(CALL_TIME)
+        .initial_stream_window_size(BULK_WINDOW)
+        .initial_connection_window_size(BULK_WINDOW)
         .http2_keepalive_interval(Some(KEEP_ALIVE))
         .http2_keepalive_timeout(Some(KEEP_ALIVE))
         .add_service(service);

@@ -1,11 +1,13 @@
 //! Everything a run needs before its first lease, and what the training thread does from its start to its end.
 
-use super::{LearnerInputs, VersionMetrics};
+use super::publisher::{Publisher, Resumable};
+use super::{LearnerInputs, Setup, Training, VersionMetrics};
 use crate::adapter_files;
 use crate::assortment::Assortment;
 use crate::base_model::{base_digest, base_files};
-use crate::broadcast::{Artifact, Broadcast, Source};
-use crate::checkpoint::{Checkpoint, Keeper, Kept, Manifest, Start, Unwritten};
+use crate::broadcast::{Broadcast, Weights};
+use crate::canary::CanaryAnswers;
+use crate::checkpoint::{Checkpoint, Keeper, Start};
 use crate::collate::Collator;
 use crate::config::{LearnerConfig, RetiredPairs};
 use crate::control::ControlPlane;
@@ -19,39 +21,24 @@ use crate::prompts::{CompletionLimits, check_prompts};
 use crate::resume::{self, OpenLedger};
 use crate::step_log::StepLog;
 use crate::train_loop::{TrainedVersion, Trainer};
-use bytes::Bytes;
-use common::{PolicyVersion, Purpose, TaskId, derive_seed};
+use common::{Artifact, PolicyVersion, Purpose, TaskId, derive_seed};
 use data::Catalogue;
 use models::checkpoint::in_log;
 use models::optimizer::OptimizerState;
 use models::peft::{adapter_bytes, adapter_config};
 use models::policy::Policy;
 use models::weights::from_safetensors;
+use proto::artifact_stream::Source;
 use std::sync::Arc;
-use store::Journal;
 use tokio_util::sync::CancellationToken;
 
-/// Two halves of a run.
-pub(super) struct Setup {
-    /// For the service.
-    pub(super) control: Arc<ControlPlane>,
-    /// For the training thread.
-    pub(super) training: Training,
-    /// For the ledger's writer.
-    pub(super) journal: Journal,
-    /// For the checkpoints' writer.
-    pub(super) kept: Kept,
-}
-
 /// What the training thread owns.
-pub(super) struct Training {
+pub(super) struct PolicyTraining {
     trainer: Trainer,
     log: StepLog,
     pairs: Option<PairLog>,
-    control: Arc<ControlPlane>,
-    keeper: Keeper,
-    /// What its checkpoints say of this start, settings included.
-    start: Start,
+    canary: CanaryAnswers,
+    publisher: Publisher,
 }
 
 /// Refuses a catalogue that cannot be trained on with these settings.
@@ -79,7 +66,10 @@ pub fn check_catalogue(config: &LearnerConfig, catalogue: &dyn Catalogue) -> Res
 /// # Errors
 /// [`LearnerError`] of the adapter's place, the policy's files, a caption that is too long, the adapter's settings or the
 /// store.
-pub(super) async fn prepare(config: &LearnerConfig, inputs: &LearnerInputs) -> Result<Setup, LearnerError> {
+pub(super) async fn prepare(
+    config: &LearnerConfig,
+    inputs: &LearnerInputs,
+) -> Result<Setup<PolicyTraining>, LearnerError> {
     adapter_files::check_place(&inputs.adapter, &inputs.run_id, inputs.run_seed).await?;
     let (directory, placement) = (inputs.policy_dir.clone(), inputs.placement.clone());
     let reading = inputs.policy_reading.clone();
@@ -134,7 +124,7 @@ fn assemble(
     completions: CompletionLimits,
     assortment: Arc<Assortment>,
     opened: OpenLedger,
-) -> Result<Setup, LearnerError> {
+) -> Result<Setup<PolicyTraining>, LearnerError> {
     let OpenLedger {
         journal,
         ledger,
@@ -171,13 +161,25 @@ fn assemble(
             adapter.clone()
         }
     };
+    let canary = CanaryAnswers::new(
+        &policy,
+        &config.lora,
+        &assortment,
+        inputs.run_seed,
+        inputs.completion_tokens,
+    )?;
+    let weights = Weights {
+        canary: Some(canary.of(&from_safetensors(&adapter)?)?.into()),
+        adapter,
+    };
     let broadcast = Broadcast::new(
         base,
         adapter_config(&config.lora, &inputs.base_model),
         version,
-        adapter,
+        weights,
         version.number >= config.versions,
         config.keep_versions,
+        config.relay_branches,
     );
     let record = |directory| PairLog::open(directory, assortment.clone(), policy.tokenizer.clone());
     let pairs = inputs.pairs_dir.as_deref().map(record).transpose()?;
@@ -227,13 +229,17 @@ fn assemble(
     let steps = checkpoint
         .as_ref()
         .map_or(0, |checkpoint| checkpoint.manifest.steps);
-    let training = Training {
-        trainer,
-        log: StepLog::open(inputs.steps_file.as_deref(), steps)?,
-        pairs,
+    let publisher = Publisher {
         control: control.clone(),
         keeper,
         start,
+    };
+    let training = PolicyTraining {
+        trainer,
+        log: StepLog::open(inputs.steps_file.as_deref(), steps)?,
+        pairs,
+        canary,
+        publisher,
     };
     Ok(Setup {
         control,
@@ -243,48 +249,42 @@ fn assemble(
     })
 }
 
-impl Training {
-    /// Trains until the run is complete or `stop`, publishing each version.
-    ///
-    /// # Errors
-    /// [`LearnerError`] when training failed.
-    pub(super) fn run(self, stop: &CancellationToken) -> Result<(), LearnerError> {
+impl Training for PolicyTraining {
+    fn run(self, stop: &CancellationToken) -> Result<(), LearnerError> {
         let Self {
             mut trainer,
             mut log,
             pairs,
-            control,
-            keeper,
-            start,
+            canary,
+            publisher,
         } = self;
+        let control = publisher.control.clone();
         let mut source = Recorded {
             source: &control.buffer,
             log: pairs,
         };
         let publish = |trained: TrainedVersion| {
-            let bytes: Bytes = adapter_bytes(&trained.adapter)?.into();
-            if let (Some(optimizer), Some(account)) = (trained.optimizer, trained.account) {
-                let manifest = Manifest::new(trained.version, optimizer.steps, account, start.clone());
-                let checkpoint = Unwritten {
-                    manifest,
-                    adapter: bytes.clone(),
+            let weights = Weights {
+                adapter: adapter_bytes(&trained.adapter)?.into(),
+                canary: Some(canary.of(&trained.adapter)?.into()),
+            };
+            let resumable = match (trained.optimizer, trained.account) {
+                (Some(optimizer), Some(account)) => Some(Resumable {
                     moments: optimizer.moments,
-                };
-                // A deterministic run takes back nothing that somebody has sampled from.
-                keeper.keep(checkpoint, start.config.deterministic)?;
-            }
-            tracing::info!(version = %trained.version, bytes = bytes.len(), metrics = ?trained.metrics, "published");
-            control.ledger.note(TrainingNote {
+                    account,
+                }),
+                _ => None,
+            };
+            let note = TrainingNote {
                 version: trained.version,
                 step: trained.steps,
                 tasks: trained.tasks,
-            });
+            };
             let metrics = VersionMetrics {
                 version: trained.version,
                 values: trained.metrics,
             };
-            control.publish(trained.version, bytes, metrics);
-            Ok(())
+            publisher.publish(weights, metrics, note, resumable)
         };
         let newest = control.broadcast.newest().version;
         match trainer.train(newest, &mut source, stop, &mut log, publish) {

@@ -58,10 +58,10 @@ impl RunSummary {
             pairs_refused: progress.refused.total(),
             pairs_refused_by_reason: progress.refused.by_reason(),
             publishes: control.broadcast.publishes(),
-            bytes_per_publish: newest.bytes,
+            bytes_per_publish: newest.bytes(),
             actors: control.actors.summaries(),
             metrics: control.metrics(0),
-            adapter_digest: newest.digest,
+            adapter_digest: newest.digest(),
         }
     }
 }

@@ -145,6 +145,8 @@ impl TestActor {
             version: self.manifest.version,
             adapter_bytes_received: self.received,
             base_bytes_received: 0,
+            canary: None,
+            relay_bytes_received: 0,
         };
         self.client.report_adoption(request).await.unwrap();
     }
@@ -199,6 +201,7 @@ impl TestActor {
         let watch = pb::WatchPolicyRequest {
             header: self.header(),
             after: None,
+            relay_port: 0,
         };
         let mut news = self.client.watch_policy(watch).await.unwrap().into_inner();
         while !self.manifest.last {
@@ -399,6 +402,7 @@ async fn a_run_stopped_before_its_first_version_drains_and_leaves_an_earlier_ada
     let watch = pb::WatchPolicyRequest {
         header: actor.header(),
         after: actor.manifest.version,
+        relay_port: 0,
     };
     let mut news = client.watch_policy(watch).await.unwrap().into_inner();
     running.shutdown.cancel();
@@ -440,6 +444,7 @@ async fn a_finished_run_waits_for_whoever_still_follows_it() {
     let watch = pb::WatchPolicyRequest {
         header: Some(header(None, None, "observer")),
         after: None,
+        relay_port: 0,
     };
     let mut news = observer.watch_policy(watch).await.unwrap().into_inner();
     TestActor::join(&running.url, "a").await.work(made_up).await;

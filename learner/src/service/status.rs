@@ -19,7 +19,8 @@ pub(super) fn run_status(control: &ControlPlane, metrics_from: usize) -> pb::Run
         pairs_refused: progress.refused.total(),
         pairs_refused_by_reason: progress.refused.by_reason(),
         publishes: control.broadcast.publishes(),
-        bytes_per_publish: control.broadcast.newest().adapter.bytes,
+        artifact_bytes_sent: control.broadcast.sent(),
+        bytes_per_publish: control.broadcast.newest().adapter.bytes(),
         actors: control.actors.summaries().into_iter().map(actor).collect(),
         metrics: control.metrics(metrics_from).into_iter().map(metrics).collect(),
     }
@@ -44,6 +45,9 @@ fn actor(summary: ActorSummary) -> pb::ActorStatus {
         adapter_bytes_received: summary.adapter_bytes_received,
         base_bytes_received: summary.base_bytes_received,
         outcomes: summary.outcomes,
+        canary: summary.canary.map(Into::into),
+        quarantine: summary.quarantine.unwrap_or_default(),
+        relay_bytes_received: summary.relay_bytes_received,
     }
 }
 

@@ -357,9 +357,7 @@ fn loss_and_gradient_of_both_factors_are_the_closed_form_in_every_mode() {
         let collated = trainer.collator.collate(&batch).unwrap();
         let reference = trainer.reference_passes(&collated).unwrap();
         let in_order: Vec<&PairReference> = ORDER.iter().map(|&pair| &reference[pair]).collect();
-        let passes = trainer
-            .passes(&collated, &ORDER, &in_order, batch.version)
-            .unwrap();
+        let passes = trainer.passes(&batch, &collated, &ORDER, &in_order).unwrap();
         assert!(
             (passes.loss - loss).abs() < 1e-5 * loss,
             "{mode}: {} is not {loss}",
@@ -378,4 +376,45 @@ fn loss_and_gradient_of_both_factors_are_the_closed_form_in_every_mode() {
             "{mode}: {parts} is not {loss}"
         );
     }
+}
+
+#[test]
+fn a_pair_weighs_by_its_importance_in_loss_and_gradient_alike() {
+    let of = |clip: f64, behaviour: Option<f64>| {
+        let mut batch = batch();
+        for pair in &mut batch.pairs {
+            (pair.chosen.behaviour, pair.rejected.behaviour) = (behaviour, behaviour);
+        }
+        let mut bench = Bench::new(LossMode::JointSwap);
+        bench.config.loss.importance_clip = clip;
+        let mut trainer = bench.trainer();
+        let collated = trainer.collator.collate(&batch).unwrap();
+        let reference = trainer.reference_passes(&collated).unwrap();
+        let in_order: Vec<&PairReference> = ORDER.iter().map(|&pair| &reference[pair]).collect();
+        let passes = trainer.passes(&batch, &collated, &ORDER, &in_order).unwrap();
+        let gradient = by_name(&trainer.policy, &passes.gradients);
+        let weight = trainer
+            .step(&batch, &collated, &ORDER, &reference)
+            .unwrap()
+            .get("importance_weight");
+        (passes.loss, gradient, weight)
+    };
+    // Far less likely when they were sampled: both ratios are at the clip.
+    let unlikely = Some(-1e4);
+    let (plain, gradient, weight) = of(0.0, unlikely);
+    assert_eq!(weight, None);
+    let (weighed, scaled, weight) = of(0.25, unlikely);
+    let factor = 0.5f64.exp();
+    assert!(
+        (weighed - factor * plain).abs() < 1e-5 * plain,
+        "{weighed} is not {factor} x {plain}"
+    );
+    assert!((weight.unwrap() - factor).abs() < 1e-9);
+    let expected = gradient.into_iter().map(|(name, values)| {
+        let values = values.into_iter().map(|value| value * factor);
+        (name, values.collect())
+    });
+    assert_close(&scaled, &expected.collect(), LossMode::JointSwap);
+    // One whose behaviour policy is not known weighs as if there were none.
+    assert_eq!(of(0.25, None).0, plain);
 }

@@ -5,7 +5,7 @@ use crate::pb;
 use common::{Digest, LearnerEpoch, PolicyVersion, ProductId, ProductTask, TaskId};
 
 /// The longest caption or instruction accepted, in bytes.
-const MAX_TEXT_BYTES: usize = 64 << 10;
+pub(super) const MAX_TEXT_BYTES: usize = 64 << 10;
 
 impl From<PolicyVersion> for pb::PolicyVersion {
     fn from(version: PolicyVersion) -> Self {

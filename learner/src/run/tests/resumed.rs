@@ -53,6 +53,7 @@ async fn published(url: &str, number: u64) {
     let watch = pb::WatchPolicyRequest {
         header: Some(header(None, None, "observer")),
         after: None,
+        relay_port: 0,
     };
     let mut news = observer.watch_policy(watch).await.unwrap().into_inner();
     while news.message().await.unwrap().unwrap().version.unwrap().number < number {}

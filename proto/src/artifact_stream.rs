@@ -1,19 +1,35 @@
 //! An artifact as a stream of chunks, from any offset. Files are read as the stream is consumed.
 
-use crate::broadcast::Source;
+use crate::{InvalidMessage, WireError, pb};
 use bytes::{Bytes, BytesMut};
+use common::Artifact;
 use futures::stream::{self, BoxStream, StreamExt};
-use proto::{CHUNK_BYTES, InvalidMessage, WireError, pb};
 use std::io::SeekFrom;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use tokio::fs::File;
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 use tonic::Status;
 
-type Chunks = BoxStream<'static, Result<pb::ArtifactChunk, Status>>;
+/// The payload of every message but the last, in bytes: what this program's artifacts have as chunks.
+const CHUNK_BYTES: usize = Artifact::CHUNK_BYTES as usize;
+
+/// An artifact as a stream.
+pub type Chunks = BoxStream<'static, Result<pb::ArtifactChunk, Status>>;
+
+/// Where an artifact's bytes are.
+#[derive(Debug, Clone)]
+pub enum Source {
+    /// In memory.
+    Memory(Bytes),
+    /// In a file.
+    File(PathBuf),
+}
 
 /// The bytes from `offset` on. At the end of the artifact the stream is empty.
-pub(super) async fn chunks(source: Source, offset: u64) -> Result<Chunks, WireError> {
+///
+/// # Errors
+/// [`WireError::Invalid`] when `offset` lies behind the end, [`WireError::Internal`] naming the file that cannot be read.
+pub async fn chunks(source: Source, offset: u64) -> Result<Chunks, WireError> {
     match source {
         Source::Memory(bytes) => {
             check_offset(offset, bytes.len() as u64)?;

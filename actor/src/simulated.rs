@@ -1,0 +1,247 @@
+//! An actor that computes nothing: for measuring and testing what is around the computing.
+//!
+//! Joining, leases, outcomes, announcements, weights and relaying are those of an actor. Sampling, rendering and scoring are a
+//! pause, and outcomes drawn from the seeds that a task has anyway.
+
+use crate::{
+    ActorConfig, ActorError, ActorSummary, PassesOn, drained,
+    failure::PerTask,
+    health::Health,
+    learner_client::{CallTimes, LearnerClient, Lease},
+    leave,
+    manifest::Manifest,
+    pairing::PairingRule,
+    rendering::RenderedImage,
+    reward_client::GroupRewards,
+    rollout_loop::RolloutLoop,
+    seconds,
+    shelf::Adapter,
+    stages::{Behaviour, Render, Score},
+    weight_sync::{Adapted, BuildWeights, Built, WeightSource, WeightSync},
+};
+use common::{
+    ActorId, CanaryReport, Digest, Finish, PolicyVersion, ProductTask, Purpose, Reward, Trajectory,
+    derive_seed,
+};
+use proto::Authorizer;
+use rand::{RngExt as _, SeedableRng as _};
+use rand_chacha::ChaCha8Rng;
+use std::{sync::Arc, time::Duration};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+/// Tokens are below this, as in any vocabulary of LLaVA's.
+const VOCABULARY: u32 = 32_000;
+
+/// What a simulated actor needs besides its configuration.
+#[derive(Clone)]
+pub struct SimulatedActorInputs {
+    /// Its name in the run.
+    pub actor_id: ActorId,
+    /// Where the learner listens.
+    pub learner_url: String,
+    /// When it asks for its first tasks, once it has joined.
+    pub begin: CancellationToken,
+    /// How long after that, so that actors that begin together do not go on together.
+    pub delay: Duration,
+    /// How long a lease's completions take to sample, render and score.
+    pub generate: Duration,
+    /// Who may fetch from this actor.
+    pub authorizer: Arc<dyn Authorizer>,
+}
+
+/// Takes part in a run as [`run`](crate::run) does; answers also how long its calls took. Without a listener it passes nothing on
+/// and nobody can ask for its health: a thousand of them are then a thousand connections.
+///
+/// # Errors
+/// [`ActorError`] of the configuration and the learner.
+pub async fn run_simulated(
+    config: ActorConfig,
+    inputs: SimulatedActorInputs,
+    listener: Option<TcpListener>,
+    shutdown: CancellationToken,
+) -> Result<(ActorSummary, CallTimes), ActorError> {
+    config.validate()?;
+    let Some(listener) = listener else {
+        return take_part(&config, inputs, PassesOn::nothing(), &shutdown).await;
+    };
+    let (passes_on, relay) = PassesOn::on(&listener, &config, inputs.authorizer.clone());
+    let health = Health::serve(listener, relay).await;
+    let summary = take_part(&config, inputs, passes_on, &shutdown).await;
+    health.stop().await?;
+    summary
+}
+
+async fn take_part(
+    config: &ActorConfig,
+    inputs: SimulatedActorInputs,
+    passes_on: PassesOn,
+    shutdown: &CancellationToken,
+) -> Result<(ActorSummary, CallTimes), ActorError> {
+    let SimulatedActorInputs {
+        actor_id,
+        learner_url,
+        begin,
+        delay,
+        generate,
+        authorizer: _,
+    } = inputs;
+    let (learner, _) = LearnerClient::join(&learner_url, actor_id, passes_on.port, config).await?;
+    let learner = Arc::new(learner);
+    passes_on.joined(&learner);
+    let mut source = WeightSource::new(learner.clone(), passes_on.shelf, Unbuilt);
+    let adapted = source.newest().await?;
+    let version = adapted.version;
+    let policy = Pause {
+        adapted,
+        run_seed: learner.run_seed(),
+        group_size: config.group_size,
+        tokens: config.max_new_tokens,
+        generate,
+    };
+    let mut rollouts = RolloutLoop {
+        policy,
+        renderer: Unrendered,
+        reward: Unscored,
+        weights: WeightSync::start(source, version),
+        rule: PairingRule::from(config),
+        tasks_per_lease: config.tasks_per_lease,
+        patience: seconds(config.learner_timeout_s),
+        shutdown: shutdown.clone(),
+        summary: ActorSummary {
+            run_id: Some(learner.run().clone()),
+            ..ActorSummary::default()
+        },
+        learner: learner.clone(),
+    };
+    learner.report_adoption(version, None).await?;
+    let begun = async {
+        begin.cancelled().await;
+        tokio::time::sleep(delay).await;
+    };
+    tokio::select! {
+        () = begun => {}
+        () = shutdown.cancelled() => {}
+    }
+    let ended = tokio::select! {
+        ended = rollouts.run() => ended,
+        () = drained(shutdown.clone(), seconds(config.drain_timeout_s)) => Ok(()),
+    };
+    let summary = leave(rollouts).await;
+    ended.and(summary).map(|summary| (summary, learner.call_times()))
+}
+
+/// In the place of the policy that bytes would be built into.
+struct Unbuilt;
+
+impl BuildWeights for Unbuilt {
+    type Weights = ();
+
+    async fn build(&mut self, _: Arc<Adapter>, _: &Manifest) -> Result<Built<()>, ActorError> {
+        Ok(Built {
+            weights: (),
+            canary: None,
+        })
+    }
+}
+
+/// In the place of the policy.
+struct Pause {
+    adapted: Arc<Adapted<()>>,
+    run_seed: u64,
+    group_size: usize,
+    tokens: usize,
+    generate: Duration,
+}
+
+impl Behaviour for Pause {
+    type Weights = ();
+
+    fn version(&self) -> PolicyVersion {
+        self.adapted.version
+    }
+
+    fn canary(&self) -> Option<CanaryReport> {
+        self.adapted.canary
+    }
+
+    fn is_last(&self) -> bool {
+        self.adapted.last
+    }
+
+    async fn sample(&self, tasks: &[ProductTask]) -> PerTask<Vec<Trajectory>> {
+        tokio::time::sleep(self.generate).await;
+        tasks.iter().map(|task| Ok(self.group(task))).collect()
+    }
+
+    async fn adopt(&mut self, adapted: Arc<Adapted<()>>) -> Result<(), ActorError> {
+        self.adapted = adapted;
+        Ok(())
+    }
+}
+
+impl Pause {
+    fn group(&self, task: &ProductTask) -> Vec<Trajectory> {
+        let version = self.version();
+        let seed = derive_seed(self.run_seed, task.id, version, Purpose::Sampling);
+        let mut random = ChaCha8Rng::seed_from_u64(seed);
+        let mut trajectory = || {
+            let ids: Vec<u32> = (0..self.tokens)
+                .map(|_| random.random_range(0..VOCABULARY))
+                .collect();
+            let text = format!("{} {}", task.caption, ids[0]);
+            let log_probs = vec![-1.0; ids.len()];
+            let drawn = Trajectory::new(task.id, version, ids, log_probs, text, Finish::Stop);
+            drawn.expect("as many finite log-probabilities as tokens")
+        };
+        (0..self.group_size).map(|_| trajectory()).collect()
+    }
+}
+
+/// In the place of the image generator.
+struct Unrendered;
+
+impl Render for Unrendered {
+    async fn render(
+        &self,
+        _: &[ProductTask],
+        sampled: &PerTask<Vec<Trajectory>>,
+    ) -> PerTask<Vec<RenderedImage>> {
+        let image = |trajectory: &Trajectory| RenderedImage {
+            digest: store::digest(trajectory.text().as_bytes()),
+            defects: 0,
+            png: bytes::Bytes::new(),
+        };
+        let group = |group: &Vec<Trajectory>| group.iter().map(image).collect();
+        sampled
+            .iter()
+            .map(|sampled| sampled.as_ref().map(group).map_err(Clone::clone))
+            .collect()
+    }
+}
+
+/// In the place of the reward-server.
+struct Unscored;
+
+impl Score for Unscored {
+    async fn score(&mut self, _: &Lease, rendered: &PerTask<Vec<RenderedImage>>) -> PerTask<GroupRewards> {
+        let rewards = |images: &Vec<RenderedImage>| GroupRewards {
+            rewards: images.iter().map(|image| reward(&image.digest)).collect(),
+            model: store::digest(b"simulated"),
+        };
+        rendered
+            .iter()
+            .map(|images| images.as_ref().map(rewards).map_err(Clone::clone))
+            .collect()
+    }
+
+    async fn recovered(&mut self) -> Result<(), ActorError> {
+        Ok(())
+    }
+}
+
+/// A number between 0 and 1 that is an image's own.
+fn reward(image: &Digest) -> Reward {
+    let [high, low, ..] = *image.as_bytes();
+    Reward::new(f64::from(u16::from_be_bytes([high, low])) / f64::from(u16::MAX)).expect("finite")
+}

@@ -1,0 +1,61 @@
+//! The stages of a rollout that compute, as the loop sees them. The loop knows what each takes and gives, not what it costs.
+
+use crate::{
+    ActorError, failure::PerTask, learner_client::Lease, rendering::RenderedImage,
+    reward_client::GroupRewards, weight_sync::Adapted,
+};
+use common::{CanaryReport, PolicyVersion, ProductTask, Trajectory};
+use std::{future::Future, sync::Arc};
+
+/// The policy whose completions are tried: in off-policy terms, the behaviour policy.
+pub(crate) trait Behaviour: Send {
+    /// What a version is sampled from.
+    type Weights: Send + Sync + 'static;
+
+    /// The version sampled from.
+    fn version(&self) -> PolicyVersion;
+
+    /// What the canary says of it.
+    fn canary(&self) -> Option<CanaryReport>;
+
+    /// Whether the run publishes no version after it.
+    fn is_last(&self) -> bool;
+
+    /// Samples a group of completions for every task, all in one batch.
+    fn sample(&self, tasks: &[ProductTask]) -> impl Future<Output = PerTask<Vec<Trajectory>>> + Send;
+
+    /// Samples from `adapted` from now on. What is under way finishes on its version.
+    ///
+    /// # Errors
+    /// [`ActorError`] when nothing can be sampled any more.
+    fn adopt(
+        &mut self,
+        adapted: Arc<Adapted<Self::Weights>>,
+    ) -> impl Future<Output = Result<(), ActorError>> + Send;
+}
+
+/// What turns descriptions into images.
+pub(crate) trait Render: Send + Sync {
+    /// One image per trajectory.
+    fn render(
+        &self,
+        tasks: &[ProductTask],
+        sampled: &PerTask<Vec<Trajectory>>,
+    ) -> impl Future<Output = PerTask<Vec<RenderedImage>>> + Send;
+}
+
+/// What says how good images are.
+pub(crate) trait Score: Send {
+    /// One reward per image.
+    fn score(
+        &mut self,
+        lease: &Lease,
+        rendered: &PerTask<Vec<RenderedImage>>,
+    ) -> impl Future<Output = PerTask<GroupRewards>> + Send;
+
+    /// Waits until what left the last lease unscored can score again; no tasks should be held meanwhile.
+    ///
+    /// # Errors
+    /// [`ActorError`] when it does not for too long.
+    fn recovered(&mut self) -> impl Future<Output = Result<(), ActorError>> + Send;
+}

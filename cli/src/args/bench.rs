@@ -1,0 +1,65 @@
+//! Arguments of the measurements.
+
+use super::DemoArgs;
+use clap::{Args, Subcommand};
+
+/// `adwright bench ...`
+#[derive(Debug, Subcommand)]
+pub(crate) enum BenchCommand {
+    /// Leases and durable outcomes: how many a second, and how long a call takes
+    ControlPlane(ControlPlaneArgs),
+    /// An adapter on its way to every actor, beside a plain TCP copy
+    Broadcast(BroadcastArgs),
+    /// How a policy ends when its pairs may be 0, 1, 2... versions old: a demo each, from one start
+    Staleness(Box<StalenessArgs>),
+}
+
+/// What is measured of leases and outcomes.
+#[derive(Debug, Args)]
+pub(crate) struct ControlPlaneArgs {
+    /// Simulated actors, each with a connection of its own
+    #[arg(long, default_value_t = 1000)]
+    pub(crate) actors: usize,
+    /// How long it is measured
+    #[arg(long, default_value_t = 10.0)]
+    pub(crate) seconds: f64,
+    /// Outcomes a second that all actors together hand in, as far as they get leases; 0: as many as they can
+    #[arg(long, default_value_t = 6000.0)]
+    pub(crate) rate: f64,
+    /// The run's store: a directory or a URL; a temporary directory when it is not given
+    #[arg(long, value_name = "URL")]
+    pub(crate) store: Option<String>,
+    /// One JSON object on standard output
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// What is measured of the broadcast.
+#[derive(Debug, Args)]
+pub(crate) struct BroadcastArgs {
+    /// The adapter's length
+    #[arg(long, default_value_t = 640 << 20)]
+    pub(crate) bytes: usize,
+    /// Simulated actors
+    #[arg(long, default_value_t = 1)]
+    pub(crate) actors: usize,
+    /// Actors that fetch from the learner, and from each relay; 0: all from the learner
+    #[arg(long, default_value_t = 2)]
+    pub(crate) branches: usize,
+    /// One JSON object on standard output
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// What is measured of staleness. Each demo's output goes into a directory of its own below `--out`.
+#[derive(Debug, Args)]
+pub(crate) struct StalenessArgs {
+    /// The largest `learner.max_staleness`
+    #[arg(long, default_value_t = 8)]
+    pub(crate) most: u64,
+    #[command(flatten)]
+    pub(crate) demo: DemoArgs,
+    /// One JSON object on standard output
+    #[arg(long)]
+    pub(crate) json: bool,
+}

@@ -1,0 +1,193 @@
+//! Leases and durable outcomes: how many a second one learner takes, and how long its callers wait.
+
+use super::rig::{Plan, Rig};
+use crate::args::ControlPlaneArgs;
+use crate::failure::Outcome;
+use actor::{ActorConfig, CallTimes};
+use anyhow::Context as _;
+use bytes::Bytes;
+use hdrhistogram::Histogram;
+use learner::LearnerConfig;
+use proto::pb;
+use serde::Serialize;
+use std::time::Duration;
+use store::Store;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+/// Tasks of one lease.
+const TASKS: usize = 16;
+
+/// A record of the engine's own measurement, in bytes: what one of the run takes.
+const RECORD: usize = 700;
+
+/// Records that the engine gets at once, and how often that is under way at the same time.
+const BATCH: u64 = 512;
+const UNDER_WAY: usize = 4;
+
+/// How long the engine is measured alone.
+const ENGINE_ALONE: Duration = Duration::from_secs(3);
+
+/// The object that is written beside the run to learn how long a write takes: about one flush of the ledger.
+const PUT_BYTES: usize = 128 << 10;
+
+/// How often it is.
+const PUT_EVERY: Duration = Duration::from_millis(50);
+
+/// What `--json` prints.
+#[derive(Debug, Serialize)]
+pub(crate) struct ControlPlaneFigures {
+    actors: usize,
+    seconds: f64,
+    lease_p50_ms: f64,
+    lease_p99_ms: f64,
+    submit_p50_ms: f64,
+    submit_p99_ms: f64,
+    /// Outcomes recorded and acknowledged.
+    durable_pairs_per_s: f64,
+    /// Records that the engine alone makes durable, in batches of 512.
+    engine_puts_per_s: f64,
+    ratio_to_engine: f64,
+    /// A durable write of 128 KiB in the same store, beside the run.
+    store_put_p99_ms: f64,
+    /// The learner's `ledger_flush_ms`.
+    flush_ms: u64,
+    tls: bool,
+    cores: usize,
+}
+
+/// Measures it.
+///
+/// # Errors
+/// When a role ends early, or the store fails.
+pub(crate) async fn control_plane(args: &ControlPlaneArgs, store: Store) -> Outcome<ControlPlaneFigures> {
+    let learner = LearnerConfig {
+        versions: 1,
+        // Nothing is trained: what is measured ends where training would begin.
+        pairs_per_version: 1_000_000,
+        ..LearnerConfig::default()
+    };
+    let flush_ms = learner.ledger_flush_ms;
+    let generate = match args.rate {
+        rate if rate > 0.0 => Duration::from_secs_f64((args.actors * TASKS) as f64 / rate),
+        _ => Duration::ZERO,
+    };
+    let plan = Plan {
+        learner,
+        actor: ActorConfig {
+            group_size: 2,
+            max_new_tokens: 16,
+            tasks_per_lease: TASKS,
+            relay: false,
+            ..ActorConfig::default()
+        },
+        actors: args.actors,
+        relays: false,
+        generate,
+        adapter_bytes: 1 << 10,
+        store: store.clone(),
+    };
+    let mut rig = Rig::start(plan).await?;
+    rig.begin();
+    // Until the first outcomes are in, nothing is measured.
+    tokio::time::sleep(generate.max(Duration::from_secs(1))).await;
+    let puts = Puts::begin(store.clone());
+    let (begun, before) = (Instant::now(), rig.status().await?);
+    tokio::time::sleep(Duration::from_secs_f64(args.seconds)).await;
+    let (after, took) = (rig.status().await?, begun.elapsed());
+    let puts = puts.end().await?;
+    let mut times = CallTimes::default();
+    for (_, of_actor) in rig.stop().await? {
+        times.lease.add(&of_actor.lease).context("lease times")?;
+        times.submit.add(&of_actor.submit).context("submit times")?;
+    }
+    let durable = (recorded(&after) - recorded(&before)) as f64 / took.as_secs_f64();
+    let engine = engine_alone(&store).await?;
+    Ok(ControlPlaneFigures {
+        actors: args.actors,
+        seconds: took.as_secs_f64(),
+        lease_p50_ms: ms(&times.lease, 0.5),
+        lease_p99_ms: ms(&times.lease, 0.99),
+        submit_p50_ms: ms(&times.submit, 0.5),
+        submit_p99_ms: ms(&times.submit, 0.99),
+        durable_pairs_per_s: durable,
+        engine_puts_per_s: engine,
+        ratio_to_engine: durable / engine,
+        store_put_p99_ms: ms(&puts, 0.99),
+        flush_ms,
+        tls: false,
+        cores: std::thread::available_parallelism().map_or(1, usize::from),
+    })
+}
+
+fn recorded(status: &pb::RunStatus) -> u64 {
+    let counts = status.outcomes.clone().unwrap_or_default();
+    counts.pairs + counts.no_pairs.values().sum::<u64>()
+}
+
+fn ms(times: &Histogram<u64>, quantile: f64) -> f64 {
+    times.value_at_quantile(quantile) as f64 / 1e3
+}
+
+/// Writes beside the run.
+struct Puts {
+    stop: CancellationToken,
+    task: JoinHandle<anyhow::Result<Histogram<u64>>>,
+}
+
+impl Puts {
+    fn begin(store: Store) -> Self {
+        let stop = CancellationToken::new();
+        let task = tokio::spawn(put_until(store.synced(), stop.clone()));
+        Self { stop, task }
+    }
+
+    /// How long they took, in microseconds.
+    async fn end(self) -> anyhow::Result<Histogram<u64>> {
+        self.stop.cancel();
+        self.task.await.context("writing beside the run")?
+    }
+}
+
+async fn put_until(store: Store, stop: CancellationToken) -> anyhow::Result<Histogram<u64>> {
+    let mut times = CallTimes::default().submit;
+    let content = Bytes::from(vec![7; PUT_BYTES]);
+    for number in 0_u64.. {
+        let begun = Instant::now();
+        store
+            .put(&format!("bench/put-{}", number % 64), content.clone())
+            .await?;
+        times.saturating_record(begun.elapsed().as_micros() as u64);
+        if stop
+            .run_until_cancelled(tokio::time::sleep(PUT_EVERY))
+            .await
+            .is_none()
+        {
+            break;
+        }
+    }
+    Ok(times)
+}
+
+/// Records a second that a journal of its own takes in the same store.
+async fn engine_alone(store: &Store) -> anyhow::Result<f64> {
+    let flush = Duration::from_millis(LearnerConfig::default().ledger_flush_ms);
+    let journal = store.open_journal("bench/engine", flush).await?;
+    let content = Bytes::from(vec![7; RECORD]);
+    let (begun, mut next) = (Instant::now(), 0);
+    while begun.elapsed() < ENGINE_ALONE {
+        let batches: Vec<_> = (0..UNDER_WAY as u64)
+            .map(|batch| {
+                let first = next + batch * BATCH;
+                let keys = first..first + BATCH;
+                journal.append(keys.map(|key| (Bytes::copy_from_slice(&key.to_be_bytes()), content.clone())))
+            })
+            .collect();
+        futures::future::try_join_all(batches).await?;
+        next += BATCH * UNDER_WAY as u64;
+    }
+    let rate = next as f64 / begun.elapsed().as_secs_f64();
+    journal.close().await?;
+    Ok(rate)
+}

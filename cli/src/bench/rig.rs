@@ -1,0 +1,180 @@
+//! A simulated learner and its simulated actors in this process, on loopback.
+
+use crate::config::Config;
+use crate::failure::Outcome;
+use crate::shop;
+use actor::{ActorConfig, ActorError, ActorSummary, CallTimes, SimulatedActorInputs};
+use anyhow::{Context as _, anyhow};
+use common::{ActorId, RunId};
+use learner::{LearnerConfig, LearnerError, RunSummary, SimulatedInputs};
+use proto::pb::{self, learner_service_client::LearnerServiceClient};
+use proto::{AllowLoopback, header};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use store::Store;
+use tokio::net::TcpListener;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Channel;
+
+/// How long everybody may take to join.
+const JOINING: Duration = Duration::from_secs(300);
+
+/// How often the learner is asked how far it is.
+const ASKED_EVERY: Duration = Duration::from_millis(5);
+
+/// What is set up.
+pub(super) struct Plan {
+    pub(super) learner: LearnerConfig,
+    pub(super) actor: ActorConfig,
+    pub(super) actors: usize,
+    /// Whether each actor has a listener and passes weights on.
+    pub(super) relays: bool,
+    /// How long a lease's completions take.
+    pub(super) generate: Duration,
+    pub(super) adapter_bytes: usize,
+    pub(super) store: Store,
+}
+
+/// A run that goes on.
+pub(super) struct Rig {
+    client: LearnerServiceClient<Channel>,
+    run: RunId,
+    actors: JoinSet<Result<(ActorSummary, CallTimes), ActorError>>,
+    learner: JoinHandle<Result<RunSummary, LearnerError>>,
+    begin: CancellationToken,
+    actors_stop: CancellationToken,
+    learner_stop: CancellationToken,
+    joined: usize,
+}
+
+impl Rig {
+    /// Starts learner and actors; returns when every actor has the first version's weights.
+    pub(super) async fn start(plan: Plan) -> Outcome<Self> {
+        let run = RunId::new("bench").context("the run's name")?;
+        let catalogue = Arc::new(shop::world(&Config::default())?.catalogue());
+        let inputs = SimulatedInputs {
+            run_id: run.clone(),
+            run_seed: 1,
+            catalogue,
+            store: plan.store,
+            authorizer: Arc::new(AllowLoopback),
+            adapter_bytes: plan.adapter_bytes,
+            step: Duration::ZERO,
+        };
+        let (listener, address) = loopback().await?;
+        let (begin, actors_stop, learner_stop) = (
+            CancellationToken::new(),
+            CancellationToken::new(),
+            CancellationToken::new(),
+        );
+        let learner = learner::run_simulated(plan.learner, inputs, listener, learner_stop.clone());
+        let learner = tokio::spawn(learner);
+        let url = format!("http://{address}");
+        let channel = Channel::from_shared(url.clone())
+            .context("the learner's address")?
+            .connect_lazy();
+        let mut rig = Self {
+            client: LearnerServiceClient::new(channel),
+            run,
+            actors: JoinSet::new(),
+            learner,
+            begin: begin.clone(),
+            actors_stop: actors_stop.clone(),
+            learner_stop,
+            joined: 0,
+        };
+        rig.until_all_have(0).await?;
+        rig.joined = plan.actors;
+        for number in 0..plan.actors {
+            let inputs = SimulatedActorInputs {
+                actor_id: ActorId::new(format!("actor-{number}")).context("an actor's name")?,
+                learner_url: url.clone(),
+                begin: begin.clone(),
+                // Evenly over the time that one lease takes.
+                delay: plan.generate.mul_f64(number as f64 / plan.actors as f64),
+                generate: plan.generate,
+                authorizer: Arc::new(AllowLoopback),
+            };
+            let listener = match plan.relays {
+                true => Some(loopback().await?.0),
+                false => None,
+            };
+            let (config, stop) = (plan.actor.clone(), actors_stop.clone());
+            rig.actors
+                .spawn(actor::run_simulated(config, inputs, listener, stop));
+        }
+        let joined = tokio::time::timeout(JOINING, rig.until_all_have(0)).await;
+        joined.map_err(|_| anyhow!("not every actor joined within {} s", JOINING.as_secs()))??;
+        Ok(rig)
+    }
+
+    /// From now on actors ask for tasks.
+    pub(super) fn begin(&self) {
+        self.begin.cancel();
+    }
+
+    /// What the run has done so far.
+    pub(super) async fn status(&mut self) -> anyhow::Result<pb::RunStatus> {
+        let request = pb::GetRunStatusRequest {
+            header: Some(header(Some(&self.run), None, "bench")),
+            metrics_from: 0,
+        };
+        let status = self.client.get_run_status(request).await;
+        Ok(status
+            .context("the learner says nothing of the run")?
+            .into_inner())
+    }
+
+    /// Returns when every actor has adopted this version or a later one.
+    pub(super) async fn until_all_have(&mut self, number: u64) -> anyhow::Result<()> {
+        loop {
+            if let Some(ended) = self.actors.try_join_next() {
+                ended.context("an actor")?.context("an actor")?;
+            }
+            // Refused until the learner listens.
+            if let Ok(status) = self.status().await {
+                let has = |actor: &&pb::ActorStatus| actor.version.is_some_and(|v| v.number >= number);
+                if status.actors.iter().filter(has).count() >= self.joined {
+                    return Ok(());
+                }
+            } else if self.learner.is_finished() {
+                return Err(anyhow!("the learner ended early"));
+            }
+            tokio::time::sleep(ASKED_EVERY).await;
+        }
+    }
+
+    /// Announcements from now on.
+    pub(super) async fn announcements(&mut self) -> anyhow::Result<tonic::Streaming<pb::PolicyManifest>> {
+        let after = self.status().await?.version;
+        let request = pb::WatchPolicyRequest {
+            header: Some(header(Some(&self.run), None, "bench")),
+            after,
+            relay_port: 0,
+        };
+        Ok(self.client.watch_policy(request).await?.into_inner())
+    }
+
+    /// Stops everybody; answers what each actor did and how long its calls took.
+    pub(super) async fn stop(mut self) -> anyhow::Result<Vec<(ActorSummary, CallTimes)>> {
+        self.actors_stop.cancel();
+        let mut done = vec![];
+        while let Some(ended) = self.actors.join_next().await {
+            done.push(ended.context("an actor")?.context("an actor")?);
+        }
+        self.learner_stop.cancel();
+        self.learner
+            .await
+            .context("the learner")?
+            .context("the learner")?;
+        Ok(done)
+    }
+}
+
+async fn loopback() -> anyhow::Result<(TcpListener, SocketAddr)> {
+    let listener = TcpListener::bind("127.0.0.1:0").await.context("cannot listen")?;
+    let address = listener.local_addr().context("cannot listen")?;
+    Ok((listener, address))
+}

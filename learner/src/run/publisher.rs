@@ -1,0 +1,56 @@
+//! A trained version on its way out: kept as a checkpoint where it is one, noted in the ledger, announced.
+
+use super::VersionMetrics;
+use crate::account::Account;
+use crate::broadcast::Weights;
+use crate::checkpoint::{Keeper, Manifest, Start, Unwritten};
+use crate::control::ControlPlane;
+use crate::error::LearnerError;
+use crate::ledger::TrainingNote;
+use models::weights::NamedTensors;
+use std::sync::Arc;
+
+/// Publishes the versions of one start.
+pub(crate) struct Publisher {
+    pub(crate) control: Arc<ControlPlane>,
+    pub(crate) keeper: Keeper,
+    /// What its checkpoints say of this start, settings included.
+    pub(crate) start: Start,
+}
+
+/// What a later start goes on from beside the weights.
+pub(crate) struct Resumable {
+    /// The optimizer's moments.
+    pub(crate) moments: NamedTensors,
+    /// Where the run then stands in its ledger.
+    pub(crate) account: Account,
+}
+
+impl Publisher {
+    /// Publishes a version with what its training measured and was trained from. One that is `resumable` becomes a checkpoint:
+    /// beside training, but a deterministic run takes back nothing that somebody has sampled from, and waits.
+    ///
+    /// # Errors
+    /// [`LearnerError`] when nothing can be kept any more.
+    pub(crate) fn publish(
+        &self,
+        weights: Weights,
+        metrics: VersionMetrics,
+        note: TrainingNote,
+        resumable: Option<Resumable>,
+    ) -> Result<(), LearnerError> {
+        if let Some(Resumable { moments, account }) = resumable {
+            let checkpoint = Unwritten {
+                manifest: Manifest::new(note.version, note.step, account, self.start.clone()),
+                adapter: weights.adapter.clone(),
+                moments,
+            };
+            self.keeper.keep(checkpoint, self.start.config.deterministic)?;
+        }
+        let bytes = weights.adapter.len();
+        tracing::info!(version = %note.version, bytes, metrics = ?metrics.values, "published");
+        self.control.ledger.note(note);
+        self.control.publish(metrics.version, weights, metrics);
+        Ok(())
+    }
+}

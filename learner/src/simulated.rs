@@ -1,0 +1,223 @@
+//! A learner that trains nothing: for measuring and testing what is around the training.
+//!
+//! Service, leases, ledger, checkpoints and broadcast are those of a run. In the place of the training thread stands one that
+//! takes the same batches, pauses, and publishes weights drawn from the run's seed.
+
+use crate::assortment::Assortment;
+use crate::broadcast::{Broadcast, Weights};
+use crate::checkpoint::{Keeper, Start};
+use crate::config::LearnerConfig;
+use crate::control::ControlPlane;
+use crate::error::LearnerError;
+use crate::ledger::{Identity, TrainingNote};
+use crate::lineage::Lineage;
+use crate::prompts::CompletionLimits;
+use crate::resume::{self, OpenLedger};
+use crate::run::{Publisher, Resumable, RunSummary, Setup, Surroundings, Training, VersionMetrics, serve};
+use crate::training_pair::PairSource as _;
+use bytes::Bytes;
+use common::{PolicyVersion, Purpose, RunId, TaskId, derive_seed};
+use data::Catalogue;
+use models::peft::adapter_config;
+use proto::Authorizer;
+use rand::{Rng as _, SeedableRng as _};
+use rand_chacha::ChaCha8Rng;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use store::Store;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+/// The vocabulary and the longest completion of a simulated policy, in tokens.
+const COMPLETIONS: CompletionLimits = CompletionLimits {
+    vocab_size: 32_000,
+    tokens: 1_024,
+};
+
+/// The longest pause between two looks at whether the learner is asked to stop.
+const NAP: Duration = Duration::from_millis(20);
+
+/// What a simulated learner needs besides its configuration.
+#[derive(Clone)]
+pub struct SimulatedInputs {
+    /// The run.
+    pub run_id: RunId,
+    /// The run's seed.
+    pub run_seed: u64,
+    /// The products.
+    pub catalogue: Arc<dyn Catalogue>,
+    /// The run's store.
+    pub store: Store,
+    /// Who may call.
+    pub authorizer: Arc<dyn Authorizer>,
+    /// The length of a version's adapter, in bytes.
+    pub adapter_bytes: usize,
+    /// How long training a version takes.
+    pub step: Duration,
+}
+
+/// Serves a run as [`run`](crate::run) does, with simulated training.
+///
+/// # Errors
+/// [`LearnerError`] of the configuration, the catalogue and the store.
+pub async fn run_simulated(
+    config: LearnerConfig,
+    inputs: SimulatedInputs,
+    listener: TcpListener,
+    shutdown: CancellationToken,
+) -> Result<RunSummary, LearnerError> {
+    config.validate()?;
+    let identity = Identity {
+        run: inputs.run_id.clone(),
+        run_seed: inputs.run_seed,
+    };
+    let assortment = Assortment::open(inputs.catalogue.clone(), &inputs.store, inputs.run_seed).await?;
+    let opened = resume::open(&inputs.store, &identity, config.ledger_flush()).await?;
+    let surroundings = Surroundings {
+        listener,
+        authorizer: inputs.authorizer.clone(),
+        store: inputs.store.clone(),
+        adapter: None,
+    };
+    let setup = assemble(config.clone(), inputs, identity, assortment, opened);
+    serve(&config, setup, surroundings, shutdown).await
+}
+
+fn assemble(
+    config: LearnerConfig,
+    inputs: SimulatedInputs,
+    identity: Identity,
+    assortment: Assortment,
+    opened: OpenLedger,
+) -> Setup<SimulatedTraining> {
+    let OpenLedger {
+        journal,
+        ledger,
+        epoch,
+        checkpoint,
+        untrained,
+    } = opened;
+    let mut version = PolicyVersion::initial(epoch);
+    let adapter = match &checkpoint {
+        None => drawn(inputs.run_seed, version, inputs.adapter_bytes),
+        Some(checkpoint) => {
+            version.number = checkpoint.manifest.version.number;
+            checkpoint.adapter.clone()
+        }
+    };
+    let weights = Weights {
+        adapter,
+        canary: None,
+    };
+    let broadcast = Broadcast::new(
+        vec![],
+        adapter_config(&config.lora, "simulated"),
+        version,
+        weights,
+        version.number >= config.versions,
+        config.keep_versions,
+        config.relay_branches,
+    );
+    let control = ControlPlane::new(
+        &config,
+        identity,
+        Arc::new(assortment),
+        broadcast,
+        COMPLETIONS,
+        ledger,
+    );
+    let control = Arc::new(control);
+    if let Some(checkpoint) = &checkpoint {
+        control.buffer.restore(checkpoint.manifest.account);
+    }
+    let lineage = checkpoint
+        .as_ref()
+        .map_or_else(Lineage::default, |checkpoint| checkpoint.manifest.lineage());
+    resume::take_up(&control.buffer, untrained, &lineage, config.retired_pairs);
+    let (keeper, kept) = Keeper::new();
+    let publisher = Publisher {
+        control: control.clone(),
+        keeper,
+        start: Start {
+            run_seed: inputs.run_seed,
+            lineage,
+            base: store::digest(b"simulated"),
+            base_files: vec![],
+            config,
+        },
+    };
+    let training = SimulatedTraining {
+        publisher,
+        steps: checkpoint.map_or(0, |checkpoint| checkpoint.manifest.steps),
+        inputs,
+    };
+    Setup {
+        control,
+        training,
+        journal,
+        kept,
+    }
+}
+
+/// In the place of the training thread's work.
+struct SimulatedTraining {
+    publisher: Publisher,
+    /// Steps taken by the run.
+    steps: u64,
+    inputs: SimulatedInputs,
+}
+
+impl Training for SimulatedTraining {
+    fn run(mut self, stop: &CancellationToken) -> Result<(), LearnerError> {
+        let control = self.publisher.control.clone();
+        let mut version = control.broadcast.newest().version;
+        while version.number < self.publisher.start.config.versions {
+            let batch = match (&control.buffer).next_batch(version) {
+                Err(LearnerError::Cancelled) => return Ok(()),
+                batch => batch?,
+            };
+            let mut rest = self.inputs.step;
+            while !rest.is_zero() && !stop.is_cancelled() {
+                let nap = rest.min(NAP);
+                std::thread::sleep(nap);
+                rest -= nap;
+            }
+            if stop.is_cancelled() {
+                return Ok(());
+            }
+            version = version.next();
+            self.steps += 1;
+            let metrics = VersionMetrics {
+                version,
+                values: BTreeMap::new(),
+            };
+            let note = TrainingNote {
+                version,
+                step: self.steps,
+                tasks: batch.pairs.iter().map(|pair| pair.task).collect(),
+            };
+            let kept = batch
+                .sampled
+                .filter(|_| self.publisher.start.config.is_checkpointed(version));
+            let resumable = kept.map(|sampled| Resumable {
+                moments: BTreeMap::new(),
+                account: sampled.account,
+            });
+            let weights = Weights {
+                adapter: drawn(self.inputs.run_seed, version, self.inputs.adapter_bytes),
+                canary: None,
+            };
+            self.publisher.publish(weights, metrics, note, resumable)?;
+        }
+        Ok(())
+    }
+}
+
+/// Bytes that are a version's alone.
+fn drawn(run_seed: u64, version: PolicyVersion, bytes: usize) -> Bytes {
+    let seed = derive_seed(run_seed, TaskId(0), version, Purpose::Initialisation);
+    let mut drawn = vec![0; bytes];
+    ChaCha8Rng::seed_from_u64(seed).fill_bytes(&mut drawn);
+    drawn.into()
+}
