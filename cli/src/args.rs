@@ -9,7 +9,10 @@ pub(crate) use models::{
     ConvertArgs, ConvertTo, EvaluateArgs, ExportArgs, GenerateArgs, InitArgs, InitPreset, InspectArgs,
     LogprobArgs, ModelArgs, Preprocess, ScoreArgs,
 };
-pub(crate) use runs::{CheckpointCommand, CheckpointsArgs, LedgerCommand, RunPlaceArgs};
+pub(crate) use runs::{
+    CheckpointCommand, CheckpointExportArgs, CheckpointsArgs, LedgerCommand, PullArgs, RollbackArgs,
+    RunPlaceArgs,
+};
 
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
@@ -61,7 +64,7 @@ pub(crate) enum Command {
     /// Read what a run has recorded
     #[command(subcommand)]
     Ledger(LedgerCommand),
-    /// Look at what a run can go on from
+    /// Look at what a run can go on from, take it elsewhere, or go back
     #[command(subcommand)]
     Checkpoint(CheckpointCommand),
     /// Measure what is around the computing, with a learner and actors that only pause

@@ -51,7 +51,7 @@ use stages::Prepared;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
-use store::Store;
+use store::{Store, StoreSettings};
 use tokio_util::sync::CancellationToken;
 
 /// Versions that may wait to be measured.
@@ -192,7 +192,12 @@ impl Demo<'_> {
 
 /// The directory as a store, which results are put into.
 fn open_place(directory: &Path) -> anyhow::Result<Store> {
-    locations::open_store("--out", &directory.display().to_string()).map_err(|failure| anyhow!("{failure}"))
+    locations::open_store(
+        "--out",
+        &directory.display().to_string(),
+        &StoreSettings::default(),
+    )
+    .map_err(|failure| anyhow!("{failure}"))
 }
 
 fn write_config(config: &Config, directory: &Path) -> anyhow::Result<PathBuf> {

@@ -3,22 +3,21 @@
 use crate::failure::{OrConfiguration as _, Outcome};
 use anyhow::{Context as _, anyhow};
 use std::path::Path;
-use store::Store;
+use store::{Store, StoreSettings};
 use url::Url;
 
 /// Opens the store at the URL or in the directory that `key` names.
 ///
 /// # Errors
 /// A mistake of configuration that names key and URL.
-pub(crate) fn open_store(key: &str, location: &str) -> Outcome<Store> {
+pub(crate) fn open_store(key: &str, location: &str, settings: &StoreSettings) -> Outcome<Store> {
     let url = if location.contains("://") {
         Ok(location.to_owned())
     } else {
         directory_url(location)
     };
-    let remedy =
-        || format!("{key} = {location:?}: expected a directory or a URL such as file:///var/lib/adwright");
-    url.and_then(|url| Ok(Store::open(&url)?))
+    let remedy = || format!("{key} cannot be opened");
+    url.and_then(|url| Ok(Store::open_with(&url, settings)?))
         .with_context(remedy)
         .or_configuration()
 }
@@ -33,12 +32,12 @@ pub(crate) fn existing_store(option: &str, location: &str) -> Outcome<Store> {
         let missing = Err(anyhow!("{option} = {location:?}: there is no such directory"));
         return missing.or_configuration();
     }
-    open_store(option, location)
+    open_store(option, location, &StoreSettings::default())
 }
 
 fn directory_url(location: &str) -> anyhow::Result<String> {
     if location.is_empty() {
-        return Err(anyhow!("it is empty"));
+        return Err(anyhow!("{location:?} is empty: expected a directory or a URL"));
     }
     let path = std::path::absolute(location).context("it is no path")?;
     let url = Url::from_directory_path(&path).map_err(|()| anyhow!("it is no path"))?;
@@ -92,16 +91,17 @@ mod tests {
     fn a_plain_directory_is_a_store_whatever_its_name() {
         let parent = tempfile::tempdir().unwrap();
         let odd = parent.path().join("my store #1 100%");
-        let store = open_store("store.url", odd.to_str().unwrap()).unwrap();
+        let store = open_store("store.url", odd.to_str().unwrap(), &StoreSettings::default()).unwrap();
         assert_eq!(store.url().to_file_path().unwrap(), odd);
         assert!(odd.is_dir());
     }
 
     #[test]
     fn nothing_is_no_store() {
-        let message = open_store("store.url", "").err().unwrap().to_string();
+        let settings = StoreSettings::default();
+        let message = open_store("store.url", "", &settings).err().unwrap().to_string();
         assert!(
-            message.contains("store.url = \"\"") && message.contains("directory"),
+            message.contains("store.url") && message.contains("a directory or a URL"),
             "{message}"
         );
     }

@@ -151,6 +151,81 @@ fn run(directory: &Path, run: &str, kills: &[(u64, usize)]) -> Vec<u8> {
     fs::read(directory.join(adapter).join("adapter_model.safetensors")).unwrap()
 }
 
+fn json(directory: &Path, arguments: &[&str]) -> Value {
+    let output = command(directory, arguments).output().unwrap();
+    serde_json::from_str(&done(&output)).unwrap()
+}
+
+/// Goes two versions back in the run that ended with `adapter`, and on from there, to the same bytes; then takes it elsewhere.
+fn rolled_back(directory: &Path, adapter: &[u8]) {
+    let of_run = ["--store", "store", "--run", "calm", "--json"];
+    let ask = |command: &[&str]| json(directory, &[&["checkpoint"], command, &of_run[..]].concat());
+    let told = ask(&["rollback", "--to", "1.10"]);
+    assert_eq!(told["epoch"], 2);
+    assert_eq!(told["left_behind"].as_array().unwrap().len(), 2);
+    let list = ask(&["list"]);
+    let left: Vec<bool> = list["checkpoints"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|line| line["left_behind"].as_bool().unwrap())
+        .collect();
+    assert_eq!(left, [false, true, true]);
+    assert!(
+        run(directory, "calm", &[]) == adapter,
+        "other weights after a rollback"
+    );
+    let list = ask(&["list"]);
+    let newest = list["checkpoints"].as_array().unwrap().last().unwrap();
+    assert_eq!(newest["version"], serde_json::json!({"epoch": 3, "number": 12}));
+    assert_eq!(
+        newest["content"]["parent"],
+        serde_json::json!({"epoch": 1, "number": 10})
+    );
+
+    let pulled = ask(&["pull", "--out", "pulled"]);
+    assert_eq!(pulled["version"], newest["version"]);
+    let read = |path: &str| fs::read(directory.join(path)).unwrap();
+    assert!(read("pulled/adapter_model.safetensors") == adapter);
+    let exported = ask(&[
+        "export",
+        "--version",
+        "3.12",
+        "--model",
+        "policy",
+        "--out",
+        "exported",
+    ]);
+    assert_eq!(exported["merged"], false);
+    for name in ["adapter_model.safetensors", "adapter_config.json", "lineage.json"] {
+        let (here, there) = (
+            read(&format!("exported/{name}")),
+            read(&format!("adapter-calm/{name}")),
+        );
+        assert!(here == there, "{name}");
+    }
+    // Folded in, it is the model that `adwright export --merge` makes of the run's adapter.
+    let url = format!("file://{}/merged", directory.display());
+    ask(&["export", "--merge", "--model", "policy", "--out", &url]);
+    let merge = [
+        "export",
+        "--adapter",
+        "adapter-calm",
+        "--model",
+        "policy",
+        "--merge",
+        "--out",
+        "theirs",
+    ];
+    done(&command(directory, &merge).output().unwrap());
+    let names = |name: &str| -> BTreeSet<_> {
+        let entries = fs::read_dir(directory.join(name)).unwrap();
+        entries.map(|entry| entry.unwrap().file_name()).collect()
+    };
+    assert_eq!(names("merged"), names("theirs"));
+    assert!(read("merged/model.safetensors") == read("theirs/model.safetensors"));
+}
+
 #[test]
 fn killed_roles_lose_nothing_and_leave_the_weights_of_an_undisturbed_run() {
     let directory = tempfile::tempdir().unwrap();
@@ -162,6 +237,7 @@ fn killed_roles_lose_nothing_and_leave_the_weights_of_an_undisturbed_run() {
         done(&configured(directory, &stage).output().unwrap());
     }
     let undisturbed = run(directory, "calm", &[]);
+    rolled_back(directory, &undisturbed);
     // Of the first eight kills each role has two; the times are drawn.
     let mut draws = ChaCha8Rng::seed_from_u64(11);
     let kills: Vec<(u64, usize)> = (0..12)

@@ -29,4 +29,4 @@ pub use seed::{Purpose, derive_seed};
 pub use settings::{InvalidConfig, InvalidSetting, SettingsCheck};
 pub use task::ProductTask;
 pub use trajectory::{Finish, InvalidTrajectory, Trajectory};
-pub use version::PolicyVersion;
+pub use version::{NoVersion, PolicyVersion};

@@ -3,6 +3,7 @@
 use crate::LearnerEpoch;
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::str::FromStr;
 
 /// One set of published policy weights: `(epoch, number)`, ordered as a pair and never reused. Number 0 is the initial
 /// policy of a run.
@@ -41,9 +42,43 @@ impl fmt::Display for PolicyVersion {
     }
 }
 
+/// A text that names no version.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} names no version: expected its epoch and number, such as v2.14 or 2.14")]
+pub struct NoVersion(String);
+
+impl FromStr for PolicyVersion {
+    type Err = NoVersion;
+
+    fn from_str(text: &str) -> Result<Self, NoVersion> {
+        let parse = || {
+            let (epoch, number) = text.strip_prefix('v').unwrap_or(text).split_once('.')?;
+            Some(Self {
+                epoch: LearnerEpoch(epoch.parse().ok()?),
+                number: number.parse().ok()?,
+            })
+        };
+        parse().ok_or_else(|| NoVersion(text.to_owned()))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_version_is_read_as_it_is_shown() {
+        let version = PolicyVersion {
+            epoch: LearnerEpoch(2),
+            number: 14,
+        };
+        for text in ["v2.14", "2.14"] {
+            assert_eq!(text.parse(), Ok(version));
+        }
+        for text in ["", "2", "v2", "2.x", "2.14.1", "-1.2"] {
+            assert!(text.parse::<PolicyVersion>().is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn a_higher_epoch_is_newer_whatever_its_number() {

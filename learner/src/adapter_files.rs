@@ -3,6 +3,7 @@
 //! `adapter_config.json` marks the adapter as complete: it is taken away first and written last. Whether the place can be
 //! used is asked before a run begins and not when hours of it would be lost.
 
+use crate::checkpoint::BaseFile;
 use crate::config::LearnerConfig;
 use crate::control::ControlPlane;
 use crate::error::LearnerError;
@@ -12,40 +13,40 @@ use serde::{Deserialize, Serialize};
 use store::{Store, StoreError};
 
 /// The file that says where an adapter comes from.
-const LINEAGE: &str = "lineage.json";
+pub(crate) const LINEAGE: &str = "lineage.json";
 
 /// What is written and removed again to see whether the place can be written to.
 const PROBE: &str = "adapter.probe";
 
 /// Content of `lineage.json`.
 #[derive(Serialize)]
-struct Lineage<'a> {
+pub(crate) struct Lineage<'a> {
     #[serde(flatten)]
-    origin: Origin,
-    version: PolicyVersion,
-    adapter: Digest,
-    base: Vec<BaseFile<'a>>,
-    config: &'a LearnerConfig,
+    pub(crate) origin: Origin,
+    pub(crate) version: PolicyVersion,
+    pub(crate) adapter: Digest,
+    pub(crate) base: Vec<BaseFile>,
+    pub(crate) config: &'a LearnerConfig,
 }
 
 /// The run that an adapter comes from.
 #[derive(Serialize, Deserialize)]
-struct Origin {
-    run_id: RunId,
-    run_seed: u64,
+pub(crate) struct Origin {
+    pub(crate) run_id: RunId,
+    pub(crate) run_seed: u64,
 }
 
-/// A file of the frozen base model.
-#[derive(Serialize)]
-struct BaseFile<'a> {
-    name: &'a str,
-    digest: Digest,
+impl Lineage<'_> {
+    /// As it is stored.
+    pub(crate) fn json(&self) -> Vec<u8> {
+        serde_json::to_vec_pretty(self).expect("plain values have a JSON form")
+    }
 }
 
-impl<'a> From<&'a Artifact> for BaseFile<'a> {
-    fn from(file: &'a Artifact) -> Self {
+impl From<&Artifact> for BaseFile {
+    fn from(file: &Artifact) -> Self {
         Self {
-            name: file.name(),
+            name: file.name().to_owned(),
             digest: file.digest(),
         }
     }
@@ -109,7 +110,7 @@ pub(crate) async fn write(
         base: broadcast.base().map(BaseFile::from).collect(),
         config,
     };
-    let lineage = serde_json::to_vec_pretty(&lineage).expect("plain values have a JSON form");
+    let lineage = lineage.json();
     place.delete(ADAPTER_CONFIG).await?;
     place.put(LINEAGE, lineage).await?;
     place.put(ADAPTER_WEIGHTS, bytes).await?;

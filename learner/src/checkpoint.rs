@@ -2,68 +2,46 @@
 //!
 //! A checkpoint is its manifest, which is written once and last: weights and optimizer are stored under their digests before.
 //! So what can be found is whole. The newest is the one of the highest learner epoch and version; one that cannot be read is
-//! passed over with a warning. The records before its cursor are in its weights, those behind it are still to be trained.
+//! passed over with a warning; a rollback leaves newer ones behind. The records before its cursor are in its weights, those
+//! behind it are still to be trained.
 
+mod export;
 mod keeper;
+mod manifest;
+mod pin;
+mod pull;
+mod retention;
+mod rollback;
 mod view;
 
+pub use export::{ExportedAdapter, export_adapter};
 pub(crate) use keeper::{Keeper, Kept, keep};
+pub(crate) use manifest::{BaseFile, Checkpoint, Manifest, Start, Unwritten};
+pub use pull::{Pulled, pull_checkpoint};
+pub use rollback::{RolledBack, roll_back};
 pub use view::{CheckpointContent, CheckpointLine, list_checkpoints};
 
-use crate::account::Account;
-use crate::config::LearnerConfig;
 use crate::error::LearnerError;
-use bytes::Bytes;
-use common::{Digest, LearnerEpoch, PolicyVersion, RunId};
-use serde::{Deserialize, Serialize};
+use common::{LearnerEpoch, PolicyVersion, RunId};
 use store::{Store, StoreError, content_key};
-
-/// The form of a manifest that this program writes, and the only one it reads.
-const FORMAT: u32 = 1;
 
 /// How the name of a manifest begins and ends; the epoch and the version's number stand in between.
 const MANIFEST: (&str, &str) = ("manifest-", ".json");
-
-/// What a checkpoint consists of.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Manifest {
-    /// Form of this manifest.
-    pub(crate) format: u32,
-    /// The version.
-    pub(crate) version: PolicyVersion,
-    /// The checkpoint that its learner's start went on from; `None` when it began the run.
-    pub(crate) parent: Option<PolicyVersion>,
-    /// The adapter's weights (`adapter_model.safetensors`).
-    pub(crate) adapter: Digest,
-    /// The optimizer's moments (safetensors, under the names of the adapter's parameters).
-    pub(crate) optimizer: Digest,
-    /// Optimizer steps taken; the learning rate and all draws follow from them and the version.
-    pub(crate) steps: u64,
-    /// Where the run stands in its ledger.
-    pub(crate) account: Account,
-    /// Digest of the frozen base's files, so that nobody goes on with another base.
-    pub(crate) base: Digest,
-    /// The settings.
-    pub(crate) config: LearnerConfig,
-}
-
-/// A checkpoint with its contents.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Checkpoint {
-    /// What it says.
-    pub(crate) manifest: Manifest,
-    /// The adapter's weights.
-    pub(crate) adapter: Bytes,
-    /// The optimizer's moments.
-    pub(crate) optimizer: Bytes,
-}
 
 /// The checkpoints of a run.
 #[derive(Debug, Clone)]
 pub(crate) struct Checkpoints {
     store: Store,
     place: String,
+}
+
+/// The versions that have a checkpoint, newest first.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Order {
+    /// Those that the run may go on from.
+    pub(crate) versions: Vec<PolicyVersion>,
+    /// Those that a rollback has left behind.
+    pub(crate) left_behind: Vec<PolicyVersion>,
 }
 
 impl Checkpoints {
@@ -86,29 +64,29 @@ impl Checkpoints {
             optimizer,
         } = checkpoint;
         for (bytes, digest) in [(adapter, manifest.adapter), (optimizer, manifest.optimizer)] {
-            match self
-                .store
-                .create(&content_key(&self.parts(), &digest), bytes)
-                .await
-            {
-                // Another version may have the same.
-                Ok(()) | Err(StoreError::Exists { .. }) => {}
-                Err(error) => return Err(error.into()),
-            }
+            // Another version may have the same. It is written again, so that it is not older than its manifest.
+            let key = content_key(&self.parts(), &digest);
+            self.store.put_large(&key, bytes).await?;
         }
         let json = serde_json::to_vec_pretty(&manifest).expect("plain values have a JSON form");
         Ok(self.store.create(&self.key(manifest.version), json).await?)
     }
 
-    /// The versions that have one, oldest first.
+    /// The versions that have one, in the order in which a start looks at them.
     ///
     /// # Errors
-    /// [`LearnerError::Store`].
-    pub(crate) async fn versions(&self) -> Result<Vec<PolicyVersion>, LearnerError> {
+    /// [`LearnerError::Store`], [`LearnerError::Checkpoint`] when a rollback cannot be read.
+    pub(crate) async fn order(&self) -> Result<Order, LearnerError> {
         let keys = self.store.list(&self.place).await?;
+        let rollback = self.rollback(&keys).await?;
         let mut versions: Vec<_> = keys.iter().filter_map(|key| version_of(key)).collect();
-        versions.sort_unstable();
-        Ok(versions)
+        versions.sort_unstable_by(|a, b| b.cmp(a));
+        let is_kept = |version: &PolicyVersion| rollback.as_ref().is_none_or(|back| back.keeps(*version));
+        let (versions, left_behind) = versions.into_iter().partition(is_kept);
+        Ok(Order {
+            versions,
+            left_behind,
+        })
     }
 
     /// What the manifest of a version says.
@@ -118,19 +96,24 @@ impl Checkpoints {
     pub(crate) async fn manifest(&self, version: PolicyVersion) -> Result<Manifest, LearnerError> {
         let key = self.key(version);
         let json = self.store.get(&key).await?;
-        let fault = |reason: String| LearnerError::Checkpoint {
-            key: key.clone(),
-            url: self.store.url().to_string(),
-            reason,
-        };
+        let fault = |reason: String| self.fault(&key, reason);
         let manifest: Manifest = serde_json::from_slice(&json).map_err(|error| fault(error.to_string()))?;
-        if manifest.format != FORMAT {
-            return Err(fault(format!("format {}, expected {FORMAT}", manifest.format)));
+        if manifest.format != manifest::FORMAT {
+            let (found, expected) = (manifest.format, manifest::FORMAT);
+            return Err(fault(format!("format {found}, expected {expected}")));
         }
         if manifest.version != version {
             return Err(fault(format!("it is of version {}", manifest.version)));
         }
         Ok(manifest)
+    }
+
+    fn fault(&self, key: &str, reason: String) -> LearnerError {
+        LearnerError::Checkpoint {
+            key: key.to_owned(),
+            url: self.store.url().to_string(),
+            reason,
+        }
     }
 
     /// The checkpoint of a version, its contents checked against their digests.
@@ -152,10 +135,14 @@ impl Checkpoints {
     /// The newest one's when none can be read, [`LearnerError::Store`] when the store cannot.
     pub(crate) async fn newest(&self) -> Result<Option<Checkpoint>, LearnerError> {
         let mut first = None;
-        for version in self.versions().await?.into_iter().rev() {
+        for version in self.order().await?.versions {
             match self.read(version).await {
                 Ok(checkpoint) => return Ok(Some(checkpoint)),
-                Err(LearnerError::Store(error @ StoreError::Backend { .. })) => return Err(error.into()),
+                Err(LearnerError::Store(
+                    error @ (StoreError::Backend { .. } | StoreError::Denied { .. }),
+                )) => {
+                    return Err(error.into());
+                }
                 Err(error) => {
                     tracing::warn!(%version, %error, "checkpoint passed over");
                     first.get_or_insert(error);
@@ -165,31 +152,13 @@ impl Checkpoints {
         first.map_or(Ok(None), Err)
     }
 
-    /// Removes all but the newest `keep`, and what no kept one refers to.
-    ///
-    /// # Errors
-    /// [`LearnerError::Store`].
-    pub(crate) async fn retain(&self, keep: usize) -> Result<(), LearnerError> {
-        let versions = self.versions().await?;
-        let (old, kept) = versions.split_at(versions.len().saturating_sub(keep));
-        if old.is_empty() {
-            return Ok(());
+    /// There is none at all.
+    fn none(&self) -> LearnerError {
+        StoreError::NotFound {
+            key: format!("{}/manifest-*.json", self.place),
+            url: self.store.url().to_string(),
         }
-        // The manifest goes first: what can be found is always whole.
-        for version in old {
-            self.store.delete(&self.key(*version)).await?;
-        }
-        let mut used = vec![];
-        for version in kept {
-            let manifest = self.manifest(*version).await?;
-            used.extend([manifest.adapter, manifest.optimizer].map(|part| content_key(&self.parts(), &part)));
-        }
-        for key in self.store.list(&self.parts()).await? {
-            if !used.contains(&key) {
-                self.store.delete(&key).await?;
-            }
-        }
-        Ok(())
+        .into()
     }
 
     fn key(&self, version: PolicyVersion) -> String {
@@ -205,44 +174,6 @@ impl Checkpoints {
     }
 }
 
-impl Manifest {
-    /// A manifest without contents yet, of the form that is written today.
-    pub(crate) fn new(
-        version: PolicyVersion,
-        parent: Option<PolicyVersion>,
-        steps: u64,
-        account: Account,
-        base: Digest,
-        config: LearnerConfig,
-    ) -> Self {
-        let nothing = store::digest(&[]);
-        Self {
-            format: FORMAT,
-            version,
-            parent,
-            adapter: nothing,
-            optimizer: nothing,
-            steps,
-            account,
-            base,
-            config,
-        }
-    }
-
-    /// The checkpoint of this manifest with these contents.
-    pub(crate) fn with(self, adapter: Bytes, optimizer: Bytes) -> Checkpoint {
-        Checkpoint {
-            manifest: Self {
-                adapter: store::digest(&adapter),
-                optimizer: store::digest(&optimizer),
-                ..self
-            },
-            adapter,
-            optimizer,
-        }
-    }
-}
-
 /// The version in the name of a manifest.
 fn version_of(key: &str) -> Option<PolicyVersion> {
     let (begin, end) = MANIFEST;
@@ -255,98 +186,4 @@ fn version_of(key: &str) -> Option<PolicyVersion> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::account::Refused;
-
-    fn version(epoch: u64, number: u64) -> PolicyVersion {
-        PolicyVersion {
-            epoch: LearnerEpoch(epoch),
-            number,
-        }
-    }
-
-    fn checkpoint(epoch: u64, number: u64) -> Checkpoint {
-        let account = Account {
-            cursor: 9,
-            trained: 8,
-            refused: Refused::default(),
-        };
-        let base = store::digest(b"base");
-        let manifest = Manifest::new(
-            version(epoch, number),
-            None,
-            16,
-            account,
-            base,
-            LearnerConfig::default(),
-        );
-        manifest.with(
-            format!("adapter {number}").into(),
-            format!("moments {epoch} {number}").into(),
-        )
-    }
-
-    fn checkpoints(run: &str, store: &Store) -> Checkpoints {
-        Checkpoints::of(store, &RunId::new(run).unwrap())
-    }
-
-    #[tokio::test]
-    async fn i10_the_newest_whole_checkpoint_is_found_and_a_damaged_one_passed_over() {
-        let directory = tempfile::tempdir().unwrap();
-        let file = Store::open(&format!("file://{}", directory.path().display())).unwrap();
-        for store in [Store::open("memory:///").unwrap(), file] {
-            let run = checkpoints("a", &store);
-            assert_eq!(run.newest().await.unwrap(), None);
-            for (epoch, number) in [(1, 9), (1, 10), (2, 3)] {
-                run.write(checkpoint(epoch, number)).await.unwrap();
-            }
-            let newest = run.newest().await.unwrap().unwrap();
-            assert_eq!(newest, checkpoint(2, 3));
-            assert_eq!(checkpoints("b", &store).newest().await.unwrap(), None);
-            // Its weights are lost, the next one's are not what they were.
-            store
-                .delete(&content_key(&run.parts(), &newest.manifest.adapter))
-                .await
-                .unwrap();
-            assert_eq!(run.newest().await.unwrap(), Some(checkpoint(1, 10)));
-            let damaged = content_key(&run.parts(), &checkpoint(1, 10).manifest.optimizer);
-            store.put(&damaged, &b"something else"[..]).await.unwrap();
-            assert_eq!(run.newest().await.unwrap(), Some(checkpoint(1, 9)));
-            store.put(&run.key(version(1, 9)), &b"{}"[..]).await.unwrap();
-            let error = run.newest().await.unwrap_err().to_string();
-            assert!(error.contains("runs/a/checkpoints"), "{error}");
-        }
-    }
-
-    #[tokio::test]
-    async fn i4_the_checkpoint_of_a_version_is_never_replaced() {
-        let store = Store::open("memory:///").unwrap();
-        let run = checkpoints("a", &store);
-        run.write(checkpoint(1, 1)).await.unwrap();
-        let refusal = run.write(checkpoint(1, 1)).await.unwrap_err();
-        assert!(
-            matches!(refusal, LearnerError::Store(StoreError::Exists { .. })),
-            "{refusal}"
-        );
-    }
-
-    #[tokio::test]
-    async fn old_ones_go_with_what_they_alone_refer_to() {
-        let store = Store::open("memory:///").unwrap();
-        let run = checkpoints("a", &store);
-        for (epoch, number) in [(1, 1), (1, 2), (2, 2), (2, 3)] {
-            run.write(checkpoint(epoch, number)).await.unwrap();
-            run.retain(2).await.unwrap();
-        }
-        assert_eq!(run.versions().await.unwrap(), [version(2, 2), version(2, 3)]);
-        // Version 2 of both epochs has the same adapter.
-        assert_eq!(store.list(&run.parts()).await.unwrap().len(), 4);
-        for (epoch, number) in [(2, 2), (2, 3)] {
-            assert_eq!(
-                run.read(version(epoch, number)).await.unwrap(),
-                checkpoint(epoch, number)
-            );
-        }
-    }
-}
+mod tests;

@@ -30,6 +30,7 @@ mod error;
 mod feature_cache;
 mod leases;
 mod ledger;
+mod lineage;
 mod log_probs;
 mod loss;
 mod mask;
@@ -57,7 +58,10 @@ mod train_loop;
 mod training_pair;
 
 pub use actors::ActorSummary;
-pub use checkpoint::{CheckpointContent, CheckpointLine, list_checkpoints};
+pub use checkpoint::{
+    CheckpointContent, CheckpointLine, ExportedAdapter, Pulled, RolledBack, export_adapter, list_checkpoints,
+    pull_checkpoint, roll_back,
+};
 pub use config::{LearnerConfig, LossConfig, LossMode, MaskConfig, Partner, RetiredPairs};
 pub use error::LearnerError;
 pub use ledger::{LedgerLine, LedgerLines, LedgerSummary, LedgerView, OutcomeCounts, Seeds};

@@ -58,6 +58,8 @@ struct State {
     /// Pairs of the batch that is being trained.
     in_training: u64,
     fresh: VecDeque<Fresh>,
+    /// What a deterministic run was given beyond the block that is collected: a rollback leaves several blocks behind.
+    ahead: VecDeque<Record>,
     refusals: Refusals,
     /// The sequence behind the last record that came.
     next: u64,
@@ -96,6 +98,7 @@ impl PairBuffer {
             ended: false,
             in_training: 0,
             fresh: VecDeque::new(),
+            ahead: VecDeque::new(),
             refusals: Refusals::default(),
             next: 0,
             since: Since::default(),
@@ -116,20 +119,11 @@ impl PairBuffer {
 
     /// Takes in a terminal outcome. Records come in the order of their sequences.
     pub(crate) fn push(&self, record: Record) {
-        let Record {
-            sequence, outcome, ..
-        } = record;
         let mut state = self.state();
-        state.next = sequence + 1;
-        state.since.tasks += 1;
-        state.since.counts.add(&outcome);
-        match outcome {
-            RolloutOutcome::Pair(_) if state.ended => state.refusals.run_ended(1),
-            RolloutOutcome::Pair(pair) => state.fresh.push_back(Fresh { sequence, pair }),
-            RolloutOutcome::NoPair { group, .. } => {
-                state.since.rewards.insert(group.task(), group.mean_reward());
-            }
-            RolloutOutcome::Failed { .. } => {}
+        if self.rule.deterministic && state.since.tasks >= self.rule.pairs_per_version {
+            state.ahead.push_back(record);
+        } else {
+            state.take_in(record);
         }
         drop(state);
         self.changed.notify_all();
@@ -160,7 +154,10 @@ impl PairBuffer {
     /// Training is over: the pairs it did not come to are refused, and those that still come.
     pub(crate) fn end(&self) {
         let mut state = self.state();
-        let left = std::mem::take(&mut state.in_training) + std::mem::take(&mut state.fresh).len() as u64;
+        let ahead = std::mem::take(&mut state.ahead);
+        let ahead = ahead.iter().filter(|record| record.outcome.is_pair()).count();
+        let left =
+            std::mem::take(&mut state.in_training) + (std::mem::take(&mut state.fresh).len() + ahead) as u64;
         if left > 0 {
             tracing::info!(pairs = left, "pairs refused: the run has ended");
         }
@@ -216,6 +213,32 @@ impl PairSource for &PairBuffer {
 }
 
 impl State {
+    fn take_in(&mut self, record: Record) {
+        let Record {
+            sequence, outcome, ..
+        } = record;
+        self.next = sequence + 1;
+        self.since.tasks += 1;
+        self.since.counts.add(&outcome);
+        match outcome {
+            RolloutOutcome::Pair(_) if self.ended => self.refusals.run_ended(1),
+            RolloutOutcome::Pair(pair) => self.fresh.push_back(Fresh { sequence, pair }),
+            RolloutOutcome::NoPair { group, .. } => {
+                self.since.rewards.insert(group.task(), group.mean_reward());
+            }
+            RolloutOutcome::Failed { .. } => {}
+        }
+    }
+
+    /// The next block of those that were given ahead.
+    fn next_block(&mut self, rule: &BatchRule) {
+        while self.since.tasks < rule.pairs_per_version
+            && let Some(record) = self.ahead.pop_front()
+        {
+            self.take_in(record);
+        }
+    }
+
     fn take_batch(
         &mut self,
         rule: &BatchRule,
@@ -264,9 +287,9 @@ impl State {
         }
         self.progress.training = true;
         self.in_training = pairs.len() as u64;
-        Ok(Some(
-            std::mem::take(&mut self.since).into_batch(version, pairs, account),
-        ))
+        let since = std::mem::take(&mut self.since);
+        self.next_block(rule);
+        Ok(Some(since.into_batch(version, pairs, account)))
     }
 
     fn refuse_stale(&mut self, rule: &BatchRule, version: PolicyVersion) {

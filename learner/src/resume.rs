@@ -4,6 +4,7 @@ use crate::checkpoint::{Checkpoint, Checkpoints, Manifest};
 use crate::config::{LearnerConfig, RetiredPairs, fixed_changes};
 use crate::error::LearnerError;
 use crate::ledger::{Identity, Ledger, Record};
+use crate::lineage::Lineage;
 use crate::pair_buffer::PairBuffer;
 use crate::run::LearnerInputs;
 use common::{Digest, LearnerEpoch, PolicyVersion, RolloutOutcome};
@@ -96,7 +97,7 @@ pub(crate) async fn check(
         }
     }
     let checkpoints = Checkpoints::of(&inputs.store, &identity.run);
-    for version in checkpoints.versions().await?.into_iter().rev() {
+    for version in checkpoints.order().await?.versions {
         // One that cannot be read is passed over, as it is when the run goes on.
         if let Ok(manifest) = checkpoints.manifest(version).await {
             return same_training(&manifest, config, base, inputs);
@@ -124,7 +125,7 @@ fn same_training(
     inputs: &LearnerInputs,
 ) -> Result<(), LearnerError> {
     let (run, version) = (inputs.run_id.clone(), manifest.version);
-    let changes = fixed_changes(&manifest.config, config);
+    let changes = fixed_changes(&manifest.start.config, config);
     if !changes.is_empty() {
         return Err(LearnerError::ChangedSettings {
             run,
@@ -132,7 +133,7 @@ fn same_training(
             changes,
         });
     }
-    if manifest.base != base {
+    if manifest.start.base != base {
         let policy = inputs.policy_dir.clone();
         return Err(LearnerError::ChangedBase { run, version, policy });
     }
@@ -140,11 +141,11 @@ fn same_training(
 }
 
 /// Hands the untrained records of earlier starts to training. What becomes of pairs of versions that are no part of the run
-/// any more, because it goes on from `start`, is the rule's affair.
-pub(crate) fn take_up(buffer: &PairBuffer, untrained: Vec<Record>, start: PolicyVersion, rule: RetiredPairs) {
+/// any more, because its weights did not come through them, is the rule's affair.
+pub(crate) fn take_up(buffer: &PairBuffer, untrained: Vec<Record>, lineage: &Lineage, rule: RetiredPairs) {
     let records = untrained.len();
     for record in untrained {
-        let retired = sampled_by(&record.outcome).is_some_and(|version| version.number > start.number);
+        let retired = sampled_by(&record.outcome).is_some_and(|version| !lineage.holds(version));
         match retired && record.outcome.is_pair() && rule == RetiredPairs::Refuse {
             true => buffer.refuse_retired(record.sequence),
             false => buffer.push(record),
@@ -167,6 +168,7 @@ mod tests {
     use super::*;
     use crate::account::Account;
     use crate::account::Refused;
+    use crate::checkpoint::Start;
     use crate::pair_buffer::BatchRule;
     use crate::test_outcomes::{no_pair, pair, record, task, version};
     use crate::training_pair::PairSource as _;
@@ -200,8 +202,7 @@ mod tests {
             trained: 1,
             refused: Refused::default(),
         };
-        let base = store::digest(b"base");
-        let manifest = Manifest::new(version(1), None, 2, account, base, LearnerConfig::default());
+        let manifest = Manifest::new(version(1), 2, account, Start::of_test(Lineage::default()));
         let checkpoint = manifest.with("adapter".into(), "moments".into());
         let checkpoints = Checkpoints::of(&store, &identity(7).run);
         checkpoints.write(checkpoint.clone()).await.unwrap();
@@ -252,7 +253,8 @@ mod tests {
             (RetiredPairs::Train, [0, 1], 0),
         ] {
             let buffer = PairBuffer::new(batch, version(1));
-            take_up(&buffer, untrained().collect(), version(1), rule);
+            let lineage = Lineage::default().going_on_from(version(1));
+            take_up(&buffer, untrained().collect(), &lineage, rule);
             let taken = (&buffer).next_batch(version(1)).unwrap();
             assert_eq!(
                 taken.pairs.iter().map(|pair| pair.task.0).collect::<Vec<_>>(),

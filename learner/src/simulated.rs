@@ -5,11 +5,12 @@
 
 use crate::assortment::Assortment;
 use crate::broadcast::{Broadcast, Weights};
-use crate::checkpoint::Keeper;
+use crate::checkpoint::{Keeper, Start};
 use crate::config::LearnerConfig;
 use crate::control::ControlPlane;
 use crate::error::LearnerError;
 use crate::ledger::{Identity, TrainingNote};
+use crate::lineage::Lineage;
 use crate::prompts::CompletionLimits;
 use crate::resume::{self, OpenLedger};
 use crate::run::{Publisher, Resumable, RunSummary, Setup, Surroundings, Training, VersionMetrics, serve};
@@ -130,14 +131,21 @@ fn assemble(
     if let Some(checkpoint) = &checkpoint {
         control.buffer.restore(checkpoint.manifest.account);
     }
-    resume::take_up(&control.buffer, untrained, version, config.retired_pairs);
+    let lineage = checkpoint
+        .as_ref()
+        .map_or_else(Lineage::default, |checkpoint| checkpoint.manifest.lineage());
+    resume::take_up(&control.buffer, untrained, &lineage, config.retired_pairs);
     let (keeper, kept) = Keeper::new();
     let publisher = Publisher {
         control: control.clone(),
         keeper,
-        base: store::digest(b"simulated"),
-        parent: checkpoint.as_ref().map(|checkpoint| checkpoint.manifest.version),
-        config,
+        start: Start {
+            run_seed: inputs.run_seed,
+            lineage,
+            base: store::digest(b"simulated"),
+            base_files: vec![],
+            config,
+        },
     };
     let training = SimulatedTraining {
         publisher,
@@ -164,7 +172,7 @@ impl Training for SimulatedTraining {
     fn run(mut self, stop: &CancellationToken) -> Result<(), LearnerError> {
         let control = self.publisher.control.clone();
         let mut version = control.broadcast.newest().version;
-        while version.number < self.publisher.config.versions {
+        while version.number < self.publisher.start.config.versions {
             let batch = match (&control.buffer).next_batch(version) {
                 Err(LearnerError::Cancelled) => return Ok(()),
                 batch => batch?,
@@ -191,9 +199,9 @@ impl Training for SimulatedTraining {
             };
             let kept = batch
                 .sampled
-                .filter(|_| self.publisher.config.is_checkpointed(version));
+                .filter(|_| self.publisher.start.config.is_checkpointed(version));
             let resumable = kept.map(|sampled| Resumable {
-                optimizer: Bytes::from_static(b"simulated"),
+                moments: BTreeMap::new(),
                 account: sampled.account,
             });
             let weights = Weights {

@@ -118,9 +118,19 @@ mod tests {
 
     #[test]
     fn a_url_that_names_no_store_says_what_would_be_right() {
-        for bad in ["", "relative/dir", "ftp://host/x", "s3://bucket/x"] {
+        for bad in [
+            "",
+            "relative/dir",
+            "ftp://host/x",
+            "s3://",
+            "file://host/x",
+            "https://host/x",
+        ] {
             let message = Store::open(bad).unwrap_err().to_string();
-            assert!(message.contains("file"), "{bad:?}: {message}");
+            assert!(
+                message.contains("file:///") && message.contains("s3://"),
+                "{bad:?}: {message}"
+            );
         }
     }
 }

@@ -61,6 +61,30 @@ pub enum StoreError {
         /// What the backend says.
         source: Box<object_store::Error>,
     },
+    /// The backend wants other credentials, or there are none.
+    #[error("cannot {action} {key} in {url}: access denied; {credentials}")]
+    Denied {
+        /// What was tried.
+        action: &'static str,
+        /// The key.
+        key: String,
+        /// The store.
+        url: String,
+        /// Where the credentials were taken from, without them.
+        credentials: &'static str,
+        /// What the backend says.
+        source: Box<object_store::Error>,
+    },
+    /// A file of this machine could not be read or written.
+    #[error("cannot {action} {}", path.display())]
+    File {
+        /// What was tried.
+        action: &'static str,
+        /// The file.
+        path: std::path::PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
     /// Another process has opened the journal to write since: this one may not write any more.
     #[error("{key} in {url} has been taken over by a later writer")]
     Fenced {

@@ -1,24 +1,35 @@
-//! Bulk bytes by key over `object_store`: product images, rendered images, checkpoints.
+//! Bulk bytes by key over `object_store`: product images, rendered images, checkpoints, in a directory or a cloud's bucket.
 //!
-//! Records that are small and many go to a journal ([`Journal`]). Content is addressed by its BLAKE3 digest, written once and checked on every read, so that any copy may serve it.
-//! Nothing here knows what the bytes mean.
+//! Records that are small and many go to a journal ([`Journal`]). Content is addressed by its BLAKE3 digest, written once and
+//! checked on every read, so that any copy may serve it. Nothing here knows what the bytes mean.
 
 mod artifact;
+mod backend;
 mod content;
+mod credentials;
 mod error;
+mod fetch;
 mod journal;
+mod reading;
+mod settings;
+mod upload;
 
 pub use artifact::{artifact_of, artifact_of_file};
 pub use content::content_key;
 pub use error::StoreError;
+pub use fetch::file_digest;
 pub use journal::{Journal, JournalReader, Records};
+pub use reading::{Download, Found};
+pub use settings::StoreSettings;
+pub use upload::{PART, Upload};
 
+use backend::Backend;
 use bytes::Bytes;
 use common::Digest;
-use futures::TryStreamExt as _;
 use object_store::{
     ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload, local::LocalFileSystem, path::Path,
 };
+use std::fmt;
 use std::sync::Arc;
 use url::Url;
 
@@ -28,47 +39,52 @@ pub fn digest(bytes: &[u8]) -> Digest {
 }
 
 /// A place for bulk bytes, such as a directory or a bucket. Cloning shares the connection.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Store {
     backend: Arc<dyn ObjectStore>,
     root: Path,
     url: Url,
+    credentials: &'static str,
 }
 
 impl Store {
-    /// Opens the store at a URL: `file:///absolute/directory` (made when it does not exist) or `memory:///`.
+    /// Opens the store at a URL with the default settings: `file:///absolute/directory` (made when it does not exist),
+    /// `memory:///`, or a prefix in a bucket: `s3://bucket/prefix`, `gs://bucket/prefix`, `az://container/prefix` and their
+    /// other spellings (`s3a`, `abfs`, `abfss`, `adl`). Nothing is asked of a bucket yet.
     ///
     /// # Errors
-    /// [`StoreError::Url`] when the text is no URL of a supported scheme, [`StoreError::Backend`] when the directory
-    /// cannot be made.
+    /// [`StoreError::Url`] when the text is no URL of a supported scheme, the directory cannot be made, or something that a
+    /// bucket needs is missing in the environment.
     pub fn open(url: &str) -> Result<Self, StoreError> {
-        let fault = |reason: String| StoreError::Url {
-            url: url.to_owned(),
-            reason,
-        };
-        let parsed = Url::parse(url)
-            .map_err(|e| fault(format!("{e}; expected file:///absolute/directory or memory:///")))?;
-        match parsed.scheme() {
-            "memory" => {}
-            "file" => {
-                let directory = parsed
-                    .to_file_path()
-                    .map_err(|()| fault("the path must be absolute".into()))?;
-                std::fs::create_dir_all(&directory)
-                    .map_err(|e| fault(format!("cannot make the directory: {e}")))?;
-            }
-            other => {
-                return Err(fault(format!(
-                    "scheme {other:?} is not supported; use file or memory"
-                )));
-            }
-        }
-        let (backend, root) = object_store::parse_url(&parsed).map_err(|e| fault(e.to_string()))?;
+        Self::open_with(url, &StoreSettings::default())
+    }
+
+    /// Opens the store at a URL with these time-outs and retries.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_with(url: &str, settings: &StoreSettings) -> Result<Self, StoreError> {
+        let parsed = Url::parse(url).map_err(|error| StoreError::Url {
+            // What is no URL may hold anything.
+            url: url.split(['?', '#']).next().unwrap_or_default().to_owned(),
+            reason: format!("{error}; {}", backend::EXPECTED),
+        })?;
+        let Backend {
+            store,
+            root,
+            credentials,
+        } = backend::connect(&parsed, settings)?;
         Ok(Self {
-            backend: Arc::from(backend),
+            backend: store,
             root,
             url: parsed,
+            credentials,
         })
+    }
+
+    /// Whether a text is a URL that a store can be opened at, as far as the text alone tells.
+    pub fn is_url(text: &str) -> bool {
+        Url::parse(text).is_ok_and(|url| backend::scheme(&url).is_ok())
     }
 
     /// The same store with every write synced to the disk before it counts as done: what is acknowledged survives a power cut.
@@ -108,7 +124,8 @@ impl Store {
     /// # Errors
     /// [`StoreError::Exists`] when it holds some, [`StoreError::Backend`] naming the key.
     pub async fn create(&self, key: &str, bytes: impl Into<Bytes>) -> Result<(), StoreError> {
-        let payload = PutPayload::from_bytes(bytes.into());
+        let bytes = bytes.into();
+        let payload = PutPayload::from_bytes(bytes.clone());
         let once = PutOptions::from(PutMode::Create);
         match self.backend.put_opts(&self.path(key)?, payload, once).await {
             Ok(_) => Ok(()),
@@ -116,7 +133,11 @@ impl Store {
                 key: key.to_owned(),
                 url: self.url.to_string(),
             }),
-            Err(e) => Err(self.backend_error("write", key, e)),
+            // The answer may have been lost and not the bytes.
+            Err(error) => match self.get(key).await {
+                Ok(found) if found == bytes => Ok(()),
+                _ => Err(self.backend_error("write", key, error)),
+            },
         }
     }
 
@@ -164,24 +185,17 @@ impl Store {
     /// # Errors
     /// [`StoreError::Backend`] naming the prefix.
     pub async fn list(&self, prefix: &str) -> Result<Vec<String>, StoreError> {
-        let below = self.path(prefix)?;
-        let found: Result<Vec<_>, _> = self.backend.list(Some(&below)).try_collect().await;
-        let found = found.map_err(|e| self.backend_error("list", prefix, e))?;
-        let within = |path: &Path| {
-            let parts = path.prefix_match(&self.root)?;
-            Some(
-                parts
-                    .map(|part| part.as_ref().to_owned())
-                    .collect::<Vec<_>>()
-                    .join("/"),
-            )
-        };
-        let mut keys: Vec<String> = found
-            .iter()
-            .filter_map(|object| within(&object.location))
+        let below = self.find_below(prefix).await?;
+        Ok(below.into_iter().map(|found| found.key).collect())
+    }
+
+    /// The key of a path of the backend; `None` for one that is not in this store.
+    fn key_of(&self, path: &Path) -> Option<String> {
+        let parts: Vec<String> = path
+            .prefix_match(&self.root)?
+            .map(|part| part.as_ref().to_owned())
             .collect();
-        keys.sort_unstable();
-        Ok(keys)
+        Some(parts.join("/"))
     }
 
     fn path(&self, key: &str) -> Result<Path, StoreError> {
@@ -196,6 +210,13 @@ impl Store {
         let (key, url) = (key.to_owned(), self.url.to_string());
         match source {
             object_store::Error::NotFound { .. } => StoreError::NotFound { key, url },
+            source if !self.credentials.is_empty() && is_denial(&source) => StoreError::Denied {
+                action,
+                key,
+                url,
+                credentials: self.credentials,
+                source: Box::new(source),
+            },
             source => StoreError::Backend {
                 action,
                 key,
@@ -203,5 +224,26 @@ impl Store {
                 source: Box::new(source),
             },
         }
+    }
+}
+
+/// Whether a request failed for want of a right to make it, or of credentials.
+fn is_denial(error: &object_store::Error) -> bool {
+    use object_store::Error::{PermissionDenied, Unauthenticated};
+    // A machine without a metadata service has no credentials; the library has no kind of error for that.
+    const METADATA: [&str; 3] = ["169.254.169.254", "metadata.google.internal", "metadata/identity"];
+    let by_metadata = || {
+        let text = error.to_string();
+        METADATA.iter().any(|host| text.contains(host))
+    };
+    matches!(error, PermissionDenied { .. } | Unauthenticated { .. }) || by_metadata()
+}
+
+impl fmt::Debug for Store {
+    /// Where it is. The client below knows its credentials, and is not shown.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store")
+            .field("url", &self.url.as_str())
+            .finish_non_exhaustive()
     }
 }

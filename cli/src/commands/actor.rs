@@ -35,7 +35,7 @@ pub(super) fn run(args: &ActorArgs) -> Outcome<()> {
             actor_id,
             learner_url: config.endpoints.learner.clone(),
             reward_url: config.endpoints.reward.clone(),
-            store: locations::open_store("store.url", &config.store.url)?,
+            store: locations::open_store("store.url", &config.store.url, &config.store.settings())?,
             image_generator,
             work_dir: work.path(),
             placement,

@@ -6,6 +6,7 @@ use crate::role::Host;
 use crate::{bench, locations, output, telemetry};
 use anyhow::Context as _;
 use serde::Serialize;
+use store::StoreSettings;
 use tokio::runtime::Runtime;
 
 /// Runs the command.
@@ -21,7 +22,11 @@ fn control_plane(args: &ControlPlaneArgs) -> Outcome<()> {
     telemetry::init(telemetry::QUIET)?;
     let directory = tempfile::tempdir().context("cannot make a temporary directory")?;
     let own = || directory.path().display().to_string();
-    let store = locations::open_store("--store", &args.store.clone().unwrap_or_else(own))?;
+    let store = locations::open_store(
+        "--store",
+        &args.store.clone().unwrap_or_else(own),
+        &StoreSettings::default(),
+    )?;
     let figures = runtime()?.block_on(bench::control_plane(args, store))?;
     show(&figures, args.json)
 }

@@ -1,11 +1,17 @@
 //! `adwright checkpoint`: what a run can go on from.
 
+mod export;
+mod pull;
+mod rollback;
+
 use crate::args::{CheckpointCommand, CheckpointsArgs};
-use crate::failure::Outcome;
+use crate::failure::{Failure, Outcome};
 use crate::{locations, output, role, telemetry};
 use anyhow::anyhow;
-use learner::{CheckpointLine, list_checkpoints};
+use common::RunId;
+use learner::{CheckpointLine, LearnerError, list_checkpoints};
 use serde::Serialize;
+use store::{Store, StoreError};
 
 /// What `--json` prints.
 #[derive(Serialize)]
@@ -15,15 +21,34 @@ struct Listed<'a> {
 
 /// Runs the command.
 pub(super) fn run(command: &CheckpointCommand) -> Outcome<()> {
-    let (args, verify) = match command {
-        CheckpointCommand::List(args) => (args, false),
-        CheckpointCommand::Verify(args) => (args, true),
-    };
     telemetry::init(telemetry::QUIET)?;
-    let CheckpointsArgs { place, json } = args;
-    let (store, run) = (locations::existing_store("--store", &place.store)?, place.run()?);
+    match command {
+        CheckpointCommand::List(args) => list(args, false),
+        CheckpointCommand::Verify(args) => list(args, true),
+        CheckpointCommand::Pull(args) => pull::run(args),
+        CheckpointCommand::Export(args) => export::run(args),
+        CheckpointCommand::Rollback(args) => rollback::run(args),
+    }
+}
+
+/// The run's store and its name.
+fn place(args: &CheckpointsArgs) -> Outcome<(Store, RunId)> {
+    let store = locations::existing_store("--store", &args.place.store)?;
+    Ok((store, args.place.run()?))
+}
+
+/// A checkpoint that is not there was mistyped, everything else is a failed command.
+fn blame(error: LearnerError) -> Failure {
+    match error {
+        LearnerError::Store(StoreError::NotFound { .. }) => Failure::Configuration(error.into()),
+        other => Failure::Run(other.into()),
+    }
+}
+
+fn list(args: &CheckpointsArgs, verify: bool) -> Outcome<()> {
+    let (store, run) = place(args)?;
     let lines = role::small_runtime()?.block_on(list_checkpoints(&store, &run, verify))?;
-    if *json {
+    if args.json {
         output::json(&Listed { checkpoints: &lines })?;
     } else {
         for line in &lines {
@@ -39,7 +64,7 @@ pub(super) fn run(command: &CheckpointCommand) -> Outcome<()> {
         .into());
     }
     if lines.is_empty() {
-        return Err(anyhow!("run {run} has no checkpoint in {}", place.store).into());
+        return Err(anyhow!("run {run} has no checkpoint in {}", store.url()).into());
     }
     Ok(())
 }
@@ -54,6 +79,11 @@ fn told(line: &CheckpointLine) -> String {
             content.steps, content.pairs_trained, content.cursor
         )
     });
+    let left = if line.left_behind {
+        ", left behind by a rollback"
+    } else {
+        ""
+    };
     let problem = line.problem.as_deref().unwrap_or_default();
-    format!("{:<10}{content}{problem}", line.version.to_string())
+    format!("{:<10}{content}{problem}{left}", line.version.to_string())
 }

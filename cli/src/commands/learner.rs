@@ -35,8 +35,8 @@ pub(super) fn run(args: &LearnerArgs) -> Outcome<()> {
             run_seed: config.run.seed,
             completion_tokens: config.actor.max_new_tokens,
             catalogue,
-            store: locations::open_store("store.url", &config.store.url)?,
-            adapter: locations::open_store("paths.adapter", &config.paths.adapter)?,
+            store: locations::open_store("store.url", &config.store.url, &config.store.settings())?,
+            adapter: locations::open_store("paths.adapter", &config.paths.adapter, &config.store.settings())?,
             base_model: args
                 .policy_name
                 .clone()

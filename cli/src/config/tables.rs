@@ -2,9 +2,11 @@
 
 mod demo;
 mod sources;
+mod store;
 
 pub(crate) use demo::{DemoConfig, Stages};
 pub(crate) use sources::{CatalogueConfig, ClickLogConfig, CorpusConfig};
+pub(crate) use store::StoreConfig;
 
 use common::{InvalidConfig, SettingsCheck};
 use models::ModelError;
@@ -217,38 +219,6 @@ impl PathsConfig {
         for (key, path) in paths {
             check.require(is_path(path), key, path, "a directory");
         }
-        check.finish()
-    }
-}
-
-/// `[store]`: where product and candidate images go.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct StoreConfig {
-    /// A directory or a URL (`file:///absolute/directory`). Learner and actors must name the same one. Default
-    /// `out/store`.
-    pub(crate) url: String,
-}
-
-impl Default for StoreConfig {
-    fn default() -> Self {
-        Self {
-            url: "out/store".into(),
-        }
-    }
-}
-
-impl StoreConfig {
-    pub(super) fn validate(&self) -> Result<(), InvalidConfig> {
-        let mut check = SettingsCheck::default();
-        let url = self.url.contains("://").then(|| self.url.parse::<url::Url>());
-        let fine = match url {
-            // A store in memory would end with the process, and no other process could read it.
-            Some(url) => url.is_ok_and(|url| url.scheme() == "file" && url.to_file_path().is_ok()),
-            None => is_path(&self.url),
-        };
-        let wanted = "a directory or file:///absolute/directory, which learner and actors share";
-        check.require(fine, "url", &self.url, wanted);
         check.finish()
     }
 }

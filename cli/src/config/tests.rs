@@ -203,11 +203,24 @@ fn texts_that_name_nothing_are_refused_with_the_rest() {
 
 #[test]
 fn a_store_that_other_processes_cannot_read_is_refused() {
-    for url in ["memory:///", "s3://bucket/x", "file://relative/x", ""] {
+    for url in [
+        "memory:///",
+        "s3://key:word@bucket/x",
+        "az://container/x?sig=word",
+        "file://relative/x",
+        "",
+    ] {
         let found = messages("", &[&format!("store.url={url}")]);
         assert!(found[0].contains("file:///absolute/directory"), "{found:?}");
     }
-    assert!(resolve("", &["store.url=file:///var/lib/adwright"]).is_ok());
+    for url in [
+        "file:///var/lib/adwright",
+        "s3://bucket/x",
+        "gs://bucket/x",
+        "az://container/x",
+    ] {
+        assert!(resolve("", &[&format!("store.url={url}")]).is_ok(), "{url}");
+    }
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Checkpoints are written beside training: the training thread hands them over and goes on.
 
-use super::{Checkpoint, Checkpoints};
+use super::{Checkpoints, Unwritten};
 use crate::error::LearnerError;
 use tokio::sync::{mpsc, oneshot};
 
@@ -19,7 +19,7 @@ pub(crate) struct Kept {
 }
 
 struct Handed {
-    checkpoint: Checkpoint,
+    checkpoint: Unwritten,
     written: oneshot::Sender<()>,
 }
 
@@ -34,7 +34,7 @@ impl Keeper {
     ///
     /// # Errors
     /// [`LearnerError::Cancelled`] when the writer has ended; it says why.
-    pub(crate) fn keep(&self, checkpoint: Checkpoint, wait: bool) -> Result<(), LearnerError> {
+    pub(crate) fn keep(&self, checkpoint: Unwritten, wait: bool) -> Result<(), LearnerError> {
         let (written, done) = oneshot::channel();
         let handed = Handed { checkpoint, written };
         self.sender
@@ -54,6 +54,10 @@ impl Keeper {
 pub(crate) async fn keep(mut kept: Kept, checkpoints: Checkpoints, keep: usize) -> Result<(), LearnerError> {
     while let Some(Handed { checkpoint, written }) = kept.receiver.recv().await {
         let version = checkpoint.manifest.version;
+        let write_down = tokio::task::spawn_blocking(move || checkpoint.written());
+        let checkpoint = write_down
+            .await
+            .map_err(|panic| LearnerError::panicked("writing down a checkpoint", &panic))??;
         checkpoints.write(checkpoint).await?;
         tracing::info!(%version, "checkpoint written");
         // Nobody waits where training goes on beside.

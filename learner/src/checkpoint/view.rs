@@ -11,6 +11,8 @@ use store::{Store, StoreError};
 pub struct CheckpointLine {
     /// The version.
     pub version: PolicyVersion,
+    /// Whether a rollback has left it behind: no start goes on from it.
+    pub left_behind: bool,
     /// What it says of itself; `None` when it cannot be read.
     pub content: Option<CheckpointContent>,
     /// What is wrong with it; `None` when it is whole, as far as was looked.
@@ -43,10 +45,13 @@ pub async fn list_checkpoints(
 ) -> Result<Vec<CheckpointLine>, LearnerError> {
     let checkpoints = Checkpoints::of(store, run);
     let mut lines = vec![];
-    for version in checkpoints.versions().await? {
+    let order = checkpoints.order().await?;
+    let mut versions = [&order.versions[..], &order.left_behind[..]].concat();
+    versions.sort_unstable();
+    for version in versions {
         let manifest = checkpoints.manifest(version).await;
         let content = manifest.as_ref().ok().map(|manifest| CheckpointContent {
-            parent: manifest.parent,
+            parent: manifest.parent(),
             steps: manifest.steps,
             cursor: manifest.account.cursor,
             pairs_trained: manifest.account.trained,
@@ -57,11 +62,14 @@ pub async fn list_checkpoints(
             manifest => manifest.map(drop),
         };
         let problem = match checked {
-            Err(LearnerError::Store(error @ StoreError::Backend { .. })) => return Err(error.into()),
+            Err(LearnerError::Store(error @ (StoreError::Backend { .. } | StoreError::Denied { .. }))) => {
+                return Err(error.into());
+            }
             checked => checked.err().map(|error| error.to_string()),
         };
         lines.push(CheckpointLine {
             version,
+            left_behind: order.left_behind.contains(&version),
             content,
             problem,
         });

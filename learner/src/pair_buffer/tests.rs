@@ -137,6 +137,29 @@ fn a_deterministic_batch_is_its_whole_block_in_task_order() {
 }
 
 #[test]
+fn i3_blocks_that_a_rollback_left_behind_are_trained_one_by_one_and_each_owns_its_cursor() {
+    let buffer = buffer(0, true);
+    let blocks = [
+        [pair(1, 0), pair(0, 0), no_pair(2, 0)],
+        [no_pair(5, 1), pair(3, 1), pair(4, 1)],
+        [pair(8, 2), pair(6, 2), pair(7, 2)],
+    ];
+    for (sequence, outcome) in (20..).zip(blocks.into_iter().flatten()) {
+        buffer.push(crate::test_outcomes::record(sequence, outcome));
+    }
+    for (number, expected, cursor) in [(0, &[0, 1][..], 23), (1, &[3, 4], 26), (2, &[6, 7, 8], 29)] {
+        let batch = (&buffer).next_batch(version(number)).unwrap();
+        assert_eq!(tasks(&batch), expected);
+        assert_eq!(batch.sampled.unwrap().account.cursor, cursor);
+        buffer.published(version(number + 1));
+    }
+    assert_eq!(
+        (buffer.progress().trained, buffer.progress().refused.total()),
+        (7, 0)
+    );
+}
+
+#[test]
 fn a_block_without_a_pair_and_endless_ties_end_the_run() {
     let block = buffer(0, true);
     (0..3).for_each(|task| block.arrive(no_pair(task, 0)));

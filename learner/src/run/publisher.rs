@@ -3,30 +3,25 @@
 use super::VersionMetrics;
 use crate::account::Account;
 use crate::broadcast::Weights;
-use crate::checkpoint::{Keeper, Manifest};
-use crate::config::LearnerConfig;
+use crate::checkpoint::{Keeper, Manifest, Start, Unwritten};
 use crate::control::ControlPlane;
 use crate::error::LearnerError;
 use crate::ledger::TrainingNote;
-use bytes::Bytes;
-use common::{Digest, PolicyVersion};
+use models::weights::NamedTensors;
 use std::sync::Arc;
 
 /// Publishes the versions of one start.
 pub(crate) struct Publisher {
     pub(crate) control: Arc<ControlPlane>,
     pub(crate) keeper: Keeper,
-    /// Of the frozen base's files.
-    pub(crate) base: Digest,
-    /// The checkpoint that this start went on from.
-    pub(crate) parent: Option<PolicyVersion>,
-    pub(crate) config: LearnerConfig,
+    /// What its checkpoints say of this start, settings included.
+    pub(crate) start: Start,
 }
 
 /// What a later start goes on from beside the weights.
 pub(crate) struct Resumable {
-    /// The optimizer's moments, safetensors.
-    pub(crate) optimizer: Bytes,
+    /// The optimizer's moments.
+    pub(crate) moments: NamedTensors,
     /// Where the run then stands in its ledger.
     pub(crate) account: Account,
 }
@@ -44,11 +39,13 @@ impl Publisher {
         note: TrainingNote,
         resumable: Option<Resumable>,
     ) -> Result<(), LearnerError> {
-        if let Some(Resumable { optimizer, account }) = resumable {
-            let (parent, base, config) = (self.parent, self.base, self.config.clone());
-            let manifest = Manifest::new(note.version, parent, note.step, account, base, config);
-            let checkpoint = manifest.with(weights.adapter.clone(), optimizer);
-            self.keeper.keep(checkpoint, self.config.deterministic)?;
+        if let Some(Resumable { moments, account }) = resumable {
+            let checkpoint = Unwritten {
+                manifest: Manifest::new(note.version, note.step, account, self.start.clone()),
+                adapter: weights.adapter.clone(),
+                moments,
+            };
+            self.keeper.keep(checkpoint, self.start.config.deterministic)?;
         }
         let bytes = weights.adapter.len();
         tracing::info!(version = %note.version, bytes, metrics = ?metrics.values, "published");

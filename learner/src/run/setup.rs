@@ -7,12 +7,13 @@ use crate::assortment::Assortment;
 use crate::base_model::{base_digest, base_files};
 use crate::broadcast::{Broadcast, Weights};
 use crate::canary::CanaryAnswers;
-use crate::checkpoint::{Checkpoint, Keeper};
+use crate::checkpoint::{Checkpoint, Keeper, Start};
 use crate::collate::Collator;
-use crate::config::LearnerConfig;
+use crate::config::{LearnerConfig, RetiredPairs};
 use crate::control::ControlPlane;
 use crate::error::LearnerError;
 use crate::ledger::{Identity, TrainingNote};
+use crate::lineage::Lineage;
 use crate::mask::Masker;
 use crate::pair_log::{PairLog, Recorded};
 use crate::partners::Partners;
@@ -26,7 +27,7 @@ use models::checkpoint::in_log;
 use models::optimizer::OptimizerState;
 use models::peft::{adapter_bytes, adapter_config};
 use models::policy::Policy;
-use models::weights::{from_safetensors, to_safetensors};
+use models::weights::from_safetensors;
 use proto::artifact_stream::Source;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
@@ -131,7 +132,16 @@ fn assemble(
         checkpoint,
         untrained,
     } = opened;
-    let base_digest = base_digest(&base);
+    let lineage = checkpoint
+        .as_ref()
+        .map_or_else(Lineage::default, |checkpoint| checkpoint.manifest.lineage());
+    let start = Start {
+        run_seed: inputs.run_seed,
+        lineage,
+        base: base_digest(&base),
+        base_files: base.iter().map(|(artifact, _)| artifact.into()).collect(),
+        config: config.clone(),
+    };
     let seed = derive_seed(
         inputs.run_seed,
         TaskId(0),
@@ -209,7 +219,12 @@ fn assemble(
     if let Some(checkpoint) = &checkpoint {
         control.buffer.restore(checkpoint.manifest.account);
     }
-    resume::take_up(&control.buffer, untrained, version, config.retired_pairs);
+    // After a rollback a deterministic run comes through the same versions again, to the same bytes.
+    let retired = match config.deterministic {
+        true => RetiredPairs::Train,
+        false => config.retired_pairs,
+    };
+    resume::take_up(&control.buffer, untrained, &start.lineage, retired);
     let (keeper, kept) = Keeper::new();
     let steps = checkpoint
         .as_ref()
@@ -217,9 +232,7 @@ fn assemble(
     let publisher = Publisher {
         control: control.clone(),
         keeper,
-        base: base_digest,
-        parent: checkpoint.map(|checkpoint| checkpoint.manifest.version),
-        config,
+        start,
     };
     let training = PolicyTraining {
         trainer,
@@ -255,9 +268,9 @@ impl Training for PolicyTraining {
                 adapter: adapter_bytes(&trained.adapter)?.into(),
                 canary: Some(canary.of(&trained.adapter)?.into()),
             };
-            let resumable = match (&trained.optimizer, trained.account) {
+            let resumable = match (trained.optimizer, trained.account) {
                 (Some(optimizer), Some(account)) => Some(Resumable {
-                    optimizer: to_safetensors(&optimizer.moments, None)?.into(),
+                    moments: optimizer.moments,
                     account,
                 }),
                 _ => None,
@@ -273,8 +286,8 @@ impl Training for PolicyTraining {
             };
             publisher.publish(weights, metrics, note, resumable)
         };
-        let start = control.broadcast.newest().version;
-        match trainer.train(start, &mut source, stop, &mut log, publish) {
+        let newest = control.broadcast.newest().version;
+        match trainer.train(newest, &mut source, stop, &mut log, publish) {
             Ok(()) | Err(LearnerError::Cancelled) => Ok(()),
             Err(error) => Err(error),
         }
