@@ -37,6 +37,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     tonic_prost_build::configure()
         .btree_map(".")
         .bytes(".adwright.v1.ArtifactChunk.data")
+        .bytes(".adwright.v1.ImageGroup.images")
         .compile_fds(today)?;
     Ok(())
 }

@@ -60,6 +60,18 @@ pub enum ActorError {
         /// What is wrong with it.
         source: InvalidMessage,
     },
+    /// The reward-server's model is not the one whose scores the run takes.
+    #[error(
+        "reward-server at {url} scores with the reward model {found}, and the run takes only {expected} (learner.reward_model)"
+    )]
+    RewardModel {
+        /// Where the reward-server is.
+        url: String,
+        /// The run's reward model.
+        expected: Digest,
+        /// The server's.
+        found: Digest,
+    },
     /// The learner's versions belong to another base model than the one this actor has.
     #[error(
         "learner at {url} offers {version} for another base model than this actor has: the learner was started anew, and so \

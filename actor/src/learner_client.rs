@@ -71,6 +71,11 @@ pub(crate) struct Receipts {
 }
 
 impl LearnerClient {
+    /// Who asks.
+    pub(crate) fn caller(&self) -> &ActorId {
+        &self.actor
+    }
+
     /// Takes part in the learner's run; answers with the policy to start from.
     ///
     /// # Errors
@@ -81,7 +86,7 @@ impl LearnerClient {
         relay_port: u16,
         config: &ActorConfig,
     ) -> Result<(Self, Manifest), ActorError> {
-        let peer = Peer::new("learner", url, seconds(config.learner_timeout_s));
+        let peer = Peer::new("learner", url, seconds(config.learner_timeout_s)).called_by(&actor);
         let request_timeout = seconds(config.request_timeout_s);
         let client = LearnerServiceClient::new(peer.channel(request_timeout)?)
             .max_decoding_message_size(MAX_MESSAGE_BYTES)

@@ -3,7 +3,10 @@
 //! Connections are lazy and restored by the transport, so that a peer may start later than the actor and may restart.
 
 use crate::ActorError;
+use common::ActorId;
 use proto::{BULK_WINDOW, InvalidMessage, WireError};
+use rand::{RngExt as _, SeedableRng as _};
+use rand_chacha::ChaCha8Rng;
 use std::{future::Future, sync::Arc, time::Duration};
 use tokio::time::{Instant, sleep};
 use tonic::{
@@ -24,6 +27,8 @@ pub(crate) struct Peer {
     role: &'static str,
     url: Arc<str>,
     patience: Duration,
+    /// Where the jitter of pauses comes from.
+    jitter_seed: u64,
 }
 
 impl Peer {
@@ -32,6 +37,18 @@ impl Peer {
             role,
             url: url.into(),
             patience,
+            jitter_seed: 0,
+        }
+    }
+
+    /// The same peer for this caller, whose pauses are not those of other callers: who lost a server together must not come
+    /// back together.
+    pub(crate) fn called_by(self, caller: &ActorId) -> Self {
+        let name = blake3::hash(caller.as_str().as_bytes());
+        let (seed, _) = name.as_bytes().split_first_chunk().expect("a digest has 8 bytes");
+        Self {
+            jitter_seed: u64::from_le_bytes(*seed),
+            ..self
         }
     }
 
@@ -94,6 +111,7 @@ impl Peer {
             peer: self,
             began: None,
             pause: FIRST_PAUSE,
+            jitter: ChaCha8Rng::seed_from_u64(self.jitter_seed),
         }
     }
 
@@ -118,10 +136,19 @@ pub(crate) struct Outage<'a> {
     /// Since when there has been no answer.
     began: Option<Instant>,
     pause: Duration,
+    jitter: ChaCha8Rng,
 }
 
 impl Outage<'_> {
-    /// Waits before the next attempt, twice as long each time.
+    /// The pause before the next attempt: of the second half of the current one, or a little longer than the peer asks for.
+    fn next_pause(&mut self, asked: Option<Duration>) -> Duration {
+        let draw: f64 = self.jitter.random();
+        let own = self.pause.mul_f64(0.5 + 0.5 * draw);
+        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+        asked.map_or(own, |asked| own.max(asked.mul_f64(1.0 + 0.25 * draw)))
+    }
+
+    /// Waits before the next attempt, about twice as long each time, and as long as the peer asks for.
     ///
     /// # Errors
     /// [`ActorError::Refused`] when another attempt would fail the same way, [`ActorError::Unreachable`] when the
@@ -138,13 +165,24 @@ impl Outage<'_> {
             });
         }
         let waited = self.began.get_or_insert_with(Instant::now).elapsed();
-        if waited + self.pause > self.peer.patience {
+        let asked = WireError::retry_after(&status);
+        let pause = self.next_pause(asked);
+        if waited + pause > self.peer.patience {
             return Err(self.peer.unreachable(waited, status));
         }
-        let retry_ms = self.pause.as_millis() as u64;
-        tracing::warn!(role, url, code = ?status.code(), message = status.message(), retry_ms, "peer does not answer");
-        sleep(self.pause).await;
-        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+        let (retry_ms, code, message) = (pause.as_millis() as u64, status.code(), status.message());
+        match asked {
+            Some(_) => tracing::warn!(role, url, message, retry_ms, "waiting: the peer has no room"),
+            None => tracing::warn!(
+                role,
+                url,
+                ?code,
+                message,
+                retry_ms,
+                "waiting: the peer does not answer"
+            ),
+        }
+        sleep(pause).await;
         Ok(())
     }
 
@@ -210,6 +248,57 @@ mod tests {
             outage.pause(Status::unavailable("restarting")).await.unwrap();
             outage.over();
         }
+    }
+
+    #[test]
+    fn pauses_grow_differ_between_callers_and_are_never_shorter_than_the_peer_asks_for() {
+        let pauses = |name: &str| {
+            let peer = peer().called_by(&ActorId::new(name).unwrap());
+            let mut outage = peer.outage();
+            (0..8).map(|_| outage.next_pause(None)).collect::<Vec<_>>()
+        };
+        let (a, b) = (pauses("a"), pauses("b"));
+        assert!(a == pauses("a") && a != b);
+        for (count, pause) in a.iter().chain(&b).enumerate() {
+            let longest = (FIRST_PAUSE * (1 << (count % 8))).min(LONGEST_PAUSE);
+            assert!((longest / 2..=longest).contains(pause), "{count}: {pause:?}");
+        }
+        let asked = Duration::from_secs(3);
+        let peer = peer();
+        let mut outage = peer.outage();
+        for _ in 0..20 {
+            let pause = outage.next_pause(Some(asked));
+            assert!((asked..=asked * 5 / 4).contains(&pause), "{pause:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_peer_without_room_is_asked_again_when_it_says_and_not_beyond_the_patience() {
+        let overloaded = |ms| {
+            Status::from(WireError::Overloaded {
+                reason: "64 requests are worked on".into(),
+                retry_after: Duration::from_millis(ms),
+            })
+        };
+        let attempts = Cell::new(0);
+        let peer = peer();
+        let began = Instant::now();
+        let answer = peer.until_answered(|| {
+            attempts.set(attempts.get() + 1);
+            let answer = if attempts.get() == 2 {
+                Ok(7)
+            } else {
+                Err(overloaded(120))
+            };
+            async move { answer }
+        });
+        assert_eq!(answer.await.unwrap(), 7);
+        assert!(began.elapsed() >= Duration::from_millis(120));
+        let began = Instant::now();
+        let answer = peer.until_answered(|| async { Err::<(), _>(overloaded(5000)) });
+        let error = crate::failure::chain(&answer.await.unwrap_err());
+        assert!(error.contains("64 requests"), "{error}");
+        assert!(began.elapsed() < Duration::from_secs(1));
     }
 
     #[tokio::test]

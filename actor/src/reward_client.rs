@@ -13,6 +13,7 @@ use crate::{
     rendering::RenderedImage,
     stages::Score,
 };
+use bytes::Bytes;
 use common::{Digest, FailureReason, ProductTask, Reward};
 use proto::{
     InvalidMessage, MAX_BATCH, MAX_MESSAGE_BYTES,
@@ -59,6 +60,7 @@ impl RewardClient {
         config: &ActorConfig,
     ) -> Result<Self, ActorError> {
         let peer = Peer::new("reward-server", url, seconds(config.reward_timeout_s));
+        let peer = peer.called_by(learner.caller());
         let client = RewardServiceClient::new(peer.channel(seconds(config.request_timeout_s))?)
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES);
@@ -104,11 +106,12 @@ impl RewardClient {
             return failed(error);
         }
         let answer = self.ask(lease, groups).await;
-        match answer.and_then(|response| self.results(&images, response)) {
+        let results = answer.and_then(|response| self.results(lease.reward_model, &images, response));
+        match results {
             Ok(results) => results,
             Err(error) => {
                 let results = failed(&error);
-                *lost = Some(error).filter(|error| matches!(error, ActorError::Unreachable { .. }));
+                *lost = Some(error).filter(is_outage);
                 results
             }
         }
@@ -150,13 +153,23 @@ impl RewardClient {
         }
     }
 
-    /// The results of groups with so many `images` each.
+    /// The results of groups with so many `images` each, by the model `expected`, or any.
     fn results(
         &self,
+        expected: Option<Digest>,
         images: &[usize],
         response: pb::ScoreGroupsResponse,
     ) -> Result<PerTask<GroupRewards>, ActorError> {
-        results(images, response).map_err(|invalid| self.peer.malformed(invalid))
+        let malformed = |invalid| self.peer.malformed(invalid);
+        let found = model_of(&response).map_err(malformed)?;
+        match expected {
+            Some(expected) if expected != found => Err(ActorError::RewardModel {
+                url: self.peer.url().to_owned(),
+                expected,
+                found,
+            }),
+            _ => results(found, images, response).map_err(malformed),
+        }
     }
 }
 
@@ -206,7 +219,7 @@ impl Score for RewardClient {
 }
 
 fn image_group(task: &ProductTask, images: &[RenderedImage]) -> pb::ImageGroup {
-    let images = images.iter().map(|image| image.png.to_vec()).collect();
+    let images = images.iter().map(|image| image.png.clone()).collect();
     pb::ImageGroup {
         caption: task.caption.clone(),
         images,
@@ -218,7 +231,7 @@ fn split_by_size(groups: Vec<pb::ImageGroup>, limit: usize) -> Vec<Vec<pb::Image
     let mut requests: Vec<Vec<pb::ImageGroup>> = Vec::new();
     let mut filled = 0;
     for group in groups {
-        let bytes: usize = group.images.iter().map(Vec::len).sum();
+        let bytes: usize = group.images.iter().map(Bytes::len).sum();
         match requests.last_mut() {
             Some(request) if filled + bytes <= limit && request.len() < MAX_BATCH => {
                 filled += bytes;
@@ -233,14 +246,18 @@ fn split_by_size(groups: Vec<pb::ImageGroup>, limit: usize) -> Vec<Vec<pb::Image
     requests
 }
 
+/// The model that computed an answer.
+fn model_of(response: &pb::ScoreGroupsResponse) -> Result<Digest, InvalidMessage> {
+    let model = response.reward_model.clone();
+    let model = model.ok_or_else(|| InvalidMessage::missing("score_groups_response.reward_model"))?;
+    Digest::try_from(model)
+}
+
 fn results(
+    model: Digest,
     images: &[usize],
     response: pb::ScoreGroupsResponse,
 ) -> Result<PerTask<GroupRewards>, InvalidMessage> {
-    let model = response
-        .reward_model
-        .ok_or_else(|| InvalidMessage::missing("score_groups_response.reward_model"))?;
-    let model = Digest::try_from(model)?;
     if response.scores.len() != images.len() {
         let reason = format!("{} for {} groups", response.scores.len(), images.len());
         return Err(InvalidMessage::new("score_groups_response.scores", reason));
@@ -291,11 +308,19 @@ fn score_failure(failure: &pb::ScoreFailure) -> Failure {
     }
 }
 
+/// Whether another server, or this one later, may score.
+fn is_outage(error: &ActorError) -> bool {
+    matches!(
+        error,
+        ActorError::Unreachable { .. } | ActorError::RewardModel { .. }
+    )
+}
+
 /// An outage may pass; a refusal or a malformed answer would come again.
 fn failure_of(error: &ActorError) -> Failure {
-    match error {
-        ActorError::Unreachable { .. } => Failure::passing(FailureReason::RewardUnavailable, error),
-        _ => Failure::lasting(FailureReason::RewardUnavailable, crate::failure::chain(error)),
+    match is_outage(error) {
+        true => Failure::passing(FailureReason::RewardUnavailable, error),
+        false => Failure::lasting(FailureReason::RewardUnavailable, crate::failure::chain(error)),
     }
 }
 
@@ -307,7 +332,7 @@ mod tests {
     fn group(bytes: &[usize]) -> pb::ImageGroup {
         pb::ImageGroup {
             caption: String::new(),
-            images: bytes.iter().map(|&n| vec![0; n]).collect(),
+            images: bytes.iter().map(|&n| vec![0; n].into()).collect(),
         }
     }
 
@@ -320,6 +345,13 @@ mod tests {
             scores,
             reward_model: Some(Digest::from_bytes([4; 32]).into()),
         }
+    }
+
+    fn checked(
+        images: &[usize],
+        response: pb::ScoreGroupsResponse,
+    ) -> Result<PerTask<GroupRewards>, InvalidMessage> {
+        results(model_of(&response)?, images, response)
     }
 
     fn rewards(rewards: &[f64]) -> group_score::Result {
@@ -341,7 +373,7 @@ mod tests {
         let split = split_by_size(vec![group(&[3, 3]), group(&[4]), group(&[9, 9]), group(&[1])], 10);
         let sizes: Vec<Vec<usize>> = split
             .iter()
-            .map(|r| r.iter().map(|g| g.images.iter().map(Vec::len).sum()).collect())
+            .map(|r| r.iter().map(|g| g.images.iter().map(Bytes::len).sum()).collect())
             .collect();
         assert_eq!(sizes, [vec![6, 4], vec![18], vec![1]]);
         assert!(split_by_size(vec![], 10).is_empty());
@@ -349,7 +381,7 @@ mod tests {
 
     #[test]
     fn i8_a_score_that_was_not_computed_is_a_failure_and_never_a_number() {
-        let found = results(
+        let found = checked(
             &[2, 2],
             response(vec![
                 rewards(&[0.5, -1.0]),
@@ -371,7 +403,7 @@ mod tests {
 
     #[test]
     fn an_invalid_image_is_not_tried_again() {
-        let found = results(
+        let found = checked(
             &[2],
             response(vec![refusal(pb::ScoreFailureReason::InvalidImage)]),
         )
@@ -388,6 +420,8 @@ mod tests {
             (vec![2, 2], response(vec![rewards(&[0.0, 1.0])])),
             (vec![2], response(vec![rewards(&[0.0])])),
             (vec![2], response(vec![rewards(&[0.0, f64::NAN])])),
+            (vec![2], response(vec![rewards(&[0.0, f64::INFINITY])])),
+            (vec![2], response(vec![rewards(&[0.0, 1.0]); 2])),
             (
                 vec![2],
                 pb::ScoreGroupsResponse {
@@ -396,7 +430,7 @@ mod tests {
                 },
             ),
         ] {
-            assert!(results(&images, answer.clone()).is_err(), "{answer:?}");
+            assert!(checked(&images, answer.clone()).is_err(), "{answer:?}");
         }
     }
 }

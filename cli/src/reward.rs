@@ -12,6 +12,9 @@ use reward_server::{
 };
 use std::path::Path;
 
+/// The form of the second kind.
+const CAIG: &str = "caig";
+
 /// A reward model and what it takes to ask it.
 pub(crate) enum Reward {
     /// Trained here from nothing.
@@ -37,6 +40,34 @@ impl Reward {
         let model = CaigReward::load(directory, &device, dtype, progress)?;
         let question = config.reward_server.question.clone();
         Ok(Self::Caig(Box::new(ServedCaig::new(model, question))))
+    }
+
+    /// The same as a model of the first kind.
+    ///
+    /// # Errors
+    /// [`RewardError::OtherForm`] for one of the other.
+    pub(crate) fn into_trained(self) -> Result<RewardModel, RewardError> {
+        match self {
+            Self::Trained(model) => Ok(*model),
+            Self::Caig(_) => Err(RewardError::OtherForm {
+                expected: format!("{} or {}", CtrForm::Siamese, CtrForm::Concat),
+                found: CAIG.into(),
+            }),
+        }
+    }
+
+    /// The same as a model of the second kind.
+    ///
+    /// # Errors
+    /// [`RewardError::OtherForm`] for one of the other.
+    pub(crate) fn into_caig(self) -> Result<ServedCaig, RewardError> {
+        match self {
+            Self::Caig(model) => Ok(*model),
+            Self::Trained(model) => Err(RewardError::OtherForm {
+                expected: CAIG.into(),
+                found: model.form().to_string(),
+            }),
+        }
     }
 
     /// Scores groups of creatives, as the reward-server does.

@@ -5,7 +5,9 @@
 //! and just as well when the parent is killed: no child outlives a demo, whatever happens to the demo.
 
 use std::io::{self, Read as _};
+use std::sync::Arc;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 /// Two requests to stop.
@@ -46,6 +48,21 @@ impl Shutdown {
         tracing::warn!(signal = second, "ending at once");
         self.at_once.cancel();
     }
+}
+
+/// Tells of every SIGHUP from now on, which is then no reason to stop. Call it inside a tokio runtime.
+///
+/// # Errors
+/// When the process cannot receive signals.
+pub(crate) fn tell_of_hangups(told: Arc<Notify>) -> io::Result<()> {
+    let mut hangup = signal(SignalKind::hangup())?;
+    tokio::spawn(async move {
+        while hangup.recv().await.is_some() {
+            tracing::info!(signal = "SIGHUP", "reading the model directory again");
+            told.notify_one();
+        }
+    });
+    Ok(())
 }
 
 /// A thread of its own, never joined: a blocking read cannot be called off, and the process is about to end anyway.

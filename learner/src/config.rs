@@ -9,7 +9,7 @@ mod loss;
 pub(crate) use changes::{FREE, fixed_changes};
 pub use loss::{LossConfig, LossMode, MaskConfig, Partner};
 
-use common::{InvalidConfig, PolicyVersion, SettingsCheck};
+use common::{Digest, InvalidConfig, PolicyVersion, SettingsCheck};
 use models::lora::LoraConfig;
 use models::optimizer::{AdamWConfig, Schedule};
 use serde::{Deserialize, Serialize};
@@ -70,6 +70,9 @@ pub struct LearnerConfig {
     /// What becomes of pairs that were sampled by versions which a crash has lost, newer than the checkpoint that the run goes
     /// on from: `refuse` (default), or `train`, as pairs of the newest version.
     pub retired_pairs: RetiredPairs,
+    /// The digest of the only reward model whose scores are taken, as `blake3:` and 64 hex digits; outcomes that another one
+    /// scored are refused. Default empty: any reward model's are, and the run's status counts them by model.
+    pub reward_model: String,
     /// When an actor that got no lease should ask again, in milliseconds, 1 to 60000. Default 20.
     pub retry_after_ms: u64,
     /// How many actors fetch weights from the learner, and from each actor that has them, 0 to 64; 0: everybody fetches from the
@@ -134,6 +137,7 @@ impl Default for LearnerConfig {
             checkpoint_every: 1,
             keep_checkpoints: 3,
             retired_pairs: RetiredPairs::Refuse,
+            reward_model: String::new(),
             retry_after_ms: 20,
             relay_branches: 2,
             linger_ms: 3_000,
@@ -202,6 +206,12 @@ impl LearnerConfig {
             self.minibatch_pairs,
             "at most pairs_per_version",
         );
+        check.require(
+            self.reward_model.is_empty() || self.reward_model.parse::<Digest>().is_ok(),
+            "reward_model",
+            format_args!("{:?}", self.reward_model),
+            "empty, or a digest of the form blake3:<64 hex digits>",
+        );
         check.within("clip_norm", self.clip_norm, CLIP_NORMS, "");
         check_lora(&self.lora, &mut check);
         self.check_total_steps(&mut check);
@@ -237,6 +247,11 @@ impl LearnerConfig {
     pub(crate) fn is_checkpointed(&self, version: PolicyVersion) -> bool {
         let number = version.number;
         self.deterministic || number.is_multiple_of(self.checkpoint_every) || number >= self.versions
+    }
+
+    /// The only reward model whose scores are taken; `None`: any.
+    pub(crate) fn pinned_reward_model(&self) -> Option<Digest> {
+        self.reward_model.parse().ok()
     }
 
     pub(crate) fn lease_ttl(&self) -> Duration {

@@ -20,7 +20,8 @@ use crate::prompts::CompletionLimits;
 use crate::run::VersionMetrics;
 use crate::task_queue::{Attempt, TaskQueue};
 use common::{
-    ActorId, CandidateGroup, FailureReason, LearnerEpoch, PolicyVersion, ProductTask, RolloutOutcome, TaskId,
+    ActorId, CandidateGroup, Digest, FailureReason, LearnerEpoch, PolicyVersion, ProductTask, RolloutOutcome,
+    TaskId,
 };
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -52,6 +53,8 @@ struct Terms {
     ttl: Duration,
     grace: Duration,
     max_attempts: u32,
+    /// The only reward model whose scores are taken; `None`: any.
+    reward_model: Option<Digest>,
 }
 
 /// The answer to an actor that asks for tasks.
@@ -113,6 +116,7 @@ impl ControlPlane {
             ttl: config.lease_ttl(),
             grace: config.lease_grace(),
             max_attempts: config.max_attempts,
+            reward_model: config.pinned_reward_model(),
         };
         let buffer = PairBuffer::new(rule, broadcast.newest().version);
         Self {
@@ -219,6 +223,7 @@ impl ControlPlane {
         };
         let checked = self.check_quarantine(actor);
         let checked = checked.and_then(|()| self.check_versions(&lease, &outcome));
+        let checked = checked.and_then(|()| self.check_reward_model(&outcome));
         if let Err(refusal) = checked.and_then(|()| self.check_completions(&outcome)) {
             self.end_and_reissue(task, actor, FailureReason::Abandoned);
             return self.refuse(refusal);
@@ -359,6 +364,26 @@ impl ControlPlane {
     /// How long a lease lasts.
     pub(crate) fn lease_ttl(&self) -> Duration {
         self.terms.ttl
+    }
+
+    /// The only reward model whose scores the run takes; `None`: any.
+    pub(crate) fn reward_model(&self) -> Option<Digest> {
+        self.terms.reward_model
+    }
+
+    /// Rewards of different models mean different things: a run that names one takes no other's.
+    fn check_reward_model(&self, outcome: &RolloutOutcome) -> Result<(), Refusal> {
+        let (Some(expected), Some(group)) = (self.terms.reward_model, outcome.group()) else {
+            return Ok(());
+        };
+        match group.reward_model() {
+            found if found == expected => Ok(()),
+            found => Err(Refusal::RewardModel {
+                task: outcome.task(),
+                expected,
+                found,
+            }),
+        }
     }
 
     /// What an actor in quarantine has sampled is not the policy's.

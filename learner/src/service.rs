@@ -122,6 +122,7 @@ impl Service {
             LeaseAnswer::Tasks(tasks) => Answer::Lease(pb::TaskLease {
                 tasks: tasks.iter().map(Into::into).collect(),
                 ttl_ms: self.control.lease_ttl().as_millis() as u64,
+                reward_model: self.control.reward_model().map(Into::into),
             }),
         })
     }

@@ -2,7 +2,14 @@
 
 use crate::{Denied, InvalidMessage, PeerDenied};
 use common::{ActorId, LearnerEpoch, RunId};
+use std::time::Duration;
 use tonic::{Code, Status};
+
+/// The metadata of a refusal that says, in milliseconds, when the caller should come again.
+const RETRY_AFTER: &str = "retry-after-ms";
+
+/// The longest time that a caller lets itself be sent away for: a damaged answer must not put it to sleep for days.
+const LONGEST_RETRY: Duration = Duration::from_secs(60);
 
 /// Why a server did not serve a call.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -57,6 +64,14 @@ pub enum WireError {
     /// The server cannot serve now; the caller may try again.
     #[error("not available now: {0}")]
     Unavailable(String),
+    /// The server has no room for the call now.
+    #[error("no room: {reason}; come again in {} ms", retry_after.as_millis())]
+    Overloaded {
+        /// What there is too much of, and the setting that bounds it.
+        reason: String,
+        /// When the caller should come again; it travels as the metadata `retry-after-ms` too.
+        retry_after: Duration,
+    },
     /// The server failed.
     #[error("internal error: {0}")]
     Internal(String),
@@ -72,6 +87,7 @@ impl WireError {
             Self::Fenced { .. } | Self::StaleEpoch { .. } => Code::Aborted,
             Self::NotFound(_) => Code::NotFound,
             Self::Unavailable(_) => Code::Unavailable,
+            Self::Overloaded { .. } => Code::ResourceExhausted,
             Self::Internal(_) => Code::Internal,
         }
     }
@@ -83,11 +99,23 @@ impl WireError {
             Code::Unavailable | Code::DeadlineExceeded | Code::ResourceExhausted | Code::Unknown
         )
     }
+
+    /// When a refusal asks the caller to come again, at most a minute later; `None` where it does not say.
+    pub fn retry_after(status: &Status) -> Option<Duration> {
+        let text = status.metadata().get(RETRY_AFTER)?.to_str().ok()?;
+        let asked = Duration::from_millis(text.parse().ok()?);
+        Some(asked.min(LONGEST_RETRY))
+    }
 }
 
 impl From<WireError> for Status {
     fn from(error: WireError) -> Status {
-        Status::new(error.code(), error.to_string())
+        let mut status = Status::new(error.code(), error.to_string());
+        if let WireError::Overloaded { retry_after, .. } = error {
+            let retry_after = retry_after.as_millis() as u64;
+            status.metadata_mut().insert(RETRY_AFTER, retry_after.into());
+        }
+        status
     }
 }
 
@@ -102,5 +130,22 @@ mod tests {
         assert!(!WireError::is_retryable(&refused));
         assert!(WireError::is_retryable(&outage));
         assert!(outage.message().contains("loading"));
+    }
+
+    #[test]
+    fn a_server_without_room_says_when_to_come_again_and_nonsense_in_its_place_is_nothing() {
+        let overloaded = WireError::Overloaded {
+            reason: "64 requests are worked on".into(),
+            retry_after: Duration::from_millis(250),
+        };
+        let mut status: Status = overloaded.into();
+        assert_eq!(status.code(), Code::ResourceExhausted);
+        assert!(WireError::is_retryable(&status) && status.message().contains("250 ms"));
+        assert_eq!(WireError::retry_after(&status), Some(Duration::from_millis(250)));
+        for (text, found) in [("soon", None), ("-1", None), ("99999999999", Some(LONGEST_RETRY))] {
+            status.metadata_mut().insert(RETRY_AFTER, text.parse().unwrap());
+            assert_eq!(WireError::retry_after(&status), found, "{text}");
+        }
+        assert_eq!(WireError::retry_after(&WireError::NotJoined.into()), None);
     }
 }

@@ -7,6 +7,7 @@ pub use reward::RewardConfig;
 
 use common::{InvalidConfig, SettingsCheck};
 use models::ctr::CAIG_QUESTION;
+use proto::MAX_MESSAGE_BYTES;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -17,9 +18,23 @@ pub struct RewardServerConfig {
     /// Creatives (`siamese`) or ordered pairs (`concat`, `caig`) that go through the network at once, 1 to 65536. Default 256: it
     /// bounds memory, about 20 MB for the built-in model.
     pub max_batch: usize,
-    /// Requests taken up at the same time, 1 to 65536; further ones wait undecoded, which bounds memory. Default 64: each
-    /// actor has one request under way.
+    /// How long a group may wait, while the model is idle, for groups of other requests to go through the network with it, in
+    /// milliseconds, 0 to 1000; those that come while the model works go together anyway. Default 2. With 0 groups of
+    /// different requests never go together. In a deterministic run every group goes alone, whatever is set here.
+    pub batch_wait_ms: u64,
+    /// Requests worked on at the same time, 1 to 65536; one more is turned away at once. Default 64: each actor has one
+    /// request under way.
     pub queue: usize,
+    /// Bytes of requests held at the same time, 2^26 (one request of the largest size) to 2^40; what would go beyond is turned
+    /// away at once. Default 2^28, 256 MiB: some forty requests of a hundred 512 x 512 JPEG images.
+    pub memory_bytes: usize,
+    /// Creatives' groups decoded at the same time, 1 to 256; each may take 256 MiB for a picture of the largest size. Default 2.
+    pub concurrent_decodes: usize,
+    /// Bytes for scores that have been computed, 0 to 2^40; with 0 none are kept. Default 2^24, 16 MiB: some fifty thousand
+    /// groups of six, which an actor asks about again after a restart or an outage.
+    pub cache_bytes: usize,
+    /// How often the model directory is looked at for another model, in seconds, 0 to 86400; with 0 only at SIGHUP. Default 10.
+    pub reload_poll_s: f64,
     /// Smallest calibrated probability that the best of a group beats its worst for the group to be scored, 0.5 to 1;
     /// below, the answer is an abstention. Default 0.5: every group is scored.
     pub min_confidence: f64,
@@ -35,7 +50,12 @@ impl Default for RewardServerConfig {
     fn default() -> Self {
         Self {
             max_batch: 256,
+            batch_wait_ms: 2,
             queue: 64,
+            memory_bytes: 256 << 20,
+            concurrent_decodes: 2,
+            cache_bytes: 16 << 20,
+            reload_poll_s: 10.0,
             min_confidence: 0.5,
             question: CAIG_QUESTION.to_owned(),
             drain_timeout_s: 10.0,
@@ -51,11 +71,31 @@ impl RewardServerConfig {
     pub fn validate(&self) -> Result<(), InvalidConfig> {
         let mut check = SettingsCheck::default();
         check.within("max_batch", self.max_batch, 1..=65_536, "");
+        check.within("batch_wait_ms", self.batch_wait_ms, 0..=1000, "milliseconds");
         check.within("queue", self.queue, 1..=65_536, "");
+        check.within(
+            "memory_bytes",
+            self.memory_bytes,
+            MAX_MESSAGE_BYTES..=1 << 40,
+            "bytes",
+        );
+        check.within("concurrent_decodes", self.concurrent_decodes, 1..=256, "");
+        check.within("cache_bytes", self.cache_bytes, 0..=1 << 40, "bytes");
+        check.within("reload_poll_s", self.reload_poll_s, 0.0..=86_400.0, "seconds");
         check.within("min_confidence", self.min_confidence, 0.5..=1.0, "");
         check.within("question", self.question.chars().count(), 1..=1000, "characters");
         check.within("drain_timeout_s", self.drain_timeout_s, 0.0..=3600.0, "seconds");
         check.finish()
+    }
+
+    /// How long a group may wait for those of other requests; `None`: they never go together.
+    pub(crate) fn batch_wait(&self) -> Option<Duration> {
+        (self.batch_wait_ms > 0).then(|| Duration::from_millis(self.batch_wait_ms))
+    }
+
+    /// How often the model directory is looked at; `None`: never by itself.
+    pub(crate) fn reload_poll(&self) -> Option<Duration> {
+        (self.reload_poll_s > 0.0).then(|| Duration::from_secs_f64(self.reload_poll_s))
     }
 
     /// How long requests under way may still take when the server is asked to stop.

@@ -4,6 +4,7 @@ use crate::scorer::ScoreFailure;
 use common::InvalidConfig;
 use models::ModelError;
 use models::compute_thread::ComputeError;
+use std::path::PathBuf;
 
 /// An error of reward models.
 #[derive(Debug, thiserror::Error)]
@@ -57,6 +58,28 @@ pub enum RewardError {
     /// The thread that owns the model failed.
     #[error("the reward model's thread failed")]
     Compute(#[from] ComputeError),
+    /// A reward model gives no number for two plain pictures.
+    #[error("the reward model is unusable")]
+    Unusable(#[source] ScoreFailure),
+    /// Another kind of model lies where the served one came from.
+    #[error(
+        "the directory holds a reward model of form {found}, and one of form {expected} is served: their rewards mean other things; start a server for it"
+    )]
+    OtherForm {
+        /// Of the served model.
+        expected: String,
+        /// Of the directory's.
+        found: String,
+    },
+    /// A model directory was written to while it was read.
+    #[error("{} was written to while it was read", directory.display())]
+    Changing {
+        /// Which.
+        directory: PathBuf,
+    },
+    /// What starts a reward model panicked.
+    #[error("starting the reward model panicked")]
+    Starting(#[source] tokio::task::JoinError),
     /// The server's connection failed.
     #[error("the reward server stopped serving")]
     Serve(#[from] tonic::transport::Error),
@@ -69,6 +92,10 @@ pub enum RewardError {
 }
 
 impl RewardError {
+    pub(crate) fn starting(error: tokio::task::JoinError) -> Self {
+        Self::Starting(error)
+    }
+
     /// Whether the settings or the click log are at fault rather than the run.
     pub fn is_configuration(&self) -> bool {
         matches!(

@@ -168,7 +168,8 @@ fn swapped<M: ServedModel>(
                 creatives,
             }
         };
-        let answers = model.raw_scores(products.iter().map(group).collect(), max_batch);
+        let groups: Vec<_> = products.iter().map(group).collect();
+        let answers = model.raw_scores(&groups, max_batch);
         let of_product = |(answer, product): (Result<RawScores, ScoreFailure>, &&LoggedProduct)| {
             answer.map_err(|failure| RewardError::Unscored {
                 product: log.products()[product.product].id.to_string(),

@@ -15,8 +15,25 @@ pub(crate) struct NetworkInput<Creative = Vec<f32>> {
     pub(crate) creatives: Vec<Creative>,
 }
 
+/// The same, owned by somebody else.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct InputView<'a> {
+    pub(crate) text: &'a [u32],
+    pub(crate) creatives: &'a [Vec<f32>],
+}
+
+impl NetworkInput {
+    /// This input, to be read.
+    pub(crate) fn view(&self) -> InputView<'_> {
+        InputView {
+            text: &self.text,
+            creatives: &self.creatives,
+        }
+    }
+}
+
 /// Runs the network over `groups`; at most `max_batch` creatives, or ordered pairs of creatives, in one pass.
-pub(crate) fn raw_scores(model: &RewardModel, groups: &[&NetworkInput], max_batch: usize) -> Vec<RawScores> {
+pub(crate) fn raw_scores(model: &RewardModel, groups: &[InputView<'_>], max_batch: usize) -> Vec<RawScores> {
     match &model.network {
         CtrNetwork::Siamese(network) => siamese(model, network, groups, max_batch),
         CtrNetwork::Concat(network) => concat(model, network, groups, max_batch),
@@ -26,16 +43,16 @@ pub(crate) fn raw_scores(model: &RewardModel, groups: &[&NetworkInput], max_batc
 fn siamese(
     model: &RewardModel,
     network: &Siamese,
-    groups: &[&NetworkInput],
+    groups: &[InputView<'_>],
     max_batch: usize,
 ) -> Vec<RawScores> {
     let creatives = flatten(groups);
     let mut scores = creatives.chunks(max_batch).flat_map(|chunk| {
-        let texts = model.rectangle(chunk.iter().map(|(group, _)| &groups[*group].text[..]));
+        let texts = model.rectangle(chunk.iter().map(|(group, _)| groups[*group].text));
         let scores = network.forward(pixels(model, groups, chunk), &texts, None);
         scores.into_data().iter::<f64>().collect::<Vec<_>>()
     });
-    let group_scores = |group: &&NetworkInput| {
+    let group_scores = |group: &InputView<'_>| {
         let scores: Vec<f64> = scores.by_ref().take(group.creatives.len()).collect();
         RawScores {
             margins: OrientedMargins::new(scores.len(), |a, b| scores[a] - scores[b]),
@@ -48,7 +65,7 @@ fn siamese(
 fn concat(
     model: &RewardModel,
     network: &Concat,
-    groups: &[&NetworkInput],
+    groups: &[InputView<'_>],
     max_batch: usize,
 ) -> Vec<RawScores> {
     let creatives = flatten(groups);
@@ -66,12 +83,12 @@ fn concat(
                 .clone()
                 .select(0, indices(chunk.iter().map(index), &model.network.device()))
         };
-        let texts = model.rectangle(chunk.iter().map(|pair| &groups[pair.group].text[..]));
+        let texts = model.rectangle(chunk.iter().map(|pair| groups[pair.group].text));
         let prediction = network.compare(side(|pair| pair.left), side(|pair| pair.right), &texts);
         let logits: Vec<f64> = prediction.logits.into_data().iter::<f64>().collect();
         logits.chunks(2).map(|pair| pair[0] - pair[1]).collect::<Vec<_>>()
     });
-    let group_scores = |group: &&NetworkInput| {
+    let group_scores = |group: &InputView<'_>| {
         let margins = OrientedMargins::of_ordered(group.creatives.len(), margins.by_ref());
         RawScores {
             scores: margins.scores(),
@@ -96,7 +113,7 @@ struct OrderedPair {
 }
 
 /// The ordered pairs of every group, group by group.
-fn group_pairs(groups: &[&NetworkInput]) -> Vec<OrderedPair> {
+fn group_pairs(groups: &[InputView<'_>]) -> Vec<OrderedPair> {
     let mut first = 0;
     let mut pairs = vec![];
     for (group, input) in groups.iter().enumerate() {
@@ -112,8 +129,8 @@ fn group_pairs(groups: &[&NetworkInput]) -> Vec<OrderedPair> {
 }
 
 /// Every creative as its group and its place there.
-fn flatten(groups: &[&NetworkInput]) -> Vec<(usize, usize)> {
-    let of_group = |(group, input): (usize, &&NetworkInput)| {
+fn flatten(groups: &[InputView<'_>]) -> Vec<(usize, usize)> {
+    let of_group = |(group, input): (usize, &InputView<'_>)| {
         (0..input.creatives.len())
             .map(move |creative| (group, creative))
             .collect::<Vec<_>>()
@@ -121,7 +138,7 @@ fn flatten(groups: &[&NetworkInput]) -> Vec<(usize, usize)> {
     groups.iter().enumerate().flat_map(of_group).collect()
 }
 
-fn pixels(model: &RewardModel, groups: &[&NetworkInput], creatives: &[(usize, usize)]) -> Tensor<4> {
+fn pixels(model: &RewardModel, groups: &[InputView<'_>], creatives: &[(usize, usize)]) -> Tensor<4> {
     let parts: Vec<&[f32]> = creatives
         .iter()
         .map(|&(group, creative)| &groups[group].creatives[creative][..])

@@ -1,14 +1,7 @@
-//! Scores of candidate groups: the pure computation, and the thread that owns the model while it is served.
-//!
-//! The groups of one request go through the network together; those of different requests never do, so that a score does
-//! not depend on who else asks. A score that cannot be computed is a [`ScoreFailure`], never a number.
+//! Scores of candidate groups: the pure computation. A score that cannot be computed is a [`ScoreFailure`], never a number.
 
-use crate::config::RewardServerConfig;
-use crate::error::RewardError;
 use crate::orientation::OrientedMargins;
-use crate::served::{CreativeGroup, Preparation, RawScores, ServedModel};
-use common::Digest;
-use models::compute_thread::{ComputeError, ComputeThread};
+use crate::served::{CreativeGroup, RawScores, ServedModel};
 use models::ctr::Calibration;
 use std::fmt;
 
@@ -68,6 +61,22 @@ impl ScoreFailure {
     }
 }
 
+impl GroupScores {
+    /// The scores, unless the model trusts them less than `minimum`.
+    ///
+    /// # Errors
+    /// [`ScoreFailure::Abstained`].
+    pub(crate) fn trusted(self, minimum: f64) -> ScoreResult {
+        match self.confidence < minimum {
+            true => Err(ScoreFailure::Abstained {
+                confidence: self.confidence,
+                minimum,
+            }),
+            false => Ok(self),
+        }
+    }
+}
+
 /// Scores groups on the calling thread, at most `max_batch` creatives or ordered pairs in one pass.
 pub fn score_groups<M: ServedModel>(
     model: &M,
@@ -83,114 +92,42 @@ pub fn score_groups<M: ServedModel>(
             .map(|creative| preparation(creative))
             .collect(),
     };
-    score_prepared(model, groups.iter().map(prepare).collect(), max_batch)
+    score_prepared(model, &groups.iter().map(prepare).collect::<Vec<_>>(), max_batch)
 }
 
-/// A model behind its thread.
-pub(crate) struct Scorer<M: ServedModel> {
-    thread: ComputeThread<M>,
-    preparation: Preparation<M::Creative>,
-    digest: Digest,
-    form: String,
-    max_batch: usize,
-    min_confidence: f64,
-}
-
-impl<M: ServedModel> Scorer<M> {
-    pub(crate) fn new(model: M, config: &RewardServerConfig) -> Result<Self, RewardError> {
-        Ok(Self {
-            preparation: model.preparation(),
-            digest: model.digest()?,
-            form: model.form(),
-            max_batch: config.max_batch,
-            min_confidence: config.min_confidence,
-            thread: ComputeThread::spawn("reward-model", config.queue, move || Ok::<_, RewardError>(model))?,
-        })
-    }
-
-    pub(crate) fn digest(&self) -> Digest {
-        self.digest
-    }
-
-    pub(crate) fn form(&self) -> &str {
-        &self.form
-    }
-
-    pub(crate) fn preparation(&self) -> &Preparation<M::Creative> {
-        &self.preparation
-    }
-
-    /// Scores the groups of one request; groups that could not be prepared keep their failure.
-    pub(crate) async fn score(
-        &self,
-        groups: Vec<Result<CreativeGroup<M::Creative>, ScoreFailure>>,
-    ) -> Result<Vec<ScoreResult>, ComputeError> {
-        let max_batch = self.max_batch;
-        let mut failures = Vec::with_capacity(groups.len());
-        let mut prepared = Vec::with_capacity(groups.len());
-        for group in groups {
-            match group {
-                Ok(group) => {
-                    prepared.push(group);
-                    failures.push(None);
-                }
-                Err(failure) => failures.push(Some(failure)),
-            }
-        }
-        let scored = match prepared.is_empty() {
-            true => vec![],
-            false => {
-                self.thread
-                    .call(move |model| score_prepared(model, prepared, max_batch))
-                    .await?
-            }
-        };
-        let mut scored = scored.into_iter().map(|result| self.abstain(result));
-        let next = || Err(ScoreFailure::unanswered());
-        Ok(failures
-            .into_iter()
-            .map(|failure| failure.map_or_else(|| scored.next().unwrap_or_else(next), Err))
-            .collect())
-    }
-
-    fn abstain(&self, result: ScoreResult) -> ScoreResult {
-        let minimum = self.min_confidence;
-        result.and_then(|scores| match scores.confidence < minimum {
-            true => Err(ScoreFailure::Abstained {
-                confidence: scores.confidence,
-                minimum,
-            }),
-            false => Ok(scores),
-        })
-    }
-}
-
-fn score_prepared<M: ServedModel>(
+/// Scores prepared groups on the calling thread; as many results as groups.
+pub(crate) fn score_prepared<M: ServedModel>(
     model: &M,
-    groups: Vec<CreativeGroup<M::Creative>>,
+    groups: &[CreativeGroup<M::Creative>],
     max_batch: usize,
 ) -> Vec<ScoreResult> {
     let calibration = model.calibration();
-    model
-        .raw_scores(groups, max_batch)
-        .into_iter()
-        .map(|raw| group_scores(raw?, &calibration))
-        .collect()
+    let mut raw = model.raw_scores(groups, max_batch).into_iter();
+    let mut scores = |group: &CreativeGroup<M::Creative>| {
+        let raw = raw.next().unwrap_or_else(|| Err(ScoreFailure::unanswered()))?;
+        group_scores(raw, group.creatives.len(), &calibration)
+    };
+    groups.iter().map(&mut scores).collect()
 }
 
-fn group_scores(raw: RawScores, calibration: &Calibration) -> ScoreResult {
+fn group_scores(raw: RawScores, creatives: usize, calibration: &Calibration) -> ScoreResult {
     let RawScores { scores, margins } = raw;
-    if let Some(position) = scores.iter().position(|score| !score.is_finite()) {
-        let reason = format!("creative {position} scored {}", scores[position]);
+    if scores.len() != creatives {
+        let reason = format!("{} scores for {creatives} creatives", scores.len());
+        return Err(ScoreFailure::Model { reason });
+    }
+    let rewards: Vec<f64> = scores
+        .iter()
+        .map(|score| score * calibration.reward_scale)
+        .collect();
+    if let Some(position) = rewards.iter().position(|reward| !reward.is_finite()) {
+        let reason = format!("creative {position} scored {}", rewards[position]);
         return Err(ScoreFailure::Model { reason });
     }
     Ok(GroupScores {
         confidence: confidence(&scores, &margins, calibration),
         orientation_flips: margins.flip_share(),
-        rewards: scores
-            .iter()
-            .map(|score| score * calibration.reward_scale)
-            .collect(),
+        rewards,
     })
 }
 
@@ -285,58 +222,30 @@ mod tests {
             scores: vec![0.0, f64::NAN],
             margins: OrientedMargins::new(2, |_, _| 0.0),
         };
-        let failure = group_scores(raw, &Calibration::default()).unwrap_err();
+        let failure = group_scores(raw.clone(), 2, &Calibration::default()).unwrap_err();
         assert!(matches!(failure, ScoreFailure::Model { .. }), "{failure}");
+        let boundless = Calibration {
+            reward_scale: f64::INFINITY,
+            ..Calibration::default()
+        };
+        let finite = RawScores {
+            scores: vec![1.0, 2.0],
+            ..raw.clone()
+        };
+        assert!(group_scores(finite, 2, &boundless).is_err());
+        let failure = group_scores(raw, 3, &Calibration::default()).unwrap_err();
+        assert!(failure.to_string().contains("2 scores for 3"), "{failure}");
     }
 
-    #[tokio::test]
-    async fn failures_keep_their_place_among_scored_groups() {
+    #[test]
+    fn an_answer_below_the_asked_confidence_is_an_abstention() {
         let model = model(CtrForm::Siamese, 3);
-        let prepared = |shades: [u8; 2]| CreativeGroup {
-            caption: String::new(),
-            creatives: shades
-                .iter()
-                .map(|shade| RewardModel::pixels(&model.processor, &flat(*shade)))
-                .collect(),
+        let same = all(&model, &[group("", &[9, 9])], 256).remove(0);
+        assert_eq!(same.clone().trusted(0.5), Ok(same.clone()));
+        let abstained = ScoreFailure::Abstained {
+            confidence: 0.5,
+            minimum: 0.51,
         };
-        let broken = ScoreFailure::InvalidImage {
-            position: 1,
-            reason: "no image".into(),
-        };
-        let request = vec![
-            Ok(prepared([1, 250])),
-            Err(broken.clone()),
-            Ok(prepared([250, 1])),
-        ];
-        let scorer = Scorer::new(model, &RewardServerConfig::default()).unwrap();
-        let answer = scorer.score(request).await.unwrap();
-        assert_eq!(answer[1], Err(broken));
-        let (first, last) = (answer[0].as_ref().unwrap(), answer[2].as_ref().unwrap());
-        assert_eq!(first.rewards[0], last.rewards[1]);
-    }
-
-    #[tokio::test]
-    async fn an_answer_below_the_asked_confidence_is_an_abstention() {
-        let model = model(CtrForm::Siamese, 3);
-        let same = CreativeGroup {
-            caption: String::new(),
-            creatives: vec![RewardModel::pixels(&model.processor, &flat(9)); 2],
-        };
-        let config = RewardServerConfig {
-            min_confidence: 0.51,
-            ..RewardServerConfig::default()
-        };
-        let answer = Scorer::new(model, &config)
-            .unwrap()
-            .score(vec![Ok(same)])
-            .await
-            .unwrap();
-        assert_eq!(
-            answer,
-            [Err(ScoreFailure::Abstained {
-                confidence: 0.5,
-                minimum: 0.51
-            })]
-        );
+        assert_eq!(same.trusted(0.51), Err(abstained));
     }
 }

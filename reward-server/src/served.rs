@@ -22,7 +22,7 @@ pub type Preparation<Creative> = Arc<dyn Fn(&RgbImage) -> Creative + Send + Sync
 /// A reward model that can be served.
 pub trait ServedModel: Send + 'static {
     /// A creative as the model reads it.
-    type Creative: Send + 'static;
+    type Creative: Send + Sync + 'static;
 
     /// What kind of model it is, in a word.
     fn form(&self) -> String;
@@ -39,12 +39,35 @@ pub trait ServedModel: Send + 'static {
     /// What its raw scores and margins mean.
     fn calibration(&self) -> Calibration;
 
-    /// Its answer to each group, at most `max_batch` creatives or ordered pairs of them in one pass.
+    /// What it takes at once, which `max_batch` counts.
+    fn batch_unit(&self) -> BatchUnit;
+
+    /// Its answer to each group, at most `max_batch` of its units in one pass. A group's answer may depend on the others in
+    /// the last bits only.
     fn raw_scores(
         &self,
-        groups: Vec<CreativeGroup<Self::Creative>>,
+        groups: &[CreativeGroup<Self::Creative>],
         max_batch: usize,
     ) -> Vec<Result<RawScores, ScoreFailure>>;
+}
+
+/// What goes through a network side by side.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BatchUnit {
+    /// Creatives, one by one.
+    Creatives,
+    /// Ordered pairs of a group's creatives.
+    OrderedPairs,
+}
+
+impl BatchUnit {
+    /// How many of them a group of so many creatives is.
+    pub fn of_group(self, creatives: usize) -> usize {
+        match self {
+            Self::Creatives => creatives,
+            Self::OrderedPairs => creatives.saturating_mul(creatives.saturating_sub(1)),
+        }
+    }
 }
 
 /// Creatives of one product, to be compared with each other: pictures, or what a model reads of them.

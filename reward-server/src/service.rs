@@ -1,37 +1,74 @@
-//! The gRPC face of the scorer: check the message, ask the authorizer, decode, score, answer.
+//! The gRPC face of the reward models: check the message, ask the authorizer, ask the current model, answer.
 //!
 //! A malformed request is refused as a whole; a broken picture fails its own group only.
 
-use crate::scorer::{GroupScores, ScoreFailure, ScoreResult, Scorer};
-use crate::served::{CreativeGroup, Preparation, ServedModel};
-use data::cutout;
+use crate::answers::{Asked, question};
+use crate::batching::Question;
+use crate::gate::Admitted;
+use crate::reload::ReloadState;
+use crate::scorer::{GroupScores, ScoreFailure, ScoreResult};
+use crate::serving::{Models, Serving};
+use common::Digest;
+use futures::future::join_all;
 use proto::pb::reward_service_server::RewardService;
 use proto::pb::{self, ScoreFailureReason, group_score};
 use proto::{Authorizer, Call, Caller, InvalidMessage, WireError, trace};
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
-use tokio::sync::Semaphore;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use tokio::sync::oneshot;
+use tokio::time::Instant;
 use tonic::{Request, Response, Status};
-use tracing::Instrument;
+use tracing::{Instrument, Span};
 
 /// Pictures of one group, as the wire's definition has it.
 const GROUP_IMAGES: RangeInclusive<usize> = 2..=64;
 
-pub(crate) struct Service<M: ServedModel> {
-    scorer: Scorer<M>,
+/// What the server needs for a group and for a picture beside their bytes.
+const GROUP_BYTES: usize = 512;
+const IMAGE_BYTES: usize = 64;
+
+/// The service over the models of a server.
+pub(crate) struct Service {
+    models: Arc<Models>,
+    reloads: Arc<ReloadState>,
     authorizer: Arc<dyn Authorizer>,
-    /// Requests that may be decoded, waiting or scored at the same time.
-    places: Semaphore,
+    min_confidence: f64,
+    /// The number of the next request.
+    requests: AtomicU64,
 }
 
-impl<M: ServedModel> Service<M> {
-    /// Serves at most `places` requests at the same time.
-    pub(crate) fn new(scorer: Scorer<M>, authorizer: Arc<dyn Authorizer>, places: usize) -> Self {
+/// Where one group's answer comes from.
+enum Answer {
+    Known(GroupScores),
+    Coming(oneshot::Receiver<ScoreResult>),
+}
+
+/// The answers to one request, all of one model.
+struct Scored {
+    results: Vec<ScoreResult>,
+    model: Digest,
+    /// Groups whose scores were remembered.
+    hits: usize,
+    /// Groups that were being computed for somebody else, or twice in the request.
+    joined: usize,
+}
+
+impl Service {
+    /// Serves `models`; answers that are less sure than `min_confidence` are abstentions.
+    pub(crate) fn new(
+        models: Arc<Models>,
+        reloads: Arc<ReloadState>,
+        authorizer: Arc<dyn Authorizer>,
+        min_confidence: f64,
+    ) -> Self {
         Self {
-            scorer,
+            models,
+            reloads,
             authorizer,
-            places: Semaphore::new(places),
+            min_confidence,
+            requests: AtomicU64::new(0),
         }
     }
 
@@ -50,44 +87,133 @@ impl<M: ServedModel> Service<M> {
         Ok(caller)
     }
 
-    async fn score(&self, groups: Vec<pb::ImageGroup>) -> Result<Vec<ScoreResult>, WireError> {
-        let place = self.places.acquire().await;
-        let _place = place.map_err(|error| WireError::Unavailable(error.to_string()))?;
-        let preparation = self.scorer.preparation().clone();
-        let prepare = move || {
-            groups
-                .into_iter()
-                .map(|group| decode(group, &preparation))
-                .collect::<Vec<_>>()
+    fn serving(&self) -> Result<Arc<Serving>, WireError> {
+        let serving = self.models.current();
+        serving.ok_or_else(|| WireError::Unavailable("the reward model is loading".into()))
+    }
+
+    async fn score(&self, groups: Vec<pb::ImageGroup>, admitted: Admitted) -> Result<Scored, WireError> {
+        let Admitted { place, charge } = admitted;
+        let images: usize = groups.iter().map(|group| group.images.len()).sum();
+        charge.add(groups.len() * GROUP_BYTES + images * IMAGE_BYTES)?;
+        let serving = self.serving()?;
+        let model = serving.digest;
+        let digests = move || -> Vec<(Digest, pb::ImageGroup)> {
+            let digest = |group: pb::ImageGroup| (question(model, &group.caption, &group.images), group);
+            groups.into_iter().map(digest).collect()
         };
-        let span = tracing::Span::current();
-        let prepared = tokio::task::spawn_blocking(move || span.in_scope(prepare)).await;
-        let prepared = prepared.map_err(|error| WireError::Internal(error.to_string()))?;
-        self.scorer.score(prepared).await.map_err(|error| {
-            tracing::error!(%error, "scoring failed");
-            WireError::Internal(error.to_string())
+        let digests = tokio::task::spawn_blocking(digests).await;
+        let digests = digests.map_err(|error| WireError::Internal(error.to_string()))?;
+        // From here to the sending nothing waits: a caller that goes leaves no question behind that nobody works on.
+        let queue = serving.questions.reserve().await;
+        let queue = queue.map_err(|_| WireError::Internal("the reward model's queue is gone".into()))?;
+        let request = self.requests.fetch_add(1, Relaxed);
+        let (mut answers, mut new) = (Vec::with_capacity(digests.len()), vec![]);
+        let (mut hits, mut joined) = (0, 0);
+        for (digest, group) in digests {
+            let units = serving.unit.of_group(group.images.len());
+            let answer = match self.models.answers.ask(digest, units, &self.models.budget) {
+                Asked::Known(scores) => {
+                    hits += 1;
+                    Answer::Known(scores)
+                }
+                Asked::Joined(answer) => {
+                    joined += 1;
+                    Answer::Coming(answer)
+                }
+                Asked::New(ticket, answer) => {
+                    new.push(Question {
+                        ticket,
+                        caption: group.caption,
+                        images: group.images,
+                        charge: charge.clone(),
+                        request,
+                        arrived: Instant::now(),
+                        span: Span::current(),
+                    });
+                    Answer::Coming(answer)
+                }
+            };
+            answers.push(answer);
+        }
+        if !new.is_empty() {
+            queue.send(new);
+        }
+        drop(charge);
+        let results = join_all(answers.into_iter().map(Answer::get)).await;
+        drop(place);
+        let trusted = |scores: GroupScores| scores.trusted(self.min_confidence);
+        Ok(Scored {
+            results: results
+                .into_iter()
+                .map(|result| result.and_then(trusted))
+                .collect(),
+            model,
+            hits,
+            joined,
+        })
+    }
+
+    fn status(&self) -> Result<pb::RewardServerStatus, WireError> {
+        let serving = self.serving()?;
+        let (answers, budget) = (self.models.answers.counts(), &self.models.budget);
+        let (reloads, reload_failure) = self.reloads.told();
+        Ok(pb::RewardServerStatus {
+            reward_model: Some(reward_model(&serving)),
+            requests: budget.requests() as u64,
+            bytes: budget.bytes() as u64,
+            groups_waiting: answers.waiting,
+            groups_computed: answers.computed,
+            cache_hits: answers.hits,
+            groups_joined: answers.joined,
+            groups_abandoned: answers.abandoned,
+            batches: self.models.batches.all.load(Relaxed),
+            batches_shared: self.models.batches.shared.load(Relaxed),
+            requests_shed: budget.shed(),
+            cached_groups: answers.kept,
+            cached_bytes: answers.kept_bytes,
+            reloads,
+            reload_failure: reload_failure.unwrap_or_default(),
         })
     }
 }
 
+impl Answer {
+    async fn get(self) -> ScoreResult {
+        match self {
+            Self::Known(scores) => Ok(scores),
+            Self::Coming(answer) => answer.await.unwrap_or_else(|_| Err(ScoreFailure::unanswered())),
+        }
+    }
+}
+
 #[tonic::async_trait]
-impl<M: ServedModel> RewardService for Service<M> {
+impl RewardService for Service {
     async fn score_groups(
         &self,
-        request: Request<pb::ScoreGroupsRequest>,
+        mut request: Request<pb::ScoreGroupsRequest>,
     ) -> Result<Response<pb::ScoreGroupsResponse>, Status> {
         let span = trace::span("RewardService/ScoreGroups", request.metadata());
         let peer = request.remote_addr();
+        let admitted = request.extensions_mut().remove::<Admitted>();
         let pb::ScoreGroupsRequest { header, groups } = request.into_inner();
         async {
             let caller = self.admit("RewardService/ScoreGroups", header, peer)?;
             check(&groups)?;
-            let scores = self.score(groups).await?;
-            let failed = scores.iter().filter(|score| score.is_err()).count();
-            tracing::info!(caller = caller.id, groups = scores.len(), failed, "groups scored");
+            let admitted =
+                admitted.ok_or_else(|| WireError::Internal("the request passed no gate".into()))?;
+            let Scored {
+                results,
+                model,
+                hits,
+                joined,
+            } = self.score(groups, admitted).await?;
+            let failed = results.iter().filter(|score| score.is_err()).count();
+            let groups = results.len();
+            tracing::info!(caller = caller.id, groups, failed, hits, joined, %model, "groups scored");
             Ok(Response::new(pb::ScoreGroupsResponse {
-                scores: scores.into_iter().map(to_wire).collect(),
-                reward_model: Some(self.scorer.digest().into()),
+                scores: results.into_iter().map(to_wire).collect(),
+                reward_model: Some(model.into()),
             }))
         }
         .instrument(span)
@@ -100,10 +226,24 @@ impl<M: ServedModel> RewardService for Service<M> {
     ) -> Result<Response<pb::RewardModel>, Status> {
         let peer = request.remote_addr();
         self.admit("RewardService/GetRewardModel", request.into_inner().header, peer)?;
-        Ok(Response::new(pb::RewardModel {
-            digest: Some(self.scorer.digest().into()),
-            form: self.scorer.form().to_owned(),
-        }))
+        let serving = self.serving()?;
+        Ok(Response::new(reward_model(&serving)))
+    }
+
+    async fn get_server_status(
+        &self,
+        request: Request<pb::GetServerStatusRequest>,
+    ) -> Result<Response<pb::RewardServerStatus>, Status> {
+        let peer = request.remote_addr();
+        self.admit("RewardService/GetServerStatus", request.into_inner().header, peer)?;
+        Ok(Response::new(self.status()?))
+    }
+}
+
+fn reward_model(serving: &Serving) -> pb::RewardModel {
+    pb::RewardModel {
+        digest: Some(serving.digest.into()),
+        form: serving.form.clone(),
     }
 }
 
@@ -120,30 +260,6 @@ fn check(groups: &[pb::ImageGroup]) -> Result<(), WireError> {
             Err(InvalidMessage::new("groups.images", reason).into())
         }
     }
-}
-
-/// Decodes and prepares a group's pictures; the first that is none fails the group.
-fn decode<Creative>(
-    group: pb::ImageGroup,
-    preparation: &Preparation<Creative>,
-) -> Result<CreativeGroup<Creative>, ScoreFailure> {
-    let creative = |(position, bytes): (usize, &Vec<u8>)| match cutout::decode_rgb(bytes) {
-        Ok(picture) => Ok(preparation(&picture)),
-        Err(error) => Err(ScoreFailure::InvalidImage {
-            position,
-            reason: error.to_string(),
-        }),
-    };
-    let creatives = group
-        .images
-        .iter()
-        .enumerate()
-        .map(creative)
-        .collect::<Result<_, _>>()?;
-    Ok(CreativeGroup {
-        caption: group.caption,
-        creatives,
-    })
 }
 
 fn to_wire(result: ScoreResult) -> pb::GroupScore {

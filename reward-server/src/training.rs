@@ -116,7 +116,7 @@ fn check_question(config: &RewardConfig, tokenizer: &Tokenizer) -> Result<(), Re
 }
 
 fn calibrate(model: &RewardModel, products: &[TrainingProduct]) -> Calibration {
-    let inputs: Vec<_> = products.iter().map(|product| &product.input).collect();
+    let inputs: Vec<_> = products.iter().map(|product| product.input.view()).collect();
     let scored = raw_scores(model, &inputs, CALIBRATION_BATCH)
         .into_iter()
         .zip(products);

@@ -11,7 +11,7 @@ use proto::{
     AllowLoopback, MAX_MESSAGE_BYTES,
     pb::{learner_service_client::LearnerServiceClient, reward_service_client::RewardServiceClient},
 };
-use reward_server::{RewardError, RewardServerConfig, ServedModel};
+use reward_server::{RewardError, RewardServerConfig, RewardServerInputs, ServedModel};
 use shopworld::{ShopWorld, ShopWorldConfig};
 use std::{
     net::SocketAddr,
@@ -177,7 +177,12 @@ impl TestCluster {
 
     /// Starts the reward-server on a listener of the test's own.
     pub fn start_reward_at(&self, listener: TcpListener) -> Result<RewardServer> {
-        serve_model(self.reward_model.clone(), listener)
+        serve_model_with(
+            RewardServerConfig::default(),
+            self.reward_model.clone(),
+            self.learner.deterministic,
+            listener,
+        )
     }
 
     /// Starts an actor with an empty directory.
@@ -256,9 +261,27 @@ impl<T: Send + 'static> Running<T> {
 /// # Errors
 /// When the listener has no address.
 pub fn serve_model(model: impl ServedModel, listener: TcpListener) -> Result<RewardServer> {
-    let config = RewardServerConfig::default();
+    serve_model_with(RewardServerConfig::default(), model, false, listener)
+}
+
+/// The same with settings; of a `deterministic` run or not.
+///
+/// # Errors
+/// When the listener has no address.
+pub fn serve_model_with(
+    config: RewardServerConfig,
+    model: impl ServedModel,
+    deterministic: bool,
+    listener: TcpListener,
+) -> Result<RewardServer> {
+    let inputs = RewardServerInputs {
+        model,
+        source: None,
+        deterministic,
+        authorizer: Arc::new(AllowLoopback),
+    };
     Running::start(listener, |listener, shutdown| {
-        reward_server::run(config, model, Arc::new(AllowLoopback), listener, shutdown)
+        reward_server::run(config, inputs, listener, shutdown)
     })
 }
 

@@ -8,5 +8,5 @@ mod cluster;
 mod networks;
 mod painter;
 
-pub use cluster::{ActorHandle, Finished, RewardServer, Running, TestCluster, serve_model};
+pub use cluster::{ActorHandle, Finished, RewardServer, Running, TestCluster, serve_model, serve_model_with};
 pub use painter::{Gate, TextPainter};

@@ -119,6 +119,31 @@ async fn a_reward_server_that_is_not_there_or_does_not_answer_is_named_before_an
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_actor_whose_reward_server_has_another_model_than_the_run_takes_ends_and_names_both() {
+    let mut cluster = TestCluster::new(14).unwrap();
+    let wanted = Digest::from_bytes([7; 32]).to_string();
+    cluster.learner.reward_model = wanted.clone();
+    let (learner, reward) = (
+        cluster.start_learner().await.unwrap(),
+        cluster.start_reward().await.unwrap(),
+    );
+    let actor = cluster.start_actor("odd", learner.address, reward.address).await;
+    let error = actor.unwrap().joined().await.unwrap().unwrap_err();
+    let ActorError::RewardModel { found, .. } = &error else {
+        panic!("{error}")
+    };
+    let text = error.to_string();
+    assert!(
+        text.contains(&wanted) && text.contains(&found.to_string()),
+        "{text}"
+    );
+    let run = learner.stopped().await.unwrap().unwrap();
+    assert_eq!((run.outcomes.pairs, run.outcomes.reward_models.len()), (0, 0));
+    assert!(run.outcomes.failures["reward_unavailable"] > 0);
+    reward.stopped().await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_reward_server_that_falls_silent_ends_the_actor_in_time_and_another_one_goes_on() {
     let mut cluster = TestCluster::new(14).unwrap();
     (cluster.actor.reward_timeout_s, cluster.actor.request_timeout_s) = (0.3, 1.0);
@@ -291,7 +316,7 @@ async fn a_broken_image_fails_its_own_group_only() {
     let picture = data::cutout::encode_rgb_png(&image::RgbImage::from_pixel(8, 8, image::Rgb([200, 30, 30])));
     let group = |images: Vec<Vec<u8>>| pb::ImageGroup {
         caption: "oak desk".into(),
-        images,
+        images: images.into_iter().map(Into::into).collect(),
     };
     let groups = vec![
         group(vec![picture.clone(), b"no image".to_vec()]),
@@ -324,7 +349,7 @@ async fn a_broken_image_fails_its_own_group_only() {
 async fn a_message_beyond_the_limit_is_refused_by_its_size() {
     let cluster = TestCluster::new(20).unwrap();
     let reward = cluster.start_reward().await.unwrap();
-    let images = vec![vec![0; proto::MAX_MESSAGE_BYTES / 2 + 1]; 2];
+    let images = vec![vec![0; proto::MAX_MESSAGE_BYTES / 2 + 1].into(); 2];
     let groups = vec![pb::ImageGroup {
         caption: String::new(),
         images,

@@ -1,6 +1,6 @@
 //! The learner's answer to a request for tasks, and the time that leased tasks have.
 
-use common::ProductTask;
+use common::{Digest, ProductTask};
 use proto::{
     InvalidMessage,
     pb::{self, lease_tasks_response::Answer},
@@ -33,6 +33,8 @@ pub(crate) struct Lease {
     pub(crate) tasks: Vec<ProductTask>,
     /// The trace of their rollout, named after the run's seed and the first task: whoever repeats it repeats the name.
     pub(crate) trace: TraceId,
+    /// The only reward model whose scores the run takes; `None`: any.
+    pub(crate) reward_model: Option<Digest>,
     asked: Instant,
     ttl: Duration,
 }
@@ -71,6 +73,7 @@ impl LeaseAnswer {
                 let tasks = tasks.collect::<Result<Vec<_>, _>>()?;
                 Ok(Self::Lease(Lease {
                     trace: TraceId::of(run_seed, tasks[0].id.0),
+                    reward_model: lease.reward_model.map(Digest::try_from).transpose()?,
                     tasks,
                     asked,
                     ttl: Duration::from_millis(lease.ttl_ms).min(LONGEST_LEASE),
@@ -88,7 +91,14 @@ impl LeaseAnswer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use common::Digest;
+
+    fn lease_of(tasks: Vec<pb::ProductTask>, ttl_ms: u64) -> pb::TaskLease {
+        pb::TaskLease {
+            tasks,
+            ttl_ms,
+            reward_model: Some(Digest::from_bytes([6; 32]).into()),
+        }
+    }
 
     fn read(answer: Option<Answer>) -> Result<LeaseAnswer, InvalidMessage> {
         LeaseAnswer::read(pb::LeaseTasksResponse { answer }, Instant::now(), 7)
@@ -98,7 +108,7 @@ mod tests {
     fn an_answer_that_says_nothing_is_refused() {
         assert!(read(None).is_err());
         let (tasks, ttl_ms) = (vec![], 5);
-        let empty = read(Some(Answer::Lease(pb::TaskLease { tasks, ttl_ms }))).unwrap_err();
+        let empty = read(Some(Answer::Lease(lease_of(tasks, ttl_ms)))).unwrap_err();
         assert_eq!(empty.field, "task_lease.tasks");
     }
 
@@ -125,14 +135,14 @@ mod tests {
                 ..Default::default()
             };
             let tasks = vec![task];
-            let LeaseAnswer::Lease(lease) =
-                read(Some(Answer::Lease(pb::TaskLease { tasks, ttl_ms }))).unwrap()
+            let LeaseAnswer::Lease(lease) = read(Some(Answer::Lease(lease_of(tasks, ttl_ms)))).unwrap()
             else {
                 panic!("no lease")
             };
             assert!(lease.patience() <= Duration::from_secs(most));
             assert!(Instant::now() + lease.patience() <= lease.ends() || ttl_ms == 0);
             assert_eq!(lease.trace, TraceId::of(7, 3));
+            assert_eq!(lease.reward_model, Some(Digest::from_bytes([6; 32])));
         }
     }
 }

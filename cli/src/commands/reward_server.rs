@@ -1,4 +1,4 @@
-//! `adwright reward-server`: serves one reward model, ours or a checkpoint of CAIG's.
+//! `adwright reward-server`: serves one reward model, ours or a checkpoint of CAIG's, and another one that takes its place.
 
 use crate::args::RewardServerArgs;
 use crate::config::Config;
@@ -7,8 +7,10 @@ use crate::progress::Progress;
 use crate::ready::Role;
 use crate::reward::Reward;
 use crate::role::Host;
-use crate::{locations, role, telemetry};
-use ::reward_server::ServedModel;
+use crate::{locations, role, shutdown, telemetry};
+use ::reward_server::{ModelSource, RewardError, RewardServerInputs, ServedModel};
+use anyhow::Context as _;
+use models::checkpoint::in_log;
 use std::path::Path;
 
 /// Runs the command.
@@ -20,28 +22,47 @@ pub(super) fn run(args: &RewardServerArgs) -> Outcome<()> {
         .or_configuration()?;
     telemetry::init(telemetry::ROLE)?;
     let host = Host::start(&config, args.role.compute.with_parent)?;
-    locations::check_model(Path::new(&config.paths.reward_model), "train-reward")?;
+    let directory = Path::new(&config.paths.reward_model);
+    locations::check_model(directory, "train-reward")?;
+    // Before the model is read: whatever is written from here on is noticed.
+    let trained = source(&config, Reward::into_trained);
+    let caig = source(&config, Reward::into_caig);
     let mut stage = Progress::detect().stage("weights");
     let progress = &mut |done, all| stage.update(done, all, "");
-    let model = Reward::load(&config, Path::new(&config.paths.reward_model), progress).or_configuration()?;
+    let model = Reward::load(&config, directory, progress).or_configuration()?;
     drop(stage);
     match model {
-        Reward::Trained(model) => serve(&config, host, *model),
-        Reward::Caig(model) => serve(&config, host, *model),
+        Reward::Trained(model) => serve(&config, host, *model, trained),
+        Reward::Caig(model) => serve(&config, host, *model, caig),
     }
 }
 
-fn serve(config: &Config, host: Host, model: impl ServedModel) -> Outcome<()> {
+/// The configured directory, as where models of one kind come from.
+fn source<M>(
+    config: &Config,
+    kind: impl Fn(Reward) -> Result<M, RewardError> + Send + Sync + 'static,
+) -> ModelSource<M> {
+    let directory = config.paths.reward_model.clone();
+    let config = config.clone();
+    ModelSource::new(directory, move || {
+        let directory = Path::new(&config.paths.reward_model);
+        kind(Reward::load(&config, directory, &mut in_log("the reward model"))?)
+    })
+}
+
+fn serve<M: ServedModel>(config: &Config, host: Host, model: M, source: ModelSource<M>) -> Outcome<()> {
     let shutdown = host.shutdown();
+    let asked = source.asked.clone();
+    let inputs = RewardServerInputs {
+        model,
+        source: Some(source),
+        deterministic: config.learner.deterministic,
+        authorizer: config.endpoints.authorizer(),
+    };
     host.run(async {
+        shutdown::tell_of_hangups(asked).context("cannot receive signals")?;
         let (listener, address) = role::bind(&config.endpoints.reward_listen).await?;
-        let service = ::reward_server::run(
-            config.reward_server.clone(),
-            model,
-            config.endpoints.authorizer(),
-            listener,
-            shutdown,
-        );
+        let service = ::reward_server::run(config.reward_server.clone(), inputs, listener, shutdown);
         role::serve(Role::RewardServer, address, service).await??;
         Ok(())
     })

@@ -45,6 +45,16 @@ pub(crate) enum Refusal {
         /// The candidate's version.
         found: PolicyVersion,
     },
+    /// Another reward model scored it than the run takes.
+    #[error("{task} was scored by the reward model {found}, and learner.reward_model takes only {expected}")]
+    RewardModel {
+        /// The task.
+        task: TaskId,
+        /// The run's reward model.
+        expected: Digest,
+        /// The outcome's.
+        found: Digest,
+    },
     /// A candidate's completion cannot be trained on.
     #[error("{task}: candidates[{candidate}].trajectory.token_ids: {source}")]
     Completion {

@@ -218,6 +218,35 @@ async fn an_outcome_that_cannot_be_trained_on_is_refused_by_its_field_and_its_ta
 }
 
 #[tokio::test]
+async fn scores_of_another_reward_model_than_the_runs_are_refused_by_both_digests() {
+    let [own, other] = [9, 8].map(|byte| common::Digest::from_bytes([byte; 32]).to_string());
+    let pinned = run(|config| config.reward_model = other.clone()).await;
+    for outcome in [pair(0, 0), no_pair(0, 0)] {
+        assert_eq!(pinned.leased("a", 0, 1), [0]);
+        let Receipt::Refused(refusal) = pinned.submit("a", outcome) else {
+            panic!("it was taken")
+        };
+        let text = refusal.to_string();
+        assert!(text.contains(&own) && text.contains(&other), "{text}");
+    }
+    assert_eq!(pinned.control.buffer.progress().fresh, 0);
+    assert!(pinned.control.outcomes().reward_models.is_empty());
+    let pinned = run(|config| config.reward_model = own.clone()).await;
+    assert_eq!(pinned.leased("a", 0, 1), [0]);
+    assert_eq!(pinned.submit("a", pair(0, 0)), Receipt::Recorded);
+    assert_eq!(pinned.control.outcomes().reward_models[&own], 1);
+    let config = LearnerConfig {
+        reward_model: "latest".into(),
+        ..Default::default()
+    };
+    let error = config.validate().unwrap_err().to_string();
+    assert!(
+        error.contains("reward_model") && error.contains("blake3:"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
 async fn a_task_that_nobody_finishes_is_given_up_as_abandoned() {
     let run = run(|_| {}).await;
     for _ in 0..2 {

@@ -5,6 +5,9 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt;
 
+/// So many reward models are counted apart: whoever makes digests up must not fill the memory.
+const MOST_MODELS: usize = 64;
+
 /// How the tasks of a run ended, by reason.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct OutcomeCounts {
@@ -20,6 +23,8 @@ pub struct OutcomeCounts {
     pub duplicates: u64,
     /// Outcomes that were not accepted.
     pub refused: u64,
+    /// Scored groups by the digest of the reward model that scored them; those of further models than 64 under `others`.
+    pub reward_models: BTreeMap<String, u64>,
 }
 
 impl fmt::Display for OutcomeCounts {
@@ -35,6 +40,9 @@ impl fmt::Display for OutcomeCounts {
 impl OutcomeCounts {
     /// Counts one more end.
     pub(crate) fn add(&mut self, outcome: &RolloutOutcome) {
+        if let Some(group) = outcome.group() {
+            self.add_model(group.reward_model().to_string());
+        }
         match outcome {
             RolloutOutcome::Pair(_) => self.pairs += 1,
             RolloutOutcome::NoPair { reason, .. } => {
@@ -44,6 +52,12 @@ impl OutcomeCounts {
                 *self.failures.entry(failure_name(*reason).into()).or_default() += 1;
             }
         }
+    }
+
+    fn add_model(&mut self, digest: String) {
+        let room = self.reward_models.len() < MOST_MODELS || self.reward_models.contains_key(&digest);
+        let name = if room { digest } else { "others".into() };
+        *self.reward_models.entry(name).or_default() += 1;
     }
 }
 
@@ -66,5 +80,27 @@ pub(super) fn failure_name(reason: FailureReason) -> &'static str {
         FailureReason::RewardUnavailable => "reward_unavailable",
         FailureReason::Storage => "storage",
         FailureReason::Abandoned => "abandoned",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test_outcomes::{failed, no_pair, pair};
+
+    #[test]
+    fn scored_groups_are_counted_by_their_reward_model_and_made_up_models_take_no_memory() {
+        let mut counts = OutcomeCounts::default();
+        for outcome in [pair(0, 0), no_pair(1, 0), failed(2, false)] {
+            counts.add(&outcome);
+        }
+        assert_eq!(counts.reward_models.values().collect::<Vec<_>>(), [&2]);
+        let (digest, _) = counts.reward_models.first_key_value().unwrap();
+        assert!(digest.starts_with("blake3:"), "{digest}");
+        (0..1000).for_each(|number| counts.add_model(format!("made up {number}")));
+        counts.add(&pair(3, 0));
+        assert_eq!(counts.reward_models.len(), MOST_MODELS + 1);
+        assert_eq!(counts.reward_models.values().sum::<u64>(), 1003);
+        assert_eq!(counts.reward_models["others"], 1001 - MOST_MODELS as u64);
     }
 }

@@ -34,6 +34,7 @@ fn outcomes(counts: OutcomeCounts) -> pb::OutcomeCounts {
         expired: counts.expired,
         duplicates: counts.duplicates,
         refused: counts.refused,
+        reward_models: counts.reward_models,
     }
 }
 

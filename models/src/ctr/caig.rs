@@ -100,7 +100,19 @@ impl CaigReward {
         question: &str,
     ) -> Result<Vec<Comparison>, ModelError> {
         let prompt = self.prompt_ids(question)?;
-        let rows = self.lay_out(pairs, &vec![&prompt[..]; pairs.len()])?;
+        self.compare_asked(pairs, &vec![&prompt[..]; pairs.len()])
+    }
+
+    /// The same with a [prompt](Self::prompt_ids) of its own for each pair.
+    ///
+    /// # Errors
+    /// [`ModelError::Row`] with the pair whose prompt does not fit the model.
+    pub fn compare_asked(
+        &self,
+        pairs: &[(&RgbImage, &RgbImage)],
+        prompts: &[&[u32]],
+    ) -> Result<Vec<Comparison>, ModelError> {
+        let rows = self.lay_out(pairs, prompts)?;
         let CaigAnswer { logits, ctr } = self.network().forward(&rows);
         let (logits, ctr) = (twos(logits), ctr.map(twos));
         let comparison = |(row, &logits)| Comparison {

@@ -3,7 +3,7 @@
 //! The reference asks about two creatives once, in the order in which they were drawn (`pcpo_reward_gen.py`). Here every
 //! pair is asked about in both orders and the answers are averaged, so that its taste for a side cancels.
 
-use super::{CreativeGroup, Preparation, RawScores, ServedModel};
+use super::{BatchUnit, CreativeGroup, Preparation, RawScores, ServedModel};
 use crate::orientation::{OrientedMargins, ordered_pairs};
 use crate::scorer::ScoreFailure;
 use common::Digest;
@@ -13,7 +13,7 @@ use models::ctr::{CaigReward, Calibration};
 use std::sync::Arc;
 
 /// CAIG's reward model and what it is asked.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct ServedCaig {
     model: CaigReward,
     question: String,
@@ -25,18 +25,36 @@ impl ServedCaig {
         Self { model, question }
     }
 
-    fn margins(&self, group: &CreativeGroup, max_batch: usize) -> Result<OrientedMargins, ModelError> {
-        let question = CaigReward::question_about(&self.question, &group.caption);
-        let creatives = &group.creatives;
-        let ordered: Vec<(&RgbImage, &RgbImage)> = ordered_pairs(creatives.len())
-            .map(|(left, right)| (&creatives[left], &creatives[right]))
-            .collect();
+    /// The margins of every group, all in the same passes.
+    ///
+    /// # Errors
+    /// [`ModelError`] of the first caption that makes a question which does not fit.
+    fn margins(
+        &self,
+        groups: &[CreativeGroup],
+        max_batch: usize,
+    ) -> Result<Vec<OrientedMargins>, ModelError> {
+        let prompt = |group: &CreativeGroup| {
+            let question = CaigReward::question_about(&self.question, &group.caption);
+            self.model.prompt_ids(&question)
+        };
+        let prompts: Vec<Vec<u32>> = groups.iter().map(prompt).collect::<Result<_, _>>()?;
+        let mut ordered: Vec<((&RgbImage, &RgbImage), &[u32])> = vec![];
+        for (group, prompt) in groups.iter().zip(&prompts) {
+            let creatives = &group.creatives;
+            let pairs = ordered_pairs(creatives.len());
+            ordered.extend(pairs.map(|(left, right)| ((&creatives[left], &creatives[right]), &prompt[..])));
+        }
         let mut margins = Vec::with_capacity(ordered.len());
-        for pairs in ordered.chunks(max_batch) {
-            let compared = self.model.compare_squares(pairs, &question)?;
+        for chunk in ordered.chunks(max_batch) {
+            let (pairs, prompts): (Vec<(&RgbImage, &RgbImage)>, Vec<&[u32]>) = chunk.iter().copied().unzip();
+            let compared = self.model.compare_asked(&pairs, &prompts)?;
             margins.extend(compared.iter().map(|answer| answer.logits[0] - answer.logits[1]));
         }
-        Ok(OrientedMargins::of_ordered(creatives.len(), margins))
+        let mut margins = margins.into_iter();
+        let oriented =
+            |group: &CreativeGroup| OrientedMargins::of_ordered(group.creatives.len(), margins.by_ref());
+        Ok(groups.iter().map(oriented).collect())
     }
 }
 
@@ -62,19 +80,26 @@ impl ServedModel for ServedCaig {
         Calibration::default()
     }
 
-    fn raw_scores(
-        &self,
-        groups: Vec<CreativeGroup>,
-        max_batch: usize,
-    ) -> Vec<Result<RawScores, ScoreFailure>> {
-        let answer = |group: CreativeGroup| {
-            let margins = self.margins(&group, max_batch).map_err(ScoreFailure::of_model)?;
-            Ok(RawScores {
-                scores: margins.scores(),
-                margins,
-            })
-        };
-        groups.into_iter().map(answer).collect()
+    fn batch_unit(&self) -> BatchUnit {
+        BatchUnit::OrderedPairs
+    }
+
+    fn raw_scores(&self, groups: &[CreativeGroup], max_batch: usize) -> Vec<Result<RawScores, ScoreFailure>> {
+        match self.margins(groups, max_batch) {
+            Ok(margins) => {
+                let raw = |margins: OrientedMargins| RawScores {
+                    scores: margins.scores(),
+                    margins,
+                };
+                margins.into_iter().map(|margins| Ok(raw(margins))).collect()
+            }
+            // The error is that of one group; the others are innocent.
+            Err(_) if groups.len() > 1 => groups
+                .chunks(1)
+                .flat_map(|group| self.raw_scores(group, max_batch))
+                .collect(),
+            Err(error) => vec![Err(ScoreFailure::of_model(error))],
+        }
     }
 }
 

@@ -1,11 +1,11 @@
 //! A reward model that was trained here, as it is served.
 
-use super::{CreativeGroup, Preparation, RawScores, ServedModel};
-use crate::forward::{NetworkInput, raw_scores};
+use super::{BatchUnit, CreativeGroup, Preparation, RawScores, ServedModel};
+use crate::forward::{InputView, raw_scores};
 use crate::scorer::ScoreFailure;
 use common::Digest;
 use models::ModelError;
-use models::ctr::{Calibration, RewardModel};
+use models::ctr::{Calibration, CtrForm, RewardModel};
 use std::sync::Arc;
 
 impl ServedModel for RewardModel {
@@ -29,25 +29,32 @@ impl ServedModel for RewardModel {
         self.calibration
     }
 
+    fn batch_unit(&self) -> BatchUnit {
+        match self.form() {
+            CtrForm::Siamese => BatchUnit::Creatives,
+            CtrForm::Concat => BatchUnit::OrderedPairs,
+        }
+    }
+
     fn raw_scores(
         &self,
-        groups: Vec<CreativeGroup<Self::Creative>>,
+        groups: &[CreativeGroup<Self::Creative>],
         max_batch: usize,
     ) -> Vec<Result<RawScores, ScoreFailure>> {
-        let input = |group: CreativeGroup<Vec<f32>>| match self.text_ids(&group.caption) {
-            Ok(text) => Ok(NetworkInput {
-                text,
-                creatives: group.creatives,
-            }),
-            Err(error) => Err(ScoreFailure::of_model(error)),
-        };
-        let inputs: Vec<_> = groups.into_iter().map(input).collect();
-        let ready: Vec<&NetworkInput> = inputs.iter().filter_map(|input| input.as_ref().ok()).collect();
+        let text = |group: &CreativeGroup<_>| self.text_ids(&group.caption).map_err(ScoreFailure::of_model);
+        let texts: Vec<_> = groups.iter().map(text).collect();
+        let ready = texts.iter().zip(groups).filter_map(|(text, group)| {
+            Some(InputView {
+                text: text.as_deref().ok()?,
+                creatives: &group.creatives,
+            })
+        });
+        let ready: Vec<_> = ready.collect();
         let mut raw = raw_scores(self, &ready, max_batch).into_iter();
-        let mut answer = |input: Result<NetworkInput, ScoreFailure>| {
-            input?;
+        let mut answer = |text: Result<Vec<u32>, ScoreFailure>| {
+            text?;
             raw.next().ok_or_else(ScoreFailure::unanswered)
         };
-        inputs.into_iter().map(&mut answer).collect()
+        texts.into_iter().map(&mut answer).collect()
     }
 }
