@@ -11,6 +11,7 @@ use crate::{
     weight_sync::AdaptedPolicy,
 };
 use common::{Digest, FailureReason, Finish, PolicyVersion, ProductTask, Purpose, Trajectory, derive_seed};
+use failpoint::Point;
 use image::RgbaImage;
 use models::{
     ModelError,
@@ -131,7 +132,10 @@ impl BehaviourPolicy {
     pub(crate) async fn adopt(&mut self, adapted: Arc<AdaptedPolicy>) -> Result<(), ActorError> {
         let (version, last) = (adapted.version, adapted.last);
         self.thread
-            .call(move |sampler| sampler.policy.model = adapted.model.clone())
+            .call(move |sampler| {
+                failpoint::reach(Point::AdoptSwap);
+                sampler.policy.model = adapted.model.clone();
+            })
             .await?;
         (self.version, self.last) = (version, last);
         tracing::info!(%version, "policy adopted");

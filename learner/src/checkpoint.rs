@@ -15,6 +15,7 @@ use crate::config::LearnerConfig;
 use crate::error::LearnerError;
 use bytes::Bytes;
 use common::{Digest, LearnerEpoch, PolicyVersion, RunId};
+use failpoint::Point;
 use serde::{Deserialize, Serialize};
 use store::{Store, StoreError, content_key};
 
@@ -86,16 +87,14 @@ impl Checkpoints {
             optimizer,
         } = checkpoint;
         for (bytes, digest) in [(adapter, manifest.adapter), (optimizer, manifest.optimizer)] {
-            match self
-                .store
-                .create(&content_key(&self.parts(), &digest), bytes)
-                .await
-            {
+            let key = content_key(&self.parts(), &digest);
+            match failpoint::during(Point::CheckpointUpload, self.store.create(&key, bytes)).await {
                 // Another version may have the same.
                 Ok(()) | Err(StoreError::Exists { .. }) => {}
                 Err(error) => return Err(error.into()),
             }
         }
+        failpoint::reach(Point::CheckpointUploaded);
         let json = serde_json::to_vec_pretty(&manifest).expect("plain values have a JSON form");
         Ok(self.store.create(&self.key(manifest.version), json).await?)
     }
@@ -179,6 +178,7 @@ impl Checkpoints {
         for version in old {
             self.store.delete(&self.key(*version)).await?;
         }
+        failpoint::reach(Point::CheckpointRetire);
         let mut used = vec![];
         for version in kept {
             let manifest = self.manifest(*version).await?;

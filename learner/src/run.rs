@@ -95,7 +95,7 @@ pub async fn run(
     let checkpoints = Checkpoints::of(&inputs.store, &inputs.run_id);
     let keepers = Keepers::spawn(
         ledger::keep(control.clone(), journal),
-        checkpoint::keep(kept, checkpoints, config.keep_checkpoints),
+        checkpoint::keep(kept, control.clone(), checkpoints, config.keep_checkpoints),
     );
     // Ends streams and leases; `shutdown` ends training first.
     let stop = CancellationToken::new();

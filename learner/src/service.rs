@@ -9,6 +9,7 @@ use crate::admission::Pause;
 use crate::broadcast::{Artifact, Broadcast, Manifest};
 use crate::control::{ControlPlane, LeaseAnswer, Receipt};
 use common::{ActorId, Digest, PolicyVersion, RolloutOutcome, TaskId};
+use failpoint::Point;
 use futures::stream::{self, BoxStream, StreamExt};
 use proto::pb::{self, learner_service_server::LearnerService, lease_tasks_response::Answer};
 use proto::{Authorizer, Call, Caller, InvalidMessage, WireError, trace};
@@ -147,6 +148,7 @@ impl Service {
         durable.map_err(|failed| WireError::Unavailable(failed.to_string()))?;
         let recorded = |receipt: &&pb::OutcomeReceipt| receipt.disposition() == pb::Disposition::Recorded;
         let recorded = receipts.iter().filter(recorded).count();
+        failpoint::reach(Point::SubmitDurable);
         tracing::info!(%actor, outcomes = receipts.len(), recorded, "outcomes taken in");
         Ok(pb::SubmitOutcomesResponse { receipts })
     }
@@ -175,6 +177,9 @@ impl LearnerService for Service {
         let (actor, message, span) =
             self.admit_actor("LearnerService/LeaseTasks", request, |m| m.header.take())?;
         let answer = span.in_scope(|| self.lease(&actor, message))?;
+        if matches!(answer, Answer::Lease(_)) {
+            failpoint::reach(Point::Leased);
+        }
         Ok(Response::new(pb::LeaseTasksResponse { answer: Some(answer) }))
     }
 

@@ -5,6 +5,7 @@
 use crate::scorer::{GroupScores, ScoreFailure, ScoreResult, Scorer};
 use crate::served::{CreativeGroup, Preparation, ServedModel};
 use data::cutout;
+use failpoint::Point;
 use proto::pb::reward_service_server::RewardService;
 use proto::pb::{self, ScoreFailureReason, group_score};
 use proto::{Authorizer, Call, Caller, InvalidMessage, WireError, trace};
@@ -82,7 +83,9 @@ impl<M: ServedModel> RewardService for Service<M> {
         async {
             let caller = self.admit("RewardService/ScoreGroups", header, peer)?;
             check(&groups)?;
+            failpoint::reach(Point::Scoring);
             let scores = self.score(groups).await?;
+            failpoint::reach(Point::ScoredUnanswered);
             let failed = scores.iter().filter(|score| score.is_err()).count();
             tracing::info!(caller = caller.id, groups = scores.len(), failed, "groups scored");
             Ok(Response::new(pb::ScoreGroupsResponse {

@@ -21,6 +21,7 @@ use crate::train_loop::{TrainedVersion, Trainer};
 use bytes::Bytes;
 use common::{Digest, PolicyVersion, Purpose, TaskId, derive_seed};
 use data::Catalogue;
+use failpoint::Point;
 use models::checkpoint::in_log;
 use models::optimizer::OptimizerState;
 use models::peft::{adapter_bytes, adapter_config};
@@ -114,6 +115,7 @@ pub(super) async fn prepare(config: &LearnerConfig, inputs: &LearnerInputs) -> R
     resume::check(inputs, &identity, config, base_digest(&base)).await?;
     let assortment = Assortment::open(inputs.catalogue.clone(), &inputs.store, inputs.run_seed).await?;
     let opened = resume::open(&inputs.store, &identity, config.ledger_flush()).await?;
+    failpoint::reach(Point::Fenced);
     let (config, inputs, assortment) = (config.clone(), inputs.clone(), Arc::new(assortment));
     let assemble = move || assemble(config, inputs, policy, base, completions, assortment, opened);
     off_the_runtime("preparing the run", assemble).await
@@ -255,6 +257,13 @@ impl Training {
         };
         let publish = |trained: TrainedVersion| {
             let bytes: Bytes = adapter_bytes(&trained.adapter)?.into();
+            // Before the checkpoint, which is not written until the note is durable: what the weights of a run descend from is
+            // never unknown.
+            control.ledger.note(TrainingNote {
+                version: trained.version,
+                step: trained.steps,
+                tasks: trained.tasks,
+            });
             if let (Some(optimizer), Some(account)) = (&trained.optimizer, trained.account) {
                 let manifest = Manifest::new(
                     trained.version,
@@ -269,11 +278,6 @@ impl Training {
                 keeper.keep(manifest.with(bytes.clone(), moments.into()), config.deterministic)?;
             }
             tracing::info!(version = %trained.version, bytes = bytes.len(), metrics = ?trained.metrics, "published");
-            control.ledger.note(TrainingNote {
-                version: trained.version,
-                step: trained.steps,
-                tasks: trained.tasks,
-            });
             let metrics = VersionMetrics {
                 version: trained.version,
                 values: trained.metrics,

@@ -2,6 +2,7 @@
 
 use crate::broadcast::Source;
 use bytes::{Bytes, BytesMut};
+use failpoint::Point;
 use futures::stream::{self, BoxStream, StreamExt};
 use proto::{CHUNK_BYTES, InvalidMessage, WireError, pb};
 use std::io::SeekFrom;
@@ -38,6 +39,7 @@ fn check_offset(offset: u64, length: u64) -> Result<(), WireError> {
 fn slices(bytes: Bytes, offset: usize) -> Chunks {
     let starts = (offset..bytes.len()).step_by(CHUNK_BYTES);
     let chunk = move |start: usize| {
+        failpoint::reach(Point::ArtifactChunk);
         let data = bytes.slice(start..bytes.len().min(start + CHUNK_BYTES));
         Ok(pb::ArtifactChunk {
             offset: start as u64,
@@ -57,6 +59,7 @@ fn reads(file: File, offset: u64) -> Chunks {
                 break;
             }
         }
+        failpoint::reach(Point::ArtifactChunk);
         let next = offset + data.len() as u64;
         let chunk = pb::ArtifactChunk {
             offset,
