@@ -3,8 +3,9 @@
 use crate::lineage::{Lineage, Version};
 use crate::place::Acknowledged;
 use crate::stage::Stage;
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use serde::Deserialize;
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 /// A run's ledger, in the order of its records.
@@ -23,7 +24,7 @@ struct Line {
 }
 
 /// What does not agree.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Disagreements {
     /// Acknowledged outcomes that are not recorded.
     pub(crate) lost: usize,
@@ -78,4 +79,72 @@ impl Books {
         found.unaccounted = pairs.abs_diff(account.refused() + trained) + trained.abs_diff(account.trained);
         Ok(found)
     }
+}
+
+/// Books in which everything is wrong once: each fault is found and none else.
+pub(crate) fn faults_are_found() -> Result<()> {
+    let version = |epoch, number| json!({ "epoch": epoch, "number": number });
+    let line = |task: u64, outcome, digest, step: Option<u64>, versions: &[(u64, u64)]| {
+        let versions: Vec<_> = versions
+            .iter()
+            .map(|&(epoch, number)| version(epoch, number))
+            .collect();
+        json!({
+            "task": task, "outcome": outcome, "digest": digest, "trained_step": step, "trained_versions": versions,
+        })
+    };
+    // The second start went on from v1.2; v1.3 is lost.
+    let lines = [
+        line(0, "pair", "a", Some(1), &[(1, 1)]),
+        line(1, "pair", "b", Some(2), &[(1, 2), (2, 3)]),
+        line(2, "pair", "c", Some(3), &[(1, 3)]),
+        line(3, "pair", "d", Some(3), &[(1, 3), (2, 3)]),
+        line(4, "no_pair", "e", None, &[]),
+        line(5, "pair", "f", None, &[]),
+        line(5, "failed", "g", None, &[]),
+        // Behind the cursor.
+        line(6, "pair", "h", None, &[]),
+    ];
+    let lines = lines.into_iter().map(serde_json::from_value);
+    let books = Books {
+        lines: lines.collect::<Result<_, _>>()?,
+    };
+    let manifest = |own, parent, refused| {
+        json!({
+            "version": own, "parent": parent, "adapter": "w",
+            "account": { "cursor": 7, "trained": 3, "refused": { "stale": refused } },
+        })
+    };
+    let directory = tempfile::tempdir()?;
+    let manifests = [
+        ("1-2", manifest(version(1, 2), Value::Null, 0)),
+        ("2-3", manifest(version(2, 3), version(1, 2), 1)),
+    ];
+    for (name, manifest) in manifests {
+        let path = directory.path().join(format!("manifest-{name}.json"));
+        std::fs::write(path, manifest.to_string())?;
+    }
+    let mut lineage = Lineage::of(directory.path().to_owned());
+    lineage.look()?;
+    let told = |task, digest: &str| Acknowledged {
+        task,
+        digest: digest.into(),
+    };
+    let acknowledged = [
+        told(0, "a"),
+        told(1, "x"),
+        told(5, "failed otherwise"),
+        told(7, "gone"),
+    ];
+    let found = books.against(&acknowledged, &lineage)?;
+    let expected = Disagreements {
+        lost: 2,
+        recorded_twice: 1,
+        trained_twice: 1,
+        // One of two that no version of the lineage was trained from is refused.
+        unaccounted: 1,
+        told_wrongly: 1,
+    };
+    ensure!(found == expected, "{found:?}, expected {expected:?}");
+    Ok(())
 }

@@ -7,9 +7,6 @@ use rand_chacha::ChaCha8Rng;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-/// A role that does its work is left alone for no longer than this, so that a kill falls anywhere into its work.
-const LONGEST_PEACE: Duration = Duration::from_millis(600);
-
 /// The reaches that a point may be hit at.
 const REACHES: std::ops::RangeInclusive<u32> = 1..=2;
 
@@ -17,12 +14,14 @@ const REACHES: std::ops::RangeInclusive<u32> = 1..=2;
 pub(crate) struct Plan {
     kills: BTreeMap<Role, u32>,
     points: BTreeMap<Role, VecDeque<Point>>,
+    longest_peace: Duration,
     draws: ChaCha8Rng,
 }
 
 impl Plan {
-    /// So many kills of each role, and each point so many times.
-    pub(crate) fn new(kills: u32, each_point: u32, seed: u64) -> Self {
+    /// So many kills of each role, and each point so many times. A role that does its work is left alone for at most
+    /// `longest_peace`.
+    pub(crate) fn new(kills: u32, each_point: u32, longest_peace: Duration, seed: u64) -> Self {
         let mut draws = ChaCha8Rng::seed_from_u64(seed);
         let mut points: BTreeMap<Role, VecDeque<Point>> = BTreeMap::new();
         for _ in 0..each_point {
@@ -37,6 +36,7 @@ impl Plan {
         Self {
             kills: Role::ALL.map(|role| (role, kills)).into(),
             points,
+            longest_peace,
             draws,
         }
     }
@@ -78,7 +78,7 @@ impl Plan {
 
     /// How long a process of a role that works now is left alone; `None` for good.
     pub(crate) fn peace(&mut self, role: Role) -> Option<Duration> {
-        let longest = LONGEST_PEACE.as_micros() as u64;
+        let longest = self.longest_peace.as_micros() as u64;
         (self.kills[&role] > 0).then(|| Duration::from_micros(self.draws.random_range(0..longest)))
     }
 

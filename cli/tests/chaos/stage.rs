@@ -12,6 +12,7 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
+use std::time::Duration;
 use tempfile::TempDir;
 
 /// A run small enough for seconds and long enough to be killed in. A task is leased as often as it takes: each kill may cost
@@ -122,7 +123,11 @@ impl Stage {
         if let Some(known) = self.reference.get() {
             return Ok(known.clone());
         }
-        let calm = self.run(Mode::Deterministic, "calm", &mut Plan::new(0, 0, 0));
+        let calm = self.run(
+            Mode::Deterministic,
+            "calm",
+            &mut Plan::new(0, 0, Duration::ZERO, 0),
+        );
         calm.with_context(|| self.keep("calm"))?;
         let adapter = self.adapter("calm")?;
         Ok(self.reference.get_or_init(|| adapter).clone())
