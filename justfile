@@ -18,6 +18,10 @@ figures *SEEDS:
 test:
     cargo test --workspace
 
+# Kill every role N times and at every failpoint: just chaos --kills 100 --seed 1; the report is target/chaos.json
+chaos *ARGS="--kills 100 --seed 1":
+    cargo test --locked --workspace --test chaos -- {{ARGS}}
+
 # What a change must pass before it is proposed; nextest and deny are extra tools
 check:
     cargo fmt --all --check

@@ -8,16 +8,19 @@ mod artifacts;
 mod call_times;
 mod download;
 mod lease;
+mod receipts;
 mod transfers;
 
 pub(crate) use artifacts::{ChunkSink, Payload};
 pub use call_times::CallTimes;
 pub(crate) use lease::{Lease, LeaseAnswer};
+pub(crate) use receipts::Receipts;
 pub(crate) use transfers::Received;
 
 use crate::{ActorConfig, ActorError, config::seconds, manifest::Manifest, peer::Peer};
 use call_times::Stopwatch;
 use common::{ActorId, Artifact, CanaryReport, LearnerEpoch, PolicyVersion, RolloutOutcome, RunId, TaskId};
+use failpoint::Point;
 use prost::Message;
 use proto::{
     InvalidMessage, MAX_BATCH, MAX_MESSAGE_BYTES, MAX_OUTCOMES_BYTES, header,
@@ -59,15 +62,6 @@ pub(crate) struct LearnerClient {
     stopwatch: Stopwatch,
     /// The port on which this actor passes on what it has; 0 when it does not.
     relay_port: u16,
-}
-
-/// What became of submitted outcomes.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Receipts {
-    pub(crate) recorded: u64,
-    pub(crate) already_recorded: u64,
-    pub(crate) reissued: u64,
-    pub(crate) refused: u64,
 }
 
 impl LearnerClient {
@@ -231,16 +225,12 @@ impl LearnerClient {
             async move { client.submit_outcomes(trace::request(trace, message)).await }
         });
         let receipts = answer.await?.into_inner().receipts;
-        if receipts.len() != outcomes.len() {
-            let reason = format!("{} receipts for {} outcomes", receipts.len(), outcomes.len());
-            return Err(self
-                .peer
-                .malformed(InvalidMessage::new("submit_outcomes_response.receipts", reason)));
-        }
+        let counted = counts.add(outcomes, &receipts);
+        counted.map_err(|e| self.peer.malformed(e))?;
+        failpoint::reach(Point::Acknowledged);
         outcomes.iter().for_each(|outcome| {
             self.open().remove(&TaskId(outcome.task));
         });
-        counts.add(&receipts);
         Ok(())
     }
 
@@ -401,42 +391,9 @@ fn parts(outcomes: impl Iterator<Item = pb::RolloutOutcome>, limit: usize) -> Ve
     parts
 }
 
-impl Receipts {
-    fn add(&mut self, receipts: &[pb::OutcomeReceipt]) {
-        for receipt in receipts {
-            match receipt.disposition() {
-                pb::Disposition::Recorded => self.recorded += 1,
-                pb::Disposition::AlreadyRecorded => self.already_recorded += 1,
-                pb::Disposition::Reissued => self.reissued += 1,
-                pb::Disposition::Refused | pb::Disposition::Unspecified => {
-                    self.refused += 1;
-                    tracing::warn!(task = receipt.task, detail = receipt.detail, "outcome refused");
-                }
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn each_receipt_is_counted_once_and_an_unknown_one_as_refused() {
-        let receipts = [1, 1, 2, 3, 4, 0, 99].map(|disposition| pb::OutcomeReceipt {
-            disposition,
-            ..Default::default()
-        });
-        let expected = Receipts {
-            recorded: 2,
-            already_recorded: 1,
-            reissued: 1,
-            refused: 3,
-        };
-        let mut counts = Receipts::default();
-        counts.add(&receipts);
-        assert_eq!(counts, expected);
-    }
 
     #[test]
     fn outcomes_share_a_request_until_it_is_full_and_keep_their_order() {

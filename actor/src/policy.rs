@@ -14,6 +14,7 @@ use crate::{
 use common::{
     CanaryReport, Digest, FailureReason, Finish, PolicyVersion, ProductTask, Purpose, Trajectory, derive_seed,
 };
+use failpoint::Point;
 use image::RgbaImage;
 use models::{
     ModelError,
@@ -139,7 +140,10 @@ impl Behaviour for BehaviourPolicy {
     async fn adopt(&mut self, adapted: Arc<Adapted<Llava>>) -> Result<(), ActorError> {
         let (version, canary, last) = (adapted.version, adapted.canary, adapted.last);
         self.thread
-            .call(move |sampler| sampler.policy.model = adapted.weights.clone())
+            .call(move |sampler| {
+                failpoint::reach(Point::AdoptSwap);
+                sampler.policy.model = adapted.weights.clone();
+            })
             .await?;
         (self.version, self.canary, self.last) = (version, canary, last);
         let verdict = canary.map(|report| report.verdict);

@@ -9,6 +9,7 @@ use crate::{
 use bytes::Bytes;
 use common::{Digest, FailureReason, ProductTask, Purpose, Trajectory, derive_seed};
 use data::{ImageGenerator, cutout::encode_rgb_png};
+use failpoint::Point;
 use futures::{StreamExt, stream};
 use image::RgbaImage;
 use std::sync::Arc;
@@ -100,7 +101,8 @@ impl Renderer {
     async fn store(&self, images: Vec<(Bytes, u32)>) -> Result<Vec<RenderedImage>, Failure> {
         let mut stored = Vec::with_capacity(images.len());
         for (png, defects) in images {
-            let digest = self.store.put_content(KIND, png.clone()).await;
+            let upload = self.store.put_content(KIND, png.clone());
+            let digest = failpoint::during(Point::CreativeUpload, upload).await;
             let digest = digest.map_err(|error| Failure::passing(FailureReason::Storage, &error))?;
             stored.push(RenderedImage { digest, defects, png });
         }

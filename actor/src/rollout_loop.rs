@@ -16,6 +16,7 @@ use crate::{
 use common::{
     CandidateGroup, FailureReason, Finish, ProductTask, Purpose, RolloutOutcome, Trajectory, derive_seed,
 };
+use failpoint::Point;
 use proto::trace::TraceId;
 use std::{sync::Arc, time::Duration};
 use tokio::time::{Instant, sleep, sleep_until};
@@ -67,6 +68,7 @@ impl<P: Behaviour, R: Render, S: Score> RolloutLoop<P, R, S> {
         let sampled = self.policy.sample(tasks).await;
         let rendered = self.renderer.render(tasks, &sampled).await;
         let scored = self.reward.score(&lease, &rendered).await;
+        failpoint::reach(Point::Scored);
         let outcomes = self.pair(tasks, sampled, rendered, scored);
         self.submit(lease.trace, &outcomes).await
     }
@@ -185,6 +187,7 @@ impl<P: Behaviour, R: Render, S: Score> RolloutLoop<P, R, S> {
         match self.weights.newest().await? {
             Some(newest) if newest.version > self.policy.version() => {
                 self.policy.adopt(newest).await?;
+                failpoint::reach(Point::Adopted);
                 self.report_adoption().await
             }
             _ => Ok(()),

@@ -29,6 +29,10 @@ use std::process::ExitCode;
 const USAGE: u8 = 64;
 
 fn main() -> ExitCode {
+    if let Err(mistake) = failpoint::arm() {
+        writeln!(std::io::stderr(), "{mistake}").ok();
+        return ExitCode::from(USAGE);
+    }
     let cli = match args::Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {

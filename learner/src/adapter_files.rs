@@ -8,6 +8,7 @@ use crate::config::LearnerConfig;
 use crate::control::ControlPlane;
 use crate::error::LearnerError;
 use common::{Artifact, Digest, PolicyVersion, RunId};
+use failpoint::Point;
 use models::peft::{ADAPTER_CONFIG, ADAPTER_WEIGHTS};
 use serde::{Deserialize, Serialize};
 use store::{Store, StoreError};
@@ -113,7 +114,7 @@ pub(crate) async fn write(
     let lineage = lineage.json();
     place.delete(ADAPTER_CONFIG).await?;
     place.put(LINEAGE, lineage).await?;
-    place.put(ADAPTER_WEIGHTS, bytes).await?;
+    failpoint::during(Point::AdapterWrite, place.put(ADAPTER_WEIGHTS, bytes)).await?;
     let content = broadcast.adapter_config_json().to_owned();
     Ok(place.put(ADAPTER_CONFIG, content).await?)
 }

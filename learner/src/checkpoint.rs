@@ -23,6 +23,7 @@ pub use view::{CheckpointContent, CheckpointLine, list_checkpoints};
 
 use crate::error::LearnerError;
 use common::{LearnerEpoch, PolicyVersion, RunId};
+use failpoint::Point;
 use store::{Store, StoreError, content_key};
 
 /// How the name of a manifest begins and ends; the epoch and the version's number stand in between.
@@ -66,8 +67,9 @@ impl Checkpoints {
         for (bytes, digest) in [(adapter, manifest.adapter), (optimizer, manifest.optimizer)] {
             // Another version may have the same. It is written again, so that it is not older than its manifest.
             let key = content_key(&self.parts(), &digest);
-            self.store.put_large(&key, bytes).await?;
+            failpoint::during(Point::CheckpointUpload, self.store.put_large(&key, bytes)).await?;
         }
+        failpoint::reach(Point::CheckpointUploaded);
         let json = serde_json::to_vec_pretty(&manifest).expect("plain values have a JSON form");
         Ok(self.store.create(&self.key(manifest.version), json).await?)
     }

@@ -155,7 +155,7 @@ pub(crate) async fn serve<T: Training>(
     let checkpoints = Checkpoints::of(&store, &control.identity.run);
     let keepers = Keepers::spawn(
         ledger::keep(control.clone(), journal),
-        checkpoint::keep(kept, checkpoints, config.keep_checkpoints),
+        checkpoint::keep(kept, control.clone(), checkpoints, config.keep_checkpoints),
     );
     // Ends streams and leases; `shutdown` ends training first.
     let stop = CancellationToken::new();

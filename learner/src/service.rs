@@ -10,6 +10,7 @@ use crate::broadcast::{Broadcast, Manifest};
 use crate::control::{ControlPlane, LeaseAnswer, LeaseDenied, Receipt};
 use crate::relays::Place;
 use common::{ActorId, CanaryReport, Digest, PolicyVersion, RolloutOutcome, TaskId};
+use failpoint::Point;
 use futures::stream::{self, BoxStream, StreamExt, TryStreamExt as _};
 use proto::pb::{self, learner_service_server::LearnerService, lease_tasks_response::Answer};
 use proto::{Authorizer, Call, Caller, InvalidMessage, WireError, artifact_stream, trace};
@@ -149,6 +150,7 @@ impl Service {
         durable.map_err(|failed| WireError::Unavailable(failed.to_string()))?;
         let recorded = |receipt: &&pb::OutcomeReceipt| receipt.disposition() == pb::Disposition::Recorded;
         let recorded = receipts.iter().filter(recorded).count();
+        failpoint::reach(Point::SubmitDurable);
         tracing::info!(%actor, outcomes = receipts.len(), recorded, "outcomes taken in");
         Ok(pb::SubmitOutcomesResponse { receipts })
     }
@@ -177,6 +179,9 @@ impl LearnerService for Service {
         let (actor, message, span) =
             self.admit_actor("LearnerService/LeaseTasks", request, |m| m.header.take())?;
         let answer = span.in_scope(|| self.lease(&actor, message))?;
+        if matches!(answer, Answer::Lease(_)) {
+            failpoint::reach(Point::Leased);
+        }
         Ok(Response::new(pb::LeaseTasksResponse { answer: Some(answer) }))
     }
 
@@ -245,6 +250,7 @@ impl LearnerService for Service {
             self.control.broadcast.meter(),
         );
         let metered = chunks.inspect_ok(move |chunk| {
+            failpoint::reach(Point::ArtifactChunk);
             sent.fetch_add(chunk.data.len() as u64, Ordering::Relaxed);
         });
         Ok(Response::new(metered.boxed()))

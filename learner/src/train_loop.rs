@@ -17,6 +17,7 @@ use burn::module::Module;
 use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor};
 use common::{PolicyVersion, Purpose, TaskId, derive_seed};
+use failpoint::Point;
 use minibatches::minibatches;
 use models::gradients;
 use models::llava::Llava;
@@ -141,6 +142,7 @@ impl Trainer {
                 })?;
                 steps.push(metrics);
             }
+            failpoint::reach(Point::Stepped);
             version = version.next();
             let metrics = version_metrics(&steps, &pairs, &nats(&reference));
             let is_kept = pairs.sampled.is_some() && self.config.is_checkpointed(version);

@@ -9,6 +9,7 @@ use crate::reload::ReloadState;
 use crate::scorer::{GroupScores, ScoreFailure, ScoreResult};
 use crate::serving::{Models, Serving};
 use common::Digest;
+use failpoint::Point;
 use futures::future::join_all;
 use proto::pb::reward_service_server::RewardService;
 use proto::pb::{self, ScoreFailureReason, group_score};
@@ -202,12 +203,14 @@ impl RewardService for Service {
             check(&groups)?;
             let admitted =
                 admitted.ok_or_else(|| WireError::Internal("the request passed no gate".into()))?;
+            failpoint::reach(Point::Scoring);
             let Scored {
                 results,
                 model,
                 hits,
                 joined,
             } = self.score(groups, admitted).await?;
+            failpoint::reach(Point::ScoredUnanswered);
             let failed = results.iter().filter(|score| score.is_err()).count();
             let groups = results.len();
             tracing::info!(caller = caller.id, groups, failed, hits, joined, %model, "groups scored");

@@ -108,6 +108,11 @@ impl TestCluster {
         Ok(cluster)
     }
 
+    /// Where the policy lies that actors fetch.
+    pub fn policy_dir(&self) -> PathBuf {
+        self.directory.path().join("policy")
+    }
+
     /// Where the trained adapter goes.
     pub fn adapter_dir(&self) -> PathBuf {
         self.directory.path().join("adapter")

@@ -8,8 +8,9 @@ use std::{
 };
 
 /// For each crate, the crates of ours that it may import outside its tests.
-const MAY_IMPORT: [(&str, &[&str]); 11] = [
+const MAY_IMPORT: [(&str, &[&str]); 12] = [
     ("common", &[]),
+    ("failpoint", &[]),
     ("models", &[]),
     ("proto", &["common"]),
     ("store", &["common"]),
@@ -30,6 +31,7 @@ const MAY_IMPORT: [(&str, &[&str]); 11] = [
             "reward-server",
             "actor",
             "learner",
+            "failpoint",
         ],
     ),
     (
@@ -50,7 +52,7 @@ const MAY_IMPORT: [(&str, &[&str]); 11] = [
 ];
 
 /// What a role may import: never another role, and the simulated shop only through `data`'s traits.
-const ROLE: &[&str] = &["common", "proto", "models", "store", "data"];
+const ROLE: &[&str] = &["common", "proto", "models", "store", "data", "failpoint"];
 
 /// Outside crates that a crate must never know.
 const MUST_NOT_KNOW: [(&str, &[&str]); 10] = [

@@ -284,6 +284,56 @@ async fn a_version_that_was_never_published_cannot_be_adopted_and_an_empty_retur
     assert!(learner.stopped().await.unwrap().unwrap().actors.is_empty());
 }
 
+/// Bytes of a chunk.
+const CHUNK: usize = common::Artifact::CHUNK_BYTES as usize;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn i5_a_bit_that_flips_in_a_broadcast_file_is_named_with_both_digests_before_anything_is_sampled() {
+    let cluster = TestCluster::new(18).unwrap();
+    let weights = cluster.policy_dir().join("model.safetensors");
+    let promised = std::fs::read(&weights).unwrap();
+    let (learner, reward) = (
+        cluster.start_learner().await.unwrap(),
+        cluster.start_reward().await.unwrap(),
+    );
+    let request = pb::JoinRequest {
+        header: Some(header(None, None, "observer")),
+    };
+    // It answers when it has read what it serves.
+    learner
+        .learner_client()
+        .await
+        .unwrap()
+        .join(request)
+        .await
+        .unwrap();
+    // Behind its back: files of the base stay on the disk and are read whenever an actor fetches them.
+    let mut bytes = std::fs::read(&weights).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&weights, &bytes).unwrap();
+    let actor = cluster
+        .start_actor("careful", learner.address, reward.address)
+        .await
+        .unwrap();
+    let error = actor.joined().await.unwrap().unwrap_err();
+    let ActorError::ArtifactDigest {
+        name,
+        chunk,
+        expected,
+        found,
+    } = &error
+    else {
+        panic!("{error}")
+    };
+    assert_eq!((name.as_str(), *chunk), ("model.safetensors", middle / CHUNK));
+    let of = |bytes: &[u8]| store::digest(bytes.chunks(CHUNK).nth(*chunk).unwrap());
+    assert_eq!((*expected, *found), (of(&promised), of(&bytes)));
+    let run = learner.stopped().await.unwrap().unwrap();
+    assert_eq!(run.outcomes, learner::OutcomeCounts::default());
+    reward.stopped().await.unwrap().unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn unknown_artifacts_and_offsets_behind_the_end_are_refused() {
     let cluster = TestCluster::new(18).unwrap();

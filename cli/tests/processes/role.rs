@@ -32,6 +32,11 @@ impl Role {
         self.0.wait().unwrap().success()
     }
 
+    /// Its process id.
+    pub(crate) fn process(&self) -> u32 {
+        self.0.id()
+    }
+
     /// Whether it has ended.
     pub(crate) fn has_ended(&mut self) -> bool {
         self.0.try_wait().unwrap().is_some()

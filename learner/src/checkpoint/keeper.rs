@@ -1,7 +1,10 @@
 //! Checkpoints are written beside training: the training thread hands them over and goes on.
 
 use super::{Checkpoints, Unwritten};
+use crate::control::ControlPlane;
 use crate::error::LearnerError;
+use failpoint::Point;
+use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 
 /// Checkpoints that may wait while one is written. A store that is slower than that holds training back, so that a restart
@@ -47,19 +50,29 @@ impl Keeper {
     }
 }
 
-/// Writes what is handed over, and removes what is older than the newest `keep`, until the other end is gone.
+/// Writes what is handed over when all that the ledger of `control` has of it is durable, and removes what is older than the
+/// newest `keep`, until the other end is gone.
 ///
 /// # Errors
-/// [`LearnerError::Store`] when one cannot be written.
-pub(crate) async fn keep(mut kept: Kept, checkpoints: Checkpoints, keep: usize) -> Result<(), LearnerError> {
+/// [`LearnerError::Store`] when one cannot be written, [`LearnerError::Cancelled`] when the ledger has failed, whose writer says
+/// why.
+pub(crate) async fn keep(
+    mut kept: Kept,
+    control: Arc<ControlPlane>,
+    checkpoints: Checkpoints,
+    keep: usize,
+) -> Result<(), LearnerError> {
     while let Some(Handed { checkpoint, written }) = kept.receiver.recv().await {
         let version = checkpoint.manifest.version;
         let write_down = tokio::task::spawn_blocking(move || checkpoint.written());
         let checkpoint = write_down
             .await
             .map_err(|panic| LearnerError::panicked("writing down a checkpoint", &panic))??;
+        let durable = control.ledger.durable().await;
+        durable.map_err(|_| LearnerError::Cancelled)?;
         checkpoints.write(checkpoint).await?;
         tracing::info!(%version, "checkpoint written");
+        failpoint::reach(Point::CheckpointWritten);
         // Nobody waits where training goes on beside.
         let _ = written.send(());
         checkpoints.retain(keep).await?;

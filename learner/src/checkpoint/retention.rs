@@ -8,6 +8,7 @@
 use super::{Checkpoints, pin};
 use crate::error::LearnerError;
 use common::{Digest, PolicyVersion};
+use failpoint::Point;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use store::{Found, StoreError, content_key};
@@ -51,6 +52,7 @@ impl Checkpoints {
             }
             self.store.delete(&key).await?;
         }
+        failpoint::reach(Point::CheckpointRetire);
         let pins = self.store.find_below(&self.pins()).await?;
         let pinned = self.pinned(&pins, now).await?;
         kept.extend(pinned.into_iter().flat_map(|pin| pin.parts));

@@ -14,7 +14,7 @@ use store::{JournalReader, Records, Store};
 pub struct LedgerView {
     reader: JournalReader,
     identity: Identity,
-    trained: BTreeMap<TaskId, TrainedAt>,
+    trained: BTreeMap<TaskId, Vec<TrainedAt>>,
     place: (String, String),
 }
 
@@ -23,6 +23,8 @@ pub struct LedgerView {
 struct TrainedAt {
     version: PolicyVersion,
     step: u64,
+    /// Whether a crash has lost the version.
+    lost: bool,
 }
 
 /// Its outcomes, one after the other.
@@ -44,9 +46,9 @@ pub struct LedgerSummary {
     pub tasks: u64,
     /// How they ended.
     pub outcomes: OutcomeCounts,
-    /// Pairs that a version was trained from.
+    /// Pairs that a version was trained from which no crash has lost.
     pub pairs_trained: u64,
-    /// The newest version that is noted; `None` when there is none.
+    /// The newest of those versions; `None` when there is none.
     pub version: Option<PolicyVersion>,
 }
 
@@ -77,8 +79,11 @@ pub struct LedgerLine {
     pub rewards: Vec<f64>,
     /// The reward model.
     pub reward_model_digest: Option<Digest>,
-    /// Optimizer steps of the run when the version that was trained from it was done; `None` when none was.
+    /// Optimizer steps of the run when the version that was trained from it was done; `None` when none was, or none that the run
+    /// went on from.
     pub trained_step: Option<u64>,
+    /// Every version that was trained from it, those that a crash has lost among them, oldest first.
+    pub trained_versions: Vec<PolicyVersion>,
 }
 
 /// The seeds of a task's draws.
@@ -104,18 +109,14 @@ impl LedgerView {
             Identity::read(&content)
         });
         let identity = identity.map_err(|source| damaged(&place, source))?;
-        let mut trained = BTreeMap::new();
-        let mut notes = reader.records(TrainingNote::keys()).await?;
-        while let Some((_, content)) = notes.next().await? {
-            let note = TrainingNote::read(&content).map_err(|source| damaged(&place, source))?;
-            let TrainingNote { version, step, tasks } = note;
-            // Keys are in the order of the versions: what a later start trained again counts.
-            trained.extend(tasks.into_iter().map(|task| (task, TrainedAt { version, step })));
+        let (mut notes, mut reading) = (vec![], reader.records(TrainingNote::keys()).await?);
+        while let Some((_, content)) = reading.next().await? {
+            notes.push(TrainingNote::read(&content).map_err(|source| damaged(&place, source))?);
         }
         Ok(Self {
             reader,
             identity,
-            trained,
+            trained: by_task(notes),
             place,
         })
     }
@@ -138,8 +139,17 @@ impl LedgerView {
             epoch,
             tasks,
             outcomes,
-            pairs_trained: self.trained.len() as u64,
-            version: self.trained.values().map(|trained| trained.version).max(),
+            pairs_trained: self
+                .trained
+                .values()
+                .filter(|trained| kept(trained).is_some())
+                .count() as u64,
+            version: self
+                .trained
+                .values()
+                .filter_map(|trained| kept(trained))
+                .map(|trained| trained.version)
+                .max(),
         })
     }
 
@@ -160,6 +170,7 @@ impl LedgerView {
             .first()
             .map(|candidate: &Candidate| candidate.trajectory.behaviour());
         let seed = |version, purpose| derive_seed(self.identity.run_seed, task, version, purpose);
+        let trained = self.trained.get(&task).map_or(&[][..], Vec::as_slice);
         let (outcome, reason) = match &record.outcome {
             RolloutOutcome::Pair(_) => ("pair", None),
             RolloutOutcome::NoPair { reason, .. } => ("no_pair", Some(super::counts::no_pair_name(*reason))),
@@ -184,7 +195,8 @@ impl LedgerView {
                 .map(|candidate| candidate.reward.value())
                 .collect(),
             reward_model_digest: group.map(CandidateGroup::reward_model),
-            trained_step: self.trained.get(&task).map(|trained| trained.step),
+            trained_step: kept(trained).map(|trained| trained.step),
+            trained_versions: trained.iter().map(|trained| trained.version).collect(),
         }
     }
 }
@@ -208,6 +220,38 @@ impl LedgerLines<'_> {
     }
 }
 
+/// What each task's pair was trained on, oldest version first. Notes come in the order of the versions. A version is lost when a
+/// later start has one of the same number: it went on from before it.
+fn by_task(notes: Vec<TrainingNote>) -> BTreeMap<TaskId, Vec<TrainedAt>> {
+    let mut later = u64::MAX;
+    let mut lost: Vec<bool> = notes
+        .iter()
+        .rev()
+        .map(|note| {
+            let number = note.version.number;
+            let lost = number >= later;
+            later = later.min(number);
+            lost
+        })
+        .collect();
+    lost.reverse();
+    let mut trained: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for (TrainingNote { version, step, tasks }, lost) in notes.into_iter().zip(lost) {
+        for task in tasks {
+            trained
+                .entry(task)
+                .or_default()
+                .push(TrainedAt { version, step, lost });
+        }
+    }
+    trained
+}
+
+/// When the run's weights were trained on a task's pair.
+fn kept(trained: &[TrainedAt]) -> Option<&TrainedAt> {
+    trained.iter().rev().find(|trained| !trained.lost)
+}
+
 fn damaged((key, url): &(String, String), source: InvalidMessage) -> LearnerError {
     LearnerError::Ledger {
         key: key.clone(),
@@ -221,6 +265,51 @@ mod tests {
     use super::*;
     use crate::test_outcomes::{failed, no_pair, pair, record, version};
     use std::time::Duration;
+
+    #[test]
+    fn i3_a_version_that_a_later_start_did_not_go_on_from_is_lost_and_its_training_does_not_count() {
+        let note = |epoch, number, tasks: &[u64]| TrainingNote {
+            version: PolicyVersion {
+                epoch: common::LearnerEpoch(epoch),
+                number,
+            },
+            step: 8 * number,
+            tasks: tasks.iter().copied().map(TaskId).collect(),
+        };
+        // The second start went on from v1.2, the third from v2.3.
+        let notes = vec![
+            note(1, 1, &[0, 1]),
+            note(1, 2, &[2, 3]),
+            note(1, 3, &[4, 5]),
+            note(1, 4, &[6, 7]),
+            note(2, 3, &[4, 6]),
+            note(2, 4, &[5, 9]),
+            note(3, 4, &[5, 8]),
+        ];
+        let trained = by_task(notes);
+        let step = |task| {
+            trained
+                .get(&TaskId(task))
+                .and_then(|of_task| kept(of_task))
+                .map(|trained| trained.step)
+        };
+        assert_eq!(
+            [0, 1, 2, 3, 4, 5, 6, 7, 8, 9].map(step),
+            [
+                Some(8),
+                Some(8),
+                Some(16),
+                Some(16),
+                Some(24),
+                Some(32),
+                Some(24),
+                None,
+                Some(32),
+                None
+            ]
+        );
+        assert_eq!(trained[&TaskId(5)].len(), 3);
+    }
 
     #[tokio::test]
     async fn every_outcome_is_told_with_its_pedigree_and_what_became_of_it() {

@@ -3,6 +3,7 @@
 use super::{Record, TrainingNote};
 use crate::control::ControlPlane;
 use crate::error::LearnerError;
+use failpoint::Point;
 use futures::stream::{FuturesOrdered, StreamExt as _};
 use std::pin::pin;
 use std::sync::Arc;
@@ -52,7 +53,8 @@ async fn append(
 ) -> Result<(Vec<Record>, usize), StoreError> {
     let stored = records.iter().map(Record::stored);
     let stored: Vec<_> = stored.chain(notes.iter().map(TrainingNote::stored)).collect();
-    let mut written = pin!(journal.append(stored));
+    let write = journal.append(stored);
+    let mut written = pin!(failpoint::during(Point::LedgerWrite, write));
     loop {
         match tokio::time::timeout(PATIENCE, &mut written).await {
             Ok(done) => return done.map(|()| (records, notes.len())),

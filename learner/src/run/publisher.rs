@@ -39,17 +39,20 @@ impl Publisher {
         note: TrainingNote,
         resumable: Option<Resumable>,
     ) -> Result<(), LearnerError> {
+        let (version, step) = (note.version, note.step);
+        // Before the checkpoint, which is not written until the note is durable: what the weights of a run descend from is never
+        // unknown.
+        self.control.ledger.note(note);
         if let Some(Resumable { moments, account }) = resumable {
             let checkpoint = Unwritten {
-                manifest: Manifest::new(note.version, note.step, account, self.start.clone()),
+                manifest: Manifest::new(version, step, account, self.start.clone()),
                 adapter: weights.adapter.clone(),
                 moments,
             };
             self.keeper.keep(checkpoint, self.start.config.deterministic)?;
         }
         let bytes = weights.adapter.len();
-        tracing::info!(version = %note.version, bytes, metrics = ?metrics.values, "published");
-        self.control.ledger.note(note);
+        tracing::info!(version = %version, bytes, metrics = ?metrics.values, "published");
         self.control.publish(metrics.version, weights, metrics);
         Ok(())
     }

@@ -23,6 +23,7 @@ use crate::step_log::StepLog;
 use crate::train_loop::{TrainedVersion, Trainer};
 use common::{Artifact, PolicyVersion, Purpose, TaskId, derive_seed};
 use data::Catalogue;
+use failpoint::Point;
 use models::checkpoint::in_log;
 use models::optimizer::OptimizerState;
 use models::peft::{adapter_bytes, adapter_config};
@@ -102,6 +103,7 @@ pub(super) async fn prepare(
     resume::check(inputs, &identity, config, base_digest(&base)).await?;
     let assortment = Assortment::open(inputs.catalogue.clone(), &inputs.store, inputs.run_seed).await?;
     let opened = resume::open(&inputs.store, &identity, config.ledger_flush()).await?;
+    failpoint::reach(Point::Fenced);
     let (config, inputs, assortment) = (config.clone(), inputs.clone(), Arc::new(assortment));
     let assemble = move || assemble(config, inputs, policy, base, completions, assortment, opened);
     off_the_runtime("preparing the run", assemble).await

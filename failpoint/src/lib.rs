@@ -1,0 +1,37 @@
+//! Places at which a process of a test build can be made to die at once, as by `kill -KILL`.
+//!
+//! A role calls [`reach`] where a death would hurt most. Without the feature `failpoints`, so in every release, that is an
+//! empty function and the points have no names. With it, [`arm`] reads from the environment which point this process dies at
+//! and at which reach. Nothing here waits, recovers or knows what a role does.
+
+mod point;
+
+#[cfg(feature = "failpoints")]
+mod armed;
+
+pub use point::Point;
+
+#[cfg(feature = "failpoints")]
+pub use armed::{VARIABLE, arm, during, reach};
+
+/// Does nothing: this build has no failpoints.
+#[cfg(not(feature = "failpoints"))]
+#[inline(always)]
+pub fn reach(_: Point) {}
+
+/// Does `work`: this build has no failpoints.
+#[cfg(not(feature = "failpoints"))]
+#[inline(always)]
+pub fn during<F: Future>(_: Point, work: F) -> F {
+    work
+}
+
+/// Does nothing: this build has no failpoints.
+///
+/// # Errors
+/// None.
+#[cfg(not(feature = "failpoints"))]
+#[inline(always)]
+pub fn arm() -> Result<(), std::convert::Infallible> {
+    Ok(())
+}
