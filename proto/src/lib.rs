@@ -10,7 +10,7 @@ mod header;
 pub mod trace;
 mod wire_error;
 
-pub use authorize::{AllowLoopback, Authorizer, Call, Denied, Door, PeerDenied};
+pub use authorize::{AllowLoopback, AllowNetwork, Authorizer, Call, Denied, Door, PeerDenied};
 pub use convert::{InvalidMessage, MAX_BATCH, trajectory};
 pub use header::{Caller, header};
 pub use wire_error::WireError;

@@ -8,7 +8,6 @@ use crate::{locations, role, shop, telemetry};
 use ::actor::{ActorError, ActorInputs};
 use anyhow::Context as _;
 use common::ActorId;
-use proto::AllowLoopback;
 use std::fs::Permissions;
 use std::hash::{BuildHasher as _, RandomState};
 use std::os::unix::fs::PermissionsExt as _;
@@ -40,7 +39,7 @@ pub(super) fn run(args: &ActorArgs) -> Outcome<()> {
             image_generator,
             work_dir: work.path(),
             placement,
-            authorizer: Arc::new(AllowLoopback),
+            authorizer: config.endpoints.authorizer(),
         };
         let service = ::actor::run(config.actor.clone(), inputs, listener, shutdown);
         let summary = role::serve(Role::Actor, address, service).await?.map_err(blame)?;

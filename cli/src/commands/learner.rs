@@ -9,9 +9,7 @@ use crate::{locations, role, telemetry};
 use anyhow::Context as _;
 use common::RunId;
 use learner::{LearnerInputs, RunSummary};
-use proto::AllowLoopback;
 use std::path::Path;
-use std::sync::Arc;
 
 /// Runs the command.
 pub(super) fn run(args: &LearnerArgs) -> Outcome<()> {
@@ -49,7 +47,7 @@ pub(super) fn run(args: &LearnerArgs) -> Outcome<()> {
             pairs_dir: args.pairs.clone(),
             placement,
             threads: config.compute.threads,
-            authorizer: Arc::new(AllowLoopback),
+            authorizer: config.endpoints.authorizer(),
         };
         let service = learner::run(config.learner.clone(), inputs, listener, shutdown);
         let summary = role::serve(Role::Learner, address, service)

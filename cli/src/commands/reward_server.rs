@@ -11,9 +11,7 @@ use crate::{locations, role, shutdown, telemetry};
 use ::reward_server::{ModelSource, RewardError, RewardServerInputs, ServedModel};
 use anyhow::Context as _;
 use models::checkpoint::in_log;
-use proto::AllowLoopback;
 use std::path::Path;
-use std::sync::Arc;
 
 /// Runs the command.
 pub(super) fn run(args: &RewardServerArgs) -> Outcome<()> {
@@ -59,7 +57,7 @@ fn serve<M: ServedModel>(config: &Config, host: Host, model: M, source: ModelSou
         model,
         source: Some(source),
         deterministic: config.learner.deterministic,
-        authorizer: Arc::new(AllowLoopback),
+        authorizer: config.endpoints.authorizer(),
     };
     host.run(async {
         shutdown::tell_of_hangups(asked).context("cannot receive signals")?;

@@ -13,7 +13,9 @@ use models::policy::PolicyReading;
 use models::presets::Preset;
 use models::processor::Transparency;
 use models::template::PromptTemplate;
+use proto::{AllowLoopback, AllowNetwork, Authorizer};
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 /// `[run]`: name and seed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -271,6 +273,9 @@ pub(crate) struct EndpointsConfig {
     pub(crate) learner: String,
     /// Where actors find the reward-server (`--reward`). Default `http://127.0.0.1:7401`, its default address.
     pub(crate) reward: String,
+    /// Whether the roles answer callers from other machines although nothing is encrypted and nobody proves who they are: whoever
+    /// reaches their addresses reads and steers the run. Default false: only this machine.
+    pub(crate) insecure_plaintext_network: bool,
 }
 
 impl Default for EndpointsConfig {
@@ -281,11 +286,23 @@ impl Default for EndpointsConfig {
             actor_listen: "127.0.0.1:0".into(),
             learner: "http://127.0.0.1:7400".into(),
             reward: "http://127.0.0.1:7401".into(),
+            insecure_plaintext_network: false,
         }
     }
 }
 
 impl EndpointsConfig {
+    /// Who may call.
+    pub(crate) fn authorizer(&self) -> Arc<dyn Authorizer> {
+        match self.insecure_plaintext_network {
+            true => {
+                tracing::warn!("insecure_plaintext_network: callers from anywhere are served, in plain text");
+                Arc::new(AllowNetwork)
+            }
+            false => Arc::new(AllowLoopback),
+        }
+    }
+
     pub(super) fn validate(&self) -> Result<(), InvalidConfig> {
         let mut check = SettingsCheck::default();
         let listens = [

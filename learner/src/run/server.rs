@@ -46,6 +46,8 @@ pub(super) fn spawn(
         .max_decoding_message_size(MAX_OUTCOMES_BYTES)
         .max_encoding_message_size(MAX_MESSAGE_BYTES);
     let service = InterceptedService::new(service, door);
+    // A learner that is served takes leases: what comes before, it does before it listens. Probes are let in from anywhere.
+    let (_reporter, health) = tonic_health::server::health_reporter();
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
     let server = Server::builder()
         .concurrency_limit_per_connection(CALLS_PER_CONNECTION)
@@ -55,6 +57,7 @@ pub(super) fn spawn(
         .initial_connection_window_size(BULK_WINDOW)
         .http2_keepalive_interval(Some(KEEP_ALIVE))
         .http2_keepalive_timeout(Some(KEEP_ALIVE))
+        .add_service(health)
         .add_service(service);
     let task = tokio::spawn(server.serve_with_incoming_shutdown(incoming, stop.cancelled_owned()));
     Serving { task }
