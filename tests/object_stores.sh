@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs what a store promises (store/tests/object_stores.rs) against a real S3 server and a real Azure server on this machine:
+# Runs what a store promises (store/tests/object_stores/main.rs) against a real S3 server and a real Azure server on this machine:
 # moto (PyPI) and Azurite (npm), which are installed below the directory of the first argument (default: a temporary one) and
 # stopped at the end. Further arguments go to the test program. Needs python3, npm and the two registries.
 set -euo pipefail

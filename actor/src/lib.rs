@@ -27,6 +27,7 @@ mod scripted_learner;
 mod shelf;
 mod simulated;
 mod stages;
+mod weight_source;
 mod weight_sync;
 
 pub use config::{ActorConfig, Labels};
@@ -62,7 +63,8 @@ use std::{
 use store::Store;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use weight_sync::{WeightSource, WeightSync};
+use weight_source::WeightSource;
+use weight_sync::WeightSync;
 
 /// What an actor needs besides its configuration.
 #[derive(Clone)]

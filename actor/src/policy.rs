@@ -9,7 +9,7 @@ use crate::{
     failure::{Failure, PerTask, chain},
     product_images::ProductImages,
     stages::Behaviour,
-    weight_sync::Adapted,
+    weight_source::Adapted,
 };
 use common::{
     CanaryReport, Digest, FailureReason, Finish, PolicyVersion, ProductTask, Purpose, Trajectory, derive_seed,

@@ -5,7 +5,7 @@ use crate::{
     canary::CanaryCheck,
     manifest::Manifest,
     shelf::Adapter,
-    weight_sync::{BuildWeights, Built},
+    weight_source::{BuildWeights, Built},
 };
 use models::{ModelError, llava::Llava, policy::Policy, weights};
 use std::sync::Arc;

@@ -17,7 +17,8 @@ use crate::{
     seconds,
     shelf::Adapter,
     stages::{Behaviour, Render, Score},
-    weight_sync::{Adapted, BuildWeights, Built, WeightSource, WeightSync},
+    weight_source::{Adapted, BuildWeights, Built, WeightSource},
+    weight_sync::WeightSync,
 };
 use common::{
     ActorId, CanaryReport, Digest, Finish, PolicyVersion, ProductTask, Purpose, Reward, Trajectory,

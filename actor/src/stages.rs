@@ -2,7 +2,7 @@
 
 use crate::{
     ActorError, failure::PerTask, learner_client::Lease, rendering::RenderedImage,
-    reward_client::GroupRewards, weight_sync::Adapted,
+    reward_client::GroupRewards, weight_source::Adapted,
 };
 use common::{CanaryReport, PolicyVersion, ProductTask, Trajectory};
 use std::{future::Future, sync::Arc};

@@ -6,60 +6,20 @@
 
 use crate::{
     ActorError,
-    learner_client::{LearnerClient, Payload},
+    learner_client::LearnerClient,
     manifest::Manifest,
-    shelf::{Adapter, Shelf},
+    weight_source::{Adapted, BuildWeights, WeightSource},
 };
-use common::{CanaryReport, CanaryVerdict, PolicyVersion};
+use common::PolicyVersion;
 use futures::{FutureExt, StreamExt};
 use proto::pb;
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 use tokio::{sync::watch, task::JoinHandle};
 use tonic::Streaming;
 use tracing::Instrument;
 
 /// The pause before a closed stream of announcements is opened again.
 const REOPEN_PAUSE: Duration = Duration::from_millis(200);
-
-/// A version ready to be sampled from.
-pub(crate) struct Adapted<W> {
-    pub(crate) version: PolicyVersion,
-    /// What is sampled from.
-    pub(crate) weights: W,
-    /// What the canary says of it; `None` from a learner that publishes none.
-    pub(crate) canary: Option<CanaryReport>,
-    /// Whether the run publishes no version after this one.
-    pub(crate) last: bool,
-}
-
-/// What turns a version's bytes into something to sample from.
-pub(crate) trait BuildWeights: Send + Sync + 'static {
-    /// What that is.
-    type Weights: Send + Sync + 'static;
-
-    /// Builds the weights beside those that are sampled from, and asks the canary.
-    ///
-    /// # Errors
-    /// [`ActorError`] when the bytes make no weights of this policy.
-    fn build(
-        &mut self,
-        received: Arc<Adapter>,
-        manifest: &Manifest,
-    ) -> impl Future<Output = Result<Built<Self::Weights>, ActorError>> + Send;
-}
-
-/// Weights, and what the canary says of them.
-pub(crate) struct Built<W> {
-    pub(crate) weights: W,
-    pub(crate) canary: Option<CanaryReport>,
-}
-
-/// Fetches and builds versions.
-pub(crate) struct WeightSource<B> {
-    learner: Arc<LearnerClient>,
-    shelf: Arc<Shelf>,
-    builder: B,
-}
 
 /// The background task that keeps up with the learner.
 pub(crate) struct WeightSync<W> {
@@ -83,78 +43,6 @@ enum News {
     Broken,
     /// The learner has closed the stream.
     Closed,
-}
-
-impl<B: BuildWeights> WeightSource<B> {
-    pub(crate) fn new(learner: Arc<LearnerClient>, shelf: Arc<Shelf>, builder: B) -> Self {
-        Self {
-            learner,
-            shelf,
-            builder,
-        }
-    }
-
-    /// Fetches, checks and builds the newest version.
-    ///
-    /// # Errors
-    /// As [`build`](Self::build), for a version that is gone only when no newer one has taken its place.
-    pub(crate) async fn newest(&mut self) -> Result<Arc<Adapted<B::Weights>>, ActorError> {
-        let mut gone = None;
-        loop {
-            let manifest = self.learner.newest_policy().await?;
-            let version = manifest.version;
-            match self.build(manifest).await {
-                Err(error) if error.is_not_found() && gone < Some(version) => gone = Some(version),
-                built => return built,
-            }
-        }
-    }
-
-    /// Fetches, checks and builds one version.
-    ///
-    /// # Errors
-    /// [`ActorError`] when its bytes do not come, are not those promised, or do not fit the base model.
-    pub(crate) async fn build(&mut self, manifest: Manifest) -> Result<Arc<Adapted<B::Weights>>, ActorError> {
-        let received = self.receive(&manifest).await?;
-        let Built { weights, canary } = self.builder.build(received, &manifest).await?;
-        if let Some(report) = canary {
-            self.check(manifest.version, report).await?;
-        }
-        Ok(Arc::new(Adapted {
-            version: manifest.version,
-            weights,
-            canary,
-            last: manifest.last,
-        }))
-    }
-
-    /// The version's adapter, from the shelf or from whoever has it.
-    async fn receive(&self, manifest: &Manifest) -> Result<Arc<Adapter>, ActorError> {
-        if let Some(adapter) = self.shelf.whole(&manifest.adapter.digest()) {
-            return Ok(adapter);
-        }
-        let mut receiving = self.shelf.receive(&manifest.adapter);
-        let (adapter, relays) = (&manifest.adapter, &manifest.relays);
-        self.learner
-            .fetch(adapter, Payload::Adapter, relays, &mut receiving)
-            .await?;
-        Ok(receiving.adapter())
-    }
-
-    /// Refuses a version that does not take effect.
-    ///
-    /// # Errors
-    /// [`ActorError::Canary`], of which the learner is told.
-    async fn check(&self, version: PolicyVersion, report: CanaryReport) -> Result<(), ActorError> {
-        tracing::debug!(%version, ?report, "canary");
-        if report.verdict != CanaryVerdict::Mismatch {
-            return Ok(());
-        }
-        if let Err(error) = self.learner.report_adoption(version, Some(report)).await {
-            tracing::warn!(%error, "the learner was not told that a version does not take effect");
-        }
-        Err(ActorError::Canary { version, report })
-    }
 }
 
 impl<W: Send + Sync + 'static> WeightSync<W> {
@@ -312,7 +200,7 @@ mod tests {
     use super::*;
     use crate::product_images::ProductImages;
     use crate::scripted_learner::{Script, artifact, join, manifest};
-    use crate::{canary::CanaryCheck, policy_builder::PolicyBuilder};
+    use crate::{canary::CanaryCheck, policy_builder::PolicyBuilder, shelf::Shelf};
     use burn::tensor::Device;
     use models::{
         ModelError,

@@ -109,16 +109,16 @@ pub(crate) fn faults_are_found() -> Result<()> {
     let books = Books {
         lines: lines.collect::<Result<_, _>>()?,
     };
-    let manifest = |own, parent, refused| {
+    let manifest = |own, lineage: &[Value], refused| {
         json!({
-            "version": own, "parent": parent, "adapter": "w",
+            "version": own, "start": { "lineage": lineage }, "adapter": "w",
             "account": { "cursor": 7, "trained": 3, "refused": { "stale": refused } },
         })
     };
     let directory = tempfile::tempdir()?;
     let manifests = [
-        ("1-2", manifest(version(1, 2), Value::Null, 0)),
-        ("2-3", manifest(version(2, 3), version(1, 2), 1)),
+        ("1-2", manifest(version(1, 2), &[], 0)),
+        ("2-3", manifest(version(2, 3), &[version(1, 2)], 1)),
     ];
     for (name, manifest) in manifests {
         let path = directory.path().join(format!("manifest-{name}.json"));

@@ -17,9 +17,16 @@ pub(crate) struct Version {
 #[derive(Debug, Clone, Deserialize)]
 pub(crate) struct Manifest {
     version: Version,
-    parent: Option<Version>,
+    start: Start,
     pub(crate) adapter: String,
     pub(crate) account: Account,
+}
+
+/// What it says of the start of the learner that wrote it.
+#[derive(Debug, Clone, Deserialize)]
+struct Start {
+    /// The checkpoints that it and the starts before it went on from, oldest first.
+    lineage: Vec<Version>,
 }
 
 /// What it says of the run's pairs.
@@ -79,7 +86,7 @@ impl Lineage {
     pub(crate) fn has(&self, version: Version) -> Result<bool> {
         let mut descendant = self.newest()?;
         loop {
-            let (Version { epoch, number }, parent) = (descendant.version, descendant.parent);
+            let (Version { epoch, number }, parent) = (descendant.version, descendant.start.lineage.last());
             if version.epoch == epoch {
                 let begins = parent.map_or(0, |parent| parent.number);
                 return Ok((begins + 1..=number).contains(&version.number));
@@ -87,7 +94,7 @@ impl Lineage {
             let Some(parent) = parent else {
                 return Ok(false);
             };
-            let known = self.seen.get(&parent);
+            let known = self.seen.get(parent);
             descendant = known.with_context(|| format!("nobody saw checkpoint {parent:?}"))?;
         }
     }
