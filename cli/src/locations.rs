@@ -16,7 +16,9 @@ pub(crate) fn open_store(key: &str, location: &str, settings: &StoreSettings) ->
     } else {
         directory_url(location)
     };
-    let remedy = || format!("{key} cannot be opened");
+    // Not what was given: it may hold a password.
+    let remedy =
+        || format!("{key} cannot be opened; expected a directory or a URL such as s3://bucket/prefix");
     url.and_then(|url| Ok(Store::open_with(&url, settings)?))
         .with_context(remedy)
         .or_configuration()
