@@ -1,12 +1,6 @@
 //! The smallest demo, from outside: what it writes, and that it leaves no process behind however it ends.
 
-#![cfg(target_os = "linux")]
-#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
-#![allow(clippy::disallowed_methods, reason = "processes take real time")]
-
-mod processes;
-
-use processes::{adwright, signal, wait_until};
+use crate::program::{adwright, signal, wait_until};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::Child;

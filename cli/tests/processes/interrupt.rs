@@ -1,11 +1,6 @@
 //! Stopping a role on request: signals and a closed standard input drain it.
 
-#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
-#![allow(clippy::disallowed_methods, reason = "processes take real time")]
-
-mod processes;
-
-use processes::{adwright, signal, wait_until};
+use crate::program::{adwright, signal, wait_until};
 use std::path::Path;
 use std::process::Child;
 

@@ -1,15 +1,7 @@
 //! The three stages on checkpoints that others made, every role a process of its own.
 
-#![allow(
-    clippy::unwrap_used,
-    reason = "the helpers around the tests may unwrap as the tests do"
-)]
-
-mod fixtures;
-mod processes;
-
-use fixtures::{fixture, text};
-use processes::Role;
+use crate::fixtures::{fixture, text};
+use crate::role::Role;
 use serde_json::Value;
 use std::fs;
 use std::path::Path;

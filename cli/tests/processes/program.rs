@@ -1,11 +1,4 @@
-//! The real program as a child process of a test.
-
-#![allow(dead_code, unused_imports, reason = "no test needs all of it")]
-#![allow(clippy::disallowed_methods, reason = "these tests wait for other processes")]
-
-mod role;
-
-pub(crate) use role::Role;
+//! The program as a child process, and what a test waits for.
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};

@@ -1,0 +1,19 @@
+//! The real program as processes: started, asked, stopped, killed. One program of tests, so that what they share is written once.
+
+#![cfg(target_os = "linux")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "the helpers around the tests may unwrap as the tests do"
+)]
+#![allow(clippy::disallowed_methods, reason = "these tests wait for other processes")]
+
+mod damage;
+mod demo;
+#[path = "../fixtures/mod.rs"]
+mod fixtures;
+mod foreign_run;
+mod interrupt;
+mod program;
+mod role;
+mod rollback;
+mod stage;

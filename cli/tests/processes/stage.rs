@@ -1,0 +1,211 @@
+//! A small deterministic run: what it needs, made in a directory, and its roles at addresses that stay.
+
+use crate::program::wait_until;
+use crate::role::Role;
+use std::fs;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+/// A run small enough for seconds and long enough to be killed in.
+const SMALL: [&str; 15] = [
+    "shopworld.products=16",
+    "pretrain.samples=2000",
+    "reward.epochs=1",
+    "learner.versions=12",
+    "learner.pairs_per_version=8",
+    "learner.minibatch_pairs=4",
+    "learner.passes=1",
+    "learner.lora.rank=4",
+    "learner.lease_ttl_ms=2000",
+    "learner.lease_grace_ms=100",
+    "actor.group_size=2",
+    "actor.max_new_tokens=8",
+    "actor.tasks_per_lease=2",
+    "actor.learner_timeout_s=60",
+    "actor.reward_timeout_s=60",
+];
+
+pub(crate) fn command(directory: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_adwright"));
+    command
+        .args(arguments)
+        .current_dir(directory)
+        .env_remove("RUST_LOG")
+        .stdin(Stdio::null());
+    command
+}
+
+fn configured(directory: &Path, arguments: &[&str]) -> Command {
+    let mut command = command(directory, arguments);
+    command.args(SMALL.iter().flat_map(|setting| ["--set", setting]));
+    command
+}
+
+pub(crate) fn done(output: &Output) -> String {
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+/// A free port. Somebody else may take it in between, which has not been seen to happen.
+fn port() -> u16 {
+    TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port()
+}
+
+/// One role of a run, at an address that stays.
+pub(crate) struct Place<'a> {
+    directory: &'a Path,
+    name: &'static str,
+    listen: String,
+    arguments: Vec<String>,
+    pub(crate) environment: Vec<(&'static str, String)>,
+    /// `None` between two processes.
+    pub(crate) role: Option<Role>,
+}
+
+impl<'a> Place<'a> {
+    fn start(
+        directory: &'a Path,
+        name: &'static str,
+        arguments: Vec<String>,
+        environment: &[(&'static str, &str)],
+    ) -> Self {
+        let mut place = Self {
+            directory,
+            name,
+            listen: format!("127.0.0.1:{}", port()),
+            arguments,
+            environment: environment
+                .iter()
+                .map(|&(name, value)| (name, value.to_owned()))
+                .collect(),
+            role: None,
+        };
+        place.restart();
+        place
+    }
+
+    /// SIGKILL to whoever is there, then a new process.
+    pub(crate) fn restart(&mut self) {
+        self.role = None;
+        let always = [
+            self.name,
+            "--listen",
+            &self.listen,
+            "--deterministic",
+            "--store",
+            "store",
+        ];
+        let mut command = configured(self.directory, &always);
+        command
+            .args(&self.arguments)
+            .envs(self.environment.iter().map(|(name, value)| (name, value)));
+        let (role, _) = Role::start(&mut command, &self.log());
+        self.role = Some(role);
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.listen)
+    }
+
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.role.as_mut().is_none_or(Role::has_ended)
+    }
+
+    /// Whether it has ended well.
+    pub(crate) fn succeeded(&mut self) -> bool {
+        self.role.take().unwrap().wait()
+    }
+
+    pub(crate) fn process(&self) -> u32 {
+        self.role.as_ref().unwrap().process()
+    }
+
+    fn log(&self) -> PathBuf {
+        let log = format!("{}-{}.log", self.name, self.listen.replace(':', "-"));
+        self.directory.join(log)
+    }
+
+    /// Waits until it says something.
+    pub(crate) fn line_with(&self, words: &str) -> String {
+        let mut found = None;
+        wait_until(words, || {
+            let said = fs::read_to_string(self.log()).unwrap();
+            found = said.lines().find(|line| line.contains(words)).map(str::to_owned);
+            found.is_some()
+        });
+        found.unwrap()
+    }
+}
+
+/// What the roles need, made in a directory, and the adapter of a run in which nothing breaks.
+pub(crate) struct Stage {
+    pub(crate) directory: tempfile::TempDir,
+    pub(crate) undisturbed: Vec<u8>,
+}
+
+impl Stage {
+    pub(crate) fn set() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        for stage in [
+            ["pretrain", "--out", "policy"],
+            ["train-reward", "--out", "reward-model"],
+        ] {
+            done(&configured(directory.path(), &stage).output().unwrap());
+        }
+        let stage = Self {
+            directory,
+            undisturbed: vec![],
+        };
+        let undisturbed = stage.run("calm");
+        Self { undisturbed, ..stage }
+    }
+
+    /// The adapter of a run in which nothing breaks, begun or gone on with.
+    pub(crate) fn run(&self, run: &str) -> Vec<u8> {
+        let reward = self.reward_server();
+        let learner = self.learner(run, &[]);
+        let _actors = [1, 2].map(|number| self.actor(&format!("{run}-{number}"), &learner, &reward));
+        self.adapter_of(run, learner)
+    }
+
+    pub(crate) fn reward_server(&self) -> Place<'_> {
+        Place::start(
+            self.directory.path(),
+            "reward-server",
+            vec!["--model=reward-model".into()],
+            &[],
+        )
+    }
+
+    pub(crate) fn learner(&self, run: &str, environment: &[(&'static str, &str)]) -> Place<'_> {
+        let (adapter, run) = (format!("--adapter=adapter-{run}"), format!("--set=run.id={run}"));
+        let arguments = vec!["--policy=policy".into(), adapter, run];
+        Place::start(self.directory.path(), "learner", arguments, environment)
+    }
+
+    pub(crate) fn actor(&self, id: &str, learner: &Place<'_>, reward: &Place<'_>) -> Place<'_> {
+        let peers = [
+            format!("--learner={}", learner.url()),
+            format!("--reward={}", reward.url()),
+        ];
+        let arguments = [&peers[..], &[format!("--id={id}")]].concat();
+        Place::start(self.directory.path(), "actor", arguments, &[])
+    }
+
+    /// Waits for the run's end.
+    pub(crate) fn adapter_of(&self, run: &str, mut learner: Place<'_>) -> Vec<u8> {
+        wait_until("the run does not end", || learner.has_ended());
+        fs::read(
+            self.directory
+                .path()
+                .join(format!("adapter-{run}/adapter_model.safetensors")),
+        )
+        .unwrap()
+    }
+}
