@@ -38,6 +38,30 @@ pub enum ActorError {
         /// What the last attempt came to.
         source: LastAttempt,
     },
+    /// A peer had no room for as long as the configuration or the lease allows.
+    #[error("{role} at {url} had no room for {waited_s:.1} s")]
+    Overloaded {
+        /// Who was called.
+        role: &'static str,
+        /// Where.
+        url: String,
+        /// How long it was tried, in seconds.
+        waited_s: f64,
+        /// What the last attempt came to.
+        source: LastAttempt,
+    },
+    /// A peer answered with failures for as long as the configuration or the lease allows.
+    #[error("{role} at {url} has failed for {waited_s:.1} s")]
+    Failing {
+        /// Who was called.
+        role: &'static str,
+        /// Where.
+        url: String,
+        /// How long it was tried, in seconds.
+        waited_s: f64,
+        /// What the last attempt came to.
+        source: LastAttempt,
+    },
     /// A peer refused a request, and would again.
     #[error("{role} at {url} refused ({code:?}): {message}")]
     Refused {

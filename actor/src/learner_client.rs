@@ -274,11 +274,13 @@ impl LearnerClient {
         Ok(self.client.clone().watch_policy(request).await?.into_inner())
     }
 
-    /// Tells the learner which version is sampled from now, or that one does not take effect, and what the canary says.
+    /// Tells the learner which version is sampled from now, or that one does not take effect, what the canary says, and what
+    /// keeps this actor from leasing; nothing, if that is empty.
     pub(crate) async fn report_adoption(
         &self,
         version: PolicyVersion,
         canary: Option<CanaryReport>,
+        waiting_for: &str,
     ) -> Result<(), ActorError> {
         let answer = self.peer.until_answered(|| {
             let received = self.received();
@@ -289,6 +291,7 @@ impl LearnerClient {
                 base_bytes_received: received.base,
                 relay_bytes_received: received.from_relays,
                 canary: canary.map(Into::into),
+                waiting_for: waiting_for.to_owned(),
             });
             let mut client = self.client.clone();
             async move { client.report_adoption(request).await }

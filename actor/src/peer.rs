@@ -8,7 +8,7 @@ use proto::{BULK_WINDOW, InvalidMessage, WireError};
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use std::{future::Future, sync::Arc, time::Duration};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout_at};
 use tonic::{
     Code, Status,
     transport::{Channel, Endpoint},
@@ -29,6 +29,8 @@ pub(crate) struct Peer {
     patience: Duration,
     /// Where the jitter of pauses comes from.
     jitter_seed: u64,
+    /// Whether an internal failure of it may pass.
+    failures_pass: bool,
 }
 
 impl Peer {
@@ -38,6 +40,7 @@ impl Peer {
             url: url.into(),
             patience,
             jitter_seed: 0,
+            failures_pass: false,
         }
     }
 
@@ -87,21 +90,68 @@ impl Peer {
         }
     }
 
-    /// The same peer, borne in silence for no longer than `limit`.
-    pub(crate) fn within(&self, limit: Duration) -> Self {
+    /// The same peer, whose failures may pass too: those of a learner are its run's, which has then failed.
+    pub(crate) fn that_may_fail(self) -> Self {
         Self {
-            patience: self.patience.min(limit),
-            ..self.clone()
+            failures_pass: true,
+            ..self
         }
     }
 
-    /// The error of a peer that has not answered.
-    pub(crate) fn unreachable(&self, waited: Duration, last: Status) -> ActorError {
-        ActorError::Unreachable {
-            role: self.role,
-            url: self.url.to_string(),
-            waited_s: waited.as_secs_f64(),
-            source: last.into(),
+    /// How long it is borne.
+    pub(crate) fn patience(&self) -> Duration {
+        self.patience
+    }
+
+    /// Repeats `attempt` until it is answered or refused. The last attempt begins before `last_start`, and `end` cuts off
+    /// whatever is under way.
+    pub(crate) async fn until_answered_by<T, F>(
+        &self,
+        last_start: Instant,
+        end: Instant,
+        attempt: impl FnMut() -> F,
+    ) -> Result<T, ActorError>
+    where
+        F: Future<Output = Result<T, Status>>,
+    {
+        let began = Instant::now();
+        let limited = Self {
+            patience: last_start.saturating_duration_since(began),
+            ..self.clone()
+        };
+        match timeout_at(end, limited.until_answered(attempt)).await {
+            Ok(answer) => answer,
+            Err(_) => {
+                let status = Status::deadline_exceeded("no time is left for an answer");
+                Err(self.given_up(began.elapsed(), status))
+            }
+        }
+    }
+
+    /// The error of a peer that has not served for so long, by what the last attempt came to.
+    fn given_up(&self, waited: Duration, last: Status) -> ActorError {
+        let (role, url, waited_s) = (self.role, self.url.to_string(), waited.as_secs_f64());
+        let code = last.code();
+        let source = last.into();
+        match code {
+            Code::ResourceExhausted => ActorError::Overloaded {
+                role,
+                url,
+                waited_s,
+                source,
+            },
+            Code::Internal => ActorError::Failing {
+                role,
+                url,
+                waited_s,
+                source,
+            },
+            _ => ActorError::Unreachable {
+                role,
+                url,
+                waited_s,
+                source,
+            },
         }
     }
 
@@ -151,11 +201,12 @@ impl Outage<'_> {
     /// Waits before the next attempt, about twice as long each time, and as long as the peer asks for.
     ///
     /// # Errors
-    /// [`ActorError::Refused`] when another attempt would fail the same way, [`ActorError::Unreachable`] when the
-    /// patience does not last until then.
+    /// [`ActorError::Refused`] when another attempt would fail the same way; when the patience does not last until then
+    /// [`ActorError::Overloaded`] or [`ActorError::Failing`] if that is what the peer said, else [`ActorError::Unreachable`].
     pub(crate) async fn pause(&mut self, status: Status) -> Result<(), ActorError> {
         let (role, url) = (self.peer.role, self.peer.url.to_string());
-        if !is_outage(&status) {
+        let passes = self.peer.failures_pass && status.code() == Code::Internal;
+        if !(passes || is_outage(&status)) {
             let (code, message) = (status.code(), status.message().to_owned());
             return Err(ActorError::Refused {
                 role,
@@ -168,7 +219,7 @@ impl Outage<'_> {
         let asked = WireError::retry_after(&status);
         let pause = self.next_pause(asked);
         if waited + pause > self.peer.patience {
-            return Err(self.peer.unreachable(waited, status));
+            return Err(self.peer.given_up(waited, status));
         }
         let (retry_ms, code, message) = (pause.as_millis() as u64, status.code(), status.message());
         match asked {
@@ -179,7 +230,7 @@ impl Outage<'_> {
                 ?code,
                 message,
                 retry_ms,
-                "waiting: the peer does not answer"
+                "waiting: the peer does not serve"
             ),
         }
         sleep(pause).await;
@@ -297,8 +348,37 @@ mod tests {
         let began = Instant::now();
         let answer = peer.until_answered(|| async { Err::<(), _>(overloaded(5000)) });
         let error = crate::failure::chain(&answer.await.unwrap_err());
-        assert!(error.contains("64 requests"), "{error}");
+        assert!(
+            error.contains("64 requests") && error.contains("had no room"),
+            "{error}"
+        );
         assert!(began.elapsed() < Duration::from_secs(1));
+    }
+
+    #[tokio::test]
+    async fn a_failure_passes_only_where_it_may() {
+        let failing = || async { Err::<(), _>(Status::internal("a picture too many")) };
+        let refused = peer().until_answered(failing).await.unwrap_err();
+        assert!(matches!(refused, ActorError::Refused { .. }), "{refused}");
+        let failed = peer().that_may_fail().until_answered(failing).await.unwrap_err();
+        assert!(matches!(failed, ActorError::Failing { waited_s, .. } if waited_s >= 0.05));
+    }
+
+    #[tokio::test]
+    async fn what_is_under_way_is_cut_off_at_the_end_and_nothing_begins_after_its_time() {
+        let (peer, began) = (peer(), Instant::now());
+        let after = |ms| began + Duration::from_millis(ms);
+        let hanging = || std::future::pending::<Result<(), Status>>();
+        let cut = peer.until_answered_by(after(5_000), after(60), hanging).await;
+        assert!(matches!(cut, Err(ActorError::Unreachable { .. })));
+        assert!(began.elapsed() < Duration::from_secs(1));
+        let attempts = Cell::new(0);
+        let late = peer.until_answered_by(began, after(60_000), || {
+            attempts.set(attempts.get() + 1);
+            async { Err::<(), _>(Status::unavailable("restarting")) }
+        });
+        assert!(late.await.is_err());
+        assert_eq!(attempts.get(), 1);
     }
 
     #[tokio::test]

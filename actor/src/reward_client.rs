@@ -1,8 +1,10 @@
 //! The reward-server as an actor sees it: one request a lease, one typed result a task.
 //!
-//! A reward that was not computed is a failure with its reason, never a number (I8). A reward-server that nobody can reach
-//! ends the actor: the tasks at hand fail in time for another actor to take them, and without a lease the actor waits for
-//! the server's return, but not for ever.
+//! A reward that was not computed is a failure with its reason, never a number (I8). A reward-server that cannot be reached,
+//! fails, has no room or serves another model than the run takes costs no task: the tasks at hand fail in time for another
+//! actor to take them, and without a lease the actor waits for the server, but not for ever.
+
+mod answer;
 
 use crate::{
     ActorConfig, ActorError,
@@ -13,19 +15,23 @@ use crate::{
     rendering::RenderedImage,
     stages::Score,
 };
+use answer::{model_of, results};
 use bytes::Bytes;
 use common::{Digest, FailureReason, ProductTask, Reward};
 use proto::{
     InvalidMessage, MAX_BATCH, MAX_MESSAGE_BYTES,
-    pb::{self, group_score, reward_service_client::RewardServiceClient},
+    pb::{self, reward_service_client::RewardServiceClient},
     trace,
 };
 use std::sync::Arc;
-use tokio::time::{Instant, timeout_at};
-use tonic::{Status, transport::Channel};
+use tokio::time::Instant;
+use tonic::{Code, Status, transport::Channel};
 
 /// The most image bytes in one request: half of what a message may hold leaves room for everything else in it.
 const MAX_IMAGE_BYTES: usize = MAX_MESSAGE_BYTES / 2;
+
+/// The longest word about what is waited for, in bytes.
+const MAX_WAITING_BYTES: usize = 1 << 10;
 
 /// A reward-server that left so many leases in a row unscored is lost, even if it answers other questions.
 const UNSCORED_LEASES: u32 = 3;
@@ -60,7 +66,7 @@ impl RewardClient {
         config: &ActorConfig,
     ) -> Result<Self, ActorError> {
         let peer = Peer::new("reward-server", url, seconds(config.reward_timeout_s));
-        let peer = peer.called_by(learner.caller());
+        let peer = peer.called_by(learner.caller()).that_may_fail();
         let client = RewardServiceClient::new(peer.channel(seconds(config.request_timeout_s))?)
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES);
@@ -70,12 +76,27 @@ impl RewardClient {
             learner,
             outage: None,
         };
-        client.until_it_answers().await?;
+        client.served_model().await?;
         Ok(client)
     }
 
+    /// Asks until the served model is `expected`, or for any answer.
+    async fn until_it_serves(&self, expected: Option<Digest>) -> Result<(), ActorError> {
+        let mut outage = self.peer.outage();
+        loop {
+            let found = self.served_model().await?;
+            let Some(expected) = expected.filter(|expected| *expected != found) else {
+                return Ok(());
+            };
+            let status = Status::unavailable(format!("it serves {found}, and the run takes only {expected}"));
+            if outage.pause(status).await.is_err() {
+                return Err(self.other_model(expected, found));
+            }
+        }
+    }
+
     /// Asks which model is served until there is an answer.
-    async fn until_it_answers(&self) -> Result<(), ActorError> {
+    async fn served_model(&self) -> Result<Digest, ActorError> {
         let answer = self.peer.until_answered(|| {
             let header = Some(self.learner.header());
             let request = trace::request(self.learner.trace(), pb::GetRewardModelRequest { header });
@@ -90,13 +111,23 @@ impl RewardClient {
             .and_then(Digest::try_from)
             .map_err(|e| self.peer.malformed(e))?;
         tracing::info!(%digest, form = served.form, "reward-server answers");
-        Ok(())
+        Ok(digest)
     }
 
-    /// One request; its failure is every group's failure. Nobody is asked once the server is `lost` to this lease.
+    fn other_model(&self, expected: Digest, found: Digest) -> ActorError {
+        ActorError::RewardModel {
+            url: self.peer.url().to_owned(),
+            expected,
+            found,
+        }
+    }
+
+    /// One request, begun before `last_start`; its failure is every group's failure. Nobody is asked once the server is `lost`
+    /// to this lease.
     async fn request(
         &self,
         lease: &Lease,
+        last_start: Instant,
         groups: Vec<pb::ImageGroup>,
         lost: &mut Option<ActorError>,
     ) -> PerTask<GroupRewards> {
@@ -105,23 +136,26 @@ impl RewardClient {
         if let Some(error) = lost {
             return failed(error);
         }
-        let answer = self.ask(lease, groups).await;
+        let answer = self.ask(lease, last_start, groups).await;
         let results = answer.and_then(|response| self.results(lease.reward_model, &images, response));
         match results {
             Ok(results) => results,
             Err(error) => {
                 let results = failed(&error);
-                *lost = Some(error).filter(is_outage);
+                *lost = Some(error).filter(blames_the_server);
                 results
             }
         }
     }
 
-    /// Counts leases that nobody scored; one without a picture tells nothing.
+    /// Counts leases that nobody scored; one without a picture tells nothing. A server without room is not lost.
     fn remember(&mut self, lost: Option<ActorError>, asked: bool) {
         let before = self.outage.as_ref().map_or(0, |(leases, _)| *leases);
         match lost {
-            Some(error) => self.outage = Some((before + 1, error)),
+            Some(error) => {
+                let leases = u32::from(!matches!(error, ActorError::Overloaded { .. }));
+                self.outage = Some((before + leases, error));
+            }
             None if asked => self.outage = None,
             None => {}
         }
@@ -131,26 +165,19 @@ impl RewardClient {
     async fn ask(
         &self,
         lease: &Lease,
+        last_start: Instant,
         groups: Vec<pb::ImageGroup>,
     ) -> Result<pb::ScoreGroupsResponse, ActorError> {
         let message = pb::ScoreGroupsRequest {
             header: Some(self.learner.header()),
             groups,
         };
-        let began = Instant::now();
-        let peer = self.peer.within(lease.patience());
-        let answer = peer.until_answered(|| {
+        let answer = self.peer.until_answered_by(last_start, lease.scored_by(), || {
             let request = trace::request(lease.trace, message.clone());
             let mut client = self.client.clone();
             async move { client.score_groups(request).await }
         });
-        match timeout_at(lease.ends(), answer).await {
-            Ok(answer) => Ok(answer?.into_inner()),
-            Err(_) => {
-                let status = Status::deadline_exceeded("the lease has run out");
-                Err(peer.unreachable(began.elapsed(), status))
-            }
-        }
+        Ok(answer.await?.into_inner())
     }
 
     /// The results of groups with so many `images` each, by the model `expected`, or any.
@@ -163,29 +190,35 @@ impl RewardClient {
         let malformed = |invalid| self.peer.malformed(invalid);
         let found = model_of(&response).map_err(malformed)?;
         match expected {
-            Some(expected) if expected != found => Err(ActorError::RewardModel {
-                url: self.peer.url().to_owned(),
-                expected,
-                found,
-            }),
+            Some(expected) if expected != found => Err(self.other_model(expected, found)),
             _ => results(found, images, response).map_err(malformed),
         }
     }
 }
 
 impl Score for RewardClient {
-    /// Waits until a reward-server that left the last lease unscored answers again; no tasks should be held meanwhile.
+    fn waits_for(&self) -> Option<String> {
+        let (_, error) = self.outage.as_ref()?;
+        Some(cut(crate::failure::chain(error), MAX_WAITING_BYTES))
+    }
+
+    /// Waits until a reward-server that left the last lease unscored answers again, with the model that the run takes; no
+    /// tasks should be held meanwhile.
     ///
     /// # Errors
-    /// [`ActorError::Unreachable`] when it does not for [`ActorConfig::reward_timeout_s`], or answers but has left several
-    /// leases in a row unscored.
+    /// [`ActorError::Unreachable`] when it does not for [`ActorConfig::reward_timeout_s`], [`ActorError::RewardModel`] when it
+    /// serves another model for as long; what came of the last lease when several in a row were left unscored.
     async fn recovered(&mut self) -> Result<(), ActorError> {
         match self.outage.take() {
             None => Ok(()),
             Some((UNSCORED_LEASES.., error)) => Err(error),
-            Some(outage) => {
-                self.until_it_answers().await?;
-                self.outage = Some(outage);
+            Some((leases, error)) => {
+                let expected = match &error {
+                    ActorError::RewardModel { expected, .. } => Some(*expected),
+                    _ => None,
+                };
+                self.until_it_serves(expected).await?;
+                self.outage = Some((leases, error));
                 Ok(())
             }
         }
@@ -205,8 +238,9 @@ impl Score for RewardClient {
         }
         let mut scored = Vec::with_capacity(groups.len());
         let mut lost = None;
+        let last_start = lease.scored_by().min(Instant::now() + self.peer.patience());
         for groups in split_by_size(groups, MAX_IMAGE_BYTES) {
-            scored.extend(self.request(lease, groups, &mut lost).await);
+            scored.extend(self.request(lease, last_start, groups, &mut lost).await);
         }
         self.remember(lost, !scored.is_empty());
         let mut scored = scored.into_iter();
@@ -246,79 +280,24 @@ fn split_by_size(groups: Vec<pb::ImageGroup>, limit: usize) -> Vec<Vec<pb::Image
     requests
 }
 
-/// The model that computed an answer.
-fn model_of(response: &pb::ScoreGroupsResponse) -> Result<Digest, InvalidMessage> {
-    let model = response.reward_model.clone();
-    let model = model.ok_or_else(|| InvalidMessage::missing("score_groups_response.reward_model"))?;
-    Digest::try_from(model)
+/// Whether another server, or this one later, may score. A request that is refused as malformed or too large would be refused
+/// everywhere.
+fn blames_the_server(error: &ActorError) -> bool {
+    let of_request = [Code::InvalidArgument, Code::OutOfRange];
+    !matches!(error, ActorError::Refused { code, .. } if of_request.contains(code))
 }
 
-fn results(
-    model: Digest,
-    images: &[usize],
-    response: pb::ScoreGroupsResponse,
-) -> Result<PerTask<GroupRewards>, InvalidMessage> {
-    if response.scores.len() != images.len() {
-        let reason = format!("{} for {} groups", response.scores.len(), images.len());
-        return Err(InvalidMessage::new("score_groups_response.scores", reason));
+/// A text of at most `bytes`.
+fn cut(mut text: String, bytes: usize) -> String {
+    while text.len() > bytes {
+        text.pop();
     }
-    response
-        .scores
-        .into_iter()
-        .zip(images)
-        .map(|(score, images)| group_result(score, *images, model))
-        .collect()
+    text
 }
 
-fn group_result(
-    score: pb::GroupScore,
-    images: usize,
-    model: Digest,
-) -> Result<Result<GroupRewards, Failure>, InvalidMessage> {
-    match score
-        .result
-        .ok_or_else(|| InvalidMessage::missing("group_score.result"))?
-    {
-        group_score::Result::Failure(failure) => Ok(Err(score_failure(&failure))),
-        group_score::Result::Scores(scores) if scores.rewards.len() != images => {
-            let reason = format!("{} for {images} images", scores.rewards.len());
-            Err(InvalidMessage::new("scores.rewards", reason))
-        }
-        group_score::Result::Scores(scores) => {
-            let rewards = scores
-                .rewards
-                .into_iter()
-                .map(Reward::new)
-                .collect::<Result<_, _>>();
-            let rewards = rewards.map_err(|e| InvalidMessage::new("scores.rewards", e))?;
-            Ok(Ok(GroupRewards { rewards, model }))
-        }
-    }
-}
-
-/// Invalid images and abstentions would come again; a model's failure may pass.
-fn score_failure(failure: &pb::ScoreFailure) -> Failure {
-    let reason = FailureReason::RewardUnavailable;
-    let detail = format!("{}: {}", failure.reason().as_str_name(), failure.detail);
-    match failure.reason() {
-        pb::ScoreFailureReason::InvalidImage | pb::ScoreFailureReason::Abstained => {
-            Failure::lasting(reason, detail)
-        }
-        _ => Failure::retryable(reason, detail),
-    }
-}
-
-/// Whether another server, or this one later, may score.
-fn is_outage(error: &ActorError) -> bool {
-    matches!(
-        error,
-        ActorError::Unreachable { .. } | ActorError::RewardModel { .. }
-    )
-}
-
-/// An outage may pass; a refusal or a malformed answer would come again.
+/// What the server is to blame for may pass, even a malformed answer: the task is another server's, or this one's later.
 fn failure_of(error: &ActorError) -> Failure {
-    match is_outage(error) {
+    match blames_the_server(error) {
         true => Failure::passing(FailureReason::RewardUnavailable, error),
         false => Failure::lasting(FailureReason::RewardUnavailable, crate::failure::chain(error)),
     }
@@ -327,45 +306,12 @@ fn failure_of(error: &ActorError) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use common::{RolloutOutcome, TaskId};
 
     fn group(bytes: &[usize]) -> pb::ImageGroup {
         pb::ImageGroup {
             caption: String::new(),
             images: bytes.iter().map(|&n| vec![0; n].into()).collect(),
         }
-    }
-
-    fn response(scores: Vec<group_score::Result>) -> pb::ScoreGroupsResponse {
-        let scores = scores
-            .into_iter()
-            .map(|result| pb::GroupScore { result: Some(result) })
-            .collect();
-        pb::ScoreGroupsResponse {
-            scores,
-            reward_model: Some(Digest::from_bytes([4; 32]).into()),
-        }
-    }
-
-    fn checked(
-        images: &[usize],
-        response: pb::ScoreGroupsResponse,
-    ) -> Result<PerTask<GroupRewards>, InvalidMessage> {
-        results(model_of(&response)?, images, response)
-    }
-
-    fn rewards(rewards: &[f64]) -> group_score::Result {
-        group_score::Result::Scores(pb::Scores {
-            rewards: rewards.to_vec(),
-            ..Default::default()
-        })
-    }
-
-    fn refusal(reason: pb::ScoreFailureReason) -> group_score::Result {
-        group_score::Result::Failure(pb::ScoreFailure {
-            reason: reason.into(),
-            detail: "because".into(),
-        })
     }
 
     #[test]
@@ -377,60 +323,5 @@ mod tests {
             .collect();
         assert_eq!(sizes, [vec![6, 4], vec![18], vec![1]]);
         assert!(split_by_size(vec![], 10).is_empty());
-    }
-
-    #[test]
-    fn i8_a_score_that_was_not_computed_is_a_failure_and_never_a_number() {
-        let found = checked(
-            &[2, 2],
-            response(vec![
-                rewards(&[0.5, -1.0]),
-                refusal(pb::ScoreFailureReason::Model),
-            ]),
-        );
-        let found = found.unwrap();
-        assert_eq!(found[0].as_ref().unwrap().rewards[1].value(), -1.0);
-        let outcome = found[1].clone().unwrap_err().outcome(TaskId(1));
-        assert!(matches!(
-            outcome,
-            RolloutOutcome::Failed {
-                reason: FailureReason::RewardUnavailable,
-                retryable: true,
-                ..
-            }
-        ));
-    }
-
-    #[test]
-    fn an_invalid_image_is_not_tried_again() {
-        let found = checked(
-            &[2],
-            response(vec![refusal(pb::ScoreFailureReason::InvalidImage)]),
-        )
-        .unwrap();
-        let outcome = found[0].clone().unwrap_err().outcome(TaskId(1));
-        assert!(
-            matches!(outcome, RolloutOutcome::Failed { retryable: false, detail, .. } if detail.contains("because"))
-        );
-    }
-
-    #[test]
-    fn answers_that_do_not_fit_the_question_are_malformed() {
-        for (images, answer) in [
-            (vec![2, 2], response(vec![rewards(&[0.0, 1.0])])),
-            (vec![2], response(vec![rewards(&[0.0])])),
-            (vec![2], response(vec![rewards(&[0.0, f64::NAN])])),
-            (vec![2], response(vec![rewards(&[0.0, f64::INFINITY])])),
-            (vec![2], response(vec![rewards(&[0.0, 1.0]); 2])),
-            (
-                vec![2],
-                pb::ScoreGroupsResponse {
-                    reward_model: None,
-                    ..response(vec![rewards(&[0.0, 1.0])])
-                },
-            ),
-        ] {
-            assert!(checked(&images, answer.clone()).is_err(), "{answer:?}");
-        }
     }
 }

@@ -52,14 +52,28 @@ impl<P: Behaviour, R: Render, S: Score> RolloutLoop<P, R, S> {
         while let Some(lease) = self.lease().await? {
             let span = tracing::info_span!("rollout", trace_id = %lease.trace);
             self.work_on(lease).instrument(span).await?;
-            let shutdown = self.shutdown.clone();
-            tokio::select! {
-                recovered = self.reward.recovered() => recovered?,
-                () = shutdown.cancelled() => {}
-            }
+            self.wait_for_rewards().await?;
             self.adopt_newest().await?;
         }
         self.adopt_last().await
+    }
+
+    /// Holds no lease until what left the last one unscored scores again, and tells the learner so meanwhile.
+    async fn wait_for_rewards(&mut self) -> Result<(), ActorError> {
+        let waiting_for = self.reward.waits_for();
+        if let Some(what) = &waiting_for {
+            tracing::warn!(waiting_for = what, "no tasks are leased until rewards come again");
+            self.report(what).await?;
+        }
+        let shutdown = self.shutdown.clone();
+        tokio::select! {
+            recovered = self.reward.recovered() => recovered?,
+            () = shutdown.cancelled() => {}
+        }
+        match waiting_for {
+            Some(_) => self.report("").await,
+            None => Ok(()),
+        }
     }
 
     /// Turns the tasks of one lease into outcomes.
@@ -233,8 +247,14 @@ impl<P: Behaviour, R: Render, S: Score> RolloutLoop<P, R, S> {
     async fn report_adoption(&mut self) -> Result<(), ActorError> {
         self.summary.adoptions += 1;
         self.summary.version = Some(self.policy.version());
+        self.report("").await
+    }
+
+    /// Tells the learner what is sampled from and what keeps this actor from leasing.
+    async fn report(&self, waiting_for: &str) -> Result<(), ActorError> {
         let (version, canary) = (self.policy.version(), self.policy.canary());
-        match self.learner.report_adoption(version, canary).await {
+        let report = self.learner.report_adoption(version, canary, waiting_for);
+        match report.await {
             // The next lease finds out what has become of the learner.
             Err(error) if error.is_other_epoch() => Ok(()),
             reported => reported,

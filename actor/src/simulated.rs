@@ -115,7 +115,7 @@ async fn take_part(
         },
         learner: learner.clone(),
     };
-    learner.report_adoption(version, None).await?;
+    learner.report_adoption(version, None, "").await?;
     let begun = async {
         begin.cancelled().await;
         tokio::time::sleep(delay).await;

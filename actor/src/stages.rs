@@ -53,6 +53,11 @@ pub(crate) trait Score: Send {
         rendered: &PerTask<Vec<RenderedImage>>,
     ) -> impl Future<Output = PerTask<GroupRewards>> + Send;
 
+    /// What left the last lease unscored and is not known to score again, for people; `None` when nothing did.
+    fn waits_for(&self) -> Option<String> {
+        None
+    }
+
     /// Waits until what left the last lease unscored can score again; no tasks should be held meanwhile.
     ///
     /// # Errors

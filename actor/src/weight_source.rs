@@ -115,7 +115,7 @@ impl<B: BuildWeights> WeightSource<B> {
         if report.verdict != CanaryVerdict::Mismatch {
             return Ok(());
         }
-        if let Err(error) = self.learner.report_adoption(version, Some(report)).await {
+        if let Err(error) = self.learner.report_adoption(version, Some(report), "").await {
             tracing::warn!(%error, "the learner was not told that a version does not take effect");
         }
         Err(ActorError::Canary { version, report })

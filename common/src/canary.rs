@@ -118,13 +118,17 @@ impl Canary {
     /// Compares what an actor has computed with what the learner says.
     pub fn compare(&self, own: OwnNats<'_>) -> CanaryReport {
         let noise = largest_difference(own.reference, &self.reference);
+        let is_other_base = noise > MOST_NOISE;
         let tolerance = LEAST_TOLERANCE.max(TOLERANCE_FACTOR * noise.min(MOST_NOISE));
-        let deviation = largest_difference(own.new, &self.version).max(match noise > MOST_NOISE {
-            true => noise,
-            false => 0.0,
-        });
+        let of_version = largest_difference(own.new, &self.version);
+        // What has another base deviates by as much at least, whatever its adapter makes up for.
+        let deviation = if is_other_base {
+            of_version.max(noise)
+        } else {
+            of_version
+        };
         let separation = largest_difference(own.old, &self.version);
-        let verdict = if noise > MOST_NOISE || deviation > tolerance {
+        let verdict = if is_other_base || deviation > tolerance {
             CanaryVerdict::Mismatch
         } else if separation < SEPARATION_FACTOR * tolerance {
             CanaryVerdict::Inconclusive

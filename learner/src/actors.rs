@@ -28,6 +28,8 @@ pub struct ActorSummary {
     pub canary: Option<CanaryReport>,
     /// Why it gets no leases; `None` when it does.
     pub quarantine: Option<String>,
+    /// What keeps it from leasing, in its words; `None`: nothing does.
+    pub waiting_for: Option<String>,
 }
 
 /// What an actor reports once it has a version's weights.
@@ -93,6 +95,20 @@ impl ActorRegistry {
         self.actors.get(actor)?.summary.quarantine.clone()
     }
 
+    /// An actor says what keeps it from leasing, or that nothing does.
+    pub(crate) fn waits(&self, actor: &ActorId, now: Instant, waiting_for: Option<String>) {
+        self.update(actor, now, |entry| {
+            let before = std::mem::replace(&mut entry.summary.waiting_for, waiting_for);
+            match (&before, &entry.summary.waiting_for) {
+                (before, Some(what)) if before.as_ref() != Some(what) => {
+                    tracing::warn!(%actor, waiting_for = what, "actor waits");
+                }
+                (Some(_), None) => tracing::info!(%actor, "actor waits no longer"),
+                _ => {}
+            }
+        });
+    }
+
     /// An actor's outcomes were taken in.
     pub(crate) fn submitted(&self, actor: &ActorId, now: Instant, outcomes: u64) {
         self.update(actor, now, |entry| entry.summary.outcomes += outcomes);
@@ -137,6 +153,7 @@ impl ActorRegistry {
                 base_bytes_received: 0,
                 relay_bytes_received: 0,
                 outcomes: 0,
+                waiting_for: None,
                 canary: None,
                 quarantine: None,
             };
@@ -224,6 +241,19 @@ mod tests {
         }
         let summary = &registry.summaries()[0];
         assert_eq!((summary.adoptions, summary.adapter_bytes_received), (2, 10));
+    }
+
+    #[test]
+    fn what_an_actor_waits_for_is_told_until_it_goes_on() {
+        let (registry, actor, now) = (
+            ActorRegistry::default(),
+            ActorId::new("a").unwrap(),
+            Instant::now(),
+        );
+        for waits in [Some("the reward-server".to_owned()), None] {
+            registry.waits(&actor, now, waits.clone());
+            assert_eq!(registry.summaries()[0].waiting_for, waits);
+        }
     }
 
     #[test]

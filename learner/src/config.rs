@@ -243,6 +243,15 @@ impl LearnerConfig {
         for_run_of(self.steps(), &self.optimizer)
     }
 
+    /// What becomes of pairs of retired versions. After a rollback a deterministic run comes through the same versions again, to the
+    /// same bytes.
+    pub(crate) fn retired_rule(&self) -> RetiredPairs {
+        match self.deterministic {
+            true => RetiredPairs::Train,
+            false => self.retired_pairs,
+        }
+    }
+
     /// Whether a later start can go on from this version.
     pub(crate) fn is_checkpointed(&self, version: PolicyVersion) -> bool {
         let number = version.number;

@@ -4,6 +4,7 @@
 //! (`train_loop.rs`). Locks are taken in one order: task queue, ledger, pair buffer; the queue is held while leases are
 //! given. What is recorded goes to training when the ledger's writer has made it durable ([`ControlPlane::deliver`]).
 
+mod acceptance;
 mod receipt;
 
 pub(crate) use receipt::{Receipt, Refusal};
@@ -20,8 +21,7 @@ use crate::prompts::CompletionLimits;
 use crate::run::VersionMetrics;
 use crate::task_queue::{Attempt, TaskQueue};
 use common::{
-    ActorId, CandidateGroup, Digest, FailureReason, LearnerEpoch, PolicyVersion, ProductTask, RolloutOutcome,
-    TaskId,
+    ActorId, Digest, FailureReason, LearnerEpoch, PolicyVersion, ProductTask, RolloutOutcome, TaskId,
 };
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -215,14 +215,17 @@ impl ControlPlane {
             self.leases.end(task, actor);
             return Receipt::AlreadyRecorded(digest);
         }
+        // What it held was leased to others when it was quarantined.
+        if let Err(refusal) = self.check_quarantine(actor) {
+            return self.refuse(refusal);
+        }
         let Some(lease) = self.leases.held(task, actor) else {
             return self.refuse(Refusal::NotLeased {
                 task,
                 actor: actor.clone(),
             });
         };
-        let checked = self.check_quarantine(actor);
-        let checked = checked.and_then(|()| self.check_versions(&lease, &outcome));
+        let checked = self.check_versions(&lease, &outcome);
         let checked = checked.and_then(|()| self.check_reward_model(&outcome));
         if let Err(refusal) = checked.and_then(|()| self.check_completions(&outcome)) {
             self.end_and_reissue(task, actor, FailureReason::Abandoned);
@@ -369,76 +372,6 @@ impl ControlPlane {
     /// The only reward model whose scores the run takes; `None`: any.
     pub(crate) fn reward_model(&self) -> Option<Digest> {
         self.terms.reward_model
-    }
-
-    /// Rewards of different models mean different things: a run that names one takes no other's.
-    fn check_reward_model(&self, outcome: &RolloutOutcome) -> Result<(), Refusal> {
-        let (Some(expected), Some(group)) = (self.terms.reward_model, outcome.group()) else {
-            return Ok(());
-        };
-        match group.reward_model() {
-            found if found == expected => Ok(()),
-            found => Err(Refusal::RewardModel {
-                task: outcome.task(),
-                expected,
-                found,
-            }),
-        }
-    }
-
-    /// What an actor in quarantine has sampled is not the policy's.
-    fn check_quarantine(&self, actor: &ActorId) -> Result<(), Refusal> {
-        let quarantined = |reason| Refusal::Quarantined {
-            actor: actor.clone(),
-            reason,
-        };
-        self.actors
-            .quarantine(actor)
-            .map_or(Ok(()), |reason| Err(quarantined(reason)))
-    }
-
-    /// A deterministic run trains only what the leased version itself sampled; otherwise any published version that is not
-    /// older than the lease's will do.
-    fn check_versions(&self, lease: &Lease, outcome: &RolloutOutcome) -> Result<(), Refusal> {
-        let Some(group) = outcome.group() else {
-            return Ok(());
-        };
-        let progress = self.buffer.progress();
-        let task = outcome.task();
-        for found in group
-            .candidates()
-            .iter()
-            .map(|candidate| candidate.trajectory.behaviour())
-        {
-            let fine = match self.admission.deterministic {
-                true => found == lease.version,
-                false => found >= lease.version && is_published(found, &progress),
-            };
-            if !fine {
-                return Err(Refusal::Version {
-                    task,
-                    leased: lease.version,
-                    found,
-                });
-            }
-        }
-        Ok(())
-    }
-
-    /// What cannot be trained on is refused before it is recorded: later it would end the run.
-    fn check_completions(&self, outcome: &RolloutOutcome) -> Result<(), Refusal> {
-        let task = outcome.task();
-        let candidates = outcome.group().map_or(&[][..], CandidateGroup::candidates);
-        for (candidate, token_ids) in candidates.iter().map(|c| c.trajectory.token_ids()).enumerate() {
-            self.completions
-                .check(token_ids)
-                .map_err(|source| Refusal::Completion {
-                    task,
-                    candidate,
-                    source,
-                })?;
-        }
-        Ok(())
     }
 
     fn record(&self, outcome: RolloutOutcome) -> Receipt {

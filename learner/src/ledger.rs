@@ -14,7 +14,7 @@ pub(crate) use record::{Identity, Record, TrainingNote};
 pub use view::{LedgerLine, LedgerLines, LedgerSummary, LedgerView, Seeds};
 pub(crate) use writer::keep;
 
-use common::{Digest, LearnerEpoch, ProductTask, RolloutOutcome, TaskId};
+use common::{CandidateGroup, Digest, LearnerEpoch, ProductTask, RolloutOutcome, TaskId};
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, watch};
@@ -114,7 +114,17 @@ impl Ledger {
             return Recorded::Already { digest };
         }
         book.terminal.insert(task.id, digest);
+        let models = book.counts.reward_models.len();
         book.counts.add(&outcome);
+        let is_new_model = book.counts.reward_models.len() > models;
+        if let Some(model) = outcome.group().map(CandidateGroup::reward_model)
+            && is_new_model
+        {
+            match models {
+                0 => tracing::info!(%model, "the run's first scores"),
+                _ => tracing::warn!(%model, models, "scores of another reward model than before"),
+            }
+        }
         book.undelivered += usize::from(outcome.is_pair());
         let record = Record {
             sequence: book.next,

@@ -36,9 +36,7 @@ impl RelayTree {
     /// Takes the first free place for an actor that passes on what it has at `relay`, if it does.
     pub(crate) fn enter(self: &Arc<Self>, relay: Option<SocketAddr>) -> Place {
         let mut places = self.places();
-        let number = (0..)
-            .find(|number| !places.contains_key(number))
-            .unwrap_or_default();
+        let number = first_free(&places);
         places.insert(number, relay);
         Place {
             tree: self.clone(),
@@ -46,14 +44,11 @@ impl RelayTree {
         }
     }
 
-    /// Who to fetch from before the learner, for one that is not in the tree yet: those whose own branches are the fewest.
+    /// Who to fetch from before the learner, for one that is not in the tree yet: the relay above the first free place, which it
+    /// will probably take.
     pub(crate) fn for_newcomer(&self) -> Option<SocketAddr> {
         let places = self.places();
-        // The next free place is below the relay that has the most room.
-        let next = (0..)
-            .find(|number| !places.contains_key(number))
-            .unwrap_or_default();
-        self.above(&places, next)
+        self.above(&places, first_free(&places))
     }
 
     /// The nearest relay above a place; `None`: the learner.
@@ -70,6 +65,12 @@ impl RelayTree {
     fn places(&self) -> MutexGuard<'_, BTreeMap<usize, Option<SocketAddr>>> {
         self.places.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn first_free(places: &BTreeMap<usize, Option<SocketAddr>>) -> usize {
+    // Places are in order: the first that is not the one of its rank is behind a free one.
+    let behind = places.keys().enumerate().find(|(rank, number)| rank != *number);
+    behind.map_or(places.len(), |(rank, _)| rank)
 }
 
 impl Place {

@@ -22,6 +22,9 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 use tracing::{Instrument as _, Span};
 
+/// The longest word of an actor about what it waits for, in bytes.
+const MAX_WAITING_BYTES: usize = 1 << 10;
+
 /// Serves a run's control plane.
 pub(crate) struct Service {
     control: Arc<ControlPlane>,
@@ -272,8 +275,13 @@ impl LearnerService for Service {
             base_bytes: message.base_bytes_received,
             relay_bytes: message.relay_bytes_received,
         };
-        let adopted = self.control.adopted(&actor, &adoption, Instant::now());
+        let (waiting_for, now) = (
+            waiting_for(message.waiting_for).map_err(WireError::from)?,
+            Instant::now(),
+        );
+        let adopted = self.control.adopted(&actor, &adoption, now);
         adopted.map_err(|unknown| WireError::NotFound(unknown.to_string()))?;
+        self.control.actors.waits(&actor, now, waiting_for);
         tracing::debug!(actor = %actor, ?adoption, "adoption reported");
         Ok(Response::new(pb::ReportAdoptionResponse {}))
     }
@@ -287,6 +295,18 @@ impl LearnerService for Service {
             &self.control,
             message.metrics_from as usize,
         )))
+    }
+}
+
+/// What an actor says that it waits for.
+fn waiting_for(text: String) -> Result<Option<String>, InvalidMessage> {
+    match text.len() {
+        0 => Ok(None),
+        1..=MAX_WAITING_BYTES => Ok(Some(text)),
+        bytes => {
+            let reason = format!("{bytes} bytes, expected at most {MAX_WAITING_BYTES}");
+            Err(InvalidMessage::new("report_adoption_request.waiting_for", reason))
+        }
     }
 }
 
@@ -333,9 +353,7 @@ fn manifest_message(
     manifest: &Manifest,
     relay: Option<SocketAddr>,
 ) -> pb::PolicyManifest {
-    let base = broadcast
-        .base()
-        .map(|file| pb::Artifact::from(file).without_chunks());
+    let base = broadcast.base().map(pb::Artifact::named);
     pb::PolicyManifest {
         version: Some(manifest.version.into()),
         base: base.collect(),

@@ -80,7 +80,11 @@ pub async fn run_simulated(
         store: inputs.store.clone(),
         adapter: None,
     };
-    let setup = assemble(config.clone(), inputs, identity, assortment, opened);
+    let settings = config.clone();
+    // Drawing and hashing an adapter of some hundred megabytes takes a second.
+    let assembled = move || assemble(settings, inputs, identity, assortment, opened);
+    let setup = tokio::task::spawn_blocking(assembled).await;
+    let setup = setup.map_err(|panic| LearnerError::panicked("preparing the run", &panic))?;
     serve(&config, setup, surroundings, shutdown).await
 }
 
@@ -134,7 +138,7 @@ fn assemble(
     let lineage = checkpoint
         .as_ref()
         .map_or_else(Lineage::default, |checkpoint| checkpoint.manifest.lineage());
-    resume::take_up(&control.buffer, untrained, &lineage, config.retired_pairs);
+    resume::take_up(&control.buffer, untrained, &lineage, config.retired_rule());
     let (keeper, kept) = Keeper::new();
     let publisher = Publisher {
         control: control.clone(),

@@ -40,16 +40,10 @@ pub(crate) struct Lease {
 }
 
 impl Lease {
-    /// When it ends, counted from before it was asked for: later by the learner's clock. Then comes the learner's grace.
-    pub(crate) fn ends(&self) -> Instant {
-        self.asked + self.ttl
-    }
-
-    /// How much longer a step that fails may be tried: a quarter of the lease is kept for the steps that follow, since
-    /// outcomes that come too late are refused.
-    pub(crate) fn patience(&self) -> Duration {
-        let last = self.asked + self.ttl * 3 / 4;
-        last.saturating_duration_since(Instant::now())
+    /// When its rewards must be there: a quarter of it is kept for the steps that follow, since outcomes that come too late
+    /// are refused. Counted from before it was asked for: later by the learner's clock.
+    pub(crate) fn scored_by(&self) -> Instant {
+        self.asked + self.ttl * 3 / 4
     }
 }
 
@@ -126,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn a_step_is_tried_for_less_long_than_the_lease_lasts_whatever_the_learner_says() {
+    fn scoring_ends_before_the_lease_does_whatever_the_learner_says() {
         for (ttl_ms, most) in [(0, 0), (60_000, 45), (u64::MAX, 18 * 3600)] {
             let task = pb::ProductTask {
                 task: 3,
@@ -139,8 +133,8 @@ mod tests {
             else {
                 panic!("no lease")
             };
-            assert!(lease.patience() <= Duration::from_secs(most));
-            assert!(Instant::now() + lease.patience() <= lease.ends() || ttl_ms == 0);
+            let left = lease.scored_by().saturating_duration_since(Instant::now());
+            assert!(left <= Duration::from_secs(most));
             assert_eq!(lease.trace, TraceId::of(7, 3));
             assert_eq!(lease.reward_model, Some(Digest::from_bytes([6; 32])));
         }

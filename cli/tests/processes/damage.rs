@@ -79,7 +79,7 @@ fn a_reward_server_that_is_gone_is_waited_for(stage: &Stage) {
     let actor = stage.actor("unscored-1", &learner, &reward);
     learner.line_with("published");
     reward.role = None;
-    let missed = actor.line_with("peer does not answer");
+    let missed = actor.line_with("the peer does not serve");
     assert!(
         missed.contains("reward-server") && missed.contains(&reward.url()),
         "{missed}"

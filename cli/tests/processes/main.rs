@@ -14,6 +14,7 @@ mod fixtures;
 mod foreign_run;
 mod interrupt;
 mod program;
+mod reward_server;
 mod role;
 mod rollback;
 mod stage;

@@ -6,7 +6,7 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// They decide when, where and how fast things are done, not what is learned from what.
-pub(crate) const FREE: [&str; 18] = [
+pub(crate) const FREE: [&str; 19] = [
     "activation_checkpointing",
     "cached_products",
     "checkpoint_every",
@@ -22,6 +22,7 @@ pub(crate) const FREE: [&str; 18] = [
     "max_tasks_per_pair",
     "retired_pairs",
     "retry_after_ms",
+    "reward_model",
     "relay_branches",
     "optimizer.total_steps",
     "versions",

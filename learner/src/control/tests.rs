@@ -333,7 +333,11 @@ async fn i5_an_actor_whose_weights_do_nothing_is_neither_leased_to_nor_listened_
     assert!(matches!(denied, Err(LeaseDenied::Quarantined(reason)) if reason.contains("v1.0")));
     // What it held is somebody else's now, and what it says of it counts for nothing.
     assert_eq!(run.leased("b", 0, 2), [0, 1]);
-    assert!(matches!(run.submit("a", pair(0, 0)), Receipt::Refused(_)));
+    let refused = run.submit("a", pair(0, 0));
+    assert!(
+        matches!(refused, Receipt::Refused(Refusal::Quarantined { .. })),
+        "{refused:?}"
+    );
     assert_eq!(run.submit("b", pair(0, 0)), Receipt::Recorded);
     run.report("a", 0, CanaryVerdict::Ok);
     assert_eq!(run.leased("a", 0, 1).len(), 1);

@@ -9,7 +9,7 @@ use crate::broadcast::{Broadcast, Weights};
 use crate::canary::CanaryAnswers;
 use crate::checkpoint::{Checkpoint, Keeper, Start};
 use crate::collate::Collator;
-use crate::config::{LearnerConfig, RetiredPairs};
+use crate::config::LearnerConfig;
 use crate::control::ControlPlane;
 use crate::error::LearnerError;
 use crate::ledger::{Identity, TrainingNote};
@@ -221,12 +221,7 @@ fn assemble(
     if let Some(checkpoint) = &checkpoint {
         control.buffer.restore(checkpoint.manifest.account);
     }
-    // After a rollback a deterministic run comes through the same versions again, to the same bytes.
-    let retired = match config.deterministic {
-        true => RetiredPairs::Train,
-        false => config.retired_pairs,
-    };
-    resume::take_up(&control.buffer, untrained, &start.lineage, retired);
+    resume::take_up(&control.buffer, untrained, &start.lineage, config.retired_rule());
     let (keeper, kept) = Keeper::new();
     let steps = checkpoint
         .as_ref()

@@ -147,6 +147,7 @@ impl TestActor {
             base_bytes_received: 0,
             canary: None,
             relay_bytes_received: 0,
+            waiting_for: String::new(),
         };
         self.client.report_adoption(request).await.unwrap();
     }

@@ -49,6 +49,7 @@ fn actor(summary: ActorSummary) -> pb::ActorStatus {
         canary: summary.canary.map(Into::into),
         quarantine: summary.quarantine.unwrap_or_default(),
         relay_bytes_received: summary.relay_bytes_received,
+        waiting_for: summary.waiting_for.unwrap_or_default(),
     }
 }
 

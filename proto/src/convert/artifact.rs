@@ -11,22 +11,22 @@ impl From<&Artifact> for pb::Artifact {
     fn from(artifact: &Artifact) -> Self {
         let digests = artifact.chunks().iter().flat_map(Digest::as_bytes);
         Self {
-            name: artifact.name().to_owned(),
-            bytes: artifact.bytes(),
-            digest: Some(artifact.digest().into()),
-            chunk_bytes: artifact.chunk_bytes(),
             chunk_digests: digests.copied().collect(),
+            ..Self::named(artifact)
         }
     }
 }
 
 impl pb::Artifact {
-    /// The same, named only.
+    /// An artifact that is named only.
     #[must_use]
-    pub fn without_chunks(self) -> Self {
+    pub fn named(artifact: &Artifact) -> Self {
         Self {
+            name: artifact.name().to_owned(),
+            bytes: artifact.bytes(),
+            digest: Some(artifact.digest().into()),
+            chunk_bytes: artifact.chunk_bytes(),
             chunk_digests: vec![],
-            ..self
         }
     }
 }
@@ -82,8 +82,8 @@ mod tests {
     #[test]
     fn an_artifact_survives_the_wire_whole_or_named_only() {
         let message = pb::Artifact::from(&artifact());
-        assert_eq!(Artifact::try_from(message.clone()).unwrap(), artifact());
-        let named = Artifact::try_from(message.without_chunks()).unwrap();
+        assert_eq!(Artifact::try_from(message).unwrap(), artifact());
+        let named = Artifact::try_from(pb::Artifact::named(&artifact())).unwrap();
         assert_eq!(
             (named.digest(), named.is_fetchable()),
             (artifact().digest(), false)

@@ -1,0 +1,165 @@
+//! The reward-server's answer, checked: one typed result a group, or what is wrong with it.
+
+use super::GroupRewards;
+use crate::failure::{Failure, PerTask};
+use common::{Digest, FailureReason, Reward};
+use proto::{
+    InvalidMessage,
+    pb::{self, group_score},
+};
+
+/// The model that computed an answer.
+pub(super) fn model_of(response: &pb::ScoreGroupsResponse) -> Result<Digest, InvalidMessage> {
+    let model = response.reward_model.clone();
+    let model = model.ok_or_else(|| InvalidMessage::missing("score_groups_response.reward_model"))?;
+    Digest::try_from(model)
+}
+
+/// The results of groups with so many `images` each.
+pub(super) fn results(
+    model: Digest,
+    images: &[usize],
+    response: pb::ScoreGroupsResponse,
+) -> Result<PerTask<GroupRewards>, InvalidMessage> {
+    if response.scores.len() != images.len() {
+        let reason = format!("{} for {} groups", response.scores.len(), images.len());
+        return Err(InvalidMessage::new("score_groups_response.scores", reason));
+    }
+    response
+        .scores
+        .into_iter()
+        .zip(images)
+        .map(|(score, images)| group_result(score, *images, model))
+        .collect()
+}
+
+fn group_result(
+    score: pb::GroupScore,
+    images: usize,
+    model: Digest,
+) -> Result<Result<GroupRewards, Failure>, InvalidMessage> {
+    match score
+        .result
+        .ok_or_else(|| InvalidMessage::missing("group_score.result"))?
+    {
+        group_score::Result::Failure(failure) => Ok(Err(score_failure(&failure))),
+        group_score::Result::Scores(scores) if scores.rewards.len() != images => {
+            let reason = format!("{} for {images} images", scores.rewards.len());
+            Err(InvalidMessage::new("scores.rewards", reason))
+        }
+        group_score::Result::Scores(scores) => {
+            let rewards = scores
+                .rewards
+                .into_iter()
+                .map(Reward::new)
+                .collect::<Result<_, _>>();
+            let rewards = rewards.map_err(|e| InvalidMessage::new("scores.rewards", e))?;
+            Ok(Ok(GroupRewards { rewards, model }))
+        }
+    }
+}
+
+/// Invalid images and abstentions would come again; a model's failure may pass.
+fn score_failure(failure: &pb::ScoreFailure) -> Failure {
+    let reason = FailureReason::RewardUnavailable;
+    let detail = format!("{}: {}", failure.reason().as_str_name(), failure.detail);
+    match failure.reason() {
+        pb::ScoreFailureReason::InvalidImage | pb::ScoreFailureReason::Abstained => {
+            Failure::lasting(reason, detail)
+        }
+        _ => Failure::retryable(reason, detail),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use common::{RolloutOutcome, TaskId};
+
+    fn response(scores: Vec<group_score::Result>) -> pb::ScoreGroupsResponse {
+        let scores = scores
+            .into_iter()
+            .map(|result| pb::GroupScore { result: Some(result) })
+            .collect();
+        pb::ScoreGroupsResponse {
+            scores,
+            reward_model: Some(Digest::from_bytes([4; 32]).into()),
+        }
+    }
+
+    fn checked(
+        images: &[usize],
+        response: pb::ScoreGroupsResponse,
+    ) -> Result<PerTask<GroupRewards>, InvalidMessage> {
+        results(model_of(&response)?, images, response)
+    }
+
+    fn rewards(rewards: &[f64]) -> group_score::Result {
+        group_score::Result::Scores(pb::Scores {
+            rewards: rewards.to_vec(),
+            ..Default::default()
+        })
+    }
+
+    fn refusal(reason: pb::ScoreFailureReason) -> group_score::Result {
+        group_score::Result::Failure(pb::ScoreFailure {
+            reason: reason.into(),
+            detail: "because".into(),
+        })
+    }
+
+    #[test]
+    fn i8_a_score_that_was_not_computed_is_a_failure_and_never_a_number() {
+        let found = checked(
+            &[2, 2],
+            response(vec![
+                rewards(&[0.5, -1.0]),
+                refusal(pb::ScoreFailureReason::Model),
+            ]),
+        );
+        let found = found.unwrap();
+        assert_eq!(found[0].as_ref().unwrap().rewards[1].value(), -1.0);
+        let outcome = found[1].clone().unwrap_err().outcome(TaskId(1));
+        assert!(matches!(
+            outcome,
+            RolloutOutcome::Failed {
+                reason: FailureReason::RewardUnavailable,
+                retryable: true,
+                ..
+            }
+        ));
+    }
+
+    #[test]
+    fn an_invalid_image_is_not_tried_again() {
+        let found = checked(
+            &[2],
+            response(vec![refusal(pb::ScoreFailureReason::InvalidImage)]),
+        )
+        .unwrap();
+        let outcome = found[0].clone().unwrap_err().outcome(TaskId(1));
+        assert!(
+            matches!(outcome, RolloutOutcome::Failed { retryable: false, detail, .. } if detail.contains("because"))
+        );
+    }
+
+    #[test]
+    fn answers_that_do_not_fit_the_question_are_malformed() {
+        for (images, answer) in [
+            (vec![2, 2], response(vec![rewards(&[0.0, 1.0])])),
+            (vec![2], response(vec![rewards(&[0.0])])),
+            (vec![2], response(vec![rewards(&[0.0, f64::NAN])])),
+            (vec![2], response(vec![rewards(&[0.0, f64::INFINITY])])),
+            (vec![2], response(vec![rewards(&[0.0, 1.0]); 2])),
+            (
+                vec![2],
+                pb::ScoreGroupsResponse {
+                    reward_model: None,
+                    ..response(vec![rewards(&[0.0, 1.0])])
+                },
+            ),
+        ] {
+            assert!(checked(&images, answer.clone()).is_err(), "{answer:?}");
+        }
+    }
+}
