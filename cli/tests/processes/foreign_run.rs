@@ -48,13 +48,18 @@ fn json(directory: &Path, arguments: &[&str]) -> Value {
     serde_json::from_slice(&run(directory, arguments).stdout).unwrap()
 }
 
-/// Starts a role and returns its endpoint.
-fn start(directory: &Path, arguments: &[&str]) -> (Role, String) {
+/// Starts a role and returns its endpoint; `None` if it had nothing left to do.
+fn start(directory: &Path, arguments: &[&str]) -> (Role, Option<String>) {
     let log = directory.join(format!("{}.log", arguments[0]));
     Role::start(
         command(directory, arguments).args(["--listen", "127.0.0.1:0"]),
         &log,
     )
+}
+
+fn serving(directory: &Path, arguments: &[&str]) -> (Role, String) {
+    let (role, endpoint) = start(directory, arguments);
+    (role, endpoint.unwrap())
 }
 
 /// What `y+` of a prompt gains under an adapter.
@@ -78,7 +83,7 @@ fn a_run_on_a_checkpoint_of_transformers_gives_an_adapter_and_its_pairs() {
     let directory = tempfile::tempdir().unwrap();
     let place = directory.path();
     let (model, chooser) = (text(&fixture("llava-hf-1.6/1")), text(&fixture("caig-reward/1")));
-    let (_reward, reward) = start(place, &["reward-server", "--model", &chooser]);
+    let (_reward, reward) = serving(place, &["reward-server", "--model", &chooser]);
     let learner = [
         "learner",
         "--policy",
@@ -88,7 +93,7 @@ fn a_run_on_a_checkpoint_of_transformers_gives_an_adapter_and_its_pairs() {
         "--pairs",
         "pairs",
     ];
-    let (learner, address) = start(place, &learner);
+    let (learner, address) = serving(place, &learner);
     let actor = |id: &str| {
         start(
             place,

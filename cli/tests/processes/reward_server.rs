@@ -66,6 +66,7 @@ impl Server {
         let mut command = command(directory, &always);
         command.args(settings.iter().flat_map(|set| ["--set", set]));
         let (role, endpoint) = Role::start(&mut command, &log);
+        let endpoint = endpoint.unwrap();
         let runtime = Runtime::new().unwrap();
         let client = runtime
             .block_on(RewardServiceClient::connect(endpoint.clone()))

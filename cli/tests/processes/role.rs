@@ -11,7 +11,9 @@ pub(crate) struct Role(Child);
 
 impl Role {
     /// Starts a role whose words go to the end of `log`, and returns its endpoint when it is ready.
-    pub(crate) fn start(command: &mut Command, log: &Path) -> (Self, String) {
+    ///
+    /// `None`: it ended well before it was. An actor does so when the run completes while it reads its first weights.
+    pub(crate) fn start(command: &mut Command, log: &Path) -> (Self, Option<String>) {
         let said = fs::OpenOptions::new()
             .create(true)
             .append(true)
@@ -21,10 +23,13 @@ impl Role {
         let mut line = String::new();
         let stdout = child.stdout.take().unwrap();
         BufReader::new(stdout).read_line(&mut line).unwrap();
-        let ready: Value = serde_json::from_str(&line).unwrap_or_default();
-        let said = || fs::read_to_string(log).unwrap();
-        let endpoint = ready["endpoint"].as_str().unwrap_or_else(|| panic!("{}", said()));
-        (Self(child), endpoint.to_owned())
+        let endpoint = serde_json::from_str::<Value>(&line)
+            .ok()
+            .map(|ready| ready["endpoint"].as_str().unwrap().to_owned());
+        if endpoint.is_none() && !child.wait().unwrap().success() {
+            panic!("{}", fs::read_to_string(log).unwrap());
+        }
+        (Self(child), endpoint)
     }
 
     /// Waits for its end; whether that was a good one.
