@@ -1,9 +1,9 @@
 //! What an actor serves: its health (`grpc.health.v1`), serving once the policy is loaded, until it drains; and what it passes on.
 
 use crate::{ActorError, relay::Relay};
+use proto::Incoming;
 use std::time::Duration;
-use tokio::{net::TcpListener, task::JoinHandle};
-use tokio_stream::wrappers::TcpListenerStream;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::{Error, Server};
 use tonic_health::{ServingStatus, server::HealthReporter};
@@ -19,8 +19,8 @@ pub(crate) struct Health {
 }
 
 impl Health {
-    /// Serves on `listener`, not ready yet, with `relay` beside it.
-    pub(crate) async fn serve(listener: TcpListener, relay: Option<Relay>) -> Self {
+    /// Serves who comes in, not ready yet, with `relay` beside it.
+    pub(crate) async fn serve(incoming: impl Incoming, relay: Option<Relay>) -> Self {
         let (reporter, service) = tonic_health::server::health_reporter();
         reporter.set_service_status("", ServingStatus::NotServing).await;
         let stop = CancellationToken::new();
@@ -30,7 +30,7 @@ impl Health {
             .initial_connection_window_size(proto::BULK_WINDOW)
             .add_service(service)
             .add_optional_service(relay.map(Relay::behind_its_door))
-            .serve_with_incoming_shutdown(TcpListenerStream::new(listener), stopped);
+            .serve_with_incoming_shutdown(incoming, stopped);
         Self {
             reporter,
             stop,

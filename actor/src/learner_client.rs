@@ -23,14 +23,14 @@ use common::{ActorId, Artifact, CanaryReport, LearnerEpoch, PolicyVersion, Rollo
 use failpoint::Point;
 use prost::Message;
 use proto::{
-    InvalidMessage, MAX_BATCH, MAX_MESSAGE_BYTES, MAX_OUTCOMES_BYTES, header,
+    InvalidMessage, MAX_BATCH, MAX_MESSAGE_BYTES, MAX_OUTCOMES_BYTES, Network, header,
     pb::{self, learner_service_client::LearnerServiceClient},
     trace::{self, TraceId},
 };
 use std::{
     collections::BTreeSet,
     sync::{
-        Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -70,17 +70,19 @@ impl LearnerClient {
         &self.actor
     }
 
-    /// Takes part in the learner's run; answers with the policy to start from.
+    /// Takes part in the run of the learner at `url`, reached over `network`; answers with the policy to start from.
     ///
     /// # Errors
     /// [`ActorError`] when the learner stays unreachable, refuses, or answers with something malformed.
     pub(crate) async fn join(
         url: &str,
+        network: Arc<dyn Network>,
         actor: ActorId,
         relay_port: u16,
         config: &ActorConfig,
     ) -> Result<(Self, Manifest), ActorError> {
-        let peer = Peer::new("learner", url, seconds(config.learner_timeout_s)).called_by(&actor);
+        let patience = seconds(config.learner_timeout_s);
+        let peer = Peer::new("learner", url, network, patience).called_by(&actor);
         let request_timeout = seconds(config.request_timeout_s);
         let client = LearnerServiceClient::new(peer.channel(request_timeout)?)
             .max_decoding_message_size(MAX_MESSAGE_BYTES)

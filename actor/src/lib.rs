@@ -33,7 +33,7 @@ mod weight_sync;
 pub use config::{ActorConfig, Labels};
 pub use error::{ActorError, LastAttempt};
 pub use learner_client::CallTimes;
-pub use simulated::{SimulatedActorInputs, run_simulated};
+pub use simulated::{Served, SimulatedActorInputs, run_simulated};
 
 use canary::CanaryCheck;
 use common::{ActorId, PolicyVersion, RunId};
@@ -48,7 +48,7 @@ use pairing::PairingRule;
 use policy::BehaviourPolicy;
 use policy_builder::PolicyBuilder;
 use product_images::ProductImages;
-use proto::Authorizer;
+use proto::{Authorizer, Tcp};
 use relay::Relay;
 use rendering::Renderer;
 use reward_client::RewardClient;
@@ -63,6 +63,7 @@ use std::{
 use store::Store;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use tonic::transport::server::TcpIncoming;
 use weight_source::WeightSource;
 use weight_sync::WeightSync;
 
@@ -130,15 +131,10 @@ struct PassesOn {
 }
 
 impl PassesOn {
-    /// On the port of `listener`, if the configuration says so, with the service for it.
-    fn on(
-        listener: &TcpListener,
-        config: &ActorConfig,
-        authorizer: Arc<dyn Authorizer>,
-    ) -> (Self, Option<Relay>) {
+    /// On `port`, if the configuration says so, with the service for it.
+    fn on(port: u16, config: &ActorConfig, authorizer: Arc<dyn Authorizer>) -> (Self, Option<Relay>) {
         let (shelf, run) = (Arc::new(Shelf::new()), Arc::new(OnceLock::new()));
         let relay = Relay::new(shelf.clone(), authorizer, run.clone());
-        let port = listener.local_addr().map_or(0, |address| address.port());
         let port = if config.relay { port } else { 0 };
         (Self { shelf, run, port }, config.relay.then_some(relay))
     }
@@ -172,8 +168,9 @@ pub async fn run(
     shutdown: CancellationToken,
 ) -> Result<ActorSummary, ActorError> {
     config.validate()?;
-    let (passes_on, relay) = PassesOn::on(&listener, &config, inputs.authorizer.clone());
-    let health = Health::serve(listener, relay).await;
+    let port = listener.local_addr().map_or(0, |address| address.port());
+    let (passes_on, relay) = PassesOn::on(port, &config, inputs.authorizer.clone());
+    let health = Health::serve(TcpIncoming::from(listener), relay).await;
     let summary = take_part(&config, inputs, passes_on, &health, &shutdown).await;
     health.stop().await?;
     summary
@@ -222,7 +219,8 @@ async fn start(
         authorizer: _,
     } = inputs;
 
-    let (learner, manifest) = LearnerClient::join(&learner_url, actor_id, passes_on.port, config).await?;
+    let (learner, manifest) =
+        LearnerClient::join(&learner_url, Arc::new(Tcp), actor_id, passes_on.port, config).await?;
     passes_on.joined(&learner);
     let shelf = passes_on.shelf;
     let (run_seed, learner) = (learner.run_seed(), Arc::new(learner));
@@ -267,9 +265,7 @@ async fn start(
 }
 
 /// Hands open leases back, joins what was started, and sums up.
-async fn leave<P: Behaviour + 'static, R, S>(
-    rollouts: RolloutLoop<P, R, S>,
-) -> Result<ActorSummary, ActorError> {
+async fn leave<P: Behaviour, R, S>(rollouts: RolloutLoop<P, R, S>) -> Result<ActorSummary, ActorError> {
     let RolloutLoop {
         learner,
         policy,
@@ -287,12 +283,7 @@ async fn leave<P: Behaviour + 'static, R, S>(
         }
     }
     weights.stop().await;
-    // Dropping the policy waits for its thread.
-    let dropped = tokio::task::spawn_blocking(move || drop(policy)).await;
-    dropped.map_err(|source| ActorError::Task {
-        task: "policy unloading",
-        source,
-    })?;
+    policy.unload().await?;
     let received = learner.received();
     (summary.adapter_bytes_received, summary.base_bytes_received) = (received.adapter, received.base);
     summary.relay_bytes_received = received.from_relays;

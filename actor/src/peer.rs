@@ -4,7 +4,7 @@
 
 use crate::ActorError;
 use common::ActorId;
-use proto::{BULK_WINDOW, InvalidMessage, WireError};
+use proto::{BULK_WINDOW, InvalidMessage, Network, WireError};
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use std::{future::Future, sync::Arc, time::Duration};
@@ -26,6 +26,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(10);
 pub(crate) struct Peer {
     role: &'static str,
     url: Arc<str>,
+    network: Arc<dyn Network>,
     patience: Duration,
     /// Where the jitter of pauses comes from.
     jitter_seed: u64,
@@ -34,10 +35,11 @@ pub(crate) struct Peer {
 }
 
 impl Peer {
-    pub(crate) fn new(role: &'static str, url: &str, patience: Duration) -> Self {
+    pub(crate) fn new(role: &'static str, url: &str, network: Arc<dyn Network>, patience: Duration) -> Self {
         Self {
             role,
             url: url.into(),
+            network,
             patience,
             jitter_seed: 0,
             failures_pass: false,
@@ -71,7 +73,7 @@ impl Peer {
             .http2_keep_alive_interval(KEEP_ALIVE)
             .keep_alive_timeout(KEEP_ALIVE)
             .keep_alive_while_idle(true);
-        Ok(endpoint.connect_lazy())
+        Ok(self.network.channel(endpoint))
     }
 
     /// Repeats `attempt` until it is answered, refused, or the peer's patience has run out.
@@ -165,6 +167,11 @@ impl Peer {
         }
     }
 
+    /// What it is reached over.
+    pub(crate) fn network(&self) -> &dyn Network {
+        &*self.network
+    }
+
     /// Where it is.
     pub(crate) fn url(&self) -> &str {
         &self.url
@@ -252,10 +259,12 @@ fn is_outage(status: &Status) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proto::Tcp;
     use std::cell::Cell;
 
     fn peer() -> Peer {
-        Peer::new("learner", "http://127.0.0.1:7000", Duration::from_millis(200))
+        let patience = Duration::from_millis(200);
+        Peer::new("learner", "http://127.0.0.1:7000", Arc::new(Tcp), patience)
     }
 
     #[tokio::test]
@@ -396,7 +405,8 @@ mod tests {
 
     #[test]
     fn an_address_that_is_none_says_what_would_be_right() {
-        let peer = Peer::new("reward-server", "not an address", Duration::from_secs(1));
+        let patience = Duration::from_secs(1);
+        let peer = Peer::new("reward-server", "not an address", Arc::new(Tcp), patience);
         let error = peer.channel(Duration::from_secs(1)).unwrap_err();
         assert!(error.to_string().contains("http://host:port"), "{error}");
     }

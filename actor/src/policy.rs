@@ -150,6 +150,15 @@ impl Behaviour for BehaviourPolicy {
         tracing::info!(%version, canary = ?verdict, "policy adopted");
         Ok(())
     }
+
+    async fn unload(self) -> Result<(), ActorError> {
+        // Dropping it waits for its thread.
+        let dropped = tokio::task::spawn_blocking(move || drop(self)).await;
+        dropped.map_err(|source| ActorError::Task {
+            task: "policy unloading",
+            source,
+        })
+    }
 }
 
 impl Sampler {

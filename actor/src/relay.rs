@@ -146,6 +146,7 @@ mod tests {
     use common::{Artifact, Digest};
     use proto::{AllowLoopback, header, pb::relay_service_client::RelayServiceClient};
     use tokio::net::TcpListener;
+    use tonic::transport::server::TcpIncoming;
     use tonic::{Code, transport::Channel};
 
     const BYTES: &[u8] = b"some forty bytes of weights to pass on..";
@@ -162,7 +163,7 @@ mod tests {
         let relay = Relay::new(shelf.clone(), Arc::new(AllowLoopback), run);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let health = Health::serve(listener, Some(relay)).await;
+        let health = Health::serve(TcpIncoming::from(listener), Some(relay)).await;
         Served {
             shelf,
             client: RelayServiceClient::connect(url).await.unwrap(),

@@ -19,7 +19,7 @@ use answer::{model_of, results};
 use bytes::Bytes;
 use common::{Digest, FailureReason, ProductTask, Reward};
 use proto::{
-    InvalidMessage, MAX_BATCH, MAX_MESSAGE_BYTES,
+    InvalidMessage, MAX_BATCH, MAX_MESSAGE_BYTES, Tcp,
     pb::{self, reward_service_client::RewardServiceClient},
     trace,
 };
@@ -65,7 +65,12 @@ impl RewardClient {
         learner: Arc<LearnerClient>,
         config: &ActorConfig,
     ) -> Result<Self, ActorError> {
-        let peer = Peer::new("reward-server", url, seconds(config.reward_timeout_s));
+        let peer = Peer::new(
+            "reward-server",
+            url,
+            Arc::new(Tcp),
+            seconds(config.reward_timeout_s),
+        );
         let peer = peer.called_by(learner.caller()).that_may_fail();
         let client = RewardServiceClient::new(peer.channel(seconds(config.request_timeout_s))?)
             .max_decoding_message_size(MAX_MESSAGE_BYTES)

@@ -3,6 +3,7 @@
 use crate::{ActorConfig, learner_client::LearnerClient, manifest::Manifest};
 use common::{ActorId, Artifact, Digest, LearnerEpoch, PolicyVersion};
 use futures::stream::{self, BoxStream, StreamExt};
+use proto::Tcp;
 use proto::pb::{
     self,
     learner_service_server::{LearnerService, LearnerServiceServer},
@@ -95,9 +96,10 @@ pub(crate) async fn join(
         learner_timeout_s: 1.0,
         ..ActorConfig::default()
     };
-    let (client, manifest) = LearnerClient::join(&url, ActorId::new("actor-0").unwrap(), 0, &config)
-        .await
-        .unwrap();
+    let (client, manifest) =
+        LearnerClient::join(&url, Arc::new(Tcp), ActorId::new("actor-0").unwrap(), 0, &config)
+            .await
+            .unwrap();
     (Arc::new(client), manifest, script)
 }
 

@@ -24,11 +24,10 @@ use common::{
     ActorId, CanaryReport, Digest, Finish, PolicyVersion, ProductTask, Purpose, Reward, Trajectory,
     derive_seed,
 };
-use proto::Authorizer;
+use proto::{Authorizer, Incoming, Network};
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use std::{sync::Arc, time::Duration};
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 /// Tokens are below this, as in any vocabulary of LLaVA's.
@@ -41,6 +40,8 @@ pub struct SimulatedActorInputs {
     pub actor_id: ActorId,
     /// Where the learner listens.
     pub learner_url: String,
+    /// What the learner and other actors are reached over.
+    pub network: Arc<dyn Network>,
     /// When it asks for its first tasks, once it has joined.
     pub begin: CancellationToken,
     /// How long after that, so that actors that begin together do not go on together.
@@ -51,7 +52,15 @@ pub struct SimulatedActorInputs {
     pub authorizer: Arc<dyn Authorizer>,
 }
 
-/// Takes part in a run as [`run`](crate::run) does; answers also how long its calls took. Without a listener it passes nothing on
+/// Where a simulated actor is reached.
+pub struct Served<I> {
+    /// Who comes in.
+    pub incoming: I,
+    /// On which port.
+    pub port: u16,
+}
+
+/// Takes part in a run as [`run`](crate::run) does; answers also how long its calls took. Where it is not served it passes nothing on
 /// and nobody can ask for its health: a thousand of them are then a thousand connections.
 ///
 /// # Errors
@@ -59,15 +68,15 @@ pub struct SimulatedActorInputs {
 pub async fn run_simulated(
     config: ActorConfig,
     inputs: SimulatedActorInputs,
-    listener: Option<TcpListener>,
+    served: Option<Served<impl Incoming>>,
     shutdown: CancellationToken,
 ) -> Result<(ActorSummary, CallTimes), ActorError> {
     config.validate()?;
-    let Some(listener) = listener else {
+    let Some(Served { incoming, port }) = served else {
         return take_part(&config, inputs, PassesOn::nothing(), &shutdown).await;
     };
-    let (passes_on, relay) = PassesOn::on(&listener, &config, inputs.authorizer.clone());
-    let health = Health::serve(listener, relay).await;
+    let (passes_on, relay) = PassesOn::on(port, &config, inputs.authorizer.clone());
+    let health = Health::serve(incoming, relay).await;
     let summary = take_part(&config, inputs, passes_on, &shutdown).await;
     health.stop().await?;
     summary
@@ -82,12 +91,13 @@ async fn take_part(
     let SimulatedActorInputs {
         actor_id,
         learner_url,
+        network,
         begin,
         delay,
         generate,
         authorizer: _,
     } = inputs;
-    let (learner, _) = LearnerClient::join(&learner_url, actor_id, passes_on.port, config).await?;
+    let (learner, _) = LearnerClient::join(&learner_url, network, actor_id, passes_on.port, config).await?;
     let learner = Arc::new(learner);
     passes_on.joined(&learner);
     let mut source = WeightSource::new(learner.clone(), passes_on.shelf, Unbuilt);
@@ -138,7 +148,11 @@ struct Unbuilt;
 impl BuildWeights for Unbuilt {
     type Weights = ();
 
-    async fn build(&mut self, _: Arc<Adapter>, _: &Manifest) -> Result<Built<()>, ActorError> {
+    async fn build(&mut self, adapter: Arc<Adapter>, manifest: &Manifest) -> Result<Built<()>, ActorError> {
+        if tracing::enabled!(tracing::Level::DEBUG) {
+            let (version, adapter) = (manifest.version, store::digest(&adapter.bytes()));
+            tracing::debug!(%version, %adapter, "version received");
+        }
         Ok(Built {
             weights: (),
             canary: None,
@@ -177,6 +191,10 @@ impl Behaviour for Pause {
 
     async fn adopt(&mut self, adapted: Arc<Adapted<()>>) -> Result<(), ActorError> {
         self.adapted = adapted;
+        Ok(())
+    }
+
+    async fn unload(self) -> Result<(), ActorError> {
         Ok(())
     }
 }

@@ -32,6 +32,12 @@ pub(crate) trait Behaviour: Send {
         &mut self,
         adapted: Arc<Adapted<Self::Weights>>,
     ) -> impl Future<Output = Result<(), ActorError>> + Send;
+
+    /// Frees what it computes with.
+    ///
+    /// # Errors
+    /// [`ActorError`] when that panicked.
+    fn unload(self) -> impl Future<Output = Result<(), ActorError>> + Send;
 }
 
 /// What turns descriptions into images.

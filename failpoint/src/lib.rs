@@ -1,14 +1,19 @@
-//! Places at which a process of a test build can be made to die at once, as by `kill -KILL`.
+//! Places at which a process of a test build can be made to die at once, as by `kill -KILL`, and promises that it can be made to
+//! break.
 //!
 //! A role calls [`reach`] where a death would hurt most. Without the feature `failpoints`, so in every release, that is an
 //! empty function and the points have no names. With it, [`arm`] reads from the environment which point this process dies at
-//! and at which reach. Nothing here waits, recovers or knows what a role does.
+//! and at which reach. In the same way [`breaks`] is false in every release. Nothing here waits, recovers or knows what a role does.
 
+mod mutation;
 mod point;
 
 #[cfg(feature = "failpoints")]
 mod armed;
 
+pub use mutation::Mutation;
+#[cfg(feature = "failpoints")]
+pub use mutation::breaks;
 pub use point::Point;
 
 #[cfg(feature = "failpoints")]
@@ -18,6 +23,13 @@ pub use armed::{VARIABLE, arm, during, reach};
 #[cfg(not(feature = "failpoints"))]
 #[inline(always)]
 pub fn reach(_: Point) {}
+
+/// This build breaks nothing.
+#[cfg(not(feature = "failpoints"))]
+#[inline(always)]
+pub fn breaks(_: Mutation) -> bool {
+    false
+}
 
 /// Does `work`: this build has no failpoints.
 #[cfg(not(feature = "failpoints"))]

@@ -162,9 +162,11 @@ impl Broadcast {
 impl Manifest {
     fn new(version: PolicyVersion, weights: &Weights, last: bool) -> Self {
         let adapter = store::artifact_of(ADAPTER_WEIGHTS, &weights.adapter);
+        let adapter = adapter.expect("PEFT's name is a plain file name");
+        tracing::debug!(%version, adapter = %adapter.digest(), "version offered");
         Self {
             version,
-            adapter: adapter.expect("PEFT's name is a plain file name"),
+            adapter,
             canary: weights.canary.clone(),
             last,
         }

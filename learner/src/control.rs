@@ -23,6 +23,7 @@ use crate::task_queue::{Attempt, TaskQueue};
 use common::{
     ActorId, Digest, FailureReason, LearnerEpoch, PolicyVersion, ProductTask, RolloutOutcome, TaskId,
 };
+use failpoint::Mutation;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -292,6 +293,9 @@ impl ControlPlane {
         let Some(latest) = now.checked_sub(self.terms.grace) else {
             return;
         };
+        if failpoint::breaks(Mutation::EternalLease) {
+            return;
+        }
         for (task, lease) in self.leases.expire(latest) {
             tracing::warn!(task = task.0, actor = %lease.holder, attempt = lease.attempt, "lease ran out");
             self.ledger.count_expired();

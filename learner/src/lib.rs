@@ -23,6 +23,7 @@ mod base_model;
 mod broadcast;
 mod canary;
 mod checkpoint;
+mod clock;
 mod collate;
 mod config;
 mod control;

@@ -10,8 +10,10 @@ use crate::error::LearnerError;
 use crate::ledger::{OutcomeCounts, Record};
 use crate::training_pair::{PairBatch, PairSource, Sampled};
 use common::{PolicyVersion, PreferencePair, RolloutOutcome, TaskId};
+use failpoint::Mutation;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use tokio::sync::Notify;
 
 /// How batches are formed.
 #[derive(Debug, Clone, Copy)]
@@ -47,6 +49,8 @@ pub(crate) struct PairBuffer {
     rule: BatchRule,
     state: Mutex<State>,
     changed: Condvar,
+    /// The same for who may not block.
+    told: Notify,
 }
 
 #[derive(Debug)]
@@ -107,6 +111,7 @@ impl PairBuffer {
             rule,
             state: Mutex::new(state),
             changed: Condvar::new(),
+            told: Notify::new(),
         }
     }
 
@@ -126,7 +131,7 @@ impl PairBuffer {
             state.take_in(record);
         }
         drop(state);
-        self.changed.notify_all();
+        self.tell();
     }
 
     /// Takes in an outcome as the next record.
@@ -169,7 +174,27 @@ impl PairBuffer {
     /// Ends every wait; no batch is given any more.
     pub(crate) fn close(&self) {
         self.state().closed = true;
+        self.tell();
+    }
+
+    /// As [`next_batch`](PairSource::next_batch), for a task of the runtime.
+    ///
+    /// # Errors
+    /// The same.
+    pub(crate) async fn batch(&self, version: PolicyVersion) -> Result<PairBatch, LearnerError> {
+        loop {
+            let told = self.told.notified();
+            if let Some(batch) = self.state().ready(&self.rule, version)? {
+                return Ok(batch);
+            }
+            told.await;
+        }
+    }
+
+    fn tell(&self) {
         self.changed.notify_all();
+        // Its one waiter looks again even when it is just about to wait.
+        self.told.notify_one();
     }
 
     /// Whether it was closed.
@@ -201,10 +226,7 @@ impl PairSource for &PairBuffer {
     fn next_batch(&mut self, version: PolicyVersion) -> Result<PairBatch, LearnerError> {
         let mut state = self.state();
         loop {
-            if state.closed {
-                return Err(LearnerError::Cancelled);
-            }
-            if let Some(batch) = state.take_batch(&self.rule, version)? {
+            if let Some(batch) = state.ready(&self.rule, version)? {
                 return Ok(batch);
             }
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
@@ -213,6 +235,14 @@ impl PairSource for &PairBuffer {
 }
 
 impl State {
+    /// The batch, if it is there.
+    fn ready(&mut self, rule: &BatchRule, version: PolicyVersion) -> Result<Option<PairBatch>, LearnerError> {
+        match self.closed {
+            true => Err(LearnerError::Cancelled),
+            false => self.take_batch(rule, version),
+        }
+    }
+
     fn take_in(&mut self, record: Record) {
         let Record {
             sequence, outcome, ..
@@ -272,7 +302,9 @@ impl State {
         let taken: Vec<Fresh> = self.fresh.drain(..count).collect();
         let last = taken.iter().map(|fresh| fresh.sequence).max();
         let cursor = match last {
-            Some(last) if !rule.deterministic => last + 1,
+            Some(last) if !rule.deterministic && !failpoint::breaks(Mutation::CursorBeforeWeights) => {
+                last + 1
+            }
             // The block is all there was.
             _ => self.next,
         };

@@ -1,7 +1,5 @@
 //! A whole run: the service on the runtime, the training on its own thread, and their common end.
 
-#![expect(clippy::disallowed_methods, reason = "the clock enters here and is handed on")]
-
 mod keepers;
 mod publisher;
 mod server;
@@ -13,6 +11,7 @@ pub use summary::{RunSummary, VersionMetrics};
 
 use crate::adapter_files;
 use crate::checkpoint::{self, Checkpoints, Kept};
+use crate::clock;
 use crate::config::{LearnerConfig, LossConfig};
 use crate::control::ControlPlane;
 use crate::error::{LearnerError, panic_message};
@@ -22,15 +21,16 @@ use data::Catalogue;
 use keepers::Keepers;
 use models::device::Placement;
 use models::policy::PolicyReading;
-use proto::Authorizer;
+use proto::{Authorizer, Incoming};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use store::{Journal, Store};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
+use tonic::transport::server::TcpIncoming;
 
 pub use setup::check_catalogue;
 
@@ -89,7 +89,7 @@ pub async fn run(
     say_what_is_trained(&config.loss);
     let setup = setup::prepare(&config, &inputs).await?;
     let surroundings = Surroundings {
-        listener,
+        incoming: TcpIncoming::from(listener).with_nodelay(Some(true)),
         authorizer: inputs.authorizer,
         store: inputs.store,
         adapter: Some(inputs.adapter),
@@ -97,14 +97,17 @@ pub async fn run(
     serve(&config, setup, surroundings, shutdown).await
 }
 
-/// What makes versions out of pairs, on a thread of its own.
-pub(crate) trait Training: Send + 'static {
-    /// Trains until the run is complete or `stop`, publishing each version.
+/// What makes versions out of pairs.
+pub(crate) trait Training {
+    /// Begins to train, off the runtime, until the run is complete or `stop`; each version is published.
     ///
     /// # Errors
-    /// [`LearnerError`] when training failed.
-    fn run(self, stop: &CancellationToken) -> Result<(), LearnerError>;
+    /// [`LearnerError`] when it cannot begin.
+    fn start(self, stop: CancellationToken) -> Result<Trained, LearnerError>;
 }
+
+/// How training ended, once it has.
+pub(crate) type Trained = oneshot::Receiver<Result<(), LearnerError>>;
 
 /// The parts of a run, put together.
 pub(crate) struct Setup<T> {
@@ -119,9 +122,9 @@ pub(crate) struct Setup<T> {
 }
 
 /// What a run stands in.
-pub(crate) struct Surroundings {
-    /// Where it is served.
-    pub(crate) listener: TcpListener,
+pub(crate) struct Surroundings<I> {
+    /// Whom it serves.
+    pub(crate) incoming: I,
     /// Who may call.
     pub(crate) authorizer: Arc<dyn Authorizer>,
     /// Where its checkpoints are.
@@ -137,7 +140,7 @@ pub(crate) struct Surroundings {
 pub(crate) async fn serve<T: Training>(
     config: &LearnerConfig,
     setup: Setup<T>,
-    surroundings: Surroundings,
+    surroundings: Surroundings<impl Incoming>,
     shutdown: CancellationToken,
 ) -> Result<RunSummary, LearnerError> {
     let Setup {
@@ -147,7 +150,7 @@ pub(crate) async fn serve<T: Training>(
         kept,
     } = setup;
     let Surroundings {
-        listener,
+        incoming,
         authorizer,
         store,
         adapter,
@@ -159,8 +162,8 @@ pub(crate) async fn serve<T: Training>(
     );
     // Ends streams and leases; `shutdown` ends training first.
     let stop = CancellationToken::new();
-    let server = server::spawn(listener, &control, config, authorizer, stop.clone());
-    let trained = train_on_own_thread(training, &shutdown)?;
+    let server = server::spawn(incoming, &control, config, authorizer, stop.clone());
+    let trained = training.start(shutdown.clone())?;
     let mut result = supervise(&control, trained, &keepers, &shutdown).await;
     control.buffer.end();
     let untrained = control.broadcast.newest().version.number == 0;
@@ -215,17 +218,15 @@ fn say_what_is_trained(loss: &LossConfig) {
     }
 }
 
-/// Starts the training thread; what comes back is how it ended.
-fn train_on_own_thread(
-    training: impl Training,
-    shutdown: &CancellationToken,
-) -> Result<oneshot::Receiver<Result<(), LearnerError>>, LearnerError> {
+/// Trains on a thread of its own.
+fn on_own_thread(
+    training: impl FnOnce() -> Result<(), LearnerError> + Send + 'static,
+) -> Result<Trained, LearnerError> {
     let (send, receive) = oneshot::channel();
-    let stop = shutdown.clone();
     let span = tracing::info_span!("train");
     let work = move || {
         let _span = span.entered();
-        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| training.run(&stop)));
+        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(training));
         let panicked = |panic: Box<dyn std::any::Any + Send>| LearnerError::Panicked {
             what: "training",
             message: panic_message(&*panic),
@@ -242,7 +243,7 @@ fn train_on_own_thread(
 /// more can be kept.
 async fn supervise(
     control: &ControlPlane,
-    mut trained: oneshot::Receiver<Result<(), LearnerError>>,
+    mut trained: Trained,
     keepers: &Keepers,
     shutdown: &CancellationToken,
 ) -> Result<(), LearnerError> {
@@ -254,7 +255,7 @@ async fn supervise(
             }
             () = shutdown.cancelled(), if !control.buffer.is_closed() => control.buffer.close(),
             () = keepers.failed(), if !control.buffer.is_closed() => control.buffer.close(),
-            _ = tick.tick() => control.expire(Instant::now()),
+            _ = tick.tick() => control.expire(clock::now()),
         }
     }
 }
@@ -266,13 +267,12 @@ async fn linger(
     shutdown: &CancellationToken,
     complete: bool,
 ) {
-    let deadline = Instant::now() + config.linger();
+    let deadline = clock::now() + config.linger();
     let last = control.broadcast.newest().version;
-    let nobody_is_busy = || {
-        control.broadcast.watchers() == 0 && control.actors.all_done(last, Instant::now(), config.linger())
-    };
+    let nobody_is_busy =
+        || control.broadcast.watchers() == 0 && control.actors.all_done(last, clock::now(), config.linger());
     let done = || complete && nobody_is_busy();
-    while !done() && Instant::now() < deadline && !shutdown.is_cancelled() {
+    while !done() && clock::now() < deadline && !shutdown.is_cancelled() {
         tokio::time::sleep(TICK.min(config.linger())).await;
     }
 }

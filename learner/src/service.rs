@@ -1,23 +1,21 @@
 //! The gRPC face of the control plane: authorise, convert, call, convert back. No rule is decided here.
 
-#![expect(clippy::disallowed_methods, reason = "the clock enters here and is handed on")]
-
 mod status;
 
 use crate::actors::Adoption;
 use crate::admission::Pause;
 use crate::broadcast::{Broadcast, Manifest};
+use crate::clock;
 use crate::control::{ControlPlane, LeaseAnswer, LeaseDenied, Receipt};
 use crate::relays::Place;
 use common::{ActorId, CanaryReport, Digest, PolicyVersion, RolloutOutcome, TaskId};
-use failpoint::Point;
+use failpoint::{Mutation, Point};
 use futures::stream::{self, BoxStream, StreamExt, TryStreamExt as _};
 use proto::pb::{self, learner_service_server::LearnerService, lease_tasks_response::Answer};
 use proto::{Authorizer, Call, Caller, InvalidMessage, WireError, artifact_stream, trace};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 use tracing::{Instrument as _, Span};
@@ -87,7 +85,8 @@ impl Service {
         }
         // Whoever only looks on, or joins, learns of a later start by the answer; who takes part must know it.
         let own = self.control.epoch();
-        if let Some(caller) = caller.epoch.filter(|&epoch| epoch < own) {
+        let earlier = caller.epoch.filter(|&epoch| epoch < own);
+        if let Some(caller) = earlier.filter(|_| !failpoint::breaks(Mutation::NoEpochCheck)) {
             return Err(WireError::StaleEpoch { own, caller });
         }
         let actor = ActorId::new(caller.id).map_err(|e| InvalidMessage::new("header.caller_id", e))?;
@@ -116,7 +115,7 @@ impl Service {
         let wanted = request.max_tasks as usize;
         InvalidMessage::check_batch("lease_tasks_request.max_tasks", wanted)?;
         let policy = required_version("lease_tasks_request.policy", request.policy)?;
-        let answer = self.control.lease(actor, policy, wanted, Instant::now());
+        let answer = self.control.lease(actor, policy, wanted, clock::now());
         Ok(match answer.map_err(|denied| lease_error(actor, denied))? {
             LeaseAnswer::Complete => Answer::Complete(pb::RunComplete {}),
             LeaseAnswer::Wait(pause) => Answer::Wait(pb::Wait {
@@ -142,15 +141,17 @@ impl Service {
             .into_iter()
             .map(RolloutOutcome::try_from)
             .collect::<Result<_, _>>()?;
-        let now = Instant::now();
+        let now = clock::now();
         let receipts = outcomes.into_iter().map(|outcome| {
             let task = outcome.task();
             receipt(task, &self.control.submit(actor, outcome, now))
         });
         let receipts: Vec<pb::OutcomeReceipt> = receipts.collect();
         // Nothing is acknowledged before it is durable, nor that it was recorded before.
-        let durable = self.control.ledger.durable().await;
-        durable.map_err(|failed| WireError::Unavailable(failed.to_string()))?;
+        if !failpoint::breaks(Mutation::AckBeforeDurable) {
+            let durable = self.control.ledger.durable().await;
+            durable.map_err(|failed| WireError::Unavailable(failed.to_string()))?;
+        }
         let recorded = |receipt: &&pb::OutcomeReceipt| receipt.disposition() == pb::Disposition::Recorded;
         let recorded = receipts.iter().filter(recorded).count();
         failpoint::reach(Point::SubmitDurable);
@@ -207,7 +208,7 @@ impl LearnerService for Service {
         InvalidMessage::check_batch("return_tasks_request.tasks", message.tasks.len())
             .map_err(WireError::from)?;
         let tasks: Vec<TaskId> = message.tasks.into_iter().map(TaskId).collect();
-        let returned = span.in_scope(|| self.control.hand_back(&actor, &tasks, Instant::now()));
+        let returned = span.in_scope(|| self.control.hand_back(&actor, &tasks, clock::now()));
         Ok(Response::new(pb::ReturnTasksResponse { returned }))
     }
 
@@ -277,7 +278,7 @@ impl LearnerService for Service {
         };
         let (waiting_for, now) = (
             waiting_for(message.waiting_for).map_err(WireError::from)?,
-            Instant::now(),
+            clock::now(),
         );
         let adopted = self.control.adopted(&actor, &adoption, now);
         adopted.map_err(|unknown| WireError::NotFound(unknown.to_string()))?;

@@ -1,6 +1,6 @@
 //! A learner that trains nothing: for measuring and testing what is around the training.
 //!
-//! Service, leases, ledger, checkpoints and broadcast are those of a run. In the place of the training thread stands one that
+//! Service, leases, ledger, checkpoints and broadcast are those of a run. In the place of the training thread stands a task that
 //! takes the same batches, pauses, and publishes weights drawn from the run's seed.
 
 use crate::assortment::Assortment;
@@ -13,20 +13,22 @@ use crate::ledger::{Identity, TrainingNote};
 use crate::lineage::Lineage;
 use crate::prompts::CompletionLimits;
 use crate::resume::{self, OpenLedger};
-use crate::run::{Publisher, Resumable, RunSummary, Setup, Surroundings, Training, VersionMetrics, serve};
-use crate::training_pair::PairSource as _;
+use crate::run::{
+    Publisher, Resumable, RunSummary, Setup, Surroundings, Trained, Training, VersionMetrics, serve,
+};
 use bytes::Bytes;
 use common::{PolicyVersion, Purpose, RunId, TaskId, derive_seed};
 use data::Catalogue;
+use futures::executor::block_on;
 use models::peft::adapter_config;
-use proto::Authorizer;
+use proto::{Authorizer, Incoming};
 use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use store::Store;
-use tokio::net::TcpListener;
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 /// The vocabulary and the longest completion of a simulated policy, in tokens.
@@ -34,9 +36,6 @@ const COMPLETIONS: CompletionLimits = CompletionLimits {
     vocab_size: 32_000,
     tokens: 1_024,
 };
-
-/// The longest pause between two looks at whether the learner is asked to stop.
-const NAP: Duration = Duration::from_millis(20);
 
 /// What a simulated learner needs besides its configuration.
 #[derive(Clone)]
@@ -57,14 +56,14 @@ pub struct SimulatedInputs {
     pub step: Duration,
 }
 
-/// Serves a run as [`run`](crate::run) does, with simulated training.
+/// Serves a run to who comes in as [`run`](crate::run) does, with simulated training.
 ///
 /// # Errors
 /// [`LearnerError`] of the configuration, the catalogue and the store.
 pub async fn run_simulated(
     config: LearnerConfig,
     inputs: SimulatedInputs,
-    listener: TcpListener,
+    incoming: impl Incoming,
     shutdown: CancellationToken,
 ) -> Result<RunSummary, LearnerError> {
     config.validate()?;
@@ -75,16 +74,14 @@ pub async fn run_simulated(
     let assortment = Assortment::open(inputs.catalogue.clone(), &inputs.store, inputs.run_seed).await?;
     let opened = resume::open(&inputs.store, &identity, config.ledger_flush()).await?;
     let surroundings = Surroundings {
-        listener,
+        incoming,
         authorizer: inputs.authorizer.clone(),
         store: inputs.store.clone(),
         adapter: None,
     };
-    let settings = config.clone();
-    // Drawing and hashing an adapter of some hundred megabytes takes a second.
+    let (settings, bytes) = (config.clone(), inputs.adapter_bytes);
     let assembled = move || assemble(settings, inputs, identity, assortment, opened);
-    let setup = tokio::task::spawn_blocking(assembled).await;
-    let setup = setup.map_err(|panic| LearnerError::panicked("preparing the run", &panic))?;
+    let setup = aside(bytes, "preparing the run", assembled).await?;
     serve(&config, setup, surroundings, shutdown).await
 }
 
@@ -152,7 +149,7 @@ fn assemble(
         },
     };
     let training = SimulatedTraining {
-        publisher,
+        publisher: Arc::new(publisher),
         steps: checkpoint.map_or(0, |checkpoint| checkpoint.manifest.steps),
         inputs,
     };
@@ -166,30 +163,38 @@ fn assemble(
 
 /// In the place of the training thread's work.
 struct SimulatedTraining {
-    publisher: Publisher,
+    publisher: Arc<Publisher>,
     /// Steps taken by the run.
     steps: u64,
     inputs: SimulatedInputs,
 }
 
 impl Training for SimulatedTraining {
-    fn run(mut self, stop: &CancellationToken) -> Result<(), LearnerError> {
+    fn start(self, stop: CancellationToken) -> Result<Trained, LearnerError> {
+        let (send, receive) = oneshot::channel();
+        let training = async move {
+            let trained = tokio::select! {
+                trained = self.train() => trained,
+                () = stop.cancelled() => Ok(()),
+            };
+            // Nobody listens any more only when the whole run was dropped.
+            let _ = send.send(trained);
+        };
+        tokio::spawn(training);
+        Ok(receive)
+    }
+}
+
+impl SimulatedTraining {
+    async fn train(mut self) -> Result<(), LearnerError> {
         let control = self.publisher.control.clone();
         let mut version = control.broadcast.newest().version;
         while version.number < self.publisher.start.config.versions {
-            let batch = match (&control.buffer).next_batch(version) {
+            let batch = match control.buffer.batch(version).await {
                 Err(LearnerError::Cancelled) => return Ok(()),
                 batch => batch?,
             };
-            let mut rest = self.inputs.step;
-            while !rest.is_zero() && !stop.is_cancelled() {
-                let nap = rest.min(NAP);
-                std::thread::sleep(nap);
-                rest -= nap;
-            }
-            if stop.is_cancelled() {
-                return Ok(());
-            }
+            tokio::time::sleep(self.inputs.step).await;
             version = version.next();
             self.steps += 1;
             let metrics = VersionMetrics {
@@ -208,14 +213,45 @@ impl Training for SimulatedTraining {
                 moments: BTreeMap::new(),
                 account: sampled.account,
             });
-            let weights = Weights {
-                adapter: drawn(self.inputs.run_seed, version, self.inputs.adapter_bytes),
-                canary: None,
-            };
-            self.publisher.publish(weights, metrics, note, resumable)?;
+            self.publish(metrics, note, resumable).await?;
         }
         Ok(())
     }
+
+    /// Publishes a version. An adapter of some hundred megabytes takes a second to be drawn and hashed.
+    async fn publish(
+        &self,
+        metrics: VersionMetrics,
+        note: TrainingNote,
+        resumable: Option<Resumable>,
+    ) -> Result<(), LearnerError> {
+        let (run_seed, bytes) = (self.inputs.run_seed, self.inputs.adapter_bytes);
+        let publisher = self.publisher.clone();
+        let publish = async move {
+            let weights = Weights {
+                adapter: drawn(run_seed, metrics.version, bytes),
+                canary: None,
+            };
+            publisher.publish(weights, metrics, note, resumable).await
+        };
+        match bytes < store::LARGE {
+            true => publish.await,
+            false => aside(bytes, "publishing", move || block_on(publish)).await?,
+        }
+    }
+}
+
+/// Does what takes as long as hashing so many bytes: off the runtime where that is long.
+async fn aside<T: Send + 'static>(
+    bytes: usize,
+    what: &'static str,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, LearnerError> {
+    if bytes < store::LARGE {
+        return Ok(work());
+    }
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|panic| LearnerError::panicked(what, &panic))
 }
 
 /// Bytes that are a version's alone.

@@ -12,12 +12,14 @@ mod compatibility;
 mod compatibility_tests;
 mod convert;
 mod header;
+mod network;
 pub mod trace;
 mod wire_error;
 
 pub use authorize::{AllowLoopback, AllowNetwork, Authorizer, Call, Denied, Door, PeerDenied};
 pub use convert::{InvalidMessage, MAX_BATCH, trajectory};
 pub use header::{Caller, header};
+pub use network::{Incoming, Network, Tcp};
 pub use wire_error::WireError;
 
 /// The generated messages, clients and servers of package `adwright.v1`.

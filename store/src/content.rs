@@ -39,11 +39,12 @@ impl Store {
     }
 }
 
-/// From how many bytes on a digest takes longer than a runtime's thread may be held up.
-const LARGE: usize = 1 << 20;
+/// From how many bytes on a digest takes longer than a runtime's thread may be held up: half a millisecond. What is done in place
+/// below it costs less than handing it over.
+pub const LARGE: usize = 1 << 20;
 
-/// The digest of bytes of any number.
-async fn digest_aside(bytes: Bytes) -> Digest {
+/// The digest of bytes of any number, of many computed off the runtime.
+pub async fn digest_aside(bytes: Bytes) -> Digest {
     if bytes.len() < LARGE {
         return digest(&bytes);
     }

@@ -1,74 +1,108 @@
 //! A journal: records under keys, acknowledged when they are durable, written by one at a time.
 //!
-//! It is a SlateDB database below a key of the store, so that it needs no volume and lives wherever the store does. Whoever
-//! opens it to write fences whoever wrote before: the earlier writer's next append fails, it can never be acknowledged.
-//! On `file:` every write is synced to the disk.
-//!
-//! Nothing here knows what the records mean.
+//! Whoever opens it to write fences whoever wrote before: the earlier writer's next append fails, it can never be acknowledged.
+//! What keeps it is an engine ([`JournalEngine`]): SlateDB below a key of the store (`journal/slate.rs`), unless the store was
+//! given another one. Nothing here knows what the records mean.
+
+mod slate;
 
 use crate::{Store, StoreError};
+use async_trait::async_trait;
 use bytes::Bytes;
-use slatedb::config::{
-    DbReaderOptions, GarbageCollectorDirectoryOptions, GarbageCollectorOptions, ScanOptions, Settings,
-};
-use slatedb::{CloseReason, Db, DbIterator, DbReader, DbReaderMode, ErrorKind, WriteBatch};
+use futures::stream::{BoxStream, TryStreamExt as _};
+use std::fmt;
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::Duration;
 
-/// How long what no reader needs any more is kept. Where overwriting under a condition is not possible (`file:`), it must be
-/// longer than a process may be suspended while it writes.
-const GARBAGE_AGE: Duration = Duration::from_secs(24 * 60 * 60);
+/// Keeps journals.
+#[async_trait]
+pub trait JournalEngine: fmt::Debug + Send + Sync {
+    /// Opens the journal `name` to write, as [`Store::open_journal`] says.
+    ///
+    /// # Errors
+    /// As there.
+    async fn open(&self, name: &str, flush: Duration) -> Result<Box<dyn WriteJournal>, StoreError>;
 
-/// How long the write-ahead log of records that were written elsewhere too is kept: a reader that follows may be behind.
-const WAL_AGE: Duration = Duration::from_secs(5 * 60);
+    /// Opens the journal `name` to read, as [`Store::read_journal`] says.
+    ///
+    /// # Errors
+    /// As there.
+    async fn read(&self, name: &str) -> Result<Box<dyn ReadJournal>, StoreError>;
+}
 
-/// Bytes that one request reads at least, where there are so many.
-const READ_AHEAD: usize = 8 << 20;
+/// A journal of an engine, to read.
+#[async_trait]
+pub trait ReadJournal: Send + Sync {
+    /// The records of some keys, in the order of those.
+    ///
+    /// # Errors
+    /// [`StoreError`] naming the journal.
+    async fn records(
+        &self,
+        keys: Range<Bytes>,
+    ) -> Result<BoxStream<'static, Result<(Bytes, Bytes), StoreError>>, StoreError>;
+}
+
+/// A journal of an engine, to write.
+#[async_trait]
+pub trait WriteJournal: ReadJournal {
+    /// See [`Journal::epoch`].
+    fn epoch(&self) -> u64;
+
+    /// See [`Journal::append`].
+    ///
+    /// # Errors
+    /// As there.
+    async fn append(&self, records: Vec<(Bytes, Bytes)>) -> Result<(), StoreError>;
+
+    /// See [`Journal::close`].
+    ///
+    /// # Errors
+    /// As there.
+    async fn close(&self) -> Result<(), StoreError>;
+}
 
 /// A journal that is open to its one writer.
 pub struct Journal {
-    db: Db,
-    place: Place,
+    name: String,
+    open: Box<dyn WriteJournal>,
 }
 
 /// A journal as it is stored: for readers beside its writer, or when there is none.
 pub struct JournalReader {
-    reader: DbReader,
-    place: Place,
+    open: Box<dyn ReadJournal>,
 }
 
 /// Records in the order of their keys.
 pub struct Records {
-    iterator: DbIterator,
-    place: Place,
-}
-
-/// Where a journal is, for its errors.
-#[derive(Debug, Clone)]
-struct Place {
-    name: String,
-    url: String,
+    stream: BoxStream<'static, Result<(Bytes, Bytes), StoreError>>,
 }
 
 impl Store {
+    /// The same store with journals kept by another engine.
+    #[must_use]
+    pub fn with_journals(self, engine: Arc<dyn JournalEngine>) -> Self {
+        Self {
+            journals: Some(engine),
+            ..self
+        }
+    }
+
     /// Opens the journal at the key `name` to write, making it when there is none. What is appended is durable at most
     /// `flush` plus one write of the store later: every flush is one object.
     ///
     /// # Errors
     /// [`StoreError::Journal`] naming the journal, [`StoreError::Key`].
     pub async fn open_journal(&self, name: &str, flush: Duration) -> Result<Journal, StoreError> {
-        let (path, place) = (self.path(name)?, self.place(name));
-        let settings = Settings {
-            flush_interval: Some(flush),
-            garbage_collector_options: Some(self.garbage()),
-            ..Settings::default()
+        let open = match &self.journals {
+            Some(engine) => engine.open(name, flush).await?,
+            None => self.open_slate(name, flush).await?,
         };
-        let builder = Db::builder(path, self.synced().backend).with_settings(settings);
-        let db = builder
-            .build()
-            .await
-            .map_err(|error| place.error("open", error))?;
-        Ok(Journal { db, place })
+        Ok(Journal {
+            name: name.to_owned(),
+            open,
+        })
     }
 
     /// Opens the journal at the key `name` to read what is durable, without disturbing its writer.
@@ -76,47 +110,18 @@ impl Store {
     /// # Errors
     /// [`StoreError::NotFound`] when there is none, [`StoreError::Journal`] naming it, [`StoreError::Key`].
     pub async fn read_journal(&self, name: &str) -> Result<JournalReader, StoreError> {
-        let (path, place) = (self.path(name)?, self.place(name));
-        if self.list(&format!("{name}/manifest")).await?.is_empty() {
-            let (key, url) = (place.name, place.url);
-            return Err(StoreError::NotFound { key, url });
-        }
-        let options = DbReaderOptions::default();
-        let reader = DbReader::open(path, self.backend.clone(), DbReaderMode::FollowLatest, options);
-        let reader = reader.await.map_err(|error| place.error("open", error))?;
-        Ok(JournalReader { reader, place })
-    }
-
-    fn place(&self, name: &str) -> Place {
-        Place {
-            name: name.to_owned(),
-            url: self.url.to_string(),
-        }
-    }
-
-    fn garbage(&self) -> GarbageCollectorOptions {
-        let after = |min_age| {
-            Some(GarbageCollectorDirectoryOptions {
-                min_age,
-                ..GarbageCollectorDirectoryOptions::default()
-            })
+        let open = match &self.journals {
+            Some(engine) => engine.read(name).await?,
+            None => self.read_slate(name).await?,
         };
-        GarbageCollectorOptions {
-            manifest_options: after(GARBAGE_AGE),
-            wal_options: after(WAL_AGE),
-            compacted_options: after(GARBAGE_AGE),
-            compactions_options: after(GARBAGE_AGE),
-            // Without this a directory is never cleared: it has no overwriting under a condition.
-            boundary_files_enabled: self.url.scheme() != "file",
-            ..GarbageCollectorOptions::default()
-        }
+        Ok(JournalReader { open })
     }
 }
 
 impl Journal {
     /// How many times it has been opened to write, this time included.
     pub fn epoch(&self) -> u64 {
-        self.db.manifest().writer_epoch()
+        self.open.epoch()
     }
 
     /// Writes records, all or none, and returns when they are durable. Appends that are under way at the same time become
@@ -126,15 +131,7 @@ impl Journal {
     /// [`StoreError::Fenced`] when another writer has opened the journal since, [`StoreError::Journal`] naming it. In both
     /// cases nothing may be acknowledged.
     pub async fn append(&self, records: impl IntoIterator<Item = (Bytes, Bytes)>) -> Result<(), StoreError> {
-        let mut batch = WriteBatch::new();
-        for (key, content) in records {
-            batch.put(key, content);
-        }
-        let written = self.db.write(batch).await;
-        let written = written.map_err(|error| self.place.error("write", error))?;
-        // The write itself returns before it is durable, and does not notice the fence.
-        let durable = written.await_durable().await;
-        durable.map_err(|error| self.place.error("write", error))
+        self.open.append(records.into_iter().collect()).await
     }
 
     /// The records of some keys.
@@ -142,12 +139,8 @@ impl Journal {
     /// # Errors
     /// [`StoreError::Journal`] naming it.
     pub async fn records(&self, keys: Range<Bytes>) -> Result<Records, StoreError> {
-        let iterator = self.db.scan_with_options(keys, &in_large_parts()).await;
-        let iterator = iterator.map_err(|error| self.place.error("read", error))?;
-        Ok(Records {
-            iterator,
-            place: self.place.clone(),
-        })
+        let stream = self.open.records(keys).await?;
+        Ok(Records { stream })
     }
 
     /// Ends its background work. What was appended is durable without it.
@@ -155,17 +148,14 @@ impl Journal {
     /// # Errors
     /// [`StoreError::Fenced`] or [`StoreError::Journal`] naming it.
     pub async fn close(&self) -> Result<(), StoreError> {
-        self.db
-            .close()
-            .await
-            .map_err(|error| self.place.error("close", error))
+        self.open.close().await
     }
 }
 
-impl std::fmt::Debug for Journal {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Journal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Journal")
-            .field("place", &self.place)
+            .field("name", &self.name)
             .finish_non_exhaustive()
     }
 }
@@ -176,12 +166,8 @@ impl JournalReader {
     /// # Errors
     /// [`StoreError::Journal`] naming it.
     pub async fn records(&self, keys: Range<Bytes>) -> Result<Records, StoreError> {
-        let iterator = self.reader.scan_with_options(keys, &in_large_parts()).await;
-        let iterator = iterator.map_err(|error| self.place.error("read", error))?;
-        Ok(Records {
-            iterator,
-            place: self.place.clone(),
-        })
+        let stream = self.open.records(keys).await?;
+        Ok(Records { stream })
     }
 }
 
@@ -191,32 +177,7 @@ impl Records {
     /// # Errors
     /// [`StoreError::Journal`] naming the journal.
     pub async fn next(&mut self) -> Result<Option<(Bytes, Bytes)>, StoreError> {
-        let next = self.iterator.next().await;
-        let next = next.map_err(|error| self.place.error("read", error))?;
-        Ok(next.map(|record| (record.key, record.value)))
-    }
-}
-
-impl Place {
-    fn error(&self, action: &'static str, source: slatedb::Error) -> StoreError {
-        let (key, url) = (self.name.clone(), self.url.clone());
-        match source.kind() {
-            ErrorKind::Closed(CloseReason::Fenced) => StoreError::Fenced { key, url },
-            _ => StoreError::Journal {
-                action,
-                key,
-                url,
-                source: Box::new(source),
-            },
-        }
-    }
-}
-
-/// Records are read in order and seldom: a request for each block of them would be thousands on a cloud's store.
-fn in_large_parts() -> ScanOptions {
-    ScanOptions {
-        read_ahead_bytes: READ_AHEAD,
-        ..ScanOptions::default()
+        self.stream.try_next().await
     }
 }
 

@@ -15,10 +15,10 @@ mod settings;
 mod upload;
 
 pub use artifact::{artifact_of, artifact_of_file};
-pub use content::content_key;
+pub use content::{LARGE, content_key, digest_aside};
 pub use error::StoreError;
 pub use fetch::file_digest;
-pub use journal::{Journal, JournalReader, Records};
+pub use journal::{Journal, JournalEngine, JournalReader, ReadJournal, Records, WriteJournal};
 pub use reading::{Download, Found};
 pub use settings::StoreSettings;
 pub use upload::{PART, Upload};
@@ -45,6 +45,8 @@ pub struct Store {
     root: Path,
     url: Url,
     credentials: &'static str,
+    /// What keeps journals; `None`: SlateDB in this store.
+    journals: Option<Arc<dyn JournalEngine>>,
 }
 
 impl Store {
@@ -79,7 +81,19 @@ impl Store {
             root,
             url: parsed,
             credentials,
+            journals: None,
         })
+    }
+
+    /// A store in the root of whatever `backend` is, known by `url`.
+    pub fn over(backend: Arc<dyn ObjectStore>, url: Url) -> Self {
+        Self {
+            backend,
+            root: Path::default(),
+            url,
+            credentials: "",
+            journals: None,
+        }
     }
 
     /// Whether a text is a URL that a store can be opened at, as far as the text alone tells.

@@ -173,10 +173,7 @@ impl LearnerClient {
             .tcp_nodelay(true)
             .initial_stream_window_size(proto::BULK_WINDOW)
             .initial_connection_window_size(proto::BULK_WINDOW);
-        let channel = endpoint
-            .connect()
-            .await
-            .map_err(|error| Status::unavailable(format!("not reached: {error}")))?;
+        let channel = self.peer.network().channel(endpoint);
         let request = self.request(self.fetch_request(artifact, offset));
         let asked = RelayServiceClient::new(channel).fetch_artifact(request).await;
         Ok(asked?.into_inner())

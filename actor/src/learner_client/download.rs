@@ -5,13 +5,12 @@ use super::artifacts::ChunkSink;
 use crate::ActorError;
 use bytes::{Bytes, BytesMut};
 use common::{Artifact, Digest};
+use failpoint::Mutation;
+use futures::future::BoxFuture;
 use futures::stream::{FuturesOrdered, StreamExt};
 use proto::{InvalidMessage, pb};
 use std::time::Duration;
-use tokio::{
-    task::JoinHandle,
-    time::{Instant, timeout_at},
-};
+use tokio::time::{Instant, timeout_at};
 use tonic::{Status, Streaming};
 
 /// Chunks that are hashed while others arrive.
@@ -64,7 +63,7 @@ struct Hashing {
     rest: BytesMut,
     /// Bytes that came in this stream and before.
     received: u64,
-    hashed: FuturesOrdered<JoinHandle<(Bytes, Digest)>>,
+    hashed: FuturesOrdered<BoxFuture<'static, (Bytes, Digest)>>,
 }
 
 impl<'a> Download<'a> {
@@ -116,9 +115,8 @@ impl<'a> Download<'a> {
                     Err(_) if in_time > 0 => broken = Some(Status::deadline_exceeded("the stream is too slow")),
                     Err(_) => broken = Some(Status::deadline_exceeded("the stream stands still")),
                 },
-                Some(hashed) = hashing.hashed.next() => {
-                    let (chunk, found) = hashed.map_err(|source| ActorError::Task { task: "hashing", source })?;
-                    if found != self.artifact.chunks()[self.kept] {
+                Some((chunk, found)) = hashing.hashed.next() => {
+                    if found != self.artifact.chunks()[self.kept] && !failpoint::breaks(Mutation::NoDigestCheck) {
                         return Ok(Ended::Wrong(Wrong::Digest { chunk: self.kept, found }));
                     }
                     sink.put(chunk).await.map_err(|source| ActorError::WorkDir {
@@ -181,8 +179,8 @@ impl Hashing {
     }
 
     fn hash(&mut self, chunk: Bytes) {
-        self.hashed.push_back(tokio::task::spawn_blocking(move || {
-            let digest = store::digest(&chunk);
+        self.hashed.push_back(Box::pin(async move {
+            let digest = store::digest_aside(chunk.clone()).await;
             (chunk, digest)
         }));
     }

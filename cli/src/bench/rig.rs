@@ -3,12 +3,12 @@
 use crate::config::Config;
 use crate::failure::Outcome;
 use crate::shop;
-use actor::{ActorConfig, ActorError, ActorSummary, CallTimes, SimulatedActorInputs};
+use actor::{ActorConfig, ActorError, ActorSummary, CallTimes, Served, SimulatedActorInputs};
 use anyhow::{Context as _, anyhow};
 use common::{ActorId, RunId};
 use learner::{LearnerConfig, LearnerError, RunSummary, SimulatedInputs};
 use proto::pb::{self, learner_service_client::LearnerServiceClient};
-use proto::{AllowLoopback, header};
+use proto::{AllowLoopback, Tcp, header};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +17,7 @@ use tokio::net::TcpListener;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
+use tonic::transport::server::TcpIncoming;
 
 /// How long everybody may take to join.
 const JOINING: Duration = Duration::from_secs(300);
@@ -69,7 +70,7 @@ impl Rig {
             CancellationToken::new(),
             CancellationToken::new(),
         );
-        let learner = learner::run_simulated(plan.learner, inputs, listener, learner_stop.clone());
+        let learner = learner::run_simulated(plan.learner, inputs, incoming(listener), learner_stop.clone());
         let learner = tokio::spawn(learner);
         let url = format!("http://{address}");
         let channel = Channel::from_shared(url.clone())
@@ -91,19 +92,26 @@ impl Rig {
             let inputs = SimulatedActorInputs {
                 actor_id: ActorId::new(format!("actor-{number}")).context("an actor's name")?,
                 learner_url: url.clone(),
+                network: Arc::new(Tcp),
                 begin: begin.clone(),
                 // Evenly over the time that one lease takes.
                 delay: plan.generate.mul_f64(number as f64 / plan.actors as f64),
                 generate: plan.generate,
                 authorizer: Arc::new(AllowLoopback),
             };
-            let listener = match plan.relays {
-                true => Some(loopback().await?.0),
+            let served = match plan.relays {
+                true => {
+                    let (listener, address) = loopback().await?;
+                    Some(Served {
+                        incoming: incoming(listener),
+                        port: address.port(),
+                    })
+                }
                 false => None,
             };
             let (config, stop) = (plan.actor.clone(), actors_stop.clone());
             rig.actors
-                .spawn(actor::run_simulated(config, inputs, listener, stop));
+                .spawn(actor::run_simulated(config, inputs, served, stop));
         }
         let joined = tokio::time::timeout(JOINING, rig.until_all_have(0)).await;
         joined.map_err(|_| anyhow!("not every actor joined within {} s", JOINING.as_secs()))??;
@@ -171,6 +179,10 @@ impl Rig {
             .context("the learner")?;
         Ok(done)
     }
+}
+
+fn incoming(listener: TcpListener) -> TcpIncoming {
+    TcpIncoming::from(listener).with_nodelay(Some(true))
 }
 
 async fn loopback() -> anyhow::Result<(TcpListener, SocketAddr)> {

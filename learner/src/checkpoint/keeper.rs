@@ -1,6 +1,6 @@
 //! Checkpoints are written beside training: the training thread hands them over and goes on.
 
-use super::{Checkpoints, Unwritten};
+use super::{Checkpoint, Checkpoints, Unwritten};
 use crate::control::ControlPlane;
 use crate::error::LearnerError;
 use failpoint::Point;
@@ -33,18 +33,17 @@ impl Keeper {
         (Self { sender }, Kept { receiver })
     }
 
-    /// Hands a checkpoint over; with `wait` it is written when this returns. For the training thread alone, which may block.
+    /// Hands a checkpoint over; with `wait` it is written when this returns.
     ///
     /// # Errors
     /// [`LearnerError::Cancelled`] when the writer has ended; it says why.
-    pub(crate) fn keep(&self, checkpoint: Unwritten, wait: bool) -> Result<(), LearnerError> {
+    pub(crate) async fn keep(&self, checkpoint: Unwritten, wait: bool) -> Result<(), LearnerError> {
         let (written, done) = oneshot::channel();
         let handed = Handed { checkpoint, written };
-        self.sender
-            .blocking_send(handed)
-            .map_err(|_| LearnerError::Cancelled)?;
+        let handed = self.sender.send(handed).await;
+        handed.map_err(|_| LearnerError::Cancelled)?;
         match wait {
-            true => done.blocking_recv().map_err(|_| LearnerError::Cancelled),
+            true => done.await.map_err(|_| LearnerError::Cancelled),
             false => Ok(()),
         }
     }
@@ -64,10 +63,7 @@ pub(crate) async fn keep(
 ) -> Result<(), LearnerError> {
     while let Some(Handed { checkpoint, written }) = kept.receiver.recv().await {
         let version = checkpoint.manifest.version;
-        let write_down = tokio::task::spawn_blocking(move || checkpoint.written());
-        let checkpoint = write_down
-            .await
-            .map_err(|panic| LearnerError::panicked("writing down a checkpoint", &panic))??;
+        let checkpoint = write_down(checkpoint).await?;
         let durable = control.ledger.durable().await;
         durable.map_err(|_| LearnerError::Cancelled)?;
         checkpoints.write(checkpoint).await?;
@@ -78,4 +74,14 @@ pub(crate) async fn keep(
         checkpoints.retain(keep).await?;
     }
     Ok(())
+}
+
+/// The checkpoint with its bytes and digests.
+async fn write_down(checkpoint: Unwritten) -> Result<Checkpoint, LearnerError> {
+    if checkpoint.bytes() < store::LARGE {
+        return Ok(checkpoint.written()?);
+    }
+    let written = tokio::task::spawn_blocking(move || checkpoint.written()).await;
+    let written = written.map_err(|panic| LearnerError::panicked("writing down a checkpoint", &panic))?;
+    Ok(written?)
 }

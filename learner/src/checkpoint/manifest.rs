@@ -80,6 +80,12 @@ pub(crate) struct Unwritten {
 }
 
 impl Unwritten {
+    /// How many bytes it has, roughly.
+    pub(crate) fn bytes(&self) -> usize {
+        let moments = self.moments.values().map(|moment| moment.as_bytes().len());
+        self.adapter.len() + moments.sum::<usize>()
+    }
+
     /// With its bytes and digests. Takes as long as hashing all of it.
     ///
     /// # Errors

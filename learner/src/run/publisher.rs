@@ -32,7 +32,7 @@ impl Publisher {
     ///
     /// # Errors
     /// [`LearnerError`] when nothing can be kept any more.
-    pub(crate) fn publish(
+    pub(crate) async fn publish(
         &self,
         weights: Weights,
         metrics: VersionMetrics,
@@ -49,7 +49,9 @@ impl Publisher {
                 adapter: weights.adapter.clone(),
                 moments,
             };
-            self.keeper.keep(checkpoint, self.start.config.deterministic)?;
+            self.keeper
+                .keep(checkpoint, self.start.config.deterministic)
+                .await?;
         }
         let bytes = weights.adapter.len();
         tracing::info!(version = %version, bytes, metrics = ?metrics.values, "published");

@@ -5,15 +5,13 @@ use crate::control::ControlPlane;
 use crate::error::LearnerError;
 use crate::service::Service;
 use proto::pb::learner_service_server::LearnerServiceServer;
-use proto::{Authorizer, BULK_WINDOW, Door, MAX_MESSAGE_BYTES, MAX_OUTCOMES_BYTES};
+use proto::{Authorizer, BULK_WINDOW, Door, Incoming, MAX_MESSAGE_BYTES, MAX_OUTCOMES_BYTES};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
 
 /// Calls of one connection that are worked on at the same time; an actor has at most three under way.
 const CALLS_PER_CONNECTION: usize = 32;
@@ -32,9 +30,9 @@ pub(super) struct Serving {
     task: JoinHandle<Result<(), tonic::transport::Error>>,
 }
 
-/// Serves `control` on `listener` until `stop`.
+/// Serves `control` to who comes in until `stop`.
 pub(super) fn spawn(
-    listener: TcpListener,
+    incoming: impl Incoming,
     control: &Arc<ControlPlane>,
     config: &LearnerConfig,
     authorizer: Arc<dyn Authorizer>,
@@ -48,7 +46,6 @@ pub(super) fn spawn(
     let service = InterceptedService::new(service, door);
     // A learner that is served takes leases: what comes before, it does before it listens. Probes are let in from anywhere.
     let (_reporter, health) = tonic_health::server::health_reporter();
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
     let server = Server::builder()
         .concurrency_limit_per_connection(CALLS_PER_CONNECTION)
         .max_concurrent_streams(STREAMS_PER_CONNECTION)

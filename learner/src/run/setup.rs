@@ -1,7 +1,7 @@
 //! Everything a run needs before its first lease, and what the training thread does from its start to its end.
 
 use super::publisher::{Publisher, Resumable};
-use super::{LearnerInputs, Setup, Training, VersionMetrics};
+use super::{LearnerInputs, Setup, Trained, Training, VersionMetrics, on_own_thread};
 use crate::adapter_files;
 use crate::assortment::Assortment;
 use crate::base_model::{base_digest, base_files};
@@ -24,6 +24,7 @@ use crate::train_loop::{TrainedVersion, Trainer};
 use common::{Artifact, PolicyVersion, Purpose, TaskId, derive_seed};
 use data::Catalogue;
 use failpoint::Point;
+use futures::executor::block_on;
 use models::checkpoint::in_log;
 use models::optimizer::OptimizerState;
 use models::peft::{adapter_bytes, adapter_config};
@@ -247,6 +248,12 @@ fn assemble(
 }
 
 impl Training for PolicyTraining {
+    fn start(self, stop: CancellationToken) -> Result<Trained, LearnerError> {
+        on_own_thread(move || self.run(&stop))
+    }
+}
+
+impl PolicyTraining {
     fn run(self, stop: &CancellationToken) -> Result<(), LearnerError> {
         let Self {
             mut trainer,
@@ -281,7 +288,7 @@ impl Training for PolicyTraining {
                 version: trained.version,
                 values: trained.metrics,
             };
-            publisher.publish(weights, metrics, note, resumable)
+            block_on(publisher.publish(weights, metrics, note, resumable))
         };
         let newest = control.broadcast.newest().version;
         match trainer.train(newest, &mut source, stop, &mut log, publish) {

@@ -12,6 +12,7 @@ use proto::pb::{self, learner_service_client::LearnerServiceClient, lease_tasks_
 use proto::{AllowLoopback, header};
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::Instant;
 use tokio::task::JoinHandle;
 use tonic::transport::Channel;
 

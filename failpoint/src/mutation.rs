@@ -1,0 +1,61 @@
+//! Promises of the protocol that a test build can be told to break, so that the simulation proves it would notice.
+
+#[cfg(feature = "failpoints")]
+use std::sync::OnceLock;
+
+/// A promise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mutation {
+    /// Outcomes are acknowledged before they are durable.
+    AckBeforeDurable,
+    /// A task's later outcomes are recorded like its first.
+    NoDedupe,
+    /// What comes from an earlier start's epoch is served.
+    NoEpochCheck,
+    /// Chunks are kept whatever their digest.
+    NoDigestCheck,
+    /// A checkpoint's cursor is ahead of its weights.
+    CursorBeforeWeights,
+    /// Leases do not run out.
+    EternalLease,
+}
+
+/// What this process breaks.
+#[cfg(feature = "failpoints")]
+static BROKEN: OnceLock<Mutation> = OnceLock::new();
+
+#[cfg(feature = "failpoints")]
+impl Mutation {
+    /// All of them.
+    pub const ALL: &[Self] = &[
+        Self::AckBeforeDurable,
+        Self::NoDedupe,
+        Self::NoEpochCheck,
+        Self::NoDigestCheck,
+        Self::CursorBeforeWeights,
+        Self::EternalLease,
+    ];
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::AckBeforeDurable => "ack-before-durable",
+            Self::NoDedupe => "no-dedupe",
+            Self::NoEpochCheck => "no-epoch-check",
+            Self::NoDigestCheck => "no-digest-check",
+            Self::CursorBeforeWeights => "cursor-before-weights",
+            Self::EternalLease => "eternal-lease",
+        }
+    }
+
+    /// From now on this process breaks it. The first promise counts.
+    pub fn commit(self) {
+        BROKEN.get_or_init(|| self);
+    }
+}
+
+/// Whether this process breaks a promise.
+#[cfg(feature = "failpoints")]
+pub fn breaks(mutation: Mutation) -> bool {
+    BROKEN.get() == Some(&mutation)
+}

@@ -1,0 +1,126 @@
+//! Many seeds, each in a process of its own: what a simulation does must not depend on those before it.
+
+use anyhow::{Context as _, Result, bail};
+use failpoint::Mutation;
+use serde::Serialize;
+use serde_json::Value;
+use std::ops::RangeInclusive;
+use std::process::{Command, Stdio};
+use std::sync::Mutex;
+use std::thread;
+
+/// What came of some seeds.
+#[derive(Debug, Serialize)]
+pub(crate) struct Sweep {
+    seeds: usize,
+    simulated_s: f64,
+    events: u64,
+    learner_starts: u64,
+    acknowledged: u64,
+    pairs_trained: u64,
+    /// Of the events, by seed.
+    #[serde(skip)]
+    pub(crate) digests: Vec<String>,
+    /// Verdicts of seeds that broke a promise.
+    #[serde(skip)]
+    pub(crate) broken: Vec<Value>,
+    broken_seeds: Vec<u64>,
+}
+
+impl Sweep {
+    /// Simulates all of them.
+    ///
+    /// # Errors
+    /// When one has no verdict.
+    pub(crate) fn over(seeds: RangeInclusive<u64>, mutation: Option<Mutation>) -> Result<Self> {
+        let verdicts = simulate(seeds, mutation, |_| true)?;
+        let sum = |name: &str| verdicts.iter().filter_map(|verdict| verdict[name].as_u64()).sum();
+        let is_broken = |verdict: &&Value| {
+            verdict["broken"]
+                .as_array()
+                .is_some_and(|broken| !broken.is_empty())
+        };
+        let broken: Vec<Value> = verdicts.iter().filter(is_broken).cloned().collect();
+        Ok(Self {
+            seeds: verdicts.len(),
+            simulated_s: verdicts
+                .iter()
+                .filter_map(|verdict| verdict["simulated_s"].as_f64())
+                .sum(),
+            events: sum("events"),
+            learner_starts: sum("learner_starts"),
+            acknowledged: sum("acknowledged"),
+            pairs_trained: sum("pairs_trained"),
+            digests: verdicts
+                .iter()
+                .map(|verdict| verdict["digest"].to_string())
+                .collect(),
+            broken_seeds: broken
+                .iter()
+                .filter_map(|verdict| verdict["seed"].as_u64())
+                .collect(),
+            broken,
+        })
+    }
+
+    /// The first verdict in which a promise is broken.
+    ///
+    /// # Errors
+    /// When one has no verdict.
+    pub(crate) fn until_broken(seeds: RangeInclusive<u64>, mutation: Mutation) -> Result<Option<Value>> {
+        let whole = |verdict: &Value| verdict["broken"].as_array().is_some_and(Vec::is_empty);
+        let verdicts = simulate(seeds, Some(mutation), whole)?;
+        Ok(verdicts.into_iter().find(|verdict| !whole(verdict)))
+    }
+}
+
+/// The verdicts of seeds, in their order, until one says that no more are needed.
+fn simulate(
+    seeds: RangeInclusive<u64>,
+    mutation: Option<Mutation>,
+    goes_on: impl Fn(&Value) -> bool + Sync,
+) -> Result<Vec<Value>> {
+    let queue = Mutex::new(Some(seeds));
+    let verdicts = Mutex::new(Ok(vec![]));
+    let work = || {
+        loop {
+            let Some(seed) = queue.lock().unwrap().as_mut().and_then(Iterator::next) else {
+                return;
+            };
+            let verdict = verdict_of(seed, mutation);
+            let last = !verdict.as_ref().is_ok_and(&goes_on);
+            let mut all = verdicts.lock().unwrap();
+            match (verdict, all.as_mut()) {
+                (Ok(verdict), Ok(all)) => all.push(verdict),
+                (Err(error), Ok(_)) => *all = Err(error),
+                _ => {}
+            }
+            if last {
+                *queue.lock().unwrap() = None;
+            }
+        }
+    };
+    let threads = thread::available_parallelism().map_or(1, usize::from);
+    thread::scope(|scope| (0..threads).for_each(|_| drop(scope.spawn(work))));
+    let mut verdicts = verdicts.into_inner().unwrap()?;
+    verdicts.sort_by_key(|verdict: &Value| verdict["seed"].as_u64());
+    Ok(verdicts)
+}
+
+fn verdict_of(seed: u64, mutation: Option<Mutation>) -> Result<Value> {
+    let mut command = Command::new(std::env::current_exe().context("this program's own path")?);
+    command.args(["--seed", &seed.to_string()]).stdin(Stdio::null());
+    if let Some(mutation) = mutation {
+        command.args(["--mutation", mutation.name()]);
+    }
+    let output = command
+        .output()
+        .with_context(|| format!("seed {seed} cannot be simulated"))?;
+    match serde_json::from_slice(&output.stdout) {
+        Ok(verdict) => Ok(verdict),
+        Err(_) => bail!(
+            "seed {seed} has no verdict: {}",
+            String::from_utf8_lossy(&output.stderr)
+        ),
+    }
+}
