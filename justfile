@@ -22,6 +22,10 @@ test:
 chaos *ARGS="--kills 100 --seed 1":
     cargo test --locked --workspace --test chaos -- {{ARGS}}
 
+# Learner and actors on a simulated network, clock and disk: just simulate --seeds 10000, or --seed 242 --trace events.txt
+simulate *ARGS="--seeds 1000":
+    cargo test --locked --workspace --test simulation -- {{ARGS}}
+
 # What a change must pass before it is proposed; nextest and deny are extra tools
 check:
     cargo fmt --all --check

@@ -251,7 +251,7 @@ impl<P: Behaviour, R: Render, S: Score> RolloutLoop<P, R, S> {
     }
 
     /// Tells the learner what is sampled from and what keeps this actor from leasing.
-    async fn report(&self, waiting_for: &str) -> Result<(), ActorError> {
+    pub(crate) async fn report(&self, waiting_for: &str) -> Result<(), ActorError> {
         let (version, canary) = (self.policy.version(), self.policy.canary());
         let report = self.learner.report_adoption(version, canary, waiting_for);
         match report.await {

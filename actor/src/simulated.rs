@@ -125,7 +125,8 @@ async fn take_part(
         },
         learner: learner.clone(),
     };
-    learner.report_adoption(version, None, "").await?;
+    // Whoever gives the sign to begin sees who is there.
+    rollouts.report("").await?;
     let begun = async {
         begin.cancelled().await;
         tokio::time::sleep(delay).await;

@@ -15,6 +15,9 @@ use store::Store;
 /// The kind under which product cut-outs are stored.
 const PRODUCTS: &str = "products";
 
+/// How much longer encoding a byte as PNG takes than hashing it.
+const PNG_EFFORT: usize = 32;
+
 /// What stands for the caption in an instruction.
 const CAPTION: &str = "{caption}";
 
@@ -42,7 +45,8 @@ impl Assortment {
         for index in train.clone() {
             let source = catalogue.clone();
             let png = move || data::cutout::encode_png(&source.products()[index].image);
-            let png = tokio::task::spawn_blocking(png)
+            let pixels = catalogue.products()[index].image.as_raw().len();
+            let png = store::aside(pixels.saturating_mul(PNG_EFFORT), png)
                 .await
                 .map_err(|e| LearnerError::panicked("encoding", &e))?;
             images.insert(index, store.put_content(PRODUCTS, png).await?);

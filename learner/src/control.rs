@@ -46,7 +46,7 @@ pub(crate) struct ControlPlane {
     queue: Mutex<TaskQueue>,
     leases: LeaseTable,
     metrics: Mutex<Vec<VersionMetrics>>,
-    failure: OnceLock<String>,
+    failure: OnceLock<Failure>,
 }
 
 /// The terms of a lease.
@@ -56,6 +56,17 @@ struct Terms {
     max_attempts: u32,
     /// The only reward model whose scores are taken; `None`: any.
     reward_model: Option<Digest>,
+}
+
+/// Why a learner leases nothing more.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Failure {
+    /// The run has failed: no learner would get further.
+    #[error("{0}")]
+    Run(String),
+    /// This learner can no longer keep what it records. A later start, or the one that has taken over, goes on.
+    #[error("{0}")]
+    Learner(String),
 }
 
 /// The answer to an actor that asks for tasks.
@@ -352,15 +363,15 @@ impl ControlPlane {
         self.ledger.counts()
     }
 
-    /// The run failed: observers are told what happened.
-    pub(crate) fn fail(&self, what: String) {
+    /// Nothing more is leased: whoever asks is told why.
+    pub(crate) fn fail(&self, what: Failure) {
         // Only the first failure is told: later ones follow from it.
         let _ = self.failure.set(what);
     }
 
-    /// What made the run fail, if it did.
-    pub(crate) fn failure(&self) -> Option<String> {
-        self.failure.get().cloned()
+    /// Why nothing more is leased, if that is so.
+    pub(crate) fn failure(&self) -> Option<&Failure> {
+        self.failure.get()
     }
 
     /// Which start of the run's learner this is.

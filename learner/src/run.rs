@@ -13,7 +13,7 @@ use crate::adapter_files;
 use crate::checkpoint::{self, Checkpoints, Kept};
 use crate::clock;
 use crate::config::{LearnerConfig, LossConfig};
-use crate::control::ControlPlane;
+use crate::control::{ControlPlane, Failure};
 use crate::error::{LearnerError, panic_message};
 use crate::ledger;
 use common::RunId;
@@ -174,10 +174,10 @@ pub(crate) async fn serve<T: Training>(
         result = adapter_files::write(&place, config, &control).await;
     }
     if let Err(error) = &result {
-        control.fail(error.to_string());
+        control.fail(Failure::Run(error.to_string()));
     }
     if !is_kept {
-        control.fail("what it records can no longer be kept".into());
+        control.fail(Failure::Learner("what it records can no longer be kept".into()));
     }
     if !shutdown.is_cancelled() {
         linger(&control, config, &shutdown, result.is_ok() && is_kept).await;

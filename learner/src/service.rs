@@ -6,7 +6,7 @@ use crate::actors::Adoption;
 use crate::admission::Pause;
 use crate::broadcast::{Broadcast, Manifest};
 use crate::clock;
-use crate::control::{ControlPlane, LeaseAnswer, LeaseDenied, Receipt};
+use crate::control::{ControlPlane, Failure, LeaseAnswer, LeaseDenied, Receipt};
 use crate::relays::Place;
 use common::{ActorId, CanaryReport, Digest, PolicyVersion, RolloutOutcome, TaskId};
 use failpoint::{Mutation, Point};
@@ -109,8 +109,12 @@ impl Service {
         if self.stop.is_cancelled() {
             return Err(WireError::Unavailable("the learner is stopping".into()));
         }
-        if let Some(failure) = self.control.failure() {
-            return Err(WireError::Internal(format!("the run failed: {failure}")));
+        match self.control.failure() {
+            Some(Failure::Run(what)) => return Err(WireError::Internal(format!("the run failed: {what}"))),
+            Some(Failure::Learner(what)) => {
+                return Err(WireError::Unavailable(format!("the learner is ending: {what}")));
+            }
+            None => {}
         }
         let wanted = request.max_tasks as usize;
         InvalidMessage::check_batch("lease_tasks_request.max_tasks", wanted)?;

@@ -81,7 +81,8 @@ pub async fn run_simulated(
     };
     let (settings, bytes) = (config.clone(), inputs.adapter_bytes);
     let assembled = move || assemble(settings, inputs, identity, assortment, opened);
-    let setup = aside(bytes, "preparing the run", assembled).await?;
+    let setup = store::aside(bytes, assembled).await;
+    let setup = setup.map_err(|panic| LearnerError::panicked("preparing the run", &panic))?;
     serve(&config, setup, surroundings, shutdown).await
 }
 
@@ -177,6 +178,10 @@ impl Training for SimulatedTraining {
                 trained = self.train() => trained,
                 () = stop.cancelled() => Ok(()),
             };
+            let trained = match trained {
+                Err(LearnerError::Cancelled) => Ok(()),
+                trained => trained,
+            };
             // Nobody listens any more only when the whole run was dropped.
             let _ = send.send(trained);
         };
@@ -190,10 +195,7 @@ impl SimulatedTraining {
         let control = self.publisher.control.clone();
         let mut version = control.broadcast.newest().version;
         while version.number < self.publisher.start.config.versions {
-            let batch = match control.buffer.batch(version).await {
-                Err(LearnerError::Cancelled) => return Ok(()),
-                batch => batch?,
-            };
+            let batch = control.buffer.batch(version).await?;
             tokio::time::sleep(self.inputs.step).await;
             version = version.next();
             self.steps += 1;
@@ -234,24 +236,12 @@ impl SimulatedTraining {
             };
             publisher.publish(weights, metrics, note, resumable).await
         };
-        match bytes < store::LARGE {
-            true => publish.await,
-            false => aside(bytes, "publishing", move || block_on(publish)).await?,
+        if bytes < store::SHORT {
+            return publish.await;
         }
+        let published = tokio::task::spawn_blocking(move || block_on(publish)).await;
+        published.map_err(|panic| LearnerError::panicked("publishing", &panic))?
     }
-}
-
-/// Does what takes as long as hashing so many bytes: off the runtime where that is long.
-async fn aside<T: Send + 'static>(
-    bytes: usize,
-    what: &'static str,
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, LearnerError> {
-    if bytes < store::LARGE {
-        return Ok(work());
-    }
-    let done = tokio::task::spawn_blocking(work).await;
-    done.map_err(|panic| LearnerError::panicked(what, &panic))
 }
 
 /// Bytes that are a version's alone.

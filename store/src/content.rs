@@ -1,6 +1,6 @@
 //! Content-addressed bytes: the key is the digest.
 
-use crate::{Store, StoreError, digest};
+use crate::{Store, StoreError, aside, digest};
 use bytes::Bytes;
 use common::Digest;
 
@@ -39,17 +39,10 @@ impl Store {
     }
 }
 
-/// From how many bytes on a digest takes longer than a runtime's thread may be held up: half a millisecond. What is done in place
-/// below it costs less than handing it over.
-pub const LARGE: usize = 1 << 20;
-
 /// The digest of bytes of any number, of many computed off the runtime.
 pub async fn digest_aside(bytes: Bytes) -> Digest {
-    if bytes.len() < LARGE {
-        return digest(&bytes);
-    }
-    let hashed = tokio::task::spawn_blocking(move || digest(&bytes));
-    hashed.await.expect("hashing does not panic")
+    let hashed = aside(bytes.len(), move || digest(&bytes)).await;
+    hashed.expect("hashing does not panic")
 }
 
 /// The key of a digest in `kind`: `<kind>/<64 hex digits>`.

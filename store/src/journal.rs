@@ -15,6 +15,9 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// Records' keys and contents, one after the other.
+pub type RecordStream = BoxStream<'static, Result<(Bytes, Bytes), StoreError>>;
+
 /// Keeps journals.
 #[async_trait]
 pub trait JournalEngine: fmt::Debug + Send + Sync {
@@ -38,10 +41,7 @@ pub trait ReadJournal: Send + Sync {
     ///
     /// # Errors
     /// [`StoreError`] naming the journal.
-    async fn records(
-        &self,
-        keys: Range<Bytes>,
-    ) -> Result<BoxStream<'static, Result<(Bytes, Bytes), StoreError>>, StoreError>;
+    async fn records(&self, keys: Range<Bytes>) -> Result<RecordStream, StoreError>;
 }
 
 /// A journal of an engine, to write.
@@ -76,7 +76,7 @@ pub struct JournalReader {
 
 /// Records in the order of their keys.
 pub struct Records {
-    stream: BoxStream<'static, Result<(Bytes, Bytes), StoreError>>,
+    stream: RecordStream,
 }
 
 impl Store {

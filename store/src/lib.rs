@@ -4,6 +4,7 @@
 //! checked on every read, so that any copy may serve it. Nothing here knows what the bytes mean.
 
 mod artifact;
+mod aside;
 mod backend;
 mod content;
 mod credentials;
@@ -15,10 +16,11 @@ mod settings;
 mod upload;
 
 pub use artifact::{artifact_of, artifact_of_file};
-pub use content::{LARGE, content_key, digest_aside};
+pub use aside::{SHORT, aside};
+pub use content::{content_key, digest_aside};
 pub use error::StoreError;
 pub use fetch::file_digest;
-pub use journal::{Journal, JournalEngine, JournalReader, ReadJournal, Records, WriteJournal};
+pub use journal::{Journal, JournalEngine, JournalReader, ReadJournal, RecordStream, Records, WriteJournal};
 pub use reading::{Download, Found};
 pub use settings::StoreSettings;
 pub use upload::{PART, Upload};

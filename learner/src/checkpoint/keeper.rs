@@ -78,10 +78,7 @@ pub(crate) async fn keep(
 
 /// The checkpoint with its bytes and digests.
 async fn write_down(checkpoint: Unwritten) -> Result<Checkpoint, LearnerError> {
-    if checkpoint.bytes() < store::LARGE {
-        return Ok(checkpoint.written()?);
-    }
-    let written = tokio::task::spawn_blocking(move || checkpoint.written()).await;
+    let written = store::aside(checkpoint.bytes(), move || checkpoint.written()).await;
     let written = written.map_err(|panic| LearnerError::panicked("writing down a checkpoint", &panic))?;
     Ok(written?)
 }

@@ -28,7 +28,8 @@ pub(crate) struct Resumable {
 
 impl Publisher {
     /// Publishes a version with what its training measured and was trained from. One that is `resumable` becomes a checkpoint:
-    /// beside training, but a deterministic run takes back nothing that somebody has sampled from, and waits.
+    /// beside training, but a deterministic run takes back nothing that somebody has sampled from, and waits; so does every run
+    /// at its last version, which sends the actors away.
     ///
     /// # Errors
     /// [`LearnerError`] when nothing can be kept any more.
@@ -49,9 +50,9 @@ impl Publisher {
                 adapter: weights.adapter.clone(),
                 moments,
             };
-            self.keeper
-                .keep(checkpoint, self.start.config.deterministic)
-                .await?;
+            let config = &self.start.config;
+            let wait = config.deterministic || version.number >= config.versions;
+            self.keeper.keep(checkpoint, wait).await?;
         }
         let bytes = weights.adapter.len();
         tracing::info!(version = %version, bytes, metrics = ?metrics.values, "published");

@@ -13,7 +13,7 @@ pub(super) fn run_status(control: &ControlPlane, metrics_from: usize) -> pb::Run
         run_id: control.identity.run.to_string(),
         version: Some(progress.version.into()),
         complete: control.is_complete(),
-        failure: control.failure().unwrap_or_default(),
+        failure: control.failure().map(ToString::to_string).unwrap_or_default(),
         outcomes: Some(outcomes(control.outcomes())),
         pairs_trained: progress.trained,
         pairs_refused: progress.refused.total(),

@@ -1,11 +1,11 @@
 //! Journals in SlateDB: a database below a key of the store, so that it needs no volume and lives wherever the store does. On
 //! `file:` every write is synced to the disk.
 
-use super::{ReadJournal, WriteJournal};
+use super::{ReadJournal, RecordStream, WriteJournal};
 use crate::{Store, StoreError};
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::stream::{self, BoxStream, StreamExt as _};
+use futures::stream::{self, StreamExt as _};
 use slatedb::config::{
     DbReaderOptions, GarbageCollectorDirectoryOptions, GarbageCollectorOptions, ScanOptions, Settings,
 };
@@ -128,10 +128,7 @@ impl WriteJournal for Writer {
 
 #[async_trait]
 impl ReadJournal for Writer {
-    async fn records(
-        &self,
-        keys: Range<Bytes>,
-    ) -> Result<BoxStream<'static, Result<(Bytes, Bytes), StoreError>>, StoreError> {
+    async fn records(&self, keys: Range<Bytes>) -> Result<RecordStream, StoreError> {
         let found = self.db.scan_with_options(keys, &in_large_parts()).await;
         records(found, &self.place)
     }
@@ -139,20 +136,14 @@ impl ReadJournal for Writer {
 
 #[async_trait]
 impl ReadJournal for Reader {
-    async fn records(
-        &self,
-        keys: Range<Bytes>,
-    ) -> Result<BoxStream<'static, Result<(Bytes, Bytes), StoreError>>, StoreError> {
+    async fn records(&self, keys: Range<Bytes>) -> Result<RecordStream, StoreError> {
         let found = self.reader.scan_with_options(keys, &in_large_parts()).await;
         records(found, &self.place)
     }
 }
 
 /// What a scan found.
-fn records(
-    found: Result<DbIterator, slatedb::Error>,
-    place: &Place,
-) -> Result<BoxStream<'static, Result<(Bytes, Bytes), StoreError>>, StoreError> {
+fn records(found: Result<DbIterator, slatedb::Error>, place: &Place) -> Result<RecordStream, StoreError> {
     let iterator = found.map_err(|error| place.error("read", error))?;
     let next = |(mut iterator, place): (DbIterator, Place)| async move {
         let next = iterator.next().await;

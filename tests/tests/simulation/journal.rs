@@ -3,14 +3,14 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::stream::{self, BoxStream, StreamExt as _};
+use futures::stream::{self, StreamExt as _};
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use store::{JournalEngine, ReadJournal, StoreError, WriteJournal};
+use store::{JournalEngine, ReadJournal, RecordStream, StoreError, WriteJournal};
 use tokio::time::sleep;
 
 /// How long a write takes, in milliseconds, and one in fifty.
@@ -131,10 +131,7 @@ impl WriteJournal for Open {
 
 #[async_trait]
 impl ReadJournal for Open {
-    async fn records(
-        &self,
-        keys: Range<Bytes>,
-    ) -> Result<BoxStream<'static, Result<(Bytes, Bytes), StoreError>>, StoreError> {
+    async fn records(&self, keys: Range<Bytes>) -> Result<RecordStream, StoreError> {
         let disk = self.disk.disk();
         let written = disk.journals.get(&self.name);
         let found = written

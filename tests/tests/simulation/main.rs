@@ -15,11 +15,11 @@
     reason = "the forms with arguments tell what came of them"
 )]
 
-mod entropy;
 mod ghost;
 mod journal;
 mod laws;
 mod liar;
+mod machine;
 mod network;
 mod scenario;
 mod stage;
@@ -31,6 +31,7 @@ use clap::Parser;
 use failpoint::Mutation;
 use libtest_mimic::{Arguments, Failed, Trial};
 use scenario::Scenario;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use sweep::Sweep;
 use trace::Recorder;
@@ -54,6 +55,9 @@ struct Form {
     /// The first of them
     #[arg(long, default_value_t = 1)]
     from: u64,
+    /// Write every event of the seed here
+    #[arg(long, requires = "seed")]
+    trace: Option<PathBuf>,
     /// Break this promise
     #[arg(long, value_parser = mutation)]
     mutation: Option<Mutation>,
@@ -71,7 +75,7 @@ fn main() -> ExitCode {
     if std::env::args().any(|argument| argument.starts_with("--seed") || argument.starts_with("--mutation")) {
         let form = Form::parse();
         let done = match form.seed {
-            Some(seed) => one(seed, form.mutation),
+            Some(seed) => one(seed, &form),
             None => many(&form),
         };
         return done.unwrap_or_else(|error| {
@@ -110,16 +114,19 @@ fn main() -> ExitCode {
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
-/// Simulates a seed in this process. The verdict goes to standard output, what was said last to standard error.
-fn one(seed: u64, mutation: Option<Mutation>) -> Result<ExitCode> {
-    if let Some(mutation) = mutation {
+/// Simulates a seed in this process. The verdict goes to standard output; when it is bad, what was said last to standard error.
+fn one(seed: u64, form: &Form) -> Result<ExitCode> {
+    if let Some(mutation) = form.mutation {
         mutation.commit();
     }
-    let recorder = Recorder::default();
+    let recorder = match &form.trace {
+        Some(path) => Recorder::to_file(path).with_context(|| format!("cannot write {}", path.display()))?,
+        None => Recorder::default(),
+    };
     let subscriber = tracing_subscriber::registry().with(recorder.clone());
     tracing::subscriber::set_global_default(subscriber).context("somebody else listens")?;
     let verdict = stage::play(Scenario::drawn(seed), &recorder)?;
-    if !verdict.broken.is_empty() || std::env::var_os("ADWRIGHT_SIMULATION_TALKS").is_some() {
+    if !verdict.broken.is_empty() {
         recorder.facts().tail().for_each(|line| eprintln!("{line}"));
     }
     println!("{}", serde_json::to_string(&verdict)?);

@@ -48,7 +48,11 @@ pub(crate) enum Fault {
     /// What is sent between two hosts arrives later, all at once.
     Hold { between: [String; 2], lasts: Duration },
     /// What is sent between two hosts takes this long.
-    Slow { between: [String; 2], latency: Duration },
+    Slow {
+        between: [String; 2],
+        latency: Duration,
+        lasts: Duration,
+    },
     /// A second learner is started on the run.
     Usurper,
 }
@@ -122,12 +126,10 @@ impl Scenario {
         let at = millis(draws, FAULTS_WITHIN_MS);
         let actor = format!("actor-{}", draws.random_range(0..self.actors));
         let (down, lasts) = (millis(draws, 10..4_000), millis(draws, 100..12_000));
-        let between = match draws.random_bool(0.8) {
+        let other = format!("actor-{}", draws.random_range(0..self.actors));
+        let between = match draws.random_bool(0.8) || other == actor {
             true => [actor.clone(), "learner".into()],
-            false => [
-                actor.clone(),
-                format!("actor-{}", draws.random_range(0..self.actors)),
-            ],
+            false => [actor.clone(), other],
         };
         let fault = match draws.random_range(0..12) {
             0..=2 => Fault::Crash {
@@ -142,6 +144,7 @@ impl Scenario {
             10 => Fault::Slow {
                 between,
                 latency: millis(draws, 100..900),
+                lasts,
             },
             _ => Fault::Usurper,
         };

@@ -35,6 +35,21 @@ const FAREWELL: Duration = Duration::from_secs(30);
 /// The pause after which an orchestrator starts a learner again that has ended.
 const RESTART: Duration = Duration::from_millis(700);
 
+/// What a simulation should have come upon now and then, in the words of whoever did.
+const COUNTED: [&str; 11] = [
+    "checkpoint written",
+    "fault",
+    "lease ran out",
+    "leases given again: their answer was lost",
+    "outcome refused",
+    "outcomes dropped: the learner was started anew",
+    "outcomes of an earlier start taken up",
+    "pair refused: too stale",
+    "relay given up for the learner",
+    "version offered",
+    "version received",
+];
+
 /// What came of a simulation.
 #[derive(Debug, Serialize)]
 pub(crate) struct Verdict {
@@ -51,6 +66,8 @@ pub(crate) struct Verdict {
     pairs: u64,
     pairs_trained: u64,
     pairs_refused: u64,
+    /// How often each thing was said that is in [`COUNTED`].
+    said: BTreeMap<&'static str, u64>,
     /// Promises that were broken.
     pub(crate) broken: Vec<String>,
 }
@@ -82,6 +99,7 @@ enum Action {
     Start(String),
     Repair([String; 2]),
     Release([String; 2]),
+    Quicken([String; 2]),
 }
 
 /// Runs a scenario to its end.
@@ -138,6 +156,10 @@ pub(crate) fn play(scenario: Scenario, recorder: &Recorder) -> Result<Verdict> {
         pairs: number(|summary| summary.outcomes.pairs),
         pairs_trained: number(|summary| summary.pairs_trained),
         pairs_refused: number(|summary| summary.pairs_refused),
+        said: COUNTED
+            .iter()
+            .map(|&word| (word, facts.said.get(word).copied().unwrap_or_default()))
+            .collect(),
         broken,
     })
 }
@@ -344,13 +366,14 @@ impl Stage {
             Action::Start(host) => sim.bounce(host),
             Action::Repair([a, b]) => sim.repair(a, b),
             Action::Release([a, b]) => sim.release(a, b),
+            Action::Quicken([a, b]) => sim.set_link_latency(a, b, self.shared.scenario.latency),
             Action::Fault(fault) => self.disturb(sim, fault),
         }
     }
 
     fn disturb(&mut self, sim: &mut Sim<'_>, fault: Fault) {
         let now = sim.elapsed();
-        tracing::debug!(target: "simulation", ?fault, "fault");
+        tracing::debug!(target: "simulation", at_ms = now.as_millis() as u64, ?fault, "fault");
         match fault {
             Fault::Crash { host, down } => {
                 sim.crash(host.as_str());
@@ -376,8 +399,13 @@ impl Stage {
                 sim.hold(between[0].as_str(), between[1].as_str());
                 self.at(now + lasts, Action::Release(between));
             }
-            Fault::Slow { between, latency } => {
+            Fault::Slow {
+                between,
+                latency,
+                lasts,
+            } => {
                 sim.set_link_latency(between[0].as_str(), between[1].as_str(), latency);
+                self.at(now + lasts, Action::Quicken(between));
             }
             Fault::Usurper => match self.usurped {
                 true => sim.bounce("usurper"),

@@ -4,6 +4,7 @@ use anyhow::{Context as _, Result, bail};
 use failpoint::Mutation;
 use serde::Serialize;
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
@@ -18,6 +19,7 @@ pub(crate) struct Sweep {
     learner_starts: u64,
     acknowledged: u64,
     pairs_trained: u64,
+    said: BTreeMap<String, u64>,
     /// Of the events, by seed.
     #[serde(skip)]
     pub(crate) digests: Vec<String>,
@@ -51,6 +53,7 @@ impl Sweep {
             learner_starts: sum("learner_starts"),
             acknowledged: sum("acknowledged"),
             pairs_trained: sum("pairs_trained"),
+            said: said(&verdicts),
             digests: verdicts
                 .iter()
                 .map(|verdict| verdict["digest"].to_string())
@@ -105,6 +108,19 @@ fn simulate(
     let mut verdicts = verdicts.into_inner().unwrap()?;
     verdicts.sort_by_key(|verdict: &Value| verdict["seed"].as_u64());
     Ok(verdicts)
+}
+
+/// How often each thing was said in all of them.
+fn said(verdicts: &[Value]) -> BTreeMap<String, u64> {
+    let mut said = BTreeMap::new();
+    for (word, count) in verdicts
+        .iter()
+        .filter_map(|verdict| verdict["said"].as_object())
+        .flatten()
+    {
+        *said.entry(word.clone()).or_default() += count.as_u64().unwrap_or_default();
+    }
+    said
 }
 
 fn verdict_of(seed: u64, mutation: Option<Mutation>) -> Result<Value> {

@@ -2,6 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
+use std::fs::File;
+use std::io::{self, BufWriter, Write as _};
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id};
@@ -18,9 +21,13 @@ pub(crate) struct Facts {
     pub(crate) offered: BTreeMap<String, String>,
     /// Promises that were seen broken.
     pub(crate) broken: Vec<String>,
+    /// How often each thing was said.
+    pub(crate) said: BTreeMap<String, u64>,
     /// The last lines, for people.
     tail: std::collections::VecDeque<String>,
     hash: blake3::Hasher,
+    /// Where every line goes.
+    file: Option<BufWriter<File>>,
     /// How many events there were.
     pub(crate) events: u64,
 }
@@ -36,6 +43,13 @@ pub(crate) struct Recorder(Arc<Mutex<Facts>>);
 struct Node(String);
 
 impl Recorder {
+    /// One that writes every event to a file, too.
+    pub(crate) fn to_file(path: &Path) -> io::Result<Self> {
+        let recorder = Self::default();
+        recorder.facts().file = Some(BufWriter::new(File::create(path)?));
+        Ok(recorder)
+    }
+
     pub(crate) fn facts(&self) -> MutexGuard<'_, Facts> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -125,6 +139,13 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Recorder {
         facts.events += 1;
         facts.hash.update(line.as_bytes());
         facts.take(&node, &fields);
+        if event.metadata().target() != "turmoil" {
+            *facts.said.entry(fields.message).or_default() += 1;
+        }
+        if let Some(file) = &mut facts.file {
+            // Whoever wants the file sees that it is short.
+            let _ = writeln!(file, "{line}");
+        }
         if event.metadata().target() != "turmoil" {
             if facts.tail.len() == TAIL {
                 facts.tail.pop_front();
