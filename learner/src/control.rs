@@ -5,8 +5,10 @@
 //! given. What is recorded goes to training when the ledger's writer has made it durable ([`ControlPlane::deliver`]).
 
 mod acceptance;
+mod denial;
 mod receipt;
 
+pub(crate) use denial::{Failure, LeaseDenied, UnknownVersion};
 pub(crate) use receipt::{Receipt, Refusal};
 
 use crate::actors::{ActorRegistry, Adoption};
@@ -58,17 +60,6 @@ struct Terms {
     reward_model: Option<Digest>,
 }
 
-/// Why a learner leases nothing more.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Failure {
-    /// The run has failed: no learner would get further.
-    #[error("{0}")]
-    Run(String),
-    /// This learner can no longer keep what it records. A later start, or the one that has taken over, goes on.
-    #[error("{0}")]
-    Learner(String),
-}
-
 /// The answer to an actor that asks for tasks.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum LeaseAnswer {
@@ -78,22 +69,6 @@ pub(crate) enum LeaseAnswer {
     Wait(Pause),
     /// The run needs no more rollouts.
     Complete,
-}
-
-/// A version that this run has not published.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("policy version {0} of this run")]
-pub(crate) struct UnknownVersion(pub(crate) PolicyVersion);
-
-/// Why an actor is not answered when it asks for tasks.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum LeaseDenied {
-    /// It samples from a version that this run has not published.
-    #[error(transparent)]
-    Version(#[from] UnknownVersion),
-    /// Its weights do not do what the learner's do.
-    #[error("quarantine: {0}")]
-    Quarantined(String),
 }
 
 impl ControlPlane {

@@ -16,6 +16,7 @@
 )]
 
 mod ghost;
+mod hosts;
 mod journal;
 mod laws;
 mod liar;
@@ -25,6 +26,7 @@ mod scenario;
 mod stage;
 mod sweep;
 mod trace;
+mod verdict;
 
 use anyhow::{Context as _, Result};
 use clap::Parser;
