@@ -63,6 +63,8 @@ points! {
     AdoptSwap, "actor", "adopt.swap";
     /// Newer weights are sampled from, the learner does not know.
     Adopted, "actor", "adopted";
+    /// A part of an artifact is about to go out to another actor.
+    RelayChunk, "actor", "relay.chunk";
     /// Groups are about to be scored.
     Scoring, "reward-server", "scoring";
     /// Groups are scored, the actor does not know.

@@ -16,8 +16,8 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 /// A run small enough for seconds and long enough to be killed in. A task is leased as often as it takes: each kill may cost
-/// a lease, and none of them is the task's fault.
-const SMALL: [&str; 17] = [
+/// a lease, and none of them is the task's fault. One actor fetches weights from the other.
+const SMALL: [&str; 18] = [
     "shopworld.products=16",
     "pretrain.samples=2000",
     "reward.epochs=1",
@@ -30,6 +30,7 @@ const SMALL: [&str; 17] = [
     "learner.lease_grace_ms=100",
     "learner.max_attempts=1000",
     "learner.linger_ms=500",
+    "learner.relay_branches=1",
     "actor.group_size=2",
     "actor.max_new_tokens=8",
     "actor.tasks_per_lease=2",
