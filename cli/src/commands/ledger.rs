@@ -2,7 +2,8 @@
 
 use crate::args::{LedgerCommand, RunPlaceArgs};
 use crate::failure::{OrConfiguration as _, Outcome};
-use crate::{locations, output, role, telemetry};
+use crate::run_place::RunPlace;
+use crate::{output, role, telemetry};
 use learner::{LedgerSummary, LedgerView};
 
 /// Runs the command.
@@ -34,8 +35,8 @@ async fn summary(place: &RunPlaceArgs) -> Outcome<LedgerSummary> {
 }
 
 async fn open(place: &RunPlaceArgs) -> Outcome<LedgerView> {
-    let store = locations::existing_store("--store", &place.store)?;
-    LedgerView::open(&store, &place.run()?).await.or_configuration()
+    let RunPlace { store, run, .. } = RunPlace::find(place)?;
+    LedgerView::open(&store, &run).await.or_configuration()
 }
 
 fn describe(summary: &LedgerSummary) -> Outcome<()> {
