@@ -19,7 +19,7 @@ pub use content::content_key;
 pub use error::StoreError;
 pub use fetch::file_digest;
 pub use journal::{Journal, JournalReader, Records};
-pub use reading::{Download, Found};
+pub use reading::{Download, Found, Listing};
 pub use settings::StoreSettings;
 pub use upload::{PART, Upload};
 

@@ -4,7 +4,7 @@ use crate::args::{LedgerCommand, RunPlaceArgs};
 use crate::failure::{OrConfiguration as _, Outcome};
 use crate::run_place::RunPlace;
 use crate::{output, role, telemetry};
-use learner::{LedgerSummary, LedgerView};
+use learner::{ImageCounts, LedgerSummary, LedgerView};
 
 /// Runs the command.
 pub(super) fn run(command: &LedgerCommand) -> Outcome<()> {
@@ -41,6 +41,12 @@ async fn open(place: &RunPlaceArgs) -> Outcome<LedgerView> {
 
 fn describe(summary: &LedgerSummary) -> Outcome<()> {
     let version = summary.version.map(|version| version.to_string());
+    let ImageCounts {
+        present,
+        expired,
+        missing,
+    } = summary.images;
+    let images = format!("{present} present, {expired} expired, {missing} missing");
     let lines = [
         ("run", summary.run_id.to_string()),
         ("seed", summary.run_seed.to_string()),
@@ -48,6 +54,7 @@ fn describe(summary: &LedgerSummary) -> Outcome<()> {
         ("tasks", summary.tasks.to_string()),
         ("outcomes", summary.outcomes.to_string()),
         ("trained", format!("{} pairs", summary.pairs_trained)),
+        ("images", images),
         ("version", version.unwrap_or_else(|| "none".into())),
     ];
     for (name, text) in lines {
