@@ -11,7 +11,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-skip() { echo "skipped: $*"; exit 0; }
+skip() { echo "skipped: $*"; clean=${clean_if_well:-}; exit 0; }
 fail() { echo "failed: $* (see $work)" >&2; exit 1; }
 program=$(realpath "${ADWRIGHT:-target/release/adwright}")
 [ -x "$program" ] || { echo "no program at $program: cargo build --release, or set ADWRIGHT" >&2; exit 64; }
