@@ -27,14 +27,14 @@ pub(crate) fn open_store(key: &str, location: &str, settings: &StoreSettings) ->
 /// Opens a store that must be there already: to read a run of a mistyped directory would make that directory.
 ///
 /// # Errors
-/// Configuration at fault, naming the option.
-pub(crate) fn existing_store(option: &str, location: &str) -> Outcome<Store> {
+/// Configuration at fault, naming the key.
+pub(crate) fn existing_store(key: &str, location: &str, settings: &StoreSettings) -> Outcome<Store> {
     let path = location.strip_prefix("file://").unwrap_or(location);
     if !path.contains("://") && !Path::new(path).is_dir() {
-        let missing = Err(anyhow!("{option} = {location:?}: there is no such directory"));
+        let missing = Err(anyhow!("{key} = {location:?}: there is no such directory"));
         return missing.or_configuration();
     }
-    open_store(option, location, &StoreSettings::default())
+    open_store(key, location, settings)
 }
 
 fn directory_url(location: &str) -> anyhow::Result<String> {

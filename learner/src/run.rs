@@ -15,6 +15,7 @@ use crate::clock;
 use crate::config::{LearnerConfig, LossConfig};
 use crate::control::{ControlPlane, Failure};
 use crate::error::{LearnerError, panic_message};
+use crate::images::Expiry;
 use crate::ledger;
 use common::RunId;
 use data::Catalogue;
@@ -156,12 +157,21 @@ pub(crate) async fn serve<T: Training>(
         adapter,
     } = surroundings;
     let checkpoints = Checkpoints::of(&store, &control.identity.run);
+    // Ends streams and leases; `shutdown` ends training first.
+    let stop = CancellationToken::new();
+    let (run, journal, stopped) = (&control.identity.run, Arc::new(journal), stop.clone());
+    let expiry = config
+        .keep_images()
+        .map(|keep| Expiry::new(&store, run, journal.clone(), keep));
     let keepers = Keepers::spawn(
         ledger::keep(control.clone(), journal),
         checkpoint::keep(kept, control.clone(), checkpoints, config.keep_checkpoints),
+        async move {
+            if let Some(expiry) = expiry {
+                expiry.run(stopped).await;
+            }
+        },
     );
-    // Ends streams and leases; `shutdown` ends training first.
-    let stop = CancellationToken::new();
     let server = server::spawn(incoming, &control, config, authorizer, stop.clone());
     let trained = training.start(shutdown.clone())?;
     let mut result = supervise(&control, trained, &keepers, &shutdown).await;

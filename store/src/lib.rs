@@ -21,7 +21,7 @@ pub use content::{content_key, digest_aside};
 pub use error::StoreError;
 pub use fetch::file_digest;
 pub use journal::{Journal, JournalEngine, JournalReader, ReadJournal, RecordStream, Records, WriteJournal};
-pub use reading::{Download, Found};
+pub use reading::{Download, Found, Listing};
 pub use settings::StoreSettings;
 pub use upload::{PART, Upload};
 

@@ -2,6 +2,7 @@
 
 use crate::args::CheckpointExportArgs;
 use crate::failure::{OrConfiguration as _, Outcome};
+use crate::run_place::RunPlace;
 use crate::{locations, output, role};
 use anyhow::{Context as _, anyhow};
 use common::PolicyVersion;
@@ -11,7 +12,7 @@ use models::peft::Adapter;
 use serde::Serialize;
 use std::fs;
 use std::path::Path;
-use store::{Store, StoreSettings};
+use store::Store;
 use tempfile::TempDir;
 
 /// What `--json` prints.
@@ -25,9 +26,9 @@ struct Exported {
 
 /// Runs the command.
 pub(super) fn run(args: &CheckpointExportArgs) -> Outcome<()> {
-    let (store, run) = super::place(&args.which)?;
+    let RunPlace { store, settings, run } = RunPlace::find(&args.which.place)?;
     let runtime = role::small_runtime()?;
-    let place = locations::open_store("--out", &args.out, &StoreSettings::default())?;
+    let place = locations::open_store("--out", &args.out, &settings)?;
     if !runtime.block_on(place.list(""))?.is_empty() {
         return Err(anyhow!(
             "--out = {}: it is not empty; name another place",
