@@ -14,6 +14,7 @@
     clippy::print_stderr,
     reason = "the forms with arguments tell what came of them"
 )]
+#![allow(clippy::disallowed_methods, reason = "it waits for other processes")]
 
 mod ghost;
 mod hosts;
@@ -35,6 +36,7 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use scenario::Scenario;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::thread;
 use sweep::Sweep;
 use trace::Recorder;
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -77,7 +79,12 @@ fn main() -> ExitCode {
     if std::env::args().any(|argument| argument.starts_with("--seed") || argument.starts_with("--mutation")) {
         let form = Form::parse();
         let done = match form.seed {
-            Some(seed) => one(seed, &form),
+            Some(seed) => {
+                machine::hold();
+                // This thread has asked for random numbers before.
+                thread::scope(|scope| scope.spawn(|| one(seed, &form)).join())
+                    .unwrap_or_else(|_| Err(anyhow::anyhow!("the simulation panicked")))
+            }
             None => many(&form),
         };
         return done.unwrap_or_else(|error| {

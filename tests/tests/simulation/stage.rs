@@ -69,7 +69,9 @@ pub(crate) fn play(scenario: Scenario, recorder: &Recorder) -> Result<Verdict> {
     let hosts = &stage.hosts;
     if let Some(summary) = &summary {
         let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
+            .enable_time()
+            // The machine's clock stands still.
+            .start_paused(true)
             .build()?;
         let laws = laws::broken(&hosts.scenario, &hosts.store, &facts, summary);
         broken.extend(runtime.block_on(laws)?);

@@ -9,6 +9,10 @@ use std::ops::RangeInclusive;
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
 use std::thread;
+use std::time::{Duration, Instant};
+
+/// How long a seed may take, on a machine that does other things too.
+const LONGEST: Duration = Duration::from_secs(120);
 
 /// What came of some seeds.
 #[derive(Debug, Serialize)]
@@ -129,14 +133,22 @@ fn verdict_of(seed: u64, mutation: Option<Mutation>) -> Result<Value> {
     if let Some(mutation) = mutation {
         command.args(["--mutation", mutation.name()]);
     }
-    let output = command
-        .output()
+    let began = Instant::now();
+    let mut child = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
         .with_context(|| format!("seed {seed} cannot be simulated"))?;
-    match serde_json::from_slice(&output.stdout) {
-        Ok(verdict) => Ok(verdict),
-        Err(_) => bail!(
-            "seed {seed} has no verdict: {}",
-            String::from_utf8_lossy(&output.stderr)
-        ),
+    // A verdict is one line, which a pipe holds.
+    while child.try_wait().context("the simulation's end")?.is_none() {
+        if began.elapsed() > LONGEST {
+            // It may just have ended.
+            let _ = child.kill();
+            bail!("seed {seed} takes longer than {} s", LONGEST.as_secs());
+        }
+        thread::sleep(Duration::from_millis(2));
     }
+    let output = child.wait_with_output().context("the simulation's verdict")?;
+    serde_json::from_slice(&output.stdout)
+        .with_context(|| format!("seed {seed} has no verdict: simulate it alone to see why"))
 }
