@@ -33,8 +33,8 @@ impl Store {
         Err(StoreError::Damaged {
             key,
             url: self.url.to_string(),
-            expected: *expected,
-            found,
+            expected: (*expected).into(),
+            found: found.into(),
         })
     }
 }
@@ -43,7 +43,7 @@ impl Store {
 const LARGE: usize = 1 << 20;
 
 /// The digest of bytes of any number.
-async fn digest_aside(bytes: Bytes) -> Digest {
+pub(crate) async fn digest_aside(bytes: Bytes) -> Digest {
     if bytes.len() < LARGE {
         return digest(&bytes);
     }

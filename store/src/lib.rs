@@ -5,20 +5,31 @@
 
 mod artifact;
 mod backend;
+mod cache;
+mod checksum;
 mod content;
 mod credentials;
+mod directory;
 mod error;
 mod fetch;
+mod hub;
 mod journal;
+mod listing;
+mod part;
 mod reading;
 mod settings;
 mod upload;
 
 pub use artifact::{artifact_of, artifact_of_file};
+pub use cache::{Brought, Told};
+pub use checksum::Checksum;
 pub use content::content_key;
+pub use directory::Pushed;
 pub use error::StoreError;
 pub use fetch::file_digest;
+pub use hub::{Hub, HubModel};
 pub use journal::{Journal, JournalReader, Records};
+pub use listing::LISTING;
 pub use reading::{Download, Found};
 pub use settings::StoreSettings;
 pub use upload::{PART, Upload};

@@ -5,7 +5,7 @@ use crate::evaluation::{Evaluation, Evaluator, WinRate, win_rate};
 use crate::failure::{OrConfiguration as _, Outcome};
 use crate::progress::Progress;
 use crate::shop::{self, Shop};
-use crate::{locations, output, role, telemetry};
+use crate::{locations, node_cache, output, role, telemetry};
 use anyhow::Context as _;
 use common::Purpose;
 use models::peft::Adapter;
@@ -47,7 +47,7 @@ struct Comparison {
 /// Runs the command.
 pub(super) fn run(args: &EvaluateArgs) -> Outcome<()> {
     let path = |path: &Path| path.display().to_string();
-    let config = super::layers(&args.config, &args.compute)
+    let mut config = super::layers(&args.config, &args.compute)
         .flag("--model", "paths.policy", args.model.as_deref().map(path))
         .flag(
             "--reward-model",
@@ -61,6 +61,9 @@ pub(super) fn run(args: &EvaluateArgs) -> Outcome<()> {
         .or_configuration()?;
     telemetry::init(telemetry::QUIET)?;
     let _kernels = role::runtime(&config)?;
+    config.paths.policy = node_cache::directory(&config, "paths.policy", &config.paths.policy)?;
+    config.paths.reward_model =
+        node_cache::directory(&config, "paths.reward_model", &config.paths.reward_model)?;
     let (policy, reward) = (
         Path::new(&config.paths.policy),
         Path::new(&config.paths.reward_model),
@@ -68,9 +71,10 @@ pub(super) fn run(args: &EvaluateArgs) -> Outcome<()> {
     locations::check_model(policy, "pretrain")?;
     locations::check_model(reward, "train-reward")?;
     let adapters: Vec<(Option<String>, Option<Adapter>)> = std::iter::once(Ok((None, None)))
-        .chain(args.adapters.iter().map(|directory| {
-            let adapter = Adapter::load_for(directory, policy).or_configuration()?;
-            Ok((Some(path(directory)), Some(adapter)))
+        .chain(args.adapters.iter().map(|given| {
+            let directory = node_cache::model(&config, "--adapter", given)?.directory;
+            let adapter = Adapter::load_for(&directory, policy).or_configuration()?;
+            Ok((Some(path(given)), Some(adapter)))
         }))
         .collect::<Outcome<_>>()?;
     let progress = Progress::detect();

@@ -39,11 +39,12 @@ impl Plan {
         let in_range = mistakes.is_empty();
         let losses = losses(args, &config, &mut mistakes);
         mistakes.extend(contradictions(args, &config));
-        let products = imported(
-            shop::own_products(&config),
-            config.catalogue.file(),
-            &mut mistakes,
-        );
+        let products = match in_range {
+            true => shop::own_products(&config)?,
+            // There may be no saying what the settings name.
+            false => None,
+        };
+        let products = imported(products, config.catalogue.file(), &mut mistakes);
         if let Some(products) = &products {
             mistakes.extend(unsuitable(&config, &losses, products));
         }

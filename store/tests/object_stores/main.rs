@@ -109,6 +109,7 @@ async fn every_store_keeps_the_same_promises() {
         ranges_are_cut_at_the_end(store).await;
         large_bytes_come_back(store).await;
         content_is_addressed_by_its_digest(store).await;
+        a_directory_comes_back(store).await;
         a_second_writer_fences_the_first(store).await;
         an_abandoned_upload_leaves_nothing(&asked).await;
         if let Some(cuts) = &asked.cuts {
@@ -211,6 +212,28 @@ async fn content_is_addressed_by_its_digest(store: &Store) {
         .unwrap();
     let refusal = store.get_content("images", &small).await.unwrap_err();
     assert!(matches!(refusal, StoreError::Damaged { .. }), "{refusal:?}");
+}
+
+async fn a_directory_comes_back(store: &Store) {
+    let (here, cache) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let large = bytes(2 * PART + 5);
+    let mut files = std::collections::BTreeMap::new();
+    for (name, content) in [("config.json", &b"{}"[..]), ("tower/weights", &large)] {
+        let path = here.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, content).unwrap();
+        files.insert(name.to_owned(), path);
+    }
+    let pushed = store.push_directory(&files).await.unwrap();
+    let partial = cache
+        .path()
+        .join(format!("{}.partial/tower", pushed.digest.hex()));
+    std::fs::create_dir_all(&partial).unwrap();
+    std::fs::write(partial.join("weights.part"), &large[..PART]).unwrap();
+    let (place, pulled) = store.pull_directory(cache.path()).await.unwrap();
+    assert_eq!(pulled.moved, pushed.bytes - PART as u64);
+    assert_eq!(std::fs::read(place.join("tower/weights")).unwrap(), large);
+    assert_eq!(store.pull_directory(cache.path()).await.unwrap().1.moved, 0);
 }
 
 async fn a_second_writer_fences_the_first(store: &Store) {

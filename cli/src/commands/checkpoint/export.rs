@@ -1,8 +1,9 @@
 //! `adwright checkpoint export`: a checkpoint's adapter for other programs, in a directory or a store.
 
 use crate::args::CheckpointExportArgs;
+use crate::config::Config;
 use crate::failure::{OrConfiguration as _, Outcome};
-use crate::{locations, output, role};
+use crate::{locations, node_cache, output, role};
 use anyhow::{Context as _, anyhow};
 use common::PolicyVersion;
 use learner::{ExportedAdapter, export_adapter};
@@ -35,19 +36,19 @@ pub(super) fn run(args: &CheckpointExportArgs) -> Outcome<()> {
         ))
         .or_configuration();
     }
-    let base = args.model.display().to_string();
-    let exporting = export_adapter(&store, &run, args.version, &base);
+    let model = node_cache::model(&Config::default(), "--model", &args.model)?;
+    let exporting = export_adapter(&store, &run, args.version, &model.name);
     let exported = runtime.block_on(exporting).map_err(super::blame)?;
     let work = TempDir::new().context("cannot make a temporary directory")?;
     let adapter_dir = work.path().join("adapter");
     write(&exported, &adapter_dir)?;
-    let adapter = Adapter::load_for(&adapter_dir, &args.model).or_configuration()?;
+    let adapter = Adapter::load_for(&adapter_dir, &model.directory).or_configuration()?;
     let written = if args.merge {
         let merged = work.path().join("merged");
-        merge(&args.model, adapter, &merged).or_configuration()?;
+        merge(&model.directory, adapter, &merged).or_configuration()?;
         merged
     } else {
-        check_adapter(&args.model, &adapter).or_configuration()?;
+        check_adapter(&model.directory, &adapter).or_configuration()?;
         adapter_dir
     };
     let files = runtime.block_on(put(&place, &written, &exported))?;
