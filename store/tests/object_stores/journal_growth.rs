@@ -1,7 +1,5 @@
 //! What a journal takes on a directory: bytes and files by kind, while it grows and after it was opened again.
 
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test")]
-
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::path::Path;

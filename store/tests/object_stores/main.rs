@@ -12,6 +12,7 @@
     reason = "a test: where the servers are is known to the environment alone"
 )]
 
+mod journal_growth;
 mod proxy;
 
 use bytes::Bytes;
@@ -230,10 +231,21 @@ async fn a_directory_comes_back(store: &Store) {
         .join(format!("{}.partial/tower", pushed.digest.hex()));
     std::fs::create_dir_all(&partial).unwrap();
     std::fs::write(partial.join("weights.part"), &large[..PART]).unwrap();
-    let (place, pulled) = store.pull_directory(cache.path()).await.unwrap();
-    assert_eq!(pulled.moved, pushed.bytes - PART as u64);
-    assert_eq!(std::fs::read(place.join("tower/weights")).unwrap(), large);
-    assert_eq!(store.pull_directory(cache.path()).await.unwrap().1.moved, 0);
+    let pull = || store.pull_directory(cache.path(), &|_, _| ());
+    let pulled = pull().await.unwrap();
+    assert_eq!(pulled.came, pushed.bytes - PART as u64);
+    assert_eq!(std::fs::read(pulled.directory.join("tower/weights")).unwrap(), large);
+    assert_eq!(pull().await.unwrap().came, 0);
+    std::fs::write(&files["config.json"], "[]").unwrap();
+    let refusal = store.push_directory(&files).await.unwrap_err();
+    assert!(matches!(refusal, StoreError::Exists { .. }), "{refusal:?}");
+    store.put("config.json", &b"[]"[..]).await.unwrap();
+    std::fs::remove_file(pulled.directory.join("config.json")).unwrap();
+    let refusal = pull().await.unwrap_err();
+    assert!(
+        matches!(&refusal, StoreError::Damaged { key, .. } if key == "config.json"),
+        "{refusal:?}"
+    );
 }
 
 async fn a_second_writer_fences_the_first(store: &Store) {
