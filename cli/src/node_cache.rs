@@ -76,23 +76,34 @@ pub(crate) fn catalogue(config: &Config) -> Outcome<Option<PathBuf>> {
 
 fn of_store(config: &Config, key: &str, url: &str) -> Outcome<PathBuf> {
     let store = locations::existing_store_with(key, url, &config.store.settings())?;
-    let pull = async |told: &store::Told<'_>| store.pull_directory(&cache(config)?, told).await.map_err(|error| {
-        let remedy = format!("{key}: nothing was pushed there (`adwright model push`, `adwright catalog push`)");
-        match error {
-            StoreError::NotFound { .. } => {
-                Failure::Configuration(anyhow::Error::from(error).context(remedy))
-            }
-            error => blame(error, key),
-        }
-    });
+    let pull = async |told: &store::Told<'_>| {
+        store
+            .pull_directory(&cache(config)?, told)
+            .await
+            .map_err(|error| {
+                let remedy = format!(
+                    "{key}: nothing was pushed there (`adwright model push`, `adwright catalog push`)"
+                );
+                match error {
+                    StoreError::NotFound { .. } => {
+                        Failure::Configuration(anyhow::Error::from(error).context(remedy))
+                    }
+                    error => blame(error, key),
+                }
+            })
+    };
     watched(key, store.url().as_str(), pull)
 }
 
 fn of_hub(config: &Config, key: &str, name: &str) -> Outcome<Local> {
     let model: HubModel = name.parse().context(key.to_owned()).or_configuration()?;
-    let hub = Hub::open(&config.store.settings()).context(key.to_owned()).or_configuration()?;
+    let hub = Hub::open(&config.store.settings())
+        .context(key.to_owned())
+        .or_configuration()?;
     let blame = |error| blame(error, key);
-    let pinned = role::small_runtime()?.block_on(hub.resolve(&model)).map_err(blame)?;
+    let pinned = role::small_runtime()?
+        .block_on(hub.resolve(&model))
+        .map_err(blame)?;
     if config.learner.deterministic && !model.is_commit() {
         return Err(anyhow!(
             "{key} = \"{model}\": a deterministic run names a commit, which no later push changes; this one is now \"{pinned}\""
@@ -100,8 +111,8 @@ fn of_hub(config: &Config, key: &str, name: &str) -> Outcome<Local> {
         .or_configuration();
     }
     let pull = async |told: &store::Told<'_>| {
-        let pulled = hub.pull(&pinned, &cache(config)?, published, told);
-        pulled.await.map_err(blame)
+        let cache = cache(config)?;
+        hub.pull(&pinned, &cache, published, told).await.map_err(blame)
     };
     let name = pinned.to_string();
     Ok(Local {
@@ -196,7 +207,10 @@ mod tests {
         let text = |text: &str| Some(OsString::from(text));
         let cache = |caches, home| users_cache(caches, home).map(|path| path.display().to_string());
         assert_eq!(cache(text("/c"), text("/h")).as_deref(), Some("/c/adwright"));
-        assert_eq!(cache(text("c"), text("/h")).as_deref(), Some("/h/.cache/adwright"));
+        assert_eq!(
+            cache(text("c"), text("/h")).as_deref(),
+            Some("/h/.cache/adwright")
+        );
         assert_eq!(cache(None, text("/h")).as_deref(), Some("/h/.cache/adwright"));
         assert_eq!(cache(None, text("")), None);
         assert_eq!(cache(None, None), None);

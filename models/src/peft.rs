@@ -47,7 +47,9 @@ const PLAIN_INITIALISATIONS: [&str; 3] = ["gaussian", "eva", "orthogonal"];
 /// The content of `adapter_config.json` for an adapter of `base_model`, a name or a path; a hub's model (`hf:org/name@revision`)
 /// is said in PEFT's words, which loads it by them.
 pub fn adapter_config(config: &LoraConfig, base_model: &str) -> String {
-    let of_hub = base_model.strip_prefix("hf:").and_then(|model| model.split_once('@'));
+    let of_hub = base_model
+        .strip_prefix("hf:")
+        .and_then(|model| model.split_once('@'));
     let (base_model, revision) = of_hub.map_or((base_model, None), |(name, revision)| (name, Some(revision)));
     let mut content = json!({
         "peft_type": "LORA",

@@ -145,7 +145,9 @@ mod tests {
     }
 
     async fn pull(store: &Store, cache: &Path) -> Result<Brought, StoreError> {
-        store.pull_directory(cache, &|done, all| assert!(done <= all)).await
+        store
+            .pull_directory(cache, &|done, all| assert!(done <= all))
+            .await
     }
 
     #[tokio::test]
@@ -155,7 +157,10 @@ mod tests {
             tempfile::tempdir().unwrap(),
             tempfile::tempdir().unwrap(),
         );
-        for url in ["memory:///".to_owned(), format!("file://{}", there.path().display())] {
+        for url in [
+            "memory:///".to_owned(),
+            format!("file://{}", there.path().display()),
+        ] {
             let cache = cache.path().join(url.split(':').next().unwrap());
             let store = Store::open(&url).unwrap();
             let files = model(here.path());
@@ -239,11 +244,29 @@ mod tests {
         let cache = tempfile::tempdir().unwrap();
         let digest = crate::digest(b"x");
         let long = "x".repeat(513);
-        let odd = ["../x", "/x", "a/../../x", "", "a//x", "./x", "a\\x", "c:x", "x.part", LISTING, &long];
+        let odd = [
+            "../x",
+            "/x",
+            "a/../../x",
+            "",
+            "a//x",
+            "./x",
+            "a\\x",
+            "c:x",
+            "x.part",
+            LISTING,
+            &long,
+        ];
         let entry = |name: &str, bytes: u64| {
-            format!(r#"{}:{{"bytes":{bytes},"digest":"{digest}"}}"#, serde_json::to_string(name).unwrap())
+            format!(
+                r#"{}:{{"bytes":{bytes},"digest":"{digest}"}}"#,
+                serde_json::to_string(name).unwrap()
+            )
         };
-        let odd = odd.iter().map(|name| entry(name, 1)).chain([entry("x", u64::MAX)]);
+        let odd = odd
+            .iter()
+            .map(|name| entry(name, 1))
+            .chain([entry("x", u64::MAX)]);
         for entry in odd {
             let store = Store::open("memory:///").unwrap();
             let listing = format!(r#"{{"format":1,"files":{{{entry}}}}}"#);

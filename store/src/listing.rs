@@ -103,10 +103,7 @@ pub(crate) fn is_plain(name: &str) -> bool {
         matches!(first, Some(Component::Normal(whole)) if whole == part) && components.next().is_none()
     };
     let is_ours = [LISTING, BEGUN].contains(&name) || name.ends_with(".part");
-    !is_ours
-        && name.len() <= NAME_BYTES
-        && !name.contains(['\\', '\0', ':'])
-        && name.split('/').all(is_part)
+    !is_ours && name.len() <= NAME_BYTES && !name.contains(['\\', '\0', ':']) && name.split('/').all(is_part)
 }
 
 impl Store {

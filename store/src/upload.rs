@@ -55,7 +55,7 @@ impl Store {
         let mut upload = self.upload(key).await?;
         match upload.write(bytes).await {
             Ok(()) => upload.finish().await,
-            Err(error) => upload.abandon(error).await,
+            Err(error) => Err(upload.abandon(error).await),
         }
     }
 
@@ -91,7 +91,7 @@ impl Store {
                 Err(error) => Err(fault(error)),
             };
             if let Err(error) = sent {
-                return upload.abandon(error).await;
+                return Err(upload.abandon(error).await);
             }
         }
     }
@@ -130,22 +130,19 @@ impl Upload {
                 self.parts = None;
                 Ok(())
             }
-            Err(error) => self.abandon(error).await,
+            Err(error) => Err(self.abandon(error).await),
         }
     }
 
-    /// Takes back what was sent, as far as the store can be reached, and returns why.
-    ///
-    /// # Errors
-    /// Always `why`.
-    pub async fn abandon<T>(mut self, why: StoreError) -> Result<T, StoreError> {
+    /// Takes back what was sent, as far as the store can be reached, and returns `why`.
+    pub async fn abandon(mut self, why: StoreError) -> StoreError {
         self.sending.shutdown().await;
         if let Some(mut parts) = self.parts.take()
             && let Err(error) = parts.abort().await
         {
             tracing::warn!(key = self.key, %error, "parts of an upload could not be removed");
         }
-        Err(why)
+        why
     }
 
     async fn send(&mut self, part: Bytes) -> Result<(), StoreError> {

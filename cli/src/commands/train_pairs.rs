@@ -4,7 +4,7 @@ use super::stage::{self, Reporter};
 use crate::args::TrainPairsArgs;
 use crate::config::Config;
 use crate::failure::{OrConfiguration as _, Outcome};
-use crate::locations;
+use crate::{locations, node_cache};
 use data::PreferenceFile;
 use learner::{OfflineInputs, OfflineProgress};
 use models::peft::Adapter;

@@ -8,6 +8,7 @@ pub(crate) use demo::{DemoConfig, Stages};
 pub(crate) use sources::{CatalogueConfig, ClickLogConfig, CorpusConfig};
 pub(crate) use store::StoreConfig;
 
+use ::store::HubModel;
 use common::{InvalidConfig, SettingsCheck};
 use models::ModelError;
 use models::device::{Placement, parse_device};
@@ -17,7 +18,6 @@ use models::processor::Transparency;
 use models::template::PromptTemplate;
 use proto::{AllowLoopback, AllowNetwork, Authorizer};
 use serde::{Deserialize, Serialize};
-use ::store::HubModel;
 use std::sync::Arc;
 
 /// `[run]`: name and seed.
@@ -225,7 +225,12 @@ impl PathsConfig {
         let wanted = "a directory or a URL (docs/stores.md)";
         check.require(is_location(&self.adapter), "adapter", &self.adapter, wanted);
         let is_directory = self.cache.is_empty() || is_path(&self.cache) && !self.cache.contains("://");
-        check.require(is_directory, "cache", &self.cache, "a directory, or nothing for the user's");
+        check.require(
+            is_directory,
+            "cache",
+            &self.cache,
+            "a directory, or nothing for the user's",
+        );
         check.finish()
     }
 }

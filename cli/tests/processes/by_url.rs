@@ -41,10 +41,26 @@ fn run(place: &Path, name: &str, policy: &str, reward_model: &str) -> Vec<u8> {
     let store = format!("file://{}", place.join(format!("{name}-store")).display());
     let model = ["reward-server", "--model", reward_model];
     let (_reward, reward) = role(&machine("reward"), &model);
-    let arguments = ["learner", "--policy", policy, "--adapter", "adapter", "--store", &store];
+    let arguments = [
+        "learner",
+        "--policy",
+        policy,
+        "--adapter",
+        "adapter",
+        "--store",
+        &store,
+    ];
     let (learner, address) = role(&machine("learner"), &arguments);
     let (address, reward) = (address.unwrap(), reward.unwrap());
-    let arguments = ["actor", "--learner", &address, "--reward", &reward, "--store", &store];
+    let arguments = [
+        "actor",
+        "--learner",
+        &address,
+        "--reward",
+        &reward,
+        "--store",
+        &store,
+    ];
     let (_actor, _) = role(&machine("actor"), &arguments);
     assert!(learner.wait());
     let adapter = machine("learner").join("adapter");
@@ -68,23 +84,36 @@ fn roles_that_share_no_directory_train_the_same_by_url_and_a_damaged_model_is_re
     let place = tempfile::tempdir().unwrap();
     let place = place.path();
     let home = place.join("home");
-    for stage in [["pretrain", "--out", "policy"], ["train-reward", "--out", "reward-model"]] {
+    for stage in [
+        ["pretrain", "--out", "policy"],
+        ["train-reward", "--out", "reward-model"],
+    ] {
         done(&on(&home, &stage).output().unwrap());
     }
     let [policy, reward_model] = ["policy", "reward-model"].map(|name| {
         let url = format!("file://{}", place.join("pushed").join(name).display());
-        let pushed = done(&on(&home, &["model", "push", name, &url, "--json"]).output().unwrap());
+        let pushed = done(
+            &on(&home, &["model", "push", name, &url, "--json"])
+                .output()
+                .unwrap(),
+        );
         let pushed: Value = serde_json::from_str(&pushed).unwrap();
         assert_eq!(pushed["sent"], pushed["bytes"]);
         url
     });
     // Nothing else may be pushed to where something was.
     let other = ["model", "push", "reward-model", &policy];
-    refused(&on(&home, &other).output().unwrap(), &["adwright-files.json", "name another one"]);
+    refused(
+        &on(&home, &other).output().unwrap(),
+        &["adwright-files.json", "name another one"],
+    );
 
     let [local_policy, local_model] = ["policy", "reward-model"].map(|name| text(&home.join(name)));
     let by_path = run(place, "path", &local_policy, &local_model);
-    assert!(run(place, "url", &policy, &reward_model) == by_path, "other weights");
+    assert!(
+        run(place, "url", &policy, &reward_model) == by_path,
+        "other weights"
+    );
     for (role, url) in [("learner", &policy), ("reward", &reward_model)] {
         let log = fs::read_to_string(place.join(format!("url-{role}/log"))).unwrap();
         cold_start(&log, &[url, " from_cache=0 ", "seconds="]);
@@ -94,7 +123,10 @@ fn roles_that_share_no_directory_train_the_same_by_url_and_a_damaged_model_is_re
     let machine = place.join("url-learner");
     let inspect = |machine: &Path| {
         let mut inspect = command(machine, &["inspect", &policy]);
-        inspect.env("XDG_CACHE_HOME", machine.join("cache")).output().unwrap()
+        inspect
+            .env("XDG_CACHE_HOME", machine.join("cache"))
+            .output()
+            .unwrap()
     };
     let again = inspect(&machine);
     done(&again);
@@ -104,7 +136,10 @@ fn roles_that_share_no_directory_train_the_same_by_url_and_a_damaged_model_is_re
     *bytes.last_mut().unwrap() ^= 1;
     fs::write(&weights, bytes).unwrap();
     done(&inspect(&machine));
-    refused(&inspect(&home), &["model.safetensors", "is damaged", "expected blake3:"]);
+    refused(
+        &inspect(&home),
+        &["model.safetensors", "is damaged", "expected blake3:"],
+    );
 }
 
 const COMMIT: &str = "b234b804b114d9e37bb655e11cbbb5f5e971b7a9";
@@ -122,7 +157,10 @@ fn hub(directory: &Path) -> String {
         })
         .collect();
     let entries = files.iter().map(|(name, bytes)| {
-        let summed = Command::new("sha256sum").arg(directory.join(name)).output().unwrap();
+        let summed = Command::new("sha256sum")
+            .arg(directory.join(name))
+            .output()
+            .unwrap();
         let sha = String::from_utf8(summed.stdout).unwrap()[..64].to_owned();
         let size = bytes.len();
         format!(r#"{{"type":"file","path":"{name}","size":{size},"lfs":{{"oid":"{sha}","size":{size}}}}}"#)
@@ -179,11 +217,17 @@ fn a_hubs_model_is_read_by_its_commit_and_a_deterministic_run_must_name_it() {
     let by_tag = ask(&["inspect", "--json", "hf:org/model@v1"]);
     assert_eq!(digest(&by_tag), there);
     let named = format!("hf:org/model@{COMMIT}");
-    cold_start(&String::from_utf8_lossy(&by_tag.stderr), &[&named, " from_cache=0 "]);
+    cold_start(
+        &String::from_utf8_lossy(&by_tag.stderr),
+        &[&named, " from_cache=0 "],
+    );
     let by_commit = ask(&["inspect", "--json", &named]);
     assert_eq!(digest(&by_commit), there);
     cold_start(&String::from_utf8_lossy(&by_commit.stderr), &[" came=0 "]);
     let open = ["learner", "--deterministic", "--policy", "hf:org/model@v1"];
     refused(&ask(&open), &["paths.policy", "hf:org/model@v1", &named]);
-    refused(&ask(&["inspect", "hf:org/model@v2"]), &["revision v2 is not in hf:org/model@v2"]);
+    refused(
+        &ask(&["inspect", "hf:org/model@v2"]),
+        &["revision v2 is not in hf:org/model@v2"],
+    );
 }

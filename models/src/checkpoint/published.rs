@@ -9,13 +9,15 @@ pub fn published(names: &[&str]) -> Vec<bool> {
     let has_safetensors = names.iter().any(|name| is_safetensors(name));
     let is_read = |name: &&str| {
         let is_bin = is_pytorch(name);
-        !name.contains('/') && !name.starts_with('.') && match end(name) {
-            Some("safetensors") => is_safetensors(name),
-            Some("bin") => is_bin && !has_safetensors,
-            Some("json") => !is_bin || !has_safetensors,
-            Some("model" | "jinja" | "txt") => true,
-            _ => false,
-        }
+        !name.contains('/')
+            && !name.starts_with('.')
+            && match end(name) {
+                Some("safetensors") => is_safetensors(name),
+                Some("bin") => is_bin && !has_safetensors,
+                Some("json") => !is_bin || !has_safetensors,
+                Some("model" | "jinja" | "txt") => true,
+                _ => false,
+            }
     };
     names.iter().map(is_read).collect()
 }
@@ -75,7 +77,12 @@ mod tests {
                 "tokenizer.model",
             ]
         );
-        let old = ["config.json", "pytorch_model.bin", "training_args.bin", "x/model.safetensors"];
+        let old = [
+            "config.json",
+            "pytorch_model.bin",
+            "training_args.bin",
+            "x/model.safetensors",
+        ];
         assert_eq!(kept(&old), ["config.json", "pytorch_model.bin"]);
         let adapter = ["adapter_config.json", "adapter_model.safetensors", "README.md"];
         assert_eq!(kept(&adapter), &adapter[..2]);

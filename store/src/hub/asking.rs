@@ -121,7 +121,10 @@ impl Client {
         if offset > 0 {
             request = request.header(RANGE, format!("bytes={offset}-"));
         }
-        let answer = request.send().await.map_err(|error| self.lost(error, model, what))?;
+        let answer = request
+            .send()
+            .await
+            .map_err(|error| self.lost(error, model, what))?;
         let status = answer.status();
         if status.is_success() {
             return Ok(answer);
@@ -136,7 +139,9 @@ impl Client {
                 url,
                 credentials: match self.has_token {
                     true => "credentials: HF_TOKEN; the model may be gated or private, or not exist",
-                    false => "credentials: HF_TOKEN is not set; the model may be gated or private, or not exist",
+                    false => {
+                        "credentials: HF_TOKEN is not set; the model may be gated or private, or not exist"
+                    }
                 },
                 source: Box::new(generic(Answered(format!("the hub answered {status}")))),
             }),

@@ -93,7 +93,10 @@ impl Download {
         let mut parts: Vec<&str> = model.repository().split('/').collect();
         parts.extend(["resolve", model.revision()]);
         parts.extend(name.split('/'));
-        let answer = self.client.ask(self.client.place(parts), self.at, model, name).await?;
+        let answer = self
+            .client
+            .ask(self.client.place(parts), self.at, model, name)
+            .await?;
         let begins = match answer.status() {
             StatusCode::PARTIAL_CONTENT => beginning(&answer),
             _ => Some(0),

@@ -87,7 +87,9 @@ impl FromStr for HubModel {
 fn is_part(part: &str) -> bool {
     let odd_end = |end: char| end == '.' || end == '-';
     (1..=NAME_LENGTH).contains(&part.len())
-        && part.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
+        && part
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
         && !part.starts_with(odd_end)
         && !part.ends_with(odd_end)
         && !part.contains("..")
@@ -116,7 +118,12 @@ mod tests {
     fn a_model_has_a_repository_and_a_revision_which_is_main_by_default() {
         let commit = "b234b804b114d9e37bb655e11cbbb5f5e971b7a9";
         for (text, repository, revision, is_commit) in [
-            ("hf:llava-hf/llava-1.5-7b-hf", "llava-hf/llava-1.5-7b-hf", "main", false),
+            (
+                "hf:llava-hf/llava-1.5-7b-hf",
+                "llava-hf/llava-1.5-7b-hf",
+                "main",
+                false,
+            ),
             ("hf:a/b@refs/pr/1", "a/b", "refs/pr/1", false),
             ("hf:gpt2@v1.0", "gpt2", "v1.0", false),
             (&format!("hf:a/b@{commit}"), "a/b", commit, true),
@@ -132,8 +139,23 @@ mod tests {
     fn what_could_lead_elsewhere_is_no_model() {
         let long = format!("hf:{}/b", "a".repeat(97));
         for text in [
-            "a/b", "hf:", "hf:/b", "hf:a/", "hf:a/b/c", "hf:../b", "hf:a/..", "hf:a/b@", "hf:a/b@..", "hf:a/b@x/../y",
-            "hf:a/b@x?y", "hf:a/b?x", "hf:a b", "hf:a/b@x@y", "hf:a/b@/x", "hf:user:word@host/x", &long,
+            "a/b",
+            "hf:",
+            "hf:/b",
+            "hf:a/",
+            "hf:a/b/c",
+            "hf:../b",
+            "hf:a/..",
+            "hf:a/b@",
+            "hf:a/b@..",
+            "hf:a/b@x/../y",
+            "hf:a/b@x?y",
+            "hf:a/b?x",
+            "hf:a b",
+            "hf:a/b@x@y",
+            "hf:a/b@/x",
+            "hf:user:word@host/x",
+            &long,
         ] {
             assert!(text.parse::<HubModel>().is_err(), "{text}");
         }

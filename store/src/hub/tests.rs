@@ -34,7 +34,9 @@ async fn pull(server: &Server, cache: &Path) -> Result<Brought, StoreError> {
 }
 
 fn weights() -> Vec<u8> {
-    (0..3_000_000_u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 24) as u8).collect()
+    (0..3_000_000_u32)
+        .map(|at| (at.wrapping_mul(2_654_435_761) >> 24) as u8)
+        .collect()
 }
 
 async fn serving() -> Server {
@@ -53,9 +55,15 @@ async fn a_model_comes_by_its_commit_with_what_was_selected_and_the_token_stays_
     let (server, cache) = (serving().await, tempfile::tempdir().unwrap());
     server.with(|state| state.unavailable = 2);
     let pulled = pull(&server, cache.path()).await.unwrap();
-    assert_eq!((pulled.files, pulled.bytes, pulled.came), (3, 3_000_009, 3_000_009));
+    assert_eq!(
+        (pulled.files, pulled.bytes, pulled.came),
+        (3, 3_000_009, 3_000_009)
+    );
     assert!(!pulled.directory.join("README.md").exists());
-    assert_eq!(std::fs::read(pulled.directory.join("model.safetensors")).unwrap(), weights());
+    assert_eq!(
+        std::fs::read(pulled.directory.join("model.safetensors")).unwrap(),
+        weights()
+    );
     server.with(|state| {
         for asked in &state.asked {
             let expected = (!asked.path.starts_with("/cdn/")).then(|| format!("Bearer {TOKEN}"));
@@ -69,7 +77,11 @@ async fn a_model_comes_by_its_commit_with_what_was_selected_and_the_token_stays_
     let again = |cache| {
         let model = model(&format!("hf:org/model@{COMMIT}"));
         let there = there.clone();
-        async move { there.pull(&model, cache, |_| panic!("nothing is selected again"), &|_, _| ()).await }
+        async move {
+            there
+                .pull(&model, cache, |_| panic!("nothing is selected again"), &|_, _| ())
+                .await
+        }
     };
     assert_eq!(again(cache.path()).await.unwrap().came, 0);
     server.with(|state| assert!(state.asked.is_empty()));
@@ -82,9 +94,14 @@ async fn a_model_comes_by_its_commit_with_what_was_selected_and_the_token_stays_
         path.extension().is_some_and(|end| end == "json").then_some(path)
     });
     let listing = listings.next().unwrap();
-    let text = std::fs::read_to_string(&listing).unwrap().replace("3000000", "3000001");
+    let text = std::fs::read_to_string(&listing)
+        .unwrap()
+        .replace("3000000", "3000001");
     std::fs::write(&listing, text).unwrap();
-    assert_eq!(pull(&server, cache.path()).await.unwrap(), Brought { came: 0, ..pulled });
+    assert_eq!(
+        pull(&server, cache.path()).await.unwrap(),
+        Brought { came: 0, ..pulled }
+    );
 }
 
 #[tokio::test]
@@ -93,10 +110,15 @@ async fn a_connection_that_is_cut_is_taken_up_where_it_broke_and_a_later_start_g
     let name = "model.safetensors";
     server.with(|state| {
         // One of these tries makes no headway; the pull fails at the fourth such in a row.
-        state.cuts.insert(name.into(), vec![1_200_000, 0, 700_000, 0, 0, 0, 0]);
+        state
+            .cuts
+            .insert(name.into(), vec![1_200_000, 0, 700_000, 0, 0, 0, 0]);
     });
     let failed = pull(&server, cache.path()).await.unwrap_err();
-    assert!(matches!(&failed, StoreError::Backend { key, .. } if key == name), "{failed:?}");
+    assert!(
+        matches!(&failed, StoreError::Backend { key, .. } if key == name),
+        "{failed:?}"
+    );
     let begun = server.offsets(name);
     assert_eq!(begun[0], 0);
     assert!(begun.windows(2).all(|pair| pair[0] <= pair[1]), "{begun:?}");
@@ -121,7 +143,10 @@ async fn a_server_that_knows_no_ranges_costs_time_and_no_bytes() {
     });
     let pulled = pull(&server, cache.path()).await.unwrap();
     assert_eq!(pulled.came, 3_000_009);
-    assert_eq!(std::fs::read(pulled.directory.join("model.safetensors")).unwrap(), weights());
+    assert_eq!(
+        std::fs::read(pulled.directory.join("model.safetensors")).unwrap(),
+        weights()
+    );
 }
 
 #[tokio::test]
@@ -129,8 +154,16 @@ async fn other_bytes_than_the_hub_says_are_refused_with_file_and_digests() {
     let (mut flipped, right) = (weights(), weights());
     flipped[2_500_000] ^= 1;
     let lies = [
-        ("model.safetensors", flipped, checksum(Checksum::Sha256([0; 32]), &right)),
-        ("config.json", b"[]".to_vec(), checksum(Checksum::GitBlob([0; 20]), b"{}")),
+        (
+            "model.safetensors",
+            flipped,
+            checksum(Checksum::Sha256([0; 32]), &right),
+        ),
+        (
+            "config.json",
+            b"[]".to_vec(),
+            checksum(Checksum::GitBlob([0; 20]), b"{}"),
+        ),
     ];
     for (name, lie, expected) in lies {
         let (server, cache) = (serving().await, tempfile::tempdir().unwrap());
@@ -170,7 +203,10 @@ async fn a_tree_that_leads_elsewhere_or_says_no_digest_is_refused() {
         let (server, cache) = (serving().await, tempfile::tempdir().unwrap());
         server.with(|state| state.tree = Some(tree.clone()));
         let refusal = pull(&server, cache.path()).await.unwrap_err();
-        assert!(matches!(refusal, StoreError::Listing { .. }), "{tree}: {refusal:?}");
+        assert!(
+            matches!(refusal, StoreError::Listing { .. }),
+            "{tree}: {refusal:?}"
+        );
     }
     let (server, cache) = (serving().await, tempfile::tempdir().unwrap());
     server.with(|state| state.next_page = Some("http://elsewhere.example/tree".into()));

@@ -89,8 +89,8 @@ pub(super) async fn files(
     let mut entries: Vec<Entry> = vec![];
     for number in 1.. {
         let (answer, next) = read(client, page, model, WHAT).await?;
-        let more: Vec<Entry> = serde_json::from_slice(&answer)
-            .map_err(|error| unreadable(model, WHAT, error.to_string()))?;
+        let more: Vec<Entry> =
+            serde_json::from_slice(&answer).map_err(|error| unreadable(model, WHAT, error.to_string()))?;
         entries.extend(more.into_iter().filter(|entry| entry.kind == "file"));
         if entries.len() > FILES || (next.is_some() && number == PAGES) {
             let reason = format!("it has more than {FILES} files or {PAGES} pages");

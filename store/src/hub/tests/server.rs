@@ -45,7 +45,9 @@ const LARGE: usize = 1000;
 
 impl Server {
     pub(super) async fn start(files: &[(&str, &[u8])]) -> Self {
-        let files = files.iter().map(|(name, bytes)| ((*name).to_owned(), bytes.to_vec()));
+        let files = files
+            .iter()
+            .map(|(name, bytes)| ((*name).to_owned(), bytes.to_vec()));
         let state = Arc::new(Mutex::new(State {
             files: files.collect(),
             ..State::default()
@@ -62,7 +64,10 @@ impl Server {
     /// The bytes that were asked for of a file, as the offsets of the requests.
     pub(super) fn offsets(&self, name: &str) -> Vec<u64> {
         self.with(|state| {
-            let of_file = state.asked.iter().filter(|asked| asked.path.ends_with(&format!("/cdn/{name}")));
+            let of_file = state
+                .asked
+                .iter()
+                .filter(|asked| asked.path.ends_with(&format!("/cdn/{name}")));
             of_file.map(|asked| asked.from).collect()
         })
     }
@@ -100,16 +105,20 @@ async fn answer(stream: TcpStream, state: Arc<Mutex<State>>, elsewhere: String) 
         head.push(line.trim().to_owned());
     }
     let header = |name: &str| {
-        let found = head.iter().find_map(|line| {
+        head.iter().find_map(|line| {
             let (key, value) = line.split_once(": ")?;
             key.eq_ignore_ascii_case(name).then(|| value.to_owned())
-        });
-        found
+        })
     };
     let path = head[0].split(' ').nth(1).unwrap().to_owned();
     let range = header("range");
     let from = range.as_deref().map_or(0, |range| {
-        range.strip_prefix("bytes=").unwrap().trim_end_matches('-').parse().unwrap()
+        range
+            .strip_prefix("bytes=")
+            .unwrap()
+            .trim_end_matches('-')
+            .parse()
+            .unwrap()
     });
     let asked = Asked {
         path: path.clone(),
@@ -129,7 +138,8 @@ fn respond(state: &mut State, asked: Asked, ranged: bool, elsewhere: &str) -> (S
     state.asked.push(asked);
     let headed = |status: &str, more: &str, body: &[u8], sent: usize| {
         let length = body.len();
-        let head = format!("HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: {length}\r\n{more}\r\n");
+        let head =
+            format!("HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: {length}\r\n{more}\r\n");
         (head, body[..sent.min(length)].to_vec())
     };
     let found = |body: &[u8], more: &str| headed("200 OK", more, body, body.len());
@@ -138,7 +148,9 @@ fn respond(state: &mut State, asked: Asked, ranged: bool, elsewhere: &str) -> (S
         return headed("503 Service Unavailable", "Retry-After: 0\r\n", b"", 0);
     }
     match path.as_str() {
-        "/api/models/org/model/revision/main" => return found(format!("{{\"sha\":\"{COMMIT}\"}}").as_bytes(), ""),
+        "/api/models/org/model/revision/main" => {
+            return found(format!("{{\"sha\":\"{COMMIT}\"}}").as_bytes(), "");
+        }
         "/api/models/org/hidden/revision/main" => return headed("401 Unauthorized", "", b"", 0),
         _ => {}
     }
@@ -168,17 +180,30 @@ fn respond(state: &mut State, asked: Asked, ranged: bool, elsewhere: &str) -> (S
         if bytes.len() < LARGE {
             return found(bytes, "");
         }
-        return headed("302 Found", &format!("Location: {elsewhere}/cdn/{name}\r\n"), b"", 0);
+        return headed(
+            "302 Found",
+            &format!("Location: {elsewhere}/cdn/{name}\r\n"),
+            b"",
+            0,
+        );
     }
     let Some(name) = path.strip_prefix("/cdn/") else {
         return headed("404 Not Found", "", b"", 0);
     };
     let bytes = state.lies.get(name).unwrap_or(&state.files[name]).clone();
     let cuts = state.cuts.entry(name.to_owned()).or_default();
-    let sent = if cuts.is_empty() { bytes.len() } else { cuts.remove(0) };
+    let sent = if cuts.is_empty() {
+        bytes.len()
+    } else {
+        cuts.remove(0)
+    };
     match ranged && !state.whole_only {
         true => {
-            let more = format!("Content-Range: bytes {from}-{}/{}\r\n", bytes.len() - 1, bytes.len());
+            let more = format!(
+                "Content-Range: bytes {from}-{}/{}\r\n",
+                bytes.len() - 1,
+                bytes.len()
+            );
             headed("206 Partial Content", &more, &bytes[from..], sent)
         }
         false => headed("200 OK", "", &bytes, sent),
