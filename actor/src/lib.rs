@@ -252,6 +252,7 @@ async fn start(
             generator: image_generator,
             products,
             store,
+            place: rendering::place_of(learner.run()),
             run_seed,
             concurrency: config.concurrent_renders,
         },

@@ -4,7 +4,8 @@
 
 use crate::shelf::{Adapter, Offer, Shelf};
 use common::RunId;
-use futures::stream::{self, BoxStream, StreamExt};
+use failpoint::Point;
+use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use proto::{
     Authorizer, Call, Caller, Door, InvalidMessage, WireError, artifact_stream,
     artifact_stream::Source,
@@ -97,7 +98,8 @@ impl RelayService for Relay {
             Offer::File(path) => artifact_stream::chunks(Source::File(path), offset).await?,
             Offer::Adapter(adapter) => passed_on(adapter, offset)?,
         };
-        Ok(Response::new(held(chunks, place)))
+        let chunks = chunks.inspect_ok(|_| failpoint::reach(Point::RelayChunk));
+        Ok(Response::new(held(chunks.boxed(), place)))
     }
 }
 

@@ -7,7 +7,7 @@ use crate::{
     stages::Render,
 };
 use bytes::Bytes;
-use common::{Digest, FailureReason, ProductTask, Purpose, Trajectory, derive_seed};
+use common::{Digest, FailureReason, ProductTask, Purpose, RunId, Trajectory, derive_seed};
 use data::{ImageGenerator, cutout::encode_rgb_png};
 use failpoint::Point;
 use futures::{StreamExt, stream};
@@ -15,8 +15,10 @@ use image::RgbaImage;
 use std::sync::Arc;
 use store::Store;
 
-/// Where the store keeps rendered images.
-const KIND: &str = "images";
+/// Where the store keeps the rendered images of a run: nothing that one run removes is another one's.
+pub(crate) fn place_of(run: &RunId) -> String {
+    format!("runs/{run}/images")
+}
 
 /// One rendered candidate.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,6 +36,8 @@ pub(crate) struct Renderer {
     pub(crate) generator: Arc<dyn ImageGenerator>,
     pub(crate) products: Arc<ProductImages>,
     pub(crate) store: Store,
+    /// Where in the store the run's images go.
+    pub(crate) place: String,
     pub(crate) run_seed: u64,
     /// Tasks rendered at the same time.
     pub(crate) concurrency: usize,
@@ -101,7 +105,7 @@ impl Renderer {
     async fn store(&self, images: Vec<(Bytes, u32)>) -> Result<Vec<RenderedImage>, Failure> {
         let mut stored = Vec::with_capacity(images.len());
         for (png, defects) in images {
-            let upload = self.store.put_content(KIND, png.clone());
+            let upload = self.store.renew_content(&self.place, png.clone());
             let digest = failpoint::during(Point::CreativeUpload, upload).await;
             let digest = digest.map_err(|error| Failure::passing(FailureReason::Storage, &error))?;
             stored.push(RenderedImage { digest, defects, png });
@@ -166,6 +170,7 @@ mod tests {
                 generator: Arc::new(Painter),
                 products,
                 store,
+                place: place_of(&RunId::new("spring").unwrap()),
                 run_seed: 7,
                 concurrency: 2,
             },
@@ -214,7 +219,11 @@ mod tests {
             .await;
         for image in rendered[0].as_ref().unwrap() {
             assert_eq!(
-                renderer.store.get_content("images", &image.digest).await.unwrap(),
+                renderer
+                    .store
+                    .get_content("runs/spring/images", &image.digest)
+                    .await
+                    .unwrap(),
                 image.png
             );
             assert_eq!(image.defects, 1);

@@ -27,26 +27,18 @@ pub(crate) fn open_store(key: &str, location: &str, settings: &StoreSettings) ->
 /// Opens a store that must be there already: to read a run of a mistyped directory would make that directory.
 ///
 /// # Errors
-/// Configuration at fault, naming the option.
-pub(crate) fn existing_store(option: &str, location: &str) -> Outcome<Store> {
-    existing_store_with(option, location, &StoreSettings::default())
-}
-
-/// The same with settings.
-///
-/// # Errors
-/// As [`existing_store`].
-pub(crate) fn existing_store_with(option: &str, location: &str, settings: &StoreSettings) -> Outcome<Store> {
+/// Configuration at fault, naming the key.
+pub(crate) fn existing_store(key: &str, location: &str, settings: &StoreSettings) -> Outcome<Store> {
     let path = match Url::parse(location) {
         Ok(url) if url.scheme() == "file" => url.to_file_path().ok(),
         _ if location.contains("://") => None,
         _ => Some(PathBuf::from(location)),
     };
     if path.is_some_and(|path| !path.is_dir()) {
-        let missing = Err(anyhow!("{option} = {location:?}: there is no such directory"));
+        let missing = Err(anyhow!("{key} = {location:?}: there is no such directory"));
         return missing.or_configuration();
     }
-    open_store(option, location, settings)
+    open_store(key, location, settings)
 }
 
 fn directory_url(location: &str) -> anyhow::Result<String> {

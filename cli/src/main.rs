@@ -18,6 +18,7 @@ mod progress;
 mod ready;
 mod reward;
 mod role;
+mod run_place;
 mod shop;
 mod shutdown;
 mod telemetry;

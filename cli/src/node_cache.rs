@@ -75,7 +75,7 @@ pub(crate) fn catalogue(config: &Config) -> Outcome<Option<PathBuf>> {
 }
 
 fn of_store(config: &Config, key: &str, url: &str) -> Outcome<PathBuf> {
-    let store = locations::existing_store_with(key, url, &config.store.settings())?;
+    let store = locations::existing_store(key, url, &config.store.settings())?;
     let pull = async |told: &store::Told<'_>| {
         store
             .pull_directory(&cache(config)?, told)

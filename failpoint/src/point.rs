@@ -49,6 +49,8 @@ points! {
     CheckpointWritten, "learner", "checkpoint.written";
     /// Manifests of old checkpoints are gone, their parts are not.
     CheckpointRetire, "learner", "checkpoint.retire";
+    /// Some of the images that a note of the ledger lets go are gone.
+    ImagesExpire, "learner", "images.expire";
     /// A part of an artifact is about to go out to an actor.
     ArtifactChunk, "learner", "artifact.chunk";
     /// The run's final adapter is half written.
@@ -63,6 +65,8 @@ points! {
     AdoptSwap, "actor", "adopt.swap";
     /// Newer weights are sampled from, the learner does not know.
     Adopted, "actor", "adopted";
+    /// A part of an artifact is about to go out to another actor.
+    RelayChunk, "actor", "relay.chunk";
     /// Groups are about to be scored.
     Scoring, "reward-server", "scoring";
     /// Groups are scored, the actor does not know.

@@ -18,6 +18,7 @@ pub use export::{ExportedAdapter, export_adapter};
 pub(crate) use keeper::{Keeper, Kept, keep};
 pub(crate) use manifest::{BaseFile, Checkpoint, Manifest, Start, Unwritten};
 pub use pull::{Pulled, pull_checkpoint};
+pub(crate) use retention::Settled;
 pub use rollback::{RolledBack, roll_back};
 pub use view::{CheckpointContent, CheckpointLine, list_checkpoints};
 

@@ -67,6 +67,9 @@ pub struct LearnerConfig {
     pub checkpoint_every: u64,
     /// How many checkpoints are kept, the newest ones, 1 to 1000. Default 3.
     pub keep_checkpoints: usize,
+    /// For how many days the images of candidates are kept, 0 to 36500, fractions too; 0 (default): for ever. Only those go whose
+    /// record every kept checkpoint has in its weights or has refused, and only while the learner runs. Cut-outs of products stay.
+    pub keep_images_days: f64,
     /// What becomes of pairs that were sampled by versions which a crash has lost, newer than the checkpoint that the run goes
     /// on from: `refuse` (default), or `train`, as pairs of the newest version.
     pub retired_pairs: RetiredPairs,
@@ -136,6 +139,7 @@ impl Default for LearnerConfig {
             ledger_flush_ms: 20,
             checkpoint_every: 1,
             keep_checkpoints: 3,
+            keep_images_days: 0.0,
             retired_pairs: RetiredPairs::Refuse,
             reward_model: String::new(),
             retry_after_ms: 20,
@@ -188,6 +192,7 @@ impl LearnerConfig {
             check.within(key, value, 1..=most, "");
         }
         check.within("max_staleness", self.max_staleness, 0..=1_000, "versions");
+        check.within("keep_images_days", self.keep_images_days, 0.0..=36_500.0, "days");
         check.within("relay_branches", self.relay_branches, 0..=64, "");
         let waits = [
             ("lease_ttl_ms", self.lease_ttl_ms, 1..=DAY_MS),
@@ -250,6 +255,12 @@ impl LearnerConfig {
             true => RetiredPairs::Train,
             false => self.retired_pairs,
         }
+    }
+
+    /// How long the images of candidates are kept; `None` for ever.
+    pub(crate) fn keep_images(&self) -> Option<Duration> {
+        const DAY: f64 = 24.0 * 60.0 * 60.0;
+        (self.keep_images_days > 0.0).then(|| Duration::from_secs_f64(self.keep_images_days * DAY))
     }
 
     /// Whether a later start can go on from this version.

@@ -28,6 +28,7 @@ mod config;
 mod control;
 mod error;
 mod feature_cache;
+mod images;
 mod leases;
 mod ledger;
 mod lineage;
@@ -64,6 +65,7 @@ pub use checkpoint::{
 };
 pub use config::{LearnerConfig, LossConfig, LossMode, MaskConfig, Partner, RetiredPairs};
 pub use error::LearnerError;
+pub use images::{ImageCounts, ImageState};
 pub use ledger::{LedgerLine, LedgerLines, LedgerSummary, LedgerView, OutcomeCounts, Seeds};
 pub use offline::{OfflineInputs, OfflineProgress, train_on_pairs};
 pub use pretrain::{PretrainConfig, PretrainProgress, PretrainStart, Pretraining, pretrain};

@@ -16,6 +16,7 @@ use crate::checkpoint::{self, Checkpoints, Kept};
 use crate::config::{LearnerConfig, LossConfig};
 use crate::control::ControlPlane;
 use crate::error::{LearnerError, panic_message};
+use crate::images::Expiry;
 use crate::ledger;
 use common::RunId;
 use data::Catalogue;
@@ -153,12 +154,21 @@ pub(crate) async fn serve<T: Training>(
         adapter,
     } = surroundings;
     let checkpoints = Checkpoints::of(&store, &control.identity.run);
+    // Ends streams and leases; `shutdown` ends training first.
+    let stop = CancellationToken::new();
+    let (run, journal, stopped) = (&control.identity.run, Arc::new(journal), stop.clone());
+    let expiry = config
+        .keep_images()
+        .map(|keep| Expiry::new(&store, run, journal.clone(), keep));
     let keepers = Keepers::spawn(
         ledger::keep(control.clone(), journal),
         checkpoint::keep(kept, control.clone(), checkpoints, config.keep_checkpoints),
+        async move {
+            if let Some(expiry) = expiry {
+                expiry.run(stopped).await;
+            }
+        },
     );
-    // Ends streams and leases; `shutdown` ends training first.
-    let stop = CancellationToken::new();
     let server = server::spawn(listener, &control, config, authorizer, stop.clone());
     let trained = train_on_own_thread(training, &shutdown)?;
     let mut result = supervise(&control, trained, &keepers, &shutdown).await;

@@ -1,4 +1,4 @@
-//! Directories that were brought to this machine, each below the digest of its listing.
+//! Directories that were brought to this machine, each below the digest of its inventory.
 //!
 //! Two directories under one URL, one after the other, are two entries. Processes that want the same one share it: one of them
 //! brings it, the others wait at its lock. An entry gets its name when all of it is there, and is checked whenever it is asked
@@ -23,7 +23,7 @@ pub type Told<'a> = dyn Fn(u64, u64) + Sync + 'a;
 pub struct Brought {
     /// Where it lies.
     pub directory: PathBuf,
-    /// Of its listing: what names it.
+    /// Of its inventory: what names it.
     pub digest: Digest,
     /// Its files.
     pub files: usize,
@@ -33,7 +33,7 @@ pub struct Brought {
     pub came: u64,
 }
 
-/// Brings the files of a listing into `cache`, below the listing's digest, as far as they are not there.
+/// Brings the files of an inventory into `cache`, below the inventory's digest, as far as they are not there.
 ///
 /// # Errors
 /// [`StoreError::Damaged`] naming the file, [`StoreError::File`], and what the source fails with. What came stays for the next

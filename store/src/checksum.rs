@@ -8,7 +8,7 @@ use std::io::{self, Read};
 /// The checksum of a file's bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Checksum {
-    /// BLAKE3, as stores and listings have it.
+    /// BLAKE3, as stores and inventories have it.
     Blake3(Digest),
     /// SHA-256, as a hub has it of large files.
     Sha256([u8; 32]),

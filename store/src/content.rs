@@ -19,6 +19,17 @@ impl Store {
         }
     }
 
+    /// Stores bytes under their digest in `kind`, also when they are there already: they are as old as they were last stored.
+    ///
+    /// # Errors
+    /// [`StoreError::Backend`] naming the key.
+    pub async fn renew_content(&self, kind: &str, bytes: impl Into<Bytes>) -> Result<Digest, StoreError> {
+        let bytes = bytes.into();
+        let digest = digest(&bytes);
+        self.put(&content_key(kind, &digest), bytes).await?;
+        Ok(digest)
+    }
+
     /// The bytes of a digest in `kind`, checked against it.
     ///
     /// # Errors

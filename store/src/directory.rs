@@ -1,11 +1,11 @@
-//! A directory in a store: its files under their own names, and a listing with the digest of each, written last and once.
+//! A directory in a store: its files under their own names, and an inventory with the digest of each, written last and once.
 //!
-//! What has a listing is whole. A place takes one directory: who pushes another one there is refused before the first byte.
+//! What has an inventory is whole. A place takes one directory: who pushes another one there is refused before the first byte.
 
 use crate::cache::{self, Brought, Told};
-use crate::listing::{BEGUN, LISTING, Listed, Listing, is_plain};
+use crate::inventory::{BEGUN, INVENTORY, Inventory, Listed, is_plain};
 use crate::part::fault;
-use crate::{Store, StoreError, digest, file_digest};
+use crate::{Found, Store, StoreError, digest, file_digest};
 use common::Digest;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 /// What became of a directory that was pushed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Pushed {
-    /// Of its listing: what names this directory.
+    /// Of its inventory: what names this directory.
     pub digest: Digest,
     /// Its files.
     pub files: usize,
@@ -26,12 +26,12 @@ pub struct Pushed {
 }
 
 impl Store {
-    /// Writes files of this machine under their names (`a` or `a/b`), and their listing. A push that broke off goes on at the
+    /// Writes files of this machine under their names (`a` or `a/b`), and their inventory. A push that broke off goes on at the
     /// file that is missing; one that was finished is not repeated.
     ///
     /// # Errors
     /// [`StoreError::Exists`] when the place holds something else already, [`StoreError::Key`] for a name that is none,
-    /// [`StoreError::File`], [`StoreError::Backend`]. Without its listing what was written is no directory yet.
+    /// [`StoreError::File`], [`StoreError::Backend`]. Without its inventory what was written is no directory yet.
     pub async fn push_directory(&self, files: &BTreeMap<String, PathBuf>) -> Result<Pushed, StoreError> {
         let mut listed = BTreeMap::new();
         for (name, path) in files {
@@ -42,24 +42,24 @@ impl Store {
             }
             listed.insert(name.clone(), look_at(path).await?);
         }
-        let listing = Listing::new(listed);
-        let json = listing.json();
+        let inventory = Inventory::new(listed);
+        let json = inventory.json();
         let mut pushed = Pushed {
             digest: digest(&json),
             files: files.len(),
-            bytes: listing.bytes(),
+            bytes: inventory.bytes(),
             sent: 0,
         };
-        if self.holds(LISTING, &json).await? {
+        if self.holds(INVENTORY, &json).await? {
             return Ok(pushed);
         }
         self.claim(&json).await?;
         for (name, path) in files {
-            pushed.sent += self.push_file(name, path, &listing.files[name]).await?;
+            pushed.sent += self.push_file(name, path, &inventory.files[name]).await?;
         }
-        match self.create(LISTING, json.clone()).await {
+        match self.create(INVENTORY, json.clone()).await {
             // Another process has pushed the same meanwhile.
-            Err(StoreError::Exists { .. }) if self.holds(LISTING, &json).await? => Ok(pushed),
+            Err(StoreError::Exists { .. }) if self.holds(INVENTORY, &json).await? => Ok(pushed),
             created => created.map(|()| pushed),
         }
     }
@@ -68,19 +68,19 @@ impl Store {
     /// those that were there; what broke off goes on where it was. Waits while another process brings the same one.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`] when there is no listing, [`StoreError::Listing`] when it is none, [`StoreError::Damaged`],
+    /// [`StoreError::NotFound`] when there is no inventory, [`StoreError::Inventory`] when it is none, [`StoreError::Damaged`],
     /// [`StoreError::File`], [`StoreError::Backend`].
     pub async fn pull_directory(&self, cache: &Path, told: &Told<'_>) -> Result<Brought, StoreError> {
-        let (listing, json) = self.listing().await?;
-        cache::bring(self, &listing.wanted(), digest(&json), cache, told).await
+        let (inventory, json) = self.inventory().await?;
+        cache::bring(self, &inventory.wanted(), digest(&json), cache, told).await
     }
 
-    /// Makes the place that of one listing.
+    /// Makes the place that of one inventory.
     async fn claim(&self, json: &[u8]) -> Result<(), StoreError> {
         if self.holds(BEGUN, json).await? {
             return Ok(());
         }
-        if let Some(key) = self.list("").await?.into_iter().next() {
+        if let Some(Found { key, .. }) = self.listing("")?.next().await? {
             let url = self.url.to_string();
             return Err(StoreError::Exists { key, url });
         }
@@ -220,7 +220,7 @@ mod tests {
         let store = Store::open("memory:///").unwrap();
         let files = model(here.path());
         let pushed = store.push_directory(&files).await.unwrap();
-        store.delete(LISTING).await.unwrap();
+        store.delete(INVENTORY).await.unwrap();
         store.delete("config.json").await.unwrap();
         assert_eq!(store.push_directory(&files).await.unwrap().sent, 2);
         assert_eq!(
@@ -229,7 +229,7 @@ mod tests {
         );
         // Neither a finished nor a begun one is overwritten, nor what somebody else has put there.
         std::fs::write(&files["config.json"], "[1]").unwrap();
-        for left in [Some(LISTING), Some(BEGUN), None] {
+        for left in [Some(INVENTORY), Some(BEGUN), None] {
             let refusal = store.push_directory(&files).await.unwrap_err();
             assert!(matches!(refusal, StoreError::Exists { .. }), "{refusal:?}");
             assert_eq!(store.get("config.json").await.unwrap(), b"{}"[..]);
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_listing_names_nothing_outside_its_directory() {
+    async fn a_inventory_names_nothing_outside_its_directory() {
         let cache = tempfile::tempdir().unwrap();
         let digest = crate::digest(b"x");
         let long = "x".repeat(513);
@@ -254,7 +254,7 @@ mod tests {
             "a\\x",
             "c:x",
             "x.part",
-            LISTING,
+            INVENTORY,
             &long,
         ];
         let entry = |name: &str, bytes: u64| {
@@ -269,11 +269,11 @@ mod tests {
             .chain([entry("x", u64::MAX)]);
         for entry in odd {
             let store = Store::open("memory:///").unwrap();
-            let listing = format!(r#"{{"format":1,"files":{{{entry}}}}}"#);
-            store.put(LISTING, listing).await.unwrap();
+            let inventory = format!(r#"{{"format":1,"files":{{{entry}}}}}"#);
+            store.put(INVENTORY, inventory).await.unwrap();
             let refusal = pull(&store, cache.path()).await.unwrap_err();
             assert!(
-                matches!(refusal, StoreError::Listing { .. }),
+                matches!(refusal, StoreError::Inventory { .. }),
                 "{entry}: {refusal:?}"
             );
         }

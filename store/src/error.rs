@@ -49,10 +49,10 @@ pub enum StoreError {
         /// The digest of the bytes found.
         found: Checksum,
     },
-    /// The listing of a directory is none.
-    #[error("{key} in {url} is no listing of files: {reason}")]
-    Listing {
-        /// The listing's key.
+    /// The inventory of a directory is none.
+    #[error("{key} in {url} is no inventory of files: {reason}")]
+    Inventory {
+        /// The inventory's key.
         key: String,
         /// The store.
         url: String,

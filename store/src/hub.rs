@@ -60,7 +60,7 @@ impl Hub {
     ///
     /// # Errors
     /// [`StoreError::NotFound`] when the hub has no such model or revision, [`StoreError::Denied`] when it does not show it,
-    /// [`StoreError::Listing`] when what it says cannot be read, [`StoreError::Backend`].
+    /// [`StoreError::Inventory`] when what it says cannot be read, [`StoreError::Backend`].
     pub async fn resolve(&self, model: &HubModel) -> Result<HubModel, StoreError> {
         if model.is_commit() {
             return Ok(model.clone());
@@ -87,7 +87,7 @@ impl Hub {
     ) -> Result<Brought, StoreError> {
         assert!(model.is_commit(), "{model} was resolved");
         make(cache).await?;
-        let known = cache.join(self.listing_name(model));
+        let known = cache.join(self.inventory_name(model));
         let files = match recorded(&known).await? {
             Some(files) => files,
             None => {
@@ -101,8 +101,8 @@ impl Hub {
         cache::bring(&source, &files, digest, cache, told).await
     }
 
-    /// What the cache calls the listing of a model at a commit.
-    fn listing_name(&self, model: &HubModel) -> String {
+    /// What the cache calls the inventory of a model at a commit.
+    fn inventory_name(&self, model: &HubModel) -> String {
         let which = format!("{} {model}", self.client.endpoint());
         format!("hub-{}.json", digest(which.as_bytes()).hex())
     }
@@ -133,7 +133,7 @@ impl Source for FromHub<'_> {
     }
 }
 
-/// The files of a listing that was recorded; `None` when there is none, or what is there is damaged.
+/// The files of an inventory that was recorded; `None` when there is none, or what is there is damaged.
 async fn recorded(path: &Path) -> Result<Option<Vec<Wanted>>, StoreError> {
     let bytes = match tokio::fs::read(path).await {
         Ok(bytes) => bytes,

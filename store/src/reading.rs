@@ -40,7 +40,46 @@ impl Download {
     }
 }
 
+/// The keys below a prefix as they come, in no order: for when there may be more than fit into memory.
+pub struct Listing {
+    stream: BoxStream<'static, Result<ObjectMeta, object_store::Error>>,
+    store: Store,
+    prefix: String,
+}
+
+impl Listing {
+    /// What is known of the next one; `None` behind the last.
+    ///
+    /// # Errors
+    /// [`StoreError::Backend`] naming the prefix.
+    pub async fn next(&mut self) -> Result<Option<Found>, StoreError> {
+        loop {
+            let next = self.stream.try_next().await;
+            let next = next.map_err(|error| self.store.backend_error("list", &self.prefix, error))?;
+            let Some(meta) = next else {
+                return Ok(None);
+            };
+            if let Some(key) = self.store.key_of(&meta.location) {
+                return Ok(Some(found(key, &meta)));
+            }
+        }
+    }
+}
+
 impl Store {
+    /// What is known of the keys below `prefix`, a whole part of a key, one after the other.
+    ///
+    /// # Errors
+    /// [`StoreError::Key`].
+    pub fn listing(&self, prefix: &str) -> Result<Listing, StoreError> {
+        let below = self.path(prefix)?;
+        Ok(Listing {
+            stream: self.backend.list(Some(&below)),
+            store: self.clone(),
+            prefix: prefix.to_owned(),
+        })
+    }
+
     /// What is known of a key; `None` when it holds nothing.
     ///
     /// # Errors
@@ -58,13 +97,10 @@ impl Store {
     /// # Errors
     /// [`StoreError::Backend`] naming the prefix.
     pub async fn find_below(&self, prefix: &str) -> Result<Vec<Found>, StoreError> {
-        let below = self.path(prefix)?;
-        let listed: Result<Vec<_>, _> = self.backend.list(Some(&below)).try_collect().await;
-        let listed = listed.map_err(|error| self.backend_error("list", prefix, error))?;
-        let mut below: Vec<Found> = listed
-            .iter()
-            .filter_map(|meta| Some(found(self.key_of(&meta.location)?, meta)))
-            .collect();
+        let (mut listing, mut below) = (self.listing(prefix)?, vec![]);
+        while let Some(found) = listing.next().await? {
+            below.push(found);
+        }
         below.sort_unstable_by(|a, b| a.key.cmp(&b.key));
         Ok(below)
     }

@@ -1,30 +1,21 @@
 //! Arguments of the commands that read what a run has left in its store.
 
-use crate::failure::{OrConfiguration as _, Outcome};
-use anyhow::Context as _;
+use super::ConfigArgs;
 use clap::{Args, Subcommand};
-use common::{PolicyVersion, RunId};
+use common::PolicyVersion;
 use std::path::PathBuf;
 
 /// Where a run has left what it recorded.
 #[derive(Debug, Args)]
 pub(crate) struct RunPlaceArgs {
-    /// The run's store: a directory or a URL such as file:///var/lib/adwright
-    #[arg(long, value_name = "URL")]
-    pub(crate) store: String,
-    /// The run
-    #[arg(long, value_name = "ID")]
-    run: String,
-}
-
-impl RunPlaceArgs {
-    /// The run.
-    ///
-    /// # Errors
-    /// Configuration at fault when it is no name of one.
-    pub(crate) fn run(&self) -> Outcome<RunId> {
-        RunId::new(self.run.as_str()).context("--run").or_configuration()
-    }
+    /// The run's store, a directory or a URL such as s3://bucket/prefix; the configuration's `store.url` by default
+    #[arg(long, value_name = "URL", required_unless_present_any = ["config", "sets"])]
+    pub(crate) store: Option<String>,
+    /// The run; the configuration's `run.id` by default
+    #[arg(long, value_name = "ID", required_unless_present_any = ["config", "sets"])]
+    pub(crate) run: Option<String>,
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
 }
 
 /// `adwright ledger ...`

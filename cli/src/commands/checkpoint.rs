@@ -6,12 +6,12 @@ mod rollback;
 
 use crate::args::{CheckpointCommand, CheckpointsArgs};
 use crate::failure::{Failure, Outcome};
-use crate::{locations, output, role, telemetry};
+use crate::run_place::RunPlace;
+use crate::{output, role, telemetry};
 use anyhow::anyhow;
-use common::RunId;
 use learner::{CheckpointLine, LearnerError, list_checkpoints};
 use serde::Serialize;
-use store::{Store, StoreError};
+use store::StoreError;
 
 /// What `--json` prints.
 #[derive(Serialize)]
@@ -31,12 +31,6 @@ pub(super) fn run(command: &CheckpointCommand) -> Outcome<()> {
     }
 }
 
-/// The run's store and its name.
-fn place(args: &CheckpointsArgs) -> Outcome<(Store, RunId)> {
-    let store = locations::existing_store("--store", &args.place.store)?;
-    Ok((store, args.place.run()?))
-}
-
 /// A checkpoint that is not there was mistyped, everything else is a failed command.
 fn blame(error: LearnerError) -> Failure {
     match error {
@@ -46,7 +40,7 @@ fn blame(error: LearnerError) -> Failure {
 }
 
 fn list(args: &CheckpointsArgs, verify: bool) -> Outcome<()> {
-    let (store, run) = place(args)?;
+    let RunPlace { store, run, .. } = RunPlace::find(&args.place)?;
     let lines = role::small_runtime()?.block_on(list_checkpoints(&store, &run, verify))?;
     if args.json {
         output::json(&Listed { checkpoints: &lines })?;

@@ -2,8 +2,9 @@
 
 use crate::args::{LedgerCommand, RunPlaceArgs};
 use crate::failure::{OrConfiguration as _, Outcome};
-use crate::{locations, output, role, telemetry};
-use learner::{LedgerSummary, LedgerView};
+use crate::run_place::RunPlace;
+use crate::{output, role, telemetry};
+use learner::{ImageCounts, LedgerSummary, LedgerView};
 
 /// Runs the command.
 pub(super) fn run(command: &LedgerCommand) -> Outcome<()> {
@@ -34,12 +35,18 @@ async fn summary(place: &RunPlaceArgs) -> Outcome<LedgerSummary> {
 }
 
 async fn open(place: &RunPlaceArgs) -> Outcome<LedgerView> {
-    let store = locations::existing_store("--store", &place.store)?;
-    LedgerView::open(&store, &place.run()?).await.or_configuration()
+    let RunPlace { store, run, .. } = RunPlace::find(place)?;
+    LedgerView::open(&store, &run).await.or_configuration()
 }
 
 fn describe(summary: &LedgerSummary) -> Outcome<()> {
     let version = summary.version.map(|version| version.to_string());
+    let ImageCounts {
+        present,
+        expired,
+        missing,
+    } = summary.images;
+    let images = format!("{present} present, {expired} expired, {missing} missing");
     let lines = [
         ("run", summary.run_id.to_string()),
         ("seed", summary.run_seed.to_string()),
@@ -47,6 +54,7 @@ fn describe(summary: &LedgerSummary) -> Outcome<()> {
         ("tasks", summary.tasks.to_string()),
         ("outcomes", summary.outcomes.to_string()),
         ("trained", format!("{} pairs", summary.pairs_trained)),
+        ("images", images),
         ("version", version.unwrap_or_else(|| "none".into())),
     ];
     for (name, text) in lines {

@@ -130,6 +130,7 @@ fn every_number_is_bounded_on_both_sides() {
         "reward_server.drain_timeout_s",
         "reward_server.reload_poll_s",
         "learner.drain_ms",
+        "learner.keep_images_days",
         "learner.lease_grace_ms",
         "learner.linger_ms",
         "learner.max_staleness",

@@ -21,6 +21,7 @@ struct Line {
     digest: String,
     trained_step: Option<u64>,
     trained_versions: Vec<Version>,
+    images: Vec<String>,
 }
 
 /// What does not agree.
@@ -36,6 +37,8 @@ pub(crate) struct Disagreements {
     pub(crate) unaccounted: usize,
     /// Pairs whose training the ledger tells otherwise than the checkpoints.
     pub(crate) told_wrongly: usize,
+    /// Outcomes with an image that is not there and should be.
+    pub(crate) without_image: usize,
 }
 
 impl Books {
@@ -71,7 +74,10 @@ impl Books {
             found.trained_twice += usize::from(times > 1);
             found.told_wrongly +=
                 usize::from((times > 0) != line.trained_step.is_some() || times > 0 && !is_pair);
-            if place < account.cursor {
+            let is_settled = place < account.cursor;
+            let is_wrong = |state: &String| state == "missing" || state == "expired" && !is_settled;
+            found.without_image += usize::from(line.images.iter().any(is_wrong));
+            if is_settled {
                 pairs += usize::from(is_pair);
                 trained += usize::from(times > 0);
             }
@@ -85,12 +91,19 @@ impl Books {
 pub(crate) fn faults_are_found() -> Result<()> {
     let version = |epoch, number| json!({ "epoch": epoch, "number": number });
     let line = |task: u64, outcome, digest, step: Option<u64>, versions: &[(u64, u64)]| {
+        let images = match task {
+            0 => ["expired", "present"],
+            1 => ["present", "missing"],
+            6 => ["present", "expired"],
+            _ => ["present", "present"],
+        };
         let versions: Vec<_> = versions
             .iter()
             .map(|&(epoch, number)| version(epoch, number))
             .collect();
         json!({
             "task": task, "outcome": outcome, "digest": digest, "trained_step": step, "trained_versions": versions,
+            "images": images,
         })
     };
     // The second start went on from v1.2; v1.3 is lost.
@@ -144,6 +157,7 @@ pub(crate) fn faults_are_found() -> Result<()> {
         // One of two that no version of the lineage was trained from is refused.
         unaccounted: 1,
         told_wrongly: 1,
+        without_image: 2,
     };
     ensure!(found == expected, "{found:?}, expected {expected:?}");
     Ok(())

@@ -66,6 +66,8 @@ pub(crate) struct Place {
     command: Box<dyn Fn() -> Command>,
     starts: u32,
     process: Option<Process>,
+    /// Its next process waits for another's work.
+    held: bool,
 }
 
 /// Who is at the place now.
@@ -103,12 +105,13 @@ impl Place {
             command: Box::new(command),
             starts: 0,
             process: None,
+            held: false,
         }
     }
 
     /// Starts a process, armed with a point and the reach to die at, after the death that it `follows`.
     pub(crate) fn start(&mut self, point: Option<(Point, u32)>, follows: Option<Instant>) -> Result<()> {
-        self.starts += 1;
+        (self.starts, self.held) = (self.starts + 1, false);
         let log = self.logs.join(format!("{}-{:03}.log", self.name, self.starts));
         let mut command = (self.command)();
         if let Some((point, reach)) = point {
@@ -180,6 +183,21 @@ impl Place {
     /// Forgets the process, which has ended.
     pub(crate) fn leave(&mut self) {
         self.process = None;
+    }
+
+    /// Forgets the process, which has ended; the next one waits.
+    pub(crate) fn hold(&mut self) {
+        (self.process, self.held) = (None, true);
+    }
+
+    /// Whether its next process waits.
+    pub(crate) fn is_held(&self) -> bool {
+        self.held
+    }
+
+    /// Whether somebody is there and works.
+    pub(crate) fn works(&self) -> bool {
+        self.process.as_ref().is_some_and(|process| process.works)
     }
 
     /// The point that it is to die at.

@@ -15,6 +15,8 @@ pub(crate) struct Plan {
     kills: BTreeMap<Role, u32>,
     points: BTreeMap<Role, VecDeque<Point>>,
     longest_peace: Duration,
+    /// Somebody is to die as a relay. A second one would serve nobody.
+    relay_is_armed: bool,
     draws: ChaCha8Rng,
 }
 
@@ -37,6 +39,7 @@ impl Plan {
             kills: Role::ALL.map(|role| (role, kills)).into(),
             points,
             longest_peace,
+            relay_is_armed: false,
             draws,
         }
     }
@@ -58,8 +61,10 @@ impl Plan {
         // Whoever waits for the end of the run cannot be killed before.
         let point = match points.front()? {
             Point::AdapterWrite if kills > 0 => return None,
+            Point::RelayChunk if self.relay_is_armed => return None,
             _ => points.pop_front()?,
         };
+        self.relay_is_armed |= point == Point::RelayChunk;
         let once = matches!(
             point,
             Point::Fenced | Point::CheckpointRetire | Point::AdapterWrite
@@ -67,8 +72,19 @@ impl Plan {
         Some((point, if once { 1 } else { self.draws.random_range(REACHES) }))
     }
 
+    /// The point of a role's first process in a run: kills, after which the next process has one, are over.
+    pub(crate) fn first_point(&mut self, role: Role) -> Option<(Point, u32)> {
+        (self.kills[&role] == 0).then(|| self.next_point(role)).flatten()
+    }
+
+    /// A process died at its point.
+    pub(crate) fn hit(&mut self, point: Point) {
+        self.relay_is_armed &= point != Point::RelayChunk;
+    }
+
     /// A process did not come to its point.
     pub(crate) fn missed(&mut self, point: Point) {
+        self.hit(point);
         let of_role = self.points.entry(Role::of(point)).or_default();
         match point {
             Point::AdapterWrite => of_role.push_back(point),

@@ -112,6 +112,7 @@ impl Report {
             "trained_twice": found.trained_twice,
             "unaccounted": found.unaccounted,
             "told_wrongly": found.told_wrongly,
+            "without_image": found.without_image,
             "adapter_blake3": adapter,
             "max_recovery_s": storm.slowest.as_ref().map(|(took, _)| took.as_secs_f64()),
         }));
@@ -131,6 +132,7 @@ impl Report {
                 found.told_wrongly,
                 "pairs have a training in the ledger that the weights do not have, or the reverse",
             ),
+            (found.without_image, "outcomes miss an image that nobody let go"),
         ];
         let broken = promises.iter().filter(|(number, _)| *number > 0);
         self.broken

@@ -16,8 +16,9 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 /// A run small enough for seconds and long enough to be killed in. A task is leased as often as it takes: each kill may cost
-/// a lease, and none of them is the task's fault.
-const SMALL: [&str; 17] = [
+/// a lease, and none of them is the task's fault. One actor fetches weights from the other.
+/// Images are kept for half a second.
+const SMALL: [&str; 19] = [
     "shopworld.products=16",
     "pretrain.samples=2000",
     "reward.epochs=1",
@@ -30,6 +31,8 @@ const SMALL: [&str; 17] = [
     "learner.lease_grace_ms=100",
     "learner.max_attempts=1000",
     "learner.linger_ms=500",
+    "learner.relay_branches=1",
+    "learner.keep_images_days=0.000006",
     "actor.group_size=2",
     "actor.max_new_tokens=8",
     "actor.tasks_per_lease=2",

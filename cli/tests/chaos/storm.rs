@@ -47,7 +47,7 @@ impl Storm {
             lineage,
         };
         for place in &mut places {
-            place.start(None, None)?;
+            place.start(plan.first_point(place.role), None)?;
         }
         while !storm.look(&mut places, plan)? {
             sleep(TICK);
@@ -69,7 +69,7 @@ impl Storm {
     /// Looks at every place once; whether the run is over.
     fn look(&mut self, places: &mut [Place], plan: &mut Plan) -> Result<bool> {
         let mut over = false;
-        for place in places {
+        for place in &mut *places {
             self.observe(place, plan)?;
             if let Some(end) = place.ended()? {
                 self.observe(place, plan)?;
@@ -86,7 +86,39 @@ impl Storm {
                 );
             }
         }
+        self.let_relay_lead(places, plan)?;
         Ok(over)
+    }
+
+    /// Actors fetch from one that came before them. So one that is to die as a relay comes first: the others die, and come again
+    /// when it works.
+    fn let_relay_lead(&mut self, places: &mut [Place], plan: &mut Plan) -> Result<()> {
+        let leads = |place: &Place| place.armed() == Some(Point::RelayChunk);
+        let waits = places.iter().any(|place| leads(place) && !place.works());
+        for place in places.iter_mut().filter(|place| place.role == Role::Actor) {
+            if !waits && place.is_held() {
+                place.start(None, None)?;
+            } else if waits && !leads(place) && place.is_taken() {
+                self.make_way(place, plan)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Kills a process whose place is to be empty for a while. It counts as a kill that was planned, if one is left.
+    fn make_way(&mut self, place: &mut Place, plan: &mut Plan) -> Result<()> {
+        let (armed, worked) = (place.armed(), place.works());
+        // One that has ended by itself is looked at first.
+        if !place.kill()? {
+            return Ok(());
+        }
+        armed.into_iter().for_each(|point| plan.missed(point));
+        if worked && plan.take_kill(place.role) {
+            *self.kills.entry(place.role).or_default() += 1;
+        }
+        place.observe(&mut self.acknowledged)?;
+        place.hold();
+        Ok(())
     }
 
     fn observe(&mut self, place: &mut Place, plan: &mut Plan) -> Result<()> {
@@ -117,6 +149,7 @@ impl Storm {
     fn after(&mut self, place: &mut Place, end: End, plan: &mut Plan) -> Result<bool> {
         match end {
             End::At(point) => {
+                plan.hit(point);
                 *self.points.entry(point).or_default() += 1;
                 self.restart(place, plan)?;
                 Ok(false)

@@ -2,7 +2,7 @@
 //! once, and a deterministic run ends with the bytes of one in which nothing broke.
 
 use crate::program::{signal, wait_until};
-use crate::stage::{Stage, command};
+use crate::stage::{Stage, command, done};
 use serde_json::Value;
 use std::fs;
 
@@ -10,6 +10,7 @@ use std::fs;
 fn what_breaks_is_named_at_once_and_the_weights_are_those_of_a_run_in_which_nothing_broke() {
     let stage = Stage::set();
     a_truncated_checkpoint_is_passed_over(&stage);
+    a_checkpoint_that_rots_when_its_version_has_been_sampled_from_costs_no_bit(&stage);
     a_learner_that_was_replaced_while_it_stood_still_ends(&stage);
     a_reward_server_that_is_gone_is_waited_for(&stage);
 }
@@ -46,6 +47,48 @@ fn a_truncated_checkpoint_is_passed_over(stage: &Stage) {
     assert!(learner.line_with("the run goes on").contains("v1.3"));
     assert!(
         stage.adapter_of("torn", learner) == stage.undisturbed,
+        "other weights"
+    );
+}
+
+/// What its version sampled is in the ledger and is trained on when the run comes through that version again.
+fn a_checkpoint_that_rots_when_its_version_has_been_sampled_from_costs_no_bit(stage: &Stage) {
+    let reward = stage.reward_server();
+    // Four leases make a block: it dies when the second of the fifth block is recorded.
+    let death = [(failpoint::VARIABLE, "learner.submit.durable:18")];
+    let mut learner = stage.learner("rotten", &death);
+    let _actors = ["rotten-1", "rotten-2"].map(|id| stage.actor(id, &learner, &reward));
+    wait_until("the learner does not die", || learner.has_ended());
+    let exported = ["ledger", "export", "--store", "store", "--run", "rotten"];
+    let exported = command(stage.directory.path(), &exported).output().unwrap();
+    let sampled_by = |line: &str| serde_json::from_str::<Value>(line).unwrap()["behaviour_version"].clone();
+    let newest = done(&exported).lines().map(sampled_by).next_back().unwrap();
+    assert_eq!(newest, serde_json::json!({"epoch": 1, "number": 4}));
+    let checkpoints = stage.directory.path().join("store/runs/rotten/checkpoints");
+    let manifest = fs::read(checkpoints.join("manifest-1-4.json")).unwrap();
+    let manifest: Value = serde_json::from_slice(&manifest).unwrap();
+    let adapter = manifest["adapter"]
+        .as_str()
+        .unwrap()
+        .trim_start_matches("blake3:");
+    let part = checkpoints.join("parts").join(adapter);
+    let mut bytes = fs::read(&part).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle..middle + 8]
+        .iter_mut()
+        .for_each(|byte| *byte ^= 0x10);
+    fs::write(&part, bytes).unwrap();
+
+    learner.environment.clear();
+    learner.restart();
+    let passed_over = learner.line_with("checkpoint passed over");
+    assert!(
+        passed_over.contains("v1.4") && passed_over.contains(adapter),
+        "{passed_over}"
+    );
+    assert!(learner.line_with("the run goes on").contains("v1.3"));
+    assert!(
+        stage.adapter_of("rotten", learner) == stage.undisturbed,
         "other weights"
     );
 }

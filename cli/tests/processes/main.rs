@@ -19,3 +19,4 @@ mod reward_server;
 mod role;
 mod rollback;
 mod stage;
+mod store_table;

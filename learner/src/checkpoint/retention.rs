@@ -24,7 +24,40 @@ struct Sorted {
     old: Vec<PolicyVersion>,
 }
 
+/// How far the ledger is settled, whichever checkpoint the run is gone on from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Settled {
+    /// The records before it are in the weights of every checkpoint, or refused for good.
+    pub(crate) cursor: u64,
+    /// When the newest checkpoint was written, by the store's clock: no later than now.
+    pub(crate) now: Duration,
+}
+
 impl Checkpoints {
+    /// How far the ledger is settled; `None` when there is no checkpoint.
+    ///
+    /// # Errors
+    /// [`LearnerError::Store`].
+    pub(crate) async fn settled(&self) -> Result<Option<Settled>, LearnerError> {
+        let found = self.store.find_below(&self.place).await?;
+        let mut cursor: Option<u64> = None;
+        for version in found.iter().filter_map(|found| super::version_of(&found.key)) {
+            match self.manifest(version).await {
+                Ok(manifest) => {
+                    let of_this = manifest.account.cursor;
+                    cursor = Some(cursor.map_or(of_this, |least| least.min(of_this)));
+                }
+                Err(LearnerError::Store(
+                    error @ (StoreError::Backend { .. } | StoreError::Denied { .. }),
+                )) => return Err(error.into()),
+                // It is none, or has gone meanwhile.
+                Err(_) => {}
+            }
+        }
+        let now = self.newest_written(&found);
+        Ok(cursor.zip(now).map(|(cursor, now)| Settled { cursor, now }))
+    }
+
     /// Removes all but the newest `keep` that are whole, and what no kept one refers to.
     ///
     /// # Errors

@@ -6,12 +6,13 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// They decide when, where and how fast things are done, not what is learned from what.
-pub(crate) const FREE: [&str; 19] = [
+pub(crate) const FREE: [&str; 20] = [
     "activation_checkpointing",
     "cached_products",
     "checkpoint_every",
     "drain_ms",
     "keep_checkpoints",
+    "keep_images_days",
     "keep_versions",
     "lease_grace_ms",
     "lease_ttl_ms",

@@ -10,6 +10,7 @@ use std::ops::Range;
 const IDENTITY: u8 = b'i';
 const OUTCOME: u8 = b'o';
 const TRAINING: u8 = b't';
+const EXPIRY: u8 = b'x';
 
 /// The terminal outcome of one task.
 #[derive(Debug, Clone, PartialEq)]
@@ -48,6 +49,15 @@ pub(crate) struct TrainingNote {
     pub(crate) tasks: Vec<TaskId>,
 }
 
+/// Which records' images may be gone, because they are old and nothing needs them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct ExpiryNote {
+    /// The first record whose images this note lets go; those before it have gone.
+    pub(crate) from: u64,
+    /// The first record whose images stay.
+    pub(crate) before: u64,
+}
+
 /// A record as the journal keeps it: key and content.
 pub(crate) type Stored = (Bytes, Bytes);
 
@@ -60,6 +70,11 @@ impl Record {
     /// The keys of all records.
     pub(crate) fn keys() -> Range<Bytes> {
         keys_of(OUTCOME)
+    }
+
+    /// The keys of the records from a sequence on.
+    pub(crate) fn keys_from(sequence: u64) -> Range<Bytes> {
+        key(OUTCOME, &[sequence])..Self::keys().end
     }
 
     /// Its stored form.
@@ -163,6 +178,35 @@ impl TrainingNote {
     }
 }
 
+impl ExpiryNote {
+    /// Its key: there is one, which the next replaces.
+    pub(crate) fn keys() -> Range<Bytes> {
+        keys_of(EXPIRY)
+    }
+
+    /// Its stored form.
+    pub(crate) fn stored(self) -> Stored {
+        let Self { from, before } = self;
+        let message = pb::LedgerExpiry { from, before };
+        (key(EXPIRY, &[]), message.encode_to_vec().into())
+    }
+
+    /// Reads its stored form.
+    ///
+    /// # Errors
+    /// What is out of range.
+    pub(crate) fn read(content: &[u8]) -> Result<Self, InvalidMessage> {
+        let pb::LedgerExpiry { from, before } = decode("ledger_expiry", content)?;
+        match from <= before {
+            true => Ok(Self { from, before }),
+            false => Err(InvalidMessage::new(
+                "ledger_expiry.from",
+                format!("{from} lies behind {before}"),
+            )),
+        }
+    }
+}
+
 /// The keys of a kind.
 fn keys_of(kind: u8) -> Range<Bytes> {
     key(kind, &[])..key(kind + 1, &[])
@@ -216,6 +260,11 @@ mod tests {
             tasks: vec![TaskId(1), TaskId(0)],
         };
         assert_eq!(TrainingNote::read(&training.stored().1).unwrap(), training);
+        let expiry = ExpiryNote { from: 2, before: 256 };
+        assert_eq!(ExpiryNote::read(&expiry.stored().1).unwrap(), expiry);
+        assert!(ExpiryNote::read(&ExpiryNote { from: 3, before: 2 }.stored().1).is_err());
+        let later = |sequence| Record::keys_from(sequence).contains(&before);
+        assert!(later(255) && later(256) && !later(257));
     }
 
     #[test]

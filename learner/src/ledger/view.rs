@@ -1,7 +1,8 @@
 //! A run's ledger as people and scripts read it, beside its writer or when there is none.
 
-use super::{Identity, OutcomeCounts, Record, TrainingNote};
+use super::{ExpiryNote, Identity, OutcomeCounts, Record, TrainingNote};
 use crate::error::LearnerError;
+use crate::images::{ImageCounts, ImageState, ToldImages};
 use common::{
     Candidate, CandidateGroup, Digest, PolicyVersion, Purpose, RolloutOutcome, RunId, TaskId, derive_seed,
 };
@@ -15,6 +16,9 @@ pub struct LedgerView {
     reader: JournalReader,
     identity: Identity,
     trained: BTreeMap<TaskId, Vec<TrainedAt>>,
+    store: Store,
+    /// The images of the records before it may be gone.
+    expired_before: u64,
     place: (String, String),
 }
 
@@ -31,6 +35,7 @@ struct TrainedAt {
 pub struct LedgerLines<'a> {
     view: &'a LedgerView,
     records: Records,
+    images: ToldImages,
 }
 
 /// What a ledger holds, in short.
@@ -50,6 +55,8 @@ pub struct LedgerSummary {
     pub pairs_trained: u64,
     /// The newest of those versions; `None` when there is none.
     pub version: Option<PolicyVersion>,
+    /// What became of the candidates' images.
+    pub images: ImageCounts,
 }
 
 /// One task's outcome with its pedigree.
@@ -75,6 +82,8 @@ pub struct LedgerLine {
     pub epoch: u64,
     /// The creatives, in the order of sampling.
     pub image_digests: Vec<Digest>,
+    /// What became of each.
+    pub images: Vec<ImageState>,
     /// Their rewards, in log odds.
     pub rewards: Vec<f64>,
     /// The reward model.
@@ -113,10 +122,16 @@ impl LedgerView {
         while let Some((_, content)) = reading.next().await? {
             notes.push(TrainingNote::read(&content).map_err(|source| damaged(&place, source))?);
         }
+        let expiry = reader.records(ExpiryNote::keys()).await?.next().await?;
+        let expiry = expiry.map_or(Ok(ExpiryNote::default()), |(_, content)| {
+            ExpiryNote::read(&content)
+        });
         Ok(Self {
             reader,
             identity,
             trained: by_task(notes),
+            store: store.clone(),
+            expired_before: expiry.map_err(|source| damaged(&place, source))?.before,
             place,
         })
     }
@@ -127,11 +142,14 @@ impl LedgerView {
     /// As [`LedgerLines::next`].
     pub async fn summary(&self) -> Result<LedgerSummary, LearnerError> {
         let (mut outcomes, mut epoch, mut tasks) = (OutcomeCounts::default(), 0, 0);
+        let mut images = ImageCounts::default();
         let mut lines = self.lines().await?;
         while let Some(record) = lines.next_record().await? {
             outcomes.add(&record.outcome);
             epoch = epoch.max(record.epoch.0);
             tasks += 1;
+            let states = lines.images.of(&record).await?;
+            states.into_iter().for_each(|state| images.add(state));
         }
         Ok(LedgerSummary {
             run_id: self.identity.run.clone(),
@@ -150,6 +168,7 @@ impl LedgerView {
                 .filter_map(|trained| kept(trained))
                 .map(|trained| trained.version)
                 .max(),
+            images,
         })
     }
 
@@ -159,10 +178,14 @@ impl LedgerView {
     /// [`LearnerError::Store`] when it cannot be read.
     pub async fn lines(&self) -> Result<LedgerLines<'_>, LearnerError> {
         let records = self.reader.records(Record::keys()).await?;
-        Ok(LedgerLines { view: self, records })
+        Ok(LedgerLines {
+            view: self,
+            records,
+            images: ToldImages::look(&self.store, &self.identity.run, self.expired_before).await?,
+        })
     }
 
-    fn line(&self, record: &Record) -> LedgerLine {
+    fn line(&self, record: &Record, images: Vec<ImageState>) -> LedgerLine {
         let task = record.outcome.task();
         let group = record.outcome.group();
         let candidates = group.map_or(&[][..], CandidateGroup::candidates);
@@ -190,6 +213,7 @@ impl LedgerView {
             behaviour_version,
             epoch: record.epoch.0,
             image_digests: candidates.iter().map(|candidate| candidate.image).collect(),
+            images,
             rewards: candidates
                 .iter()
                 .map(|candidate| candidate.reward.value())
@@ -207,8 +231,11 @@ impl LedgerLines<'_> {
     /// # Errors
     /// [`LearnerError::Store`] when it cannot be read, [`LearnerError::Ledger`] for a damaged record.
     pub async fn next(&mut self) -> Result<Option<LedgerLine>, LearnerError> {
-        let record = self.next_record().await?;
-        Ok(record.map(|record| self.view.line(&record)))
+        let Some(record) = self.next_record().await? else {
+            return Ok(None);
+        };
+        let images = self.images.of(&record).await?;
+        Ok(Some(self.view.line(&record, images)))
     }
 
     async fn next_record(&mut self) -> Result<Option<Record>, LearnerError> {

@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 ///
 /// # Errors
 /// [`LearnerError::Store`] when another learner has taken the run over, or the store failed: nothing more is acknowledged.
-pub(crate) async fn keep(control: Arc<ControlPlane>, journal: Journal) -> Result<(), LearnerError> {
+pub(crate) async fn keep(control: Arc<ControlPlane>, journal: Arc<Journal>) -> Result<(), LearnerError> {
     let result = until_closed(&control, &journal).await;
     if result.is_err() {
         control.ledger.fail();

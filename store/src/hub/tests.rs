@@ -88,16 +88,16 @@ async fn a_model_comes_by_its_commit_with_what_was_selected_and_the_token_stays_
     // Damage is noticed, and costs one file.
     std::fs::write(pulled.directory.join("tokenizer.json"), b"{\"a\":2}").unwrap();
     assert_eq!(again(cache.path()).await.unwrap().came, 7);
-    // So is that of the listing.
-    let mut listings = std::fs::read_dir(cache.path()).unwrap().filter_map(|entry| {
+    // So is that of the inventory.
+    let mut inventories = std::fs::read_dir(cache.path()).unwrap().filter_map(|entry| {
         let path = entry.unwrap().path();
         path.extension().is_some_and(|end| end == "json").then_some(path)
     });
-    let listing = listings.next().unwrap();
-    let text = std::fs::read_to_string(&listing)
+    let inventory = inventories.next().unwrap();
+    let text = std::fs::read_to_string(&inventory)
         .unwrap()
         .replace("3000000", "3000001");
-    std::fs::write(&listing, text).unwrap();
+    std::fs::write(&inventory, text).unwrap();
     assert_eq!(
         pull(&server, cache.path()).await.unwrap(),
         Brought { came: 0, ..pulled }
@@ -204,7 +204,7 @@ async fn a_tree_that_leads_elsewhere_or_says_no_digest_is_refused() {
         server.with(|state| state.tree = Some(tree.clone()));
         let refusal = pull(&server, cache.path()).await.unwrap_err();
         assert!(
-            matches!(refusal, StoreError::Listing { .. }),
+            matches!(refusal, StoreError::Inventory { .. }),
             "{tree}: {refusal:?}"
         );
     }

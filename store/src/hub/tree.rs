@@ -5,7 +5,7 @@ use super::asking::{Client, Failed, Tries};
 use super::name::is_commit;
 use crate::StoreError;
 use crate::checksum::{Checksum, from_hex};
-use crate::listing::{LISTING_BYTES, check};
+use crate::inventory::{INVENTORY_BYTES, check};
 use crate::part::Wanted;
 use reqwest::Response;
 use reqwest::header::LINK;
@@ -20,7 +20,7 @@ const PAGES: usize = 20;
 const FILES: usize = 20_000;
 
 /// The longest part of an answer that is read, in bytes.
-const ANSWER_BYTES: usize = LISTING_BYTES as usize;
+const ANSWER_BYTES: usize = INVENTORY_BYTES as usize;
 
 #[derive(Deserialize)]
 struct Revision {
@@ -130,7 +130,7 @@ fn wanted(entry: Entry) -> Result<Wanted, String> {
     })
 }
 
-/// A listing as the cache keeps it: its digest names the entry.
+/// An inventory as the cache keeps it: its digest names the entry.
 pub(super) fn to_json(files: &[Wanted]) -> Vec<u8> {
     let kept = |file: &Wanted| {
         let (bytes, checksum) = (file.bytes, file.checksum.to_string());
@@ -212,7 +212,7 @@ fn next_page(answer: &Response) -> Option<Url> {
 }
 
 fn unreadable(model: &HubModel, what: &str, reason: String) -> StoreError {
-    StoreError::Listing {
+    StoreError::Inventory {
         key: what.to_owned(),
         url: model.to_string(),
         reason,

@@ -1,8 +1,8 @@
 //! `adwright checkpoint export`: a checkpoint's adapter for other programs, in a directory or a store.
 
 use crate::args::CheckpointExportArgs;
-use crate::config::Config;
 use crate::failure::{OrConfiguration as _, Outcome};
+use crate::run_place::RunPlace;
 use crate::{locations, node_cache, output, role};
 use anyhow::{Context as _, anyhow};
 use common::PolicyVersion;
@@ -12,7 +12,7 @@ use models::peft::Adapter;
 use serde::Serialize;
 use std::fs;
 use std::path::Path;
-use store::{Store, StoreSettings};
+use store::Store;
 use tempfile::TempDir;
 
 /// What `--json` prints.
@@ -26,9 +26,9 @@ struct Exported {
 
 /// Runs the command.
 pub(super) fn run(args: &CheckpointExportArgs) -> Outcome<()> {
-    let (store, run) = super::place(&args.which)?;
+    let RunPlace { store, config, run } = RunPlace::find(&args.which.place)?;
     let runtime = role::small_runtime()?;
-    let place = locations::open_store("--out", &args.out, &StoreSettings::default())?;
+    let place = locations::open_store("--out", &args.out, &config.store.settings())?;
     if !runtime.block_on(place.list(""))?.is_empty() {
         return Err(anyhow!(
             "--out = {}: it is not empty; name another place",
@@ -36,7 +36,7 @@ pub(super) fn run(args: &CheckpointExportArgs) -> Outcome<()> {
         ))
         .or_configuration();
     }
-    let model = node_cache::model(&Config::default(), "--model", &args.model)?;
+    let model = node_cache::model(&config, "--model", &args.model)?;
     let exporting = export_adapter(&store, &run, args.version, &model.name);
     let exported = runtime.block_on(exporting).map_err(super::blame)?;
     let work = TempDir::new().context("cannot make a temporary directory")?;

@@ -2,12 +2,13 @@
 
 use crate::args::RollbackArgs;
 use crate::failure::Outcome;
+use crate::run_place::RunPlace;
 use crate::{output, role};
 use learner::roll_back;
 
 /// Runs the command.
 pub(super) fn run(args: &RollbackArgs) -> Outcome<()> {
-    let (store, run) = super::place(&args.which)?;
+    let RunPlace { store, run, .. } = RunPlace::find(&args.which.place)?;
     let rolling = roll_back(&store, &run, args.to);
     let done = role::small_runtime()?.block_on(rolling).map_err(super::blame)?;
     if args.which.json {

@@ -7,17 +7,17 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::{Component, Path};
 
-/// The key of a directory's listing.
-pub const LISTING: &str = "adwright-files.json";
+/// The key of a directory's inventory.
+pub(crate) const INVENTORY: &str = "adwright-files.json";
 
 /// The same bytes, written before the first file: a place that is being written belongs to one directory already.
 pub(crate) const BEGUN: &str = "adwright-files.begun.json";
 
-/// The form of a listing that this program writes, and the only one it reads.
+/// The form of an inventory that this program writes, and the only one it reads.
 const FORMAT: u32 = 1;
 
-/// The longest listing that is read: some fifty thousand files.
-pub(crate) const LISTING_BYTES: u64 = 8 << 20;
+/// The longest inventory that is read: some fifty thousand files.
+pub(crate) const INVENTORY_BYTES: u64 = 8 << 20;
 
 /// The longest file that is listed, in bytes: no real one is as long, and no sum of them overflows.
 pub(crate) const FILE_BYTES: u64 = 1 << 44;
@@ -27,7 +27,7 @@ const NAME_BYTES: usize = 512;
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Listing {
+pub(crate) struct Inventory {
     format: u32,
     pub(crate) files: BTreeMap<String, Listed>,
 }
@@ -39,7 +39,7 @@ pub(crate) struct Listed {
     pub(crate) digest: Digest,
 }
 
-impl Listing {
+impl Inventory {
     pub(crate) fn new(files: BTreeMap<String, Listed>) -> Self {
         Self {
             format: FORMAT,
@@ -65,19 +65,19 @@ impl Listing {
         self.files.iter().map(wanted).collect()
     }
 
-    /// Reads a listing that a stranger may have written.
+    /// Reads an inventory that a stranger may have written.
     ///
     /// # Errors
     /// What is wrong with it.
     pub(crate) fn read(json: &[u8]) -> Result<Self, String> {
-        let listing: Self = serde_json::from_slice(json).map_err(|error| error.to_string())?;
-        if listing.format != FORMAT {
-            return Err(format!("format {}, expected {FORMAT}", listing.format));
+        let inventory: Self = serde_json::from_slice(json).map_err(|error| error.to_string())?;
+        if inventory.format != FORMAT {
+            return Err(format!("format {}, expected {FORMAT}", inventory.format));
         }
-        for (name, listed) in &listing.files {
+        for (name, listed) in &inventory.files {
             check(name, listed.bytes)?;
         }
-        Ok(listing)
+        Ok(inventory)
     }
 }
 
@@ -102,31 +102,31 @@ pub(crate) fn is_plain(name: &str) -> bool {
         let first = components.next();
         matches!(first, Some(Component::Normal(whole)) if whole == part) && components.next().is_none()
     };
-    let is_ours = [LISTING, BEGUN].contains(&name) || name.ends_with(".part");
+    let is_ours = [INVENTORY, BEGUN].contains(&name) || name.ends_with(".part");
     !is_ours && name.len() <= NAME_BYTES && !name.contains(['\\', '\0', ':']) && name.split('/').all(is_part)
 }
 
 impl Store {
-    /// The listing of this place, and its bytes.
+    /// The inventory of this place, and its bytes.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`] when there is none, [`StoreError::Listing`] when it is none, [`StoreError::Backend`].
-    pub(crate) async fn listing(&self) -> Result<(Listing, bytes::Bytes), StoreError> {
-        let no_listing = |reason: String| StoreError::Listing {
-            key: LISTING.to_owned(),
+    /// [`StoreError::NotFound`] when there is none, [`StoreError::Inventory`] when it is none, [`StoreError::Backend`].
+    pub(crate) async fn inventory(&self) -> Result<(Inventory, bytes::Bytes), StoreError> {
+        let no_inventory = |reason: String| StoreError::Inventory {
+            key: INVENTORY.to_owned(),
             url: self.url.to_string(),
             reason,
         };
-        if let Some(found) = self.find(LISTING).await?
-            && found.size > LISTING_BYTES
+        if let Some(found) = self.find(INVENTORY).await?
+            && found.size > INVENTORY_BYTES
         {
             let size = found.size;
-            return Err(no_listing(format!(
-                "{size} bytes, expected at most {LISTING_BYTES}"
+            return Err(no_inventory(format!(
+                "{size} bytes, expected at most {INVENTORY_BYTES}"
             )));
         }
-        let json = self.get(LISTING).await?;
-        let listing = Listing::read(&json).map_err(no_listing)?;
-        Ok((listing, json))
+        let json = self.get(INVENTORY).await?;
+        let inventory = Inventory::read(&json).map_err(no_inventory)?;
+        Ok((inventory, json))
     }
 }

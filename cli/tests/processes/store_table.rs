@@ -1,0 +1,111 @@
+//! Commands that read a run find its store as the roles do: by a configuration's `[store]` table.
+
+use crate::stage::command;
+use std::fs;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// A server that speaks HTTP and has nothing: every request is answered 503, and counted.
+fn overloaded() -> (String, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (url, requests) = (
+        format!("http://{}", listener.local_addr().unwrap()),
+        Arc::<AtomicUsize>::default(),
+    );
+    let counted = requests.clone();
+    // Ends with the test's process.
+    std::thread::spawn(move || {
+        listener
+            .incoming()
+            .flatten()
+            .for_each(|stream| refuse(&stream, &counted))
+    });
+    (url, requests)
+}
+
+fn refuse(stream: &TcpStream, requests: &AtomicUsize) {
+    let read = BufReader::new(stream).lines().map_while(Result::ok);
+    if read.take_while(|line| !line.is_empty()).count() == 0 {
+        return;
+    }
+    requests.fetch_add(1, Ordering::SeqCst);
+    let answer = "HTTP/1.1 503 Slow Down\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+    let _ = (&mut &*stream).write_all(answer.as_bytes());
+}
+
+/// The requests that a command makes of a bucket at an endpoint of ours before it gives up.
+fn requests(arguments: &[&str]) -> usize {
+    let directory = tempfile::tempdir().unwrap();
+    let table = "[store]\nurl = \"s3://bucket/prefix\"\nmax_retries = 2\n[run]\nid = \"spring\"\n";
+    fs::write(directory.path().join("run.toml"), table).unwrap();
+    let (url, requests) = overloaded();
+    let mut asked: Command = command(directory.path(), arguments);
+    let output = asked
+        .env("AWS_ENDPOINT_URL", url)
+        .env("AWS_ALLOW_HTTP", "true")
+        .env("AWS_ACCESS_KEY_ID", "someone")
+        .env("AWS_SECRET_ACCESS_KEY", "something")
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        !output.status.success() && said.contains("s3://bucket/prefix"),
+        "{said}"
+    );
+    requests.load(Ordering::SeqCst)
+}
+
+#[test]
+fn a_store_of_the_configuration_is_asked_at_its_endpoint_as_often_as_it_says() {
+    for words in [
+        ["ledger", "inspect"],
+        ["ledger", "export"],
+        ["checkpoint", "list"],
+        ["checkpoint", "verify"],
+    ] {
+        let configured = [&words[..], &["--config", "run.toml"]].concat();
+        assert_eq!(requests(&configured), 3, "{words:?}");
+        let set = [&configured[..], &["--set", "store.max_retries=0"]].concat();
+        assert_eq!(requests(&set), 1, "{words:?}");
+    }
+}
+
+#[test]
+fn a_run_is_named_by_the_configuration_or_on_the_command_line() {
+    let directory = tempfile::tempdir().unwrap();
+    fs::create_dir(directory.path().join("here")).unwrap();
+    let table = "[store]\nurl = \"here\"\n[run]\nid = \"spring\"\n";
+    fs::write(directory.path().join("run.toml"), table).unwrap();
+    let told = |arguments: &[&str]| {
+        let output = command(directory.path(), arguments).output().unwrap();
+        assert_eq!(output.status.code(), Some(64), "{output:?}");
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    let of_file = told(&["ledger", "inspect", "--config", "run.toml"]);
+    assert!(of_file.contains("runs/spring/ledger"), "{of_file}");
+    let of_flag = told(&["ledger", "inspect", "--config", "run.toml", "--run", "autumn"]);
+    assert!(of_flag.contains("runs/autumn/ledger"), "{of_flag}");
+    let elsewhere = told(&[
+        "checkpoint",
+        "pull",
+        "--config",
+        "run.toml",
+        "--store",
+        "there",
+        "--out",
+        "x",
+    ]);
+    assert!(
+        elsewhere.contains("store.url") && elsewhere.contains("there"),
+        "{elsewhere}"
+    );
+    // Neither is guessed.
+    let nothing = told(&["checkpoint", "rollback", "--to", "1.1"]);
+    assert!(
+        nothing.contains("--store") && nothing.contains("--run"),
+        "{nothing}"
+    );
+}
