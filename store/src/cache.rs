@@ -85,7 +85,7 @@ pub(crate) async fn bring(
 }
 
 /// Holds the lock of a file until it is dropped; the system gives it back when its process dies.
-async fn lock(path: PathBuf) -> Result<File, StoreError> {
+pub(crate) async fn lock(path: PathBuf) -> Result<File, StoreError> {
     let held = path.clone();
     let wait = move || {
         let file = File::options()

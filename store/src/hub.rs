@@ -12,7 +12,7 @@ mod tests;
 
 pub use name::HubModel;
 
-use crate::cache::{self, Brought, Told, make};
+use crate::cache::{self, Brought, Told, lock, make};
 use crate::part::{Source, Stream, Wanted, fault};
 use crate::{StoreError, StoreSettings, credentials, digest};
 use asking::Client;
@@ -69,15 +69,12 @@ impl Hub {
         Ok(model.at_commit(commit))
     }
 
-    /// Brings the files of a model at a commit into `cache`, those of its names that `select` keeps, unless they are there.
+    /// Brings the files of a model at the commit of its revision into `cache`, those of its names that `select` keeps, unless they are there.
     /// Every file is checked against what the hub says of it (SHA-256, or git's own), also those that were there; what broke
     /// off goes on where it was. A commit that was brought once is found in the cache without asking the hub.
     ///
     /// # Errors
     /// As [`resolve`](Self::resolve); [`StoreError::Damaged`] naming file and digests, [`StoreError::File`].
-    ///
-    /// # Panics
-    /// When the model was not resolved.
     pub async fn pull(
         &self,
         model: &HubModel,
@@ -85,12 +82,13 @@ impl Hub {
         select: impl Fn(&[&str]) -> Vec<bool>,
         told: &Told<'_>,
     ) -> Result<Brought, StoreError> {
-        assert!(model.is_commit(), "{model} was resolved");
+        let model = &self.resolve(model).await?;
         make(cache).await?;
         let known = cache.join(self.inventory_name(model));
         let files = match recorded(&known).await? {
             Some(files) => files,
             None => {
+                let _alone = lock(known.with_extension("lock")).await?;
                 let files = tree::files(&self.client, model, select).await?;
                 record(&known, &files).await?;
                 files
@@ -103,7 +101,8 @@ impl Hub {
 
     /// What the cache calls the inventory of a model at a commit.
     fn inventory_name(&self, model: &HubModel) -> String {
-        let which = format!("{} {model}", self.client.endpoint());
+        // Another version of this program may select other files.
+        let which = format!("{} {} {model}", env!("CARGO_PKG_VERSION"), self.client.endpoint());
         format!("hub-{}.json", digest(which.as_bytes()).hex())
     }
 }
@@ -157,9 +156,8 @@ async fn record(path: &Path, files: &[Wanted]) -> Result<(), StoreError> {
     let json = tree::to_json(files);
     let mut bytes = format!("{}\n", digest(&json)).into_bytes();
     bytes.extend(json);
-    // Of this process alone: others may record the same.
     let mut name = path.as_os_str().to_owned();
-    name.push(format!(".{}", std::process::id()));
+    name.push(".part");
     let partial = PathBuf::from(name);
     let written = tokio::fs::write(&partial, bytes).await;
     written.map_err(fault("write", &partial))?;

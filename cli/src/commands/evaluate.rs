@@ -47,7 +47,7 @@ struct Comparison {
 /// Runs the command.
 pub(super) fn run(args: &EvaluateArgs) -> Outcome<()> {
     let path = |path: &Path| path.display().to_string();
-    let mut config = super::layers(&args.config, &args.compute)
+    let config = super::layers(&args.config, &args.compute)
         .flag("--model", "paths.policy", args.model.as_deref().map(path))
         .flag(
             "--reward-model",
@@ -61,13 +61,10 @@ pub(super) fn run(args: &EvaluateArgs) -> Outcome<()> {
         .or_configuration()?;
     telemetry::init(telemetry::QUIET)?;
     let _kernels = role::runtime(&config)?;
-    config.paths.policy = node_cache::directory(&config, "paths.policy", &config.paths.policy)?;
-    config.paths.reward_model =
-        node_cache::directory(&config, "paths.reward_model", &config.paths.reward_model)?;
-    let (policy, reward) = (
-        Path::new(&config.paths.policy),
-        Path::new(&config.paths.reward_model),
-    );
+    let local = |key, given| node_cache::model(&config, key, given);
+    let model = local("paths.policy", &config.paths.policy)?;
+    let reward_model = local("paths.reward_model", &config.paths.reward_model)?;
+    let (policy, reward) = (model.directory.as_path(), reward_model.directory.as_path());
     locations::check_model(policy, "pretrain")?;
     locations::check_model(reward, "train-reward")?;
     let adapters: Vec<(Option<String>, Option<Adapter>)> = std::iter::once(Ok((None, None)))
@@ -109,8 +106,8 @@ pub(super) fn run(args: &EvaluateArgs) -> Outcome<()> {
         }
     });
     let report = Report {
-        model: config.paths.policy.clone(),
-        reward_model: config.paths.reward_model.clone(),
+        model: model.name,
+        reward_model: reward_model.name,
         catalogue: config.catalogue.source.clone(),
         products: policies[0].figures.rewards.len() / samples,
         samples,

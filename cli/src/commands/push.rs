@@ -9,7 +9,7 @@ use data::CaigCatalogue;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use store::{Pushed, StoreError};
+use store::{HubModel, Pushed, StoreError};
 
 /// How deep directories may lie in a model's: a link that leads back ends here.
 const DEPTH: usize = 8;
@@ -43,6 +43,9 @@ fn push(args: &PushArgs, files: &Files) -> Outcome<()> {
     }
     if args.to.starts_with("memory:") {
         return Err(anyhow!("{}: nobody else reads this process's memory", args.to)).or_configuration();
+    }
+    if HubModel::is_meant_by(&args.to) {
+        return Err(anyhow!("{}: a hub is read only; name a store", args.to)).or_configuration();
     }
     let config = Layers::default()
         .file(args.config.config.as_deref())

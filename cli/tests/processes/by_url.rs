@@ -3,13 +3,13 @@
 use crate::fixtures::{fixture, text};
 use crate::role::Role;
 use crate::stage::{command, configured, done};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 /// The program with its working directory and its cache in a directory of its own, as on another machine.
 fn on(machine: &Path, arguments: &[&str]) -> Command {
@@ -19,6 +19,14 @@ fn on(machine: &Path, arguments: &[&str]) -> Command {
         .env("XDG_CACHE_HOME", machine.join("cache"))
         .args(["--set", "learner.versions=2"]);
     command
+}
+
+/// This command takes no settings.
+fn inspect(machine: &Path, model: &str) -> Command {
+    fs::create_dir_all(machine).unwrap();
+    let mut inspect = command(machine, &["inspect", model]);
+    inspect.env("XDG_CACHE_HOME", machine.join("cache"));
+    inspect
 }
 
 fn role(machine: &Path, arguments: &[&str]) -> (Role, Option<String>) {
@@ -70,6 +78,70 @@ fn run(place: &Path, name: &str, policy: &str, reward_model: &str) -> Vec<u8> {
     fs::read(adapter.join("adapter_model.safetensors")).unwrap()
 }
 
+/// Two processes of one machine want the same model at the same time.
+fn both_bring_it_once(machine: &Path, model: &str) {
+    let inspects = [(), ()].map(|()| {
+        let mut inspect = inspect(machine, model);
+        inspect
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap()
+    });
+    let figures = inspects.map(|inspect| {
+        let output = inspect.wait_with_output().unwrap();
+        done(&output);
+        let said = String::from_utf8(output.stderr).unwrap();
+        ["came", "bytes"].map(|name| {
+            let (_, rest) = said.split_once(&format!(" {name}=")).unwrap();
+            rest.split(' ').next().unwrap().parse::<u64>().unwrap()
+        })
+    });
+    let [[one, bytes], [other, _]] = figures;
+    assert_eq!(one + other, bytes);
+}
+
+/// Pushes a catalogue with pictures, and measures the policy on it from another machine.
+fn an_evaluation_by_url_is_that_of_the_directories(place: &Path, home: &Path, models: [&str; 2]) {
+    let rows = [("red", [200, 20, 20, 255]), ("blue", [20, 20, 200, 255])].map(|(colour, pixel)| {
+        let image = format!("pictures/{colour}.png");
+        let path = home.join(&image);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        image::RgbaImage::from_pixel(40, 30, image::Rgba(pixel))
+            .save(path)
+            .unwrap();
+        json!({ "id": colour, "image": image, "new_caption": format!("{colour} tea cup") })
+    });
+    fs::write(home.join("mine.json"), json!(rows).to_string()).unwrap();
+    let catalogue = format!("file://{}", place.join("pushed/shop").display());
+    done(
+        &on(home, &["catalog", "push", "mine.json", &catalogue])
+            .output()
+            .unwrap(),
+    );
+    let evaluate = |machine: &Path, [model, reward_model, catalogue]: [&str; 3]| {
+        let places = [
+            "--model",
+            model,
+            "--reward-model",
+            reward_model,
+            "--catalog",
+            catalogue,
+        ];
+        let arguments = [&["evaluate", "--json"], &places[..]].concat();
+        serde_json::from_str::<Value>(&done(&on(machine, &arguments).output().unwrap())).unwrap()
+    };
+    let there = evaluate(home, ["policy", "reward-model", "mine.json"]);
+    let urls = [models[0], models[1], &catalogue];
+    let by_url = evaluate(&place.join("evaluating"), urls);
+    assert_eq!(by_url["policies"], there["policies"]);
+    assert_eq!(by_url["products"], 2);
+    assert_eq!(
+        ["model", "reward_model", "catalogue"].map(|name| by_url[name].as_str()),
+        urls.map(Some)
+    );
+}
+
 /// The line that says how a model came to a machine, with `words` in it.
 fn cold_start(log: &str, words: &[&str]) {
     let line = log.lines().find(|line| line.contains("cold_start"));
@@ -101,12 +173,16 @@ fn roles_that_share_no_directory_train_the_same_by_url_and_a_damaged_model_is_re
         assert_eq!(pushed["sent"], pushed["bytes"]);
         url
     });
-    // Nothing else may be pushed to where something was.
-    let other = ["model", "push", "reward-model", &policy];
-    refused(
-        &on(&home, &other).output().unwrap(),
-        &["adwright-files.json", "name another one"],
-    );
+    // Nothing else may be pushed to where something was, and nothing to where nobody finds it.
+    let refusals = [
+        (policy.as_str(), ["adwright-files.json", "name another one"]),
+        ("hf:org/name", ["hf:org/name", "a hub is read only"]),
+        ("memory:///", ["memory:///", "nobody else reads"]),
+    ];
+    for (to, words) in refusals {
+        let push = ["model", "push", "reward-model", to];
+        refused(&on(&home, &push).output().unwrap(), &words);
+    }
 
     let [local_policy, local_model] = ["policy", "reward-model"].map(|name| text(&home.join(name)));
     let by_path = run(place, "path", &local_policy, &local_model);
@@ -119,15 +195,12 @@ fn roles_that_share_no_directory_train_the_same_by_url_and_a_damaged_model_is_re
         cold_start(&log, &[url, " from_cache=0 ", "seconds="]);
     }
 
+    an_evaluation_by_url_is_that_of_the_directories(place, &home, [&policy, &reward_model]);
+
+    both_bring_it_once(&place.join("two"), &policy);
     // What is in the cache is not brought again, and what was pushed and is damaged is not taken.
     let machine = place.join("url-learner");
-    let inspect = |machine: &Path| {
-        let mut inspect = command(machine, &["inspect", &policy]);
-        inspect
-            .env("XDG_CACHE_HOME", machine.join("cache"))
-            .output()
-            .unwrap()
-    };
+    let inspect = |machine: &Path| inspect(machine, &policy).output().unwrap();
     let again = inspect(&machine);
     done(&again);
     cold_start(&String::from_utf8_lossy(&again.stderr), &[" came=0 "]);
