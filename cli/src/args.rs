@@ -2,6 +2,7 @@
 
 mod bench;
 mod models;
+mod push;
 mod runs;
 
 pub(crate) use bench::{BenchCommand, BroadcastArgs, ControlPlaneArgs, StalenessArgs};
@@ -9,6 +10,7 @@ pub(crate) use models::{
     ConvertArgs, ConvertTo, EvaluateArgs, ExportArgs, GenerateArgs, InitArgs, InitPreset, InspectArgs,
     LogprobArgs, ModelArgs, Preprocess, ScoreArgs,
 };
+pub(crate) use push::{CatalogCommand, ModelCommand, PushArgs};
 pub(crate) use runs::{
     CheckpointCommand, CheckpointExportArgs, CheckpointsArgs, LedgerCommand, PullArgs, RollbackArgs,
     RunPlaceArgs,
@@ -67,6 +69,12 @@ pub(crate) enum Command {
     /// Look at what a run can go on from, take it elsewhere, or go back
     #[command(subcommand)]
     Checkpoint(CheckpointCommand),
+    /// Put a model where other machines take it by URL
+    #[command(subcommand)]
+    Model(ModelCommand),
+    /// Put a catalogue where other machines take it by URL
+    #[command(subcommand)]
+    Catalog(CatalogCommand),
     /// Measure what is around the computing, with a learner and actors that only pause
     #[command(subcommand)]
     Bench(BenchCommand),
@@ -138,7 +146,7 @@ pub(crate) struct DemoArgs {
     /// Take over the policy and the reward model of an earlier demo with the same seed: only stage C runs
     #[arg(long, value_name = "DIR")]
     pub(crate) from: Option<PathBuf>,
-    /// Advertise the products of a JSON catalogue ([{id, image, new_caption}]) instead of the simulated shop's
+    /// Advertise the products of a JSON catalogue ([{id, image, new_caption}]), or of its URL, instead of the simulated shop's
     #[arg(long, value_name = "FILE")]
     pub(crate) catalog: Option<PathBuf>,
     /// Same bytes for the same seed, at some cost in speed
@@ -179,7 +187,7 @@ pub(crate) struct RoleArgs {
 pub(crate) struct LearnerArgs {
     #[command(flatten)]
     pub(crate) role: RoleArgs,
-    /// Directory of the initial policy
+    /// Directory of the initial policy, or its URL (docs/models.md)
     #[arg(long, value_name = "DIR")]
     pub(crate) policy: Option<String>,
     /// What the adapter's files say it belongs to, when readers will find the policy elsewhere than --policy
@@ -217,7 +225,7 @@ pub(crate) struct ActorArgs {
 pub(crate) struct RewardServerArgs {
     #[command(flatten)]
     pub(crate) role: RoleArgs,
-    /// Directory of the reward model
+    /// Directory of the reward model, or its URL (docs/models.md)
     #[arg(long, value_name = "DIR")]
     pub(crate) model: Option<String>,
 }
@@ -225,7 +233,7 @@ pub(crate) struct RewardServerArgs {
 /// Arguments of `adwright pretrain`.
 #[derive(Debug, Args)]
 pub(crate) struct PretrainArgs {
-    /// Start from the policy of this directory, in any layout, instead of from nothing
+    /// Start from the policy of this directory or URL, in any layout, instead of from nothing
     #[arg(long, value_name = "DIR")]
     pub(crate) model: Option<String>,
     #[command(flatten)]
@@ -235,7 +243,7 @@ pub(crate) struct PretrainArgs {
 /// Arguments of `adwright train-reward`.
 #[derive(Debug, Args)]
 pub(crate) struct TrainRewardArgs {
-    /// Start from the model of this directory, CAIG's reward model or a policy in any layout, instead of from nothing
+    /// Start from the model of this directory or URL, CAIG's reward model or a policy in any layout, instead of from nothing
     #[arg(long, value_name = "DIR")]
     pub(crate) model: Option<String>,
     #[command(flatten)]
@@ -248,7 +256,7 @@ pub(crate) struct TrainPairsArgs {
     /// The pairs: a JSON list or JSON lines in CAIG's form or in TRL's
     #[arg(long, value_name = "FILE")]
     pub(crate) pairs: PathBuf,
-    /// Directory of the policy, in any layout
+    /// Directory of the policy, in any layout, or its URL
     #[arg(long, value_name = "DIR")]
     pub(crate) policy: Option<String>,
     /// How often each pair is trained on
@@ -285,7 +293,7 @@ pub(crate) struct TrainArgs {
 /// Arguments of `adwright eval-reward`.
 #[derive(Debug, Args)]
 pub(crate) struct EvalRewardArgs {
-    /// Directory of the reward model
+    /// Directory of the reward model, or its URL (docs/models.md)
     #[arg(long, value_name = "DIR")]
     pub(crate) model: Option<String>,
     /// Seed of the world to measure on

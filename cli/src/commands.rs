@@ -17,6 +17,7 @@ mod ledger;
 mod logprob;
 mod model;
 mod pretrain;
+mod push;
 mod report;
 mod reward_server;
 mod score;
@@ -53,6 +54,8 @@ pub(crate) fn run(command: Command) -> Outcome<()> {
         Command::Score(args) => score::run(&args),
         Command::Ledger(command) => ledger::run(&command),
         Command::Checkpoint(command) => checkpoint::run(&command),
+        Command::Model(command) => push::model(&command),
+        Command::Catalog(command) => push::catalog(&command),
         Command::Bench(command) => bench::run(&command),
         Command::Report(args) => report::run(&args),
         Command::Config(command) => config::run(&command),

@@ -2,7 +2,7 @@
 
 use crate::failure::{OrConfiguration as _, Outcome};
 use anyhow::{Context as _, anyhow};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use store::{Store, StoreSettings};
 use url::Url;
 
@@ -29,8 +29,12 @@ pub(crate) fn open_store(key: &str, location: &str, settings: &StoreSettings) ->
 /// # Errors
 /// Configuration at fault, naming the key.
 pub(crate) fn existing_store(key: &str, location: &str, settings: &StoreSettings) -> Outcome<Store> {
-    let path = location.strip_prefix("file://").unwrap_or(location);
-    if !path.contains("://") && !Path::new(path).is_dir() {
+    let path = match Url::parse(location) {
+        Ok(url) if url.scheme() == "file" => url.to_file_path().ok(),
+        _ if location.contains("://") => None,
+        _ => Some(PathBuf::from(location)),
+    };
+    if path.is_some_and(|path| !path.is_dir()) {
         let missing = Err(anyhow!("{key} = {location:?}: there is no such directory"));
         return missing.or_configuration();
     }
@@ -51,6 +55,11 @@ fn directory_url(location: &str) -> anyhow::Result<String> {
 /// # Errors
 /// A mistake of configuration that names the directory.
 pub(crate) fn check_vacant(directory: &Path) -> Outcome<()> {
+    if directory.to_string_lossy().contains("://") {
+        let shown = directory.display();
+        let remedy = "name a directory with --out, then `adwright model push`";
+        return Err(anyhow!("{shown} is a URL: {remedy}")).or_configuration();
+    }
     let vacant = match std::fs::read_dir(directory) {
         Ok(mut entries) => entries.next().is_none(),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => true,

@@ -12,6 +12,7 @@ mod evaluation;
 mod events;
 mod failure;
 mod locations;
+mod node_cache;
 mod output;
 mod progress;
 mod ready;

@@ -1,18 +1,18 @@
 //! A run in its store, as the commands that read what it has left are told of it.
 
 use crate::args::RunPlaceArgs;
-use crate::config::Layers;
+use crate::config::{Config, Layers};
 use crate::failure::{OrConfiguration as _, Outcome};
 use crate::locations;
 use common::RunId;
-use store::{Store, StoreSettings};
+use store::Store;
 
 /// Where a run is.
 pub(crate) struct RunPlace {
     /// The store it is in.
     pub(crate) store: Store,
-    /// Time-outs and retries of that store, and of others that a command opens.
-    pub(crate) settings: StoreSettings,
+    /// What the arguments came to, for what else a command opens.
+    pub(crate) config: Config,
     /// The run.
     pub(crate) run: RunId,
 }
@@ -30,11 +30,10 @@ impl RunPlace {
             .sets(&args.config.sets)
             .resolve()
             .or_configuration()?;
-        let settings = config.store.settings();
         Ok(Self {
-            store: locations::existing_store("store.url", &config.store.url, &settings)?,
-            settings,
+            store: locations::existing_store("store.url", &config.store.url, &config.store.settings())?,
             run: RunId::new(config.run.id.as_str()).or_configuration()?,
+            config,
         })
     }
 }

@@ -3,6 +3,7 @@
 
 use crate::config::Config;
 use crate::failure::{OrConfiguration as _, Outcome};
+use crate::node_cache;
 use anyhow::anyhow;
 use common::{LearnerEpoch, PolicyVersion, Purpose, TaskId, derive_seed};
 use data::{
@@ -29,7 +30,7 @@ impl Shop {
     /// # Errors
     /// A mistake of configuration: all faulty rows of a catalogue file at once.
     pub(crate) fn open(config: &Config) -> Outcome<Self> {
-        let own = own_products(config).transpose().or_configuration()?;
+        let own = own_products(config)?.transpose().or_configuration()?;
         Self::with_products(config, own)
     }
 
@@ -57,9 +58,13 @@ impl Shop {
     }
 }
 
-/// The catalogue of a user's own products, where one is configured.
-pub(crate) fn own_products(config: &Config) -> Option<Result<CaigCatalogue, ImportError>> {
-    config.catalogue.file().map(CaigCatalogue::load)
+/// The catalogue of a user's own products, where one is configured, from a file or from the URL it was pushed to.
+///
+/// # Errors
+/// When nothing can be brought from that URL.
+pub(crate) fn own_products(config: &Config) -> Outcome<Option<Result<CaigCatalogue, ImportError>>> {
+    let file = node_cache::catalogue(config)?;
+    Ok(file.as_deref().map(CaigCatalogue::load))
 }
 
 /// A user's own questions and answers, where they are configured.

@@ -10,8 +10,11 @@ use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt as _, util::Subscr
 /// What is logged when `RUST_LOG` does not say: everything a role does, from information on.
 pub(crate) const ROLE: &str = "info,slatedb=warn";
 
-/// What a command with its own progress display logs: only what needs attention.
-pub(crate) const QUIET: &str = "warn";
+/// What a command with its own progress display logs: only what needs attention, and what it waited for.
+pub(crate) const QUIET: &str = "warn,cold_start=info";
+
+/// The target of the lines that say how a model or a catalogue came to this machine.
+pub(crate) const COLD_START: &str = "cold_start";
 
 const VARIABLE: &str = "RUST_LOG";
 

@@ -239,6 +239,13 @@ fn a_malformed_catalogue_is_named_with_what_would_be_right() {
     bench
         .demo(&["--catalog", "nowhere.json"])
         .refused(64, &["nowhere.json", "No such file"]);
+    bench.demo(&["--catalog", "file:///nowhere/at-all"]).refused(
+        64,
+        &[
+            "catalogue.source = \"file:///nowhere/at-all\"",
+            "no such directory",
+        ],
+    );
     let wanted = "a JSON list of {id, image, new_caption} is needed";
     refused_catalogue("", &["mine.json", "not JSON", wanted]);
     refused_catalogue("{\"id\": 1}", &["mine.json", "not a list", wanted]);

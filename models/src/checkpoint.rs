@@ -17,6 +17,7 @@ pub mod layout;
 mod merge;
 mod original;
 mod progress;
+mod published;
 
 pub use convert::{Target, convert};
 pub use described::WeightFile;
@@ -24,6 +25,7 @@ pub use fresh::init;
 pub use inspection::{Inspection, inspect};
 pub use merge::{check_adapter, merge};
 pub use progress::{Progress, in_log};
+pub use published::published;
 
 use std::path::Path;
 

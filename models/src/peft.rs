@@ -44,9 +44,14 @@ const HARMLESS: [&str; 9] = [
 /// Initialisations that leave the base's weights alone.
 const PLAIN_INITIALISATIONS: [&str; 3] = ["gaussian", "eva", "orthogonal"];
 
-/// The content of `adapter_config.json` for an adapter of `base_model`, a name or a path.
+/// The content of `adapter_config.json` for an adapter of `base_model`, a name or a path; a hub's model (`hf:org/name@revision`)
+/// is said in PEFT's words, which loads it by them.
 pub fn adapter_config(config: &LoraConfig, base_model: &str) -> String {
-    let content = json!({
+    let of_hub = base_model
+        .strip_prefix("hf:")
+        .and_then(|model| model.split_once('@'));
+    let (base_model, revision) = of_hub.map_or((base_model, None), |(name, revision)| (name, Some(revision)));
+    let mut content = json!({
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",
         "base_model_name_or_path": base_model,
@@ -59,6 +64,9 @@ pub fn adapter_config(config: &LoraConfig, base_model: &str) -> String {
         "target_modules": format!("{SCOPE}({})", config.targets.join("|")),
         "inference_mode": true,
     });
+    if let Some(revision) = revision {
+        content["revision"] = revision.into();
+    }
     format!("{content:#}")
 }
 
@@ -264,6 +272,19 @@ mod tests {
             read_adapter_config(&adapter_config(&config, "tiny")).unwrap(),
             config
         );
+    }
+
+    #[test]
+    fn a_hubs_model_is_named_as_peft_loads_it() {
+        let written = |base| {
+            let text = adapter_config(&LoraConfig::new(4, 8.0), base);
+            let mut written: Value = serde_json::from_str(&text).unwrap();
+            ["base_model_name_or_path", "revision"].map(|key| written[key].take())
+        };
+        assert_eq!(written("hf:org/name@abc"), [json!("org/name"), json!("abc")]);
+        for path in ["out/policy", "s3://bucket/policy@2"] {
+            assert_eq!(written(path), [json!(path), Value::Null]);
+        }
     }
 
     #[test]

@@ -156,7 +156,7 @@ fn azure(url: &Url, settings: &StoreSettings) -> Result<MicrosoftAzureBuilder, S
 }
 
 /// Refuses an endpoint without TLS unless that was asked for.
-fn encrypted(
+pub(crate) fn encrypted(
     endpoint: Option<&str>,
     allowed: Option<&str>,
     name: &str,

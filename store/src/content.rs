@@ -44,8 +44,8 @@ impl Store {
         Err(StoreError::Damaged {
             key,
             url: self.url.to_string(),
-            expected: *expected,
-            found,
+            expected: (*expected).into(),
+            found: found.into(),
         })
     }
 }

@@ -1,6 +1,6 @@
 //! What can go wrong with bulk bytes.
 
-use common::Digest;
+use crate::Checksum;
 
 /// An error of the store; each names the key and the store.
 #[derive(Debug, thiserror::Error)]
@@ -45,9 +45,19 @@ pub enum StoreError {
         /// The store.
         url: String,
         /// The digest asked for.
-        expected: Digest,
+        expected: Checksum,
         /// The digest of the bytes found.
-        found: Digest,
+        found: Checksum,
+    },
+    /// The inventory of a directory is none.
+    #[error("{key} in {url} is no inventory of files: {reason}")]
+    Inventory {
+        /// The inventory's key.
+        key: String,
+        /// The store.
+        url: String,
+        /// What is wrong.
+        reason: String,
     },
     /// The backend failed.
     #[error("cannot {action} {key} in {url}")]

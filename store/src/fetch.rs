@@ -1,19 +1,13 @@
 //! Bytes of a store brought into a file: resumed where they broke off, checked, and under their name only when they are whole.
 
+use crate::part::{Source, Stream, Wanted, blocking, fault};
 use crate::{Store, StoreError};
 use common::Digest;
+use futures::StreamExt as _;
+use futures::stream::try_unfold;
 use std::fs::File;
 use std::io;
-use std::path::{Path, PathBuf};
-use tokio::io::AsyncWriteExt as _;
-
-/// What has come of a file so far.
-struct Part {
-    path: PathBuf,
-    file: tokio::fs::File,
-    hasher: blake3::Hasher,
-    bytes: u64,
-}
+use std::path::Path;
 
 impl Store {
     /// Brings the bytes of a key into the file `path`, whose directory exists, and returns how many came over the network.
@@ -27,108 +21,30 @@ impl Store {
         if file_digest(path).await?.is_some_and(|found| found == *expected) {
             return Ok(0);
         }
-        let mut part = Part::open(path).await?;
-        let size = self.find(key).await?.map(|found| found.size);
-        if size.is_some_and(|size| part.bytes > size) {
-            part.start_over().await?;
-        }
-        let had = part.bytes;
-        let mut came = self.append(key, &mut part).await?;
-        if had > 0 && part.digest() != *expected {
-            // What was left is of something else.
-            part.start_over().await?;
-            came += self.append(key, &mut part).await?;
-        }
-        let found = part.digest();
-        if found != *expected {
-            part.start_over().await?;
-            return Err(StoreError::Damaged {
-                key: key.to_owned(),
-                url: self.url.to_string(),
-                expected: *expected,
-                found,
-            });
-        }
-        part.finish(path).await?;
-        Ok(came)
-    }
-
-    async fn append(&self, key: &str, part: &mut Part) -> Result<u64, StoreError> {
-        let begun = part.bytes;
-        // A range that begins at the end is no range.
-        if begun > 0 && self.find(key).await?.is_some_and(|found| found.size == begun) {
-            return Ok(0);
-        }
-        let mut bytes = self.download(key, begun).await?;
-        loop {
-            match bytes.next().await {
-                Ok(Some(chunk)) => part.write(&chunk).await?,
-                Ok(None) => break,
-                Err(error) => {
-                    // What came stays for the next try.
-                    part.flush().await?;
-                    return Err(error);
-                }
-            }
-        }
-        part.flush().await?;
-        Ok(part.bytes - begun)
+        let found = self.find(key).await?.ok_or_else(|| StoreError::NotFound {
+            key: key.to_owned(),
+            url: self.url.to_string(),
+        })?;
+        let wanted = Wanted {
+            name: key.to_owned(),
+            bytes: found.size,
+            checksum: (*expected).into(),
+        };
+        wanted.bring(self, path, &|_| ()).await
     }
 }
 
-impl Part {
-    async fn open(whole: &Path) -> Result<Self, StoreError> {
-        let mut name = whole.as_os_str().to_owned();
-        name.push(".part");
-        let path = PathBuf::from(name);
-        let opened = path.clone();
-        let open = move || {
-            let file = File::options()
-                .read(true)
-                .append(true)
-                .create(true)
-                .open(&opened)?;
-            let mut hasher = blake3::Hasher::new();
-            hasher.update_reader(&file)?;
-            Ok((file, hasher))
-        };
-        let (file, hasher) = blocking(open).await.map_err(fault("open", &path))?;
-        Ok(Self {
-            bytes: hasher.count(),
-            file: tokio::fs::File::from_std(file),
-            hasher,
-            path,
-        })
+impl Source for Store {
+    fn url(&self) -> String {
+        self.url.to_string()
     }
 
-    fn digest(&self) -> Digest {
-        Digest::from_bytes(*self.hasher.finalize().as_bytes())
-    }
-
-    async fn write(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
-        let written = self.file.write_all(bytes).await;
-        written.map_err(fault("write", &self.path))?;
-        self.hasher.update(bytes);
-        self.bytes += bytes.len() as u64;
-        Ok(())
-    }
-
-    async fn flush(&mut self) -> Result<(), StoreError> {
-        self.file.flush().await.map_err(fault("write", &self.path))
-    }
-
-    async fn start_over(&mut self) -> Result<(), StoreError> {
-        self.file.set_len(0).await.map_err(fault("empty", &self.path))?;
-        self.hasher.reset();
-        self.bytes = 0;
-        Ok(())
-    }
-
-    async fn finish(mut self, whole: &Path) -> Result<(), StoreError> {
-        self.flush().await?;
-        self.file.sync_all().await.map_err(fault("write", &self.path))?;
-        let renamed = tokio::fs::rename(&self.path, whole).await;
-        renamed.map_err(fault("make", whole))
+    async fn open(&self, wanted: &Wanted, offset: u64) -> Result<Stream, StoreError> {
+        let download = self.download(&wanted.name, offset).await?;
+        let bytes = try_unfold(download, |mut download| async move {
+            Ok(download.next().await?.map(|bytes| (bytes, download)))
+        });
+        Ok(bytes.boxed())
     }
 }
 
@@ -148,17 +64,6 @@ pub async fn file_digest(path: &Path) -> Result<Option<Digest>, StoreError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(fault("read", path)(error)),
     }
-}
-
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .unwrap_or_else(|panic| Err(io::Error::other(panic)))
-}
-
-fn fault(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreError + use<> {
-    let path = path.to_owned();
-    move |source| StoreError::File { action, path, source }
 }
 
 #[cfg(test)]

@@ -1,8 +1,10 @@
 //! Bytes of any number, written in parts: what is under way takes bounded memory, and nothing can be read before the last part
 //! is there.
 
+use crate::content::digest_aside;
 use crate::{Store, StoreError};
 use bytes::{Bytes, BytesMut};
+use common::Digest;
 use object_store::{MultipartUpload, ObjectStoreExt as _, PutPayload, PutResult};
 use std::fmt;
 use std::path::Path;
@@ -53,15 +55,15 @@ impl Store {
         let mut upload = self.upload(key).await?;
         match upload.write(bytes).await {
             Ok(()) => upload.finish().await,
-            Err(error) => upload.abandon(error).await,
+            Err(error) => Err(upload.abandon(error).await),
         }
     }
 
-    /// Writes a file of this machine under a key, replacing what was there.
+    /// Writes a file of this machine under a key, replacing what was there, and returns the digest of what was written.
     ///
     /// # Errors
     /// [`StoreError::File`], [`StoreError::Backend`] naming the key; then nothing of it can be read.
-    pub async fn put_file(&self, key: &str, path: &Path) -> Result<(), StoreError> {
+    pub async fn put_file(&self, key: &str, path: &Path) -> Result<Digest, StoreError> {
         let fault = |source| StoreError::File {
             action: "read",
             path: path.to_owned(),
@@ -69,18 +71,27 @@ impl Store {
         };
         let mut file = tokio::fs::File::open(path).await.map_err(fault)?;
         if file.metadata().await.map_err(fault)?.len() <= PART as u64 {
-            return self.put(key, tokio::fs::read(path).await.map_err(fault)?).await;
+            let bytes = Bytes::from(tokio::fs::read(path).await.map_err(fault)?);
+            let digest = digest_aside(bytes.clone()).await;
+            return self.put(key, bytes).await.map(|()| digest);
         }
         let mut upload = self.upload(key).await?;
+        let mut hasher = blake3::Hasher::new();
         loop {
             let mut chunk = BytesMut::with_capacity(1 << 20);
             let sent = match file.read_buf(&mut chunk).await {
-                Ok(0) => return upload.finish().await,
-                Ok(_) => upload.write(chunk.freeze()).await,
+                Ok(0) => {
+                    upload.finish().await?;
+                    return Ok(Digest::from_bytes(*hasher.finalize().as_bytes()));
+                }
+                Ok(_) => {
+                    hasher.update(&chunk);
+                    upload.write(chunk.freeze()).await
+                }
                 Err(error) => Err(fault(error)),
             };
             if let Err(error) = sent {
-                return upload.abandon(error).await;
+                return Err(upload.abandon(error).await);
             }
         }
     }
@@ -119,22 +130,19 @@ impl Upload {
                 self.parts = None;
                 Ok(())
             }
-            Err(error) => self.abandon(error).await,
+            Err(error) => Err(self.abandon(error).await),
         }
     }
 
-    /// Takes back what was sent, as far as the store can be reached, and returns why.
-    ///
-    /// # Errors
-    /// Always `why`.
-    pub async fn abandon(mut self, why: StoreError) -> Result<(), StoreError> {
+    /// Takes back what was sent, as far as the store can be reached, and returns `why`.
+    pub async fn abandon(mut self, why: StoreError) -> StoreError {
         self.sending.shutdown().await;
         if let Some(mut parts) = self.parts.take()
             && let Err(error) = parts.abort().await
         {
             tracing::warn!(key = self.key, %error, "parts of an upload could not be removed");
         }
-        Err(why)
+        why
     }
 
     async fn send(&mut self, part: Bytes) -> Result<(), StoreError> {

@@ -7,16 +7,16 @@ use std::path::PathBuf;
 /// Arguments of `adwright evaluate`.
 #[derive(Debug, Args)]
 pub(crate) struct EvaluateArgs {
-    /// Directory of the policy
+    /// Directory of the policy, or its URL (docs/models.md)
     #[arg(long, value_name = "DIR")]
     pub(crate) model: Option<PathBuf>,
-    /// An adapter in PEFT's layout, measured beside the policy; may be given several times
+    /// An adapter in PEFT's layout or its URL, measured beside the policy; may be given several times
     #[arg(long = "adapter", value_name = "DIR")]
     pub(crate) adapters: Vec<PathBuf>,
-    /// Directory of the reward model
+    /// Directory of the reward model, or its URL
     #[arg(long, value_name = "DIR")]
     pub(crate) reward_model: Option<PathBuf>,
-    /// Products of a JSON catalogue ([{id, image, new_caption}]) instead of the simulated shop's
+    /// Products of a JSON catalogue ([{id, image, new_caption}]), or of its URL, instead of the simulated shop's
     #[arg(long, value_name = "FILE")]
     pub(crate) catalog: Option<PathBuf>,
     /// Seed of products, prompts and sampling
@@ -34,7 +34,7 @@ pub(crate) struct EvaluateArgs {
 /// Arguments of `adwright inspect`.
 #[derive(Debug, Args)]
 pub(crate) struct InspectArgs {
-    /// Directory of a model, or of an adapter in PEFT's layout
+    /// Directory of a model, or of an adapter in PEFT's layout, or its URL (docs/models.md)
     #[arg(value_name = "DIR")]
     pub(crate) directory: PathBuf,
     /// One JSON object on standard output
@@ -45,10 +45,10 @@ pub(crate) struct InspectArgs {
 /// What a model is asked.
 #[derive(Debug, Args)]
 pub(crate) struct ModelArgs {
-    /// A model directory: llava-hf, the LLaVA repository's layout, or one of ours
+    /// A model directory: llava-hf, the LLaVA repository's layout, or one of ours; or its URL (docs/models.md)
     #[arg(long, value_name = "DIR")]
     pub(crate) model: PathBuf,
-    /// An adapter in PEFT's layout
+    /// An adapter in PEFT's layout, or its URL
     #[arg(long, value_name = "DIR")]
     pub(crate) adapter: Option<PathBuf>,
     /// A picture: PNG or JPEG
@@ -155,7 +155,7 @@ pub(crate) enum InitPreset {
 /// Arguments of `adwright convert`.
 #[derive(Debug, Args)]
 pub(crate) struct ConvertArgs {
-    /// The policy's directory
+    /// The policy's directory, or its URL (docs/models.md)
     #[arg(value_name = "DIR")]
     pub(crate) directory: PathBuf,
     /// The layout to write
@@ -178,10 +178,10 @@ pub(crate) enum ConvertTo {
 /// Arguments of `adwright export`.
 #[derive(Debug, Args)]
 pub(crate) struct ExportArgs {
-    /// The adapter, in PEFT's layout
+    /// The adapter, in PEFT's layout, or its URL
     #[arg(long, value_name = "DIR")]
     pub(crate) adapter: PathBuf,
-    /// The base it belongs to
+    /// The base it belongs to, or its URL
     #[arg(long, value_name = "DIR")]
     pub(crate) model: PathBuf,
     /// Fold the adapter into the base: a whole checkpoint in the base's own layout
@@ -195,7 +195,7 @@ pub(crate) struct ExportArgs {
 /// Arguments of `adwright score`.
 #[derive(Debug, Args)]
 pub(crate) struct ScoreArgs {
-    /// Directory of CAIG's reward model
+    /// Directory of CAIG's reward model, or its URL (docs/models.md)
     #[arg(long, value_name = "DIR")]
     pub(crate) model: PathBuf,
     /// A creative: PNG or JPEG

@@ -72,7 +72,7 @@ pub(crate) struct CheckpointExportArgs {
     /// Its version, such as 2.14; the one that a start would go on from by default
     #[arg(long, value_name = "E.N")]
     pub(crate) version: Option<PolicyVersion>,
-    /// Directory of the policy that the run trains, in any layout
+    /// Directory of the policy that the run trains, in any layout, or its URL
     #[arg(long, value_name = "DIR")]
     pub(crate) model: PathBuf,
     /// Fold the adapter into the policy; the result has the policy's layout

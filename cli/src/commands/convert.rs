@@ -1,8 +1,9 @@
 //! `adwright convert`: a policy's directory in another layout.
 
 use crate::args::{ConvertArgs, ConvertTo};
+use crate::config::Config;
 use crate::failure::{OrConfiguration as _, Outcome};
-use crate::{locations, output, telemetry};
+use crate::{locations, node_cache, output, telemetry};
 use models::checkpoint::{Target, convert};
 
 /// Runs the command.
@@ -13,7 +14,8 @@ pub(super) fn run(args: &ConvertArgs) -> Outcome<()> {
         ConvertTo::LlavaHf => Target::LlavaHf,
         ConvertTo::LlavaOriginal => Target::LlavaOriginal,
     };
-    convert(&args.directory, target, &args.out).or_configuration()?;
+    let local = node_cache::model(&Config::default(), "DIR", &args.directory)?;
+    convert(&local.directory, target, &args.out).or_configuration()?;
     output::line(&args.out.display().to_string())?;
     Ok(())
 }

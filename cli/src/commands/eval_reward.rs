@@ -5,12 +5,12 @@ use crate::demo::reward_model_line;
 use crate::failure::{OrConfiguration as _, Outcome};
 use crate::progress::Progress;
 use crate::reward::Reward;
-use crate::{locations, output, role, shop, telemetry};
+use crate::{locations, node_cache, output, role, shop, telemetry};
 use std::path::Path;
 
 /// Runs the command.
 pub(super) fn run(args: &EvalRewardArgs) -> Outcome<()> {
-    let config = super::layers(&args.config, &args.compute)
+    let mut config = super::layers(&args.config, &args.compute)
         .flag("--model", "paths.reward_model", args.model.clone())
         .flag("--seed", "run.seed", super::seed(args.seed))
         .sets(&args.config.sets)
@@ -18,6 +18,8 @@ pub(super) fn run(args: &EvalRewardArgs) -> Outcome<()> {
         .or_configuration()?;
     telemetry::init(telemetry::QUIET)?;
     let _kernels = role::runtime(&config)?;
+    config.paths.reward_model =
+        node_cache::directory(&config, "paths.reward_model", &config.paths.reward_model)?;
     locations::check_model(Path::new(&config.paths.reward_model), "train-reward")?;
     let directory = Path::new(&config.paths.reward_model);
     let mut stage = Progress::detect().stage("weights");

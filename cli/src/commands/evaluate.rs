@@ -5,7 +5,7 @@ use crate::evaluation::{Evaluation, Evaluator, WinRate, win_rate};
 use crate::failure::{OrConfiguration as _, Outcome};
 use crate::progress::Progress;
 use crate::shop::{self, Shop};
-use crate::{locations, output, role, telemetry};
+use crate::{locations, node_cache, output, role, telemetry};
 use anyhow::Context as _;
 use common::Purpose;
 use models::peft::Adapter;
@@ -61,16 +61,17 @@ pub(super) fn run(args: &EvaluateArgs) -> Outcome<()> {
         .or_configuration()?;
     telemetry::init(telemetry::QUIET)?;
     let _kernels = role::runtime(&config)?;
-    let (policy, reward) = (
-        Path::new(&config.paths.policy),
-        Path::new(&config.paths.reward_model),
-    );
+    let local = |key, given| node_cache::model(&config, key, given);
+    let model = local("paths.policy", &config.paths.policy)?;
+    let reward_model = local("paths.reward_model", &config.paths.reward_model)?;
+    let (policy, reward) = (model.directory.as_path(), reward_model.directory.as_path());
     locations::check_model(policy, "pretrain")?;
     locations::check_model(reward, "train-reward")?;
     let adapters: Vec<(Option<String>, Option<Adapter>)> = std::iter::once(Ok((None, None)))
-        .chain(args.adapters.iter().map(|directory| {
-            let adapter = Adapter::load_for(directory, policy).or_configuration()?;
-            Ok((Some(path(directory)), Some(adapter)))
+        .chain(args.adapters.iter().map(|given| {
+            let directory = node_cache::model(&config, "--adapter", given)?.directory;
+            let adapter = Adapter::load_for(&directory, policy).or_configuration()?;
+            Ok((Some(path(given)), Some(adapter)))
         }))
         .collect::<Outcome<_>>()?;
     let progress = Progress::detect();
@@ -105,8 +106,8 @@ pub(super) fn run(args: &EvaluateArgs) -> Outcome<()> {
         }
     });
     let report = Report {
-        model: config.paths.policy.clone(),
-        reward_model: config.paths.reward_model.clone(),
+        model: model.name,
+        reward_model: reward_model.name,
         catalogue: config.catalogue.source.clone(),
         products: policies[0].figures.rewards.len() / samples,
         samples,

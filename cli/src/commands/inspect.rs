@@ -1,15 +1,17 @@
 //! `adwright inspect`: what the directory of a model or an adapter holds and whether it is whole.
 
 use crate::args::InspectArgs;
+use crate::config::Config;
 use crate::failure::{OrConfiguration as _, Outcome};
-use crate::{output, telemetry};
+use crate::{node_cache, output, telemetry};
 use anyhow::anyhow;
 use models::checkpoint::{Inspection, inspect};
 
 /// Runs the command.
 pub(super) fn run(args: &InspectArgs) -> Outcome<()> {
     telemetry::init(telemetry::QUIET)?;
-    let found = inspect(&args.directory).or_configuration()?;
+    let local = node_cache::model(&Config::default(), "DIR", &args.directory)?;
+    let found = inspect(&local.directory).or_configuration()?;
     if args.json {
         output::json(&found)?;
     } else {

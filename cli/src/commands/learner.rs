@@ -5,7 +5,7 @@ use crate::failure::{OrConfiguration as _, Outcome};
 use crate::ready::Role;
 use crate::role::Host;
 use crate::shop::Shop;
-use crate::{locations, role, telemetry};
+use crate::{locations, node_cache, role, telemetry};
 use anyhow::Context as _;
 use common::RunId;
 use learner::{LearnerInputs, RunSummary};
@@ -13,13 +13,15 @@ use std::path::Path;
 
 /// Runs the command.
 pub(super) fn run(args: &LearnerArgs) -> Outcome<()> {
-    let config = super::role_layers(&args.role, "endpoints.learner_listen")
+    let mut config = super::role_layers(&args.role, "endpoints.learner_listen")
         .flag("--policy", "paths.policy", args.policy.clone())
         .flag("--adapter", "paths.adapter", args.adapter.clone())
         .sets(&args.role.config.sets)
         .resolve()
         .or_configuration()?;
     telemetry::init(telemetry::ROLE)?;
+    let policy = node_cache::model(&config, "paths.policy", &config.paths.policy)?;
+    config.paths.policy = policy.directory.display().to_string();
     let host = Host::start(&config, args.role.compute.with_parent)?;
     let shutdown = host.shutdown();
     // Everything that may be wrong comes before the first thing that is written.
@@ -37,10 +39,7 @@ pub(super) fn run(args: &LearnerArgs) -> Outcome<()> {
             catalogue,
             store: locations::open_store("store.url", &config.store.url, &config.store.settings())?,
             adapter: locations::open_store("paths.adapter", &config.paths.adapter, &config.store.settings())?,
-            base_model: args
-                .policy_name
-                .clone()
-                .unwrap_or_else(|| config.paths.policy.clone()),
+            base_model: args.policy_name.clone().unwrap_or(policy.name),
             policy_dir: config.paths.policy.clone().into(),
             policy_reading: config.policy.reading(),
             steps_file: args.steps.clone(),

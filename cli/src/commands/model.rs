@@ -2,9 +2,9 @@
 
 use crate::args::{ComputeArgs, ConfigArgs, ModelArgs};
 use crate::config::Config;
-use crate::failure::{OrConfiguration as _, Outcome};
+use crate::failure::{Failure, OrConfiguration as _, Outcome};
 use crate::progress::Progress;
-use crate::{role, telemetry};
+use crate::{node_cache, role, telemetry};
 use anyhow::{Context as _, anyhow};
 use data::cutout;
 use models::image_features::ImageFeatures;
@@ -74,6 +74,9 @@ impl Asked {
 /// The policy of a directory in any layout, with the adapter of another.
 fn policy(config: &Config, model: &Path, adapter: Option<&Path>) -> Outcome<Policy> {
     let placement = config.compute.placement().or_configuration()?;
+    let local = |flag, given: &Path| Ok::<_, Failure>(node_cache::model(config, flag, given)?.directory);
+    let model = &local("--model", model)?;
+    let adapter = adapter.map(|given| local("--adapter", given)).transpose()?;
     let mut stage = Progress::detect().stage("weights");
     let mut policy = Policy::load_on(model, &placement, &mut |done, all| {
         stage.update(done, all, "");
@@ -82,7 +85,7 @@ fn policy(config: &Config, model: &Path, adapter: Option<&Path>) -> Outcome<Poli
     .read_as(&config.policy.reading());
     drop(stage);
     if let Some(directory) = adapter {
-        let adapter = Adapter::load_for(directory, model).or_configuration()?;
+        let adapter = Adapter::load_for(&directory, model).or_configuration()?;
         policy.model = adapter
             .attach(policy.model)
             .with_context(|| format!("{} on {}", directory.display(), model.display()))

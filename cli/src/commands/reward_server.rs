@@ -7,7 +7,7 @@ use crate::progress::Progress;
 use crate::ready::Role;
 use crate::reward::Reward;
 use crate::role::Host;
-use crate::{locations, role, shutdown, telemetry};
+use crate::{locations, node_cache, role, shutdown, telemetry};
 use ::reward_server::{ModelSource, RewardError, RewardServerInputs, ServedModel};
 use anyhow::Context as _;
 use models::checkpoint::in_log;
@@ -15,12 +15,14 @@ use std::path::Path;
 
 /// Runs the command.
 pub(super) fn run(args: &RewardServerArgs) -> Outcome<()> {
-    let config = super::role_layers(&args.role, "endpoints.reward_listen")
+    let mut config = super::role_layers(&args.role, "endpoints.reward_listen")
         .flag("--model", "paths.reward_model", args.model.clone())
         .sets(&args.role.config.sets)
         .resolve()
         .or_configuration()?;
     telemetry::init(telemetry::ROLE)?;
+    config.paths.reward_model =
+        node_cache::directory(&config, "paths.reward_model", &config.paths.reward_model)?;
     let host = Host::start(&config, args.role.compute.with_parent)?;
     let directory = Path::new(&config.paths.reward_model);
     locations::check_model(directory, "train-reward")?;

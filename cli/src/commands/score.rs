@@ -4,7 +4,7 @@ use super::model::read_picture;
 use crate::args::{Preprocess, ScoreArgs};
 use crate::failure::{OrConfiguration as _, Outcome};
 use crate::progress::Progress;
-use crate::{output, role, telemetry};
+use crate::{node_cache, output, role, telemetry};
 use anyhow::Context as _;
 use common::Digest;
 use image::RgbaImage;
@@ -37,10 +37,11 @@ pub(super) fn run(args: &ScoreArgs) -> Outcome<()> {
         creative(&args.left, args.preprocess)?,
         creative(&args.right, args.preprocess)?,
     ];
+    let directory = node_cache::model(&config, "--model", &args.model)?.directory;
     let Placement { device, dtype } = config.compute.placement().or_configuration()?;
     let mut stage = Progress::detect().stage("weights");
     let progress = &mut |done, all| stage.update(done, all, "");
-    let model = CaigReward::load(&args.model, &device, dtype, progress).or_configuration()?;
+    let model = CaigReward::load(&directory, &device, dtype, progress).or_configuration()?;
     drop(stage);
     let question = question(args);
     let compare = |left: &RgbaImage, right: &RgbaImage| {

@@ -31,13 +31,15 @@ impl Reporter {
     }
 }
 
-/// The configuration of a training stage, with the `flags` that are its own.
+/// The configuration of a training stage, with the `flags` that are its own. From here on there are log lines.
 pub(super) fn configure(args: &TrainArgs, flags: impl FnOnce(Layers) -> Layers) -> Outcome<Config> {
-    flags(super::layers(&args.config, &args.compute))
+    let config = flags(super::layers(&args.config, &args.compute))
         .flag("--seed", "run.seed", super::seed(args.seed))
         .sets(&args.config.sets)
         .resolve()
-        .or_configuration()
+        .or_configuration()?;
+    telemetry::init(telemetry::QUIET)?;
+    Ok(config)
 }
 
 /// The policy of a directory in any layout, as the configuration reads it. Loading it is progress too.
@@ -65,7 +67,6 @@ where
     F: Send + 'static,
 {
     locations::check_vacant(&out)?;
-    telemetry::init(telemetry::QUIET)?;
     let mut reporter = match args.events {
         true => Reporter::Events,
         false => Reporter::Display(Progress::detect().stage(name)),

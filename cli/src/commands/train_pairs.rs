@@ -4,7 +4,7 @@ use super::stage::{self, Reporter};
 use crate::args::TrainPairsArgs;
 use crate::config::Config;
 use crate::failure::{OrConfiguration as _, Outcome};
-use crate::locations;
+use crate::{locations, node_cache};
 use data::PreferenceFile;
 use learner::{OfflineInputs, OfflineProgress};
 use models::peft::Adapter;
@@ -22,7 +22,9 @@ pub(super) fn run(args: TrainPairsArgs) -> Outcome<()> {
         steps,
         train: common,
     } = args;
-    let config = stage::configure(&common, |layers| layers.flag("--policy", "paths.policy", policy))?;
+    let mut config = stage::configure(&common, |layers| layers.flag("--policy", "paths.policy", policy))?;
+    let policy = node_cache::model(&config, "paths.policy", &config.paths.policy)?;
+    config.paths.policy = policy.directory.display().to_string();
     locations::check_model(Path::new(&config.paths.policy), "pretrain")?;
     let pairs = Arc::new(PreferenceFile::load(&pairs).or_configuration()?);
     let out = common
@@ -30,7 +32,12 @@ pub(super) fn run(args: TrainPairsArgs) -> Outcome<()> {
         .clone()
         .unwrap_or_else(|| config.paths.adapter.clone().into());
     let train = move |config: Config, out: PathBuf, reporter: &mut Reporter, cancel: &CancellationToken| {
-        let given = Pairs { pairs, epochs, steps };
+        let given = Pairs {
+            pairs,
+            epochs,
+            steps,
+            base: policy.name,
+        };
         train(&config, &out, given, reporter, cancel)
     };
     stage::run("training on pairs", &common, config, out, train)
@@ -41,6 +48,8 @@ struct Pairs {
     pairs: Arc<PreferenceFile>,
     epochs: u64,
     steps: Option<PathBuf>,
+    /// What the adapter says it belongs to.
+    base: String,
 }
 
 fn train(
@@ -74,7 +83,7 @@ fn train(
         config: config.learner.lora.clone(),
         weights,
     };
-    adapter.save(out, &config.paths.policy)?;
+    adapter.save(out, &pairs.base)?;
     let count = pairs.pairs.preferences().len();
     let (loss, accuracy) = last.map_or((f64::NAN, f64::NAN), |last| (last.loss, last.accuracy_dpo));
     let line = format!("{count} pairs, loss {loss:.3}, accuracy {accuracy:.2}");

@@ -6,7 +6,7 @@ use crate::config::Config;
 use crate::demo::reward_model_line;
 use crate::failure::{Failure, OrConfiguration as _, Outcome};
 use crate::reward::Reward;
-use crate::{locations, shop};
+use crate::{locations, node_cache, shop};
 use common::Purpose;
 use models::ctr::CaigReward;
 use models::device::parse_device;
@@ -18,14 +18,16 @@ use tokio_util::sync::CancellationToken;
 /// Runs the command.
 pub(super) fn run(args: &TrainRewardArgs) -> Outcome<()> {
     let (model, args) = (args.model.clone(), &args.train);
-    let config = stage::configure(args, |layers| layers.flag("--model", "reward.base", model))?;
-    if !config.reward.base.is_empty() {
-        locations::check_model(Path::new(&config.reward.base), "init")?;
-    }
+    let mut config = stage::configure(args, |layers| layers.flag("--model", "reward.base", model))?;
     let out = args
         .out
         .clone()
         .unwrap_or_else(|| config.paths.reward_model.clone().into());
+    locations::check_vacant(&out)?;
+    config.reward.base = node_cache::base(&config, "reward.base", &config.reward.base)?;
+    if !config.reward.base.is_empty() {
+        locations::check_model(Path::new(&config.reward.base), "init")?;
+    }
     stage::run("reward model", args, config, out, train)
 }
 

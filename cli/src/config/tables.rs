@@ -8,6 +8,7 @@ pub(crate) use demo::{DemoConfig, Stages};
 pub(crate) use sources::{CatalogueConfig, ClickLogConfig, CorpusConfig};
 pub(crate) use store::StoreConfig;
 
+use ::store::HubModel;
 use common::{InvalidConfig, SettingsCheck};
 use models::ModelError;
 use models::device::{Placement, parse_device};
@@ -188,13 +189,18 @@ const OWN: &str = "own";
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct PathsConfig {
-    /// The initial policy: `pretrain --out`, `learner --policy`. Default `out/policy`.
+    /// The initial policy: `pretrain --out`, `learner --policy`. A directory, or the URL that `adwright model push` wrote it
+    /// to, for commands that read it. Default `out/policy`.
     pub(crate) policy: String,
-    /// The reward model: `train-reward --out`, `reward-server --model`. Default `out/reward-model`.
+    /// The reward model: `train-reward --out`, `reward-server --model`. A directory, or such a URL. Default
+    /// `out/reward-model`.
     pub(crate) reward_model: String,
     /// The trained adapter, in PEFT's layout: `learner --adapter`. A directory or a URL (`file:///absolute/directory`)
     /// that holds no adapter of another run. Default `out/adapter`.
     pub(crate) adapter: String,
+    /// A directory of this machine for what is taken by URL, shared by its processes. Default empty: `adwright` in the user's
+    /// directory for caches (`$XDG_CACHE_HOME`, else `~/.cache`). It may be removed while nothing runs.
+    pub(crate) cache: String,
 }
 
 impl Default for PathsConfig {
@@ -204,6 +210,7 @@ impl Default for PathsConfig {
             policy: path("policy"),
             reward_model: path("reward-model"),
             adapter: path("adapter"),
+            cache: String::new(),
         }
     }
 }
@@ -211,14 +218,19 @@ impl Default for PathsConfig {
 impl PathsConfig {
     pub(super) fn validate(&self) -> Result<(), InvalidConfig> {
         let mut check = SettingsCheck::default();
-        let paths = [
-            ("policy", &self.policy),
-            ("reward_model", &self.reward_model),
-            ("adapter", &self.adapter),
-        ];
-        for (key, path) in paths {
-            check.require(is_path(path), key, path, "a directory");
+        for (key, model) in [("policy", &self.policy), ("reward_model", &self.reward_model)] {
+            let wanted = "a directory, a URL (docs/models.md) or hf:org/name@revision";
+            check.require(is_model(model), key, model, wanted);
         }
+        let wanted = "a directory or a URL (docs/stores.md)";
+        check.require(is_location(&self.adapter), "adapter", &self.adapter, wanted);
+        let is_directory = self.cache.is_empty() || is_path(&self.cache) && !self.cache.contains("://");
+        check.require(
+            is_directory,
+            "cache",
+            &self.cache,
+            "a directory, or nothing for the user's",
+        );
         check.finish()
     }
 }
@@ -226,6 +238,22 @@ impl PathsConfig {
 /// Whether a text can name a file or a directory.
 fn is_path(text: &str) -> bool {
     !text.trim().is_empty() && !text.contains('\0')
+}
+
+/// Whether a text can name a directory, of this machine or in a store that other processes reach too.
+fn is_location(text: &str) -> bool {
+    match text.contains("://") {
+        true => ::store::Store::is_url(text) && !text.starts_with("memory:"),
+        false => is_path(text),
+    }
+}
+
+/// Whether a text can name a model: its directory, or one of a hub.
+fn is_model(text: &str) -> bool {
+    match HubModel::is_meant_by(text) {
+        true => text.parse::<HubModel>().is_ok(),
+        false => is_location(text),
+    }
 }
 
 /// `[endpoints]`: who listens and dials where. The defaults let the roles find each other on one machine.

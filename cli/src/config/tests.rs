@@ -195,6 +195,8 @@ fn texts_that_name_nothing_are_refused_with_the_rest() {
         "click_log.source=  ",
         "paths.policy=",
         "paths.adapter=",
+        "paths.reward_model=hf:org/name/x",
+        "paths.cache=s3://bucket/x",
         "store.url=ftp://host/x",
         "demo.actors=0",
     ];

@@ -39,11 +39,12 @@ impl Plan {
         let in_range = mistakes.is_empty();
         let losses = losses(args, &config, &mut mistakes);
         mistakes.extend(contradictions(args, &config));
-        let products = imported(
-            shop::own_products(&config),
-            config.catalogue.file(),
-            &mut mistakes,
-        );
+        let products = match in_range || !config.catalogue.source.contains("://") {
+            true => shop::own_products(&config)?,
+            // There may be no saying how to ask for it.
+            false => None,
+        };
+        let products = imported(products, config.catalogue.file(), &mut mistakes);
         if let Some(products) = &products {
             mistakes.extend(unsuitable(&config, &losses, products));
         }
@@ -188,7 +189,10 @@ fn unsuitable(config: &Config, losses: &[LossConfig], products: &CaigCatalogue) 
 fn layers(args: &DemoArgs) -> Layers {
     let count = |value: Option<u32>| value.map(i64::from);
     // Only an empty path has no absolute form; the configuration refuses it with the rest.
-    let absolute = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone());
+    let absolute = |path: &PathBuf| match path.to_string_lossy().contains("://") {
+        true => path.clone(),
+        false => std::path::absolute(path).unwrap_or_else(|_| path.clone()),
+    };
     let catalogue = args
         .catalog
         .as_ref()

@@ -7,6 +7,7 @@
 )]
 #![allow(clippy::disallowed_methods, reason = "these tests wait for other processes")]
 
+mod by_url;
 mod damage;
 mod demo;
 #[path = "../fixtures/mod.rs"]

@@ -36,7 +36,7 @@ pub(crate) fn command(directory: &Path, arguments: &[&str]) -> Command {
     command
 }
 
-fn configured(directory: &Path, arguments: &[&str]) -> Command {
+pub(crate) fn configured(directory: &Path, arguments: &[&str]) -> Command {
     let mut command = command(directory, arguments);
     command.args(SMALL.iter().flat_map(|setting| ["--set", setting]));
     command

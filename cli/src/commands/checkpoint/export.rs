@@ -3,7 +3,7 @@
 use crate::args::CheckpointExportArgs;
 use crate::failure::{OrConfiguration as _, Outcome};
 use crate::run_place::RunPlace;
-use crate::{locations, output, role};
+use crate::{locations, node_cache, output, role};
 use anyhow::{Context as _, anyhow};
 use common::PolicyVersion;
 use learner::{ExportedAdapter, export_adapter};
@@ -26,9 +26,9 @@ struct Exported {
 
 /// Runs the command.
 pub(super) fn run(args: &CheckpointExportArgs) -> Outcome<()> {
-    let RunPlace { store, settings, run } = RunPlace::find(&args.which.place)?;
+    let RunPlace { store, config, run } = RunPlace::find(&args.which.place)?;
     let runtime = role::small_runtime()?;
-    let place = locations::open_store("--out", &args.out, &settings)?;
+    let place = locations::open_store("--out", &args.out, &config.store.settings())?;
     if !runtime.block_on(place.list(""))?.is_empty() {
         return Err(anyhow!(
             "--out = {}: it is not empty; name another place",
@@ -36,19 +36,19 @@ pub(super) fn run(args: &CheckpointExportArgs) -> Outcome<()> {
         ))
         .or_configuration();
     }
-    let base = args.model.display().to_string();
-    let exporting = export_adapter(&store, &run, args.version, &base);
+    let model = node_cache::model(&config, "--model", &args.model)?;
+    let exporting = export_adapter(&store, &run, args.version, &model.name);
     let exported = runtime.block_on(exporting).map_err(super::blame)?;
     let work = TempDir::new().context("cannot make a temporary directory")?;
     let adapter_dir = work.path().join("adapter");
     write(&exported, &adapter_dir)?;
-    let adapter = Adapter::load_for(&adapter_dir, &args.model).or_configuration()?;
+    let adapter = Adapter::load_for(&adapter_dir, &model.directory).or_configuration()?;
     let written = if args.merge {
         let merged = work.path().join("merged");
-        merge(&args.model, adapter, &merged).or_configuration()?;
+        merge(&model.directory, adapter, &merged).or_configuration()?;
         merged
     } else {
-        check_adapter(&args.model, &adapter).or_configuration()?;
+        check_adapter(&model.directory, &adapter).or_configuration()?;
         adapter_dir
     };
     let files = runtime.block_on(put(&place, &written, &exported))?;

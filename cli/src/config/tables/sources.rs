@@ -1,6 +1,6 @@
 //! The tables that say where products and clicks come from: the simulated shop, or a user's files.
 
-use super::is_path;
+use super::{is_location, is_path};
 use common::{InvalidConfig, SettingsCheck};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -9,8 +9,8 @@ use std::path::Path;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct CatalogueConfig {
-    /// `shopworld`, or the path of a JSON catalogue in CAIG's format: `[{"id", "image", "new_caption"}]`. Default
-    /// `shopworld`.
+    /// `shopworld`, or the path of a JSON catalogue in CAIG's format: `[{"id", "image", "new_caption"}]`, or the URL that
+    /// `adwright catalog push` wrote one to. Default `shopworld`.
     pub(crate) source: String,
 }
 
@@ -25,8 +25,8 @@ impl Default for CatalogueConfig {
 impl CatalogueConfig {
     pub(crate) fn validate(&self) -> Result<(), InvalidConfig> {
         let mut check = SettingsCheck::default();
-        let wanted = "shopworld or the path of a JSON catalogue";
-        check.require(is_path(&self.source), "source", &self.source, wanted);
+        let wanted = "shopworld, the path of a JSON catalogue or its URL";
+        check.require(is_location(&self.source), "source", &self.source, wanted);
         check.finish()
     }
 

@@ -1,10 +1,10 @@
 //! The table that says where a run's bytes go.
 
-use super::is_path;
+use super::is_location;
 use common::{InvalidConfig, SettingsCheck};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
-use store::{Store, StoreSettings};
+use store::StoreSettings;
 
 /// `[store]`: where product and candidate images, the ledger and the checkpoints go.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -52,14 +52,9 @@ impl StoreConfig {
 
     pub(crate) fn validate(&self) -> Result<(), InvalidConfig> {
         let mut check = SettingsCheck::default();
-        let fine = match self.url.contains("://") {
-            // A store in memory would end with the process, and no other process could read it.
-            true => Store::is_url(&self.url) && !self.url.starts_with("memory:"),
-            false => is_path(&self.url),
-        };
         let wanted = "a directory, file:///absolute/directory, s3://bucket/prefix, gs://bucket/prefix or \
                       az://container/prefix, which learner and actors share";
-        check.require(fine, "url", &self.url, wanted);
+        check.require(is_location(&self.url), "url", &self.url, wanted);
         check.within("connect_timeout_s", self.connect_timeout_s, 0.1..=600.0, "");
         check.within("request_timeout_s", self.request_timeout_s, 1.0..=3600.0, "");
         check.within("max_retries", self.max_retries, 0..=100, "");
