@@ -31,7 +31,7 @@ use std::{
     collections::BTreeSet,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -157,6 +157,11 @@ impl LearnerClient {
     /// Remembers that a learner of this epoch exists.
     pub(crate) fn raise_epoch(&self, epoch: LearnerEpoch) {
         self.epoch.fetch_max(epoch.0, Ordering::Relaxed);
+    }
+
+    /// From now on calls are timed that end while `on` is set.
+    pub(crate) fn time_calls_while(&mut self, on: Arc<AtomicBool>) {
+        self.stopwatch = Stopwatch::turned(on);
     }
 
     /// How long calls took so far.

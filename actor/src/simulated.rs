@@ -27,7 +27,10 @@ use common::{
 use proto::{Authorizer, Incoming, Network};
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
 use tokio_util::sync::CancellationToken;
 
 /// Tokens are below this, as in any vocabulary of LLaVA's.
@@ -46,6 +49,8 @@ pub struct SimulatedActorInputs {
     pub begin: CancellationToken,
     /// How long after that, so that actors that begin together do not go on together.
     pub delay: Duration,
+    /// Calls that end while it is set are timed.
+    pub timed: Arc<AtomicBool>,
     /// How long a lease's completions take to sample, render and score.
     pub generate: Duration,
     /// Who may fetch from this actor.
@@ -94,10 +99,13 @@ async fn take_part(
         network,
         begin,
         delay,
+        timed,
         generate,
         authorizer: _,
     } = inputs;
-    let (learner, _) = LearnerClient::join(&learner_url, network, actor_id, passes_on.port, config).await?;
+    let (mut learner, _) =
+        LearnerClient::join(&learner_url, network, actor_id, passes_on.port, config).await?;
+    learner.time_calls_while(timed);
     let learner = Arc::new(learner);
     passes_on.joined(&learner);
     let mut source = WeightSource::new(learner.clone(), passes_on.shelf, Unbuilt);

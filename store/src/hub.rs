@@ -85,13 +85,16 @@ impl Hub {
         let model = &self.resolve(model).await?;
         make(cache).await?;
         let known = cache.join(self.inventory_name(model));
-        let files = match recorded(&known).await? {
-            Some(files) => files,
-            None => {
-                let _alone = lock(known.with_extension("lock")).await?;
-                let files = tree::files(&self.client, model, select).await?;
-                record(&known, &files).await?;
-                files
+        let files = {
+            // Whoever waited for another process finds what that one recorded.
+            let _alone = lock(known.with_extension("lock")).await?;
+            match recorded(&known).await? {
+                Some(files) => files,
+                None => {
+                    let files = tree::files(&self.client, model, select).await?;
+                    record(&known, &files).await?;
+                    files
+                }
             }
         };
         let digest = digest(&tree::to_json(&files));

@@ -2,7 +2,10 @@
 
 use hdrhistogram::Histogram;
 use std::{
-    sync::{Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -28,11 +31,22 @@ impl Default for CallTimes {
     }
 }
 
-/// The times of one actor's calls.
+/// The times of one actor's calls: of those that end while it is on.
 #[derive(Debug, Default)]
-pub(super) struct Stopwatch(Mutex<CallTimes>);
+pub(super) struct Stopwatch {
+    times: Mutex<CallTimes>,
+    on: Arc<AtomicBool>,
+}
 
 impl Stopwatch {
+    /// One that whoever holds `on` turns on and off.
+    pub(super) fn turned(on: Arc<AtomicBool>) -> Self {
+        Self {
+            on,
+            ..Self::default()
+        }
+    }
+
     pub(super) fn leased(&self, took: Duration) {
         self.record(took, |times| &mut times.lease);
     }
@@ -42,11 +56,14 @@ impl Stopwatch {
     }
 
     pub(super) fn times(&self) -> CallTimes {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.times.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn record(&self, took: Duration, of: fn(&mut CallTimes) -> &mut Histogram<u64>) {
-        let mut times = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if !self.on.load(Ordering::Relaxed) {
+            return;
+        }
+        let mut times = self.times.lock().unwrap_or_else(PoisonError::into_inner);
         of(&mut times).saturating_record(took.as_micros().try_into().unwrap_or(LONGEST));
     }
 }
@@ -56,8 +73,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_are_kept_apart_and_an_endless_call_is_the_longest() {
-        let watch = Stopwatch::default();
+    fn times_count_while_it_is_on_are_kept_apart_and_an_endless_call_is_the_longest() {
+        let on = Arc::new(AtomicBool::new(false));
+        let watch = Stopwatch::turned(on.clone());
+        watch.leased(Duration::from_millis(9));
+        on.store(true, Ordering::Relaxed);
         watch.leased(Duration::from_millis(3));
         watch.submitted(Duration::from_secs(1 << 40));
         let times = watch.times();

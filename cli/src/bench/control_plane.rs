@@ -92,10 +92,12 @@ pub(crate) async fn control_plane(args: &ControlPlaneArgs, store: Store) -> Outc
     rig.begin();
     // Until the first outcomes are in, nothing is measured.
     tokio::time::sleep(generate.max(Duration::from_secs(1))).await;
+    rig.time_calls(true);
     let puts = Puts::begin(store.clone());
     let (begun, before) = (Instant::now(), rig.status().await?);
     tokio::time::sleep(Duration::from_secs_f64(args.seconds)).await;
     let (after, took) = (rig.status().await?, begun.elapsed());
+    rig.time_calls(false);
     let puts = puts.end().await?;
     let mut times = CallTimes::default();
     for (_, of_actor) in rig.stop().await? {

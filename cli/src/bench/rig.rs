@@ -11,6 +11,7 @@ use proto::pb::{self, learner_service_client::LearnerServiceClient};
 use proto::{AllowLoopback, Tcp, header};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use store::Store;
 use tokio::net::TcpListener;
@@ -45,6 +46,7 @@ pub(super) struct Rig {
     actors: JoinSet<Result<(ActorSummary, CallTimes), ActorError>>,
     learner: JoinHandle<Result<RunSummary, LearnerError>>,
     begin: CancellationToken,
+    timed: Arc<AtomicBool>,
     actors_stop: CancellationToken,
     learner_stop: CancellationToken,
     joined: usize,
@@ -82,6 +84,7 @@ impl Rig {
             actors: JoinSet::new(),
             learner,
             begin: begin.clone(),
+            timed: Arc::default(),
             actors_stop: actors_stop.clone(),
             learner_stop,
             joined: 0,
@@ -94,6 +97,7 @@ impl Rig {
                 learner_url: url.clone(),
                 network: Arc::new(Tcp),
                 begin: begin.clone(),
+                timed: rig.timed.clone(),
                 // Evenly over the time that one lease takes.
                 delay: plan.generate.mul_f64(number as f64 / plan.actors as f64),
                 generate: plan.generate,
@@ -121,6 +125,11 @@ impl Rig {
     /// From now on actors ask for tasks.
     pub(super) fn begin(&self) {
         self.begin.cancel();
+    }
+
+    /// Whether calls that end now are timed.
+    pub(super) fn time_calls(&self, on: bool) {
+        self.timed.store(on, Ordering::Relaxed);
     }
 
     /// What the run has done so far.

@@ -133,6 +133,7 @@ impl Hosts {
             network: Arc::new(self.links.clone()),
             begin,
             delay: Duration::ZERO,
+            timed: Arc::default(),
             generate: self.scenario.generate,
             authorizer: Arc::new(AllowNetwork),
         };
