@@ -127,7 +127,7 @@ fn watched(
     from: &str,
     pull: impl AsyncFnOnce(&store::Told<'_>) -> Outcome<Brought>,
 ) -> Outcome<PathBuf> {
-    let stage = Mutex::new(Progress::detect().stage(key));
+    let stage = Mutex::new(Progress::detect().stage(from));
     let told = |done, all| {
         let mut stage = stage.lock().unwrap_or_else(PoisonError::into_inner);
         stage.update(done, all, "");
