@@ -251,9 +251,11 @@ impl Outage<'_> {
 }
 
 /// Whether the same request may be answered later. A request whose deadline passed, or whose connection went away, comes
-/// back as cancelled.
+/// back as cancelled; one that broke in the middle of a frame as internal, with the transport's error behind it, which no answer of
+/// a peer has.
 fn is_outage(status: &Status) -> bool {
-    WireError::is_retryable(status) || status.code() == Code::Cancelled
+    let broke = status.code() == Code::Internal && std::error::Error::source(status).is_some();
+    broke || WireError::is_retryable(status) || status.code() == Code::Cancelled
 }
 
 #[cfg(test)]
