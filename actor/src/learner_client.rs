@@ -9,21 +9,19 @@ mod call_times;
 mod download;
 mod lease;
 mod receipts;
+mod submission;
 mod transfers;
 
 pub(crate) use artifacts::{ChunkSink, Payload};
 pub use call_times::CallTimes;
 pub(crate) use lease::{Lease, LeaseAnswer};
-pub(crate) use receipts::Receipts;
 pub(crate) use transfers::Received;
 
 use crate::{ActorConfig, ActorError, config::seconds, manifest::Manifest, peer::Peer};
 use call_times::Stopwatch;
-use common::{ActorId, Artifact, CanaryReport, LearnerEpoch, PolicyVersion, RolloutOutcome, RunId, TaskId};
-use failpoint::Point;
-use prost::Message;
+use common::{ActorId, Artifact, CanaryReport, LearnerEpoch, PolicyVersion, RunId, TaskId};
 use proto::{
-    InvalidMessage, MAX_BATCH, MAX_MESSAGE_BYTES, MAX_OUTCOMES_BYTES, Network, header,
+    InvalidMessage, MAX_MESSAGE_BYTES, Network, header,
     pb::{self, learner_service_client::LearnerServiceClient},
     trace::{self, TraceId},
 };
@@ -41,9 +39,6 @@ use transfers::Transfers;
 
 /// How long a learner that may be gone is given to hear that an actor is done.
 const LEAVE_TAKING: Duration = Duration::from_secs(1);
-
-/// The most bytes of outcomes in one request: the header needs little of what a message may hold.
-const MAX_SUBMITTED_BYTES: usize = MAX_OUTCOMES_BYTES - (1 << 16);
 
 /// A run's learner, joined.
 pub(crate) struct LearnerClient {
@@ -200,47 +195,6 @@ impl LearnerClient {
         let _unheard = tokio::time::timeout(LEAVE_TAKING, client.lease_tasks(request)).await;
     }
 
-    /// Ends leases with their outcomes, worked out under `trace` with a policy of `epoch`.
-    pub(crate) async fn submit(
-        &self,
-        trace: TraceId,
-        epoch: LearnerEpoch,
-        outcomes: &[RolloutOutcome],
-    ) -> Result<Receipts, ActorError> {
-        let mut counts = Receipts::default();
-        for part in parts(outcomes.iter().map(Into::into), MAX_SUBMITTED_BYTES) {
-            let begun = Instant::now();
-            self.submit_part(trace, epoch, &part, &mut counts).await?;
-            self.stopwatch.submitted(begun.elapsed());
-        }
-        Ok(counts)
-    }
-
-    async fn submit_part(
-        &self,
-        trace: TraceId,
-        epoch: LearnerEpoch,
-        outcomes: &[pb::RolloutOutcome],
-        counts: &mut Receipts,
-    ) -> Result<(), ActorError> {
-        let answer = self.peer.until_answered(|| {
-            let message = pb::SubmitOutcomesRequest {
-                header: Some(self.header_of(epoch)),
-                outcomes: outcomes.to_vec(),
-            };
-            let mut client = self.client.clone();
-            async move { client.submit_outcomes(trace::request(trace, message)).await }
-        });
-        let receipts = answer.await?.into_inner().receipts;
-        let counted = counts.add(outcomes, &receipts);
-        counted.map_err(|e| self.peer.malformed(e))?;
-        failpoint::reach(Point::Acknowledged);
-        outcomes.iter().for_each(|outcome| {
-            self.open().remove(&TaskId(outcome.task));
-        });
-        Ok(())
-    }
-
     /// Forgets every open lease: the learner that gave them is gone.
     pub(crate) fn forget_leases(&self) {
         self.open().clear();
@@ -378,46 +332,4 @@ fn actor_trace(actor: &ActorId) -> TraceId {
             .fold(0, |n, &b| n << 8 | u64::from(b))
     };
     TraceId::of(half(0), half(8))
-}
-
-/// Consecutive outcomes that have at most `limit` bytes together; one of more is alone.
-fn parts(outcomes: impl Iterator<Item = pb::RolloutOutcome>, limit: usize) -> Vec<Vec<pb::RolloutOutcome>> {
-    let mut parts: Vec<Vec<pb::RolloutOutcome>> = Vec::new();
-    let mut filled = 0;
-    for outcome in outcomes {
-        // What a length and a field number add is below ten bytes.
-        let bytes = outcome.encoded_len() + 10;
-        match parts.last_mut() {
-            Some(part) if filled + bytes <= limit && part.len() < MAX_BATCH => {
-                filled += bytes;
-                part.push(outcome);
-            }
-            _ => {
-                filled = bytes;
-                parts.push(vec![outcome]);
-            }
-        }
-    }
-    parts
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn outcomes_share_a_request_until_it_is_full_and_keep_their_order() {
-        let outcome = |task, detail: usize| pb::RolloutOutcome {
-            task,
-            outcome: Some(pb::rollout_outcome::Outcome::Failed(pb::Failed {
-                detail: "x".repeat(detail),
-                ..Default::default()
-            })),
-        };
-        let outcomes = [outcome(1, 20), outcome(2, 20), outcome(3, 500), outcome(4, 20)];
-        let split = parts(outcomes.into_iter(), 100);
-        let tasks: Vec<Vec<u64>> = split.iter().map(|p| p.iter().map(|o| o.task).collect()).collect();
-        assert_eq!(tasks, [vec![1, 2], vec![3], vec![4]]);
-        assert!(parts(std::iter::empty(), 100).is_empty());
-    }
 }

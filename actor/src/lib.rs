@@ -250,7 +250,7 @@ async fn start(
             generator: image_generator,
             products,
             store,
-            place: rendering::place_of(learner.run()),
+            place: learner.run().images_prefix(),
             run_seed,
             concurrency: config.concurrent_renders,
         },

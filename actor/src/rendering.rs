@@ -7,18 +7,13 @@ use crate::{
     stages::Render,
 };
 use bytes::Bytes;
-use common::{Digest, FailureReason, ProductTask, Purpose, RunId, Trajectory, derive_seed};
+use common::{Digest, FailureReason, ProductTask, Purpose, Trajectory, derive_seed};
 use data::{ImageGenerator, cutout::encode_rgb_png};
 use failpoint::Point;
 use futures::{StreamExt, stream};
 use image::RgbaImage;
 use std::sync::Arc;
 use store::Store;
-
-/// Where the store keeps the rendered images of a run: nothing that one run removes is another one's.
-pub(crate) fn place_of(run: &RunId) -> String {
-    format!("runs/{run}/images")
-}
 
 /// One rendered candidate.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -117,7 +112,7 @@ impl Renderer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use common::{Finish, LearnerEpoch, PolicyVersion, ProductId, RolloutOutcome, TaskId};
+    use common::{Finish, LearnerEpoch, PolicyVersion, ProductId, RolloutOutcome, RunId, TaskId};
     use data::{GenerateError, GeneratedImage};
     use image::{Rgb, RgbImage, Rgba};
 
@@ -170,7 +165,7 @@ mod tests {
                 generator: Arc::new(Painter),
                 products,
                 store,
-                place: place_of(&RunId::new("spring").unwrap()),
+                place: RunId::new("spring").unwrap().images_prefix(),
                 run_seed: 7,
                 concurrency: 2,
             },

@@ -112,6 +112,14 @@ name_type!(
     ProductId, "product id", check_printable
 );
 
+impl RunId {
+    /// The prefix in the run's store under which actors put the images of its candidates, each under its digest, and the learner
+    /// lets them go: each run has its own, so that what one lets go is nothing that another one needs.
+    pub fn images_prefix(&self) -> String {
+        format!("runs/{self}/images")
+    }
+}
+
 /// Position of a product task in the seeded order of the run's tasks, from 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]

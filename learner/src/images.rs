@@ -63,7 +63,7 @@ impl Images {
     pub(crate) fn of(store: &Store, run: &RunId) -> Self {
         Self {
             store: store.clone(),
-            place: format!("runs/{run}/images"),
+            place: run.images_prefix(),
         }
     }
 

@@ -10,7 +10,7 @@ mod view;
 mod writer;
 
 pub use counts::OutcomeCounts;
-pub(crate) use record::{ExpiryNote, Identity, Record, TrainingNote};
+pub(crate) use record::{ExpiryNote, Identity, Record, StartNote, TrainingNote};
 pub use view::{LedgerLine, LedgerLines, LedgerSummary, LedgerView, Seeds};
 pub(crate) use writer::keep;
 

@@ -9,7 +9,18 @@ use serde::{Deserialize, Serialize};
 #[serde(transparent)]
 pub(crate) struct Lineage(Vec<PolicyVersion>);
 
+impl From<Vec<PolicyVersion>> for Lineage {
+    fn from(checkpoints: Vec<PolicyVersion>) -> Self {
+        Self(checkpoints)
+    }
+}
+
 impl Lineage {
+    /// Its checkpoints, oldest first.
+    pub(crate) fn checkpoints(&self) -> &[PolicyVersion] {
+        &self.0
+    }
+
     /// The lineage of a start that goes on from a checkpoint of this one.
     pub(crate) fn going_on_from(&self, checkpoint: PolicyVersion) -> Self {
         Self(self.0.iter().copied().chain([checkpoint]).collect())

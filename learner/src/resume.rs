@@ -3,7 +3,7 @@
 use crate::checkpoint::{Checkpoint, Checkpoints, Manifest};
 use crate::config::{LearnerConfig, RetiredPairs, fixed_changes};
 use crate::error::LearnerError;
-use crate::ledger::{Identity, Ledger, Record};
+use crate::ledger::{Identity, Ledger, Record, StartNote};
 use crate::lineage::Lineage;
 use crate::pair_buffer::PairBuffer;
 use crate::run::LearnerInputs;
@@ -22,6 +22,8 @@ pub(crate) struct OpenLedger {
     pub(crate) epoch: LearnerEpoch,
     /// What the run goes on from; `None` at its beginning.
     pub(crate) checkpoint: Option<Checkpoint>,
+    /// The checkpoints that this start and earlier ones went on from.
+    pub(crate) lineage: Lineage,
     /// Records that its weights do not contain, in their order.
     pub(crate) untrained: Vec<Record>,
 }
@@ -52,6 +54,14 @@ pub(crate) async fn open(
         .as_ref()
         .map_or(0, |found| found.manifest.account.cursor);
     let epoch = LearnerEpoch(journal.epoch());
+    let lineage = checkpoint
+        .as_ref()
+        .map_or_else(Lineage::default, |found| found.manifest.lineage());
+    let note = StartNote {
+        epoch,
+        lineage: lineage.clone(),
+    };
+    journal.append([note.stored()]).await?;
     let ledger = Ledger::new(epoch);
     let mut untrained = vec![];
     let mut records = journal.records(Record::keys()).await?;
@@ -67,6 +77,7 @@ pub(crate) async fn open(
         ledger,
         epoch,
         checkpoint,
+        lineage,
         untrained,
     })
 }

@@ -1,19 +1,18 @@
 //! The gRPC face of the control plane: authorise, convert, call, convert back. No rule is decided here.
 
+mod announcements;
 mod status;
 
 use crate::actors::Adoption;
 use crate::admission::Pause;
-use crate::broadcast::{Broadcast, Manifest};
 use crate::clock;
 use crate::control::{ControlPlane, Failure, LeaseAnswer, LeaseDenied, Receipt};
-use crate::relays::Place;
+use announcements::{announcements, relay_of, whole_manifest};
 use common::{ActorId, CanaryReport, Digest, PolicyVersion, RolloutOutcome, TaskId};
 use failpoint::{Mutation, Point};
-use futures::stream::{self, BoxStream, StreamExt, TryStreamExt as _};
+use futures::stream::{BoxStream, StreamExt, TryStreamExt as _};
 use proto::pb::{self, learner_service_server::LearnerService, lease_tasks_response::Answer};
 use proto::{Authorizer, Call, Caller, InvalidMessage, WireError, artifact_stream, trace};
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tokio_util::sync::CancellationToken;
@@ -312,70 +311,6 @@ fn waiting_for(text: String) -> Result<Option<String>, InvalidMessage> {
             let reason = format!("{bytes} bytes, expected at most {MAX_WAITING_BYTES}");
             Err(InvalidMessage::new("report_adoption_request.waiting_for", reason))
         }
-    }
-}
-
-/// The newest manifest after `after`, then each newer one, until the caller leaves or `stop`: a caller that holds its stream
-/// open is still busy with the last version.
-fn announcements(
-    control: Arc<ControlPlane>,
-    place: Place,
-    after: Option<PolicyVersion>,
-    stop: CancellationToken,
-) -> impl stream::Stream<Item = Result<pb::PolicyManifest, Status>> {
-    let newest = control.broadcast.subscribe();
-    stream::unfold(
-        (control, place, newest, after, stop),
-        |(control, place, mut newest, after, stop)| async move {
-            loop {
-                let manifest = newest.borrow_and_update().clone();
-                if after.is_none_or(|after| manifest.version > after) {
-                    let message = manifest_message(&control.broadcast, &manifest, place.relay());
-                    let after = Some(manifest.version);
-                    return Some((Ok(message), (control, place, newest, after, stop)));
-                }
-                tokio::select! {
-                    changed = newest.changed() => changed.ok()?,
-                    () = stop.cancelled() => return None,
-                }
-            }
-        },
-    )
-}
-
-/// Where a caller passes on what it has: at the address that it calls from.
-fn relay_of(peer: Option<SocketAddr>, port: u32) -> Result<Option<SocketAddr>, WireError> {
-    let invalid = |_| InvalidMessage::new("watch_policy_request.relay_port", format!("{port} is no port"));
-    let port = u16::try_from(port).map_err(invalid)?;
-    Ok(peer
-        .map(|peer| SocketAddr::new(peer.ip(), port))
-        .filter(|_| port > 0))
-}
-
-/// A manifest for those who follow the run: they have the base.
-fn manifest_message(
-    broadcast: &Broadcast,
-    manifest: &Manifest,
-    relay: Option<SocketAddr>,
-) -> pb::PolicyManifest {
-    let base = broadcast.base().map(pb::Artifact::named);
-    pb::PolicyManifest {
-        version: Some(manifest.version.into()),
-        base: base.collect(),
-        adapter: Some((&manifest.adapter).into()),
-        adapter_config_json: broadcast.adapter_config_json().to_owned(),
-        last: manifest.last,
-        canary: manifest.canary.as_deref().map(Into::into),
-        relays: relay.iter().map(ToString::to_string).collect(),
-    }
-}
-
-/// A manifest for those who have nothing yet.
-fn whole_manifest(broadcast: &Broadcast, manifest: &Manifest) -> pb::PolicyManifest {
-    let relay = broadcast.relays.for_newcomer();
-    pb::PolicyManifest {
-        base: broadcast.base().map(Into::into).collect(),
-        ..manifest_message(broadcast, manifest, relay)
     }
 }
 

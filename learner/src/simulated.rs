@@ -10,7 +10,6 @@ use crate::config::LearnerConfig;
 use crate::control::ControlPlane;
 use crate::error::LearnerError;
 use crate::ledger::{Identity, TrainingNote};
-use crate::lineage::Lineage;
 use crate::prompts::CompletionLimits;
 use crate::resume::{self, OpenLedger};
 use crate::run::{
@@ -98,6 +97,7 @@ fn assemble(
         ledger,
         epoch,
         checkpoint,
+        lineage,
         untrained,
     } = opened;
     let mut version = PolicyVersion::initial(epoch);
@@ -133,9 +133,6 @@ fn assemble(
     if let Some(checkpoint) = &checkpoint {
         control.buffer.restore(checkpoint.manifest.account);
     }
-    let lineage = checkpoint
-        .as_ref()
-        .map_or_else(Lineage::default, |checkpoint| checkpoint.manifest.lineage());
     resume::take_up(&control.buffer, untrained, &lineage, config.retired_rule());
     let (keeper, kept) = Keeper::new();
     let publisher = Publisher {

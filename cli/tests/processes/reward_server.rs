@@ -119,13 +119,19 @@ impl Server {
     }
 }
 
+/// Two reward models, the first of them served.
+fn two_models() -> tempfile::TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    train(directory.path(), "first", "1");
+    train(directory.path(), "second", "2");
+    put(directory.path(), "first", "served");
+    directory
+}
+
 #[test]
 fn another_model_takes_over_at_sighup_and_a_broken_one_leaves_the_old_one_serving() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = two_models();
     let directory = directory.path();
-    train(directory, "first", "1");
-    train(directory, "second", "2");
-    put(directory, "first", "served");
     let server = Server::start(directory, &["reward_server.reload_poll_s=0"]);
     let (first, rewards) = server.score();
     assert_eq!(server.score(), (first.clone(), rewards.clone()));
@@ -166,11 +172,8 @@ fn another_model_takes_over_at_sighup_and_a_broken_one_leaves_the_old_one_servin
 
 #[test]
 fn a_server_that_polls_notices_by_itself_and_nonsense_on_its_port_does_no_harm() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = two_models();
     let directory = directory.path();
-    train(directory, "first", "1");
-    train(directory, "second", "2");
-    put(directory, "first", "served");
     let server = Server::start(directory, &["reward_server.reload_poll_s=0.1"]);
     let first = server.digest();
     let address = server.endpoint.strip_prefix("http://").unwrap();

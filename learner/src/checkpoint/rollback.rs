@@ -6,7 +6,7 @@
 
 use super::Checkpoints;
 use crate::error::LearnerError;
-use crate::ledger::Identity;
+use crate::ledger::{Identity, StartNote};
 use crate::lineage::Lineage;
 use common::{LearnerEpoch, PolicyVersion, RunId};
 use serde::{Deserialize, Serialize};
@@ -72,6 +72,11 @@ pub async fn roll_back(store: &Store, run: &RunId, to: PolicyVersion) -> Result<
         lineage: checkpoint.manifest.lineage(),
     };
     checkpoints.write_rollback(&rollback).await?;
+    let note = StartNote {
+        epoch: rollback.epoch,
+        lineage: rollback.lineage.clone(),
+    };
+    journal.append([note.stored()]).await?;
     journal.close().await?;
     let mut left_behind = checkpoints.order().await?.left_behind;
     left_behind.sort_unstable();

@@ -1,5 +1,6 @@
 //! A record of the ledger and its stored form.
 
+use crate::lineage::Lineage;
 use bytes::Bytes;
 use common::{Digest, LearnerEpoch, PolicyVersion, ProductId, RolloutOutcome, RunId, TaskId};
 use prost::Message as _;
@@ -11,6 +12,7 @@ const IDENTITY: u8 = b'i';
 const OUTCOME: u8 = b'o';
 const TRAINING: u8 = b't';
 const EXPIRY: u8 = b'x';
+const START: u8 = b's';
 
 /// The terminal outcome of one task.
 #[derive(Debug, Clone, PartialEq)]
@@ -47,6 +49,15 @@ pub(crate) struct TrainingNote {
     pub(crate) step: u64,
     /// Their tasks.
     pub(crate) tasks: Vec<TaskId>,
+}
+
+/// The newest start of the learner and the checkpoints that it and those before it went on from; a note that decides nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct StartNote {
+    /// Which start.
+    pub(crate) epoch: LearnerEpoch,
+    /// What its weights have come through.
+    pub(crate) lineage: Lineage,
 }
 
 /// Which records' images may be gone, because they are old and nothing needs them.
@@ -175,6 +186,40 @@ impl TrainingNote {
             step: message.step,
             tasks: message.tasks.into_iter().map(TaskId).collect(),
         })
+    }
+}
+
+impl StartNote {
+    /// Its key: there is one, which the next start replaces.
+    pub(crate) fn keys() -> Range<Bytes> {
+        keys_of(START)
+    }
+
+    /// Its stored form.
+    pub(crate) fn stored(&self) -> Stored {
+        let message = pb::LedgerStart {
+            epoch: self.epoch.0,
+            lineage: self.lineage.checkpoints().iter().map(|&v| v.into()).collect(),
+        };
+        (key(START, &[]), message.encode_to_vec().into())
+    }
+
+    /// Reads its stored form.
+    ///
+    /// # Errors
+    /// What is out of range.
+    pub(crate) fn read(content: &[u8]) -> Result<Self, InvalidMessage> {
+        let message: pb::LedgerStart = decode("ledger_start", content)?;
+        let lineage = message.lineage.into_iter().map(TryInto::try_into);
+        Ok(Self {
+            epoch: LearnerEpoch(message.epoch),
+            lineage: lineage.collect::<Result<Vec<PolicyVersion>, _>>()?.into(),
+        })
+    }
+
+    /// Whether the weights of this start have come through `version`, or it is one of its own.
+    pub(crate) fn holds(&self, version: PolicyVersion) -> bool {
+        version.epoch == self.epoch || self.lineage.has_checkpoint(version)
     }
 }
 

@@ -1,6 +1,6 @@
 //! A run's ledger as people and scripts read it, beside its writer or when there is none.
 
-use super::{ExpiryNote, Identity, OutcomeCounts, Record, TrainingNote};
+use super::{ExpiryNote, Identity, OutcomeCounts, Record, StartNote, TrainingNote};
 use crate::error::LearnerError;
 use crate::images::{ImageCounts, ImageState, ToldImages};
 use common::{
@@ -122,6 +122,9 @@ impl LedgerView {
         while let Some((_, content)) = reading.next().await? {
             notes.push(TrainingNote::read(&content).map_err(|source| damaged(&place, source))?);
         }
+        let start = reader.records(StartNote::keys()).await?.next().await?;
+        let start = start.map(|(_, content)| StartNote::read(&content)).transpose();
+        let start = start.map_err(|source| damaged(&place, source))?;
         let expiry = reader.records(ExpiryNote::keys()).await?.next().await?;
         let expiry = expiry.map_or(Ok(ExpiryNote::default()), |(_, content)| {
             ExpiryNote::read(&content)
@@ -129,7 +132,7 @@ impl LedgerView {
         Ok(Self {
             reader,
             identity,
-            trained: by_task(notes),
+            trained: by_task(notes, start.as_ref()),
             store: store.clone(),
             expired_before: expiry.map_err(|source| damaged(&place, source))?.before,
             place,
@@ -247,23 +250,12 @@ impl LedgerLines<'_> {
     }
 }
 
-/// What each task's pair was trained on, oldest version first. Notes come in the order of the versions. A version is lost when a
-/// later start has one of the same number: it went on from before it.
-fn by_task(notes: Vec<TrainingNote>) -> BTreeMap<TaskId, Vec<TrainedAt>> {
-    let mut later = u64::MAX;
-    let mut lost: Vec<bool> = notes
-        .iter()
-        .rev()
-        .map(|note| {
-            let number = note.version.number;
-            let lost = number >= later;
-            later = later.min(number);
-            lost
-        })
-        .collect();
-    lost.reverse();
+/// What each task's pair was trained on, oldest version first. A version is lost when the newest start's weights have not come
+/// through it; where nothing is noted of a start none is known to be.
+fn by_task(notes: Vec<TrainingNote>, start: Option<&StartNote>) -> BTreeMap<TaskId, Vec<TrainedAt>> {
     let mut trained: BTreeMap<_, Vec<_>> = BTreeMap::new();
-    for (TrainingNote { version, step, tasks }, lost) in notes.into_iter().zip(lost) {
+    for TrainingNote { version, step, tasks } in notes {
+        let lost = start.is_some_and(|start| !start.holds(version));
         for task in tasks {
             trained
                 .entry(task)
@@ -313,7 +305,19 @@ mod tests {
             note(2, 4, &[5, 9]),
             note(3, 4, &[5, 8]),
         ];
-        let trained = by_task(notes);
+        let version = |epoch, number| PolicyVersion {
+            epoch: common::LearnerEpoch(epoch),
+            number,
+        };
+        let started = |epoch, lineage: &[PolicyVersion]| StartNote {
+            epoch: common::LearnerEpoch(epoch),
+            lineage: lineage.to_vec().into(),
+        };
+        // One that goes on from what a superseded start had finished.
+        let from_late = by_task(notes.clone(), Some(&started(4, &[version(1, 4)])));
+        let lost = |task| from_late[&TaskId(task)].iter().all(|trained| trained.lost);
+        assert_eq!([0, 5, 7, 8, 9].map(lost), [false, false, false, true, true]);
+        let trained = by_task(notes, Some(&started(3, &[version(1, 2), version(2, 3)])));
         let step = |task| {
             trained
                 .get(&TaskId(task))

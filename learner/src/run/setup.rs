@@ -13,7 +13,6 @@ use crate::config::LearnerConfig;
 use crate::control::ControlPlane;
 use crate::error::LearnerError;
 use crate::ledger::{Identity, TrainingNote};
-use crate::lineage::Lineage;
 use crate::mask::Masker;
 use crate::pair_log::{PairLog, Recorded};
 use crate::partners::Partners;
@@ -133,11 +132,9 @@ fn assemble(
         ledger,
         epoch,
         checkpoint,
+        lineage,
         untrained,
     } = opened;
-    let lineage = checkpoint
-        .as_ref()
-        .map_or_else(Lineage::default, |checkpoint| checkpoint.manifest.lineage());
     let start = Start {
         run_seed: inputs.run_seed,
         lineage,

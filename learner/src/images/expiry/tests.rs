@@ -85,6 +85,12 @@ async fn recorded(store: &Store, journal: &Journal) {
         unsettled = RolloutOutcome::Pair(PreferencePair::new(group.unwrap(), 1, 0, 1.0).unwrap());
     }
     outcomes.push(unsettled);
+    recorded_as(journal, outcomes).await;
+    checkpoint(store, 1, 5).await;
+}
+
+/// A run's first records.
+async fn recorded_as(journal: &Journal, outcomes: Vec<RolloutOutcome>) {
     let identity = Identity {
         run: run_id(),
         run_seed: 1,
@@ -93,7 +99,6 @@ async fn recorded(store: &Store, journal: &Journal) {
         .zip(outcomes)
         .map(|(sequence, outcome)| record(sequence, outcome).stored());
     journal.append(records.chain([identity.stored()])).await.unwrap();
-    checkpoint(store, 1, 5).await;
 }
 
 async fn checkpoint(store: &Store, number: u64, cursor: u64) {
@@ -220,14 +225,7 @@ async fn an_image_that_is_painted_again_and_again_does_not_hold_up_those_behind_
     }
     tokio::time::sleep(KEEP * 3 / 2).await;
     painted(&store, "plain").await;
-    let identity = Identity {
-        run: run_id(),
-        run_seed: 1,
-    };
-    let records = (0..)
-        .zip(outcomes)
-        .map(|(sequence, outcome)| record(sequence, outcome).stored());
-    journal.append(records.chain([identity.stored()])).await.unwrap();
+    recorded_as(&journal, outcomes).await;
     checkpoint(&store, 1, 4).await;
     let mut run = Run::of(&store, journal);
     assert!(run.expiry.expire().await.unwrap());
