@@ -5,7 +5,7 @@ mod models;
 mod push;
 mod runs;
 
-pub(crate) use bench::{BenchCommand, BroadcastArgs, ControlPlaneArgs, StalenessArgs};
+pub(crate) use bench::{BenchCommand, BroadcastArgs, ControlPlaneArgs, SoakArgs, StalenessArgs};
 pub(crate) use models::{
     ConvertArgs, ConvertTo, EvaluateArgs, ExportArgs, GenerateArgs, InitArgs, InitPreset, InspectArgs,
     LogprobArgs, ModelArgs, Preprocess, ScoreArgs,

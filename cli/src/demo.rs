@@ -25,6 +25,7 @@ mod results;
 mod results_table;
 mod roles;
 mod sheet;
+mod soak;
 mod stages;
 mod table;
 mod training;
@@ -33,6 +34,7 @@ pub(crate) use curves::{Run as Curve, draw as draw_curves};
 pub(crate) use plan::Plan;
 pub(crate) use report::{Report, Round};
 pub(crate) use results_table::results_table;
+pub(crate) use soak::SoakFigures;
 pub(crate) use table::reward_model as reward_model_line;
 
 use crate::config::Config;
@@ -97,6 +99,36 @@ pub(crate) async fn run(plan: Plan, shutdown: CancellationToken) -> Outcome<()> 
     let files = "report.json, contact_sheet.png, curves.png, config.toml";
     demo.progress.print(&format!("written to {target}: {files}"))?;
     Ok(())
+}
+
+/// Makes what a demo starts from, then lets its roles work for `time` and reads how much memory they hold.
+///
+/// # Errors
+/// When anything fails or `shutdown` comes first. No process is then left.
+pub(crate) async fn soak(
+    mut plan: Plan,
+    time: Duration,
+    shutdown: CancellationToken,
+) -> Outcome<SoakFigures> {
+    // More than any soak takes.
+    plan.config.learner.versions = 1_000_000;
+    let directory = tempfile::tempdir().context("cannot make a temporary directory")?;
+    let demo = Demo {
+        plan: &plan,
+        work: directory.path(),
+        program: std::env::current_exe().context("cannot find this program's own file")?,
+        progress: Progress::detect().aside(),
+        begun: Instant::now(),
+        shutdown,
+    };
+    let prepared = demo.prepare().await?;
+    let files = run_files(&plan.config, demo.work, &prepared)?;
+    let roles = Roles {
+        config: &plan.config,
+        files: &files,
+        launcher: &Launcher::new(&demo.program, &demo.work.join("logs"))?,
+    };
+    Ok(soak::soak(&roles, time, &demo.progress, &demo.shutdown).await?)
 }
 
 /// A demo under way.

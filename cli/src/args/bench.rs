@@ -12,6 +12,8 @@ pub(crate) enum BenchCommand {
     Broadcast(BroadcastArgs),
     /// How a policy ends when its pairs may be 0, 1, 2... versions old: a demo each, from one start
     Staleness(Box<StalenessArgs>),
+    /// A demo's roles at work for an hour: how much memory each holds
+    Soak(Box<SoakArgs>),
 }
 
 /// What is measured of leases and outcomes.
@@ -57,6 +59,19 @@ pub(crate) struct StalenessArgs {
     /// The largest `learner.max_staleness`
     #[arg(long, default_value_t = 8)]
     pub(crate) most: u64,
+    #[command(flatten)]
+    pub(crate) demo: DemoArgs,
+    /// One JSON object on standard output
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// What is measured of memory. What a demo would write is removed at the end.
+#[derive(Debug, Args)]
+pub(crate) struct SoakArgs {
+    /// How long the roles work
+    #[arg(long, default_value_t = 60.0)]
+    pub(crate) minutes: f64,
     #[command(flatten)]
     pub(crate) demo: DemoArgs,
     /// One JSON object on standard output

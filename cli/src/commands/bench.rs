@@ -1,13 +1,19 @@
 //! `adwright bench`: measurements that need no model.
 
-use crate::args::{BenchCommand, BroadcastArgs, ControlPlaneArgs, StalenessArgs};
-use crate::failure::Outcome;
+use crate::args::{BenchCommand, BroadcastArgs, ControlPlaneArgs, SoakArgs, StalenessArgs};
+use crate::config::Config;
+use crate::demo::{self, Plan};
+use crate::failure::{OrConfiguration as _, Outcome};
 use crate::role::Host;
 use crate::{bench, locations, output, telemetry};
 use anyhow::Context as _;
 use serde::Serialize;
+use std::time::Duration;
 use store::StoreSettings;
 use tokio::runtime::Runtime;
+
+/// A tenth of it still has readings enough for a median.
+const SHORTEST_SOAK: Duration = Duration::from_secs(60);
 
 /// Runs the command.
 pub(super) fn run(command: &BenchCommand) -> Outcome<()> {
@@ -15,6 +21,7 @@ pub(super) fn run(command: &BenchCommand) -> Outcome<()> {
         BenchCommand::ControlPlane(args) => control_plane(args),
         BenchCommand::Broadcast(args) => broadcast(args),
         BenchCommand::Staleness(args) => staleness(args),
+        BenchCommand::Soak(args) => soak(args),
     }
 }
 
@@ -40,13 +47,31 @@ fn broadcast(args: &BroadcastArgs) -> Outcome<()> {
 fn staleness(args: &StalenessArgs) -> Outcome<()> {
     let bounds = bench::Bounds::new(args)?;
     telemetry::init(telemetry::QUIET)?;
-    // This process only measures; its children get their own thread counts.
-    let mut own = bounds.first().config.clone();
-    own.compute.threads = own.demo.threads.evaluation;
-    let host = Host::start(&own, args.demo.compute.with_parent)?;
+    let host = measuring(&bounds.first().config, args.demo.compute.with_parent)?;
     let shutdown = host.shutdown();
     let figures = host.run(bounds.run(shutdown))?;
     show(&figures, args.json)
+}
+
+fn soak(args: &SoakArgs) -> Outcome<()> {
+    let time = Duration::try_from_secs_f64(args.minutes * 60.0).ok();
+    let time = time.filter(|time| *time >= SHORTEST_SOAK);
+    let time = time.context(format!("--minutes {}: expected 1 or more", args.minutes));
+    let time = time.or_configuration()?;
+    let plan = Plan::new(&args.demo)?;
+    plan.check_earlier()?;
+    telemetry::init(telemetry::QUIET)?;
+    let host = measuring(&plan.config, args.demo.compute.with_parent)?;
+    let shutdown = host.shutdown();
+    let figures = host.run(demo::soak(plan, time, shutdown))?;
+    show(&figures, args.json)
+}
+
+/// A process that only measures: its children get their own thread counts.
+fn measuring(config: &Config, with_parent: bool) -> anyhow::Result<Host> {
+    let mut own = config.clone();
+    own.compute.threads = own.demo.threads.evaluation;
+    Host::start(&own, with_parent)
 }
 
 /// As many threads as there are cores: learner, actors and connections share them.

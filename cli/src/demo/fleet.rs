@@ -136,6 +136,14 @@ impl Fleet {
         Ok(())
     }
 
+    /// Waits for an end that nobody has asked for: of the learner, the reward-server or the last actor.
+    pub(super) async fn ended_early(&mut self, progress: &Progress) -> anyhow::Error {
+        match self.until_learner_ends(progress).await {
+            Ok(()) => anyhow!("the learner has ended"),
+            Err(error) => error,
+        }
+    }
+
     async fn until_learner_ends(&mut self, progress: &Progress) -> anyhow::Result<()> {
         let mut going = self.actors.len();
         let mut actors: FuturesUnordered<_> = self.actors.iter_mut().map(Member::ended).collect();

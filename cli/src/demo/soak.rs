@@ -1,0 +1,186 @@
+//! A run's processes for as long as is asked, and how much memory they hold meanwhile.
+//!
+//! What a process holds is its resident set, read from the system. Its growth is that of the last tenth of the time over the
+//! second: in the first one caches fill.
+
+use super::fleet::Fleet;
+use super::observer::Observer;
+use super::report::Process;
+use super::roles::Roles;
+use super::training::interrupted;
+use crate::progress::Progress;
+use anyhow::{Context as _, bail};
+use serde::Serialize;
+use std::time::{Duration, Instant};
+use tokio_util::sync::CancellationToken;
+
+/// Readings of each process.
+const READINGS: u32 = 200;
+
+/// What a soak comes to.
+#[derive(Debug, Serialize)]
+pub(crate) struct SoakFigures {
+    seed: u64,
+    seconds: f64,
+    /// Versions published meanwhile.
+    versions: u64,
+    /// Pairs submitted meanwhile.
+    pairs: u64,
+    /// The largest growth of any process, as a share.
+    growth_max: f64,
+    processes: Vec<Resident>,
+}
+
+/// One process.
+#[derive(Debug, Serialize)]
+struct Resident {
+    role: String,
+    /// Medians of resident bytes over the second and the last tenth of the time.
+    early_bytes: u64,
+    late_bytes: u64,
+    /// `late / early - 1`.
+    growth: f64,
+    /// Every reading in bytes, evenly spaced.
+    readings: Vec<u64>,
+}
+
+/// Lets the roles work for `time`.
+///
+/// # Errors
+/// When a process ends, its memory cannot be read, or `shutdown` comes first. No process is left running.
+pub(super) async fn soak(
+    roles: &Roles<'_>,
+    time: Duration,
+    progress: &Progress,
+    shutdown: &CancellationToken,
+) -> anyhow::Result<SoakFigures> {
+    let mut fleet = tokio::select! {
+        started = Fleet::start(roles) => started?,
+        () = shutdown.cancelled() => return Err(interrupted()),
+    };
+    let watched = tokio::select! {
+        watched = watch(roles, &mut fleet, time, progress) => watched,
+        () = shutdown.cancelled() => Err(interrupted()),
+    };
+    match watched {
+        Ok(figures) => {
+            let failures = fleet.stop().await;
+            if !failures.is_empty() {
+                bail!("not every process drained: {}", failures.join("; "));
+            }
+            Ok(figures)
+        }
+        Err(error) => {
+            fleet.abandon().await;
+            Err(error)
+        }
+    }
+}
+
+async fn watch(
+    roles: &Roles<'_>,
+    fleet: &mut Fleet,
+    time: Duration,
+    progress: &Progress,
+) -> anyhow::Result<SoakFigures> {
+    fleet.start_actors(roles).await?;
+    let processes = fleet.processes();
+    let observer = Observer::connect(fleet.learner_endpoint()).await?;
+    let begun = Instant::now();
+    let readings = tokio::select! {
+        readings = read(&processes, time, progress) => readings?,
+        ended = fleet.ended_early(progress) => return Err(ended),
+    };
+    let status = observer.status().await?;
+    let figures = processes.into_iter().zip(readings);
+    let processes: Vec<Resident> = figures
+        .map(|(process, readings)| resident(process, readings))
+        .collect();
+    Ok(SoakFigures {
+        seed: roles.config.run.seed,
+        seconds: begun.elapsed().as_secs_f64(),
+        versions: status.version.map_or(0, |version| version.number),
+        pairs: status.outcomes.map_or(0, |outcomes| outcomes.pairs),
+        growth_max: processes
+            .iter()
+            .map(|process| process.growth)
+            .fold(f64::MIN, f64::max),
+        processes,
+    })
+}
+
+/// Readings of each process, evenly over `time`.
+async fn read(processes: &[Process], time: Duration, progress: &Progress) -> anyhow::Result<Vec<Vec<u64>>> {
+    let mut stage = progress.stage("soak");
+    let mut every = tokio::time::interval(time / READINGS);
+    every.tick().await;
+    let mut readings = vec![vec![]; processes.len()];
+    for reading in 1..=READINGS {
+        every.tick().await;
+        stage.update(reading.into(), READINGS.into(), "readings");
+        for (process, readings) in processes.iter().zip(&mut readings) {
+            readings.push(resident_bytes(process)?);
+        }
+    }
+    Ok(readings)
+}
+
+fn resident_bytes(process: &Process) -> anyhow::Result<u64> {
+    let path = format!("/proc/{}/status", process.pid);
+    let status = std::fs::read_to_string(&path);
+    let status = status.with_context(|| format!("cannot read the {}'s memory from {path}", process.role))?;
+    parse_resident(&status).with_context(|| format!("{path} does not tell resident memory"))
+}
+
+/// From the line `VmRSS:   123 kB`.
+fn parse_resident(status: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kilobytes << 10)
+}
+
+fn resident(process: Process, readings: Vec<u64>) -> Resident {
+    let tenth = readings.len().div_ceil(10);
+    let early = median(&readings[tenth..2 * tenth]);
+    let late = median(&readings[readings.len() - tenth..]);
+    Resident {
+        role: process.role,
+        early_bytes: early,
+        late_bytes: late,
+        growth: late as f64 / early as f64 - 1.0,
+        readings,
+    }
+}
+
+fn median(readings: &[u64]) -> u64 {
+    let mut sorted = readings.to_vec();
+    sorted.sort_unstable();
+    sorted[sorted.len() / 2]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn resident_memory_is_read_as_the_system_writes_it() {
+        let status = "Name:\tadwright\nVmHWM:\t  200 kB\nVmRSS:\t   123 kB\nThreads:\t4\n";
+        assert_eq!(parse_resident(status), Some(123 * 1024));
+        assert_eq!(parse_resident("Name:\tadwright\n"), None);
+    }
+
+    #[test]
+    fn growth_leaves_out_the_first_tenth_and_single_peaks() {
+        let mut readings = vec![100; 20];
+        (readings[0], readings[1]) = (10, 10);
+        (readings[18], readings[19]) = (110, 110);
+        let process = Process {
+            role: "actor".into(),
+            pid: 1,
+            endpoint: String::new(),
+        };
+        let resident = resident(process, readings);
+        assert_eq!((resident.early_bytes, resident.late_bytes), (100, 110));
+        assert!((resident.growth - 0.1).abs() < 1e-12);
+    }
+}
