@@ -201,7 +201,7 @@ mod tests {
         let picture = RgbaImage::new(4, 4);
         let missing = Digest::from_bytes([6; 32]);
         let published = canary(&policy, &policy.model, &picture, missing);
-        let products = Arc::new(ProductImages::new(Store::open("memory:///").unwrap(), 4));
+        let products = Arc::new(ProductImages::new(Store::open("memory:///").unwrap(), 1 << 20));
         let refused = CanaryCheck::new(policy.clone(), products)
             .check(&published, &policy.model)
             .await;

@@ -39,11 +39,12 @@ pub struct ActorConfig {
     pub tasks_per_lease: usize,
     /// Images rendered at the same time, 1 to 256. Default 2: an actor of the demo has about one core.
     pub concurrent_renders: usize,
-    /// Product cut-outs kept decoded, 1 to 2^24. Default 512: the demo's whole catalogue, 19 MB at 96 x 96 pixels.
-    pub cached_products: usize,
-    /// Products whose image features are kept on the device, 1 to 2^24. Default 512: 3 MB for the demo's policy; count
-    /// 9 MB each for a 7B policy with 576 patches.
-    pub cached_features: usize,
+    /// Bytes of product cut-outs that are kept decoded, 0 to 2^46. Default 256 MiB: the demo's whole catalogue takes 15 MB at 96 x 96
+    /// pixels, a hundred products of 800 x 800 fill it.
+    pub product_cache_bytes: usize,
+    /// Bytes of the products' image features that are kept on the device, 0 to 2^46. Default 512 MiB: a product takes 6 KiB for the
+    /// demo's policy and 9 MiB for a 7B policy with 576 patches.
+    pub feature_cache_bytes: usize,
     /// How long an unreachable learner is retried before the actor gives up, in seconds, 0.01 to a day (as all
     /// waits here). Default 60: a learner's restart.
     pub learner_timeout_s: f64,
@@ -84,8 +85,8 @@ impl Default for ActorConfig {
             labels: Labels::Reward,
             tasks_per_lease: 16,
             concurrent_renders: 2,
-            cached_products: 512,
-            cached_features: 512,
+            product_cache_bytes: 256 << 20,
+            feature_cache_bytes: 512 << 20,
             learner_timeout_s: 60.0,
             reward_timeout_s: 60.0,
             request_timeout_s: 60.0,
@@ -107,8 +108,18 @@ impl ActorConfig {
             ("max_new_tokens", self.max_new_tokens, 1..=4096, "tokens"),
             ("tasks_per_lease", self.tasks_per_lease, 1..=1024, ""),
             ("concurrent_renders", self.concurrent_renders, 1..=256, ""),
-            ("cached_products", self.cached_products, 1..=1 << 24, ""),
-            ("cached_features", self.cached_features, 1..=1 << 24, ""),
+            (
+                "product_cache_bytes",
+                self.product_cache_bytes,
+                0..=1 << 46,
+                "bytes",
+            ),
+            (
+                "feature_cache_bytes",
+                self.feature_cache_bytes,
+                0..=1 << 46,
+                "bytes",
+            ),
         ];
         for (key, value, range, unit) in counts {
             check.within(key, value, range, unit);

@@ -233,7 +233,7 @@ async fn start(
         task: "policy loading",
         source,
     })??;
-    let products = Arc::new(ProductImages::new(store.clone(), config.cached_products));
+    let products = Arc::new(ProductImages::new(store.clone(), config.product_cache_bytes));
     let canary = CanaryCheck::new(policy.clone(), products.clone());
     let builder = PolicyBuilder::new(&policy, canary);
     let mut source = WeightSource::new(learner.clone(), shelf, builder);

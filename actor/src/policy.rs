@@ -69,7 +69,7 @@ impl BehaviourPolicy {
         run_seed: u64,
         config: &ActorConfig,
     ) -> Result<Self, ActorError> {
-        let features = DigestCache::new(config.cached_features);
+        let features = DigestCache::new(config.feature_cache_bytes);
         let (temperature, top_p, max_new_tokens) = (config.temperature, config.top_p, config.max_new_tokens);
         let params = SamplingParams {
             temperature,
@@ -224,7 +224,7 @@ impl Sampler {
             return Ok(features);
         }
         let features = self.policy.image_features(&[picture])?;
-        self.features.insert(*digest, features.clone());
+        self.features.insert(*digest, features.clone(), features.bytes());
         Ok(features)
     }
 }
@@ -274,7 +274,7 @@ mod tests {
         let policy = Preset::Tiny.policy(tokenizer, &Device::flex(), 5);
         Sampler {
             policy,
-            features: DigestCache::new(2),
+            features: DigestCache::new(1 << 20),
         }
     }
 

@@ -19,10 +19,10 @@ pub(crate) struct ProductImages {
 }
 
 impl ProductImages {
-    pub(crate) fn new(store: Store, bound: usize) -> Self {
+    pub(crate) fn new(store: Store, cache_bytes: usize) -> Self {
         Self {
             store,
-            decoded: Mutex::new(DigestCache::new(bound)),
+            decoded: Mutex::new(DigestCache::new(cache_bytes)),
         }
     }
 
@@ -55,7 +55,7 @@ impl ProductImages {
         self.decoded
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .insert(*digest, image.clone());
+            .insert(*digest, image.clone(), image.as_raw().len());
         Ok(image)
     }
 }
@@ -88,7 +88,7 @@ mod tests {
             .put_content(KIND, data::cutout::encode_png(&picture))
             .await
             .unwrap();
-        let images = ProductImages::new(store, 4);
+        let images = ProductImages::new(store, 1 << 10);
         let found = images
             .of(&[task(digest), task(Digest::from_bytes([1; 32])), task(digest)])
             .await;
@@ -112,7 +112,7 @@ mod tests {
     async fn bytes_that_are_no_image_fail_for_good() {
         let store = Store::open("memory:///").unwrap();
         let digest = store.put_content(KIND, &b"no image"[..]).await.unwrap();
-        let found = ProductImages::new(store, 4).of(&[task(digest)]).await;
+        let found = ProductImages::new(store, 1 << 10).of(&[task(digest)]).await;
         let broken = outcome(found[0].as_ref().unwrap_err());
         assert!(matches!(
             broken,

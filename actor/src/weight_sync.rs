@@ -226,7 +226,7 @@ mod tests {
     }
 
     fn source(learner: Arc<LearnerClient>) -> WeightSource<PolicyBuilder> {
-        let products = Arc::new(ProductImages::new(Store::open("memory:///").unwrap(), 4));
+        let products = Arc::new(ProductImages::new(Store::open("memory:///").unwrap(), 1 << 20));
         let canary = CanaryCheck::new(policy(), products);
         let builder = PolicyBuilder::new(&policy(), canary);
         WeightSource::new(learner, Arc::new(Shelf::new()), builder)

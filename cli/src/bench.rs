@@ -3,6 +3,7 @@
 
 mod broadcast;
 mod control_plane;
+mod line;
 mod rig;
 mod staleness;
 mod tcp_copy;

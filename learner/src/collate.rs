@@ -74,10 +74,10 @@ impl Collator {
         partners: Partners,
         loss: LossConfig,
         run_seed: u64,
-        cached_products: usize,
+        feature_cache_bytes: usize,
     ) -> Self {
         let masker = Masker::new(&loss, &policy.config.vision);
-        let features = FeatureCache::new(policy.clone(), assortment.clone(), masker, cached_products);
+        let features = FeatureCache::new(policy.clone(), assortment.clone(), masker, feature_cache_bytes);
         Self {
             policy,
             assortment,

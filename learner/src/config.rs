@@ -12,6 +12,7 @@ pub use loss::{LossConfig, LossMode, MaskConfig, Partner};
 use common::{Digest, InvalidConfig, PolicyVersion, SettingsCheck};
 use models::lora::LoraConfig;
 use models::optimizer::{AdamWConfig, Schedule};
+use proto::MAX_OUTCOMES_BYTES;
 use serde::{Deserialize, Serialize};
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -24,6 +25,9 @@ pub(crate) const CLIP_NORMS: RangeInclusive<f64> = 1e-6..=1e6;
 
 /// Milliseconds of a day, the longest wait that makes sense.
 const DAY_MS: u64 = 86_400_000;
+
+/// 64 TiB, more than any machine has.
+const MOST_BYTES: usize = 1 << 46;
 
 /// Settings of the learner. Defaults are those of the demo, measured on the simulated shop, unless a field says otherwise.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -89,9 +93,12 @@ pub struct LearnerConfig {
     /// How many versions' weights can be fetched, the newest included, 1 to 1000. Default 3: an actor that is fetching one may see
     /// two more published.
     pub keep_versions: usize,
-    /// For how many products the frozen image features are kept between batches, 1 to 2^24. Default 4096; one product takes 6 KiB in
-    /// the demo and 9 MiB at 7B.
-    pub cached_products: usize,
+    /// Bytes of outcomes that are taken in at the same time, counted while they arrive: one request's (16 MiB) to 2^46. Who finds no
+    /// room is asked to come again. Default 256 MiB.
+    pub memory_bytes: usize,
+    /// Bytes of the products' frozen image features that are kept on the device between batches, 0 to 2^46. Default 1 GiB; one
+    /// product takes 6 KiB in the demo and 9 MiB at 7B.
+    pub feature_cache_bytes: usize,
     /// Whether the way back goes through the policy block by block and computes each decoder layer again: memory for the
     /// activations of one layer instead of all, for one more way forward. Default false.
     pub activation_checkpointing: bool,
@@ -147,7 +154,8 @@ impl Default for LearnerConfig {
             linger_ms: 3_000,
             drain_ms: 5_000,
             keep_versions: 3,
-            cached_products: 4096,
+            memory_bytes: 256 << 20,
+            feature_cache_bytes: 1 << 30,
             activation_checkpointing: false,
             clip_norm: 1.0,
             lora: LoraConfig::new(16, 16.0),
@@ -186,13 +194,24 @@ impl LearnerConfig {
             ("max_attempts", self.max_attempts as usize, 1_000),
             ("keep_versions", self.keep_versions, 1_000),
             ("keep_checkpoints", self.keep_checkpoints, 1_000),
-            ("cached_products", self.cached_products, 1 << 24),
         ];
         for (key, value, most) in counts {
             check.within(key, value, 1..=most, "");
         }
         check.within("max_staleness", self.max_staleness, 0..=1_000, "versions");
         check.within("keep_images_days", self.keep_images_days, 0.0..=36_500.0, "days");
+        check.within(
+            "memory_bytes",
+            self.memory_bytes,
+            MAX_OUTCOMES_BYTES..=MOST_BYTES,
+            "bytes",
+        );
+        check.within(
+            "feature_cache_bytes",
+            self.feature_cache_bytes,
+            0..=MOST_BYTES,
+            "bytes",
+        );
         check.within("relay_branches", self.relay_branches, 0..=64, "");
         let waits = [
             ("lease_ttl_ms", self.lease_ttl_ms, 1..=DAY_MS),

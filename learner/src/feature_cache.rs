@@ -22,12 +22,13 @@ pub(crate) struct FeatureCache {
     masker: Masker,
     /// Of one image each.
     kept: BTreeMap<ProductImage, ImageFeatures>,
+    /// Bytes that may be kept between batches.
     bound: usize,
     images_per_pass: usize,
 }
 
 impl FeatureCache {
-    /// Features under the tower of `policy`; those of at most `bound` whole images are kept.
+    /// Features under the tower of `policy`; of whole images at most `bound` bytes are kept.
     pub(crate) fn new(
         policy: Arc<Policy>,
         assortment: Arc<Assortment>,
@@ -63,9 +64,6 @@ impl FeatureCache {
             .copied()
             .filter(|image| !self.kept.contains_key(image))
             .collect();
-        if self.kept.len() + missing.len() > self.bound {
-            self.kept.retain(|image, _| images.contains(image));
-        }
         for chunk in missing.chunks(self.images_per_pass) {
             let encoded = self.encode(chunk)?;
             for (row, &image) in chunk.iter().enumerate() {
@@ -75,7 +73,22 @@ impl FeatureCache {
         let features = ImageFeatures::cat(images.iter().map(|image| self.kept[image].clone()).collect());
         self.kept
             .retain(|image, _| matches!(image, ProductImage::Whole(_)));
+        self.make_room(images);
         Ok(features)
+    }
+
+    /// Forgets what is over the bound: first what the last batch did not need.
+    fn make_room(&mut self, needed: &[ProductImage]) {
+        if self.kept_bytes() > self.bound {
+            self.kept.retain(|image, _| needed.contains(image));
+        }
+        while self.kept_bytes() > self.bound {
+            self.kept.pop_last();
+        }
+    }
+
+    fn kept_bytes(&self) -> usize {
+        self.kept.values().map(ImageFeatures::bytes).sum()
     }
 
     fn encode(&self, images: &[ProductImage]) -> Result<ImageFeatures, ModelError> {
@@ -104,9 +117,18 @@ mod tests {
     fn kept_and_fresh_features_are_those_of_each_image_alone() {
         let (policy, assortment) = (Arc::new(policy()), Arc::new(assortment(5)));
         let masker = Masker::new(&LossConfig::default(), &policy.config.vision);
-        let mut features = FeatureCache::new(policy.clone(), assortment.clone(), masker, 3);
+        let one = policy
+            .image_features(&[&assortment.product(0).image])
+            .unwrap()
+            .bytes();
+        let mut features = FeatureCache::new(policy.clone(), assortment.clone(), masker, 3 * one + 1);
         let hidden = ProductImage::Masked { product: 1, seed: 9 };
-        for round in [vec![0, 1], vec![1, 2, 3], vec![4, 0]] {
+        for (round, kept) in [
+            (vec![0, 1], 2),
+            (vec![1, 2, 3], 3),
+            (vec![4, 0], 2),
+            (vec![4, 0, 1, 2], 3),
+        ] {
             let mut images: Vec<_> = round.iter().copied().map(ProductImage::Whole).collect();
             images.push(hidden);
             let together = features.of(&images).unwrap();
@@ -117,7 +139,7 @@ mod tests {
                 let found = together.select(&[row]).tokens().into_data();
                 found.assert_approx_eq::<f32>(&alone.tokens().into_data(), Tolerance::absolute(1e-5));
             }
-            assert!(features.kept.len() <= 3 && !features.kept.contains_key(&hidden));
+            assert!(features.kept.len() == kept && !features.kept.contains_key(&hidden));
         }
     }
 }

@@ -93,7 +93,7 @@ pub fn train_on_pairs(
         total,
     };
     let partners = assortment.partners(config.loss.partner);
-    let (loss, cached) = (config.loss.clone(), config.cached_products);
+    let (loss, cached) = (config.loss.clone(), config.feature_cache_bytes);
     let collator = Collator::new(Arc::new(policy), assortment, partners, loss, run_seed, cached);
     let mut trainer = Trainer::new(model, collator, config.clone(), run_seed, threads)?;
     let mut log = StepLog::open(steps_file.as_deref(), 0)?;

@@ -1,18 +1,22 @@
 //! The gRPC face of the control plane: authorise, convert, call, convert back. No rule is decided here.
 
 mod announcements;
+mod room;
 mod status;
 
 use crate::actors::Adoption;
 use crate::admission::Pause;
 use crate::clock;
 use crate::control::{ControlPlane, Failure, LeaseAnswer, LeaseDenied, Receipt};
+pub(crate) use room::RoomForOutcomes;
+
 use announcements::{announcements, relay_of, whole_manifest};
 use common::{ActorId, CanaryReport, Digest, PolicyVersion, RolloutOutcome, TaskId};
 use failpoint::{Mutation, Point};
 use futures::stream::{BoxStream, StreamExt, TryStreamExt as _};
 use proto::pb::{self, learner_service_server::LearnerService, lease_tasks_response::Answer};
 use proto::{Authorizer, Call, Caller, InvalidMessage, WireError, artifact_stream, trace};
+use room::Held;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tokio_util::sync::CancellationToken;
@@ -194,8 +198,9 @@ impl LearnerService for Service {
 
     async fn submit_outcomes(
         &self,
-        request: Request<pb::SubmitOutcomesRequest>,
+        mut request: Request<pb::SubmitOutcomesRequest>,
     ) -> Result<Response<pb::SubmitOutcomesResponse>, Status> {
+        let _held = request.extensions_mut().remove::<Held>();
         let (actor, message, span) =
             self.admit_actor("LearnerService/SubmitOutcomes", request, |m| m.header.take())?;
         let submitted = self.submit(&actor, message.outcomes).instrument(span);

@@ -92,6 +92,11 @@ impl ImageFeatures {
         self.tokens.clone()
     }
 
+    /// What the tokens take, in bytes.
+    pub fn bytes(&self) -> usize {
+        self.tokens.dims().iter().product::<usize>() * self.tokens.dtype().size()
+    }
+
     /// The same outside any autodiff graph.
     #[must_use]
     pub fn without_autodiff(self) -> Self {

@@ -5,19 +5,23 @@
 
 pub mod artifact_stream;
 mod authorize;
+mod budget;
 #[cfg(test)]
 #[path = "../build/compatibility.rs"]
 mod compatibility;
 #[cfg(test)]
 mod compatibility_tests;
 mod convert;
+mod gate;
 mod header;
 mod network;
 pub mod trace;
 mod wire_error;
 
 pub use authorize::{AllowLoopback, AllowNetwork, Authorizer, Call, Denied, Door, PeerDenied};
+pub use budget::{ByteBudget, ByteCharge, NoRoom};
 pub use convert::{InvalidMessage, MAX_BATCH, trajectory};
+pub use gate::{Admission, Gate, Meter};
 pub use header::{Caller, header};
 pub use network::{Incoming, Network, Tcp};
 pub use wire_error::WireError;

@@ -1,6 +1,6 @@
 //! What a server holds at the same time, in requests and in bytes, and when whoever finds no room should come again.
 
-use proto::WireError;
+use proto::{ByteBudget, ByteCharge, WireError};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
@@ -14,8 +14,7 @@ const RETRY_AFTER: [Duration; 2] = [Duration::from_millis(50), Duration::from_se
 pub(crate) struct Budget {
     places: Arc<Semaphore>,
     most_requests: usize,
-    bytes: AtomicUsize,
-    most_bytes: usize,
+    bytes: Arc<ByteBudget>,
     backlog: Backlog,
     shed: AtomicU64,
 }
@@ -28,7 +27,7 @@ pub(crate) struct Place(#[expect(dead_code, reason = "held for its end")] OwnedS
 #[derive(Debug)]
 pub(crate) struct Charge {
     budget: Arc<Budget>,
-    bytes: AtomicUsize,
+    bytes: ByteCharge,
 }
 
 impl Budget {
@@ -37,8 +36,7 @@ impl Budget {
         Self {
             places: Arc::new(Semaphore::new(requests)),
             most_requests: requests,
-            bytes: AtomicUsize::new(0),
-            most_bytes: bytes,
+            bytes: Arc::new(ByteBudget::new(bytes)),
             backlog: Backlog::default(),
             shed: AtomicU64::new(0),
         }
@@ -58,7 +56,7 @@ impl Budget {
         })?;
         let charge = Charge {
             budget: self.clone(),
-            bytes: AtomicUsize::new(0),
+            bytes: self.bytes.charge(),
         };
         Ok((Place(place), charge))
     }
@@ -75,7 +73,7 @@ impl Budget {
 
     /// Bytes that are held.
     pub(crate) fn bytes(&self) -> usize {
-        self.bytes.load(Relaxed)
+        self.bytes.held()
     }
 
     /// Requests that found no room.
@@ -101,23 +99,10 @@ impl Charge {
     /// # Errors
     /// [`WireError::Overloaded`] when there is no room for them; what was taken before stays.
     pub(crate) fn add(&self, bytes: usize) -> Result<(), WireError> {
-        let most = self.budget.most_bytes;
-        let room = |held: usize| held.checked_add(bytes).filter(|&all| all <= most);
-        match self.budget.bytes.fetch_update(Relaxed, Relaxed, room) {
-            Ok(_) => {
-                self.bytes.fetch_add(bytes, Relaxed);
-                Ok(())
-            }
-            Err(held) => Err(self.budget.overloaded(format!(
-                "{held} bytes of requests are held and reward_server.memory_bytes allows {most}"
-            ))),
-        }
-    }
-}
-
-impl Drop for Charge {
-    fn drop(&mut self) {
-        self.budget.bytes.fetch_sub(self.bytes.load(Relaxed), Relaxed);
+        self.bytes.add(bytes).map_err(|full| {
+            self.budget
+                .overloaded(format!("{full}: reward_server.memory_bytes"))
+        })
     }
 }
 
@@ -188,7 +173,7 @@ mod tests {
         other.add(40).unwrap();
         let refusal = other.add(1).unwrap_err().to_string();
         assert!(
-            refusal.contains("100 bytes") && refusal.contains("reward_server.memory_bytes"),
+            refusal.contains("of the 100 that may be") && refusal.contains("reward_server.memory_bytes"),
             "{refusal}"
         );
         assert_eq!((budget.requests(), budget.bytes(), budget.shed()), (2, 100, 2));

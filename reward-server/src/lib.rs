@@ -35,9 +35,9 @@ pub use scorer::{GroupScores, ScoreFailure, ScoreResult, score_groups};
 pub use served::{BatchUnit, CreativeGroup, Preparation, RawScores, ServedCaig, ServedModel};
 pub use training::{LoadedTraining, RewardProgress, train, train_loaded};
 
-use gate::Gate;
+use gate::RoomToScore;
 use proto::pb::reward_service_server::RewardServiceServer;
-use proto::{Authorizer, Door, MAX_MESSAGE_BYTES};
+use proto::{Authorizer, Door, Gate, MAX_MESSAGE_BYTES};
 use reload::{ReloadState, Reloader};
 use service::Service;
 use serving::Models;
@@ -135,7 +135,7 @@ async fn serve(
     let service = RewardServiceServer::new(service)
         .max_decoding_message_size(MAX_MESSAGE_BYTES)
         .max_encoding_message_size(MAX_MESSAGE_BYTES);
-    let service = Gate::before(service, models.budget.clone());
+    let service = Gate::before(service, RoomToScore(models.budget.clone()));
     let service = InterceptedService::new(service, Door::of(authorizer));
     // Whoever asks whether the server is well needs to be nobody in particular; it serves from here until it drains.
     let (health, health_service) = tonic_health::server::health_reporter();

@@ -48,6 +48,9 @@ pub(crate) struct BroadcastArgs {
     /// Actors that fetch from the learner, and from each relay; 0: all from the learner
     #[arg(long, default_value_t = 2)]
     pub(crate) branches: usize,
+    /// What each host's line carries, in bytes a second each way, the learner's and every actor's; 0: as much as the machine can
+    #[arg(long, default_value_t = 0.0)]
+    pub(crate) line: f64,
     /// One JSON object on standard output
     #[arg(long)]
     pub(crate) json: bool,

@@ -17,13 +17,19 @@ use tokio::time::Instant;
 pub(crate) struct BroadcastFigures {
     bytes: usize,
     actors: usize,
+    /// What each host's line carries, in bytes a second; `null` as much as the machine can.
+    line: Option<f64>,
     /// From the announcement until the last actor has adopted.
     seconds: f64,
+    /// The same to one actor.
+    one_actor_seconds: f64,
+    /// `seconds / one_actor_seconds`.
+    ratio_to_one_actor: f64,
     /// The same bytes over one plain connection, hashed at both ends.
     tcp_hash_seconds: f64,
     /// `tcp_hash_seconds / seconds`.
     ratio_to_tcp: f64,
-    /// Payload that the learner sent.
+    /// Bytes that left the learner's host.
     learner_egress_bytes: u64,
     /// The same in adapters.
     egress_ratio: f64,
@@ -35,6 +41,13 @@ pub(crate) struct BroadcastFigures {
     cores: usize,
 }
 
+/// One broadcast.
+struct Sent {
+    took: Duration,
+    egress: u64,
+    relayed: u64,
+}
+
 /// Measures it.
 ///
 /// # Errors
@@ -43,6 +56,36 @@ pub(crate) async fn broadcast(args: &BroadcastArgs) -> Outcome<BroadcastFigures>
     let bytes = args.bytes;
     let plain = tokio::task::spawn_blocking(move || tcp_copy::copy(bytes)).await;
     let plain = plain.context("the plain copy")??;
+    let sent = send(args, args.actors).await?;
+    let to_one = match args.actors {
+        1 => sent.took,
+        _ => send(args, 1).await?.took,
+    };
+    let seconds = sent.took.as_secs_f64();
+    Ok(BroadcastFigures {
+        bytes: args.bytes,
+        actors: args.actors,
+        line: line(args),
+        seconds,
+        one_actor_seconds: to_one.as_secs_f64(),
+        ratio_to_one_actor: seconds / to_one.as_secs_f64(),
+        tcp_hash_seconds: plain.as_secs_f64(),
+        ratio_to_tcp: plain.as_secs_f64() / seconds,
+        learner_egress_bytes: sent.egress,
+        egress_ratio: sent.egress as f64 / args.bytes as f64,
+        relayed_bytes: sent.relayed,
+        swap_pause_ms_max: None,
+        tls: false,
+        cores: std::thread::available_parallelism().map_or(1, usize::from),
+    })
+}
+
+fn line(args: &BroadcastArgs) -> Option<f64> {
+    (args.line > 0.0).then_some(args.line)
+}
+
+/// One version to so many actors.
+async fn send(args: &BroadcastArgs, actors: usize) -> Outcome<Sent> {
     // One pair makes the second version, which is the last.
     let learner = LearnerConfig {
         versions: 1,
@@ -60,37 +103,30 @@ pub(crate) async fn broadcast(args: &BroadcastArgs) -> Outcome<BroadcastFigures>
             tasks_per_lease: 1,
             ..ActorConfig::default()
         },
-        actors: args.actors,
+        actors,
         relays: true,
         generate: Duration::ZERO,
         adapter_bytes: args.bytes,
+        line: line(args),
         store: Store::open("memory:///").context("a store in memory")?,
     };
     let mut rig = Rig::start(plan).await?;
     let before = rig.status().await?;
     let mut announcements = rig.announcements().await?;
+    let left_before = rig.sent();
     rig.begin();
     announcements.message().await.context("no announcement")?;
     let announced = Instant::now();
     rig.until_all_have(1).await?;
-    let took = announced.elapsed();
+    let (took, left) = (announced.elapsed(), rig.sent());
     let after = rig.status().await?;
     rig.stop().await?;
     let relayed = |status: &proto::pb::RunStatus| -> u64 {
         status.actors.iter().map(|actor| actor.relay_bytes_received).sum()
     };
-    let sent = after.artifact_bytes_sent - before.artifact_bytes_sent;
-    Ok(BroadcastFigures {
-        bytes: args.bytes,
-        actors: args.actors,
-        seconds: took.as_secs_f64(),
-        tcp_hash_seconds: plain.as_secs_f64(),
-        ratio_to_tcp: plain.as_secs_f64() / took.as_secs_f64(),
-        learner_egress_bytes: sent,
-        egress_ratio: sent as f64 / args.bytes as f64,
-        relayed_bytes: relayed(&after) - relayed(&before),
-        swap_pause_ms_max: None,
-        tls: false,
-        cores: std::thread::available_parallelism().map_or(1, usize::from),
+    Ok(Sent {
+        took,
+        egress: left - left_before,
+        relayed: relayed(&after) - relayed(&before),
     })
 }

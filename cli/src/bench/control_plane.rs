@@ -86,6 +86,7 @@ pub(crate) async fn control_plane(args: &ControlPlaneArgs, store: Store) -> Outc
         relays: false,
         generate,
         adapter_bytes: 1 << 10,
+        line: None,
         store: store.clone(),
     };
     let mut rig = Rig::start(plan).await?;

@@ -1,5 +1,6 @@
 //! A simulated learner and its simulated actors in this process, on loopback.
 
+use super::line::Line;
 use crate::config::Config;
 use crate::failure::Outcome;
 use crate::shop;
@@ -8,17 +9,14 @@ use anyhow::{Context as _, anyhow};
 use common::{ActorId, RunId};
 use learner::{LearnerConfig, LearnerError, RunSummary, SimulatedInputs};
 use proto::pb::{self, learner_service_client::LearnerServiceClient};
-use proto::{AllowLoopback, Tcp, header};
-use std::net::SocketAddr;
+use proto::{AllowLoopback, header};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use store::Store;
-use tokio::net::TcpListener;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
-use tonic::transport::server::TcpIncoming;
 
 /// How long everybody may take to join.
 const JOINING: Duration = Duration::from_secs(300);
@@ -36,6 +34,8 @@ pub(super) struct Plan {
     /// How long a lease's completions take.
     pub(super) generate: Duration,
     pub(super) adapter_bytes: usize,
+    /// What each host's line carries, in bytes a second each way; `None` as much as the machine can.
+    pub(super) line: Option<f64>,
     pub(super) store: Store,
 }
 
@@ -50,6 +50,7 @@ pub(super) struct Rig {
     actors_stop: CancellationToken,
     learner_stop: CancellationToken,
     joined: usize,
+    line: Line,
 }
 
 impl Rig {
@@ -66,13 +67,14 @@ impl Rig {
             adapter_bytes: plan.adapter_bytes,
             step: Duration::ZERO,
         };
-        let (listener, address) = loopback().await?;
+        let line = Line::new(plan.line);
+        let (incoming, address) = line.listen().await?;
         let (begin, actors_stop, learner_stop) = (
             CancellationToken::new(),
             CancellationToken::new(),
             CancellationToken::new(),
         );
-        let learner = learner::run_simulated(plan.learner, inputs, incoming(listener), learner_stop.clone());
+        let learner = learner::run_simulated(plan.learner, inputs, incoming, learner_stop.clone());
         let learner = tokio::spawn(learner);
         let url = format!("http://{address}");
         let channel = Channel::from_shared(url.clone())
@@ -88,14 +90,16 @@ impl Rig {
             actors_stop: actors_stop.clone(),
             learner_stop,
             joined: 0,
+            line,
         };
         rig.until_all_have(0).await?;
         rig.joined = plan.actors;
         for number in 0..plan.actors {
+            let line = Line::new(plan.line);
             let inputs = SimulatedActorInputs {
                 actor_id: ActorId::new(format!("actor-{number}")).context("an actor's name")?,
                 learner_url: url.clone(),
-                network: Arc::new(Tcp),
+                network: Arc::new(line.clone()),
                 begin: begin.clone(),
                 timed: rig.timed.clone(),
                 // Evenly over the time that one lease takes.
@@ -105,11 +109,9 @@ impl Rig {
             };
             let served = match plan.relays {
                 true => {
-                    let (listener, address) = loopback().await?;
-                    Some(Served {
-                        incoming: incoming(listener),
-                        port: address.port(),
-                    })
+                    let (incoming, address) = line.listen().await?;
+                    let port = address.port();
+                    Some(Served { incoming, port })
                 }
                 false => None,
             };
@@ -163,6 +165,11 @@ impl Rig {
         }
     }
 
+    /// Bytes that have left the learner's host.
+    pub(super) fn sent(&self) -> u64 {
+        self.line.sent()
+    }
+
     /// Announcements from now on.
     pub(super) async fn announcements(&mut self) -> anyhow::Result<tonic::Streaming<pb::PolicyManifest>> {
         let after = self.status().await?.version;
@@ -188,14 +195,4 @@ impl Rig {
             .context("the learner")?;
         Ok(done)
     }
-}
-
-fn incoming(listener: TcpListener) -> TcpIncoming {
-    TcpIncoming::from(listener).with_nodelay(Some(true))
-}
-
-async fn loopback() -> anyhow::Result<(TcpListener, SocketAddr)> {
-    let listener = TcpListener::bind("127.0.0.1:0").await.context("cannot listen")?;
-    let address = listener.local_addr().context("cannot listen")?;
-    Ok((listener, address))
 }

@@ -6,11 +6,11 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// They decide when, where and how fast things are done, not what is learned from what.
-pub(crate) const FREE: [&str; 20] = [
+pub(crate) const FREE: [&str; 21] = [
     "activation_checkpointing",
-    "cached_products",
     "checkpoint_every",
     "drain_ms",
+    "feature_cache_bytes",
     "keep_checkpoints",
     "keep_images_days",
     "keep_versions",
@@ -21,6 +21,7 @@ pub(crate) const FREE: [&str; 20] = [
     "max_attempts",
     "max_staleness",
     "max_tasks_per_pair",
+    "memory_bytes",
     "retired_pairs",
     "retry_after_ms",
     "reward_model",

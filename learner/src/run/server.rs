@@ -3,9 +3,9 @@
 use crate::config::LearnerConfig;
 use crate::control::ControlPlane;
 use crate::error::LearnerError;
-use crate::service::Service;
+use crate::service::{RoomForOutcomes, Service};
 use proto::pb::learner_service_server::LearnerServiceServer;
-use proto::{Authorizer, BULK_WINDOW, Door, Incoming, MAX_MESSAGE_BYTES, MAX_OUTCOMES_BYTES};
+use proto::{Authorizer, BULK_WINDOW, Door, Gate, Incoming, MAX_MESSAGE_BYTES, MAX_OUTCOMES_BYTES};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinHandle;
@@ -43,6 +43,7 @@ pub(super) fn spawn(
     let service = LearnerServiceServer::new(service)
         .max_decoding_message_size(MAX_OUTCOMES_BYTES)
         .max_encoding_message_size(MAX_MESSAGE_BYTES);
+    let service = Gate::before(service, RoomForOutcomes::new(config.memory_bytes));
     let service = InterceptedService::new(service, door);
     // A learner that is served takes leases: what comes before, it does before it listens. Probes are let in from anywhere.
     let (_reporter, health) = tonic_health::server::health_reporter();

@@ -190,7 +190,7 @@ fn assemble(
         partners,
         config.loss.clone(),
         inputs.run_seed,
-        config.cached_products,
+        config.feature_cache_bytes,
     );
     let collator = match config.deterministic {
         true => collator.with_images_one_by_one(),

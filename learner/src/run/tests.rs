@@ -92,6 +92,7 @@ impl Running {
 }
 
 mod resumed;
+mod room;
 
 /// An actor without a policy.
 struct TestActor {
