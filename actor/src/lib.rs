@@ -8,6 +8,7 @@ mod base_model;
 mod cache;
 mod canary;
 mod config;
+mod decode_times;
 mod error;
 mod failure;
 mod health;
@@ -31,9 +32,10 @@ mod weight_source;
 mod weight_sync;
 
 pub use config::{ActorConfig, Labels};
+pub use decode_times::{DecodeStep, DecodeTimes};
 pub use error::{ActorError, LastAttempt};
 pub use learner_client::CallTimes;
-pub use simulated::{Served, SimulatedActorInputs, run_simulated};
+pub use simulated::{Decoding, Served, SimulatedActorInputs, SimulatedSampling, run_simulated};
 
 use canary::CanaryCheck;
 use common::{ActorId, PolicyVersion, RunId};
@@ -245,7 +247,7 @@ async fn start(
         ..ActorSummary::default()
     };
     Ok(RolloutLoop {
-        policy: BehaviourPolicy::start(policy, adapted, products.clone(), run_seed, config).await?,
+        policy: BehaviourPolicy::start(policy, adapted, products.clone(), run_seed, config, None).await?,
         renderer: Renderer {
             generator: image_generator,
             products,

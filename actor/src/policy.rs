@@ -6,6 +6,7 @@
 use crate::{
     ActorConfig, ActorError,
     cache::DigestCache,
+    decode_times::DecodeTimes,
     failure::{Failure, PerTask, chain},
     product_images::ProductImages,
     stages::Behaviour,
@@ -55,6 +56,8 @@ struct Sampler {
     policy: Policy,
     /// Features of one product each, `[1, patches, hidden]`: adapters do not change them.
     features: DigestCache<ImageFeatures>,
+    /// When tokens were drawn, where somebody wants to know.
+    times: Option<DecodeTimes>,
 }
 
 impl BehaviourPolicy {
@@ -68,6 +71,7 @@ impl BehaviourPolicy {
         products: Arc<ProductImages>,
         run_seed: u64,
         config: &ActorConfig,
+        times: Option<DecodeTimes>,
     ) -> Result<Self, ActorError> {
         let features = DigestCache::new(config.feature_cache_bytes);
         let (temperature, top_p, max_new_tokens) = (config.temperature, config.top_p, config.max_new_tokens);
@@ -82,7 +86,13 @@ impl BehaviourPolicy {
             params,
         };
         let version = adapted.version;
-        let init = move || Ok::<_, ComputeError>(Sampler { policy, features });
+        let init = move || {
+            Ok::<_, ComputeError>(Sampler {
+                policy,
+                features,
+                times,
+            })
+        };
         let thread = ComputeThread::spawn("policy", QUEUE_BOUND, init)?;
         let mut started = Self {
             thread,
@@ -209,10 +219,15 @@ impl Sampler {
             }
         }
         let features = ImageFeatures::cat(features);
-        let mut completions = self
+        let times = self.times.as_ref();
+        times.inspect(|times| times.begin());
+        let mut drawn = || {
+            times.inspect(|times| times.note());
+        };
+        let sampled = self
             .policy
-            .sample(&prompts, Some(&features), &plan.params)?
-            .into_iter();
+            .sample_watched(&prompts, Some(&features), &plan.params, &mut drawn);
+        let mut completions = sampled?.into_iter();
         Ok(tasks
             .iter()
             .map(|_| completions.by_ref().take(plan.group_size).collect())
@@ -275,6 +290,7 @@ mod tests {
         Sampler {
             policy,
             features: DigestCache::new(1 << 20),
+            times: None,
         }
     }
 

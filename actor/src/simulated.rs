@@ -1,16 +1,22 @@
 //! An actor that computes nothing: for measuring and testing what is around the computing.
 //!
 //! Joining, leases, outcomes, announcements, weights and relaying are those of an actor. Sampling, rendering and scoring are a
-//! pause, and outcomes drawn from the seeds that a task has anyway.
+//! pause, and outcomes drawn from the seeds that a task has anyway; where decode steps are measured, sampling is an actor's too.
 
 use crate::{
-    ActorConfig, ActorError, ActorSummary, PassesOn, drained,
+    ActorConfig, ActorError, ActorSummary, PassesOn,
+    canary::CanaryCheck,
+    decode_times::DecodeTimes,
+    drained,
     failure::PerTask,
     health::Health,
     learner_client::{CallTimes, LearnerClient, Lease},
     leave,
     manifest::Manifest,
     pairing::PairingRule,
+    policy::BehaviourPolicy,
+    policy_builder::PolicyBuilder,
+    product_images::ProductImages,
     rendering::RenderedImage,
     reward_client::GroupRewards,
     rollout_loop::RolloutLoop,
@@ -24,6 +30,7 @@ use common::{
     ActorId, CanaryReport, Digest, Finish, PolicyVersion, ProductTask, Purpose, Reward, Trajectory,
     derive_seed,
 };
+use models::policy::Policy;
 use proto::{Authorizer, Incoming, Network};
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
@@ -31,6 +38,7 @@ use std::{
     sync::{Arc, atomic::AtomicBool},
     time::Duration,
 };
+use store::Store;
 use tokio_util::sync::CancellationToken;
 
 /// Tokens are below this, as in any vocabulary of LLaVA's.
@@ -51,10 +59,30 @@ pub struct SimulatedActorInputs {
     pub delay: Duration,
     /// Calls that end while it is set are timed.
     pub timed: Arc<AtomicBool>,
-    /// How long a lease's completions take to sample, render and score.
-    pub generate: Duration,
+    /// How it samples.
+    pub sampling: SimulatedSampling,
     /// Who may fetch from this actor.
     pub authorizer: Arc<dyn Authorizer>,
+}
+
+/// How a simulated actor samples. Rendering and scoring take no time.
+#[derive(Clone)]
+pub enum SimulatedSampling {
+    /// It pauses for so long, for each lease.
+    Pause(Duration),
+    /// It decodes as an actor does.
+    Decode(Box<Decoding>),
+}
+
+/// What a simulated actor decodes with.
+#[derive(Clone)]
+pub struct Decoding {
+    /// The base of the run's versions.
+    pub policy: Policy,
+    /// The run's store, which has the cut-outs of its products.
+    pub store: Store,
+    /// When its decode steps end.
+    pub times: DecodeTimes,
 }
 
 /// Where a simulated actor is reached.
@@ -100,7 +128,7 @@ async fn take_part(
         begin,
         delay,
         timed,
-        generate,
+        sampling,
         authorizer: _,
     } = inputs;
     let (mut learner, _) =
@@ -108,16 +136,48 @@ async fn take_part(
     learner.time_calls_while(timed);
     let learner = Arc::new(learner);
     passes_on.joined(&learner);
-    let mut source = WeightSource::new(learner.clone(), passes_on.shelf, Unbuilt);
-    let adapted = source.newest().await?;
-    let version = adapted.version;
-    let policy = Pause {
-        adapted,
-        run_seed: learner.run_seed(),
-        group_size: config.group_size,
-        tokens: config.max_new_tokens,
-        generate,
+    let begun = async {
+        begin.cancelled().await;
+        tokio::time::sleep(delay).await;
     };
+    let (shelf, run_seed) = (passes_on.shelf, learner.run_seed());
+    match sampling {
+        SimulatedSampling::Pause(generate) => {
+            let mut source = WeightSource::new(learner.clone(), shelf, Unbuilt);
+            let adapted = source.newest().await?;
+            let policy = Pause {
+                adapted,
+                run_seed,
+                group_size: config.group_size,
+                tokens: config.max_new_tokens,
+                generate,
+            };
+            work(config, learner, source, policy, begun, shutdown).await
+        }
+        SimulatedSampling::Decode(decoding) => {
+            let Decoding { policy, store, times } = *decoding;
+            let products = Arc::new(ProductImages::new(store, config.product_cache_bytes));
+            let canary = CanaryCheck::new(policy.clone(), products.clone());
+            let builder = PolicyBuilder::new(&policy, canary);
+            let mut source = WeightSource::new(learner.clone(), shelf, builder);
+            let adapted = source.newest().await?;
+            let policy =
+                BehaviourPolicy::start(policy, adapted, products, run_seed, config, Some(times)).await?;
+            work(config, learner, source, policy, begun, shutdown).await
+        }
+    }
+}
+
+/// The loop from when it has `begun`.
+async fn work<B: BuildWeights, P: Behaviour<Weights = B::Weights>>(
+    config: &ActorConfig,
+    learner: Arc<LearnerClient>,
+    source: WeightSource<B>,
+    policy: P,
+    begun: impl Future<Output = ()>,
+    shutdown: &CancellationToken,
+) -> Result<(ActorSummary, CallTimes), ActorError> {
+    let version = policy.version();
     let mut rollouts = RolloutLoop {
         policy,
         renderer: Unrendered,
@@ -135,10 +195,6 @@ async fn take_part(
     };
     // Whoever gives the sign to begin sees who is there.
     rollouts.report("").await?;
-    let begun = async {
-        begin.cancelled().await;
-        tokio::time::sleep(delay).await;
-    };
     tokio::select! {
         () = begun => {}
         () = shutdown.cancelled() => {}

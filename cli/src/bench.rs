@@ -6,6 +6,7 @@ mod control_plane;
 mod line;
 mod rig;
 mod staleness;
+mod swap_pause;
 mod tcp_copy;
 
 pub(crate) use broadcast::broadcast;

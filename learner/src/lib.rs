@@ -72,4 +72,4 @@ pub use offline::{OfflineInputs, OfflineProgress, train_on_pairs};
 pub use pretrain::{PretrainConfig, PretrainProgress, PretrainStart, Pretraining, pretrain};
 pub use prompts::{CompletionLimits, check_prompts};
 pub use run::{LearnerInputs, RunSummary, VersionMetrics, check_catalogue, run};
-pub use simulated::{SimulatedInputs, run_simulated};
+pub use simulated::{SimulatedAdapters, SimulatedInputs, run_simulated};

@@ -49,10 +49,37 @@ pub struct SimulatedInputs {
     pub store: Store,
     /// Who may call.
     pub authorizer: Arc<dyn Authorizer>,
-    /// The length of a version's adapter, in bytes.
-    pub adapter_bytes: usize,
+    /// Its versions' adapters.
+    pub adapters: SimulatedAdapters,
     /// How long training a version takes.
     pub step: Duration,
+}
+
+/// The adapters of a run's versions.
+#[derive(Clone)]
+pub enum SimulatedAdapters {
+    /// Random bytes, so many.
+    Drawn(usize),
+    /// These, in turn.
+    Given(Arc<[Bytes]>),
+}
+
+impl SimulatedAdapters {
+    /// That of a version.
+    fn of(&self, run_seed: u64, version: PolicyVersion) -> Bytes {
+        match self {
+            Self::Drawn(bytes) => drawn(run_seed, version, *bytes),
+            Self::Given(given) => given[version.number as usize % given.len()].clone(),
+        }
+    }
+
+    /// The length of one, in bytes.
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Drawn(bytes) => *bytes,
+            Self::Given(given) => given.first().map_or(0, Bytes::len),
+        }
+    }
 }
 
 /// Serves a run to who comes in as [`run`](crate::run) does, with simulated training.
@@ -78,7 +105,7 @@ pub async fn run_simulated(
         store: inputs.store.clone(),
         adapter: None,
     };
-    let (settings, bytes) = (config.clone(), inputs.adapter_bytes);
+    let (settings, bytes) = (config.clone(), inputs.adapters.bytes());
     let assembled = move || assemble(settings, inputs, identity, assortment, opened);
     let setup = store::aside(bytes, assembled).await;
     let setup = setup.map_err(|panic| LearnerError::panicked("preparing the run", &panic))?;
@@ -102,7 +129,7 @@ fn assemble(
     } = opened;
     let mut version = PolicyVersion::initial(epoch);
     let adapter = match &checkpoint {
-        None => drawn(inputs.run_seed, version, inputs.adapter_bytes),
+        None => inputs.adapters.of(inputs.run_seed, version),
         Some(checkpoint) => {
             version.number = checkpoint.manifest.version.number;
             checkpoint.adapter.clone()
@@ -224,11 +251,12 @@ impl SimulatedTraining {
         note: TrainingNote,
         resumable: Option<Resumable>,
     ) -> Result<(), LearnerError> {
-        let (run_seed, bytes) = (self.inputs.run_seed, self.inputs.adapter_bytes);
+        let (run_seed, adapters) = (self.inputs.run_seed, self.inputs.adapters.clone());
+        let bytes = adapters.bytes();
         let publisher = self.publisher.clone();
         let publish = async move {
             let weights = Weights {
-                adapter: drawn(run_seed, metrics.version, bytes),
+                adapter: adapters.of(run_seed, metrics.version),
                 canary: None,
             };
             publisher.publish(weights, metrics, note, resumable).await

@@ -13,7 +13,7 @@ use crate::error::ModelError;
 use crate::image_features::ImageFeatures;
 use crate::llava::{Llava, LlavaConfig, PixelBatch};
 use crate::processor::{ImageProcessor, Transparency};
-use crate::sampling::{Finish, SampledTokens, sample_tokens};
+use crate::sampling::{Finish, SampledTokens, sample_tokens_watched};
 use crate::template::PromptTemplate;
 use crate::tokenizer::Tokenizer;
 
@@ -169,15 +169,29 @@ impl Policy {
     /// Draws one completion per prompt, in order. `features` are those the prompts' images index.
     ///
     /// # Errors
-    /// As [`sample_tokens`]; [`ModelError::Tokenizer`] when a loaded tokenizer cannot decode.
+    /// As [`sample_tokens`](crate::sampling::sample_tokens); [`ModelError::Tokenizer`] when a loaded tokenizer cannot decode.
     pub fn sample(
         &self,
         prompts: &[Prompt],
         features: Option<&ImageFeatures>,
         params: &SamplingParams,
     ) -> Result<Vec<Completion>, ModelError> {
+        self.sample_watched(prompts, features, params, &mut || ())
+    }
+
+    /// The same; `drawn` is called each time a token has been drawn for every row.
+    ///
+    /// # Errors
+    /// As [`sample`](Self::sample).
+    pub fn sample_watched(
+        &self,
+        prompts: &[Prompt],
+        features: Option<&ImageFeatures>,
+        params: &SamplingParams,
+        drawn: &mut dyn FnMut(),
+    ) -> Result<Vec<Completion>, ModelError> {
         let (end_id, limits) = (self.tokenizer.end_id(), self.config.row_limits());
-        let sampled = sample_tokens(&self.model, prompts, features, params, end_id, &limits)?;
+        let sampled = sample_tokens_watched(&self.model, prompts, features, params, end_id, &limits, drawn)?;
         sampled.into_iter().map(|tokens| self.with_text(tokens)).collect()
     }
 

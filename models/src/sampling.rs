@@ -121,6 +121,22 @@ pub fn sample_tokens(
     end_id: u32,
     limits: &RowLimits,
 ) -> Result<Vec<SampledTokens>, ModelError> {
+    sample_tokens_watched(model, prompts, features, params, end_id, limits, &mut || ())
+}
+
+/// The same; `drawn` is called each time a token has been drawn for every row.
+///
+/// # Errors
+/// As [`sample_tokens`].
+pub fn sample_tokens_watched(
+    model: &Llava,
+    prompts: &[Prompt],
+    features: Option<&ImageFeatures>,
+    params: &SamplingParams,
+    end_id: u32,
+    limits: &RowLimits,
+    drawn: &mut dyn FnMut(),
+) -> Result<Vec<SampledTokens>, ModelError> {
     params.check()?;
     if prompts.is_empty() {
         return Ok(Vec::new());
@@ -138,6 +154,7 @@ pub fn sample_tokens(
         for (index, row) in rows.iter_mut().enumerate() {
             row.take(logits.of(index), params, index)?;
         }
+        drawn();
         if rows.iter().all(|row| row.finish.is_some()) {
             break;
         }

@@ -1,12 +1,13 @@
 //! How long an adapter takes to every actor, and what the learner sends for it.
 
 use super::rig::{Plan, Rig};
+use super::swap_pause::{self, SwapFigures};
 use super::tcp_copy;
 use crate::args::BroadcastArgs;
 use crate::failure::Outcome;
-use actor::ActorConfig;
+use actor::{ActorConfig, SimulatedSampling};
 use anyhow::Context as _;
-use learner::LearnerConfig;
+use learner::{LearnerConfig, SimulatedAdapters};
 use serde::Serialize;
 use std::time::Duration;
 use store::Store;
@@ -35,8 +36,10 @@ pub(crate) struct BroadcastFigures {
     egress_ratio: f64,
     /// Payload that actors had from each other.
     relayed_bytes: u64,
-    /// Not measured here: nothing is decoded.
-    swap_pause_ms_max: Option<f64>,
+    /// Longest gap between two decode steps from the announcement until a batch after the adoption, less the median gap.
+    swap_pause_ms_max: f64,
+    /// Where that comes from.
+    swap: SwapFigures,
     tls: bool,
     cores: usize,
 }
@@ -61,6 +64,7 @@ pub(crate) async fn broadcast(args: &BroadcastArgs) -> Outcome<BroadcastFigures>
         1 => sent.took,
         _ => send(args, 1).await?.took,
     };
+    let swap = swap_pause::measure(args.bytes).await?;
     let seconds = sent.took.as_secs_f64();
     Ok(BroadcastFigures {
         bytes: args.bytes,
@@ -74,7 +78,8 @@ pub(crate) async fn broadcast(args: &BroadcastArgs) -> Outcome<BroadcastFigures>
         learner_egress_bytes: sent.egress,
         egress_ratio: sent.egress as f64 / args.bytes as f64,
         relayed_bytes: sent.relayed,
-        swap_pause_ms_max: None,
+        swap_pause_ms_max: swap.pause_ms_max,
+        swap,
         tls: false,
         cores: std::thread::available_parallelism().map_or(1, usize::from),
     })
@@ -105,8 +110,8 @@ async fn send(args: &BroadcastArgs, actors: usize) -> Outcome<Sent> {
         },
         actors,
         relays: true,
-        generate: Duration::ZERO,
-        adapter_bytes: args.bytes,
+        sampling: SimulatedSampling::Pause(Duration::ZERO),
+        adapters: SimulatedAdapters::Drawn(args.bytes),
         line: line(args),
         store: Store::open("memory:///").context("a store in memory")?,
     };

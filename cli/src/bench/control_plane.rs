@@ -3,11 +3,11 @@
 use super::rig::{Plan, Rig};
 use crate::args::ControlPlaneArgs;
 use crate::failure::Outcome;
-use actor::{ActorConfig, CallTimes};
+use actor::{ActorConfig, CallTimes, SimulatedSampling};
 use anyhow::Context as _;
 use bytes::Bytes;
 use hdrhistogram::Histogram;
-use learner::LearnerConfig;
+use learner::{LearnerConfig, SimulatedAdapters};
 use proto::pb;
 use serde::Serialize;
 use std::time::Duration;
@@ -84,8 +84,8 @@ pub(crate) async fn control_plane(args: &ControlPlaneArgs, store: Store) -> Outc
         },
         actors: args.actors,
         relays: false,
-        generate,
-        adapter_bytes: 1 << 10,
+        sampling: SimulatedSampling::Pause(generate),
+        adapters: SimulatedAdapters::Drawn(1 << 10),
         line: None,
         store: store.clone(),
     };

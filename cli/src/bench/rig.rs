@@ -4,10 +4,12 @@ use super::line::Line;
 use crate::config::Config;
 use crate::failure::Outcome;
 use crate::shop;
-use actor::{ActorConfig, ActorError, ActorSummary, CallTimes, Served, SimulatedActorInputs};
+use actor::{
+    ActorConfig, ActorError, ActorSummary, CallTimes, Served, SimulatedActorInputs, SimulatedSampling,
+};
 use anyhow::{Context as _, anyhow};
 use common::{ActorId, RunId};
-use learner::{LearnerConfig, LearnerError, RunSummary, SimulatedInputs};
+use learner::{LearnerConfig, LearnerError, RunSummary, SimulatedAdapters, SimulatedInputs};
 use proto::pb::{self, learner_service_client::LearnerServiceClient};
 use proto::{AllowLoopback, header};
 use std::sync::Arc;
@@ -31,9 +33,9 @@ pub(super) struct Plan {
     pub(super) actors: usize,
     /// Whether each actor has a listener and passes weights on.
     pub(super) relays: bool,
-    /// How long a lease's completions take.
-    pub(super) generate: Duration,
-    pub(super) adapter_bytes: usize,
+    /// How actors sample.
+    pub(super) sampling: SimulatedSampling,
+    pub(super) adapters: SimulatedAdapters,
     /// What each host's line carries, in bytes a second each way; `None` as much as the machine can.
     pub(super) line: Option<f64>,
     pub(super) store: Store,
@@ -64,7 +66,7 @@ impl Rig {
             catalogue,
             store: plan.store,
             authorizer: Arc::new(AllowLoopback),
-            adapter_bytes: plan.adapter_bytes,
+            adapters: plan.adapters,
             step: Duration::ZERO,
         };
         let line = Line::new(plan.line);
@@ -94,6 +96,10 @@ impl Rig {
         };
         rig.until_all_have(0).await?;
         rig.joined = plan.actors;
+        let one_lease = match plan.sampling {
+            SimulatedSampling::Pause(time) => time,
+            SimulatedSampling::Decode(_) => Duration::ZERO,
+        };
         for number in 0..plan.actors {
             let line = Line::new(plan.line);
             let inputs = SimulatedActorInputs {
@@ -103,8 +109,8 @@ impl Rig {
                 begin: begin.clone(),
                 timed: rig.timed.clone(),
                 // Evenly over the time that one lease takes.
-                delay: plan.generate.mul_f64(number as f64 / plan.actors as f64),
-                generate: plan.generate,
+                delay: one_lease.mul_f64(number as f64 / plan.actors as f64),
+                sampling: plan.sampling.clone(),
                 authorizer: Arc::new(AllowLoopback),
             };
             let served = match plan.relays {

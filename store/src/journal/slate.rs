@@ -23,6 +23,13 @@ const WAL_AGE: Duration = Duration::from_secs(5 * 60);
 /// Bytes that one request reads at least, where there are so many.
 const READ_AHEAD: usize = 8 << 20;
 
+/// Records are held in memory until so many bytes of them are written in their order, beside the log: a start reads the log again
+/// from there. The engine's own 64 MiB take an hour of a small run to fill, and twice their size.
+const TABLE_BYTES: usize = 8 << 20;
+
+/// Bytes of records that may wait to be written in either way before a writer waits.
+const UNWRITTEN_BYTES: usize = 64 << 20;
+
 /// One that is open to its writer.
 struct Writer {
     db: Db,
@@ -51,6 +58,8 @@ impl Store {
         let (path, place) = (self.path(name)?, self.place(name));
         let settings = Settings {
             flush_interval: Some(flush),
+            l0_sst_size_bytes: TABLE_BYTES,
+            max_unflushed_bytes: UNWRITTEN_BYTES,
             garbage_collector_options: Some(self.garbage()),
             ..Settings::default()
         };

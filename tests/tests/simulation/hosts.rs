@@ -4,11 +4,11 @@ use crate::network::{Links, PORT, listen};
 use crate::scenario::Scenario;
 use crate::trace::Recorder;
 use crate::{ghost, journal::MemoryJournals, liar};
-use actor::{ActorError, ActorSummary, Served, SimulatedActorInputs};
+use actor::{ActorError, ActorSummary, Served, SimulatedActorInputs, SimulatedSampling};
 use anyhow::Result;
 use common::{ActorId, RunId};
 use data::Catalogue;
-use learner::{LearnerError, RunSummary, SimulatedInputs};
+use learner::{LearnerError, RunSummary, SimulatedAdapters, SimulatedInputs};
 use object_store::memory::InMemory;
 use object_store::throttle::{ThrottleConfig, ThrottledStore};
 use proto::AllowNetwork;
@@ -114,7 +114,7 @@ impl Hosts {
             catalogue: self.catalogue,
             store: self.store,
             authorizer: Arc::new(AllowNetwork),
-            adapter_bytes: self.scenario.adapter_bytes,
+            adapters: SimulatedAdapters::Drawn(self.scenario.adapter_bytes),
             step: self.scenario.step,
         };
         let (config, incoming) = (self.scenario.learner.clone(), listen().await?);
@@ -134,7 +134,7 @@ impl Hosts {
             begin,
             delay: Duration::ZERO,
             timed: Arc::default(),
-            generate: self.scenario.generate,
+            sampling: SimulatedSampling::Pause(self.scenario.generate),
             authorizer: Arc::new(AllowNetwork),
         };
         let served = Served {
