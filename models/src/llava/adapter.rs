@@ -12,7 +12,7 @@ use crate::init::stream_seed;
 use crate::linear::Linear;
 use crate::llama::LlamaDecoderLayer;
 use crate::lora::{BranchDropout, LoraBranch, LoraConfig};
-use crate::weights::{NamedTensors, apply_matching, collect, swap_hf_layout, train_only};
+use crate::weights::{NamedTensors, apply_matching, collect, in_other_layout, swap_hf_layout, train_only};
 
 /// Where PEFT puts the adapted model in its own module tree.
 const PEFT_ROOT: &str = "base_model.model.";
@@ -108,7 +108,7 @@ impl Llava {
     /// # Errors
     /// [`ModelError::WeightNames`], [`ModelError::WeightShape`] or [`ModelError::WeightDtype`] when it does not fit.
     pub fn load_adapter(self, adapter: &NamedTensors) -> Result<Self, ModelError> {
-        let factors = swap_hf_layout(adapter.clone())?;
+        let factors = in_other_layout(adapter)?;
         let mut factors = factors
             .into_iter()
             .map(|(name, data)| (module_path(&name), data))

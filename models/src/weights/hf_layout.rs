@@ -50,22 +50,35 @@ const AS_IS: &[&str] = &["embed_tokens", "position_embedding", "token_type_embed
 /// [`ModelError::WeightLayout`] for a matrix that the tables do not know, [`ModelError::WeightDtype`] for one
 /// that is not made of floats.
 pub fn swap_hf_layout(tensors: NamedTensors) -> Result<NamedTensors, ModelError> {
-    tensors
-        .into_iter()
-        .map(|(name, data)| {
-            let data = match (data.rank(), is_transposed(&name)) {
-                (2, Some(true)) => transpose(&name, data)?,
-                (2, None) => {
-                    return Err(ModelError::WeightLayout {
-                        name,
-                        shape: data.shape().to_vec(),
-                    });
-                }
-                _ => data,
-            };
-            Ok((name, data))
-        })
-        .collect()
+    let swap = |(name, data): (String, TensorData)| {
+        let data = swapped(&name, &data)?.unwrap_or(data);
+        Ok((name, data))
+    };
+    tensors.into_iter().map(swap).collect()
+}
+
+/// The same of tensors that stay; copied are only those that lie the same way in both.
+///
+/// # Errors
+/// As [`swap_hf_layout`].
+pub(crate) fn in_other_layout(tensors: &NamedTensors) -> Result<NamedTensors, ModelError> {
+    let swap = |(name, data): (&String, &TensorData)| {
+        let data = swapped(name, data)?.unwrap_or_else(|| data.clone());
+        Ok((name.clone(), data))
+    };
+    tensors.iter().map(swap).collect()
+}
+
+/// A tensor in the other layout; `None` when it lies the same way in both.
+fn swapped(name: &str, data: &TensorData) -> Result<Option<TensorData>, ModelError> {
+    match (data.rank(), is_transposed(name)) {
+        (2, Some(true)) => transpose(name, data).map(Some),
+        (2, None) => Err(ModelError::WeightLayout {
+            name: name.to_owned(),
+            shape: data.shape().to_vec(),
+        }),
+        _ => Ok(None),
+    }
 }
 
 /// A misfit of shapes as a reader of the file sees it: in its layout instead of the modules'.
@@ -107,11 +120,11 @@ pub(super) fn is_transposed(name: &str) -> Option<bool> {
     }
 }
 
-fn transpose(name: &str, data: TensorData) -> Result<TensorData, ModelError> {
+fn transpose(name: &str, data: &TensorData) -> Result<TensorData, ModelError> {
     match data.dtype() {
-        DType::F32 => transpose_elements::<f32>(name, &data),
-        DType::BF16 => transpose_elements::<bf16>(name, &data),
-        DType::F16 => transpose_elements::<f16>(name, &data),
+        DType::F32 => transpose_elements::<f32>(name, data),
+        DType::BF16 => transpose_elements::<bf16>(name, data),
+        DType::F16 => transpose_elements::<f16>(name, data),
         found => Err(ModelError::WeightDtype {
             name: name.to_owned(),
             expected: "F32, BF16 or F16".to_owned(),

@@ -109,7 +109,7 @@ pub(super) fn tensor_data(
     })
 }
 
-fn elements<E, const N: usize>(bytes: &[u8], from_le_bytes: fn([u8; N]) -> E) -> Vec<E> {
+fn elements<E, const N: usize>(bytes: &[u8], from_le_bytes: impl Fn([u8; N]) -> E) -> Vec<E> {
     bytes
         .as_chunks()
         .0
