@@ -2,10 +2,14 @@
 //!
 //! It does not cut products out of photographs: an image without transparency is taken as a product on pure white.
 
+#[cfg(test)]
+mod foreign_tests;
 mod jpeg;
 mod resample;
 
-use image::{DynamicImage, ImageError, ImageFormat, ImageReader, Limits, Rgb, RgbImage, RgbaImage};
+use image::{
+    DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits, Rgb, RgbImage, RgbaImage,
+};
 use std::io::Cursor;
 
 /// The longest side accepted, in pixels: a larger product photograph is a mistake or a decompression bomb.
@@ -20,9 +24,17 @@ pub const GOLDEN_SCALE: f64 = 0.78;
 /// Why a cut-out cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum CutoutError {
-    /// Not an image that can be read, or one beyond the limits.
+    /// Not an image that can be read, or one beyond the limit on memory.
     #[error("not a readable PNG or JPEG of at most {MAX_SIDE}x{MAX_SIDE} pixels")]
     Undecodable(#[source] ImageError),
+    /// A side is longer than [`MAX_SIDE`].
+    #[error("{width}x{height} pixels are too many: make it at most {MAX_SIDE}x{MAX_SIDE}")]
+    TooLarge {
+        /// Its width in pixels.
+        width: u32,
+        /// Its height in pixels.
+        height: u32,
+    },
     /// A JPEG whose end is missing; a decoder would make up the rest.
     #[error("the JPEG is cut off: it has no end marker; copy the file again")]
     CutOff,
@@ -36,12 +48,13 @@ pub enum CutoutError {
     },
 }
 
-/// Decodes a PNG or JPEG into a cut-out. Images without an alpha channel have their pure white pixels made transparent,
+/// Decodes a PNG or JPEG into a cut-out, turned as its EXIF orientation says. What the bytes are decides, not what the file is
+/// called. Images without an alpha channel have their pure white pixels made transparent,
 /// as CAIG's `utils.py` does.
 ///
 /// # Errors
-/// [`CutoutError::Undecodable`] for anything that is no such image or exceeds [`MAX_SIDE`] or [`MAX_DECODED_BYTES`],
-/// [`CutoutError::CutOff`] for a JPEG without its end.
+/// [`CutoutError::Undecodable`] for anything that is no such image or exceeds [`MAX_DECODED_BYTES`],
+/// [`CutoutError::TooLarge`] for one that exceeds [`MAX_SIDE`], [`CutoutError::CutOff`] for a JPEG without its end.
 pub fn decode(bytes: &[u8]) -> Result<RgbaImage, CutoutError> {
     let decoded = decode_limited(bytes)?;
     let opaque = !decoded.color().has_alpha();
@@ -164,21 +177,41 @@ fn bounding_box(cutout: &RgbaImage) -> Option<Region> {
 }
 
 fn decode_limited(bytes: &[u8]) -> Result<DynamicImage, CutoutError> {
-    let mut reader = ImageReader::new(Cursor::new(bytes))
-        .with_guessed_format()
-        .map_err(|error| CutoutError::Undecodable(ImageError::IoError(error)))?;
     let mut limits = Limits::default();
-    limits.max_image_width = Some(MAX_SIDE);
-    limits.max_image_height = Some(MAX_SIDE);
     limits.max_alloc = Some(MAX_DECODED_BYTES);
-    reader.limits(limits);
+    let (width, height) = reader(bytes, limits.clone())?
+        .into_dimensions()
+        .map_err(CutoutError::Undecodable)?;
+    if width > MAX_SIDE || height > MAX_SIDE {
+        return Err(CutoutError::TooLarge { width, height });
+    }
+    let reader = reader(bytes, limits.clone())?;
     let whole = reader.format() != Some(ImageFormat::Jpeg) || jpeg::is_whole(bytes);
-    let image = reader.decode().map_err(CutoutError::Undecodable)?;
+    let image = oriented(reader, limits).map_err(CutoutError::Undecodable)?;
     if whole {
         Ok(image)
     } else {
         Err(CutoutError::CutOff)
     }
+}
+
+fn reader(bytes: &[u8], limits: Limits) -> Result<ImageReader<Cursor<&[u8]>>, CutoutError> {
+    let mut reader = ImageReader::new(Cursor::new(bytes))
+        .with_guessed_format()
+        .map_err(|error| CutoutError::Undecodable(ImageError::IoError(error)))?;
+    reader.limits(limits);
+    Ok(reader)
+}
+
+/// The picture as its camera was held.
+fn oriented(reader: ImageReader<Cursor<&[u8]>>, mut limits: Limits) -> Result<DynamicImage, ImageError> {
+    let mut decoder = reader.into_decoder()?;
+    limits.reserve(decoder.total_bytes())?;
+    decoder.set_limits(limits)?;
+    let orientation = decoder.orientation()?;
+    let mut image = DynamicImage::from_decoder(decoder)?;
+    image.apply_orientation(orientation);
+    Ok(image)
 }
 
 #[cfg(test)]
@@ -317,7 +350,13 @@ mod tests {
         bytes[29..33].copy_from_slice(&sum.to_be_bytes());
         let refused = decode(&bytes);
         assert!(
-            matches!(refused, Err(CutoutError::Undecodable(ImageError::Limits(_)))),
+            matches!(
+                refused,
+                Err(CutoutError::TooLarge {
+                    width: 60_000,
+                    height: 60_000
+                })
+            ),
             "{refused:?}"
         );
     }
