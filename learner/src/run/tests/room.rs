@@ -49,6 +49,7 @@ async fn hears(
     let begun = Instant::now();
     loop {
         let failed = pb::Failed {
+            reason: pb::FailureReason::Sampling.into(),
             detail: "x".repeat(bytes),
             ..Default::default()
         };
