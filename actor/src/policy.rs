@@ -220,9 +220,13 @@ impl Sampler {
         }
         let features = ImageFeatures::cat(features);
         let times = self.times.as_ref();
-        times.inspect(|times| times.begin());
+        if let Some(times) = times {
+            times.begin();
+        }
         let mut drawn = || {
-            times.inspect(|times| times.note());
+            if let Some(times) = times {
+                times.note();
+            }
         };
         let sampled = self
             .policy

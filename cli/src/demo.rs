@@ -101,7 +101,8 @@ pub(crate) async fn run(plan: Plan, shutdown: CancellationToken) -> Outcome<()> 
     Ok(())
 }
 
-/// Makes what a demo starts from, then lets its roles work for `time` and reads how much memory they hold.
+/// Makes what a demo starts from, then lets its roles work for `time` and reads how much memory they hold. Only logs are left, beside
+/// where a demo's output would be.
 ///
 /// # Errors
 /// When anything fails or `shutdown` comes first. No process is then left.
@@ -112,10 +113,11 @@ pub(crate) async fn soak(
 ) -> Outcome<SoakFigures> {
     // More than any soak takes.
     plan.config.learner.versions = 1_000_000;
-    let directory = tempfile::tempdir().context("cannot make a temporary directory")?;
+    // Never finished: what the roles write, images by the gigabyte, goes with it.
+    let output = OutputDir::prepare(&plan.out)?;
     let demo = Demo {
         plan: &plan,
-        work: directory.path(),
+        work: output.path(),
         program: std::env::current_exe().context("cannot find this program's own file")?,
         progress: Progress::detect().aside(),
         begun: Instant::now(),

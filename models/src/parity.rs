@@ -215,7 +215,16 @@ impl Case {
         };
         let (params, no_end) = (SamplingParams::greedy(expected.len()), u32::MAX);
         let limits = self.policy.config.row_limits();
-        let drawn = sample_tokens(&self.policy.model, &[prompt], features, &params, no_end, &limits).unwrap();
+        let drawn = sample_tokens(
+            &self.policy.model,
+            &[prompt],
+            features,
+            &params,
+            no_end,
+            &limits,
+            &mut || (),
+        )
+        .unwrap();
         assert_eq!(&drawn[0].token_ids, expected, "{} {}", self.name, input.name);
     }
 

@@ -13,7 +13,7 @@ use crate::error::ModelError;
 use crate::image_features::ImageFeatures;
 use crate::llava::{Llava, LlavaConfig, PixelBatch};
 use crate::processor::{ImageProcessor, Transparency};
-use crate::sampling::{Finish, SampledTokens, sample_tokens_watched};
+use crate::sampling::{Finish, SampledTokens, sample_tokens};
 use crate::template::PromptTemplate;
 use crate::tokenizer::Tokenizer;
 
@@ -191,7 +191,7 @@ impl Policy {
         drawn: &mut dyn FnMut(),
     ) -> Result<Vec<Completion>, ModelError> {
         let (end_id, limits) = (self.tokenizer.end_id(), self.config.row_limits());
-        let sampled = sample_tokens_watched(&self.model, prompts, features, params, end_id, &limits, drawn)?;
+        let sampled = sample_tokens(&self.model, prompts, features, params, end_id, &limits, drawn)?;
         sampled.into_iter().map(|tokens| self.with_text(tokens)).collect()
     }
 

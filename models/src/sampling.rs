@@ -7,10 +7,9 @@
 
 mod decoder;
 mod draw;
+mod row;
 
 use burn::module::Module;
-use rand::SeedableRng;
-use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 use crate::batch::RowLimits;
@@ -18,7 +17,7 @@ use crate::error::ModelError;
 use crate::image_features::ImageFeatures;
 use crate::llava::Llava;
 use decoder::Decoder;
-use draw::draw;
+use row::Row;
 
 /// How tokens are drawn.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -108,27 +107,13 @@ pub struct SampledTokens {
     pub finish: Finish,
 }
 
-/// Completions of `prompts`, in their order. `features` are those the prompts' images index.
+/// Completions of `prompts`, in their order. `features` are those the prompts' images index; `drawn` is called each time a token has
+/// been drawn for every row.
 ///
 /// # Errors
 /// [`ModelError::Sampling`] for settings out of range, [`ModelError::Row`] for a prompt that cannot be laid out, that
 /// leaves no room for a whole completion, or whose logits are not numbers.
 pub fn sample_tokens(
-    model: &Llava,
-    prompts: &[Prompt],
-    features: Option<&ImageFeatures>,
-    params: &SamplingParams,
-    end_id: u32,
-    limits: &RowLimits,
-) -> Result<Vec<SampledTokens>, ModelError> {
-    sample_tokens_watched(model, prompts, features, params, end_id, limits, &mut || ())
-}
-
-/// The same; `drawn` is called each time a token has been drawn for every row.
-///
-/// # Errors
-/// As [`sample_tokens`].
-pub fn sample_tokens_watched(
     model: &Llava,
     prompts: &[Prompt],
     features: Option<&ImageFeatures>,
@@ -163,62 +148,6 @@ pub fn sample_tokens_watched(
     Ok(rows.into_iter().map(Row::into_tokens).collect())
 }
 
-/// One row on the host: its random stream and what it has drawn.
-struct Row {
-    rng: ChaCha8Rng,
-    end_id: u32,
-    max_new_tokens: usize,
-    token_ids: Vec<u32>,
-    log_probs: Vec<f32>,
-    finish: Option<Finish>,
-}
-
-impl Row {
-    fn new(seed: u64, end_id: u32, params: &SamplingParams) -> Self {
-        let rng = ChaCha8Rng::seed_from_u64(seed);
-        let max_new_tokens = params.max_new_tokens;
-        Self {
-            rng,
-            end_id,
-            max_new_tokens,
-            token_ids: vec![],
-            log_probs: vec![],
-            finish: None,
-        }
-    }
-
-    fn take(&mut self, logits: &[f32], params: &SamplingParams, row: usize) -> Result<(), ModelError> {
-        if self.finish.is_some() {
-            return Ok(());
-        }
-        let drawn = draw(logits, params, &mut self.rng).ok_or_else(|| ModelError::Row {
-            row,
-            reason: format!("logits of token {} are not finite numbers", self.token_ids.len()),
-        })?;
-        self.token_ids.push(drawn.token);
-        self.log_probs.push(drawn.log_prob);
-        if drawn.token == self.end_id {
-            self.finish = Some(Finish::Stop);
-        } else if self.token_ids.len() == self.max_new_tokens {
-            self.finish = Some(Finish::Length);
-        }
-        Ok(())
-    }
-
-    fn last(&self) -> u32 {
-        self.token_ids.last().copied().unwrap_or(self.end_id)
-    }
-
-    fn into_tokens(self) -> SampledTokens {
-        let finish = self.finish.unwrap_or(Finish::Length);
-        SampledTokens {
-            token_ids: self.token_ids,
-            log_probs: self.log_probs,
-            finish,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -250,7 +179,16 @@ mod tests {
             .image_features(&[&picture(255, 0, 0), &picture(0, 0, 255)])
             .unwrap();
         let limits = policy.config.row_limits();
-        sample_tokens(&policy.model, prompts, Some(&features), params, 2, &limits).unwrap()
+        sample_tokens(
+            &policy.model,
+            prompts,
+            Some(&features),
+            params,
+            2,
+            &limits,
+            &mut || (),
+        )
+        .unwrap()
     }
 
     /// Decoding is cached, training reads whole padded rows.
@@ -344,6 +282,7 @@ mod tests {
             &SamplingParams::plain(12),
             end,
             &limits,
+            &mut || (),
         )
         .unwrap();
         for completion in &sampled {
@@ -355,6 +294,23 @@ mod tests {
             assert_eq!(completion.token_ids.len(), completion.log_probs.len());
         }
         assert!(sampled.iter().any(|completion| completion.finish == Finish::Stop));
+    }
+
+    #[test]
+    fn who_watches_is_told_of_every_step_until_the_last_row_ends() {
+        let policy = policy(1);
+        let (limits, mut steps) = (policy.config.row_limits(), 0);
+        let sampled = sample_tokens(
+            &policy.model,
+            &[prompt(&[1, 20], None, 1), prompt(&[1, 20], None, 2)],
+            None,
+            &SamplingParams::plain(7),
+            2,
+            &limits,
+            &mut || steps += 1,
+        );
+        let longest = sampled.unwrap().iter().map(|row| row.token_ids.len()).max();
+        assert_eq!(longest, Some(steps));
     }
 
     #[test]
@@ -391,6 +347,7 @@ mod tests {
                 &SamplingParams::plain(length),
                 2,
                 &limits,
+                &mut || (),
             )
         };
         assert!(matches!(run(3), Err(ModelError::Row { row: 2, .. })));

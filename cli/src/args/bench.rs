@@ -26,7 +26,7 @@ pub(crate) struct ControlPlaneArgs {
     #[arg(long, default_value_t = 10.0)]
     pub(crate) seconds: f64,
     /// Outcomes a second that all actors together hand in, as far as they get leases; 0: as many as they can
-    #[arg(long, default_value_t = 6000.0)]
+    #[arg(long, default_value_t = 6000.0, value_parser = rate)]
     pub(crate) rate: f64,
     /// The run's store: a directory or a URL; a temporary directory when it is not given
     #[arg(long, value_name = "URL")]
@@ -49,7 +49,7 @@ pub(crate) struct BroadcastArgs {
     #[arg(long, default_value_t = 2)]
     pub(crate) branches: usize,
     /// What each host's line carries, in bytes a second each way, the learner's and every actor's; 0: as much as the machine can
-    #[arg(long, default_value_t = 0.0)]
+    #[arg(long, default_value_t = 0.0, value_parser = rate)]
     pub(crate) line: f64,
     /// One JSON object on standard output
     #[arg(long)]
@@ -69,7 +69,7 @@ pub(crate) struct StalenessArgs {
     pub(crate) json: bool,
 }
 
-/// What is measured of memory. What a demo would write is removed at the end.
+/// What is measured of memory. What the roles write is removed at the end, but for logs in `<out>.unfinished`.
 #[derive(Debug, Args)]
 pub(crate) struct SoakArgs {
     /// How long the roles work
@@ -80,4 +80,24 @@ pub(crate) struct SoakArgs {
     /// One JSON object on standard output
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// Something a second; 0 stands for no bound.
+fn rate(text: &str) -> Result<f64, String> {
+    let rate: Option<f64> = text.parse().ok();
+    let in_range = rate.filter(|rate| rate.is_finite() && *rate >= 0.0);
+    in_range.ok_or_else(|| "expected a number, 0 or more".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::rate;
+
+    #[test]
+    fn a_rate_is_a_number_of_at_least_0() {
+        assert_eq!((rate("0"), rate("2.5e6")), (Ok(0.0), Ok(2.5e6)));
+        for bad in ["-1", "nan", "inf", "fast", ""] {
+            assert!(rate(bad).unwrap_err().contains("0 or more"), "{bad}");
+        }
+    }
 }

@@ -6,7 +6,7 @@ use crate::demo::{self, Plan};
 use crate::failure::{OrConfiguration as _, Outcome};
 use crate::role::Host;
 use crate::{bench, locations, output, telemetry};
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use serde::Serialize;
 use std::time::Duration;
 use store::StoreSettings;
@@ -58,6 +58,10 @@ fn soak(args: &SoakArgs) -> Outcome<()> {
     let time = time.filter(|time| *time >= SHORTEST_SOAK);
     let time = time.context(format!("--minutes {}: expected 1 or more", args.minutes));
     let time = time.or_configuration()?;
+    if args.demo.rounds.is_some() || !args.demo.compare.is_empty() {
+        let given = anyhow!("a soak lasts --minutes and has one loss: leave out --rounds and --compare");
+        return Err(given).or_configuration();
+    }
     let plan = Plan::new(&args.demo)?;
     plan.check_earlier()?;
     telemetry::init(telemetry::QUIET)?;
