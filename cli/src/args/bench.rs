@@ -26,7 +26,7 @@ pub(crate) struct ControlPlaneArgs {
     #[arg(long, default_value_t = 10.0)]
     pub(crate) seconds: f64,
     /// Outcomes a second that all actors together hand in, as far as they get leases; 0: as many as they can
-    #[arg(long, default_value_t = 6000.0, value_parser = rate)]
+    #[arg(long, default_value_t = 6000.0, value_parser = rate, allow_negative_numbers = true)]
     pub(crate) rate: f64,
     /// The run's store: a directory or a URL; a temporary directory when it is not given
     #[arg(long, value_name = "URL")]
@@ -49,7 +49,7 @@ pub(crate) struct BroadcastArgs {
     #[arg(long, default_value_t = 2)]
     pub(crate) branches: usize,
     /// What each host's line carries, in bytes a second each way, the learner's and every actor's; 0: as much as the machine can
-    #[arg(long, default_value_t = 0.0, value_parser = rate)]
+    #[arg(long, default_value_t = 0.0, value_parser = rate, allow_negative_numbers = true)]
     pub(crate) line: f64,
     /// One JSON object on standard output
     #[arg(long)]
