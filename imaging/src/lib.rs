@@ -10,6 +10,9 @@ pub mod composite;
 pub mod control;
 pub mod dilate;
 mod error;
+pub mod guardrails;
+mod lab;
+mod luma;
 pub mod masks;
 #[cfg(test)]
 mod parity;
