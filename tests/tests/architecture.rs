@@ -18,7 +18,18 @@ const MAY_IMPORT: [(&str, &[&str]); 13] = [
     ("data", &["common", "imaging"]),
     ("shopworld", &["common", "data"]),
     ("reward-server", ROLE),
-    ("actor", ROLE),
+    (
+        "actor",
+        &[
+            "common",
+            "proto",
+            "models",
+            "store",
+            "data",
+            "failpoint",
+            "imaging",
+        ],
+    ),
     ("learner", ROLE),
     (
         "cli",
@@ -43,6 +54,7 @@ const MAY_IMPORT: [(&str, &[&str]); 13] = [
             "proto",
             "store",
             "data",
+            "imaging",
             "shopworld",
             "reward-server",
             "actor",
@@ -73,7 +85,10 @@ const MUST_NOT_KNOW: [(&str, &[&str]); 11] = [
     ("store", &["tonic", "prost", "burn"]),
     // Prost reads a file here, SentencePiece's, and no message.
     ("models", &["tonic", "object_store"]),
-    ("imaging", &["burn", "tokio", "tonic", "prost", "object_store", "rand"]),
+    (
+        "imaging",
+        &["burn", "tokio", "tonic", "prost", "object_store", "rand"],
+    ),
     ("data", &["burn", "tokio", "tonic"]),
     ("shopworld", &["burn", "tokio", "tonic"]),
     ("reward-server", &["object_store", "prost", "clap"]),
