@@ -2,7 +2,7 @@
 import json, math, os, re, zlib
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 import diffusers, torch, transformers
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from transformers import CLIPTextModel, CLIPTokenizer
 
 transformers.logging.set_verbosity_error()

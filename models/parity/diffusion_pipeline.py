@@ -1,6 +1,5 @@
 """Expected numbers of the whole pipeline, called as CAIG calls it."""
-import os
-import cv2, numpy as np, torch
+import cv2, torch
 from diffusers import (AutoencoderKL, ControlNetModel, EulerAncestralDiscreteScheduler, StableDiffusionControlNetInpaintPipeline,
                        UNet2DConditionModel)
 from PIL import Image
@@ -72,7 +71,7 @@ def render(pipe, case, dtype=torch.float32):
 
 def named_draws(case, rows):
     """Who draws what, in the order of the calls; checked against the shapes that were seen."""
-    n, out = len(case["prompts"]), []
+    n = len(case["prompts"])
     what = ["sample of the encoded picture"] + ["initial noise"] * (case["latents_seed"] is None) + [
         "sample of the encoded masked picture (unused with 4 channels)"] + [f"ancestral noise of step {i}" for i in range(case["steps"])]
     assert [r["generator"] for r in rows] == list(range(n)) * len(what)

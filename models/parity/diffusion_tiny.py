@@ -5,7 +5,7 @@ from diffusers import (AutoencoderKL, ControlNetModel, EulerAncestralDiscreteSch
                        UNet2DConditionModel)
 from safetensors.torch import load_file
 from transformers import CLIPTextConfig, CLIPTextModel
-from diffusion_common import (CONTROLNET, OUT, TINY, open_model, open_text_encoder, open_tokenizer, randomise, read_json,
+from diffusion_common import (CONTROLNET, OUT, TINY, open_text_encoder, open_tokenizer, randomise, read_json,
                               write_json, write_tensors, write_tokenizer)
 
 BETAS = dict(num_train_timesteps=1000, beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear")
