@@ -5,10 +5,11 @@
 #[cfg(test)]
 mod foreign_tests;
 mod jpeg;
-mod resample;
 
-use image::{
-    DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits, Rgb, RgbImage, RgbaImage,
+use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits, RgbImage, RgbaImage};
+use imaging::{
+    ImagingError, Region,
+    placement::{self, Place},
 };
 use std::io::Cursor;
 
@@ -18,8 +19,7 @@ pub const MAX_SIDE: u32 = 8192;
 /// The most memory decoding may take, in bytes: one RGBA image with sides of [`MAX_SIDE`].
 pub const MAX_DECODED_BYTES: u64 = 256 << 20;
 
-/// The share of the canvas that the longer side of a placed product takes (CAIG `utils.py`, `golden_ratio_center_zoom`).
-pub const GOLDEN_SCALE: f64 = 0.78;
+pub use imaging::placement::GOLDEN_SCALE;
 
 /// Why a cut-out cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +46,18 @@ pub enum CutoutError {
         /// Its height in pixels.
         height: u32,
     },
+    /// It cannot be placed on its canvas.
+    #[error("the cut-out cannot be placed")]
+    Unplaceable(#[source] ImagingError),
+}
+
+impl From<ImagingError> for CutoutError {
+    fn from(error: ImagingError) -> Self {
+        match error {
+            ImagingError::Transparent { width, height } => Self::Transparent { width, height },
+            other => Self::Unplaceable(other),
+        }
+    }
 }
 
 /// Decodes a PNG or JPEG into a cut-out, turned as its EXIF orientation says. What the bytes are decides, not what the file is
@@ -96,84 +108,31 @@ pub fn encode_rgb_png(image: &RgbImage) -> Vec<u8> {
 
 /// Whether any of the product can be seen: a pixel with an alpha of at least 128.
 pub fn is_visible(cutout: &RgbaImage) -> bool {
-    cutout.pixels().any(|pixel| pixel.0[3] >= 128)
+    Region::of_product(cutout).is_some()
 }
 
 /// Places a cut-out on a transparent square canvas of `size` pixels: its bounding box scaled so that the longer side is
 /// [`GOLDEN_SCALE`] of the canvas, centred.
 ///
-/// CAIG's `golden_ratio_center_zoom`, with two differences: the box includes its last row and column, and colours are
-/// averaged weighted by alpha, so that no halo of the hidden background appears.
-///
 /// # Errors
-/// [`CutoutError::Transparent`] when nothing of the product is visible.
+/// [`CutoutError::Transparent`] when nothing of the product is visible, [`CutoutError::Unplaceable`] for a canvas without
+/// pixels.
 pub fn golden_ratio_zoom(cutout: &RgbaImage, size: u32) -> Result<RgbaImage, CutoutError> {
-    let source = bounding_box(cutout).ok_or(CutoutError::Transparent {
-        width: cutout.width(),
-        height: cutout.height(),
-    })?;
-    let longest = (f64::from(size) * GOLDEN_SCALE) as u32;
-    let side = |length: u32| {
-        let scaled = u64::from(longest) * u64::from(length) / u64::from(source.width.max(source.height));
-        (scaled as u32).clamp(1, size.max(1))
-    };
-    let (width, height) = (side(source.width), side(source.height));
-    let product = resample::resize(cutout, source, width, height);
-    let mut canvas = RgbaImage::new(size, size);
-    let (left, top) = ((size - width.min(size)) / 2, (size - height.min(size)) / 2);
-    image::imageops::replace(&mut canvas, &product, i64::from(left), i64::from(top));
-    Ok(canvas)
+    Ok(placement::place(
+        cutout,
+        size,
+        size,
+        Place::Centred(GOLDEN_SCALE),
+    )?)
 }
 
-/// Lays a placed cut-out over a background of the same size: round(alpha * product + (1 - alpha) * background), so that
-/// opaque product pixels stay exactly as they are.
+/// Lays a placed cut-out over a background of the same size, see [`imaging::composite::composite`].
 ///
 /// # Panics
 /// When the two differ in size.
 pub fn composite(background: &RgbImage, product: &RgbaImage) -> RgbImage {
-    assert_eq!(
-        background.dimensions(),
-        product.dimensions(),
-        "product and background differ in size"
-    );
-    let mut picture = background.clone();
-    for (under, over) in picture.pixels_mut().zip(product.pixels()) {
-        let alpha = u32::from(over.0[3]);
-        let mix = |under: u8, over: u8| {
-            ((u32::from(over) * alpha + u32::from(under) * (255 - alpha) + 127) / 255) as u8
-        };
-        *under = Rgb(std::array::from_fn(|c| mix(under.0[c], over.0[c])));
-    }
-    picture
-}
-
-/// A part of an image.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Region {
-    left: u32,
-    top: u32,
-    width: u32,
-    height: u32,
-}
-
-fn bounding_box(cutout: &RgbaImage) -> Option<Region> {
-    let (width, height) = cutout.dimensions();
-    let (mut left, mut top, mut right, mut bottom) = (width, height, 0, 0);
-    let visible = |pixel: &[u8]| pixel[3] >= 128;
-    for (y, row) in (0..height).zip(cutout.as_raw().chunks_exact(width.max(1) as usize * 4)) {
-        let first = row.chunks_exact(4).position(visible);
-        let last = row.chunks_exact(4).rposition(visible);
-        if let (Some(first), Some(last)) = (first, last) {
-            (left, right) = (left.min(first as u32), right.max(last as u32 + 1));
-            (top, bottom) = (top.min(y), y + 1);
-        }
-    }
-    (left < right).then(|| Region {
-        left,
-        top,
-        width: right - left,
-        height: bottom - top,
-    })
+    imaging::composite::composite(background, product)
+        .expect("the caller gives a background of the product's size")
 }
 
 fn decode_limited(bytes: &[u8]) -> Result<DynamicImage, CutoutError> {
@@ -217,7 +176,7 @@ fn oriented(reader: ImageReader<Cursor<&[u8]>>, mut limits: Limits) -> Result<Dy
 #[cfg(test)]
 mod tests {
     use super::*;
-    use image::Rgba;
+    use image::{Rgb, Rgba};
     use proptest::prelude::*;
 
     fn opaque(width: u32, height: u32, colour: [u8; 3]) -> RgbaImage {
@@ -273,7 +232,7 @@ mod tests {
             width in 1u32..200, height in 1u32..200, size in 8u32..100
         ) {
             let placed = golden_ratio_zoom(&opaque(width, height, [200, 10, 30]), size).unwrap();
-            let found = bounding_box(&placed).unwrap();
+            let found = Region::of_product(&placed).unwrap();
             prop_assert_eq!(found.width.max(found.height), (f64::from(size) * GOLDEN_SCALE) as u32);
             prop_assert!((2 * found.left + found.width).abs_diff(size) <= 1);
             prop_assert!((2 * found.top + found.height).abs_diff(size) <= 1);

@@ -89,7 +89,10 @@ fn a_picture_that_is_too_wide_is_refused_with_its_size_and_the_limit() {
 #[test]
 fn an_opaque_or_an_empty_alpha_is_taken_at_its_word() {
     let opaque = RgbaImage::from_pixel(4, 3, Rgba([255, 255, 255, 255]));
-    assert_eq!(bounding_box(&decode(&png(opaque)).unwrap()).unwrap().width, 4);
+    assert_eq!(
+        Region::of_product(&decode(&png(opaque)).unwrap()).unwrap().width,
+        4
+    );
     let empty = decode(&png(RgbaImage::new(4, 3))).unwrap();
     let error = golden_ratio_zoom(&empty, 48).unwrap_err();
     assert!(matches!(error, CutoutError::Transparent { width: 4, height: 3 }));
@@ -100,6 +103,6 @@ fn a_product_that_touches_the_border_keeps_all_of_its_rows_and_columns() {
     let mut cutout = RgbaImage::new(10, 6);
     (0..6).for_each(|y| cutout.put_pixel(9, y, Rgba([9, 9, 9, 255])));
     (0..10).for_each(|x| cutout.put_pixel(x, 5, Rgba([9, 9, 9, 255])));
-    let found = bounding_box(&cutout).unwrap();
+    let found = Region::of_product(&cutout).unwrap();
     assert_eq!((found.left, found.top, found.width, found.height), (0, 0, 10, 6));
 }

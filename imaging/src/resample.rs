@@ -1,11 +1,11 @@
 //! Resizing of cut-outs: area averages when shrinking, linear interpolation when enlarging, as OpenCV's `INTER_AREA`,
 //! but with colours weighted by their alpha.
 
-use super::Region;
+use crate::region::Region;
 use image::{Rgba, RgbaImage};
 
 /// Resizes the part `source` of `image` to `width` x `height` pixels.
-pub(super) fn resize(image: &RgbaImage, source: Region, width: u32, height: u32) -> RgbaImage {
+pub(crate) fn resize(image: &RgbaImage, source: Region, width: u32, height: u32) -> RgbaImage {
     let columns = taps(source.width, width);
     let rows = taps(source.height, height);
     let narrowed = narrow(image, source, &columns);

@@ -1,0 +1,198 @@
+//! Edge halo: a light, dark or coloured rim along the product's soft edge that is neither the product's nor the background's.
+//!
+//! In an ideal composite a soft pixel is a mix of a product colour and a background colour, so each of its channels lies
+//! between the two. Which colours these are is read from the picture around it: the product's from fully opaque pixels,
+//! the background's from fully transparent ones. What a channel lies above or below all of them is alien: it came from what was
+//! hidden behind the cut-out, or from multiplying with alpha once too often. A fringe whose colour lies between product and
+//! background is not counted; it looks like a slightly different outline, not like a rim.
+
+use crate::{
+    dilate::maximum,
+    error::{ImagingError, same_size},
+};
+use image::{GrayImage, Luma, RgbImage, RgbaImage};
+
+/// How far around a soft pixel its colours are looked for, in pixels. Soft edges of scaled cut-outs are one to three pixels wide; a
+/// larger window would let colours from elsewhere excuse a rim.
+pub const RADIUS: usize = 4;
+
+/// The largest mean excess that counts as clean, in levels of 255.
+pub const MAX_HALO: f64 = 4.0;
+
+/// The rim of a picture's soft edge.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Halo {
+    /// How far measured pixels lie outside the colours around them, in levels of 255: the largest of the three channels, mean
+    /// over the measured pixels; 0 when there are none.
+    pub excess: f64,
+    /// Soft pixels (alpha 1 to 254) that have fully opaque and fully transparent pixels around them.
+    pub measured: usize,
+}
+
+/// Measures the rim of a finished picture. It is 0 for an ideal composite whose colours at the soft edge also occur around it, and
+/// unchanged when product and background trade places in brightness.
+///
+/// # Errors
+/// [`ImagingError::SizesDiffer`] when the two differ in size.
+pub fn halo(picture: &RgbImage, placed: &RgbaImage) -> Result<Halo, ImagingError> {
+    same_size("the picture", picture.dimensions(), placed.dimensions())?;
+    let around = Around::of(placed, |alpha| alpha == 255);
+    let beyond = Around::of(placed, |alpha| alpha == 0);
+    let soft = placed
+        .enumerate_pixels()
+        .filter(|(.., pixel)| (1..255).contains(&pixel.0[3]));
+    let measured: Vec<(u32, u32)> = soft
+        .map(|(x, y, _)| (x, y))
+        .filter(|(x, y)| around.has_any(*x, *y) && beyond.has_any(*x, *y))
+        .collect();
+    let mut worst = vec![0u8; measured.len()];
+    for channel in 0..3 {
+        let (product, background) = (around.range(picture, channel), beyond.range(picture, channel));
+        for ((x, y), worst) in measured.iter().zip(&mut worst) {
+            let least = product.least(*x, *y).min(background.least(*x, *y));
+            let most = product.most(*x, *y).max(background.most(*x, *y));
+            let level = picture.get_pixel(*x, *y).0[channel];
+            *worst = (*worst)
+                .max(least.saturating_sub(level))
+                .max(level.saturating_sub(most));
+        }
+    }
+    let sum: f64 = worst.iter().copied().map(f64::from).sum();
+    Ok(Halo {
+        excess: sum / measured.len().max(1) as f64,
+        measured: measured.len(),
+    })
+}
+
+/// The pixels whose colours count, and where any of them is near.
+struct Around {
+    counts: GrayImage,
+    near: GrayImage,
+}
+
+impl Around {
+    fn of(placed: &RgbaImage, counts: impl Fn(u8) -> bool) -> Self {
+        let counts = GrayImage::from_fn(placed.width(), placed.height(), |x, y| {
+            Luma([if counts(placed.get_pixel(x, y).0[3]) {
+                255
+            } else {
+                0
+            }])
+        });
+        let near = maximum(&counts, RADIUS, RADIUS);
+        Self { counts, near }
+    }
+
+    fn has_any(&self, x: u32, y: u32) -> bool {
+        self.near.get_pixel(x, y).0[0] > 0
+    }
+
+    /// Least and most of a channel among the pixels that count, around each place.
+    fn range(&self, picture: &RgbImage, channel: usize) -> Range {
+        let largest = |level: fn(u8) -> u8| {
+            let levels = GrayImage::from_fn(picture.width(), picture.height(), |x, y| {
+                let counts = self.counts.get_pixel(x, y).0[0];
+                Luma([level(picture.get_pixel(x, y).0[channel]) & counts])
+            });
+            maximum(&levels, RADIUS, RADIUS)
+        };
+        Range {
+            most: largest(|level| level),
+            turned_least: largest(|level| 255 - level),
+        }
+    }
+}
+
+struct Range {
+    most: GrayImage,
+    /// 255 - the least.
+    turned_least: GrayImage,
+}
+
+impl Range {
+    fn most(&self, x: u32, y: u32) -> u8 {
+        self.most.get_pixel(x, y).0[0]
+    }
+
+    fn least(&self, x: u32, y: u32) -> u8 {
+        255 - self.turned_least.get_pixel(x, y).0[0]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::composite::composite;
+    use image::{Rgb, Rgba};
+    use proptest::prelude::*;
+
+    /// A product whose left edge is soft over three columns of colour `edge`.
+    fn product(colour: [u8; 3], edge: impl Fn(u8) -> [u8; 3]) -> RgbaImage {
+        RgbaImage::from_fn(24, 16, |x, _| {
+            let alpha = [0, 60, 128, 200, 255][x.saturating_sub(8).min(4) as usize];
+            let [red, green, blue] = if alpha == 255 { colour } else { edge(alpha) };
+            Rgba([red, green, blue, alpha])
+        })
+    }
+
+    fn excess(background: [u8; 3], placed: &RgbaImage) -> f64 {
+        let picture = composite(&RgbImage::from_pixel(24, 16, Rgb(background)), placed).unwrap();
+        let halo = halo(&picture, placed).unwrap();
+        assert_eq!(halo.measured, 3 * 16);
+        halo.excess
+    }
+
+    proptest! {
+        #[test]
+        fn an_ideal_composite_has_none(colour in any::<[u8; 3]>(), background in any::<[u8; 3]>()) {
+            prop_assert_eq!(excess(background, &product(colour, |_| colour)), 0.0);
+        }
+
+        #[test]
+        fn a_hidden_colour_shows_the_more_the_stranger_it_is(
+            level in 60u8..120, background in 60u8..120, near in 130u8..200, more in 1u8..50
+        ) {
+            // Each soft pixel's colour is mixed with what is hidden, as averaging without alpha does.
+            let rim = |hidden: u8| {
+                let mixed = |alpha: u8| {
+                    let alpha = f64::from(alpha) / 255.0;
+                    [(alpha * f64::from(level) + (1.0 - alpha) * f64::from(hidden)).round() as u8; 3]
+                };
+                excess([background; 3], &product([level; 3], mixed))
+            };
+            prop_assert!(rim(near) <= rim(near + more));
+            prop_assert!(rim(255) > 0.0);
+        }
+
+        #[test]
+        fn multiplying_with_alpha_twice_is_a_dark_rim(level in 60u8..=255, background in 60u8..=255) {
+            let twice = |alpha: u8| [(f64::from(level) * f64::from(alpha) / 255.0).round() as u8; 3];
+            let dark = excess([background; 3], &product([level; 3], twice));
+            if level.abs_diff(background) < 20 {
+                prop_assert!(dark > 1.0, "{dark}");
+            }
+            prop_assert!(dark >= 0.0);
+        }
+
+        #[test]
+        fn turning_all_colours_around_keeps_it(bytes in prop::collection::vec(any::<u8>(), 24 * 16 * 3)) {
+            let placed = product([0; 3], |_| [0; 3]);
+            let picture = RgbImage::from_raw(24, 16, bytes).unwrap();
+            let turned = RgbImage::from_fn(24, 16, |x, y| Rgb(picture.get_pixel(x, y).0.map(|level| 255 - level)));
+            prop_assert_eq!(halo(&picture, &placed).unwrap(), halo(&turned, &placed).unwrap());
+        }
+    }
+
+    #[test]
+    fn a_hard_edge_has_nothing_to_measure() {
+        let placed = RgbaImage::from_fn(9, 9, |x, _| Rgba([9, 9, 9, if x < 4 { 0 } else { 255 }]));
+        let measured = halo(&RgbImage::new(9, 9), &placed).unwrap();
+        assert_eq!(
+            measured,
+            Halo {
+                excess: 0.0,
+                measured: 0
+            }
+        );
+    }
+}
