@@ -1,6 +1,7 @@
 //! What an actor can be told: the `[actor]` table. Where its peers are, and where it may write, comes with
 //! [`ActorInputs`](crate::ActorInputs) instead.
 
+use crate::guardrails::GuardrailsConfig;
 use common::{InvalidConfig, SettingsCheck};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -61,6 +62,8 @@ pub struct ActorConfig {
     /// Whether the actor passes what it has fetched on to others, on the port of its health service. Default true: the learner
     /// then sends each version a few times only, however many actors there are.
     pub relay: bool,
+    /// Which candidates are barred.
+    pub guardrails: GuardrailsConfig,
 }
 
 /// What decides which candidate of a group is preferred.
@@ -92,6 +95,7 @@ impl Default for ActorConfig {
             request_timeout_s: 60.0,
             drain_timeout_s: 10.0,
             relay: true,
+            guardrails: GuardrailsConfig::default(),
         }
     }
 }
@@ -143,6 +147,7 @@ impl ActorConfig {
         for (key, value) in waits {
             check.within(key, value, 0.01..=86_400.0, "seconds");
         }
+        self.guardrails.check(&mut check);
         check.finish()
     }
 }

@@ -3,6 +3,7 @@
 //! What concerns one task only is no error: it is a [`RolloutOutcome::Failed`](common::RolloutOutcome::Failed) that the
 //! learner hears of.
 
+use crate::GuardrailError;
 use common::{CanaryReport, Digest, InvalidConfig, PolicyVersion};
 use models::ModelError;
 use models::compute_thread::ComputeError;
@@ -16,6 +17,9 @@ pub enum ActorError {
     /// The configuration is impossible.
     #[error(transparent)]
     Config(#[from] InvalidConfig),
+    /// A guardrail cannot be set up.
+    #[error(transparent)]
+    Guardrail(#[from] GuardrailError),
     /// An address is none.
     #[error("{role} address {url:?} is not of the form http://host:port")]
     Address {

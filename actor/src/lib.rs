@@ -11,6 +11,7 @@ mod config;
 mod decode_times;
 mod error;
 mod failure;
+mod guardrails;
 mod health;
 mod learner_client;
 mod manifest;
@@ -34,6 +35,7 @@ mod weight_sync;
 pub use config::{ActorConfig, Labels};
 pub use decode_times::{DecodeStep, DecodeTimes};
 pub use error::{ActorError, LastAttempt};
+pub use guardrails::{GuardrailError, GuardrailsConfig};
 pub use learner_client::CallTimes;
 pub use simulated::{Decoding, Served, SimulatedActorInputs, SimulatedSampling, run_simulated};
 
@@ -41,6 +43,7 @@ use canary::CanaryCheck;
 use common::{ActorId, PolicyVersion, RunId};
 use config::seconds;
 use data::ImageGenerator;
+use guardrails::Guardrails;
 use health::Health;
 use learner_client::LearnerClient;
 use models::checkpoint::in_log;
@@ -105,7 +108,7 @@ pub struct ActorSummary {
     pub handed_back: u64,
     /// Outcomes submitted that were pairs.
     pub pairs: u64,
-    /// Outcomes submitted that were scored groups without a preference.
+    /// Outcomes submitted that were groups without a preference.
     pub no_pairs: u64,
     /// Outcomes submitted that were failures.
     pub failures: u64,
@@ -221,6 +224,7 @@ async fn start(
         authorizer: _,
     } = inputs;
 
+    let guardrails = Arc::new(Guardrails::open(&config.guardrails)?);
     let (learner, manifest) =
         LearnerClient::join(&learner_url, Arc::new(Tcp), actor_id, passes_on.port, config).await?;
     passes_on.joined(&learner);
@@ -250,6 +254,7 @@ async fn start(
         policy: BehaviourPolicy::start(policy, adapted, products.clone(), run_seed, config, None).await?,
         renderer: Renderer {
             generator: image_generator,
+            guardrails,
             products,
             store,
             place: learner.run().images_prefix(),

@@ -1,10 +1,12 @@
-//! From a scored group to its outcome: a pure rule.
+//! From a group to its outcome: a pure rule.
 //!
 //! A candidate's score is its reward less a penalty per defect. The best and the worst of a group make the pair; what lies
-//! between them is not used. With two candidates, this is CAIG's rule.
+//! between them is not used. With two candidates, this is CAIG's rule. What a guardrail barred has no reward and takes no part.
 
 use crate::{ActorConfig, Labels, failure::Failure};
-use common::{Candidate, CandidateGroup, FailureReason, NoPairReason, PreferencePair, RolloutOutcome};
+use common::{
+    Candidate, CandidateGroup, FailureReason, NoPairReason, PreferencePair, Reward, RolloutOutcome,
+};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -29,15 +31,16 @@ impl From<&ActorConfig> for PairingRule {
     }
 }
 
-/// The outcome of a scored group. `coin` seeds the toss of [`Labels::Random`].
+/// The outcome of a group. `coin` seeds the toss of [`Labels::Random`].
 pub(crate) fn rollout_outcome(group: CandidateGroup, rule: &PairingRule, coin: u64) -> RolloutOutcome {
-    let scores: Vec<f64> = group
-        .candidates()
-        .iter()
-        .map(|candidate| score(candidate, rule))
-        .collect();
-    let (best, worst) = extremes(&scores);
-    let margin = scores[best] - scores[worst];
+    let scores = group
+        .scored()
+        .map(|(position, candidate, reward)| (position, score(candidate, reward, rule)));
+    let Some(((best, highest), (worst, lowest))) = extremes(scores) else {
+        let reason = why_unscored(&group);
+        return RolloutOutcome::NoPair { group, reason };
+    };
+    let margin = highest - lowest;
     let tokens = |i: usize| group.candidates()[i].trajectory.token_ids();
     if margin == 0.0 || tokens(best) == tokens(worst) {
         return RolloutOutcome::NoPair {
@@ -61,28 +64,44 @@ pub(crate) fn rollout_outcome(group: CandidateGroup, rule: &PairingRule, coin: u
     }
 }
 
-fn score(candidate: &Candidate, rule: &PairingRule) -> f64 {
-    candidate.reward.value() - rule.defect_penalty * f64::from(candidate.defects)
+fn score(candidate: &Candidate, reward: Reward, rule: &PairingRule) -> f64 {
+    reward.value() - rule.defect_penalty * f64::from(candidate.defects)
 }
 
-/// Positions of the highest and the lowest score, the first of equals; there is at least one score.
-fn extremes(scores: &[f64]) -> (usize, usize) {
-    let (mut best, mut worst) = (0, 0);
-    for (i, &score) in scores.iter().enumerate() {
-        if score > scores[best] {
-            best = i;
+/// The highest and the lowest score with their positions, the first of equals; `None` when there is no score.
+fn extremes(mut scores: impl Iterator<Item = (usize, f64)>) -> Option<((usize, f64), (usize, f64))> {
+    let first = scores.next()?;
+    let (mut best, mut worst) = (first, first);
+    for (position, score) in scores {
+        if score > best.1 {
+            best = (position, score);
         }
-        if score < scores[worst] {
-            worst = i;
+        if score < worst.1 {
+            worst = (position, score);
         }
     }
-    (best, worst)
+    Some((best, worst))
+}
+
+/// Why a group has fewer than two candidates that can be compared: too few pictures came out, or guardrails barred those that did.
+fn why_unscored(group: &CandidateGroup) -> NoPairReason {
+    let pictureless = group
+        .barred()
+        .filter(|barred| barred.guardrail.means_no_picture())
+        .count();
+    match group.candidates().len() - pictureless {
+        0..2 => NoPairReason::InvalidImage,
+        _ => NoPairReason::Guardrail,
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use common::{Digest, Finish, LearnerEpoch, PolicyVersion, Reward, TaskId, Trajectory};
+    use common::{
+        Barred, Digest, Finish, Guardrail, LearnerEpoch, PolicyVersion, Standing, TaskId, Trajectory,
+    };
+    use proptest::prelude::*;
 
     const RULE: PairingRule = PairingRule {
         defect_penalty: 2.0,
@@ -92,23 +111,35 @@ mod tests {
 
     /// Candidates of (token, reward, defects).
     fn group(candidates: &[(u32, f64, u32)]) -> CandidateGroup {
-        let version = PolicyVersion::initial(LearnerEpoch(1));
-        let build = |&(token, reward, defects): &(u32, f64, u32)| Candidate {
-            trajectory: Trajectory::new(
-                TaskId(5),
-                version,
-                vec![token],
-                vec![-1.0],
-                "x".into(),
-                Finish::Stop,
-            )
-            .unwrap(),
-            image: Digest::from_bytes([token as u8; 32]),
-            defects,
-            reward: Reward::new(reward).unwrap(),
+        let scored = |&(token, reward, defects): &(u32, f64, u32)| {
+            candidate(token, defects, Standing::Scored(Reward::new(reward).unwrap()))
         };
-        let candidates = candidates.iter().map(build).collect();
-        CandidateGroup::from_candidates(TaskId(5), candidates, Digest::from_bytes([0; 32])).unwrap()
+        group_of(candidates.iter().map(scored).collect())
+    }
+
+    fn candidate(token: u32, defects: u32, standing: Standing) -> Candidate {
+        let version = PolicyVersion::initial(LearnerEpoch(1));
+        let (task, tokens) = (TaskId(5), vec![token]);
+        let trajectory = Trajectory::new(task, version, tokens, vec![-1.0], "x".into(), Finish::Stop);
+        Candidate {
+            trajectory: trajectory.unwrap(),
+            image: Some(Digest::from_bytes([token as u8; 32])),
+            defects,
+            standing,
+        }
+    }
+
+    fn group_of(candidates: Vec<Candidate>) -> CandidateGroup {
+        let scored = candidates.iter().any(|candidate| candidate.reward().is_some());
+        let model = scored.then_some(Digest::from_bytes([0; 32]));
+        CandidateGroup::from_candidates(TaskId(5), candidates, model).unwrap()
+    }
+
+    fn barred(guardrail: Guardrail) -> Standing {
+        Standing::Barred(Barred {
+            guardrail,
+            measured: None,
+        })
     }
 
     fn pair(outcome: RolloutOutcome) -> PreferencePair {
@@ -186,6 +217,52 @@ mod tests {
             pair(rollout_outcome(group(&[(1, 0.5, 0), (2, 1.0, 0)]), &rule, 0)).chosen_position(),
             1
         );
+    }
+
+    #[test]
+    fn too_few_pictures_and_too_few_that_may_be_used_are_told_apart() {
+        use Guardrail::{Blank, Halo, TextBlocklist, Undecodable};
+        for (barring, left, expected) in [
+            (&[Blank, Undecodable][..], 0, NoPairReason::InvalidImage),
+            (&[Blank], 1, NoPairReason::InvalidImage),
+            (&[Blank, Halo, Undecodable], 0, NoPairReason::InvalidImage),
+            (&[Halo], 1, NoPairReason::Guardrail),
+            (&[Halo, TextBlocklist], 0, NoPairReason::Guardrail),
+            (&[Blank, Halo], 1, NoPairReason::Guardrail),
+        ] {
+            let standings = barring.iter().map(|&guardrail| barred(guardrail));
+            let standings = standings.chain(vec![Standing::Unscored; left]);
+            let candidates = (0..)
+                .zip(standings)
+                .map(|(token, standing)| candidate(token, 0, standing));
+            let found = reason(rollout_outcome(group_of(candidates.collect()), &RULE, 0));
+            assert_eq!(found, expected, "{barring:?} and {left}");
+        }
+    }
+
+    proptest! {
+        /// Wherever barred candidates stand, the pair is the one that the others alone would make.
+        #[test]
+        fn what_is_barred_changes_nothing_and_never_loses(
+            rewards in prop::collection::vec((-9f64..9.0, 0u32..3), 2..6),
+            barrings in prop::collection::vec((any::<prop::sample::Index>(), prop::sample::select(&Guardrail::ALL[..])), 0..4),
+        ) {
+            let scored: Vec<(u32, f64, u32)> = (0..).zip(&rewards).map(|(token, &(r, d))| (token, r, d)).collect();
+            let alone = rollout_outcome(group(&scored), &RULE, 0);
+            let mut candidates = group(&scored).candidates().to_vec();
+            for (number, (place, guardrail)) in barrings.iter().enumerate() {
+                let at = place.index(candidates.len() + 1);
+                candidates.insert(at, candidate(100 + number as u32, 9, barred(*guardrail)));
+            }
+            match (alone, rollout_outcome(group_of(candidates), &RULE, 0)) {
+                (RolloutOutcome::Pair(alone), RolloutOutcome::Pair(among)) => {
+                    prop_assert_eq!(alone.chosen(), among.chosen());
+                    prop_assert_eq!(alone.rejected(), among.rejected());
+                    prop_assert_eq!(alone.margin(), among.margin());
+                }
+                (alone, among) => prop_assert_eq!(reason(alone), reason(among)),
+            }
+        }
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::{
     failure::{Failure, PerTask},
     learner_client::{LearnerClient, Lease},
     peer::Peer,
-    rendering::RenderedImage,
+    rendering::{RenderedGroup, RenderedImage, comparable},
     stages::Score,
 };
 use answer::{model_of, results};
@@ -45,10 +45,10 @@ pub(crate) struct RewardClient {
     outage: Option<(u32, ActorError)>,
 }
 
-/// The rewards of one task's candidates.
+/// The rewards of one task's candidates that can be compared.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct GroupRewards {
-    /// One a candidate.
+    /// One for each that nothing bars.
     pub(crate) rewards: Vec<Reward>,
     /// The model that computed them.
     pub(crate) model: Digest,
@@ -229,16 +229,16 @@ impl Score for RewardClient {
         }
     }
 
-    /// Scores the images of every task that has some: in one request, unless a message cannot hold them.
+    /// Scores the images of every task that has some to compare: in one request, unless a message cannot hold them.
     async fn score(
         &mut self,
         lease: &Lease,
-        rendered: &PerTask<Vec<RenderedImage>>,
-    ) -> PerTask<GroupRewards> {
+        rendered: &PerTask<RenderedGroup>,
+    ) -> PerTask<Option<GroupRewards>> {
         let mut groups = Vec::new();
         for (task, images) in lease.tasks.iter().zip(rendered) {
-            if let Ok(images) = images {
-                groups.push(image_group(task, images));
+            if let Some(images) = images.as_ref().ok().and_then(comparable) {
+                groups.push(image_group(task, &images));
             }
         }
         let mut scored = Vec::with_capacity(groups.len());
@@ -249,15 +249,17 @@ impl Score for RewardClient {
         }
         self.remember(lost, !scored.is_empty());
         let mut scored = scored.into_iter();
-        let result = |images: &Result<_, Failure>| match images {
-            Ok(_) => scored.next().expect("every group that was sent has one result"),
+        let mut sent = || scored.next().expect("every group that was sent has one result");
+        let result = |images: &Result<RenderedGroup, Failure>| match images {
+            Ok(images) if comparable(images).is_some() => sent().map(Some),
+            Ok(_) => Ok(None),
             Err(failure) => Err(failure.clone()),
         };
         rendered.iter().map(result).collect()
     }
 }
 
-fn image_group(task: &ProductTask, images: &[RenderedImage]) -> pb::ImageGroup {
+fn image_group(task: &ProductTask, images: &[&RenderedImage]) -> pb::ImageGroup {
     let images = images.iter().map(|image| image.png.clone()).collect();
     pb::ImageGroup {
         caption: task.caption.clone(),

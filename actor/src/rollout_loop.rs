@@ -8,13 +8,14 @@ use crate::{
     failure::{Failure, PerTask},
     learner_client::{LearnerClient, Lease, LeaseAnswer},
     pairing::{PairingRule, rollout_outcome},
-    rendering::RenderedImage,
+    rendering::{RenderedGroup, RenderedImage},
     reward_client::GroupRewards,
     stages::{Behaviour, Render, Score},
     weight_sync::WeightSync,
 };
 use common::{
-    CandidateGroup, FailureReason, Finish, ProductTask, Purpose, RolloutOutcome, Trajectory, derive_seed,
+    CandidateGroup, CandidateImage, FailureReason, Finish, ProductTask, Purpose, RolloutOutcome, Trajectory,
+    derive_seed,
 };
 use failpoint::Point;
 use proto::trace::TraceId;
@@ -139,8 +140,8 @@ impl<P: Behaviour, R: Render, S: Score> RolloutLoop<P, R, S> {
         &self,
         tasks: &[ProductTask],
         sampled: PerTask<Vec<Trajectory>>,
-        rendered: PerTask<Vec<RenderedImage>>,
-        scored: PerTask<GroupRewards>,
+        rendered: PerTask<RenderedGroup>,
+        scored: PerTask<Option<GroupRewards>>,
     ) -> Vec<RolloutOutcome> {
         let parts = tasks.iter().zip(sampled).zip(rendered).zip(scored);
         let outcome =
@@ -273,16 +274,21 @@ async fn shortly_after(shutdown: CancellationToken) {
 fn candidate_group(
     task: &ProductTask,
     trajectories: Result<Vec<Trajectory>, Failure>,
-    images: Result<Vec<RenderedImage>, Failure>,
-    rewards: Result<GroupRewards, Failure>,
+    images: Result<RenderedGroup, Failure>,
+    rewards: Result<Option<GroupRewards>, Failure>,
 ) -> Result<CandidateGroup, Failure> {
     let (trajectories, images, rewards) = (trajectories?, images?, rewards?);
-    let defects = |(trajectory, image): (&Trajectory, &RenderedImage)| {
+    let with_end = |(trajectory, image): (&Trajectory, &RenderedImage)| {
         let unfinished = u32::from(trajectory.finish() == Finish::Length);
-        (image.digest, image.defects + unfinished)
+        let defects = image.candidate.defects + unfinished;
+        CandidateImage {
+            defects,
+            ..image.candidate
+        }
     };
-    let images = trajectories.iter().zip(&images).map(defects).collect();
-    CandidateGroup::new(task, trajectories, images, rewards.rewards, rewards.model)
+    let images = trajectories.iter().zip(&images).map(with_end).collect();
+    let scored = rewards.map(|scored| (scored.rewards, scored.model));
+    CandidateGroup::new(task, trajectories, images, scored)
         .map_err(|error| Failure::lasting(FailureReason::RewardUnavailable, error))
 }
 
@@ -311,20 +317,23 @@ mod tests {
             .to_vec()
     }
 
-    fn images() -> Vec<RenderedImage> {
+    fn images() -> RenderedGroup {
         let image = |defects| RenderedImage {
-            digest: Digest::from_bytes([2; 32]),
-            defects,
+            candidate: CandidateImage {
+                digest: Some(Digest::from_bytes([2; 32])),
+                defects,
+                barred: None,
+            },
             png: Default::default(),
         };
         vec![image(3), image(1)]
     }
 
-    fn rewards(count: usize) -> GroupRewards {
-        GroupRewards {
+    fn rewards(count: usize) -> Option<GroupRewards> {
+        Some(GroupRewards {
             rewards: vec![Reward::new(0.5).unwrap(); count],
             model: Digest::from_bytes([3; 32]),
-        }
+        })
     }
 
     #[test]

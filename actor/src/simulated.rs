@@ -17,7 +17,7 @@ use crate::{
     policy::BehaviourPolicy,
     policy_builder::PolicyBuilder,
     product_images::ProductImages,
-    rendering::RenderedImage,
+    rendering::{RenderedGroup, RenderedImage, comparable},
     reward_client::GroupRewards,
     rollout_loop::RolloutLoop,
     seconds,
@@ -27,8 +27,8 @@ use crate::{
     weight_sync::WeightSync,
 };
 use common::{
-    ActorId, CanaryReport, Digest, Finish, PolicyVersion, ProductTask, Purpose, Reward, Trajectory,
-    derive_seed,
+    ActorId, CanaryReport, CandidateImage, Digest, Finish, PolicyVersion, ProductTask, Purpose, Reward,
+    Trajectory, derive_seed,
 };
 use models::policy::Policy;
 use proto::{Authorizer, Incoming, Network};
@@ -286,14 +286,13 @@ impl Pause {
 struct Unrendered;
 
 impl Render for Unrendered {
-    async fn render(
-        &self,
-        _: &[ProductTask],
-        sampled: &PerTask<Vec<Trajectory>>,
-    ) -> PerTask<Vec<RenderedImage>> {
+    async fn render(&self, _: &[ProductTask], sampled: &PerTask<Vec<Trajectory>>) -> PerTask<RenderedGroup> {
         let image = |trajectory: &Trajectory| RenderedImage {
-            digest: store::digest(trajectory.text().as_bytes()),
-            defects: 0,
+            candidate: CandidateImage {
+                digest: Some(store::digest(trajectory.text().as_bytes())),
+                defects: 0,
+                barred: None,
+            },
             png: bytes::Bytes::new(),
         };
         let group = |group: &Vec<Trajectory>| group.iter().map(image).collect();
@@ -308,10 +307,14 @@ impl Render for Unrendered {
 struct Unscored;
 
 impl Score for Unscored {
-    async fn score(&mut self, _: &Lease, rendered: &PerTask<Vec<RenderedImage>>) -> PerTask<GroupRewards> {
-        let rewards = |images: &Vec<RenderedImage>| GroupRewards {
-            rewards: images.iter().map(|image| reward(&image.digest)).collect(),
-            model: store::digest(b"simulated"),
+    async fn score(&mut self, _: &Lease, rendered: &PerTask<RenderedGroup>) -> PerTask<Option<GroupRewards>> {
+        let rewards = |images: &RenderedGroup| {
+            let images = comparable(images)?;
+            let digests = images.iter().filter_map(|image| image.candidate.digest);
+            Some(GroupRewards {
+                rewards: digests.map(|digest| reward(&digest)).collect(),
+                model: store::digest(b"simulated"),
+            })
         };
         rendered
             .iter()

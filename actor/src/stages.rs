@@ -1,7 +1,7 @@
 //! The stages of a rollout that compute, as the loop sees them. The loop knows what each takes and gives, not what it costs.
 
 use crate::{
-    ActorError, failure::PerTask, learner_client::Lease, rendering::RenderedImage,
+    ActorError, failure::PerTask, learner_client::Lease, rendering::RenderedGroup,
     reward_client::GroupRewards, weight_source::Adapted,
 };
 use common::{CanaryReport, PolicyVersion, ProductTask, Trajectory};
@@ -42,22 +42,22 @@ pub(crate) trait Behaviour: Send {
 
 /// What turns descriptions into images.
 pub(crate) trait Render: Send + Sync {
-    /// One image per trajectory.
+    /// What becomes of each trajectory: an image, or why there is none that can be used.
     fn render(
         &self,
         tasks: &[ProductTask],
         sampled: &PerTask<Vec<Trajectory>>,
-    ) -> impl Future<Output = PerTask<Vec<RenderedImage>>> + Send;
+    ) -> impl Future<Output = PerTask<RenderedGroup>> + Send;
 }
 
 /// What says how good images are.
 pub(crate) trait Score: Send {
-    /// One reward per image.
+    /// One reward per image that nothing bars; `None` for a group with fewer than two of those, which nobody is asked about.
     fn score(
         &mut self,
         lease: &Lease,
-        rendered: &PerTask<Vec<RenderedImage>>,
-    ) -> impl Future<Output = PerTask<GroupRewards>> + Send;
+        rendered: &PerTask<RenderedGroup>,
+    ) -> impl Future<Output = PerTask<Option<GroupRewards>>> + Send;
 
     /// What left the last lease unscored and is not known to score again, for people; `None` when nothing did.
     fn waits_for(&self) -> Option<String> {

@@ -273,7 +273,7 @@ impl Evaluator {
         let mut judged = Vec::with_capacity(completions.len());
         for (i, completion) in completions.into_iter().enumerate() {
             let subject = &self.subjects[i / samples];
-            let rendered = self.shop.generator.generate(
+            let rendered = self.shop.generator.generate_one(
                 &self.product(subject).image,
                 &completion.text,
                 subject.noise_seed,

@@ -1,26 +1,46 @@
 //! Trajectories with their images and rewards.
 
-use crate::{Digest, ProductTask, Reward, TaskId, Trajectory};
+use crate::{Barred, Digest, ProductTask, Reward, Standing, TaskId, Trajectory};
 
-/// One candidate advertisement: a trajectory, the image rendered from it and what the reward model says of it.
+/// One candidate advertisement: a trajectory, the image rendered from it and what can be said of that.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Candidate {
     /// The description and how it was sampled.
     pub trajectory: Trajectory,
-    /// The rendered image in the run's store.
-    pub image: Digest,
-    /// Parts of the description that the image generator could not render, plus one for a missing end token.
+    /// The rendered image in the run's store; `None` where none was made.
+    pub image: Option<Digest>,
+    /// Parts of the description that the image generator could not render, plus one for a missing end token. Where no image was
+    /// made, the latter alone.
     pub defects: u32,
-    /// The reward model's score of the image.
-    pub reward: Reward,
+    /// Whether it has a reward.
+    pub standing: Standing,
 }
 
-/// The candidates of one task, at least two.
+impl Candidate {
+    /// The reward model's score of the image, where there is one.
+    pub fn reward(&self) -> Option<Reward> {
+        self.standing.reward()
+    }
+}
+
+/// What became of one description.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct CandidateImage {
+    /// The image in the run's store; `None` where none was made.
+    pub digest: Option<Digest>,
+    /// As [`Candidate::defects`].
+    pub defects: u32,
+    /// Why it is unusable; `None` when it can be scored.
+    pub barred: Option<Barred>,
+}
+
+/// The candidates of one task, at least two. All that no guardrail bars are scored by one reward model, and they are at least two; or at
+/// most one is not barred, and none is scored.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CandidateGroup {
     task: TaskId,
     candidates: Vec<Candidate>,
-    reward_model: Digest,
+    reward_model: Option<Digest>,
 }
 
 /// Candidates that are no group.
@@ -44,8 +64,10 @@ pub enum InvalidGroup {
         /// The task it answers.
         found: TaskId,
     },
-    /// Each candidate has one image and one reward.
-    #[error("{task}: {trajectories} trajectories, {images} images, {rewards} rewards")]
+    /// Each candidate has one image, and each image that can be scored one reward, or none of them has.
+    #[error(
+        "{task}: {trajectories} trajectories, {images} images, {rewards} rewards for {usable} usable images"
+    )]
     Lengths {
         /// The task.
         task: TaskId,
@@ -53,54 +75,91 @@ pub enum InvalidGroup {
         trajectories: usize,
         /// Images given.
         images: usize,
+        /// Those of them that nothing bars.
+        usable: usize,
         /// Rewards given.
         rewards: usize,
+    },
+    /// What is not barred has an image.
+    #[error("{task}: candidate {position} has no image, and nothing says why")]
+    NoImage {
+        /// The task.
+        task: TaskId,
+        /// Which candidate.
+        position: usize,
+    },
+    /// Candidates are scored together or not at all.
+    #[error(
+        "{task}: {scored} candidates are scored and {unscored} are left unscored; expected at least two scored and none left, or \
+         none scored and at most one left"
+    )]
+    Standings {
+        /// The task.
+        task: TaskId,
+        /// Candidates with a reward.
+        scored: usize,
+        /// Candidates that could have one.
+        unscored: usize,
+    },
+    /// Rewards come with the model that computed them.
+    #[error("{task}: {scored} candidates are scored, and the reward model is {}", if *named { "named" } else { "not named" })]
+    RewardModel {
+        /// The task.
+        task: TaskId,
+        /// Candidates with a reward.
+        scored: usize,
+        /// Whether a reward model is named.
+        named: bool,
     },
 }
 
 impl CandidateGroup {
-    /// Joins what the steps of a rollout produced for `task`. `images` holds, for each trajectory, the image's digest
-    /// and its defects.
+    /// Joins what the steps of a rollout produced for `task`. `images` holds what became of each trajectory; `scored` one reward for
+    /// each of the images that nothing bars, in their order, and the model that computed them, or nothing when nobody was asked.
     ///
     /// # Errors
     /// [`InvalidGroup`] when lengths differ or [`CandidateGroup::from_candidates`] refuses.
     pub fn new(
         task: &ProductTask,
         trajectories: Vec<Trajectory>,
-        images: Vec<(Digest, u32)>,
-        rewards: Vec<Reward>,
-        reward_model: Digest,
+        images: Vec<CandidateImage>,
+        scored: Option<(Vec<Reward>, Digest)>,
     ) -> Result<Self, InvalidGroup> {
-        if trajectories.len() != images.len() || images.len() != rewards.len() {
+        let (rewards, reward_model) = scored.unzip();
+        let usable = images.iter().filter(|image| image.barred.is_none()).count();
+        let fitting = rewards.as_ref().is_none_or(|rewards| rewards.len() == usable);
+        if trajectories.len() != images.len() || !fitting {
             return Err(InvalidGroup::Lengths {
                 task: task.id,
                 trajectories: trajectories.len(),
                 images: images.len(),
-                rewards: rewards.len(),
+                usable,
+                rewards: rewards.map_or(0, |rewards| rewards.len()),
             });
         }
-        let candidates = trajectories
-            .into_iter()
-            .zip(images)
-            .zip(rewards)
-            .map(|((trajectory, (image, defects)), reward)| Candidate {
-                trajectory,
-                image,
-                defects,
-                reward,
-            })
-            .collect();
+        let mut rewards = rewards.into_iter().flatten();
+        let mut standing = |barred: Option<Barred>| match barred {
+            Some(barred) => Standing::Barred(barred),
+            None => rewards.next().map_or(Standing::Unscored, Standing::Scored),
+        };
+        let candidate = |(trajectory, image): (Trajectory, CandidateImage)| Candidate {
+            trajectory,
+            image: image.digest,
+            defects: image.defects,
+            standing: standing(image.barred),
+        };
+        let candidates = trajectories.into_iter().zip(images).map(candidate).collect();
         Self::from_candidates(task.id, candidates, reward_model)
     }
 
-    /// Checks that the candidates answer one task.
+    /// Checks that the candidates answer one task, and that all of them that can be compared are scored.
     ///
     /// # Errors
-    /// [`InvalidGroup`] for fewer than two candidates or a candidate of another task.
+    /// [`InvalidGroup`] saying which of that is not so.
     pub fn from_candidates(
         task: TaskId,
         candidates: Vec<Candidate>,
-        reward_model: Digest,
+        reward_model: Option<Digest>,
     ) -> Result<Self, InvalidGroup> {
         if candidates.len() < 2 {
             return Err(InvalidGroup::TooFew {
@@ -116,6 +175,7 @@ impl CandidateGroup {
                 found,
             });
         }
+        check_standings(task, &candidates, reward_model.is_some())?;
         Ok(Self {
             task,
             candidates,
@@ -133,13 +193,51 @@ impl CandidateGroup {
         &self.candidates
     }
 
-    /// The reward model that scored them.
-    pub fn reward_model(&self) -> Digest {
+    /// The reward model that scored them; `None` when none is scored.
+    pub fn reward_model(&self) -> Option<Digest> {
         self.reward_model
     }
 
-    /// The mean reward of the candidates.
-    pub fn mean_reward(&self) -> f64 {
-        self.candidates.iter().map(|c| c.reward.value()).sum::<f64>() / self.candidates.len() as f64
+    /// The candidates with a reward, each with its position: none, or at least two.
+    pub fn scored(&self) -> impl Iterator<Item = (usize, &Candidate, Reward)> {
+        let candidates = self.candidates.iter().enumerate();
+        candidates.filter_map(|(position, candidate)| Some((position, candidate, candidate.reward()?)))
+    }
+
+    /// Why candidates are barred, one entry for each that is.
+    pub fn barred(&self) -> impl Iterator<Item = Barred> {
+        self.candidates
+            .iter()
+            .filter_map(|candidate| candidate.standing.barred())
+    }
+
+    /// The mean reward of the scored candidates; `None` when none is.
+    pub fn mean_reward(&self) -> Option<f64> {
+        let rewards: Vec<f64> = self.scored().map(|(_, _, reward)| reward.value()).collect();
+        (!rewards.is_empty()).then(|| rewards.iter().sum::<f64>() / rewards.len() as f64)
     }
 }
+
+fn check_standings(task: TaskId, candidates: &[Candidate], named: bool) -> Result<(), InvalidGroup> {
+    let has_image = |c: &Candidate| c.image.is_some() || c.standing.barred().is_some();
+    if let Some(position) = candidates.iter().position(|c| !has_image(c)) {
+        return Err(InvalidGroup::NoImage { task, position });
+    }
+    let scored = candidates.iter().filter(|c| c.reward().is_some()).count();
+    let unscored = candidates
+        .iter()
+        .filter(|c| c.standing == Standing::Unscored)
+        .count();
+    match (scored, unscored) {
+        (0, 0..=1) | (2.., 0) if named == (scored > 0) => Ok(()),
+        (0, 0..=1) | (2.., 0) => Err(InvalidGroup::RewardModel { task, scored, named }),
+        _ => Err(InvalidGroup::Standings {
+            task,
+            scored,
+            unscored,
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests;

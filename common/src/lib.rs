@@ -12,6 +12,7 @@ mod outcome;
 mod reward;
 mod seed;
 mod settings;
+mod standing;
 mod task;
 mod trajectory;
 mod version;
@@ -20,13 +21,14 @@ pub use artifact::{Artifact, InvalidArtifact};
 pub use canary::{
     Canary, CanaryQuestion, CanaryReport, CanaryVerdict, CompletionNats, InvalidCanary, OwnNats,
 };
-pub use candidate::{Candidate, CandidateGroup, InvalidGroup};
+pub use candidate::{Candidate, CandidateGroup, CandidateImage, InvalidGroup};
 pub use digest::{Digest, InvalidDigest};
 pub use id::{ActorId, InvalidId, LearnerEpoch, ProductId, RunId, TaskId};
 pub use outcome::{FailureReason, InvalidPair, NoPairReason, PreferencePair, RolloutOutcome};
 pub use reward::{InvalidReward, Reward};
 pub use seed::{Purpose, derive_seed};
 pub use settings::{InvalidConfig, InvalidSetting, SettingsCheck};
+pub use standing::{Barred, Guardrail, Standing};
 pub use task::ProductTask;
 pub use trajectory::{Finish, InvalidTrajectory, Trajectory};
 pub use version::{NoVersion, PolicyVersion};

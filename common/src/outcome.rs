@@ -34,6 +34,14 @@ pub enum InvalidPair {
         /// What was given.
         margin: f64,
     },
+    /// Only what has a reward can be preferred to something else, or something else to it.
+    #[error("{task}: candidate {position} has no reward")]
+    NoReward {
+        /// The task.
+        task: TaskId,
+        /// Which candidate.
+        position: usize,
+    },
     /// Equal completions teach nothing.
     #[error("{task}: chosen and rejected have the same tokens")]
     SameTokens {
@@ -46,8 +54,8 @@ impl PreferencePair {
     /// Prefers `chosen` to `rejected` (positions in the group) by `margin`.
     ///
     /// # Errors
-    /// [`InvalidPair`] when the positions are not two of the group, the margin is impossible, or both completions are
-    /// the same tokens.
+    /// [`InvalidPair`] when the positions are not two scored ones of the group, the margin is impossible, or both completions
+    /// are the same tokens.
     pub fn new(
         group: CandidateGroup,
         chosen: usize,
@@ -62,6 +70,13 @@ impl PreferencePair {
                 rejected,
                 candidates,
             });
+        }
+        let has_reward = |position: usize| group.candidates()[position].reward().is_some();
+        if let Some(position) = [chosen, rejected]
+            .into_iter()
+            .find(|&position| !has_reward(position))
+        {
+            return Err(InvalidPair::NoReward { task, position });
         }
         if !margin.is_finite() || margin < 0.0 {
             return Err(InvalidPair::Margin { task, margin });
@@ -114,22 +129,22 @@ impl PreferencePair {
     }
 }
 
-/// Why a scored group gave no pair.
+/// Why a group gave no pair.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum NoPairReason {
     /// Best and worst are equal, or their completions are the same.
     Tie,
     /// Best and worst differ by less than the configured margin.
     LowMargin,
-    /// Fewer than two images could be used.
+    /// Fewer than two pictures came out: the others are none, or show nothing.
     InvalidImage,
-    /// A guardrail left fewer than two candidates.
+    /// Guardrails left fewer than two candidates.
     Guardrail,
     /// The reward model abstained.
     Abstained,
 }
 
-/// Why a rollout did not come to a scored group.
+/// Why a rollout did not come to a group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum FailureReason {
     /// The policy could not sample.
@@ -149,9 +164,9 @@ pub enum FailureReason {
 pub enum RolloutOutcome {
     /// A preference was found: terminal.
     Pair(PreferencePair),
-    /// The group was scored but gives no preference: terminal, since the same seeds would give the same group.
+    /// The group gives no preference: terminal, since the same seeds would give the same group.
     NoPair {
-        /// The scored group.
+        /// The group.
         group: CandidateGroup,
         /// Why there is no pair.
         reason: NoPairReason,
@@ -179,7 +194,7 @@ impl RolloutOutcome {
         }
     }
 
-    /// The scored group, if the rollout came that far.
+    /// The group, if the rollout came that far.
     pub fn group(&self) -> Option<&CandidateGroup> {
         match self {
             Self::Pair(pair) => Some(pair.group()),
@@ -202,7 +217,10 @@ impl RolloutOutcome {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Digest, Finish, InvalidGroup, LearnerEpoch, PolicyVersion, Reward, Trajectory};
+    use crate::{
+        Barred, Digest, Finish, Guardrail, InvalidGroup, LearnerEpoch, PolicyVersion, Reward, Standing,
+        Trajectory,
+    };
 
     fn candidate(task: u64, token: u32) -> Candidate {
         let version = PolicyVersion::initial(LearnerEpoch(1));
@@ -216,21 +234,21 @@ mod tests {
         );
         Candidate {
             trajectory: trajectory.unwrap(),
-            image: Digest::from_bytes([token as u8; 32]),
+            image: Some(Digest::from_bytes([token as u8; 32])),
             defects: 0,
-            reward: Reward::new(f64::from(token)).unwrap(),
+            standing: Standing::Scored(Reward::new(f64::from(token)).unwrap()),
         }
     }
 
     fn group(tokens: [u32; 2]) -> CandidateGroup {
         let candidates = tokens.map(|t| candidate(9, t)).to_vec();
-        CandidateGroup::from_candidates(TaskId(9), candidates, Digest::from_bytes([0; 32])).unwrap()
+        CandidateGroup::from_candidates(TaskId(9), candidates, Some(Digest::from_bytes([0; 32]))).unwrap()
     }
 
     #[test]
     fn a_group_refuses_a_candidate_of_another_task() {
         let mixed = vec![candidate(9, 5), candidate(8, 6)];
-        let refusal = CandidateGroup::from_candidates(TaskId(9), mixed, Digest::from_bytes([0; 32]));
+        let refusal = CandidateGroup::from_candidates(TaskId(9), mixed, Some(Digest::from_bytes([0; 32])));
         assert_eq!(
             refusal,
             Err(InvalidGroup::OtherTask {
@@ -260,6 +278,24 @@ mod tests {
             PreferencePair::new(group([5, 5]), 1, 0, 0.5),
             Err(InvalidPair::SameTokens { .. })
         ));
+    }
+
+    #[test]
+    fn what_is_barred_is_neither_chosen_nor_rejected() {
+        let mut barred = candidate(9, 7);
+        barred.standing = Standing::Barred(Barred {
+            guardrail: Guardrail::Blank,
+            measured: Some(0.01),
+        });
+        let candidates = vec![candidate(9, 5), barred, candidate(9, 6)];
+        let model = Some(Digest::from_bytes([0; 32]));
+        let group = CandidateGroup::from_candidates(TaskId(9), candidates, model).unwrap();
+        for (chosen, rejected) in [(0, 1), (1, 2)] {
+            let refused = PreferencePair::new(group.clone(), chosen, rejected, 0.5);
+            let (task, position) = (TaskId(9), 1);
+            assert_eq!(refused, Err(InvalidPair::NoReward { task, position }));
+        }
+        assert!(PreferencePair::new(group, 2, 0, 0.5).is_ok());
     }
 
     #[test]

@@ -20,7 +20,7 @@ pub use click_log::{ClickCounts, ClickLog, Creative, FileClickLog};
 pub use click_oracle::ClickOracle;
 pub use corpus::{Corpus, CorpusImage, CorpusSample, LlavaCorpus, Modality, TaskFamily};
 pub use cutout::CutoutError;
-pub use image_generator::{GenerateError, GeneratedImage, ImageGenerator};
+pub use image_generator::{GenerateError, GeneratedImage, ImageGenerator, NoImage};
 pub use import::{ImportError, RowProblem};
 pub use preferences::{Preference, PreferenceFile, trl_line};
 pub use product::{Product, Split};

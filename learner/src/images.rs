@@ -88,10 +88,15 @@ impl Images {
     }
 }
 
-/// The images that a record names.
-fn images_of(record: &Record) -> impl Iterator<Item = Digest> {
+/// The image of each candidate of a record, where one was made.
+fn images_by_candidate(record: &Record) -> impl Iterator<Item = Option<Digest>> {
     let candidates = record.outcome.group().map_or(&[][..], CandidateGroup::candidates);
     candidates.iter().map(|candidate| candidate.image)
+}
+
+/// The images that a record names.
+fn images_of(record: &Record) -> impl Iterator<Item = Digest> {
+    images_by_candidate(record).flatten()
 }
 
 /// The digest in the key of an image. A file that is no image's, such as one whose writer died over it, has none.

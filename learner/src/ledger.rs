@@ -11,7 +11,7 @@ mod writer;
 
 pub use counts::OutcomeCounts;
 pub(crate) use record::{ExpiryNote, Identity, Record, StartNote, TrainingNote};
-pub use view::{LedgerLine, LedgerLines, LedgerSummary, LedgerView, Seeds};
+pub use view::{BarredLine, LedgerLine, LedgerLines, LedgerSummary, LedgerView, Seeds};
 pub(crate) use writer::keep;
 
 use common::{CandidateGroup, Digest, LearnerEpoch, ProductTask, RolloutOutcome, TaskId};
@@ -118,7 +118,7 @@ impl Ledger {
         let models = book.counts.reward_models.len();
         book.counts.add(&outcome);
         let is_new_model = book.counts.reward_models.len() > models;
-        if let Some(model) = outcome.group().map(CandidateGroup::reward_model)
+        if let Some(model) = outcome.group().and_then(CandidateGroup::reward_model)
             && is_new_model
         {
             match models {

@@ -67,7 +67,7 @@ pub use checkpoint::{
 pub use config::{LearnerConfig, LossConfig, LossMode, MaskConfig, Partner, RetiredPairs};
 pub use error::LearnerError;
 pub use images::{ImageCounts, ImageState};
-pub use ledger::{LedgerLine, LedgerLines, LedgerSummary, LedgerView, OutcomeCounts, Seeds};
+pub use ledger::{BarredLine, LedgerLine, LedgerLines, LedgerSummary, LedgerView, OutcomeCounts, Seeds};
 pub use offline::{OfflineInputs, OfflineProgress, train_on_pairs};
 pub use pretrain::{PretrainConfig, PretrainProgress, PretrainStart, Pretraining, pretrain};
 pub use prompts::{CompletionLimits, check_prompts};

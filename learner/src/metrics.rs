@@ -136,6 +136,8 @@ pub(crate) fn version_metrics(steps: &[StepMetrics], batch: &PairBatch, referenc
     for (name, value) in of_pairs.into_iter().chain(of_batch) {
         metrics.insert(name.to_owned(), value);
     }
+    let barred = batch.sampled.iter().flat_map(|sampled| &sampled.barred);
+    metrics.extend(barred.map(|(guardrail, count)| (format!("barred_{guardrail}"), *count as f64)));
     metrics
 }
 
@@ -218,6 +220,7 @@ mod tests {
     use crate::account::Refused;
     use crate::test_outcomes::{pair_of, version};
     use crate::training_pair::Sampled;
+    use common::Guardrail;
     use std::collections::BTreeSet;
 
     fn nats(chosen: f64, rejected: f64, negative: Option<f64>) -> PairNats {
@@ -267,6 +270,9 @@ mod tests {
             sampled: Some(Sampled {
                 mean_reward: 0.25,
                 no_pairs: 3,
+                barred: Guardrail::ALL
+                    .map(|guardrail| (guardrail.name().to_owned(), 2))
+                    .into(),
                 staleness_max: 1,
                 account: Account {
                     cursor: 1,

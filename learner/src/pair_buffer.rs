@@ -80,7 +80,7 @@ struct Fresh {
 /// What ended since the last batch was taken.
 #[derive(Debug, Default)]
 struct Since {
-    /// Mean rewards of groups without a pair, by task: a deterministic mean does not depend on the order of arrival.
+    /// Mean rewards of scored groups without a pair, by task: a deterministic mean does not depend on the order of arrival.
     rewards: BTreeMap<TaskId, f64>,
     tasks: usize,
     counts: OutcomeCounts,
@@ -254,7 +254,8 @@ impl State {
             RolloutOutcome::Pair(_) if self.ended => self.refusals.run_ended(1),
             RolloutOutcome::Pair(pair) => self.fresh.push_back(Fresh { sequence, pair }),
             RolloutOutcome::NoPair { group, .. } => {
-                self.since.rewards.insert(group.task(), group.mean_reward());
+                let scored = group.mean_reward().map(|reward| (group.task(), reward));
+                self.since.rewards.extend(scored);
             }
             RolloutOutcome::Failed { .. } => {}
         }
@@ -348,8 +349,10 @@ impl Since {
         pairs: Vec<PreferencePair>,
         account: Account,
     ) -> PairBatch {
-        self.rewards
-            .extend(pairs.iter().map(|pair| (pair.task(), pair.group().mean_reward())));
+        let of_pairs = pairs
+            .iter()
+            .filter_map(|pair| Some((pair.task(), pair.group().mean_reward()?)));
+        self.rewards.extend(of_pairs);
         let mean_reward = self.rewards.values().sum::<f64>() / self.rewards.len() as f64;
         let staleness_max = pairs
             .iter()
@@ -362,6 +365,7 @@ impl Since {
             sampled: Some(Sampled {
                 mean_reward,
                 no_pairs: self.tasks as u64 - self.counts.pairs,
+                barred: self.counts.barred,
                 staleness_max,
                 account,
             }),

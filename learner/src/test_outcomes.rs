@@ -3,8 +3,9 @@
 use crate::broadcast::Weights;
 use crate::ledger::Record;
 use common::{
-    Candidate, CandidateGroup, Digest, FailureReason, Finish, LearnerEpoch, NoPairReason, PolicyVersion,
-    PreferencePair, ProductId, ProductTask, Reward, RolloutOutcome, TaskId, Trajectory,
+    Barred, Candidate, CandidateGroup, Digest, FailureReason, Finish, Guardrail, LearnerEpoch, NoPairReason,
+    PolicyVersion, PreferencePair, ProductId, ProductTask, Reward, RolloutOutcome, Standing, TaskId,
+    Trajectory,
 };
 
 /// A version of epoch 1.
@@ -39,13 +40,13 @@ pub(crate) fn group_sampled_by(
         );
         Candidate {
             trajectory: trajectory.unwrap(),
-            image: Digest::from_bytes([i as u8; 32]),
+            image: Some(Digest::from_bytes([i as u8; 32])),
             defects: 0,
-            reward: Reward::new(i as f64).unwrap(),
+            standing: Standing::Scored(Reward::new(i as f64).unwrap()),
         }
     };
     let candidates = completions.iter().enumerate().map(candidate).collect();
-    CandidateGroup::from_candidates(TaskId(task), candidates, Digest::from_bytes([9; 32])).unwrap()
+    CandidateGroup::from_candidates(TaskId(task), candidates, Some(Digest::from_bytes([9; 32]))).unwrap()
 }
 
 /// A pair: completion 1 of [`group_of`] preferred to completion 0.
@@ -84,6 +85,29 @@ pub(crate) fn no_pair(task: u64, sampled_by: u64) -> RolloutOutcome {
     RolloutOutcome::NoPair {
         group: group_of(task, sampled_by, [&[5, 2], &[5, 2]]),
         reason: NoPairReason::Tie,
+    }
+}
+
+/// A group of three: one with a halo, one that could be used, one that was not rendered.
+pub(crate) fn all_barred_but_one(task: u64, sampled_by: u64) -> RolloutOutcome {
+    let scored = group_of(task, sampled_by, [&[5, 2], &[6, 2]]);
+    let barred = |guardrail, measured| Standing::Barred(Barred { guardrail, measured });
+    let standings = [
+        barred(Guardrail::Halo, Some(0.25)),
+        Standing::Unscored,
+        barred(Guardrail::TextBlocklist, None),
+    ];
+    let mut candidates: Vec<Candidate> = scored.candidates().to_vec();
+    candidates.push(Candidate {
+        image: None,
+        ..candidates[1].clone()
+    });
+    for (candidate, standing) in candidates.iter_mut().zip(standings) {
+        candidate.standing = standing;
+    }
+    RolloutOutcome::NoPair {
+        group: CandidateGroup::from_candidates(TaskId(task), candidates, None).unwrap(),
+        reason: NoPairReason::Guardrail,
     }
 }
 

@@ -3,6 +3,7 @@
 use crate::account::Account;
 use crate::error::LearnerError;
 use common::{Candidate, PolicyVersion, PreferencePair, TaskId};
+use std::collections::BTreeMap;
 
 /// Two completions of one task, of which the first is preferred.
 #[derive(Debug, Clone, PartialEq)]
@@ -36,12 +37,14 @@ pub(crate) struct PairBatch {
 }
 
 /// What sampling a batch came to.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Sampled {
-    /// Mean reward of the pairs' groups and of the groups without a pair that ended since the last batch.
+    /// Mean reward of the pairs' groups and of the scored groups without a pair that ended since the last batch.
     pub(crate) mean_reward: f64,
     /// Tasks since the last batch that ended without a pair.
     pub(crate) no_pairs: u64,
+    /// Candidates barred since the last batch, by the name of the guardrail.
+    pub(crate) barred: BTreeMap<String, u64>,
     /// How far the stalest pair lies behind the batch's version.
     pub(crate) staleness_max: u64,
     /// Where the run stands once the batch is trained.

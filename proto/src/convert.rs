@@ -54,3 +54,22 @@ impl InvalidMessage {
 fn required<T>(field: &'static str, value: Option<T>) -> Result<T, InvalidMessage> {
     value.ok_or_else(|| InvalidMessage::missing(field))
 }
+
+/// The message that stands for a value in a table of both.
+fn to_wire<A: PartialEq + Copy, B: Copy + Default>(table: &[(A, B)], value: A) -> B {
+    table
+        .iter()
+        .find(|(a, _)| *a == value)
+        .map(|(_, b)| *b)
+        .unwrap_or_default()
+}
+
+/// The value that a message stands for; one that no table knows is no value.
+fn from_wire<A: Copy, B: PartialEq + Copy>(
+    table: &[(A, B)],
+    field: &'static str,
+    value: B,
+) -> Result<A, InvalidMessage> {
+    let known = table.iter().find(|(_, b)| *b == value).map(|(a, _)| *a);
+    known.ok_or_else(|| InvalidMessage::missing(field))
+}

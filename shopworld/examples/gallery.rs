@@ -80,11 +80,11 @@ fn sheet(pictures: &[(&RgbaImage, String)]) -> Result<RgbImage, Box<dyn Error>> 
             (index % COLUMNS) as u32 * LARGE,
             (index / COLUMNS) as u32 * LARGE * 2,
         );
-        let tiny = small.generate(product, text, index as u64)?.image;
+        let tiny = small.generate_one(product, text, index as u64)?.image;
         let tiny = imageops::resize(&tiny, LARGE, LARGE, imageops::FilterType::Nearest);
         imageops::replace(
             &mut sheet,
-            &large.generate(product, text, index as u64)?.image,
+            &large.generate_one(product, text, index as u64)?.image,
             left.into(),
             top.into(),
         );

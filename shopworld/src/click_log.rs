@@ -73,7 +73,7 @@ fn draw_creative(
     let clicks = clicked.sample(rng);
     let text = description.to_string();
     let picture = renderer
-        .generate(&product.image, &text, rng.random())
+        .generate_one(&product.image, &text, rng.random())
         .expect("the shop's products are visible");
     let creative = Creative {
         product: index,

@@ -102,9 +102,9 @@ impl ShopCorpus {
             }
             Task::DescribeBackground | Task::DescribeBackgroundOf => {
                 let cutout = &self.products[draft.product].image;
-                let picture = self
-                    .renderer
-                    .generate(cutout, &draft.description.to_string(), rng.random());
+                let picture =
+                    self.renderer
+                        .generate_one(cutout, &draft.description.to_string(), rng.random());
                 let image = picture.expect("the shop's products are visible").image;
                 let picture = DynamicImage::ImageRgb8(image).into_rgba8();
                 Some(CorpusImage::Picture(Arc::new(picture)))

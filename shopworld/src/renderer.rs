@@ -17,7 +17,7 @@ use crate::{
     stream::{Part, stream},
 };
 use common::{InvalidConfig, SettingsCheck};
-use data::{GenerateError, GeneratedImage, ImageGenerator, cutout};
+use data::{GenerateError, GeneratedImage, ImageGenerator, NoImage, cutout};
 use image::{Rgb, RgbImage, RgbaImage};
 use rand::Rng;
 use serde::{Deserialize, Serialize};
@@ -100,17 +100,21 @@ impl ImageGenerator for Renderer {
     fn generate(
         &self,
         product: &RgbaImage,
-        description: &str,
+        descriptions: &[String],
         noise_seed: u64,
-    ) -> Result<GeneratedImage, GenerateError> {
-        let description = ParsedDescription::parse(description);
+    ) -> Result<Vec<Result<GeneratedImage, NoImage>>, GenerateError> {
         let placed = cutout::golden_ratio_zoom(product, self.config.size)?;
-        let colours = self.background(&description, &placed);
-        let background = noisy(&colours, self.config.size, self.config.noise, noise_seed);
-        Ok(GeneratedImage {
-            image: cutout::composite(&background, &placed),
-            defects: description.defects(),
-        })
+        let render = |description: &String| {
+            let description = ParsedDescription::parse(description);
+            let colours = self.background(&description, &placed);
+            let background = noisy(&colours, self.config.size, self.config.noise, noise_seed);
+            Ok(GeneratedImage {
+                image: cutout::composite(&background, &placed),
+                placed: None,
+                defects: description.defects(),
+            })
+        };
+        Ok(descriptions.iter().map(render).collect())
     }
 }
 
@@ -167,7 +171,10 @@ mod tests {
     }
 
     fn render(renderer: &Renderer, description: &str, seed: u64) -> RgbImage {
-        renderer.generate(&product(), description, seed).unwrap().image
+        renderer
+            .generate_one(&product(), description, seed)
+            .unwrap()
+            .image
     }
 
     /// The mean difference of two pictures in steps of a byte.
@@ -255,7 +262,7 @@ mod tests {
 
     #[test]
     fn slots_that_were_not_understood_are_grey_and_counted() {
-        let picture = |text: &str| quiet(48).generate(&product(), text, 0).unwrap();
+        let picture = |text: &str| quiet(48).generate_one(&product(), text, 0).unwrap();
         let grey = picture("nothing at all");
         assert_eq!(grey.defects, 5);
         let corner = grey.image.get_pixel(0, 0).0;
@@ -285,13 +292,16 @@ mod tests {
     fn cutouts_of_any_size_are_placed_and_empty_ones_refused() {
         for (width, height) in [(1, 1), (5000, 3), (2, 700), (800, 800)] {
             let cutout = RgbaImage::from_pixel(width, height, Rgba([10, 200, 30, 255]));
-            let picture = renderer(48).generate(&cutout, &text([0; 5]), 0).unwrap().image;
+            let picture = renderer(48)
+                .generate_one(&cutout, &text([0; 5]), 0)
+                .unwrap()
+                .image;
             assert_eq!(picture.dimensions(), (48, 48));
             assert_eq!(picture.get_pixel(23, 23).0, [10, 200, 30], "{width}x{height}");
         }
         for cutout in [RgbaImage::new(20, 20), RgbaImage::new(0, 0)] {
             assert!(matches!(
-                renderer(48).generate(&cutout, "", 0),
+                renderer(48).generate_one(&cutout, "", 0),
                 Err(GenerateError::Product(_))
             ));
         }

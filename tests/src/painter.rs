@@ -1,6 +1,6 @@
 //! An image generator that understands nothing: each text has its own colours.
 
-use data::{GenerateError, GeneratedImage, ImageGenerator, cutout};
+use data::{GenerateError, GeneratedImage, ImageGenerator, NoImage, cutout};
 use image::{Rgb, RgbImage, RgbaImage};
 use std::{
     sync::{
@@ -36,23 +36,26 @@ impl ImageGenerator for TextPainter {
     fn generate(
         &self,
         product: &RgbaImage,
-        description: &str,
+        descriptions: &[String],
         noise_seed: u64,
-    ) -> Result<GeneratedImage, GenerateError> {
+    ) -> Result<Vec<Result<GeneratedImage, NoImage>>, GenerateError> {
         if let Some(door) = &self.door {
             door.pass();
         }
-        let colours = store::digest(format!("{noise_seed} {description}").as_bytes());
-        let stripe = |_, y: u32| {
-            let at = (y / 4 * 3) as usize;
-            Rgb([0, 1, 2].map(|channel| colours.as_bytes()[at + channel]))
+        let placed = cutout::golden_ratio_zoom(product, SIDE)?;
+        let paint = |description: &String| {
+            let colours = store::digest(format!("{noise_seed} {description}").as_bytes());
+            let stripe = |_, y: u32| {
+                let at = (y / 4 * 3) as usize;
+                Rgb([0, 1, 2].map(|channel| colours.as_bytes()[at + channel]))
+            };
+            Ok(GeneratedImage {
+                image: cutout::composite(&RgbImage::from_fn(SIDE, SIDE, stripe), &placed),
+                placed: Some(placed.clone()),
+                defects: 0,
+            })
         };
-        let background = RgbImage::from_fn(SIDE, SIDE, stripe);
-        let product = cutout::golden_ratio_zoom(product, SIDE)?;
-        Ok(GeneratedImage {
-            image: cutout::composite(&background, &product),
-            defects: 0,
-        })
+        Ok(descriptions.iter().map(paint).collect())
     }
 }
 

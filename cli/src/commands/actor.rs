@@ -56,7 +56,9 @@ pub(super) fn run(args: &ActorArgs) -> Outcome<()> {
 
 fn blame(error: ActorError) -> Failure {
     match error {
-        ActorError::Config(_) | ActorError::Address { .. } => Failure::Configuration(error.into()),
+        ActorError::Config(_) | ActorError::Guardrail(_) | ActorError::Address { .. } => {
+            Failure::Configuration(error.into())
+        }
         other => Failure::Run(other.into()),
     }
 }

@@ -52,7 +52,7 @@ fn render(shop: &Shop, generator: &dyn ImageGenerator, sample: &Sample) -> anyho
     let product = &shop.catalogue.products()[sample.product];
     Ok(Creative {
         image: generator
-            .generate(&product.image, &sample.description, sample.noise_seed)?
+            .generate_one(&product.image, &sample.description, sample.noise_seed)?
             .image,
         description: sample.description.clone(),
         predicted_ctr: sample.predicted_ctr,

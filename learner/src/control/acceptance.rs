@@ -66,12 +66,12 @@ impl ControlPlane {
             return Ok(());
         };
         match group.reward_model() {
-            found if found == expected => Ok(()),
-            found => Err(Refusal::RewardModel {
+            Some(found) if found != expected => Err(Refusal::RewardModel {
                 task: outcome.task(),
                 expected,
                 found,
             }),
+            _ => Ok(()),
         }
     }
 }

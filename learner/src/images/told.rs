@@ -1,6 +1,6 @@
 //! What became of the images that a ledger names, by one look at the store and, for what came after it, another.
 
-use super::{ImageState, Images, digest_in, images_of};
+use super::{ImageState, Images, digest_in, images_by_candidate};
 use crate::ledger::Record;
 use common::{Digest, RunId};
 use std::collections::BTreeSet;
@@ -30,18 +30,25 @@ impl ToldImages {
         })
     }
 
-    /// Of the images of a record.
-    pub(crate) async fn of(&self, record: &Record) -> Result<Vec<ImageState>, StoreError> {
+    /// Of the image of each candidate of a record; `None` where none was made.
+    pub(crate) async fn of(&self, record: &Record) -> Result<Vec<Option<ImageState>>, StoreError> {
         let mut states = vec![];
-        for image in images_of(record) {
-            states.push(match self.present.contains(&image) {
-                true => ImageState::Present,
-                false if record.sequence < self.expired_before => ImageState::Expired,
-                // It may have come since.
-                false if self.images.is_there(&image).await? => ImageState::Present,
-                false => ImageState::Missing,
+        for image in images_by_candidate(record) {
+            states.push(match image {
+                Some(image) => Some(self.of_image(&image, record.sequence).await?),
+                None => None,
             });
         }
         Ok(states)
+    }
+
+    async fn of_image(&self, image: &Digest, sequence: u64) -> Result<ImageState, StoreError> {
+        Ok(match self.present.contains(image) {
+            true => ImageState::Present,
+            false if sequence < self.expired_before => ImageState::Expired,
+            // It may have come since.
+            false if self.images.is_there(image).await? => ImageState::Present,
+            false => ImageState::Missing,
+        })
     }
 }

@@ -13,7 +13,7 @@ const MOST_MODELS: usize = 64;
 pub struct OutcomeCounts {
     /// Preference pairs.
     pub pairs: u64,
-    /// Scored groups without a preference, by reason.
+    /// Groups without a preference, by reason.
     pub no_pairs: BTreeMap<String, u64>,
     /// Failures, retried ones included, by reason.
     pub failures: BTreeMap<String, u64>,
@@ -25,6 +25,8 @@ pub struct OutcomeCounts {
     pub refused: u64,
     /// Scored groups by the digest of the reward model that scored them; those of further models than 64 under `others`.
     pub reward_models: BTreeMap<String, u64>,
+    /// Barred candidates by the name of the guardrail that found them.
+    pub barred: BTreeMap<String, u64>,
 }
 
 impl fmt::Display for OutcomeCounts {
@@ -32,6 +34,9 @@ impl fmt::Display for OutcomeCounts {
         write!(f, "pairs {}", self.pairs)?;
         for (reason, count) in self.no_pairs.iter().chain(&self.failures) {
             write!(f, ", {reason} {count}")?;
+        }
+        for (guardrail, count) in &self.barred {
+            write!(f, ", barred by {guardrail} {count}")?;
         }
         write!(f, ", expired {}, refused {}", self.expired, self.refused)
     }
@@ -41,7 +46,12 @@ impl OutcomeCounts {
     /// Counts one more end.
     pub(crate) fn add(&mut self, outcome: &RolloutOutcome) {
         if let Some(group) = outcome.group() {
-            self.add_model(group.reward_model().to_string());
+            if let Some(model) = group.reward_model() {
+                self.add_model(model.to_string());
+            }
+            for barred in group.barred() {
+                *self.barred.entry(barred.guardrail.name().into()).or_default() += 1;
+            }
         }
         match outcome {
             RolloutOutcome::Pair(_) => self.pairs += 1,
@@ -86,15 +96,24 @@ pub(super) fn failure_name(reason: FailureReason) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::test_outcomes::{failed, no_pair, pair};
+    use crate::test_outcomes::{all_barred_but_one, failed, no_pair, pair};
 
     #[test]
     fn scored_groups_are_counted_by_their_reward_model_and_made_up_models_take_no_memory() {
         let mut counts = OutcomeCounts::default();
-        for outcome in [pair(0, 0), no_pair(1, 0), failed(2, false)] {
+        for outcome in [
+            pair(0, 0),
+            no_pair(1, 0),
+            failed(2, false),
+            all_barred_but_one(3, 0),
+        ] {
             counts.add(&outcome);
         }
         assert_eq!(counts.reward_models.values().collect::<Vec<_>>(), [&2]);
+        assert_eq!(
+            counts.barred,
+            [("halo".into(), 1), ("text_blocklist".into(), 1)].into()
+        );
         let (digest, _) = counts.reward_models.first_key_value().unwrap();
         assert!(digest.starts_with("blake3:"), "{digest}");
         (0..1000).for_each(|number| counts.add_model(format!("made up {number}")));

@@ -1,11 +1,13 @@
 //! A run's ledger as people and scripts read it, beside its writer or when there is none.
 
+mod line;
+
+pub use line::{BarredLine, LedgerLine, Seeds};
+
 use super::{ExpiryNote, Identity, OutcomeCounts, Record, StartNote, TrainingNote};
 use crate::error::LearnerError;
-use crate::images::{ImageCounts, ImageState, ToldImages};
-use common::{
-    Candidate, CandidateGroup, Digest, PolicyVersion, Purpose, RolloutOutcome, RunId, TaskId, derive_seed,
-};
+use crate::images::{ImageCounts, ToldImages};
+use common::{PolicyVersion, RunId, TaskId};
 use proto::InvalidMessage;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -59,51 +61,6 @@ pub struct LedgerSummary {
     pub images: ImageCounts,
 }
 
-/// One task's outcome with its pedigree.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct LedgerLine {
-    /// The task.
-    pub task: TaskId,
-    /// `pair`, `no_pair` or `failed`.
-    pub outcome: &'static str,
-    /// Why there is no pair; `None` for a pair.
-    pub reason: Option<&'static str>,
-    /// Of the outcome as it was submitted.
-    pub digest: Digest,
-    /// The product.
-    pub product: String,
-    /// Of the instruction put to the policy.
-    pub prompt_digest: Digest,
-    /// The seeds of its draws; `None` when nothing was sampled.
-    pub seeds: Option<Seeds>,
-    /// The version that sampled it.
-    pub behaviour_version: Option<PolicyVersion>,
-    /// The learner's start that recorded it.
-    pub epoch: u64,
-    /// The creatives, in the order of sampling.
-    pub image_digests: Vec<Digest>,
-    /// What became of each.
-    pub images: Vec<ImageState>,
-    /// Their rewards, in log odds.
-    pub rewards: Vec<f64>,
-    /// The reward model.
-    pub reward_model_digest: Option<Digest>,
-    /// Optimizer steps of the run when the version that was trained from it was done; `None` when none was, or none that the run
-    /// went on from.
-    pub trained_step: Option<u64>,
-    /// Every version that was trained from it, those that a crash has lost among them, oldest first.
-    pub trained_versions: Vec<PolicyVersion>,
-}
-
-/// The seeds of a task's draws.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct Seeds {
-    /// Of its completions.
-    pub sampling: u64,
-    /// Of the noise that its images share.
-    pub render_noise: u64,
-}
-
 impl LedgerView {
     /// Opens the ledger of `run` in `store`.
     ///
@@ -152,7 +109,7 @@ impl LedgerView {
             epoch = epoch.max(record.epoch.0);
             tasks += 1;
             let states = lines.images.of(&record).await?;
-            states.into_iter().for_each(|state| images.add(state));
+            states.into_iter().flatten().for_each(|state| images.add(state));
         }
         Ok(LedgerSummary {
             run_id: self.identity.run.clone(),
@@ -187,45 +144,6 @@ impl LedgerView {
             images: ToldImages::look(&self.store, &self.identity.run, self.expired_before).await?,
         })
     }
-
-    fn line(&self, record: &Record, images: Vec<ImageState>) -> LedgerLine {
-        let task = record.outcome.task();
-        let group = record.outcome.group();
-        let candidates = group.map_or(&[][..], CandidateGroup::candidates);
-        let behaviour_version = candidates
-            .first()
-            .map(|candidate: &Candidate| candidate.trajectory.behaviour());
-        let seed = |version, purpose| derive_seed(self.identity.run_seed, task, version, purpose);
-        let trained = self.trained.get(&task).map_or(&[][..], Vec::as_slice);
-        let (outcome, reason) = match &record.outcome {
-            RolloutOutcome::Pair(_) => ("pair", None),
-            RolloutOutcome::NoPair { reason, .. } => ("no_pair", Some(super::counts::no_pair_name(*reason))),
-            RolloutOutcome::Failed { reason, .. } => ("failed", Some(super::counts::failure_name(*reason))),
-        };
-        LedgerLine {
-            task,
-            outcome,
-            reason,
-            digest: record.digest,
-            product: record.product.to_string(),
-            prompt_digest: record.prompt,
-            seeds: behaviour_version.map(|version| Seeds {
-                sampling: seed(version, Purpose::Sampling),
-                render_noise: seed(version, Purpose::RenderNoise),
-            }),
-            behaviour_version,
-            epoch: record.epoch.0,
-            image_digests: candidates.iter().map(|candidate| candidate.image).collect(),
-            images,
-            rewards: candidates
-                .iter()
-                .map(|candidate| candidate.reward.value())
-                .collect(),
-            reward_model_digest: group.map(CandidateGroup::reward_model),
-            trained_step: kept(trained).map(|trained| trained.step),
-            trained_versions: trained.iter().map(|trained| trained.version).collect(),
-        }
-    }
 }
 
 impl LedgerLines<'_> {
@@ -238,7 +156,9 @@ impl LedgerLines<'_> {
             return Ok(None);
         };
         let images = self.images.of(&record).await?;
-        Ok(Some(self.view.line(&record, images)))
+        let (task, seed) = (record.outcome.task(), self.view.identity.run_seed);
+        let trained = self.view.trained.get(&task).map_or(&[][..], Vec::as_slice);
+        Ok(Some(LedgerLine::of(&record, images, trained, seed)))
     }
 
     async fn next_record(&mut self) -> Result<Option<Record>, LearnerError> {
@@ -282,7 +202,8 @@ fn damaged((key, url): &(String, String), source: InvalidMessage) -> LearnerErro
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::test_outcomes::{failed, no_pair, pair, record, version};
+    use crate::test_outcomes::{all_barred_but_one, failed, no_pair, pair, record, version};
+    use common::{Purpose, derive_seed};
     use std::time::Duration;
 
     #[test]
@@ -353,7 +274,12 @@ mod tests {
         let missing = LedgerView::open(&store, &identity.run).await.err().unwrap();
         assert!(missing.to_string().contains("runs/spring/ledger"), "{missing}");
         let journal = store.open_journal(&key, Duration::from_millis(5)).await.unwrap();
-        let records = [pair(4, 2), no_pair(0, 2), failed(9, false)];
+        let records = [
+            pair(4, 2),
+            no_pair(0, 2),
+            failed(9, false),
+            all_barred_but_one(6, 2),
+        ];
         let records = (0..)
             .zip(records)
             .map(|(sequence, outcome)| record(sequence, outcome).stored());
@@ -380,21 +306,43 @@ mod tests {
             (4, "pair", None, Some(32)),
             (0, "no_pair", Some("tie"), None),
             (9, "failed", Some("reward_unavailable"), None),
+            (6, "no_pair", Some("guardrail"), None),
         ];
         assert_eq!(told, expected);
         assert_eq!(
             (lines[0].rewards.as_slice(), lines[0].image_digests.len()),
-            (&[0.0, 1.0][..], 2)
+            (&[Some(0.0), Some(1.0)][..], 2)
         );
         assert_eq!(lines[0].behaviour_version, Some(version(2)));
         let sampling = derive_seed(7, TaskId(4), version(2), Purpose::Sampling);
         assert_eq!(lines[0].seeds.unwrap().sampling, sampling);
         assert_eq!((lines[2].seeds, lines[2].reward_model_digest), (None, None));
+        // What is known of a candidate stays in its place.
+        let barred = &lines[3];
+        assert_eq!(
+            (barred.rewards.as_slice(), barred.reward_model_digest),
+            (&[None; 3][..], None)
+        );
+        let told: Vec<_> = barred
+            .barred
+            .iter()
+            .map(|barred| barred.map(|b| (b.guardrail, b.measured)))
+            .collect();
+        let expected = [Some(("halo", Some(0.25))), None, Some(("text_blocklist", None))];
+        assert_eq!(told, expected);
+        let made: Vec<bool> = barred.image_digests.iter().map(Option::is_some).collect();
+        let looked_for: Vec<bool> = barred.images.iter().map(Option::is_some).collect();
+        assert_eq!((made.as_slice(), &looked_for), (&[true, true, false][..], &made));
         let summary = view.summary().await.unwrap();
         assert_eq!(
             (summary.tasks, summary.outcomes.pairs, summary.pairs_trained),
-            (3, 1, 1)
+            (4, 1, 1)
         );
         assert_eq!(summary.version, Some(version(4)));
+        assert_eq!(
+            summary.outcomes.barred,
+            [("halo".into(), 1), ("text_blocklist".into(), 1)].into()
+        );
+        assert_eq!(summary.images.missing, 6);
     }
 }

@@ -1,7 +1,7 @@
 //! Batches from outcomes in any order, stale ones among them.
 
 use super::*;
-use crate::test_outcomes::{failed, no_pair, pair, version};
+use crate::test_outcomes::{all_barred_but_one, failed, no_pair, pair, version};
 
 fn buffer(max_staleness: u64, deterministic: bool) -> PairBuffer {
     let rule = BatchRule {
@@ -35,6 +35,7 @@ fn a_batch_is_the_next_pairs_in_order_of_arrival() {
     let sampled = Sampled {
         mean_reward: 0.5,
         no_pairs: 2,
+        barred: BTreeMap::new(),
         staleness_max: 0,
         account: Account {
             cursor: 5,
@@ -54,6 +55,24 @@ fn a_batch_is_the_next_pairs_in_order_of_arrival() {
     buffer.published(version(1));
     assert!(!buffer.progress().training);
     assert_eq!(buffer.progress().trained, 3);
+}
+
+#[test]
+fn i8_a_group_that_nobody_scored_counts_as_one_without_a_pair_and_not_for_the_mean() {
+    let buffer = buffer(1, false);
+    for outcome in [
+        pair(5, 0),
+        all_barred_but_one(1, 0),
+        pair(2, 0),
+        all_barred_but_one(3, 0),
+        pair(9, 0),
+    ] {
+        buffer.arrive(outcome);
+    }
+    let sampled = (&buffer).next_batch(version(0)).unwrap().sampled.unwrap();
+    assert_eq!((sampled.mean_reward, sampled.no_pairs), (0.5, 2));
+    let expected = [("halo".to_owned(), 2), ("text_blocklist".to_owned(), 2)];
+    assert_eq!(sampled.barred, expected.into());
 }
 
 #[test]

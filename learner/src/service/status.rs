@@ -35,6 +35,7 @@ fn outcomes(counts: OutcomeCounts) -> pb::OutcomeCounts {
         duplicates: counts.duplicates,
         refused: counts.refused,
         reward_models: counts.reward_models,
+        barred: counts.barred,
     }
 }
 

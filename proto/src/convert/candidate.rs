@@ -1,12 +1,28 @@
 //! Trajectories, candidates and groups.
 
-use super::{InvalidMessage, required};
+use super::{InvalidMessage, from_wire, required, to_wire};
 use crate::pb;
-use common::{Candidate, CandidateGroup, Finish, Reward, TaskId, Trajectory};
+use common::{
+    Barred, Candidate, CandidateGroup, Digest, Finish, Guardrail, Reward, Standing, TaskId, Trajectory,
+};
 
 /// The most candidates of one task, and the most tokens of one completion, that a message may carry.
 const MAX_CANDIDATES: usize = 64;
 const MAX_TOKENS: usize = 16 << 10;
+
+/// Pairs of a value and its message, so that each direction reads the same table.
+const GUARDRAIL: [(Guardrail, pb::Guardrail); 10] = [
+    (Guardrail::Undecodable, pb::Guardrail::Undecodable),
+    (Guardrail::Blank, pb::Guardrail::Blank),
+    (Guardrail::Halo, pb::Guardrail::Halo),
+    (Guardrail::Leakage, pb::Guardrail::Leakage),
+    (Guardrail::Visibility, pb::Guardrail::Visibility),
+    (Guardrail::NearDuplicate, pb::Guardrail::NearDuplicate),
+    (Guardrail::TextBlocklist, pb::Guardrail::TextBlocklist),
+    (Guardrail::ImageBlocklist, pb::Guardrail::ImageBlocklist),
+    (Guardrail::Description, pb::Guardrail::Description),
+    (Guardrail::Withheld, pb::Guardrail::Withheld),
+];
 
 impl From<&Trajectory> for pb::Trajectory {
     fn from(trajectory: &Trajectory) -> Self {
@@ -56,24 +72,74 @@ impl From<&CandidateGroup> for pb::CandidateGroup {
     fn from(group: &CandidateGroup) -> Self {
         let candidates = group.candidates().iter().map(|candidate| pb::Candidate {
             trajectory: Some((&candidate.trajectory).into()),
-            image: Some(candidate.image.into()),
+            image: candidate.image.map(Into::into),
             defects: candidate.defects,
-            reward: candidate.reward.value(),
+            reward: candidate.reward().map_or(f64::NAN, Reward::value),
+            barred: candidate.standing.barred().map(Into::into),
+            unscored: candidate.standing == Standing::Unscored,
         });
         Self {
             candidates: candidates.collect(),
-            reward_model: Some(group.reward_model().into()),
+            reward_model: group.reward_model().map(Into::into),
         }
     }
 }
 
+impl From<Barred> for pb::Barred {
+    fn from(barred: Barred) -> Self {
+        let mut message = Self {
+            guardrail: 0,
+            measured: barred.measured,
+        };
+        message.set_guardrail(to_wire(&GUARDRAIL, barred.guardrail));
+        message
+    }
+}
+
+impl TryFrom<pb::Barred> for Barred {
+    type Error = InvalidMessage;
+
+    fn try_from(message: pb::Barred) -> Result<Self, InvalidMessage> {
+        if let Some(measured) = message.measured.filter(|measured| !measured.is_finite()) {
+            return Err(InvalidMessage::new(
+                "barred.measured",
+                format!("{measured} is not finite"),
+            ));
+        }
+        Ok(Self {
+            guardrail: from_wire(&GUARDRAIL, "barred.guardrail", message.guardrail())?,
+            measured: message.measured,
+        })
+    }
+}
+
 fn candidate(task: TaskId, message: pb::Candidate) -> Result<Candidate, InvalidMessage> {
+    let standing = standing(message.reward, message.barred, message.unscored)?;
+    let image = message.image.map(Digest::try_from).transpose()?;
     Ok(Candidate {
         trajectory: trajectory(task, required("candidate.trajectory", message.trajectory)?)?,
-        image: required("candidate.image", message.image)?.try_into()?,
+        image: match standing {
+            Standing::Barred(_) => image,
+            _ => Some(required("candidate.image", image)?),
+        },
         defects: message.defects,
-        reward: Reward::new(message.reward).map_err(|e| InvalidMessage::new("candidate.reward", e))?,
+        standing,
     })
+}
+
+/// Exactly one of the three is said.
+fn standing(reward: f64, barred: Option<pb::Barred>, unscored: bool) -> Result<Standing, InvalidMessage> {
+    match (barred, unscored) {
+        (None, false) => Reward::new(reward)
+            .map(Standing::Scored)
+            .map_err(|e| InvalidMessage::new("candidate.reward", e)),
+        (barred, unscored) if !reward.is_nan() || (barred.is_some() && unscored) => Err(InvalidMessage::new(
+            "candidate",
+            "it says more than one of: reward, barred, unscored",
+        )),
+        (Some(barred), _) => barred.try_into().map(Standing::Barred),
+        (None, _) => Ok(Standing::Unscored),
+    }
 }
 
 /// Checks the candidates of `task`.
@@ -89,7 +155,7 @@ pub(super) fn group(task: TaskId, message: pb::CandidateGroup) -> Result<Candida
         .into_iter()
         .map(|c| candidate(task, c))
         .collect::<Result<_, _>>()?;
-    let reward_model = required("group.reward_model", message.reward_model)?.try_into()?;
+    let reward_model = message.reward_model.map(Digest::try_from).transpose()?;
     CandidateGroup::from_candidates(task, candidates, reward_model)
         .map_err(|e| InvalidMessage::new("group", e))
 }

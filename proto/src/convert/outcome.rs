@@ -1,6 +1,6 @@
 //! How leases end.
 
-use super::{InvalidMessage, candidate::group, required};
+use super::{InvalidMessage, candidate::group, from_wire, required, to_wire};
 use crate::pb;
 use common::{FailureReason, NoPairReason, PreferencePair, RolloutOutcome, TaskId};
 use pb::rollout_outcome::Outcome;
@@ -26,23 +26,6 @@ const FAILURE: [(FailureReason, pb::FailureReason); 5] = [
     (FailureReason::Storage, pb::FailureReason::Storage),
     (FailureReason::Abandoned, pb::FailureReason::Abandoned),
 ];
-
-fn to_wire<A: PartialEq + Copy, B: Copy + Default>(table: &[(A, B)], value: A) -> B {
-    table
-        .iter()
-        .find(|(a, _)| *a == value)
-        .map(|(_, b)| *b)
-        .unwrap_or_default()
-}
-
-fn from_wire<A: Copy, B: PartialEq + Copy>(
-    table: &[(A, B)],
-    field: &'static str,
-    value: B,
-) -> Result<A, InvalidMessage> {
-    let known = table.iter().find(|(_, b)| *b == value).map(|(a, _)| *a);
-    known.ok_or_else(|| InvalidMessage::missing(field))
-}
 
 /// Cuts a text to `limit` bytes at a character's border.
 fn cut(text: &str, limit: usize) -> String {
@@ -121,47 +104,74 @@ impl TryFrom<pb::RolloutOutcome> for RolloutOutcome {
 mod tests {
     use super::*;
     use common::{
-        Candidate, CandidateGroup, Digest, Finish, LearnerEpoch, PolicyVersion, Reward, Trajectory,
+        Barred, CandidateGroup, CandidateImage, Digest, Finish, Guardrail, LearnerEpoch, PolicyVersion,
+        ProductId, ProductTask, Reward, Trajectory,
     };
     use proptest::prelude::*;
     use prost::Message;
 
-    fn any_candidate(task: TaskId) -> impl Strategy<Value = Candidate> {
+    /// A completion, what became of it and the reward it would get.
+    fn any_candidate() -> impl Strategy<Value = (Trajectory, CandidateImage, Reward)> {
         let tokens = prop::collection::vec((0u32..5000, -20f32..0.0), 1..30);
+        let barred = (
+            prop::sample::select(&Guardrail::ALL[..]),
+            prop::option::of(-9f64..9.0),
+        );
         (
-            tokens,
-            1u64..9,
-            0u64..99,
-            any::<bool>(),
-            any::<[u8; 32]>(),
-            0u32..6,
+            (tokens, 1u64..9, 0u64..99, any::<bool>()),
+            (any::<[u8; 32]>(), any::<bool>(), 0u32..6),
+            prop::option::weighted(0.3, barred),
             -9f64..9.0,
         )
-            .prop_map(move |(tokens, epoch, number, stop, image, defects, reward)| {
-                let (ids, log_probs) = tokens.into_iter().unzip();
-                let version = PolicyVersion {
-                    epoch: LearnerEpoch(epoch),
-                    number,
-                };
-                let finish = if stop { Finish::Stop } else { Finish::Length };
-                Candidate {
-                    trajectory: Trajectory::new(task, version, ids, log_probs, "oak".into(), finish).unwrap(),
-                    image: Digest::from_bytes(image),
-                    defects,
-                    reward: Reward::new(reward).unwrap(),
-                }
-            })
+            .prop_map(
+                |((tokens, epoch, number, stop), (image, made, defects), barred, reward)| {
+                    let (ids, log_probs) = tokens.into_iter().unzip();
+                    let epoch = LearnerEpoch(epoch);
+                    let version = PolicyVersion { epoch, number };
+                    let finish = if stop { Finish::Stop } else { Finish::Length };
+                    let trajectory = Trajectory::new(TASK, version, ids, log_probs, "oak".into(), finish);
+                    let barred = barred.map(|(guardrail, measured)| Barred { guardrail, measured });
+                    let image = CandidateImage {
+                        digest: (made || barred.is_none()).then_some(Digest::from_bytes(image)),
+                        defects,
+                        barred,
+                    };
+                    (trajectory.unwrap(), image, Reward::new(reward).unwrap())
+                },
+            )
+    }
+
+    const TASK: TaskId = TaskId(77);
+
+    fn any_group() -> impl Strategy<Value = CandidateGroup> {
+        prop::collection::vec(any_candidate(), 2..6).prop_map(|candidates| {
+            let usable = candidates.iter().filter(|(_, image, _)| image.barred.is_none());
+            let rewards: Vec<Reward> = usable.map(|(_, _, reward)| *reward).collect();
+            let scored = (rewards.len() >= 2).then(|| (rewards, Digest::from_bytes([1; 32])));
+            let (trajectories, images) = candidates.into_iter().map(|(t, image, _)| (t, image)).unzip();
+            let task = ProductTask {
+                id: TASK,
+                product: ProductId::new("lamp").unwrap(),
+                caption: String::new(),
+                instruction: String::new(),
+                image: Digest::from_bytes([1; 32]),
+            };
+            CandidateGroup::new(&task, trajectories, images, scored).unwrap()
+        })
     }
 
     fn any_outcome() -> impl Strategy<Value = RolloutOutcome> {
-        let task = TaskId(77);
-        let group = prop::collection::vec(any_candidate(task), 2..5)
-            .prop_map(move |c| CandidateGroup::from_candidates(task, c, Digest::from_bytes([1; 32])).unwrap())
-            .boxed();
+        let (task, group) = (TASK, any_group().boxed());
         prop_oneof![
-            group.clone().prop_filter_map("equal completions", |g| {
-                PreferencePair::new(g, 1, 0, 0.25).ok().map(RolloutOutcome::Pair)
-            }),
+            group
+                .clone()
+                .prop_filter_map("no two different scored completions", |g| {
+                    let scored: Vec<usize> = g.scored().map(|(position, _, _)| position).collect();
+                    let (chosen, rejected) = (*scored.last()?, *scored.first()?);
+                    PreferencePair::new(g, chosen, rejected, 0.25)
+                        .ok()
+                        .map(RolloutOutcome::Pair)
+                }),
             (group, 0..NO_PAIR.len()).prop_map(|(group, i)| RolloutOutcome::NoPair {
                 group,
                 reason: NO_PAIR[i].0
@@ -199,28 +209,63 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_reward_that_is_no_number_is_refused_with_its_field() {
-        let candidate = pb::Candidate {
-            reward: f64::NAN,
-            ..Default::default()
+    fn refused(candidate: pb::Candidate) -> InvalidMessage {
+        let good = pb::Candidate {
+            reward: 0.5,
+            barred: None,
+            unscored: false,
+            ..candidate.clone()
         };
         let group = pb::CandidateGroup {
-            candidates: vec![candidate],
-            reward_model: None,
+            candidates: vec![candidate, good],
+            reward_model: Some(Digest::from_bytes([1; 32]).into()),
         };
         let pair = pb::Pair {
             group: Some(group),
+            chosen: 1,
             ..Default::default()
         };
-        let message = pb::RolloutOutcome {
-            task: 1,
-            outcome: Some(Outcome::Pair(pair)),
+        let outcome = Some(Outcome::Pair(pair));
+        RolloutOutcome::try_from(pb::RolloutOutcome { task: 1, outcome }).unwrap_err()
+    }
+
+    #[test]
+    fn i8_a_candidate_without_a_reward_says_why_and_nothing_else() {
+        let version = PolicyVersion::initial(LearnerEpoch(1));
+        let (ids, log_probs) = (vec![5], vec![-0.5]);
+        let trajectory =
+            Trajectory::new(TaskId(1), version, ids, log_probs, "x".into(), Finish::Stop).unwrap();
+        let candidate = |reward, guardrail: Option<i32>, measured, unscored| pb::Candidate {
+            trajectory: Some((&trajectory).into()),
+            image: Some(Digest::from_bytes([2; 32]).into()),
+            defects: 0,
+            reward,
+            barred: guardrail.map(|guardrail| pb::Barred { guardrail, measured }),
+            unscored,
         };
-        assert_eq!(
-            RolloutOutcome::try_from(message).unwrap_err().field,
-            "candidate.trajectory"
-        );
+        let blank = Some(pb::Guardrail::Blank.into());
+        for (message, field) in [
+            (candidate(f64::NAN, None, None, false), "candidate.reward"),
+            (candidate(0.5, blank, None, false), "candidate"),
+            (candidate(0.5, None, None, true), "candidate"),
+            (candidate(f64::NAN, blank, None, true), "candidate"),
+            (candidate(f64::NAN, Some(0), None, false), "barred.guardrail"),
+            (candidate(f64::NAN, Some(99), None, false), "barred.guardrail"),
+            (
+                candidate(f64::NAN, blank, Some(f64::INFINITY), false),
+                "barred.measured",
+            ),
+            // One alone is not scored.
+            (candidate(f64::NAN, blank, Some(0.5), false), "group"),
+        ] {
+            assert_eq!(refused(message.clone()).field, field, "{message:?}");
+        }
+        let pictureless = pb::Candidate {
+            image: None,
+            ..candidate(0.5, None, None, false)
+        };
+        assert_eq!(refused(pictureless).field, "candidate.image");
+        assert_eq!(refused(pb::Candidate::default()).field, "candidate.trajectory");
         assert!(RolloutOutcome::try_from(pb::RolloutOutcome::default()).is_err());
     }
 }

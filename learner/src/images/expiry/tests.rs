@@ -40,7 +40,7 @@ impl Run {
         let view = LedgerView::open(&self.store, &run_id()).await.unwrap();
         let (mut told, mut lines) = (vec![], view.lines().await.unwrap());
         while let Some(line) = lines.next().await.unwrap() {
-            told.push(line.images);
+            told.push(line.images.into_iter().flatten().collect());
         }
         told
     }
@@ -58,7 +58,7 @@ async fn pair(store: &Store, task: u64, images: [&str; 2]) -> RolloutOutcome {
     let mut candidates = vec![];
     for (candidate, name) in group.candidates().iter().zip(images) {
         candidates.push(Candidate {
-            image: painted(store, name).await,
+            image: Some(painted(store, name).await),
             ..candidate.clone()
         });
     }
@@ -80,8 +80,9 @@ async fn recorded(store: &Store, journal: &Journal) {
     let mut unsettled = pair(store, 5, ["h", "late"]).await;
     if let RolloutOutcome::Pair(of_five) = &unsettled {
         let mut candidates = of_five.group().candidates().to_vec();
-        candidates[1].image = store::digest(b"shared");
-        let group = CandidateGroup::from_candidates(of_five.group().task(), candidates, store::digest(b"r"));
+        candidates[1].image = Some(store::digest(b"shared"));
+        let group =
+            CandidateGroup::from_candidates(of_five.group().task(), candidates, Some(store::digest(b"r")));
         unsettled = RolloutOutcome::Pair(PreferencePair::new(group.unwrap(), 1, 0, 1.0).unwrap());
     }
     outcomes.push(unsettled);

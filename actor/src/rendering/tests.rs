@@ -1,0 +1,223 @@
+//! Rendering, with a painter in the place of the image generator.
+
+use super::*;
+use crate::GuardrailsConfig;
+use common::{Finish, Guardrail, LearnerEpoch, PolicyVersion, ProductId, RolloutOutcome, RunId, TaskId};
+use image::{Rgb, RgbImage, Rgba};
+
+/// Paints the noise seed and the length of the description; fails at "fail", panics at "panic".
+struct Painter;
+
+impl ImageGenerator for Painter {
+    fn name(&self) -> &str {
+        "painter"
+    }
+
+    fn generate(
+        &self,
+        _: &RgbaImage,
+        descriptions: &[String],
+        seed: u64,
+    ) -> Result<Vec<Result<GeneratedImage, NoImage>>, GenerateError> {
+        let failure = |lasting| match lasting {
+            true => GenerateError::Refused {
+                generator: "painter".into(),
+                reason: "no such paint".into(),
+            },
+            false => GenerateError::Generator {
+                generator: "painter".into(),
+                source: "out of paint".into(),
+            },
+        };
+        let mut images = vec![];
+        for description in descriptions {
+            images.push(match description.as_str() {
+                "fail" | "refuse" => return Err(failure(description == "refuse")),
+                "panic" => panic!("the painter fell"),
+                "lose" => continue,
+                "too long" => Err(NoImage::Description("it is too long".into())),
+                "withhold" => Err(NoImage::Withheld("the safety checker".into())),
+                "garbage" => Err(NoImage::Invalid("not a PNG".into())),
+                _ => Ok(GeneratedImage {
+                    image: RgbImage::from_pixel(2, 2, colour(seed, description)),
+                    placed: None,
+                    defects: 1,
+                }),
+            });
+        }
+        Ok(images)
+    }
+}
+
+fn colour(seed: u64, description: &str) -> Rgb<u8> {
+    Rgb([seed as u8, (seed >> 8) as u8, description.len() as u8])
+}
+
+async fn renderer() -> (Renderer, ProductTask) {
+    let store = Store::open("memory:///").unwrap();
+    let cut_out = data::cutout::encode_png(&RgbaImage::from_pixel(2, 2, Rgba([1, 2, 3, 255])));
+    let image = store.put_content("products", cut_out).await.unwrap();
+    let product = ProductId::new("lamp").unwrap();
+    let task = ProductTask {
+        id: TaskId(4),
+        product,
+        caption: String::new(),
+        instruction: String::new(),
+        image,
+    };
+    let products = Arc::new(ProductImages::new(store.clone(), 4));
+    (
+        Renderer {
+            generator: Arc::new(Painter),
+            guardrails: Arc::default(),
+            products,
+            store,
+            place: RunId::new("spring").unwrap().images_prefix(),
+            run_seed: 7,
+            concurrency: 2,
+        },
+        task,
+    )
+}
+
+fn trajectory(task: u64, text: &str) -> Trajectory {
+    let version = PolicyVersion::initial(LearnerEpoch(1));
+    Trajectory::new(
+        TaskId(task),
+        version,
+        vec![5],
+        vec![-0.5],
+        text.into(),
+        Finish::Stop,
+    )
+    .unwrap()
+}
+
+#[tokio::test]
+async fn candidates_of_a_group_share_their_noise_and_groups_do_not() {
+    let (renderer, task) = renderer().await;
+    let other = ProductTask {
+        id: TaskId(5),
+        ..task.clone()
+    };
+    let sampled = vec![
+        Ok(vec![trajectory(4, "oak"), trajectory(4, "elm")]),
+        Ok(vec![trajectory(5, "oak")]),
+    ];
+    let rendered = renderer.render(&[task, other], &sampled).await;
+    let (group, other) = (rendered[0].as_ref().unwrap(), rendered[1].as_ref().unwrap());
+    assert_eq!(group[0].candidate.digest, group[1].candidate.digest);
+    assert_ne!(group[0].candidate.digest, other[0].candidate.digest);
+}
+
+#[tokio::test]
+async fn images_are_in_the_store_under_their_digest_before_anybody_hears_of_them() {
+    let (renderer, task) = renderer().await;
+    let rendered = renderer
+        .render(
+            &[task],
+            &vec![Ok(vec![trajectory(4, "oak"), trajectory(4, "teak")])],
+        )
+        .await;
+    for image in rendered[0].as_ref().unwrap() {
+        let digest = image.candidate.digest.unwrap();
+        let stored = renderer.store.get_content("runs/spring/images", &digest).await;
+        assert_eq!(stored.unwrap(), image.png);
+        assert_eq!((image.candidate.defects, image.candidate.barred), (1, None));
+    }
+}
+
+#[tokio::test]
+async fn a_generator_that_fails_or_panics_fails_its_own_task_only() {
+    let (renderer, task) = renderer().await;
+    let sampled = ["fail", "oak", "panic", "refuse", "lose"]
+        .map(|text| Ok(vec![trajectory(4, text), trajectory(4, "elm")]));
+    let tasks = vec![task; sampled.len()];
+    let rendered = renderer.render(&tasks, &sampled.to_vec()).await;
+    assert!(rendered[1].is_ok());
+    for (position, cause, may_pass) in [
+        (0, "out of paint", true),
+        (2, "the painter fell", true),
+        (3, "no such paint", false),
+        (4, "1 images for 2", true),
+    ] {
+        let outcome = rendered[position].clone().unwrap_err().outcome(TaskId(4));
+        let RolloutOutcome::Failed {
+            reason,
+            retryable,
+            detail,
+            ..
+        } = outcome
+        else {
+            panic!("{outcome:?}")
+        };
+        assert_eq!((reason, retryable), (FailureReason::Rendering, may_pass));
+        assert!(detail.contains(cause), "{detail}");
+    }
+}
+
+#[tokio::test]
+async fn what_gave_no_image_is_barred_and_every_other_image_stays_with_its_description() {
+    let (mut renderer, task) = renderer().await;
+    let directory = tempfile::tempdir().unwrap();
+    let list = directory.path().join("words.txt");
+    std::fs::write(&list, "beer\n").unwrap();
+    let config = GuardrailsConfig {
+        text_blocklist: list.to_str().unwrap().into(),
+    };
+    renderer.guardrails = Arc::new(Guardrails::open(&config).unwrap());
+    let texts = [
+        "withhold",
+        "oak",
+        "a BEER garden",
+        "garbage",
+        "mahogany",
+        "too long",
+    ];
+    let sampled = vec![Ok(texts.map(|text| trajectory(4, text)).to_vec())];
+    let rendered = renderer.render(std::slice::from_ref(&task), &sampled).await;
+    let group = rendered[0].as_ref().unwrap();
+    let found: Vec<_> = group
+        .iter()
+        .map(|image| image.candidate.barred.map(|barred| barred.guardrail))
+        .collect();
+    assert_eq!(
+        found,
+        [
+            Some(Guardrail::Withheld),
+            None,
+            Some(Guardrail::TextBlocklist),
+            Some(Guardrail::Undecodable),
+            None,
+            Some(Guardrail::Description)
+        ]
+    );
+    let version = PolicyVersion::initial(LearnerEpoch(1));
+    let seed = derive_seed(7, TaskId(4), version, Purpose::RenderNoise);
+    for (image, text) in group.iter().zip(texts) {
+        if image.candidate.barred.is_some() {
+            assert_eq!((image.candidate.digest, image.png.len()), (None, 0));
+            continue;
+        }
+        let picture = data::cutout::decode_rgb(&image.png).unwrap();
+        assert_eq!(*picture.get_pixel(0, 0), colour(seed, text));
+    }
+    assert_eq!(comparable(group).unwrap(), [&group[1], &group[4]]);
+    assert_eq!(comparable(&group[..4].to_vec()), None);
+}
+
+#[tokio::test]
+async fn a_group_of_which_nothing_may_be_rendered_asks_nobody() {
+    let (mut renderer, task) = renderer().await;
+    let directory = tempfile::tempdir().unwrap();
+    let list = directory.path().join("words.txt");
+    std::fs::write(&list, "panic\n").unwrap();
+    let config = GuardrailsConfig {
+        text_blocklist: list.to_str().unwrap().into(),
+    };
+    renderer.guardrails = Arc::new(Guardrails::open(&config).unwrap());
+    let sampled = vec![Ok(vec![trajectory(4, "panic"), trajectory(4, "Panic")])];
+    let rendered = renderer.render(&[task], &sampled).await;
+    let group = rendered[0].as_ref().unwrap();
+    assert!(group.iter().all(|image| image.candidate.barred.is_some()));
+}

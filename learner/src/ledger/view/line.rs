@@ -1,0 +1,125 @@
+//! One outcome of a ledger, as it is told.
+
+use super::{TrainedAt, kept};
+use crate::images::ImageState;
+use crate::ledger::{Record, counts};
+use common::{
+    Barred, Candidate, CandidateGroup, Digest, PolicyVersion, Purpose, Reward, RolloutOutcome, TaskId,
+    derive_seed,
+};
+use serde::Serialize;
+
+/// One task's outcome with its pedigree.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct LedgerLine {
+    /// The task.
+    pub task: TaskId,
+    /// `pair`, `no_pair` or `failed`.
+    pub outcome: &'static str,
+    /// Why there is no pair; `None` for a pair.
+    pub reason: Option<&'static str>,
+    /// Of the outcome as it was submitted.
+    pub digest: Digest,
+    /// The product.
+    pub product: String,
+    /// Of the instruction put to the policy.
+    pub prompt_digest: Digest,
+    /// The seeds of its draws; `None` when nothing was sampled.
+    pub seeds: Option<Seeds>,
+    /// The version that sampled it.
+    pub behaviour_version: Option<PolicyVersion>,
+    /// The learner's start that recorded it.
+    pub epoch: u64,
+    /// The creatives, in the order of sampling; `None` for a candidate of which none was made.
+    pub image_digests: Vec<Option<Digest>>,
+    /// What became of each.
+    pub images: Vec<Option<ImageState>>,
+    /// Their rewards, in log odds; `None` for a candidate that is barred, or alone with an image.
+    pub rewards: Vec<Option<f64>>,
+    /// Why each is barred; `None` for one that is not.
+    pub barred: Vec<Option<BarredLine>>,
+    /// The reward model; `None` when it was not asked.
+    pub reward_model_digest: Option<Digest>,
+    /// Optimizer steps of the run when the version that was trained from it was done; `None` when none was, or none that the run
+    /// went on from.
+    pub trained_step: Option<u64>,
+    /// Every version that was trained from it, those that a crash has lost among them, oldest first.
+    pub trained_versions: Vec<PolicyVersion>,
+}
+
+/// Why a candidate is barred.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct BarredLine {
+    /// The name of the guardrail.
+    pub guardrail: &'static str,
+    /// What it measured, in its own unit; `None` where there is nothing to measure.
+    pub measured: Option<f64>,
+}
+
+impl From<Barred> for BarredLine {
+    fn from(barred: Barred) -> Self {
+        Self {
+            guardrail: barred.guardrail.name(),
+            measured: barred.measured,
+        }
+    }
+}
+
+/// The seeds of a task's draws.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Seeds {
+    /// Of its completions.
+    pub sampling: u64,
+    /// Of the noise that its images share.
+    pub render_noise: u64,
+}
+
+impl LedgerLine {
+    /// Of a record with what became of its images, the versions that were trained from it, and the run's seed.
+    pub(super) fn of(
+        record: &Record,
+        images: Vec<Option<ImageState>>,
+        trained: &[TrainedAt],
+        run_seed: u64,
+    ) -> Self {
+        let task = record.outcome.task();
+        let group = record.outcome.group();
+        let candidates = group.map_or(&[][..], CandidateGroup::candidates);
+        let behaviour_version = candidates
+            .first()
+            .map(|candidate: &Candidate| candidate.trajectory.behaviour());
+        let seed = |version, purpose| derive_seed(run_seed, task, version, purpose);
+        let (outcome, reason) = match &record.outcome {
+            RolloutOutcome::Pair(_) => ("pair", None),
+            RolloutOutcome::NoPair { reason, .. } => ("no_pair", Some(counts::no_pair_name(*reason))),
+            RolloutOutcome::Failed { reason, .. } => ("failed", Some(counts::failure_name(*reason))),
+        };
+        Self {
+            task,
+            outcome,
+            reason,
+            digest: record.digest,
+            product: record.product.to_string(),
+            prompt_digest: record.prompt,
+            seeds: behaviour_version.map(|version| Seeds {
+                sampling: seed(version, Purpose::Sampling),
+                render_noise: seed(version, Purpose::RenderNoise),
+            }),
+            behaviour_version,
+            epoch: record.epoch.0,
+            image_digests: candidates.iter().map(|candidate| candidate.image).collect(),
+            images,
+            rewards: candidates
+                .iter()
+                .map(|candidate| candidate.reward().map(Reward::value))
+                .collect(),
+            barred: candidates
+                .iter()
+                .map(|candidate| candidate.standing.barred().map(BarredLine::from))
+                .collect(),
+            reward_model_digest: group.and_then(CandidateGroup::reward_model),
+            trained_step: kept(trained).map(|trained| trained.step),
+            trained_versions: trained.iter().map(|trained| trained.version).collect(),
+        }
+    }
+}
