@@ -3,6 +3,7 @@
 mod bench;
 mod models;
 mod push;
+mod render;
 mod runs;
 
 pub(crate) use bench::{BenchCommand, BroadcastArgs, ControlPlaneArgs, SoakArgs, StalenessArgs};
@@ -10,6 +11,7 @@ pub(crate) use models::{
     ConvertArgs, ConvertTo, EvaluateArgs, ExportArgs, GenerateArgs, InitArgs, InitPreset, InspectArgs,
     LogprobArgs, ModelArgs, Preprocess, ScoreArgs,
 };
+pub(crate) use render::RenderArgs;
 pub(crate) use push::{CatalogCommand, ModelCommand, PushArgs};
 pub(crate) use runs::{
     CheckpointCommand, CheckpointExportArgs, CheckpointsArgs, LedgerCommand, PullArgs, RollbackArgs,
@@ -63,6 +65,8 @@ pub(crate) enum Command {
     Export(ExportArgs),
     /// Compare two creatives with CAIG's reward model
     Score(ScoreArgs),
+    /// Paint pictures around a product with a diffusion model
+    Render(RenderArgs),
     /// Read what a run has recorded
     #[command(subcommand)]
     Ledger(LedgerCommand),

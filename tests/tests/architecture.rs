@@ -73,7 +73,10 @@ const MUST_NOT_KNOW: [(&str, &[&str]); 11] = [
     ("store", &["tonic", "prost", "burn"]),
     // Prost reads a file here, SentencePiece's, and no message.
     ("models", &["tonic", "object_store"]),
-    ("imaging", &["burn", "tokio", "tonic", "prost", "object_store", "rand"]),
+    (
+        "imaging",
+        &["burn", "tokio", "tonic", "prost", "object_store", "rand"],
+    ),
     ("data", &["burn", "tokio", "tonic"]),
     ("shopworld", &["burn", "tokio", "tonic"]),
     ("reward-server", &["object_store", "prost", "clap"]),

@@ -36,10 +36,12 @@ use super::unet::Unet;
 use crate::error::ModelError;
 
 mod canvas;
+mod given_noise;
 mod picture;
 mod text;
 
 pub use canvas::Canvas;
+pub use given_noise::GivenNoise;
 pub use picture::Picture;
 use text::Texts;
 
@@ -90,6 +92,15 @@ impl Default for PipelineConfig {
     }
 }
 
+/// A picture to paint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wanted {
+    /// What is around the product.
+    pub description: String,
+    /// Seed of its noise; candidates of a group share it.
+    pub seed: u64,
+}
+
 /// How far a call is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StepsDone {
@@ -127,6 +138,10 @@ struct Prepared {
 
 /// What one picture begins with.
 struct Begun {
+    /// Its place among those that are wanted.
+    index: usize,
+    /// Its description beside what is not wanted.
+    context: Tensor<3>,
     stream: NoiseStream,
     /// The product's latents.
     product: Tensor<4>,
@@ -197,65 +212,75 @@ impl Inpainting {
         self.texts.tokenizer()
     }
 
-    /// One picture per description, all from the noise of `seed`, or from `latents` where they are given: `[1, 4, height / 8,
-    /// width / 8]` for all, or as many as there are descriptions.
+    /// One picture per description, from the noise of its seed, or from noise that is given: one for all, or as
+    /// many as there are descriptions. A description that gives no picture has its reason in its place:
+    /// [`ModelError::Prompt`] when it is too long, [`ModelError::PictureNotFinite`].
     ///
     /// # Errors
-    /// [`ModelError::Prompt`] for a description that is too long, [`ModelError::Canvas`] for latents of another size,
-    /// [`ModelError::PictureNotFinite`], and what reading a network can fail with.
+    /// [`ModelError::Canvas`] for noise of another size, and what reading a network can fail with.
     pub fn paint(
         &mut self,
         canvas: &Canvas,
-        descriptions: &[String],
-        seed: u64,
-        latents: Option<Tensor<4>>,
+        wanted: &[Wanted],
+        given: Option<&GivenNoise>,
         progress: &mut dyn FnMut(StepsDone),
-    ) -> Result<Vec<Picture>, ModelError> {
-        let count = descriptions.len();
-        if let Some(latents) = &latents {
-            self.check_latents(latents, canvas, count)?;
+    ) -> Result<Vec<Result<Picture, ModelError>>, ModelError> {
+        if let Some(given) = given {
+            self.check_noise(given, canvas, wanted.len())?;
         }
-        let texts = &mut self.texts;
-        let contexts = self.text_encoder.with(|encoder| {
-            let negative = texts.embed(&self.config.negative_prompt, encoder, &self.device)?;
-            let embedded: Result<Vec<Tensor<3>>, ModelError> = descriptions
-                .iter()
-                .map(|text| texts.embed(text, encoder, &self.device))
-                .collect();
-            texts.beside(&negative, embedded?, encoder, &self.device)
-        })??;
+        let contexts = self.contexts(wanted)?;
         let prepared = self.prepare(canvas)?;
-        let begun: Vec<Begun> = (0..count)
-            .map(|index| self.begin(&prepared, seed, latents.as_ref(), index))
-            .collect();
-        let mut done = 0;
-        let all = count * self.schedule.steps.len();
-        let mut pictures = vec![];
-        for part in batches(begun, contexts, self.config.batch) {
-            let size = part.0.len();
+        let mut pictures: Vec<Result<Picture, ModelError>> = vec![];
+        let mut begun = vec![];
+        for (index, (wanted, context)) in wanted.iter().zip(contexts).enumerate() {
+            // Replaced by the picture, where there will be one.
+            pictures.push(Err(ModelError::PictureNotFinite { index }));
+            match context {
+                Ok(context) => begun.push(self.begin(&prepared, wanted.seed, given, index, context)),
+                Err(error) => pictures[index] = Err(error),
+            }
+        }
+        let (mut done, all) = (0, begun.len() * self.schedule.steps.len());
+        for part in batches(begun, self.config.batch) {
+            let indices: Vec<usize> = part.iter().map(|begun| begun.index).collect();
             let mut stepped = || {
-                done += size;
+                done += indices.len();
                 progress(StepsDone { done, all });
             };
             let latents = self.denoise(&prepared, part, &mut stepped)?;
-            for latents in latents.split(1, 0) {
-                pictures.push(self.decode(latents, pictures.len())?);
+            for (latents, &index) in latents.split(1, 0).into_iter().zip(&indices) {
+                if let Some(picture) = self.decode(latents)? {
+                    pictures[index] = Ok(picture);
+                }
             }
         }
         Ok(pictures)
     }
 
-    fn check_latents(&self, latents: &Tensor<4>, canvas: &Canvas, count: usize) -> Result<(), ModelError> {
+    /// Each description beside what is not wanted, `[2, tokens, width]`.
+    fn contexts(&mut self, wanted: &[Wanted]) -> Result<Vec<Result<Tensor<3>, ModelError>>, ModelError> {
+        let (texts, device, negative) = (&mut self.texts, &self.device, &self.config.negative_prompt);
+        self.text_encoder.with(|encoder| {
+            let negative = texts.embed(negative, encoder, device)?;
+            let empty = texts.embed("", encoder, device)?;
+            let context = |wanted: &Wanted| {
+                let tokens = texts.embed(&wanted.description, encoder, device)?;
+                Ok(text::beside(&negative, tokens, &empty))
+            };
+            Ok(wanted.iter().map(context).collect())
+        })?
+    }
+
+    fn check_noise(&self, given: &GivenNoise, canvas: &Canvas, count: usize) -> Result<(), ModelError> {
         let (width, height) = canvas.dimensions();
         let (wide, tall) = (width as usize / self.factor, height as usize / self.factor);
-        let [rows, channels, ..] = latents.dims();
-        if [channels, latents.dims()[2], latents.dims()[3]] == [4, tall, wide] && (rows == 1 || rows == count)
-        {
+        let [rows, channels, rest @ ..] = given.0.dims();
+        if (channels, rest) == (4, [tall, wide]) && (rows == 1 || rows == count) {
             return Ok(());
         }
         let reason = format!(
             "latents of shape {:?}, expected [1 or {count}, 4, {tall}, {wide}] for a picture of {width}x{height}",
-            latents.dims()
+            given.0.dims()
         );
         Err(ModelError::Canvas { reason })
     }
@@ -299,7 +324,14 @@ impl Inpainting {
     }
 
     /// Draws what a picture begins with, in diffusers' order.
-    fn begin(&self, prepared: &Prepared, seed: u64, latents: Option<&Tensor<4>>, index: usize) -> Begun {
+    fn begin(
+        &self,
+        prepared: &Prepared,
+        seed: u64,
+        given: Option<&GivenNoise>,
+        index: usize,
+        context: Tensor<3>,
+    ) -> Begun {
         let mut stream = NoiseStream::new(seed);
         let shape = prepared.latents.mean.dims();
         let product = prepared
@@ -307,16 +339,15 @@ impl Inpainting {
             .clone()
             .sample(stream.normal(shape, &self.device))
             * self.scaling;
-        let noise = match latents {
-            Some(latents) => {
-                let row = if latents.dims()[0] == 1 { 0 } else { index };
-                latents.clone().narrow(0, row, 1)
-            }
+        let noise = match given {
+            Some(given) => given.of(index),
             None => stream.normal(shape, &self.device),
         };
         // The masked product's latents: only a U-net of 9 channels uses them.
         stream.normal(shape, &self.device);
         Begun {
+            index,
+            context,
             stream,
             product,
             noise,
@@ -330,7 +361,7 @@ impl Inpainting {
     fn denoise(
         &mut self,
         prepared: &Prepared,
-        (mut begun, contexts): (Vec<Begun>, Vec<Tensor<3>>),
+        mut begun: Vec<Begun>,
         stepped: &mut dyn FnMut(),
     ) -> Result<Tensor<4>, ModelError> {
         let all = |of: &dyn Fn(&Begun) -> Tensor<4>| Tensor::cat(begun.iter().map(of).collect(), 0);
@@ -338,8 +369,8 @@ impl Inpainting {
             all(&|begun| begun.product.clone()),
             all(&|begun| begun.noise.clone()),
         );
-        let context = Guidance::context(contexts, self.config.guidance);
         let guidance = Guidance(self.config.guidance);
+        let context = guidance.context(&begun);
         let (slice, scale) = (self.config.slice, self.config.control_scale);
         let keep = prepared.repaint.clone().neg() + 1.0;
         let mut latents = noise.clone() * self.schedule.initial;
@@ -379,7 +410,8 @@ impl Inpainting {
         Ok(latents)
     }
 
-    fn decode(&mut self, latents: Tensor<4>, index: usize) -> Result<Picture, ModelError> {
+    /// The picture, unless it is not finite.
+    fn decode(&mut self, latents: Tensor<4>) -> Result<Option<Picture>, ModelError> {
         let (slice, tiles, scaling) = (self.config.slice, self.tiles(), self.scaling);
         let decoded = self.autoencoder.with(|autoencoder| {
             let latents = (latents / scaling).cast(autoencoder.dtype());
@@ -388,7 +420,7 @@ impl Inpainting {
                 None => autoencoder.decode(latents, slice),
             }
         })?;
-        Picture::new(decoded.cast(DType::F32)).ok_or(ModelError::PictureNotFinite { index })
+        Ok(Picture::new(decoded.cast(DType::F32)))
     }
 }
 
@@ -402,14 +434,14 @@ impl Guidance {
         self.0 > 1.0
     }
 
-    /// Contexts of descriptions, `[2, tokens, width]` each, as rows of one pass: first all without, then all with.
-    fn context(contexts: Vec<Tensor<3>>, strength: f64) -> Tensor<3> {
+    /// The contexts as rows of one pass: first all without the description, then all with it.
+    fn context(self, begun: &[Begun]) -> Tensor<3> {
         let rows = |row: usize| {
-            contexts
+            begun
                 .iter()
-                .map(move |context| context.clone().narrow(0, row, 1))
+                .map(move |begun| begun.context.clone().narrow(0, row, 1))
         };
-        match Self(strength).is_on() {
+        match self.is_on() {
             true => Tensor::cat(rows(0).chain(rows(1)).collect(), 0),
             false => Tensor::cat(rows(1).collect(), 0),
         }
@@ -434,15 +466,14 @@ impl Guidance {
 }
 
 /// Parts of at most `most` pictures whose descriptions are equally long to the U-net.
-fn batches(begun: Vec<Begun>, contexts: Vec<Tensor<3>>, most: usize) -> Vec<(Vec<Begun>, Vec<Tensor<3>>)> {
-    let mut parts: Vec<(Vec<Begun>, Vec<Tensor<3>>)> = vec![];
-    for (begun, context) in begun.into_iter().zip(contexts) {
+fn batches(begun: Vec<Begun>, most: usize) -> Vec<Vec<Begun>> {
+    let mut parts: Vec<Vec<Begun>> = vec![];
+    for begun in begun {
         match parts.last_mut() {
-            Some((others, beside)) if others.len() < most && beside[0].dims() == context.dims() => {
-                others.push(begun);
-                beside.push(context);
+            Some(part) if part.len() < most && part[0].context.dims() == begun.context.dims() => {
+                part.push(begun);
             }
-            _ => parts.push((vec![begun], vec![context])),
+            _ => parts.push(vec![begun]),
         }
     }
     parts

@@ -8,8 +8,10 @@ use serde::Deserialize;
 
 use super::{Expected, controlnet, fixtures, largest_difference, tiny};
 use crate::diffusion::noise::NoiseStream;
-use crate::diffusion::pipeline::{Canvas, Inpainting, Picture, PipelineConfig};
+use crate::diffusion::pipeline::{Canvas, GivenNoise, Inpainting, Picture, PipelineConfig, Wanted};
+use crate::diffusion::prompt::{LongPrompts, PromptStyle};
 use crate::directory::read_json;
+use crate::error::ModelError;
 
 /// Of a colour from 0 to 1. PyTorch's own f32 differs from its f64 by 6.6e-5 here.
 const TOLERANCE: f64 = 1e-3;
@@ -49,10 +51,10 @@ impl Case {
         Canvas::new(init, repaint, opened(&path("control")).into_rgb8()).unwrap()
     }
 
-    fn latents(&self) -> Option<Tensor<4>> {
+    fn latents(&self) -> Option<GivenNoise> {
         let shape = [self.prompts.len(), 4, self.height / 8, self.width / 8];
         let mut stream = NoiseStream::new(self.latents_seed?);
-        Some(stream.normal(shape, &Device::flex()))
+        Some(GivenNoise::new(stream.normal(shape, &Device::flex())))
     }
 
     fn paint(&self, batch: usize) -> Vec<Picture> {
@@ -61,9 +63,13 @@ impl Case {
             batch,
             ..PipelineConfig::default()
         };
-        pipeline(config)
-            .paint(&self.canvas(), &self.prompts, 42, self.latents(), &mut |_| ())
-            .unwrap()
+        painted(
+            &mut pipeline(config),
+            self,
+            &self.prompts,
+            42,
+            self.latents().as_ref(),
+        )
     }
 
     fn compare(&self, expected: &Expected, pictures: &[Picture]) {
@@ -86,6 +92,25 @@ impl Case {
             .flat_map(|(y, x)| [0, 1, 2].map(|c| value(y, x, c)))
             .collect()
     }
+}
+
+fn wanted(prompts: &[String], seed: u64) -> Vec<Wanted> {
+    let one = |description: &String| Wanted {
+        description: description.clone(),
+        seed,
+    };
+    prompts.iter().map(one).collect()
+}
+
+fn painted(
+    pipeline: &mut Inpainting,
+    case: &Case,
+    prompts: &[String],
+    seed: u64,
+    latents: Option<&GivenNoise>,
+) -> Vec<Picture> {
+    let pictures = pipeline.paint(&case.canvas(), &wanted(prompts, seed), latents, &mut |_| ());
+    pictures.unwrap().into_iter().map(Result::unwrap).collect()
 }
 
 fn pipeline(config: PipelineConfig) -> Inpainting {
@@ -115,11 +140,7 @@ fn one_seed_gives_one_picture_bit_for_bit_alone_or_among_others() {
         ..PipelineConfig::default()
     };
     let two = &case("512x512").prompts;
-    let paint = |prompts: &[String]| {
-        pipeline(config.clone())
-            .paint(&small.canvas(), prompts, 9, None, &mut |_| ())
-            .unwrap()
-    };
+    let paint = |prompts: &[String]| painted(&mut pipeline(config.clone()), &small, prompts, 9, None);
     let both = paint(two);
     assert_eq!(both[..1], paint(&two[..1]));
     assert_eq!(both[1..], paint(&two[1..]));
@@ -134,11 +155,7 @@ fn what_is_kept_or_given_back_between_pictures_changes_nothing() {
         ..PipelineConfig::default()
     };
     let mut keeping = pipeline(config.clone());
-    let mut paint = |seed| {
-        keeping
-            .paint(&small.canvas(), &small.prompts, seed, None, &mut |_| ())
-            .unwrap()
-    };
+    let mut paint = |seed| painted(&mut keeping, &small, &small.prompts, seed, None);
     let first = paint(1);
     assert_ne!(first, paint(2));
     assert_eq!(first, paint(1));
@@ -146,8 +163,7 @@ fn what_is_kept_or_given_back_between_pictures_changes_nothing() {
         release: true,
         ..config
     });
-    let again = releasing.paint(&small.canvas(), &small.prompts, 1, None, &mut |_| ());
-    assert_eq!(first, again.unwrap());
+    assert_eq!(first, painted(&mut releasing, &small, &small.prompts, 1, None));
 }
 
 /// A tile that is larger than the picture is the picture; smaller ones change it a little, at seams and by what normalisation
@@ -161,11 +177,7 @@ fn tiles_cover_the_picture() {
             tile,
             ..PipelineConfig::default()
         };
-        let mut pipeline = pipeline(config);
-        let mut pictures = pipeline
-            .paint(&small.canvas(), &small.prompts, 1, None, &mut |_| ())
-            .unwrap();
-        pictures.pop().unwrap()
+        painted(&mut pipeline(config), &small, &small.prompts, 1, None).remove(0)
     };
     let whole = painted(None);
     assert_eq!(whole, painted(Some(32)));
@@ -184,7 +196,7 @@ fn progress_counts_every_step_of_every_picture() {
     };
     let mut seen = vec![];
     let mut pipeline = pipeline(config);
-    let pictures = pipeline.paint(&small.canvas(), &small.prompts, 1, None, &mut |step| {
+    let pictures = pipeline.paint(&small.canvas(), &wanted(&small.prompts, 1), None, &mut |step| {
         seen.push((step.done, step.all));
     });
     assert_eq!(pictures.unwrap().len(), 2);
@@ -194,12 +206,11 @@ fn progress_counts_every_step_of_every_picture() {
 #[test]
 fn latents_of_another_size_are_refused_with_both_sizes() {
     let small = case("256x256");
-    let wrong = Tensor::zeros([1, 4, 16, 32], &Device::flex());
+    let wrong = GivenNoise::new(Tensor::zeros([1, 4, 16, 32], &Device::flex()));
     let refused = pipeline(PipelineConfig::default()).paint(
         &small.canvas(),
-        &small.prompts,
-        1,
-        Some(wrong),
+        &wanted(&small.prompts, 1),
+        Some(&wrong),
         &mut |_| (),
     );
     let message = refused.unwrap_err().to_string();
@@ -207,4 +218,43 @@ fn latents_of_another_size_are_refused_with_both_sizes() {
         message.contains("[1, 4, 16, 32]") && message.contains("4, 32, 32"),
         "{message}"
     );
+}
+
+#[test]
+fn a_description_that_is_too_long_costs_only_its_own_picture() {
+    let small = case("256x256");
+    let config = PipelineConfig {
+        steps: 1,
+        prompts: PromptStyle {
+            long: LongPrompts::Refuse,
+            ..PromptStyle::default()
+        },
+        ..PipelineConfig::default()
+    };
+    let mut pipeline = pipeline(config);
+    let prompts = ["leaves ".repeat(90), small.prompts[0].clone()];
+    let pictures = pipeline
+        .paint(&small.canvas(), &wanted(&prompts, 1), None, &mut |_| ())
+        .unwrap();
+    assert!(
+        matches!(&pictures[0], Err(ModelError::Prompt { .. })),
+        "{:?}",
+        pictures[0]
+    );
+    let alone = painted(&mut pipeline, &small, &small.prompts, 1, None);
+    assert_eq!(pictures[1].as_ref().unwrap(), &alone[0]);
+}
+
+/// Chunks change what the U-net attends to; nothing else of a long description is lost.
+#[test]
+fn a_long_description_is_read_to_its_end() {
+    let small = case("256x256");
+    let config = PipelineConfig {
+        steps: 1,
+        ..PipelineConfig::default()
+    };
+    let mut pipeline = pipeline(config);
+    let long = "leaves ".repeat(90);
+    let mut paint = |text: &str| painted(&mut pipeline, &small, &[text.to_owned()], 1, None).remove(0);
+    assert_ne!(paint(&format!("{long} stone")), paint(&format!("{long} water")));
 }

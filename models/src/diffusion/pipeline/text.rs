@@ -56,31 +56,20 @@ impl Texts {
         self.known.put(text.to_owned(), embedded.clone());
         Ok(embedded)
     }
+}
 
-    /// What is not wanted and each description, as two rows of equal length: the shorter is filled with empty chunks.
-    ///
-    /// # Shapes
-    /// `[2, tokens, width]` each
-    pub(super) fn beside(
-        &mut self,
-        negative: &Tensor<3>,
-        descriptions: Vec<Tensor<3>>,
-        encoder: &TextEncoder,
-        device: &Device,
-    ) -> Result<Vec<Tensor<3>>, ModelError> {
-        let empty = self.embed("", encoder, device)?;
-        let filled = |tokens: Tensor<3>, length: usize| {
-            let missing = (length - tokens.dims()[1]) / empty.dims()[1];
-            let mut parts = vec![tokens];
-            parts.extend((0..missing).map(|_| empty.clone()));
-            Tensor::cat(parts, 1)
-        };
-        let rows = |tokens: Tensor<3>| {
-            let length = tokens.dims()[1].max(negative.dims()[1]);
-            Tensor::cat(vec![filled(negative.clone(), length), filled(tokens, length)], 0)
-        };
-        Ok(descriptions.into_iter().map(rows).collect())
-    }
+/// What is not wanted and a description, as two rows of equal length: the shorter is filled with empty chunks.
+///
+/// # Shapes
+/// `[2, tokens, width]`
+pub(super) fn beside(negative: &Tensor<3>, description: Tensor<3>, empty: &Tensor<3>) -> Tensor<3> {
+    let length = description.dims()[1].max(negative.dims()[1]);
+    let filled = |tokens: Tensor<3>| {
+        let missing = (length - tokens.dims()[1]) / empty.dims()[1];
+        let filling = (0..missing).map(|_| empty.clone());
+        Tensor::cat(std::iter::once(tokens).chain(filling).collect(), 1)
+    };
+    Tensor::cat(vec![filled(negative.clone()), filled(description)], 0)
 }
 
 /// A chunk's tokens, each multiplied by its weight, brought back to the mean they had.
