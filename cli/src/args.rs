@@ -11,8 +11,8 @@ pub(crate) use models::{
     ConvertArgs, ConvertTo, EvaluateArgs, ExportArgs, GenerateArgs, InitArgs, InitPreset, InspectArgs,
     LogprobArgs, ModelArgs, Preprocess, ScoreArgs,
 };
-pub(crate) use render::RenderArgs;
 pub(crate) use push::{CatalogCommand, ModelCommand, PushArgs};
+pub(crate) use render::RenderArgs;
 pub(crate) use runs::{
     CheckpointCommand, CheckpointExportArgs, CheckpointsArgs, LedgerCommand, PullArgs, RollbackArgs,
     RunPlaceArgs,

@@ -18,8 +18,18 @@ pub(crate) fn files(config: &Config) -> Outcome<DiffusionFiles> {
         false => Some(PathBuf::from(&named.lora)),
     };
     Ok(DiffusionFiles {
-        model: local(config, "diffusion.model", &named.model, "a Stable Diffusion model")?,
-        controlnet: local(config, "diffusion.controlnet", &named.controlnet, "a ControlNet for edges")?,
+        model: local(
+            config,
+            "diffusion.model",
+            &named.model,
+            "a Stable Diffusion model",
+        )?,
+        controlnet: local(
+            config,
+            "diffusion.controlnet",
+            &named.controlnet,
+            "a ControlNet for edges",
+        )?,
         lora,
     })
 }

@@ -18,6 +18,7 @@ mod naming;
 pub mod noise;
 mod part;
 pub mod pipeline;
+pub mod presets;
 pub mod prompt;
 pub mod schedule;
 pub mod text_encoder;

@@ -89,9 +89,14 @@ pub(super) fn run(args: &RenderArgs) -> Outcome<()> {
 }
 
 fn given_noise(args: &RenderArgs, config: &Config) -> Outcome<Option<GivenNoise>> {
-    let Some(path) = &args.latents else { return Ok(None) };
+    let Some(path) = &args.latents else {
+        return Ok(None);
+    };
     let device = config.compute.placement().or_configuration()?.device;
-    GivenNoise::read(path, &device).context("--latents").or_configuration().map(Some)
+    GivenNoise::read(path, &device)
+        .context("--latents")
+        .or_configuration()
+        .map(Some)
 }
 
 /// The networks, told to paint pictures of the size that the given noise is for, unless a flag says otherwise.
@@ -99,7 +104,11 @@ fn painter(args: &RenderArgs, mut config: Config, given: Option<&GivenNoise>) ->
     let placement = config.compute.placement().or_configuration()?;
     if let (Some(given), None, None) = (given, args.width, args.height) {
         (config.diffusion.width, config.diffusion.height) = given.picture_size();
-        config.diffusion.validate().context("--latents").or_configuration()?;
+        config
+            .diffusion
+            .validate()
+            .context("--latents")
+            .or_configuration()?;
     }
     let files = diffusion::files(&config)?;
     Painter::open(&files, config.diffusion, &placement).or_configuration()

@@ -22,6 +22,9 @@ const WORDS: &str = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 
 const BEGIN: &str = "<|startoftext|>";
 const END: &str = "<|endoftext|>";
+const END_OF_WORD: &str = "</w>";
+
+mod fresh;
 
 /// CLIP's tokenizer with the ids of what surrounds a text.
 #[derive(Debug, Clone)]
@@ -103,7 +106,6 @@ impl ClipTokenizer {
 
 fn from_merges(vocabulary: &Path, merges: &Path) -> Result<Inner, ModelError> {
     let words: BTreeMap<String, u32> = read_json(vocabulary)?;
-    let words: Vocab = words.into_iter().collect();
     let text = String::from_utf8(read(merges)?).map_err(|_| ModelError::Content {
         path: merges.to_owned(),
         reason: "not UTF-8".into(),
@@ -118,30 +120,37 @@ fn from_merges(vocabulary: &Path, merges: &Path) -> Result<Inner, ModelError> {
     let lines = text.lines().enumerate();
     let lines = lines.filter(|(_, line)| !line.is_empty() && !line.starts_with("#version"));
     let pairs = lines.map(pair).collect::<Result<Vec<_>, ModelError>>()?;
+    of_parts(words.into_iter().collect(), pairs).map_err(|error| error.in_file(merges))
+}
+
+fn of_parts(words: Vocab, merges: Vec<(String, String)>) -> Result<Inner, ModelError> {
     let bpe = BPE::builder()
-        .vocab_and_merges(words, pairs)
+        .vocab_and_merges(words, merges)
         .unk_token(END.into())
-        .end_of_word_suffix("</w>".into())
-        .build();
-    let bpe = bpe.map_err(|error| failed(error).in_file(merges))?;
+        .end_of_word_suffix(END_OF_WORD.into())
+        .build()
+        .map_err(failed)?;
     let mut inner = Inner::new(bpe);
-    let spaces = Replace::new(ReplacePattern::Regex(r"\s+".into()), " ");
+    inner.with_normalizer(Some(normalizers()?)).map_err(failed)?;
+    inner.with_pre_tokenizer(Some(pre_tokenizers()?));
+    Ok(inner)
+}
+
+fn normalizers() -> Result<Normalizers, ModelError> {
+    let spaces = Replace::new(ReplacePattern::Regex(r"\s+".into()), " ").map_err(failed)?;
+    let all: Vec<NormalizerWrapper> = vec![NFC.into(), spaces.into(), Lowercase.into()];
+    Ok(Normalizers::new(all))
+}
+
+fn pre_tokenizers() -> Result<PreTokenizers, ModelError> {
     let pieces = Split::new(
         SplitPattern::Regex(WORDS.into()),
         SplitDelimiterBehavior::Removed,
         true,
     );
-    let normalizers: Vec<NormalizerWrapper> =
-        vec![NFC.into(), spaces.map_err(failed)?.into(), Lowercase.into()];
-    let pre_tokenizers: Vec<PreTokenizerWrapper> = vec![
-        pieces.map_err(failed)?.into(),
-        ByteLevel::default().add_prefix_space(false).into(),
-    ];
-    inner
-        .with_normalizer(Some(Normalizers::new(normalizers)))
-        .map_err(failed)?;
-    inner.with_pre_tokenizer(Some(PreTokenizers::new(pre_tokenizers)));
-    Ok(inner)
+    let bytes = ByteLevel::default().add_prefix_space(false);
+    let all: Vec<PreTokenizerWrapper> = vec![pieces.map_err(failed)?.into(), bytes.into()];
+    Ok(PreTokenizers::new(all))
 }
 
 /// How the padding is spelled: the tokenizer's own files, or as the end, which Stable Diffusion 1 pads with.

@@ -50,14 +50,21 @@ struct Visibility {
 impl Measures {
     /// Measures a picture whose generator told where the product stands.
     pub(super) fn of(picture: &GeneratedImage) -> anyhow::Result<Self> {
-        let placed = picture.placed.as_ref().context("the generator did not place the product")?;
+        let placed = picture
+            .placed
+            .as_ref()
+            .context("the generator did not place the product")?;
         let image = &picture.image;
         let blank = |backdrop: Backdrop| Blank {
             passed: !backdrop.is_blank(),
             spread: backdrop.spread,
             black_share: backdrop.black_share,
         };
-        let (rim, leaked, seen) = (halo(image, placed)?, leakage(image, placed)?, visibility(image, placed)?);
+        let (rim, leaked, seen) = (
+            halo(image, placed)?,
+            leakage(image, placed)?,
+            visibility(image, placed)?,
+        );
         Ok(Self {
             blank: backdrop(image, placed)?.map(blank),
             halo: Halo {
@@ -70,7 +77,9 @@ impl Measures {
             },
             visibility: Visibility {
                 passed: seen.area_share >= MIN_AREA_SHARE
-                    && seen.distinct_share.is_none_or(|share| share >= MIN_DISTINCT_SHARE),
+                    && seen
+                        .distinct_share
+                        .is_none_or(|share| share >= MIN_DISTINCT_SHARE),
                 area_share: seen.area_share,
                 contrast: seen.contrast,
                 distinct_share: seen.distinct_share,
