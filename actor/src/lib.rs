@@ -9,6 +9,7 @@ mod cache;
 mod canary;
 mod config;
 mod decode_times;
+mod diffusion;
 mod error;
 mod failure;
 mod guardrails;
@@ -36,6 +37,7 @@ mod weight_sync;
 
 pub use config::{ActorConfig, Generator, Labels};
 pub use decode_times::{DecodeStep, DecodeTimes};
+pub use diffusion::{DiffusionConfig, DiffusionFiles, DiffusionGenerator, Painter, Placing};
 pub use error::{ActorError, LastAttempt};
 pub use guardrails::{GuardrailError, GuardrailsConfig};
 pub use learner_client::CallTimes;

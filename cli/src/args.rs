@@ -3,6 +3,7 @@
 mod bench;
 mod models;
 mod push;
+mod render;
 mod runs;
 
 pub(crate) use bench::{BenchCommand, BroadcastArgs, ControlPlaneArgs, SoakArgs, StalenessArgs};
@@ -11,6 +12,7 @@ pub(crate) use models::{
     LogprobArgs, ModelArgs, Preprocess, ScoreArgs,
 };
 pub(crate) use push::{CatalogCommand, ModelCommand, PushArgs};
+pub(crate) use render::RenderArgs;
 pub(crate) use runs::{
     CheckpointCommand, CheckpointExportArgs, CheckpointsArgs, LedgerCommand, PullArgs, RollbackArgs,
     RunPlaceArgs,
@@ -63,6 +65,8 @@ pub(crate) enum Command {
     Export(ExportArgs),
     /// Compare two creatives with CAIG's reward model
     Score(ScoreArgs),
+    /// Paint pictures around a product with a diffusion model
+    Render(RenderArgs),
     /// Read what a run has recorded
     #[command(subcommand)]
     Ledger(LedgerCommand),

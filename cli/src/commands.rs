@@ -18,6 +18,7 @@ mod logprob;
 mod model;
 mod pretrain;
 mod push;
+mod render;
 mod report;
 mod reward_server;
 mod score;
@@ -52,6 +53,7 @@ pub(crate) fn run(command: Command) -> Outcome<()> {
         Command::Convert(args) => convert::run(&args),
         Command::Export(args) => export::run(&args),
         Command::Score(args) => score::run(&args),
+        Command::Render(args) => render::run(&args),
         Command::Ledger(command) => ledger::run(&command),
         Command::Checkpoint(command) => checkpoint::run(&command),
         Command::Model(command) => push::model(&command),

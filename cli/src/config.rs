@@ -55,6 +55,8 @@ pub(crate) struct Config {
     pub(crate) learner: learner::LearnerConfig,
     /// Stage C: sampling.
     pub(crate) actor: actor::ActorConfig,
+    /// The image generator that paints.
+    pub(crate) diffusion: actor::DiffusionConfig,
     /// `adwright demo` itself.
     pub(crate) demo: DemoConfig,
 }
@@ -78,6 +80,7 @@ impl Config {
             ("reward_server", self.reward_server.validate()),
             ("learner", self.learner.validate()),
             ("actor", self.actor.validate()),
+            ("diffusion", self.diffusion.validate()),
             ("demo", self.demo.validate()),
         ];
         let mut mistakes = Vec::new();

@@ -8,6 +8,7 @@ mod bench;
 mod commands;
 mod config;
 mod demo;
+mod diffusion;
 mod evaluation;
 mod events;
 mod failure;

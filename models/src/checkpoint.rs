@@ -22,6 +22,7 @@ mod published;
 pub use convert::{Target, convert};
 pub use described::WeightFile;
 pub use fresh::init;
+pub(crate) use fresh::{Spelling, write_weights};
 pub use inspection::{Inspection, inspect};
 pub use merge::{check_adapter, merge};
 pub use progress::{Progress, in_log};

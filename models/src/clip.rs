@@ -173,7 +173,34 @@ impl ClipVisionConfig {
     }
 
     fn init_layer(&self, device: &Device, seed: u64) -> ClipEncoderLayer {
-        let (hidden, middle) = (self.hidden_size, self.intermediate_size);
+        ClipLayerShape {
+            hidden: self.hidden_size,
+            middle: self.intermediate_size,
+            heads: self.num_attention_heads,
+            epsilon: self.layer_norm_eps,
+        }
+        .init(device, seed)
+    }
+}
+
+/// The shape of an encoder layer, of pictures or of text.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ClipLayerShape {
+    pub(crate) hidden: usize,
+    pub(crate) middle: usize,
+    pub(crate) heads: usize,
+    pub(crate) epsilon: f64,
+}
+
+impl ClipLayerShape {
+    /// Fresh weights: linear layers from N(0, 1 / fan-in).
+    pub(crate) fn init(self, device: &Device, seed: u64) -> ClipEncoderLayer {
+        let Self {
+            hidden,
+            middle,
+            heads,
+            epsilon,
+        } = self;
         let linear = |name: &str, input: usize, output: usize| {
             let std = (input as f64).powf(-0.5);
             LinearConfig::new(input, output)
@@ -181,15 +208,15 @@ impl ClipVisionConfig {
                 .init(std, stream_seed(seed, name), device)
         };
         ClipEncoderLayer {
-            layer_norm1: LayerNorm::init(hidden, self.layer_norm_eps, device),
+            layer_norm1: LayerNorm::init(hidden, epsilon, device),
             self_attn: ClipAttention {
                 q_proj: linear("q_proj", hidden, hidden),
                 k_proj: linear("k_proj", hidden, hidden),
                 v_proj: linear("v_proj", hidden, hidden),
                 out_proj: linear("out_proj", hidden, hidden),
-                heads: self.num_attention_heads,
+                heads,
             },
-            layer_norm2: LayerNorm::init(hidden, self.layer_norm_eps, device),
+            layer_norm2: LayerNorm::init(hidden, epsilon, device),
             mlp: ClipMlp {
                 fc1: linear("fc1", hidden, middle),
                 fc2: linear("fc2", middle, hidden),
@@ -255,28 +282,34 @@ impl ClipEncoderLayer {
     /// # Shapes
     /// `[images, tokens, hidden]` -> the same
     pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        let x = x.clone() + self.self_attn.forward(self.layer_norm1.forward(x));
-        x.clone() + self.mlp.forward(self.layer_norm2.forward(x))
+        self.forward_with(x, None, quick_gelu)
+    }
+
+    /// The same with a bias of the attention's scores and another activation, as text encoders have.
+    ///
+    /// # Shapes
+    /// `bias` is broadcastable to `[rows, heads, tokens, tokens]`.
+    pub(crate) fn forward_with(
+        &self,
+        x: Tensor<3>,
+        bias: Option<Tensor<4>>,
+        activation: fn(Tensor<3>) -> Tensor<3>,
+    ) -> Tensor<3> {
+        let x = x.clone() + self.self_attn.forward(self.layer_norm1.forward(x), bias);
+        let widened = activation(self.mlp.fc1.forward(self.layer_norm2.forward(x.clone())));
+        x + self.mlp.fc2.forward(widened)
     }
 }
 
 impl ClipAttention {
     /// # Shapes
     /// `[images, tokens, hidden]` -> the same
-    pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
+    fn forward(&self, x: Tensor<3>, bias: Option<Tensor<4>>) -> Tensor<3> {
         let scale = ((x.dims()[2] / self.heads) as f64).powf(-0.5);
         let q = split_heads(self.q_proj.forward(x.clone()).mul_scalar(scale), self.heads);
         let k = split_heads(self.k_proj.forward(x.clone()), self.heads);
         let v = split_heads(self.v_proj.forward(x), self.heads);
-        self.out_proj.forward(merge_heads(attend(q, k, v, None)))
-    }
-}
-
-impl ClipMlp {
-    /// # Shapes
-    /// `[images, tokens, hidden]` -> the same
-    pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        self.fc2.forward(quick_gelu(self.fc1.forward(x)))
+        self.out_proj.forward(merge_heads(attend(q, k, v, bias)))
     }
 }
 

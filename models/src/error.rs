@@ -180,6 +180,24 @@ pub enum ModelError {
         /// What would be right.
         expected: &'static str,
     },
+    /// A description cannot be rendered.
+    #[error("description: {reason}")]
+    Prompt {
+        /// What is wrong with it and what would be right.
+        reason: String,
+    },
+    /// Pictures cannot be painted on.
+    #[error("canvas: {reason}")]
+    Canvas {
+        /// What is wrong with them and what would be right.
+        reason: String,
+    },
+    /// A network gave numbers that are no picture.
+    #[error("the picture of description {index} is not finite: compute in f32, or use another checkpoint")]
+    PictureNotFinite {
+        /// Which description, from zero.
+        index: usize,
+    },
     /// A file of a model directory cannot be read or written.
     #[error("cannot {action} {}", path.display())]
     File {

@@ -147,6 +147,15 @@ pub(crate) enum InitPreset {
     /// LLaVA-v1.6-Vicuna-7B in transformers' layout
     #[value(name = "llava-1.6-7b")]
     Llava16,
+    /// Stable Diffusion 1.5 in diffusers' layout
+    #[value(name = "sd15")]
+    StableDiffusion15,
+    /// The ControlNet for edges that goes with it
+    #[value(name = "controlnet-canny")]
+    ControlNetCanny,
+    /// Both in miniature, the ControlNet in controlnet/: paints in seconds on a CPU
+    #[value(name = "tiny-sd")]
+    TinyDiffusion,
     /// CAIG's reward model
     #[value(name = "caig-reward-7b")]
     CaigReward,

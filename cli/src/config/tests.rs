@@ -101,6 +101,10 @@ fn the_shipped_files_are_valid_and_demo_toml_is_the_default() {
 #[test]
 fn every_number_is_bounded_on_both_sides() {
     const MAY_BE_0: &[&str] = &[
+        "diffusion.control_scale",
+        "diffusion.guidance",
+        "diffusion.lora_scale",
+        "diffusion.tile",
         "run.seed",
         "shopworld.caption_dropout",
         "shopworld.hot",

@@ -54,9 +54,14 @@ fn fit(source: Region, width: u32, height: u32, scale: f64) -> (u32, u32) {
     let most = |side: u32| (f64::from(side) * scale) as u32;
     let (most_width, most_height) = (most(width), most(height));
     let (across, down) = (f64::from(source.width), f64::from(source.height));
-    let new_width = most_width.min((f64::from(most_height) / down * across) as u32);
-    let new_height = most_height.min((f64::from(most_width) / across * down) as u32);
-    (new_width, new_height)
+    // The longer side first; the other follows from it.
+    if down >= across {
+        let new_height = most_height.min((f64::from(most_width) / across * down) as u32);
+        ((f64::from(new_height) / down * across) as u32, new_height)
+    } else {
+        let new_width = most_width.min((f64::from(most_height) / down * across) as u32);
+        (new_width, (f64::from(new_width) / across * down) as u32)
+    }
 }
 
 #[cfg(test)]

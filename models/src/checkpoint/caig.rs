@@ -95,7 +95,7 @@ impl CaigReward {
         let network = network.folded();
         let dtype = network.body.dtype();
         begin(dir, OURS)?;
-        let network = write_weights(network, Naming::CAIG_REWARD, dtype, dir, progress)?;
+        let network = write_weights(network, Naming::CAIG_REWARD.into(), dtype, dir, progress)?;
         Policy {
             model: network.body,
             ..policy

@@ -237,37 +237,6 @@ fn special_tokens(dir: &Path) -> Result<SpecialTokens, ModelError> {
     })
 }
 
-/// Puts in the values of keys that are absent or null: what a file leaves out is its library's default.
-pub(super) fn complete(map: &mut Map<String, Value>, defaults: Value) {
-    let Value::Object(defaults) = defaults else { return };
-    for (key, value) in defaults {
-        let given = map.entry(key).or_insert(Value::Null);
-        if given.is_null() {
-            *given = value;
-        }
-    }
-}
-
-/// Refuses a key that asks for something else than what our networks do.
-pub(super) fn require(
-    map: &Map<String, Value>,
-    table: &str,
-    rules: &[(&str, Value)],
-) -> Result<(), ModelError> {
-    for (key, expected) in rules {
-        match map.get(*key) {
-            None | Some(Value::Null) => {}
-            Some(found) if found == expected => {}
-            Some(found) => {
-                let reason =
-                    format!("{table}{key} = {found}: expected {expected}, other networks are not built here");
-                return Err(ModelError::Foreign { reason });
-            }
-        }
-    }
-    Ok(())
-}
-
 /// Brings the rotary settings into the form of our configuration: `rope_parameters` of transformers 5, `rope_scaling` with
 /// `type` or `rope_type` of earlier ones.
 ///

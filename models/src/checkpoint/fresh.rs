@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use burn::module::{Module, ModuleMapper, Param};
-use burn::tensor::{DType, Device, Tensor};
+use burn::tensor::{DType, Device, Tensor, TensorData};
 
 use super::beside::Description;
 use super::layout::Naming;
@@ -45,13 +45,13 @@ pub fn init(
 
 fn write_ours(policy: Policy, dtype: DType, out: &Path, progress: Progress<'_>) -> Result<(), ModelError> {
     begin(out, OURS)?;
-    let model = write_weights(policy.model, Naming::FLAT, dtype, out, progress)?;
+    let model = write_weights(policy.model, Naming::FLAT.into(), dtype, out, progress)?;
     Policy { model, ..policy }.write_beside(out)
 }
 
 fn write_hf(policy: Policy, dtype: DType, out: &Path, progress: Progress<'_>) -> Result<(), ModelError> {
     begin(out, CONFIG)?;
-    let model = write_weights(policy.model, Naming::FLAT, dtype, out, progress)?;
+    let model = write_weights(policy.model, Naming::FLAT.into(), dtype, out, progress)?;
     description(&Policy { model, ..policy }).write_hf(out)
 }
 
@@ -70,7 +70,7 @@ fn write_caig(
         sku_ctr_linear_fc: vec![head("sku_ctr_linear_fc")],
     };
     network.body.language_model.lm_head = head("score");
-    let network = write_weights(network, Naming::CAIG_REWARD, dtype, out, progress)?;
+    let network = write_weights(network, Naming::CAIG_REWARD.into(), dtype, out, progress)?;
     let policy = Policy {
         model: network.body,
         ..policy
@@ -90,22 +90,42 @@ fn description(policy: &Policy) -> Description<'_> {
     }
 }
 
+/// How weights are written.
+pub(crate) struct Spelling<'a> {
+    /// What the files call the weight of this name.
+    pub(crate) theirs: Box<dyn Fn(&str) -> String + 'a>,
+    /// What the files themselves are called.
+    pub(crate) stem: &'a str,
+    /// Which matrices the files hold as 1x1 convolutions, by our names.
+    pub(crate) is_convolution: &'a dyn Fn(&str) -> bool,
+}
+
+impl From<Naming> for Spelling<'_> {
+    fn from(naming: Naming) -> Self {
+        Self {
+            theirs: Box::new(move |ours| naming.theirs(ours)),
+            stem: "model",
+            is_convolution: &|_| false,
+        }
+    }
+}
+
 /// Draws and writes one weight after the other. Returns the network emptied of what was written. A second handle on the
 /// network would keep every weight that was drawn.
-pub(super) fn write_weights<M: Module>(
+pub(crate) fn write_weights<M: Module>(
     network: M,
-    naming: Naming,
+    spelling: Spelling<'_>,
     dtype: DType,
     out: &Path,
     progress: Progress<'_>,
 ) -> Result<M, ModelError> {
     let mut writer = Writer {
         name: Name::default(),
-        naming,
         dtype,
         total: elements(&network),
         done: 0,
-        shards: ShardWriter::new(out),
+        shards: ShardWriter::named(out, spelling.stem),
+        spelling,
         progress,
         failure: None,
     };
@@ -118,7 +138,7 @@ pub(super) fn write_weights<M: Module>(
 
 struct Writer<'a> {
     name: Name,
-    naming: Naming,
+    spelling: Spelling<'a>,
     dtype: DType,
     total: u64,
     done: u64,
@@ -137,7 +157,15 @@ impl Writer<'_> {
             data.convert_dtype(self.dtype),
         )]))?;
         for data in as_in_files.into_values() {
-            self.shards.add(self.naming.theirs(&ours), data)?;
+            let data = match (D, (self.spelling.is_convolution)(&ours)) {
+                (2, true) => {
+                    let shape = [data.shape()[0], data.shape()[1], 1, 1];
+                    let (bytes, _, dtype) = data.into_parts();
+                    TensorData::from_bytes(bytes, shape, dtype)
+                }
+                _ => data,
+            };
+            self.shards.add((self.spelling.theirs)(&ours), data)?;
         }
         (self.progress)(self.done, self.total);
         Ok(())

@@ -6,9 +6,10 @@ use std::path::Path;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::described::{CONFIG, complete, require, rope};
+use super::described::{CONFIG, rope};
 use crate::directory::read_json;
 use crate::error::ModelError;
+use crate::foreign::{complete, require};
 use crate::llava::LlavaConfig;
 use crate::processor::{AnyRes, Fit, ImageProcessor, Unpad};
 

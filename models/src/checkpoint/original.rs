@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 
-use super::described::{CONFIG, require};
+use super::described::CONFIG;
 use super::hf::{clip, hf_processor, llama, parse, shapes_of};
 use super::layout::ORIGINAL_TOWER;
 use crate::directory::read_json;
 use crate::error::ModelError;
+use crate::foreign::require;
 use crate::llava::LlavaConfig;
 use crate::processor::{AnyRes, Fit, ImageProcessor, Unpad};
 use crate::weights::shards::Shards;

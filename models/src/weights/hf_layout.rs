@@ -34,13 +34,28 @@ const TRANSPOSED: &[&str] = &[
     "lm_head",
     "score",
     "sku_ctr_linear_fc.0",
+    // Diffusion: attention, transformers, their gated feed-forward block, the embedding of time.
+    "to_q",
+    "to_k",
+    "to_v",
+    "to_out.0",
+    "proj_in",
+    "proj_out",
+    "ff.proj",
+    "ff.out",
+    "time_emb_proj",
     // PEFT adapters: A is [rank, in], B is [out, rank].
     "lora_A",
     "lora_B",
 ];
 
 /// Layers whose `weight` is a matrix and lies the same way in both.
-const AS_IS: &[&str] = &["embed_tokens", "position_embedding", "token_type_embedding"];
+const AS_IS: &[&str] = &[
+    "embed_tokens",
+    "position_embedding",
+    "token_embedding",
+    "token_type_embedding",
+];
 
 /// Converts between the modules' layout and that of Hugging Face files; the same call does both ways.
 ///

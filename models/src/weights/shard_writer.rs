@@ -18,6 +18,8 @@ const SHARD: usize = 4 << 30;
 /// Writes tensors to shards, and the index that says where each is.
 pub(crate) struct ShardWriter<'a> {
     out: &'a Path,
+    /// What the files are called, without what counts them.
+    stem: &'a str,
     held: NamedTensors,
     size: usize,
     total: usize,
@@ -28,8 +30,14 @@ pub(crate) struct ShardWriter<'a> {
 impl<'a> ShardWriter<'a> {
     /// Writes to a directory that exists.
     pub(crate) fn new(out: &'a Path) -> Self {
+        Self::named(out, "model")
+    }
+
+    /// The same under another name.
+    pub(crate) fn named(out: &'a Path, stem: &'a str) -> Self {
         Self {
             out,
+            stem,
             held: NamedTensors::new(),
             size: 0,
             total: 0,
@@ -53,7 +61,8 @@ impl<'a> ShardWriter<'a> {
     }
 
     fn part(&self, number: usize) -> PathBuf {
-        self.out.join(format!("model-{:05}.safetensors", number + 1))
+        self.out
+            .join(format!("{}-{:05}.safetensors", self.stem, number + 1))
     }
 
     /// Writes what was added since the last shard as one.
@@ -78,12 +87,12 @@ impl<'a> ShardWriter<'a> {
     /// As [`add`](Self::add).
     pub(crate) fn finish(mut self) -> Result<(), ModelError> {
         self.flush()?;
-        let count = self.shards.len();
+        let (count, stem) = (self.shards.len(), self.stem);
         let mut weight_map = BTreeMap::new();
         for (number, names) in self.shards.iter().enumerate() {
             let name = match count {
-                1 => "model.safetensors".to_owned(),
-                _ => format!("model-{:05}-of-{count:05}.safetensors", number + 1),
+                1 => format!("{stem}.safetensors"),
+                _ => format!("{stem}-{:05}-of-{count:05}.safetensors", number + 1),
             };
             let part = self.part(number);
             fs::rename(&part, self.out.join(&name)).map_err(failed("rename", &part))?;
@@ -91,7 +100,10 @@ impl<'a> ShardWriter<'a> {
         }
         if count > 1 {
             let index = json!({"metadata": {"total_size": self.total}, "weight_map": weight_map});
-            write(&self.out.join("model.safetensors.index.json"), &to_json(&index))?;
+            write(
+                &self.out.join(format!("{stem}.safetensors.index.json")),
+                &to_json(&index),
+            )?;
         }
         Ok(())
     }

@@ -21,15 +21,15 @@ use crate::error::ModelError;
 /// Largest header of a safetensors file, as the format's own crate has it.
 const MAX_HEADER: u64 = 100_000_000;
 
-/// Weights in one file.
-const SINGLE: &str = "model.safetensors";
+/// What weights are called where nobody says otherwise: transformers' names.
+const TRANSFORMERS: (&str, &str) = ("model", "pytorch_model");
 
-/// What a directory's weights may be called, the first that is there counts.
-const SETS: [(&str, Kind); 4] = [
-    ("model.safetensors.index.json", Kind::Index),
-    (SINGLE, Kind::Single),
-    ("pytorch_model.bin.index.json", Kind::Index),
-    ("pytorch_model.bin", Kind::Single),
+/// Behind the name of a set of weights: the first that is there counts.
+const ENDINGS: [(&str, Kind); 4] = [
+    (".safetensors.index.json", Kind::Index),
+    (".safetensors", Kind::Single),
+    (".bin.index.json", Kind::Index),
+    (".bin", Kind::Single),
 ];
 
 #[derive(Clone, Copy)]
@@ -110,12 +110,54 @@ impl Shards {
         prefix: &str,
         rename: impl Fn(&str) -> Option<String>,
     ) -> Result<(), ModelError> {
+        let (safetensors, bin) = TRANSFORMERS;
+        self.add_set(
+            dir,
+            &[format!("{prefix}{safetensors}"), format!("{prefix}{bin}")],
+            |name| dir.join(format!("{prefix}{name}")),
+            rename,
+        )
+    }
+
+    /// Opens the weights of this name: `NAME.safetensors`, `NAME.bin`, or the shards of an index, as diffusers names them.
+    /// Where there is none, those of its 16-bit variant.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_named(dir: &Path, names: &[&str]) -> Result<Self, ModelError> {
+        let mut shards = Self::default();
+        let plain = names.iter().map(|&name| name.to_owned());
+        let narrow = names.iter().map(|name| format!("{name}.fp16"));
+        let names: Vec<String> = plain.chain(narrow).collect();
+        shards.add_set(dir, &names, |name| dir.join(name), |name| Some(name.to_owned()))?;
+        Ok(shards)
+    }
+
+    /// Opens those tensors of one file to which `rename` gives a name.
+    ///
+    /// # Errors
+    /// As [`open_file`](Self::open_file), and [`ModelError::Content`] for two tensors that are given one name.
+    pub fn open_part(path: &Path, rename: impl Fn(&str) -> Option<String>) -> Result<Self, ModelError> {
+        let mut shards = Self::default();
+        shards.add_file(path, &rename)?;
+        Ok(shards)
+    }
+
+    /// Adds the first of these sets that is there. `place` is where a file that an index names lies.
+    fn add_set(
+        &mut self,
+        dir: &Path,
+        names: &[String],
+        place: impl Fn(&str) -> PathBuf,
+        rename: impl Fn(&str) -> Option<String>,
+    ) -> Result<(), ModelError> {
         std::fs::read_dir(dir).map_err(failed("read", dir))?;
-        let place = |name: &str| dir.join(format!("{prefix}{name}"));
-        let set = SETS.into_iter().find(|(name, _)| place(name).exists());
+        let of_name =
+            |name: &String| ENDINGS.map(|(ending, kind)| (dir.join(format!("{name}{ending}")), kind));
+        let set = names.iter().flat_map(of_name).find(|(path, _)| path.exists());
         // Where there is none, it is the usual one that cannot be read.
-        let (name, kind) = set.unwrap_or((SINGLE, Kind::Single));
-        let path = place(name);
+        let usual = || (dir.join(format!("{}.safetensors", names[0])), Kind::Single);
+        let (path, kind) = set.unwrap_or_else(usual);
         match kind {
             Kind::Single => self.add_file(&path, &rename).map(drop),
             Kind::Index => {

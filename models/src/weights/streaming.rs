@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
-use burn::tensor::{DType, Tensor};
+use burn::tensor::{DType, Tensor, TensorData};
 
 use super::shards::Shards;
 use super::{NameList, NamedTensors, Path, check_finite, hf_layout, swap_hf_layout};
@@ -48,7 +48,7 @@ impl WeightSource<'_> {
             match self.shards.tensors().get(&theirs) {
                 None => comparison.missing.push(theirs),
                 Some(stored) => {
-                    if stored.shape != expected {
+                    if !is_of_shape(&stored.shape, &expected) {
                         let shapes = format!("{theirs}: shape {:?}, expected {expected:?}", stored.shape);
                         comparison.misshaped.push(shapes);
                     }
@@ -103,6 +103,12 @@ impl Comparison {
             misshaped: NameList(self.misshaped),
         })
     }
+}
+
+/// Whether a stored tensor fits: a 1x1 convolution is a matrix.
+fn is_of_shape(stored: &[usize], expected: &[usize]) -> bool {
+    stored == expected
+        || (expected.len() == 2 && stored.len() == 4 && stored[..2] == *expected && stored[2..] == [1, 1])
 }
 
 /// The names of a module's parameters.
@@ -180,6 +186,13 @@ impl Loader<'_, '_> {
                 (None, dtype) => dtype,
             };
             self.done += data.num_elements() as u64;
+            let data = match (D, data.shape().to_vec().as_slice()) {
+                (2, &[rows, columns, 1, 1]) => {
+                    let (bytes, _, dtype) = data.into_parts();
+                    TensorData::from_bytes(bytes, [rows, columns], dtype)
+                }
+                _ => data,
+            };
             let named = NamedTensors::from([(theirs.clone(), data)]);
             // Before the conversion: what a narrower format cannot hold would be infinite only afterwards.
             check_finite(&named)?;

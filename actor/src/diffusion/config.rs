@@ -1,0 +1,189 @@
+//! What the image generator can be told: the `[diffusion]` table.
+
+use common::{InvalidConfig, SettingsCheck};
+use models::diffusion::attention::SliceBytes;
+use models::diffusion::pipeline::PipelineConfig;
+use models::diffusion::prompt::{LongPrompts, PromptStyle};
+use models::diffusion::schedule::Sampler;
+use serde::{Deserialize, Serialize};
+
+/// How products are placed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Placing {
+    /// Colours are averaged weighted by alpha, and the product's box has all its rows and columns: no halo.
+    Premultiplied,
+    /// To the pixel as CAIG's reference does it, hidden colours and lost rows included.
+    Compat,
+}
+
+/// How pictures are painted around products.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DiffusionConfig {
+    /// Stable Diffusion as diffusers lays it out: a directory, its URL, or one `.safetensors` file with `tokenizer/` beside it.
+    /// Default empty: none.
+    pub model: String,
+    /// A ControlNet for edges, of the same U-net. Default empty: none.
+    pub controlnet: String,
+    /// An adapter of the model, a `.safetensors` file in diffusers' or kohya's naming. Default empty: none.
+    pub lora: String,
+    /// How often the adapter is added, 0 to 16. Default 1.
+    pub lora_scale: f64,
+    /// Width of pictures in pixels, a multiple of 8 from 64 to 4096. Default 512, what Stable Diffusion 1.5 was trained on.
+    pub width: usize,
+    /// Height of pictures, likewise.
+    pub height: usize,
+    /// The share of either side that a product takes at most, 0.05 to 1. Default 0.78, as CAIG.
+    pub image_scale: f64,
+    /// How products are placed: `premultiplied` or `compat`. Default `premultiplied`.
+    pub placing: Placing,
+    /// The sampler: `euler-a`, `euler`, `ddim` or `dpmpp-2m`. Default `euler-a`, as CAIG.
+    pub sampler: Sampler,
+    /// Its steps, 1 to 999. Default 30, as CAIG.
+    pub steps: usize,
+    /// How strongly descriptions are followed, 0 to 100; at most 1 is no guidance. Default 7.5, as CAIG.
+    pub guidance: f64,
+    /// How strongly the product's edges are followed, 0 to 10. Default 1, as CAIG; diffusers' is 0.5.
+    pub control_scale: f64,
+    /// What is not wanted. Default empty, as CAIG.
+    pub negative_prompt: String,
+    /// What becomes of descriptions beyond the text encoder's 75 tokens: `chunk` or `refuse`. Default `chunk`; diffusers cuts them.
+    pub long_prompts: LongPrompts,
+    /// Whether `(words:1.2)` and `[words]` in descriptions are emphasis. Default false.
+    pub emphasis: bool,
+    /// Candidates painted at once, 1 to 64. Default 1: the same bits whatever is painted beside. More are faster on a card that one
+    /// picture does not fill.
+    pub batch: usize,
+    /// The most bytes of attention scores held at once, 2^20 to 2^40. Default 512 MiB.
+    pub attention_bytes: usize,
+    /// Side of the autoencoder's tiles in pixels, a multiple of 64; 0 reads and paints pictures whole. Default 0. Smaller cards need
+    /// tiles; 512 is diffusers'.
+    pub tile: usize,
+    /// Whether each network's memory is given back after its part of a picture; it is then read again for the next. Default false.
+    pub release: bool,
+}
+
+impl Default for DiffusionConfig {
+    fn default() -> Self {
+        let PipelineConfig {
+            sampler,
+            steps,
+            guidance,
+            control_scale,
+            negative_prompt,
+            prompts,
+            batch,
+            slice,
+            tile: _,
+            release,
+        } = PipelineConfig::default();
+        Self {
+            model: String::new(),
+            controlnet: String::new(),
+            lora: String::new(),
+            lora_scale: 1.0,
+            width: 512,
+            height: 512,
+            image_scale: imaging::placement::GOLDEN_SCALE,
+            placing: Placing::Premultiplied,
+            sampler,
+            steps,
+            guidance,
+            control_scale,
+            negative_prompt,
+            long_prompts: prompts.long,
+            emphasis: prompts.emphasis,
+            batch,
+            attention_bytes: slice.0,
+            tile: 0,
+            release,
+        }
+    }
+}
+
+impl DiffusionConfig {
+    /// Checks every field but where its files lie.
+    ///
+    /// # Errors
+    /// [`InvalidConfig`] with all mistakes at once.
+    pub fn validate(&self) -> Result<(), InvalidConfig> {
+        let mut check = SettingsCheck::default();
+        for (key, side) in [("width", self.width), ("height", self.height)] {
+            let fits = (64..=4096).contains(&side) && side.is_multiple_of(8);
+            check.require(fits, key, side, "a multiple of 8 from 64 to 4096 (pixels)");
+        }
+        check.within("lora_scale", self.lora_scale, 0.0..=16.0, "");
+        check.within("image_scale", self.image_scale, 0.05..=1.0, "");
+        check.within("steps", self.steps, 1..=999, "");
+        check.within("guidance", self.guidance, 0.0..=100.0, "");
+        check.within("control_scale", self.control_scale, 0.0..=10.0, "");
+        check.within("batch", self.batch, 1..=64, "");
+        check.within(
+            "attention_bytes",
+            self.attention_bytes,
+            1 << 20..=1 << 40,
+            "bytes",
+        );
+        let tile = self.tile.is_multiple_of(64) && self.tile <= 4096;
+        check.require(
+            tile,
+            "tile",
+            self.tile,
+            "0 or a multiple of 64 up to 4096 (pixels)",
+        );
+        check.finish()
+    }
+
+    pub(super) fn pipeline(&self) -> PipelineConfig {
+        PipelineConfig {
+            sampler: self.sampler,
+            steps: self.steps,
+            guidance: self.guidance,
+            control_scale: self.control_scale,
+            negative_prompt: self.negative_prompt.clone(),
+            prompts: PromptStyle {
+                long: self.long_prompts,
+                emphasis: self.emphasis,
+            },
+            batch: self.batch,
+            slice: SliceBytes(self.attention_bytes),
+            tile: (self.tile > 0).then_some(self.tile / 8),
+            release: self.release,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_valid_and_every_mistake_is_told_at_once() {
+        assert_eq!(DiffusionConfig::default().validate(), Ok(()));
+        let config = DiffusionConfig {
+            width: 500,
+            height: 8192,
+            image_scale: 0.0,
+            steps: 0,
+            guidance: f64::NAN,
+            tile: 100,
+            batch: 0,
+            ..DiffusionConfig::default()
+        };
+        let problems = config.validate().unwrap_err().problems;
+        let keys: Vec<&str> = problems.iter().map(|problem| problem.key.as_str()).collect();
+        assert_eq!(
+            keys,
+            [
+                "width",
+                "height",
+                "image_scale",
+                "steps",
+                "guidance",
+                "batch",
+                "tile"
+            ]
+        );
+    }
+}

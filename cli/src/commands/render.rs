@@ -1,0 +1,131 @@
+//! `adwright render`: pictures of a product around which a diffusion model paints what a prompt asks for.
+
+mod measures;
+
+use crate::args::RenderArgs;
+use crate::config::Config;
+use crate::diffusion;
+use crate::failure::{Failure, OrConfiguration as _, Outcome};
+use crate::progress::Progress;
+use crate::{output, role, telemetry};
+use ::actor::Painter;
+use anyhow::{Context as _, anyhow};
+use data::{GenerateError, cutout};
+use measures::Measures;
+use models::diffusion::pipeline::{GivenNoise, Wanted};
+use serde::Serialize;
+use std::fs;
+use std::path::PathBuf;
+
+/// What `--json` prints.
+#[derive(Serialize)]
+struct Rendered {
+    images: Vec<Image>,
+}
+
+#[derive(Serialize)]
+struct Image {
+    path: PathBuf,
+    /// BLAKE3 of the file.
+    digest: String,
+    seed: u64,
+    guardrails: Measures,
+}
+
+/// Runs the command.
+pub(super) fn run(args: &RenderArgs) -> Outcome<()> {
+    let config = super::layers(&args.config, &args.compute)
+        .flag("--sd", "diffusion.model", args.sd.clone())
+        .flag("--controlnet", "diffusion.controlnet", args.controlnet.clone())
+        .flag("--lora", "diffusion.lora", args.lora.clone())
+        .flag("--steps", "diffusion.steps", args.steps)
+        .flag("--scheduler", "diffusion.sampler", args.scheduler.clone())
+        .flag("--width", "diffusion.width", args.width)
+        .flag("--height", "diffusion.height", args.height)
+        .sets(&args.config.sets)
+        .resolve()
+        .or_configuration()?;
+    telemetry::init(telemetry::QUIET)?;
+    let _kernels = role::runtime(&config)?;
+    let product = super::model::read_picture(&args.product)?;
+    let given = given_noise(args, &config)?;
+    let mut painter = painter(args, config, given.as_ref())?;
+    fs::create_dir_all(&args.out)
+        .with_context(|| format!("cannot make {}", args.out.display()))
+        .or_configuration()?;
+    let wanted: Vec<Wanted> = (0..args.num)
+        .map(|number| Wanted {
+            description: args.prompt.clone(),
+            seed: args.seed.wrapping_add(number),
+        })
+        .collect();
+    let mut stage = Progress::detect().stage("pictures");
+    let pictures = painter.paint(&product, &wanted, given.as_ref(), &mut |step| {
+        stage.update(step.done as u64, step.all as u64, "");
+    });
+    drop(stage);
+    let pictures = pictures.map_err(|error| blame(error, args))?;
+    let mut images = vec![];
+    for (picture, wanted) in pictures.into_iter().zip(&wanted) {
+        let picture = picture.context("--prompt").or_configuration()?;
+        let png = cutout::encode_rgb_png(&picture.image);
+        let path = args.out.join(format!("{}-{}.png", stem(args), wanted.seed));
+        fs::write(&path, &png).with_context(|| format!("cannot write {}", path.display()))?;
+        images.push(Image {
+            digest: blake3::hash(&png).to_string(),
+            path,
+            seed: wanted.seed,
+            guardrails: Measures::of(&picture)?,
+        });
+    }
+    if args.json {
+        output::json(&Rendered { images })?;
+        return Ok(());
+    }
+    for image in images {
+        output::line(&image.path.display().to_string())?;
+    }
+    Ok(())
+}
+
+fn given_noise(args: &RenderArgs, config: &Config) -> Outcome<Option<GivenNoise>> {
+    let Some(path) = &args.latents else {
+        return Ok(None);
+    };
+    let device = config.compute.placement().or_configuration()?.device;
+    GivenNoise::read(path, &device)
+        .context("--latents")
+        .or_configuration()
+        .map(Some)
+}
+
+/// The networks, told to paint pictures of the size that the given noise is for, unless a flag says otherwise.
+fn painter(args: &RenderArgs, mut config: Config, given: Option<&GivenNoise>) -> Outcome<Painter> {
+    let placement = config.compute.placement().or_configuration()?;
+    if let (Some(given), None, None) = (given, args.width, args.height) {
+        (config.diffusion.width, config.diffusion.height) = given.picture_size();
+        config
+            .diffusion
+            .validate()
+            .context("--latents")
+            .or_configuration()?;
+    }
+    let files = diffusion::files(&config)?;
+    Painter::open(&files, config.diffusion, &placement).or_configuration()
+}
+
+/// The product's file name without its ending.
+fn stem(args: &RenderArgs) -> String {
+    let stem = args.product.file_stem().unwrap_or_default();
+    stem.to_string_lossy().into_owned()
+}
+
+/// A product that cannot be placed is the user's to put right.
+fn blame(error: GenerateError, args: &RenderArgs) -> Failure {
+    let is_lasting = error.is_lasting();
+    let error = anyhow!(error).context(args.product.display().to_string());
+    match is_lasting {
+        true => Failure::Configuration(error),
+        false => Failure::Run(error),
+    }
+}

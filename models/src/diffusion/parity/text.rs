@@ -1,0 +1,116 @@
+//! Tokenizer and text encoder.
+
+use burn::tensor::{DType, Device, Tensor};
+use serde::Deserialize;
+
+use super::{Expected, fixtures, tiny};
+use crate::attention::causal_bias;
+use crate::diffusion::prompt::{LongPrompts, PromptStyle, chunks};
+use crate::diffusion::text_encoder::TextEncoder;
+use crate::directory::read_json;
+
+#[derive(Deserialize)]
+struct Prompts {
+    prompts: Vec<Row>,
+}
+
+#[derive(Deserialize)]
+struct Row {
+    name: String,
+    text: String,
+    ids: Vec<u32>,
+    padded: Vec<u32>,
+}
+
+fn prompts() -> Vec<Row> {
+    let file: Prompts = read_json(&fixtures().join("expected/text.json")).unwrap();
+    file.prompts
+}
+
+/// The text without its first and last token; a special token's spelling is text here, and a token there.
+fn is_spelled_out(row: &Row) -> bool {
+    row.text.contains("<|")
+}
+
+#[test]
+fn descriptions_become_the_same_tokens() {
+    let tokenizer = tiny().tokenizer;
+    for row in prompts().iter().filter(|row| !is_spelled_out(row)) {
+        let ids = tokenizer.encode(&row.text).unwrap();
+        assert_eq!(ids, row.ids[1..row.ids.len() - 1], "{}", row.name);
+        let chunks = chunks(&row.text, PromptStyle::default(), &tokenizer, 77).unwrap();
+        if row.ids.len() <= 77 {
+            assert_eq!(chunks.len(), 1, "{}", row.name);
+            assert_eq!(chunks[0].ids, row.padded, "{}", row.name);
+        }
+    }
+}
+
+#[test]
+fn nothing_of_a_long_description_is_lost() {
+    let tokenizer = tiny().tokenizer;
+    let long = prompts().into_iter().find(|row| row.name == "long").unwrap();
+    let read = chunks(&long.text, PromptStyle::default(), &tokenizer, 77).unwrap();
+    assert!(read.len() > 1);
+    let text: Vec<u32> = read
+        .iter()
+        .flat_map(|chunk| chunk.ids[1..76].to_vec())
+        .filter(|&id| id != tokenizer.end_id())
+        .collect();
+    assert_eq!(text, long.ids[1..long.ids.len() - 1]);
+    let refusing = PromptStyle {
+        long: LongPrompts::Refuse,
+        ..PromptStyle::default()
+    };
+    let refused = chunks(&long.text, refusing, &tokenizer, 77)
+        .unwrap_err()
+        .to_string();
+    assert!(refused.contains("expected at most 75"), "{refused}");
+}
+
+#[test]
+fn a_special_token_inside_a_description_is_spelled_out() {
+    let tokenizer = tiny().tokenizer;
+    let ids = tokenizer.encode("a <|endoftext|> b <|startoftext|>").unwrap();
+    assert!(!ids.contains(&tokenizer.end_id()));
+    assert!(!ids.contains(&tokenizer.begin_id()));
+}
+
+#[test]
+fn the_encoder_gives_the_same_tokens_layer_by_layer() {
+    let (device, expected) = (Device::flex(), Expected::of("text"));
+    let encoder = tiny().read_text_encoder(&device, DType::F32, None).unwrap();
+    for row in prompts() {
+        let last = encoder.forward(std::slice::from_ref(&row.padded), &device);
+        expected.compare(&format!("{}.last", row.name), last.into_data());
+        if expected.holds(&format!("{}.hidden.0", row.name)) {
+            for (index, state) in hidden_states(&encoder, &row.padded).into_iter().enumerate() {
+                expected.compare(&format!("{}.hidden.{index}", row.name), state.into_data());
+            }
+        }
+    }
+}
+
+#[test]
+fn a_pickle_and_a_16_bit_file_under_bare_names_are_the_same_encoder() {
+    let (device, expected) = (Device::flex(), Expected::of("text"));
+    let row = prompts().into_iter().find(|row| row.name == "short").unwrap();
+    for dir in ["text-encoder-bin", "text-encoder-f16"] {
+        let config = &tiny().text_encoder;
+        let encoder =
+            crate::diffusion::checkpoint::read_text_encoder_of(&fixtures().join(dir), config).unwrap();
+        let last = encoder.forward(std::slice::from_ref(&row.padded), &device);
+        expected.compare("short.last", last.into_data());
+    }
+}
+
+fn hidden_states(encoder: &TextEncoder, ids: &[u32]) -> Vec<Tensor<3>> {
+    let (device, model) = (Device::flex(), &encoder.text_model);
+    let mut states = vec![model.embeddings.forward(&[ids.to_vec()], &device)];
+    let bias = causal_bias(&[0], ids.len(), &device);
+    for layer in &model.encoder.layers {
+        let before = states[states.len() - 1].clone();
+        states.push(model.through(layer, before, &bias));
+    }
+    states
+}
