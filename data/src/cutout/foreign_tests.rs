@@ -1,7 +1,7 @@
 //! Pictures as other people's programs write them: each comes out right, or with one error that says what would be right.
 
 use super::*;
-use image::{ImageBuffer, Rgba};
+use image::{ImageBuffer, Rgb, Rgba};
 
 const CMYK: &[u8] = include_bytes!("../../fixtures/cutout/cmyk.jpg");
 const PALETTE: &[u8] = include_bytes!("../../fixtures/cutout/palette.png");
