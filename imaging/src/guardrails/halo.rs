@@ -17,8 +17,8 @@ use image::{GrayImage, Luma, RgbImage, RgbaImage};
 /// larger window would let colours from elsewhere excuse a rim.
 pub const RADIUS: usize = 4;
 
-/// The largest mean excess that counts as clean, in levels of 255. Well-cut products measure below 2 on any background; ones with
-/// a white fringe of their photograph up to 8, which no composite can take away and which is no reason to refuse a picture.
+/// The largest mean excess that counts as clean, in levels of 255. Of four real cut-outs on ten synthetic backgrounds, two well-cut ones measure below 2; two with
+/// a light fringe up to 8.3, which no composite can take away and which is no reason to refuse a picture.
 /// So the bound finds gross mistakes; whether one composite is better than another is told by comparing the two.
 pub const MAX_HALO: f64 = 10.0;
 
