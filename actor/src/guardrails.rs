@@ -15,10 +15,9 @@ pub use error::GuardrailError;
 use common::{Barred, Guardrail};
 use data::{GeneratedImage, NoImage};
 use imaging::ImagingError;
-use imaging::guardrails::perceptual_hash::{PerceptualHash, perceptual_hash};
+use imaging::guardrails::perceptual_hash::{PerceptualHash, background_hash, perceptual_hash};
 use likeness::{ImageBlocklist, NearDuplicates};
 use pixels::Pixels;
-use std::cell::OnceCell;
 use text_blocklist::TextBlocklist;
 
 /// One guardrail. It looks at descriptions, or at pictures.
@@ -40,19 +39,18 @@ trait Guards: Send + Sync {
 /// A picture as guardrails see it.
 struct Shown<'a> {
     generated: &'a GeneratedImage,
-    /// The pictures of the group that came before it and are not barred.
+    /// The backgrounds of the group's pictures that came before it and are not barred.
     earlier: &'a [PerceptualHash],
-    hash: OnceCell<PerceptualHash>,
 }
 
 impl Shown<'_> {
-    /// Its perceptual hash, computed once.
-    fn hash(&self) -> Result<PerceptualHash, ImagingError> {
-        if let Some(hash) = self.hash.get() {
-            return Ok(*hash);
+    /// The hash of its background, or of all of it where the generator does not tell where the product stands; `None` when there is
+    /// no background.
+    fn background(&self) -> Result<Option<PerceptualHash>, ImagingError> {
+        match &self.generated.placed {
+            Some(placed) => background_hash(&self.generated.image, placed),
+            None => perceptual_hash(&self.generated.image).map(Some),
         }
-        let hash = perceptual_hash(&self.generated.image)?;
-        Ok(*self.hash.get_or_init(|| hash))
     }
 }
 
@@ -117,7 +115,6 @@ impl GroupGuardrails<'_> {
         let shown = Shown {
             generated,
             earlier: &self.earlier,
-            hash: OnceCell::new(),
         };
         for guards in &self.guardrails.all {
             if let Some(barred) = guards.of_picture(&shown)? {
@@ -125,8 +122,8 @@ impl GroupGuardrails<'_> {
             }
         }
         if self.guardrails.compares {
-            let hash = shown.hash()?;
-            self.earlier.push(hash);
+            let background = shown.background()?;
+            self.earlier.extend(background);
         }
         Ok(None)
     }

@@ -21,7 +21,7 @@ pub struct GuardrailsConfig {
     /// Or when more than this share of its background is near black, 0 to 1; 1 allows all. Default 0.98: a night scene has lights.
     pub max_black_share: f64,
     /// The largest rim along the product's soft edge that is neither the product's colour nor the background's, in levels of
-    /// 255, 0 to 255; 255 allows any. Default 4 (`imaging`'s measure).
+    /// 255, 0 to 255; 255 allows any. Default 10 (`imaging/src/guardrails/halo.rs` says what it was measured on).
     pub max_halo: f64,
     /// The largest share of the product's opaque pixels that may have changed, 0 to 1; 1 allows all. Default 0: the product is
     /// kept pixel for pixel. Pictures that come as JPEG change.
@@ -31,7 +31,7 @@ pub struct GuardrailsConfig {
     pub min_distinct_outline: f64,
     /// The least share of the canvas that the product takes, 0 to 1; 0 asks for none. Default 0.01: a tenth of the canvas's side.
     pub min_product_area: f64,
-    /// Whether a picture that is nearly that of an earlier candidate of its group is barred. Default false: two descriptions
+    /// Whether a picture with nearly the background of an earlier candidate of its group is barred. Default false: two descriptions
     /// that differ by a prop give similar pictures, and which is better is the reward model's to say.
     pub near_duplicates: bool,
     /// In how many of 64 bits of their perceptual hashes near-duplicates differ at most, 0 to 64. Default 4.

@@ -9,7 +9,7 @@ use std::path::Path;
 /// The largest listed picture that is read, in bytes.
 const MAX_PICTURE_BYTES: u64 = 64 << 20;
 
-/// Bars what is nearly an earlier picture of the group that is not barred.
+/// Bars what has nearly the background of an earlier picture of the group that is not barred.
 #[derive(Debug)]
 pub(super) struct NearDuplicates {
     /// In how many bits two differ at most.
@@ -18,7 +18,10 @@ pub(super) struct NearDuplicates {
 
 impl Guards for NearDuplicates {
     fn of_picture(&self, shown: &Shown<'_>) -> Result<Option<Barred>, ImagingError> {
-        nearest(Guardrail::NearDuplicate, shown, shown.earlier, self.bits)
+        Ok(match shown.background()? {
+            Some(background) => nearest(Guardrail::NearDuplicate, background, shown.earlier, self.bits),
+            None => None,
+        })
     }
 }
 
@@ -76,25 +79,22 @@ impl ImageBlocklist {
 
 impl Guards for ImageBlocklist {
     fn of_picture(&self, shown: &Shown<'_>) -> Result<Option<Barred>, ImagingError> {
-        nearest(Guardrail::ImageBlocklist, shown, &self.listed, self.bits)
+        let hash = perceptual_hash(&shown.generated.image)?;
+        Ok(nearest(Guardrail::ImageBlocklist, hash, &self.listed, self.bits))
     }
 }
 
 /// Measures in how many of 64 bits the nearest of `others` differs.
 fn nearest(
     guardrail: Guardrail,
-    shown: &Shown<'_>,
+    hash: PerceptualHash,
     others: &[PerceptualHash],
     bits: u32,
-) -> Result<Option<Barred>, ImagingError> {
-    if others.is_empty() {
-        return Ok(None);
-    }
-    let hash = shown.hash()?;
+) -> Option<Barred> {
     let nearest = others.iter().map(|other| other.distance(hash)).min();
-    let measured = nearest.filter(|distance| *distance <= bits).map(f64::from);
-    Ok(measured.map(|measured| Barred {
+    let distance = nearest.filter(|distance| *distance <= bits)?;
+    Some(Barred {
         guardrail,
-        measured: Some(measured),
-    }))
+        measured: Some(f64::from(distance)),
+    })
 }

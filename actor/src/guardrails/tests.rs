@@ -69,8 +69,14 @@ fn each_fault_is_found_by_its_guardrail_and_its_setting_turns_it_off() {
         }
         image
     };
-    let hidden = on(RgbImage::from_fn(SIDE, SIDE, |x, _| {
-        Rgb([240 - (x % 9) as u8, 120, 20])
+    // The product's colour around it, another one in the corners.
+    let hidden = on(RgbImage::from_fn(SIDE, SIDE, |x, y| {
+        let corner = x.abs_diff(SIDE / 2) + y.abs_diff(SIDE / 2) > SIDE * 3 / 4;
+        if corner {
+            Rgb([10, 20, 90])
+        } else {
+            Rgb([240, 120, 20])
+        }
     }));
     type TurnOff = fn(&mut GuardrailsConfig);
     let cases: [(GeneratedImage, Guardrail, TurnOff); 5] = [
@@ -122,13 +128,9 @@ fn near_duplicates_are_compared_within_their_group_with_what_is_not_barred() {
         near_duplicates: true,
         ..GuardrailsConfig::default()
     };
-    let lighter = GeneratedImage {
-        placed: None,
-        image: RgbImage::from_fn(SIDE, SIDE, |x, y| {
-            Rgb(clean(1).image.get_pixel(x, y).0.map(|c| c.saturating_add(3)))
-        }),
-        defects: 0,
-    };
+    let mut lighter = background(1);
+    lighter.iter_mut().for_each(|level| *level += 3);
+    let lighter = on(lighter);
     let images = [on(flat(0)), on(flat(1)), clean(1), clean(2), lighter, clean(1)];
     let (blank, again) = (Some(Guardrail::Blank), Some(Guardrail::NearDuplicate));
     assert_eq!(found(&config, &images), [blank, blank, None, None, again, again]);
