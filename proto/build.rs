@@ -3,8 +3,9 @@
 #[path = "build/compatibility.rs"]
 mod compatibility;
 
-const FILES: [&str; 5] = [
+const FILES: [&str; 6] = [
     "adwright/v1/common.proto",
+    "adwright/v1/image.proto",
     "adwright/v1/learner.proto",
     "adwright/v1/ledger.proto",
     "adwright/v1/relay.proto",
@@ -38,6 +39,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .btree_map(".")
         .bytes(".adwright.v1.ArtifactChunk.data")
         .bytes(".adwright.v1.ImageGroup.images")
+        .bytes(".adwright.v1.GenerateGroupRequest.product")
+        .bytes(".adwright.v1.RenderedImage")
         .compile_fds(today)?;
     Ok(())
 }

@@ -38,7 +38,16 @@ pub struct ActorConfig {
     /// Most tasks leased at once, 1 to 1024; they are sampled as one batch of at most 16384 completions. Default 16: with
     /// groups of 6 that are 96 rows, which keep one core's matrix kernels busy.
     pub tasks_per_lease: usize,
-    /// Images rendered at the same time, 1 to 256. Default 2: an actor of the demo has about one core.
+    /// What renders: `shopworld`, the simulated shop's renderer, or `remote`, a service at `endpoints.images`. Default `shopworld`.
+    pub image_generator: Generator,
+    /// How long an image service that is away is waited for before the actor gives up, in seconds: at the start, and after a lease that
+    /// it left unrendered. Within a lease it is retried as long, but for no more than half of the lease's time; the tasks then
+    /// fail and can be leased again. Default 60: a service's restart.
+    pub image_timeout_s: f64,
+    /// Longest wait for an image service's answer to one request, in seconds. Default 120: eight pictures of 512 x 512 pixels in 30
+    /// steps on an older GPU. A lease (`learner.lease_ttl_ms`) must have time for all of its groups.
+    pub image_request_timeout_s: f64,
+    /// Groups whose images are rendered at the same time, 1 to 256. Default 2: an actor of the demo has about one core.
     pub concurrent_renders: usize,
     /// Bytes of product cut-outs that are kept decoded, 0 to 2^46. Default 256 MiB: the demo's whole catalogue takes 15 MB at 96 x 96
     /// pixels, a hundred products of 800 x 800 fill it.
@@ -66,6 +75,16 @@ pub struct ActorConfig {
     pub guardrails: GuardrailsConfig,
 }
 
+/// What renders an actor's descriptions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Generator {
+    /// The simulated shop's renderer.
+    Shopworld,
+    /// An image service.
+    Remote,
+}
+
 /// What decides which candidate of a group is preferred.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -87,6 +106,9 @@ impl Default for ActorConfig {
             min_margin: 0.0,
             labels: Labels::Reward,
             tasks_per_lease: 16,
+            image_generator: Generator::Shopworld,
+            image_timeout_s: 60.0,
+            image_request_timeout_s: 120.0,
             concurrent_renders: 2,
             product_cache_bytes: 256 << 20,
             feature_cache_bytes: 512 << 20,
@@ -142,6 +164,8 @@ impl ActorConfig {
             ("learner_timeout_s", self.learner_timeout_s),
             ("reward_timeout_s", self.reward_timeout_s),
             ("request_timeout_s", self.request_timeout_s),
+            ("image_timeout_s", self.image_timeout_s),
+            ("image_request_timeout_s", self.image_request_timeout_s),
             ("drain_timeout_s", self.drain_timeout_s),
         ];
         for (key, value) in waits {

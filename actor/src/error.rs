@@ -5,6 +5,7 @@
 
 use crate::GuardrailError;
 use common::{CanaryReport, Digest, InvalidConfig, PolicyVersion};
+use data::GenerateError;
 use models::ModelError;
 use models::compute_thread::ComputeError;
 use proto::InvalidMessage;
@@ -20,6 +21,9 @@ pub enum ActorError {
     /// A guardrail cannot be set up.
     #[error(transparent)]
     Guardrail(#[from] GuardrailError),
+    /// The image generator cannot be used.
+    #[error(transparent)]
+    ImageGenerator(#[from] GenerateError),
     /// An address is none.
     #[error("{role} address {url:?} is not of the form http://host:port")]
     Address {

@@ -22,6 +22,7 @@ mod policy;
 mod policy_builder;
 mod product_images;
 mod relay;
+mod remote_generator;
 mod rendering;
 mod reward_client;
 mod rollout_loop;
@@ -30,15 +31,17 @@ mod scripted_learner;
 mod shelf;
 mod simulated;
 mod stages;
+mod undone;
 mod weight_source;
 mod weight_sync;
 
-pub use config::{ActorConfig, Labels};
+pub use config::{ActorConfig, Generator, Labels};
 pub use decode_times::{DecodeStep, DecodeTimes};
 pub use diffusion::{DiffusionConfig, DiffusionFiles, DiffusionGenerator, Painter, Placing};
 pub use error::{ActorError, LastAttempt};
 pub use guardrails::{GuardrailError, GuardrailsConfig};
 pub use learner_client::CallTimes;
+pub use remote_generator::RemoteGenerator;
 pub use simulated::{Decoding, Served, SimulatedActorInputs, SimulatedSampling, run_simulated};
 
 use canary::CanaryCheck;
@@ -71,6 +74,7 @@ use store::Store;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::server::TcpIncoming;
+use undone::UndoneLeases;
 use weight_source::WeightSource;
 use weight_sync::WeightSync;
 
@@ -166,7 +170,7 @@ impl PassesOn {
 /// finished within [`ActorConfig::drain_timeout_s`] or handed back. The health service is served on `listener`.
 ///
 /// # Errors
-/// [`ActorError`] when the configuration is impossible, the learner or the reward-server cannot be reached, or the learner
+/// [`ActorError`] when the configuration is impossible, the learner, the image generator or the reward-server cannot be reached, or the learner
 /// refuses or sends weights that cannot be used. Leases are then handed back.
 pub async fn run(
     config: ActorConfig,
@@ -234,6 +238,7 @@ async fn start(
     let (run_seed, learner) = (learner.run_seed(), Arc::new(learner));
     tracing::info!(run = %learner.run(), version = %manifest.version, "joined");
     let reward = RewardClient::connect(&reward_url, learner.clone(), config).await?;
+    rendering::until_ready(image_generator.clone()).await?;
     base_model::fetch(&learner, &manifest.base, &manifest.relays, &work_dir, &shelf).await?;
     let load = move || Policy::load_on(&work_dir, &placement, &mut in_log("the policy"));
     let policy = tokio::task::spawn_blocking(load).await;
@@ -262,6 +267,7 @@ async fn start(
             place: learner.run().images_prefix(),
             run_seed,
             concurrency: config.concurrent_renders,
+            unrendered: UndoneLeases::default(),
         },
         reward,
         weights: WeightSync::start(source, version),

@@ -2,19 +2,23 @@
 //! anybody hears of them.
 
 use crate::{
+    ActorError,
     failure::{Failure, PerTask},
     guardrails::{Guardrails, of_no_image},
+    learner_client::Lease,
     product_images::ProductImages,
-    stages::Render,
+    stages::{Render, Service},
+    undone::UndoneLeases,
 };
 use bytes::Bytes;
-use common::{Barred, CandidateImage, Digest, FailureReason, ProductTask, Purpose, Trajectory, derive_seed};
+use common::{Barred, CandidateImage, Digest, FailureReason, Purpose, Trajectory, derive_seed};
 use data::{GenerateError, GeneratedImage, ImageGenerator, NoImage, cutout::encode_rgb_png};
 use failpoint::Point;
 use futures::{StreamExt, stream};
 use image::RgbaImage;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use store::Store;
+use tokio::time::{Instant, timeout_at};
 
 /// What became of the descriptions of one task, in their order.
 pub(crate) type RenderedGroup = Vec<RenderedImage>;
@@ -48,6 +52,7 @@ pub(crate) struct Renderer {
     pub(crate) run_seed: u64,
     /// Tasks rendered at the same time.
     pub(crate) concurrency: usize,
+    pub(crate) unrendered: UndoneLeases<GenerateError>,
 }
 
 /// What became of one description, not stored yet.
@@ -59,18 +64,48 @@ struct Encoded {
     barred: Option<Barred>,
 }
 
-impl Render for Renderer {
-    /// The images of a group share their noise seed, so that they differ by description only.
-    async fn render(
-        &self,
-        tasks: &[ProductTask],
-        sampled: &PerTask<Vec<Trajectory>>,
-    ) -> PerTask<RenderedGroup> {
-        let mut groups = Vec::with_capacity(tasks.len());
-        for (product, trajectories) in self.products.of(tasks).await.into_iter().zip(sampled) {
-            groups.push(self.render_one(product, trajectories));
+impl Service for Renderer {
+    fn waits_for(&self) -> Option<String> {
+        self.unrendered.waits_for()
+    }
+
+    /// Waits until a generator that left the last lease unrendered can generate again.
+    ///
+    /// # Errors
+    /// [`ActorError::ImageGenerator`] when it cannot for too long, or left several leases in a row unrendered.
+    async fn recovered(&mut self) -> Result<(), ActorError> {
+        match self.unrendered.bearable()? {
+            Some(_) => until_ready(self.generator.clone()).await,
+            None => Ok(()),
         }
-        stream::iter(groups).buffered(self.concurrency).collect().await
+    }
+}
+
+/// Waits until a generator can generate.
+///
+/// # Errors
+/// [`ActorError::ImageGenerator`] when it cannot for too long.
+pub(crate) async fn until_ready(generator: Arc<dyn ImageGenerator>) -> Result<(), ActorError> {
+    let ready = tokio::task::spawn_blocking(move || generator.ready()).await;
+    let task = "image generator";
+    Ok(ready.map_err(|source| ActorError::Task { task, source })??)
+}
+
+impl Render for Renderer {
+    /// The images of a group share their noise seed, so that they differ by description only. Nothing is begun once the generator is
+    /// lost to this lease. A generator outside is waited for as long as what it renders could still be scored in time.
+    async fn render(&mut self, lease: &Lease, sampled: &PerTask<Vec<Trajectory>>) -> PerTask<RenderedGroup> {
+        let lost = OnceLock::new();
+        let end = self.generator.is_outside().then(|| lease.rendered_by());
+        let mut groups = Vec::with_capacity(lease.tasks.len());
+        for (product, trajectories) in self.products.of(&lease.tasks).await.into_iter().zip(sampled) {
+            groups.push(self.render_one(product, trajectories, end, &lost));
+        }
+        let rendered: PerTask<_> = stream::iter(groups).buffered(self.concurrency).collect().await;
+        let asked = rendered.iter().any(Result::is_ok);
+        let full = |error: &GenerateError| matches!(error, GenerateError::Unavailable { full: true, .. });
+        self.unrendered.remember(lost.into_inner(), asked, full);
+        rendered
     }
 }
 
@@ -79,9 +114,39 @@ impl Renderer {
         &self,
         product: Result<Arc<RgbaImage>, Failure>,
         trajectories: &Result<Vec<Trajectory>, Failure>,
+        end: Option<Instant>,
+        lost: &OnceLock<GenerateError>,
     ) -> Result<RenderedGroup, Failure> {
         let trajectories = trajectories.as_ref().map_err(Clone::clone)?;
-        self.store(self.group(product?, trajectories).await?).await
+        if let Some(error) = lost.get() {
+            return Err(failure_of(error));
+        }
+        let group = self.group(product?, trajectories);
+        let images = match end {
+            Some(end) => timeout_at(end, group)
+                .await
+                .unwrap_or_else(|_| Err(self.too_slow())),
+            None => group.await,
+        };
+        let images = images.map_err(|error| {
+            let failure = failure_of(&error);
+            if matches!(error, GenerateError::Unavailable { .. }) {
+                // Of several at the same time the first one's reason does.
+                let _told = lost.set(error);
+            }
+            failure
+        });
+        self.store(images?).await
+    }
+
+    /// What a group that has not come in time amounts to.
+    fn too_slow(&self) -> GenerateError {
+        let slow = "no image within half of the lease's time (learner.lease_ttl_ms); lease fewer tasks (actor.tasks_per_lease), or for longer";
+        GenerateError::Unavailable {
+            generator: self.generator.name().to_owned(),
+            full: false,
+            source: slow.into(),
+        }
     }
 
     /// Renders, checks and encodes the candidates of one task.
@@ -89,7 +154,7 @@ impl Renderer {
         &self,
         product: Arc<RgbaImage>,
         trajectories: &[Trajectory],
-    ) -> Result<Vec<Encoded>, Failure> {
+    ) -> Result<Vec<Encoded>, GenerateError> {
         let (generator, guardrails) = (self.generator.clone(), self.guardrails.clone());
         // All of a group are sampled by one version.
         let seed = trajectories.first().map_or(0, |first| {
@@ -103,15 +168,12 @@ impl Renderer {
         let texts: Vec<String> = trajectories.iter().map(|t| t.text().to_owned()).collect();
         let rendered =
             tokio::task::spawn_blocking(move || encoded(&*generator, &guardrails, &product, &texts, seed));
-        match rendered.await {
-            Ok(Ok(images)) => Ok(images),
-            Ok(Err(error)) if error.is_lasting() => Err(Failure::lasting(
-                FailureReason::Rendering,
-                crate::failure::chain(&error),
-            )),
-            Ok(Err(error)) => Err(Failure::passing(FailureReason::Rendering, &error)),
-            Err(panic) => Err(Failure::passing(FailureReason::Rendering, &panic)),
-        }
+        rendered.await.unwrap_or_else(|panic| {
+            Err(GenerateError::Generator {
+                generator: self.generator.name().to_owned(),
+                source: Box::new(panic),
+            })
+        })
     }
 
     /// A barred image is stored too, so that people can see what was barred.
@@ -137,6 +199,13 @@ impl Renderer {
         let upload = self.store.renew_content(&self.place, png);
         let digest = failpoint::during(Point::CreativeUpload, upload).await;
         digest.map_err(|error| Failure::passing(FailureReason::Storage, &error))
+    }
+}
+
+fn failure_of(error: &GenerateError) -> Failure {
+    match error.is_lasting() {
+        true => Failure::lasting(FailureReason::Rendering, crate::failure::chain(error)),
+        false => Failure::passing(FailureReason::Rendering, error),
     }
 }
 

@@ -13,7 +13,8 @@ use crate::{
     learner_client::{LearnerClient, Lease},
     peer::Peer,
     rendering::{RenderedGroup, RenderedImage, comparable},
-    stages::Score,
+    stages::{Score, Service},
+    undone::UndoneLeases,
 };
 use answer::{model_of, results};
 use bytes::Bytes;
@@ -30,19 +31,12 @@ use tonic::{Code, Status, transport::Channel};
 /// The most image bytes in one request: half of what a message may hold leaves room for everything else in it.
 const MAX_IMAGE_BYTES: usize = MAX_MESSAGE_BYTES / 2;
 
-/// The longest word about what is waited for, in bytes.
-const MAX_WAITING_BYTES: usize = 1 << 10;
-
-/// A reward-server that left so many leases in a row unscored is lost, even if it answers other questions.
-const UNSCORED_LEASES: u32 = 3;
-
 /// A reward-server.
 pub(crate) struct RewardClient {
     peer: Peer,
     client: RewardServiceClient<Channel>,
     learner: Arc<LearnerClient>,
-    /// Leases in a row that nobody scored, and what came of the last one.
-    outage: Option<(u32, ActorError)>,
+    unscored: UndoneLeases<ActorError>,
 }
 
 /// The rewards of one task's candidates that can be compared.
@@ -79,7 +73,7 @@ impl RewardClient {
             peer,
             client,
             learner,
-            outage: None,
+            unscored: UndoneLeases::default(),
         };
         client.served_model().await?;
         Ok(client)
@@ -153,19 +147,6 @@ impl RewardClient {
         }
     }
 
-    /// Counts leases that nobody scored; one without a picture tells nothing. A server without room is not lost.
-    fn remember(&mut self, lost: Option<ActorError>, asked: bool) {
-        let before = self.outage.as_ref().map_or(0, |(leases, _)| *leases);
-        match lost {
-            Some(error) => {
-                let leases = u32::from(!matches!(error, ActorError::Overloaded { .. }));
-                self.outage = Some((before + leases, error));
-            }
-            None if asked => self.outage = None,
-            None => {}
-        }
-    }
-
     /// Repeated through an outage, but only for as long as the lease allows: what is submitted too late is refused.
     async fn ask(
         &self,
@@ -201,34 +182,27 @@ impl RewardClient {
     }
 }
 
-impl Score for RewardClient {
+impl Service for RewardClient {
     fn waits_for(&self) -> Option<String> {
-        let (_, error) = self.outage.as_ref()?;
-        Some(cut(crate::failure::chain(error), MAX_WAITING_BYTES))
+        self.unscored.waits_for()
     }
 
-    /// Waits until a reward-server that left the last lease unscored answers again, with the model that the run takes; no
-    /// tasks should be held meanwhile.
+    /// Waits until a reward-server that left the last lease unscored answers again, with the model that the run takes.
     ///
     /// # Errors
     /// [`ActorError::Unreachable`] when it does not for [`ActorConfig::reward_timeout_s`], [`ActorError::RewardModel`] when it
     /// serves another model for as long; what came of the last lease when several in a row were left unscored.
     async fn recovered(&mut self) -> Result<(), ActorError> {
-        match self.outage.take() {
-            None => Ok(()),
-            Some((UNSCORED_LEASES.., error)) => Err(error),
-            Some((leases, error)) => {
-                let expected = match &error {
-                    ActorError::RewardModel { expected, .. } => Some(*expected),
-                    _ => None,
-                };
-                self.until_it_serves(expected).await?;
-                self.outage = Some((leases, error));
-                Ok(())
-            }
-        }
+        let expected = match self.unscored.bearable()? {
+            None => return Ok(()),
+            Some(ActorError::RewardModel { expected, .. }) => Some(*expected),
+            Some(_) => None,
+        };
+        self.until_it_serves(expected).await
     }
+}
 
+impl Score for RewardClient {
     /// Scores the images of every task that has some to compare: in one request, unless a message cannot hold them.
     async fn score(
         &mut self,
@@ -247,7 +221,8 @@ impl Score for RewardClient {
         for groups in split_by_size(groups, MAX_IMAGE_BYTES) {
             scored.extend(self.request(lease, last_start, groups, &mut lost).await);
         }
-        self.remember(lost, !scored.is_empty());
+        let full = |error: &ActorError| matches!(error, ActorError::Overloaded { .. });
+        self.unscored.remember(lost, !scored.is_empty(), full);
         let mut scored = scored.into_iter();
         let mut sent = || scored.next().expect("every group that was sent has one result");
         let result = |images: &Result<RenderedGroup, Failure>| match images {
@@ -292,14 +267,6 @@ fn split_by_size(groups: Vec<pb::ImageGroup>, limit: usize) -> Vec<Vec<pb::Image
 fn blames_the_server(error: &ActorError) -> bool {
     let of_request = [Code::InvalidArgument, Code::OutOfRange];
     !matches!(error, ActorError::Refused { code, .. } if of_request.contains(code))
-}
-
-/// A text of at most `bytes`.
-fn cut(mut text: String, bytes: usize) -> String {
-    while text.len() > bytes {
-        text.pop();
-    }
-    text
 }
 
 /// What the server is to blame for may pass, even a malformed answer: the task is another server's, or this one's later.

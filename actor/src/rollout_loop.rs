@@ -5,7 +5,7 @@
 
 use crate::{
     ActorError, ActorSummary,
-    failure::{Failure, PerTask},
+    failure::{Failure, PerTask, cut},
     learner_client::{LearnerClient, Lease, LeaseAnswer},
     pairing::{PairingRule, rollout_outcome},
     rendering::{RenderedGroup, RenderedImage},
@@ -27,6 +27,9 @@ use tracing::Instrument;
 /// How long the last version is waited for once the learner needs no more rollouts. A learner lingers about as long.
 const LAST_VERSION_PATIENCE: Duration = Duration::from_secs(10);
 
+/// The longest word about what is waited for, in bytes.
+const MAX_WAITING_BYTES: usize = 1 << 10;
+
 /// The parts of the loop.
 pub(crate) struct RolloutLoop<P: Behaviour, R, S> {
     pub(crate) learner: Arc<LearnerClient>,
@@ -46,29 +49,33 @@ impl<P: Behaviour, R: Render, S: Score> RolloutLoop<P, R, S> {
     /// Turns leased tasks into outcomes until the run is complete or the actor is asked to stop.
     ///
     /// # Errors
-    /// [`ActorError`] when the learner or the reward-server is lost, or the learner refuses or sends weights that cannot be
+    /// [`ActorError`] when the learner, the image generator or the reward-server is lost, or the learner refuses or sends weights that cannot be
     /// used.
     pub(crate) async fn run(&mut self) -> Result<(), ActorError> {
         self.report_adoption().await?;
         while let Some(lease) = self.lease().await? {
             let span = tracing::info_span!("rollout", trace_id = %lease.trace);
             self.work_on(lease).instrument(span).await?;
-            self.wait_for_rewards().await?;
+            self.wait_for_services().await?;
             self.adopt_newest().await?;
         }
         self.adopt_last().await
     }
 
-    /// Holds no lease until what left the last one unscored scores again, and tells the learner so meanwhile.
-    async fn wait_for_rewards(&mut self) -> Result<(), ActorError> {
-        let waiting_for = self.reward.waits_for();
+    /// Holds no lease until what left the last one undone serves again, and tells the learner so meanwhile.
+    async fn wait_for_services(&mut self) -> Result<(), ActorError> {
+        let waiting_for = self.renderer.waits_for().or_else(|| self.reward.waits_for());
         if let Some(what) = &waiting_for {
-            tracing::warn!(waiting_for = what, "no tasks are leased until rewards come again");
-            self.report(what).await?;
+            tracing::warn!(waiting_for = what, "no tasks are leased meanwhile");
+            self.report(&cut(what.clone(), MAX_WAITING_BYTES)).await?;
         }
         let shutdown = self.shutdown.clone();
+        let recovered = async {
+            self.renderer.recovered().await?;
+            self.reward.recovered().await
+        };
         tokio::select! {
-            recovered = self.reward.recovered() => recovered?,
+            recovered = recovered => recovered?,
             () = shutdown.cancelled() => {}
         }
         match waiting_for {
@@ -81,7 +88,7 @@ impl<P: Behaviour, R: Render, S: Score> RolloutLoop<P, R, S> {
     async fn work_on(&mut self, lease: Lease) -> Result<(), ActorError> {
         let tasks = &lease.tasks;
         let sampled = self.policy.sample(tasks).await;
-        let rendered = self.renderer.render(tasks, &sampled).await;
+        let rendered = self.renderer.render(&lease, &sampled).await;
         let scored = self.reward.score(&lease, &rendered).await;
         failpoint::reach(Point::Scored);
         let outcomes = self.pair(tasks, sampled, rendered, scored);

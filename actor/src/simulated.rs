@@ -22,7 +22,7 @@ use crate::{
     rollout_loop::RolloutLoop,
     seconds,
     shelf::Adapter,
-    stages::{Behaviour, Render, Score},
+    stages::{Behaviour, Render, Score, Service},
     weight_source::{Adapted, BuildWeights, Built, WeightSource},
     weight_sync::WeightSync,
 };
@@ -285,8 +285,14 @@ impl Pause {
 /// In the place of the image generator.
 struct Unrendered;
 
+impl Service for Unrendered {
+    async fn recovered(&mut self) -> Result<(), ActorError> {
+        Ok(())
+    }
+}
+
 impl Render for Unrendered {
-    async fn render(&self, _: &[ProductTask], sampled: &PerTask<Vec<Trajectory>>) -> PerTask<RenderedGroup> {
+    async fn render(&mut self, _: &Lease, sampled: &PerTask<Vec<Trajectory>>) -> PerTask<RenderedGroup> {
         let image = |trajectory: &Trajectory| RenderedImage {
             candidate: CandidateImage {
                 digest: Some(store::digest(trajectory.text().as_bytes())),
@@ -306,6 +312,12 @@ impl Render for Unrendered {
 /// In the place of the reward-server.
 struct Unscored;
 
+impl Service for Unscored {
+    async fn recovered(&mut self) -> Result<(), ActorError> {
+        Ok(())
+    }
+}
+
 impl Score for Unscored {
     async fn score(&mut self, _: &Lease, rendered: &PerTask<RenderedGroup>) -> PerTask<Option<GroupRewards>> {
         let rewards = |images: &RenderedGroup| {
@@ -320,10 +332,6 @@ impl Score for Unscored {
             .iter()
             .map(|images| images.as_ref().map(rewards).map_err(Clone::clone))
             .collect()
-    }
-
-    async fn recovered(&mut self) -> Result<(), ActorError> {
-        Ok(())
     }
 }
 

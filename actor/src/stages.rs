@@ -40,33 +40,36 @@ pub(crate) trait Behaviour: Send {
     fn unload(self) -> impl Future<Output = Result<(), ActorError>> + Send;
 }
 
+/// A stage that depends on a service, which may be away.
+pub(crate) trait Service: Send {
+    /// What left the last lease undone and is not known to serve again, for people; `None` when nothing did.
+    fn waits_for(&self) -> Option<String> {
+        None
+    }
+
+    /// Waits until what left the last lease undone can serve again; no tasks should be held meanwhile.
+    ///
+    /// # Errors
+    /// [`ActorError`] when it does not for too long.
+    fn recovered(&mut self) -> impl Future<Output = Result<(), ActorError>> + Send;
+}
+
 /// What turns descriptions into images.
-pub(crate) trait Render: Send + Sync {
+pub(crate) trait Render: Service {
     /// What becomes of each trajectory: an image, or why there is none that can be used.
     fn render(
-        &self,
-        tasks: &[ProductTask],
+        &mut self,
+        lease: &Lease,
         sampled: &PerTask<Vec<Trajectory>>,
     ) -> impl Future<Output = PerTask<RenderedGroup>> + Send;
 }
 
 /// What says how good images are.
-pub(crate) trait Score: Send {
+pub(crate) trait Score: Service {
     /// One reward per image that nothing bars; `None` for a group with fewer than two of those, which nobody is asked about.
     fn score(
         &mut self,
         lease: &Lease,
         rendered: &PerTask<RenderedGroup>,
     ) -> impl Future<Output = PerTask<Option<GroupRewards>>> + Send;
-
-    /// What left the last lease unscored and is not known to score again, for people; `None` when nothing did.
-    fn waits_for(&self) -> Option<String> {
-        None
-    }
-
-    /// Waits until what left the last lease unscored can score again; no tasks should be held meanwhile.
-    ///
-    /// # Errors
-    /// [`ActorError`] when it does not for too long.
-    fn recovered(&mut self) -> impl Future<Output = Result<(), ActorError>> + Send;
 }

@@ -13,7 +13,7 @@ use std::future::Future;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio::runtime::Runtime;
+use tokio::runtime::{Handle, Runtime};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::{Channel, Endpoint};
 use tonic_health::pb::health_check_response::ServingStatus;
@@ -70,6 +70,11 @@ impl Host {
             .block_on(async { Shutdown::listen(with_parent) })
             .context("cannot receive signals")?;
         Ok(Self { runtime, shutdown })
+    }
+
+    /// The runtime, for what is driven by it from elsewhere.
+    pub(crate) fn handle(&self) -> Handle {
+        self.runtime.handle().clone()
     }
 
     /// The token that says "stop".

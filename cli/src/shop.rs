@@ -4,14 +4,16 @@
 use crate::config::Config;
 use crate::failure::{OrConfiguration as _, Outcome};
 use crate::node_cache;
+use actor::{Generator, RemoteGenerator};
 use anyhow::anyhow;
-use common::{LearnerEpoch, PolicyVersion, Purpose, TaskId, derive_seed};
+use common::{ActorId, LearnerEpoch, PolicyVersion, Purpose, TaskId, derive_seed};
 use data::{
     CaigCatalogue, Catalogue, ClickLog, ClickOracle, Corpus, FileClickLog, ImageGenerator, ImportError,
     LlavaCorpus,
 };
 use shopworld::ShopWorld;
 use std::sync::Arc;
+use tokio::runtime::Handle;
 
 /// The products of a run and what is known of them. Cloning shares them.
 #[derive(Clone)]
@@ -117,6 +119,24 @@ pub(crate) fn click_log(config: &Config) -> Outcome<Box<dyn ClickLog>> {
 /// A mistake of configuration.
 pub(crate) fn world(config: &Config) -> Outcome<ShopWorld> {
     ShopWorld::new(config.shopworld.clone(), seed(config, Purpose::World, 0)).or_configuration()
+}
+
+/// What the actor of this name renders with. `runtime` drives its connections, where it has some.
+///
+/// # Errors
+/// A mistake of configuration.
+pub(crate) fn image_generator(
+    config: &Config,
+    actor: &ActorId,
+    runtime: Handle,
+) -> Outcome<Arc<dyn ImageGenerator>> {
+    Ok(match config.actor.image_generator {
+        Generator::Shopworld => Arc::new(world(config)?.renderer()),
+        Generator::Remote => {
+            let (url, settings) = (&config.endpoints.images, &config.actor);
+            Arc::new(RemoteGenerator::new(url, actor, settings, runtime).or_configuration()?)
+        }
+    })
 }
 
 /// A renderer of the same scenes with `size` pixels a side.

@@ -466,6 +466,9 @@ fn settings_that_undo_what_a_flag_asks_for_are_mistakes() {
     bench
         .demo(&["--control", "--set", "actor.labels=reward"])
         .refused(64, &["actor.labels", "--control"]);
+    bench
+        .demo(&["--set", "actor.image_generator=remote"])
+        .refused(64, &["actor.image_generator", "start the roles"]);
     for key in ["loss.mode", "learner.loss.mode"] {
         let set = format!("{key}=dpo");
         bench

@@ -23,7 +23,21 @@ pub trait ImageGenerator: Send + Sync {
         noise_seed: u64,
     ) -> Result<Vec<Result<GeneratedImage, NoImage>>, GenerateError>;
 
-    /// The same for one description, for whoever has no group.
+    /// Whether it is outside this process: then waiting for it can be given up, and no work is lost by that.
+    fn is_outside(&self) -> bool {
+        false
+    }
+
+    /// Returns once it can generate; asked before the first group, and again after one that was [`GenerateError::Unavailable`].
+    /// May block.
+    ///
+    /// # Errors
+    /// [`GenerateError::Unavailable`] when it cannot for longer than the generator bears.
+    fn ready(&self) -> Result<(), GenerateError> {
+        Ok(())
+    }
+
+    /// The same as [`generate`](Self::generate) for one description, for whoever has no group.
     ///
     /// # Errors
     /// [`GenerateError`], also when it is this description that gave no image.
@@ -97,6 +111,17 @@ pub enum GenerateError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// The generator is away, has no room or does not answer as it should, whatever it is asked for: the group is not to blame.
+    #[error("image generator {generator} does not serve")]
+    Unavailable {
+        /// Its name.
+        generator: String,
+        /// Whether it answers, and has no room.
+        full: bool,
+        /// What came of asking.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// The generator gave another number of results than it was given descriptions.
     #[error("image generator {generator} gave {images} images for {descriptions} descriptions")]
     Count {
@@ -114,7 +139,7 @@ impl GenerateError {
     pub fn is_lasting(&self) -> bool {
         match self {
             Self::Product(_) | Self::Description(_) | Self::Refused { .. } => true,
-            Self::Generator { .. } | Self::Count { .. } => false,
+            Self::Generator { .. } | Self::Unavailable { .. } | Self::Count { .. } => false,
         }
     }
 }

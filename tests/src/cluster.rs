@@ -1,7 +1,7 @@
 //! Starting and joining the services.
 
 use crate::{TextPainter, networks};
-use actor::{ActorConfig, ActorError, ActorInputs, ActorSummary};
+use actor::{ActorConfig, ActorError, ActorInputs, ActorSummary, RemoteGenerator};
 use anyhow::{Context, Result};
 use common::{ActorId, RunId};
 use data::ImageGenerator;
@@ -20,7 +20,7 @@ use std::{
 };
 use store::Store;
 use tempfile::TempDir;
-use tokio::{net::TcpListener, task::JoinHandle};
+use tokio::{net::TcpListener, runtime::Handle, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 
@@ -198,6 +198,20 @@ impl TestCluster {
         reward: SocketAddr,
     ) -> Result<ActorHandle> {
         self.start_actor_with(name, learner, reward, Arc::new(TextPainter::default()))
+            .await
+    }
+
+    /// Starts an actor whose images come from the service at `images`.
+    pub async fn start_actor_served_by(
+        &self,
+        name: &str,
+        learner: SocketAddr,
+        reward: SocketAddr,
+        images: SocketAddr,
+    ) -> Result<ActorHandle> {
+        let (url, runtime) = (format!("http://{images}"), Handle::current());
+        let generator = RemoteGenerator::new(&url, &ActorId::new(name)?, &self.actor, runtime)?;
+        self.start_actor_with(name, learner, reward, Arc::new(generator))
             .await
     }
 

@@ -40,10 +40,27 @@ pub(crate) struct Lease {
 }
 
 impl Lease {
+    /// One of these tasks that was asked for now.
+    #[cfg(test)]
+    pub(crate) fn of(tasks: Vec<ProductTask>, ttl: Duration) -> Self {
+        Self {
+            tasks,
+            trace: TraceId::of(0, 0),
+            reward_model: None,
+            asked: Instant::now(),
+            ttl,
+        }
+    }
+
     /// When its rewards must be there: a quarter of it is kept for the steps that follow, since outcomes that come too late
     /// are refused. Counted from before it was asked for: later by the learner's clock.
     pub(crate) fn scored_by(&self) -> Instant {
         self.asked + self.ttl * 3 / 4
+    }
+
+    /// When images must be there that somebody else renders: a quarter of the lease is kept for scoring them.
+    pub(crate) fn rendered_by(&self) -> Instant {
+        self.asked + self.ttl / 2
     }
 }
 

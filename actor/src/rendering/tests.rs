@@ -2,8 +2,11 @@
 
 use super::*;
 use crate::GuardrailsConfig;
-use common::{Finish, Guardrail, LearnerEpoch, PolicyVersion, ProductId, RolloutOutcome, RunId, TaskId};
+use common::{
+    Finish, Guardrail, LearnerEpoch, PolicyVersion, ProductId, ProductTask, RolloutOutcome, RunId, TaskId,
+};
 use image::{Rgb, RgbImage, Rgba};
+use std::time::Duration;
 
 /// Paints the noise seed and the length of the description; fails at "fail", panics at "panic".
 struct Painter;
@@ -11,6 +14,10 @@ struct Painter;
 impl ImageGenerator for Painter {
     fn name(&self) -> &str {
         "painter"
+    }
+
+    fn is_outside(&self) -> bool {
+        true
     }
 
     fn generate(
@@ -33,6 +40,11 @@ impl ImageGenerator for Painter {
         for description in descriptions {
             images.push(match description.as_str() {
                 "fail" | "refuse" => return Err(failure(description == "refuse")),
+                "away" | "full" => return Err(outage(description == "full")),
+                "slow" => {
+                    std::thread::sleep(Duration::from_millis(300));
+                    continue;
+                }
                 "panic" => panic!("the painter fell"),
                 "lose" => continue,
                 "too long" => Err(NoImage::Description("it is too long".into())),
@@ -49,8 +61,20 @@ impl ImageGenerator for Painter {
     }
 }
 
+fn outage(full: bool) -> GenerateError {
+    GenerateError::Unavailable {
+        generator: "painter".into(),
+        full,
+        source: "at lunch".into(),
+    }
+}
+
 fn colour(seed: u64, description: &str) -> Rgb<u8> {
     Rgb([seed as u8, (seed >> 8) as u8, description.len() as u8])
+}
+
+fn lease(tasks: Vec<ProductTask>) -> Lease {
+    Lease::of(tasks, Duration::from_secs(60))
 }
 
 async fn renderer() -> (Renderer, ProductTask) {
@@ -75,6 +99,7 @@ async fn renderer() -> (Renderer, ProductTask) {
             place: RunId::new("spring").unwrap().images_prefix(),
             run_seed: 7,
             concurrency: 2,
+            unrendered: UndoneLeases::default(),
         },
         task,
     )
@@ -95,7 +120,7 @@ fn trajectory(task: u64, text: &str) -> Trajectory {
 
 #[tokio::test]
 async fn candidates_of_a_group_share_their_noise_and_groups_do_not() {
-    let (renderer, task) = renderer().await;
+    let (mut renderer, task) = renderer().await;
     let other = ProductTask {
         id: TaskId(5),
         ..task.clone()
@@ -104,7 +129,7 @@ async fn candidates_of_a_group_share_their_noise_and_groups_do_not() {
         Ok(vec![trajectory(4, "oak"), trajectory(4, "elm")]),
         Ok(vec![trajectory(5, "oak")]),
     ];
-    let rendered = renderer.render(&[task, other], &sampled).await;
+    let rendered = renderer.render(&lease(vec![task, other]), &sampled).await;
     let (group, other) = (rendered[0].as_ref().unwrap(), rendered[1].as_ref().unwrap());
     assert_eq!(group[0].candidate.digest, group[1].candidate.digest);
     assert_ne!(group[0].candidate.digest, other[0].candidate.digest);
@@ -112,10 +137,10 @@ async fn candidates_of_a_group_share_their_noise_and_groups_do_not() {
 
 #[tokio::test]
 async fn images_are_in_the_store_under_their_digest_before_anybody_hears_of_them() {
-    let (renderer, task) = renderer().await;
+    let (mut renderer, task) = renderer().await;
     let rendered = renderer
         .render(
-            &[task],
+            &lease(vec![task]),
             &vec![Ok(vec![trajectory(4, "oak"), trajectory(4, "teak")])],
         )
         .await;
@@ -129,11 +154,11 @@ async fn images_are_in_the_store_under_their_digest_before_anybody_hears_of_them
 
 #[tokio::test]
 async fn a_generator_that_fails_or_panics_fails_its_own_task_only() {
-    let (renderer, task) = renderer().await;
+    let (mut renderer, task) = renderer().await;
     let sampled = ["fail", "oak", "panic", "refuse", "lose"]
         .map(|text| Ok(vec![trajectory(4, text), trajectory(4, "elm")]));
     let tasks = vec![task; sampled.len()];
-    let rendered = renderer.render(&tasks, &sampled.to_vec()).await;
+    let rendered = renderer.render(&lease(tasks), &sampled.to_vec()).await;
     assert!(rendered[1].is_ok());
     for (position, cause, may_pass) in [
         (0, "out of paint", true),
@@ -175,7 +200,7 @@ async fn what_gave_no_image_is_barred_and_every_other_image_stays_with_its_descr
         "too long",
     ];
     let sampled = vec![Ok(texts.map(|text| trajectory(4, text)).to_vec())];
-    let rendered = renderer.render(std::slice::from_ref(&task), &sampled).await;
+    let rendered = renderer.render(&lease(vec![task]), &sampled).await;
     let group = rendered[0].as_ref().unwrap();
     let found: Vec<_> = group
         .iter()
@@ -217,7 +242,57 @@ async fn a_group_of_which_nothing_may_be_rendered_asks_nobody() {
     };
     renderer.guardrails = Arc::new(Guardrails::open(&config).unwrap());
     let sampled = vec![Ok(vec![trajectory(4, "panic"), trajectory(4, "Panic")])];
-    let rendered = renderer.render(&[task], &sampled).await;
+    let rendered = renderer.render(&lease(vec![task]), &sampled).await;
     let group = rendered[0].as_ref().unwrap();
     assert!(group.iter().all(|image| image.candidate.barred.is_some()));
+}
+
+#[tokio::test]
+async fn a_generator_that_is_away_or_too_slow_is_asked_no_more_in_this_lease_and_waited_for_before_the_next()
+{
+    let (mut renderer, task) = renderer().await;
+    renderer.concurrency = 1;
+    let sampled = |texts: [&str; 3]| {
+        texts
+            .map(|text| Ok(vec![trajectory(4, text), trajectory(4, "elm")]))
+            .to_vec()
+    };
+    for (texts, ttl_ms, says) in [
+        (["oak", "away", "panic"], 60_000, "at lunch"),
+        (["oak", "slow", "panic"], 200, "lease_ttl_ms"),
+    ] {
+        let lease = Lease::of(vec![task.clone(); 3], Duration::from_millis(ttl_ms));
+        let rendered = renderer.render(&lease, &sampled(texts)).await;
+        assert!(rendered[0].is_ok());
+        for failure in &rendered[1..] {
+            // The last one would have panicked.
+            let failure = failure.clone().unwrap_err();
+            assert!(failure.detail().contains(says), "{}", failure.detail());
+            let outcome = failure.outcome(TaskId(4));
+            assert!(!outcome.is_terminal(), "{outcome:?}");
+        }
+        let waits_for = renderer.waits_for().unwrap();
+        assert!(
+            waits_for.contains("painter") && waits_for.contains(says),
+            "{waits_for}"
+        );
+        renderer.recovered().await.unwrap();
+    }
+    let whole = renderer.render(&lease(vec![task; 3]), &sampled(["oak"; 3])).await;
+    assert!(whole.iter().all(Result::is_ok));
+    assert_eq!(renderer.waits_for(), None);
+}
+
+#[tokio::test]
+async fn three_leases_that_a_generator_left_unrendered_are_too_many_unless_it_had_no_room() {
+    let (mut renderer, task) = renderer().await;
+    let lease = lease(vec![task]);
+    let sampled = |text| vec![Ok(vec![trajectory(4, text), trajectory(4, "elm")])];
+    for text in ["full", "away", "full", "away", "full"] {
+        assert!(renderer.render(&lease, &sampled(text)).await[0].is_err());
+        renderer.recovered().await.unwrap();
+    }
+    assert!(renderer.render(&lease, &sampled("away")).await[0].is_err());
+    let error = renderer.recovered().await.unwrap_err();
+    assert!(matches!(error, ActorError::ImageGenerator(_)), "{error}");
 }

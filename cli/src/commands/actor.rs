@@ -12,7 +12,6 @@ use std::fs::Permissions;
 use std::hash::{BuildHasher as _, RandomState};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
-use std::sync::Arc;
 use tempfile::TempDir;
 
 /// Runs the command.
@@ -27,7 +26,7 @@ pub(super) fn run(args: &ActorArgs) -> Outcome<()> {
     // Everything that may be wrong comes before the first thing that is written.
     let actor_id = ActorId::new(args.id.clone().unwrap_or_else(own_name)).or_configuration()?;
     let placement = config.compute.placement().or_configuration()?;
-    let image_generator = Arc::new(shop::world(&config)?.renderer());
+    let image_generator = shop::image_generator(&config, &actor_id, host.handle())?;
     host.run(async {
         let (listener, address) = role::bind(&config.endpoints.actor_listen).await?;
         let work = WorkDir::new(args.work_dir.clone())?;

@@ -271,6 +271,9 @@ pub(crate) struct EndpointsConfig {
     pub(crate) learner: String,
     /// Where actors find the reward-server (`--reward`). Default `http://127.0.0.1:7401`, its default address.
     pub(crate) reward: String,
+    /// Where actors find the image service, with `actor.image_generator = "remote"`. Default `http://127.0.0.1:7402`, the address of the
+    /// example in docs/image_service.
+    pub(crate) images: String,
     /// Whether the roles answer callers from other machines although nothing is encrypted and nobody proves who they are: whoever
     /// reaches their addresses reads and steers the run. Default false: only this machine.
     pub(crate) insecure_plaintext_network: bool,
@@ -284,6 +287,7 @@ impl Default for EndpointsConfig {
             actor_listen: "127.0.0.1:0".into(),
             learner: "http://127.0.0.1:7400".into(),
             reward: "http://127.0.0.1:7401".into(),
+            images: "http://127.0.0.1:7402".into(),
             insecure_plaintext_network: false,
         }
     }
@@ -316,7 +320,11 @@ impl EndpointsConfig {
                 "HOST:PORT, such as 127.0.0.1:7400 or localhost:0",
             );
         }
-        for (key, text) in [("learner", &self.learner), ("reward", &self.reward)] {
+        for (key, text) in [
+            ("learner", &self.learner),
+            ("reward", &self.reward),
+            ("images", &self.images),
+        ] {
             check.require(
                 is_http_url(text),
                 key,

@@ -6,7 +6,7 @@ use crate::args::DemoArgs;
 use crate::config::{Config, ConfigError, Layers, Mistake, QUICK};
 use crate::failure::{OrConfiguration as _, Outcome};
 use crate::shop::{self, Shop};
-use actor::Labels;
+use actor::{Generator, Labels};
 use data::{CaigCatalogue, ImportError};
 use learner::{LearnerError, LossConfig, LossMode};
 use std::path::{Path, PathBuf};
@@ -143,6 +143,10 @@ fn contradictions(args: &DemoArgs, config: &Config) -> Vec<Mistake> {
     if args.control && config.actor.labels != Labels::Random {
         let reason = "--control asks for random labels; leave out the one or the other";
         found.push(Mistake::of_key(None, "actor.labels", reason));
+    }
+    if config.actor.image_generator != Generator::Shopworld {
+        let reason = "adwright demo measures the simulated shop's pictures; start the roles one by one, or leave it out";
+        found.push(Mistake::of_key(None, "actor.image_generator", reason));
     }
     let sets_mode = |set: &&String| {
         let key = set.split('=').next().unwrap_or_default().trim();

@@ -13,6 +13,7 @@ mod demo;
 #[path = "../fixtures/mod.rs"]
 mod fixtures;
 mod foreign_run;
+mod image_service;
 mod interrupt;
 mod program;
 mod reward_server;

@@ -151,6 +151,13 @@ pub(crate) struct Stage {
 
 impl Stage {
     pub(crate) fn set() -> Self {
+        let stage = Self::with_models();
+        let undisturbed = stage.run("calm");
+        Self { undisturbed, ..stage }
+    }
+
+    /// The same without that run.
+    pub(crate) fn with_models() -> Self {
         let directory = tempfile::tempdir().unwrap();
         for stage in [
             ["pretrain", "--out", "policy"],
@@ -158,12 +165,10 @@ impl Stage {
         ] {
             done(&configured(directory.path(), &stage).output().unwrap());
         }
-        let stage = Self {
+        Self {
             directory,
             undisturbed: vec![],
-        };
-        let undisturbed = stage.run("calm");
-        Self { undisturbed, ..stage }
+        }
     }
 
     /// The adapter of a run in which nothing breaks, begun or gone on with.
@@ -190,11 +195,23 @@ impl Stage {
     }
 
     pub(crate) fn actor(&self, id: &str, learner: &Place<'_>, reward: &Place<'_>) -> Place<'_> {
-        let peers = [
+        self.actor_with(id, learner, reward, &[])
+    }
+
+    /// An actor with settings of its own.
+    pub(crate) fn actor_with(
+        &self,
+        id: &str,
+        learner: &Place<'_>,
+        reward: &Place<'_>,
+        settings: &[&str],
+    ) -> Place<'_> {
+        let mut arguments = vec![
             format!("--learner={}", learner.url()),
             format!("--reward={}", reward.url()),
+            format!("--id={id}"),
         ];
-        let arguments = [&peers[..], &[format!("--id={id}")]].concat();
+        arguments.extend(settings.iter().map(|set| format!("--set={set}")));
         Place::start(self.directory.path(), "actor", arguments, &[])
     }
 

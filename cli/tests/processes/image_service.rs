@@ -1,0 +1,142 @@
+//! The example image service of docs/image_service as a process, with stubs made from our definitions, and a run whose actor renders
+//! with it: the service is killed in the middle and comes back.
+
+use crate::program::wait_until;
+use crate::stage::{Stage, configured, done};
+use serde_json::Value;
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+/// Names the Python that has the packages of docs/image_service/requirements.txt; `none` leaves the test out.
+const PYTHON: &str = "IMAGE_SERVICE_PYTHON";
+
+/// Side of the service's pictures, in pixels: none that the simulated shop renders.
+const SIDE: u32 = 40;
+
+/// The Python to run the service with; `None` when the test is to be left out.
+fn python() -> Option<String> {
+    let python = std::env::var(PYTHON).unwrap_or_else(|_| "python3".into());
+    if python == "none" {
+        eprintln!("left out, as {PYTHON}=none asks: the example image service");
+        return None;
+    }
+    let asked = Command::new(&python)
+        .args(["-c", "import grpc, grpc_health, grpc_tools, PIL"])
+        .output();
+    let has_packages = asked.as_ref().is_ok_and(|asked| asked.status.success());
+    assert!(
+        has_packages,
+        "{python} has not the packages of docs/image_service/requirements.txt: install them in a venv and name its python with \
+         {PYTHON}, or set {PYTHON}=none to leave this test out; {asked:?}"
+    );
+    Some(python)
+}
+
+/// The service, killed when the test fails.
+struct Service {
+    child: Child,
+    address: String,
+}
+
+impl Service {
+    fn start(python: &str, stubs: &Path, listen: &str) -> Self {
+        let server = repository().join("docs/image_service/server.py");
+        let mut child = Command::new(python)
+            .arg(server)
+            .args(["--listen", listen, "--side", &SIDE.to_string()])
+            .env("PYTHONPATH", stubs)
+            .env("PYTHONDONTWRITEBYTECODE", "1")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        let stdout = child.stdout.take().unwrap();
+        BufReader::new(stdout).read_line(&mut line).unwrap();
+        let address = line.trim().strip_prefix("listening on ");
+        let address = address
+            .unwrap_or_else(|| panic!("the service said {line:?}"))
+            .to_owned();
+        Self { child, address }
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        // One that has ended is not there to be killed.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+fn make_stubs(python: &str, directory: &Path) -> PathBuf {
+    let stubs = directory.join("stubs");
+    fs::create_dir(&stubs).unwrap();
+    let made = Command::new(python)
+        .args(["-m", "grpc_tools.protoc", "-I", "proto", "--python_out"])
+        .arg(&stubs)
+        .arg("--grpc_python_out")
+        .arg(&stubs)
+        .args(["adwright/v1/common.proto", "adwright/v1/image.proto"])
+        .current_dir(repository())
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    stubs
+}
+
+fn images(directory: &Path) -> Vec<PathBuf> {
+    let files = fs::read_dir(directory.join("store/runs/served/images"));
+    files.map_or(vec![], |files| files.map(|file| file.unwrap().path()).collect())
+}
+
+#[test]
+fn a_run_renders_with_the_example_service_and_outlasts_its_death() {
+    let Some(python) = python() else { return };
+    let stage = Stage::with_models();
+    let directory = stage.directory.path();
+    let stubs = make_stubs(&python, directory);
+    let service = Service::start(&python, &stubs, "127.0.0.1:0");
+    let (reward, mut learner) = (stage.reward_server(), stage.learner("served", &[]));
+    let endpoint = format!("endpoints.images=http://{}", service.address);
+    let settings = [
+        "actor.image_generator=remote",
+        &endpoint,
+        "actor.image_timeout_s=60",
+    ];
+    let actor = stage.actor_with("painter", &learner, &reward, &settings);
+    wait_until("no image comes", || images(directory).len() > 4);
+    let address = service.address.clone();
+    drop(service);
+    let waits = actor.line_with("no tasks are leased meanwhile");
+    assert!(waits.contains(&address), "{waits}");
+    assert!(!learner.has_ended());
+    let _back = Service::start(&python, &stubs, &address);
+    stage.adapter_of("served", learner);
+
+    let export = ["ledger", "export", "--store", "store", "--run", "served"];
+    let lines = done(&configured(directory, &export).output().unwrap());
+    let lines: Vec<Value> = lines
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let pairs = lines.iter().filter(|line| line["outcome"] == "pair").count();
+    assert!(pairs > 0);
+    for line in &lines {
+        // Whatever failed while nobody rendered was tried again.
+        assert_ne!(line["outcome"], "failed", "{line}");
+        let parallel = ["image_digests", "images", "rewards", "barred"];
+        let lengths = parallel.map(|key| line[key].as_array().unwrap().len());
+        assert_eq!(lengths, [2; 4], "{line}");
+    }
+    for file in images(directory) {
+        let picture = data::cutout::decode_rgb(&fs::read(&file).unwrap());
+        assert_eq!(picture.unwrap().dimensions(), (SIDE, SIDE), "{}", file.display());
+    }
+}
