@@ -1,70 +1,77 @@
-//! What keeps a candidate from being used: checks of its description before anything is rendered.
+//! What keeps a candidate from being used: checks of its description before anything is rendered, and of its picture after.
 //!
 //! What a guardrail finds is recorded with the candidate, which then has no reward and is never a loser. The first that finds
-//! something is the one that is named.
+//! something is the one that is named; descriptions are checked before pictures.
 
 mod config;
+mod error;
+mod likeness;
+mod pixels;
 mod text_blocklist;
 
 pub use config::GuardrailsConfig;
+pub use error::GuardrailError;
 
 use common::{Barred, Guardrail};
-use std::path::PathBuf;
+use data::{GeneratedImage, NoImage};
+use imaging::ImagingError;
+use imaging::guardrails::perceptual_hash::{PerceptualHash, perceptual_hash};
+use likeness::{ImageBlocklist, NearDuplicates};
+use pixels::Pixels;
+use std::cell::OnceCell;
 use text_blocklist::TextBlocklist;
 
-/// One guardrail.
+/// One guardrail. It looks at descriptions, or at pictures.
 trait Guards: Send + Sync {
     /// What bars a description, so that it is not rendered.
-    fn of_description(&self, description: &str) -> Option<Barred>;
+    fn of_description(&self, _description: &str) -> Option<Barred> {
+        None
+    }
+
+    /// What bars a picture.
+    ///
+    /// # Errors
+    /// [`ImagingError`] when picture and placed product do not belong together.
+    fn of_picture(&self, _shown: &Shown<'_>) -> Result<Option<Barred>, ImagingError> {
+        Ok(None)
+    }
+}
+
+/// A picture as guardrails see it.
+struct Shown<'a> {
+    generated: &'a GeneratedImage,
+    /// The pictures of the group that came before it and are not barred.
+    earlier: &'a [PerceptualHash],
+    hash: OnceCell<PerceptualHash>,
+}
+
+impl Shown<'_> {
+    /// Its perceptual hash, computed once.
+    fn hash(&self) -> Result<PerceptualHash, ImagingError> {
+        if let Some(hash) = self.hash.get() {
+            return Ok(*hash);
+        }
+        let hash = perceptual_hash(&self.generated.image)?;
+        Ok(*self.hash.get_or_init(|| hash))
+    }
 }
 
 /// The guardrails of an actor, in the order in which they are asked.
 #[derive(Default)]
 pub(crate) struct Guardrails {
     all: Vec<Box<dyn Guards>>,
+    /// Whether pictures are compared with earlier ones of their group.
+    compares: bool,
 }
 
-/// A guardrail that cannot be set up.
-#[derive(Debug, thiserror::Error)]
-pub enum GuardrailError {
-    /// A list cannot be read.
-    #[error("cannot read the blocklist {}; expected UTF-8 text", path.display())]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// What the system says.
-        source: std::io::Error,
-    },
-    /// A list is larger than any list should be.
-    #[error("the blocklist {} has {bytes} bytes, expected at most {most}", path.display())]
-    TooLarge {
-        /// The file.
-        path: PathBuf,
-        /// Its size.
-        bytes: u64,
-        /// The largest that is read.
-        most: u64,
-    },
-    /// A list names nothing.
-    #[error("the blocklist {} has no word; leave its key empty to have no list", path.display())]
-    Empty {
-        /// The file.
-        path: PathBuf,
-    },
-    /// A line of a list names nothing.
-    #[error("the blocklist {}, line {line}: {text:?} has no word; lines that begin with # are comments", path.display())]
-    NoWord {
-        /// The file.
-        path: PathBuf,
-        /// The line, from 1.
-        line: usize,
-        /// What stands there.
-        text: String,
-    },
+/// The guardrails of one group of candidates, whose pictures come one after the other.
+pub(crate) struct GroupGuardrails<'a> {
+    guardrails: &'a Guardrails,
+    earlier: Vec<PerceptualHash>,
 }
 
 impl Guardrails {
-    /// Those of a checked configuration.
+    /// Those of a checked configuration. Reads its lists.
     ///
     /// # Errors
     /// [`GuardrailError`] when a list cannot be used.
@@ -73,7 +80,16 @@ impl Guardrails {
         if let Some(path) = config.text_blocklist() {
             all.push(Box::new(TextBlocklist::read(path)?));
         }
-        Ok(Self { all })
+        all.push(Box::new(Pixels::new(config)));
+        if let Some(path) = config.image_blocklist() {
+            all.push(Box::new(ImageBlocklist::read(path, config.image_blocklist_bits)?));
+        }
+        if config.near_duplicates {
+            let bits = config.near_duplicate_bits;
+            all.push(Box::new(NearDuplicates { bits }));
+        }
+        let compares = config.near_duplicates;
+        Ok(Self { all, compares })
     }
 
     /// What bars a description, so that it is not rendered.
@@ -82,17 +98,52 @@ impl Guardrails {
             .iter()
             .find_map(|guards| guards.of_description(description))
     }
+
+    /// For the pictures of a new group.
+    pub(crate) fn of_group(&self) -> GroupGuardrails<'_> {
+        GroupGuardrails {
+            guardrails: self,
+            earlier: vec![],
+        }
+    }
 }
 
-/// What a description barred by the generator itself amounts to.
-pub(crate) fn of_no_image(reason: &data::NoImage) -> Barred {
+impl GroupGuardrails<'_> {
+    /// What bars the next picture.
+    ///
+    /// # Errors
+    /// [`ImagingError`] when picture and placed product do not belong together.
+    pub(crate) fn of_picture(&mut self, generated: &GeneratedImage) -> Result<Option<Barred>, ImagingError> {
+        let shown = Shown {
+            generated,
+            earlier: &self.earlier,
+            hash: OnceCell::new(),
+        };
+        for guards in &self.guardrails.all {
+            if let Some(barred) = guards.of_picture(&shown)? {
+                return Ok(Some(barred));
+            }
+        }
+        if self.guardrails.compares {
+            let hash = shown.hash()?;
+            self.earlier.push(hash);
+        }
+        Ok(None)
+    }
+}
+
+/// What a description that gave no image amounts to.
+pub(crate) fn of_no_image(reason: &NoImage) -> Barred {
     let guardrail = match reason {
-        data::NoImage::Description(_) => Guardrail::Description,
-        data::NoImage::Withheld(_) => Guardrail::Withheld,
-        data::NoImage::Invalid(_) => Guardrail::Undecodable,
+        NoImage::Description(_) => Guardrail::Description,
+        NoImage::Withheld(_) => Guardrail::Withheld,
+        NoImage::Invalid(_) => Guardrail::Undecodable,
     };
     Barred {
         guardrail,
         measured: None,
     }
 }
+
+#[cfg(test)]
+mod tests;

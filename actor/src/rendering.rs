@@ -4,7 +4,7 @@
 use crate::{
     ActorError,
     failure::{Failure, PerTask},
-    guardrails::{Guardrails, of_no_image},
+    guardrails::{GroupGuardrails, Guardrails, of_no_image},
     learner_client::Lease,
     product_images::ProductImages,
     stages::{Render, Service},
@@ -238,25 +238,39 @@ fn encoded(
             descriptions: admitted.len(),
         });
     }
-    let mut outcome = |barred: Option<Barred>| match barred {
-        None => images.next().map(|image| match image {
-            Ok(generated) => Encoded {
-                barred: None,
-                defects: generated.defects,
-                png: Some(png(&generated)),
-            },
-            Err(no_image) => without_image(&no_image),
-        }),
-        barred => Some(Encoded {
+    let mut group = guardrails.of_group();
+    let mut next = || match images.next() {
+        Some(Ok(generated)) => checked(&generated, &mut group, generator.name()),
+        Some(Err(no_image)) => Ok(without_image(&no_image)),
+        // There are as many as were admitted.
+        None => Ok(Encoded::default()),
+    };
+    let outcome = |barred: Option<Barred>| match barred {
+        None => next(),
+        barred => Ok(Encoded {
             barred,
             ..Encoded::default()
         }),
     };
-    Ok(barred.into_iter().filter_map(&mut outcome).collect())
+    barred.into_iter().map(outcome).collect()
 }
 
-fn png(generated: &GeneratedImage) -> Bytes {
-    encode_rgb_png(&generated.image).into()
+fn checked(
+    generated: &GeneratedImage,
+    group: &mut GroupGuardrails<'_>,
+    generator: &str,
+) -> Result<Encoded, GenerateError> {
+    let barred = group
+        .of_picture(generated)
+        .map_err(|source| GenerateError::Generator {
+            generator: generator.to_owned(),
+            source: Box::new(source),
+        })?;
+    Ok(Encoded {
+        barred,
+        defects: generated.defects,
+        png: Some(encode_rgb_png(&generated.image).into()),
+    })
 }
 
 fn without_image(reason: &NoImage) -> Encoded {

@@ -18,7 +18,18 @@ const MAY_IMPORT: [(&str, &[&str]); 13] = [
     ("data", &["common", "imaging"]),
     ("shopworld", &["common", "data"]),
     ("reward-server", ROLE),
-    ("actor", ROLE),
+    (
+        "actor",
+        &[
+            "common",
+            "proto",
+            "models",
+            "store",
+            "data",
+            "failpoint",
+            "imaging",
+        ],
+    ),
     ("learner", ROLE),
     (
         "cli",
@@ -43,6 +54,7 @@ const MAY_IMPORT: [(&str, &[&str]); 13] = [
             "proto",
             "store",
             "data",
+            "imaging",
             "shopworld",
             "reward-server",
             "actor",

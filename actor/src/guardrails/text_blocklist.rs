@@ -161,7 +161,7 @@ mod tests {
             crate::failure::chain(&TextBlocklist::read(&path).unwrap_err())
         };
         for (content, says) in [
-            (&b"# nothing yet\n"[..], "no word"),
+            (&b"# nothing yet\n"[..], "names nothing"),
             (b"beer\n--\n", "line 2"),
             (b"b\xff\n", "UTF-8"),
         ] {

@@ -189,6 +189,9 @@ async fn what_gave_no_image_is_barred_and_every_other_image_stays_with_its_descr
     std::fs::write(&list, "beer\n").unwrap();
     let config = GuardrailsConfig {
         text_blocklist: list.to_str().unwrap().into(),
+        // The painter's pictures have one colour.
+        min_spread: 0.0,
+        ..GuardrailsConfig::default()
     };
     renderer.guardrails = Arc::new(Guardrails::open(&config).unwrap());
     let texts = [
@@ -239,6 +242,9 @@ async fn a_group_of_which_nothing_may_be_rendered_asks_nobody() {
     std::fs::write(&list, "panic\n").unwrap();
     let config = GuardrailsConfig {
         text_blocklist: list.to_str().unwrap().into(),
+        // The painter's pictures have one colour.
+        min_spread: 0.0,
+        ..GuardrailsConfig::default()
     };
     renderer.guardrails = Arc::new(Guardrails::open(&config).unwrap());
     let sampled = vec![Ok(vec![trajectory(4, "panic"), trajectory(4, "Panic")])];

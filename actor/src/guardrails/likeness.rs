@@ -1,0 +1,100 @@
+//! Pictures that are nearly others: earlier ones of the group, or those that a directory lists.
+
+use super::{GuardrailError, Guards, Shown};
+use common::{Barred, Guardrail};
+use imaging::ImagingError;
+use imaging::guardrails::perceptual_hash::{PerceptualHash, perceptual_hash};
+use std::path::Path;
+
+/// The largest listed picture that is read, in bytes.
+const MAX_PICTURE_BYTES: u64 = 64 << 20;
+
+/// Bars what is nearly an earlier picture of the group that is not barred.
+#[derive(Debug)]
+pub(super) struct NearDuplicates {
+    /// In how many bits two differ at most.
+    pub(super) bits: u32,
+}
+
+impl Guards for NearDuplicates {
+    fn of_picture(&self, shown: &Shown<'_>) -> Result<Option<Barred>, ImagingError> {
+        nearest(Guardrail::NearDuplicate, shown, shown.earlier, self.bits)
+    }
+}
+
+/// Bars what is nearly a listed picture.
+#[derive(Debug)]
+pub(super) struct ImageBlocklist {
+    listed: Vec<PerceptualHash>,
+    /// In how many bits a picture may differ from a listed one.
+    bits: u32,
+}
+
+impl ImageBlocklist {
+    /// Reads the pictures of a directory, by what they are and not by what they are called; its directories are left alone.
+    ///
+    /// # Errors
+    /// [`GuardrailError`] for a directory that cannot be read or has no file, and for a file that is no picture.
+    pub(super) fn read(directory: &Path, bits: u32) -> Result<Self, GuardrailError> {
+        let unreadable = |path: &Path| {
+            let path = path.to_owned();
+            move |source| GuardrailError::Directory { path, source }
+        };
+        let entries = std::fs::read_dir(directory).map_err(unreadable(directory))?;
+        let mut listed = vec![];
+        for entry in entries {
+            let path = entry.map_err(unreadable(directory))?.path();
+            let found = std::fs::metadata(&path).map_err(unreadable(&path))?;
+            if found.is_dir() {
+                continue;
+            }
+            if found.len() > MAX_PICTURE_BYTES {
+                return Err(GuardrailError::TooLarge {
+                    path,
+                    bytes: found.len(),
+                    most: MAX_PICTURE_BYTES,
+                });
+            }
+            let bytes = std::fs::read(&path).map_err(unreadable(&path))?;
+            let picture = data::cutout::decode_rgb(&bytes);
+            let picture = picture.map_err(|source| GuardrailError::Picture {
+                path: path.clone(),
+                source,
+            })?;
+            listed.push(
+                perceptual_hash(&picture).map_err(|source| GuardrailError::Unmeasured { path, source })?,
+            );
+        }
+        match listed.is_empty() {
+            true => Err(GuardrailError::Empty {
+                path: directory.to_owned(),
+            }),
+            false => Ok(Self { listed, bits }),
+        }
+    }
+}
+
+impl Guards for ImageBlocklist {
+    fn of_picture(&self, shown: &Shown<'_>) -> Result<Option<Barred>, ImagingError> {
+        nearest(Guardrail::ImageBlocklist, shown, &self.listed, self.bits)
+    }
+}
+
+/// Measures in how many of 64 bits the nearest of `others` differs.
+fn nearest(
+    guardrail: Guardrail,
+    shown: &Shown<'_>,
+    others: &[PerceptualHash],
+    bits: u32,
+) -> Result<Option<Barred>, ImagingError> {
+    if others.is_empty() {
+        return Ok(None);
+    }
+    let hash = shown.hash()?;
+    let nearest = others.iter().map(|other| other.distance(hash)).min();
+    let measured = nearest.filter(|distance| *distance <= bits).map(f64::from);
+    Ok(measured.map(|measured| Barred {
+        guardrail,
+        measured: Some(measured),
+    }))
+}
