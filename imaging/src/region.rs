@@ -5,6 +5,10 @@ use image::RgbaImage;
 /// The least alpha with which a pixel counts as the product's: half opaque, rounded up.
 pub(crate) const VISIBLE: u8 = 128;
 
+/// The least alpha with which a pixel shows the product's colour: at most a fiftieth of it is background. Tools that cut
+/// products out leave whole bodies at 250 to 254.
+pub(crate) const SOLID: u8 = 250;
+
 /// A part of a picture, in pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Region {

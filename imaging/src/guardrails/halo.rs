@@ -1,7 +1,7 @@
 //! Edge halo: a light, dark or coloured rim along the product's soft edge that is neither the product's nor the background's.
 //!
 //! In an ideal composite a soft pixel is a mix of a product colour and a background colour, so each of its channels lies
-//! between the two. Which colours these are is read from the picture around it: the product's from fully opaque pixels,
+//! between the two. Which colours these are is read from the picture around it: the product's from solid pixels (alpha of at least 250),
 //! the background's from fully transparent ones. What a channel lies above or below all of them is alien: it came from what was
 //! hidden behind the cut-out, or from multiplying with alpha once too often. A fringe whose colour lies between product and
 //! background is not counted; it looks like a slightly different outline, not like a rim.
@@ -9,6 +9,7 @@
 use crate::{
     dilate::maximum,
     error::{ImagingError, same_size},
+    region::SOLID,
 };
 use image::{GrayImage, Luma, RgbImage, RgbaImage};
 
@@ -16,8 +17,10 @@ use image::{GrayImage, Luma, RgbImage, RgbaImage};
 /// larger window would let colours from elsewhere excuse a rim.
 pub const RADIUS: usize = 4;
 
-/// The largest mean excess that counts as clean, in levels of 255.
-pub const MAX_HALO: f64 = 4.0;
+/// The largest mean excess that counts as clean, in levels of 255. Of four real cut-outs on ten synthetic backgrounds, two well-cut ones measure below 2; two with
+/// a light fringe up to 8.3, which no composite can take away and which is no reason to refuse a picture.
+/// So the bound finds gross mistakes; whether one composite is better than another is told by comparing the two.
+pub const MAX_HALO: f64 = 10.0;
 
 /// The rim of a picture's soft edge.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -25,7 +28,7 @@ pub struct Halo {
     /// How far measured pixels lie outside the colours around them, in levels of 255: the largest of the three channels, mean
     /// over the measured pixels; 0 when there are none.
     pub excess: f64,
-    /// Soft pixels (alpha 1 to 254) that have fully opaque and fully transparent pixels around them.
+    /// Soft pixels (alpha 1 to 249) that have solid and fully transparent pixels around them.
     pub measured: usize,
 }
 
@@ -36,11 +39,11 @@ pub struct Halo {
 /// [`ImagingError::SizesDiffer`] when the two differ in size.
 pub fn halo(picture: &RgbImage, placed: &RgbaImage) -> Result<Halo, ImagingError> {
     same_size("the picture", picture.dimensions(), placed.dimensions())?;
-    let around = Around::of(placed, |alpha| alpha == 255);
+    let around = Around::of(placed, |alpha| alpha >= SOLID);
     let beyond = Around::of(placed, |alpha| alpha == 0);
     let soft = placed
         .enumerate_pixels()
-        .filter(|(.., pixel)| (1..255).contains(&pixel.0[3]));
+        .filter(|(.., pixel)| (1..SOLID).contains(&pixel.0[3]));
     let measured: Vec<(u32, u32)> = soft
         .map(|(x, y, _)| (x, y))
         .filter(|(x, y)| around.has_any(*x, *y) && beyond.has_any(*x, *y))

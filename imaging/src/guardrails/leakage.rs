@@ -9,6 +9,8 @@ pub const MAX_CHANGED: f64 = 0.0;
 /// What became of the fully opaque product pixels (alpha 255).
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Leakage {
+    /// How many there are. A tool that cuts products out may leave a whole body at 254, where nothing is promised.
+    pub opaque: u64,
     /// The share of them whose colour changed, 0 to 1; 0 when there are none.
     pub changed: f64,
     /// By how much a channel changed, in levels of 255: mean over the channels of all of them.
@@ -37,6 +39,7 @@ pub fn leakage(picture: &RgbImage, placed: &RgbaImage) -> Result<Leakage, Imagin
     }
     let pixels = opaque.max(1) as f64;
     Ok(Leakage {
+        opaque,
         changed: changed as f64 / pixels,
         mean_change: change as f64 / (3.0 * pixels),
     })
@@ -63,7 +66,7 @@ mod tests {
             let opaque = placed.pixels().filter(|pixel| pixel.0[3] == 255).count();
             let background = RgbImage::from_raw(6, 5, background).unwrap();
             let mut picture = composite(&background, &placed).unwrap();
-            prop_assert_eq!(leakage(&picture, &placed).unwrap(), Leakage { changed: 0.0, mean_change: 0.0 });
+            prop_assert_eq!(leakage(&picture, &placed).unwrap(), Leakage { opaque: opaque as u64, changed: 0.0, mean_change: 0.0 });
             for x in 0..damaged as u32 {
                 picture.get_pixel_mut(x % 6, x / 6).0[1] ^= by;
             }

@@ -4,17 +4,19 @@
 //! Integers all the way, cosines included, so that a stored hash is the same on every machine.
 
 use crate::{
-    error::{ImagingError, not_empty},
+    error::{ImagingError, not_empty, same_size},
     luma::luma,
 };
-use image::RgbImage;
+use image::{RgbImage, RgbaImage};
 use std::f64::consts::PI;
 
-/// Bits in which two pictures may differ and still be near-duplicates. Zauner finds copies that were scaled or compressed mostly
-/// within 10 of 64, unrelated pictures around 32; candidates of one group share the product, hence less.
+/// Bits of [`background_hash`] in which two candidates of a group may differ and still be near-duplicates. Copies by JPEG differ
+/// in at most 4, other painted backgrounds around the same product in 16 and more. Ask [`super::blank`] first: the hash of a
+/// background of one colour is that of its rounding.
 pub const MAX_DUPLICATE_DISTANCE: u32 = 4;
 
-/// Bits in which a picture may differ from one on a blocklist and still be taken for it.
+/// Bits of [`perceptual_hash`] in which a picture may differ from one on a blocklist and still be taken for it: copies that were scaled or
+/// compressed lie mostly within 10, unrelated pictures around 32 (Zauner).
 pub const MAX_BLOCKED_DISTANCE: u32 = 10;
 
 /// Rows and columns that a picture is averaged to.
@@ -44,18 +46,43 @@ impl PerceptualHash {
 /// [`ImagingError::Empty`] without pixels.
 pub fn perceptual_hash(picture: &RgbImage) -> Result<PerceptualHash, ImagingError> {
     not_empty("the picture", picture.dimensions())?;
-    let coefficients = low_frequencies(&averaged(picture));
+    Ok(hash_of(
+        &averaged(picture, |_, _| true).map(|row| row.map(|level| level.unwrap_or(0))),
+    ))
+}
+
+/// The hash of what a finished picture shows outside its product (alpha 0); none when that is nothing. Parts that the product fills
+/// count as the mean of the others. Candidates of one group share the product, which would outweigh what differs.
+///
+/// # Errors
+/// [`ImagingError::SizesDiffer`] when the two differ in size.
+pub fn background_hash(
+    picture: &RgbImage,
+    placed: &RgbaImage,
+) -> Result<Option<PerceptualHash>, ImagingError> {
+    same_size("the picture", picture.dimensions(), placed.dimensions())?;
+    let levels = averaged(picture, |x, y| placed.get_pixel(x, y).0[3] == 0);
+    let seen: Vec<i64> = levels.as_flattened().iter().copied().flatten().collect();
+    if seen.is_empty() {
+        return Ok(None);
+    }
+    let mean = seen.iter().sum::<i64>() / seen.len() as i64;
+    let filled = levels.map(|row| row.map(|level| level.unwrap_or(mean)));
+    Ok(Some(hash_of(&filled)))
+}
+
+fn hash_of(levels: &[[i64; SIDE]; SIDE]) -> PerceptualHash {
+    let coefficients = low_frequencies(levels);
     let mut sorted = coefficients;
     sorted.sort_unstable();
     let median = sorted[sorted.len() / 2 - 1].midpoint(sorted[sorted.len() / 2]);
     let bits = coefficients.iter().enumerate();
-    Ok(PerceptualHash(bits.fold(0, |hash, (i, value)| {
-        hash | (u64::from(*value > median) << i)
-    })))
+    PerceptualHash(bits.fold(0, |hash, (i, value)| hash | (u64::from(*value > median) << i)))
 }
 
-/// Mean luma of [`SIDE`] x [`SIDE`] parts of a picture, in thousandths of a level.
-fn averaged(picture: &RgbImage) -> [[i64; SIDE]; SIDE] {
+/// Mean luma of [`SIDE`] x [`SIDE`] parts of a picture, in thousandths of a level, over the pixels that count; none where no
+/// pixel does.
+fn averaged(picture: &RgbImage, counts: impl Fn(u32, u32) -> bool) -> [[Option<i64>; SIDE]; SIDE] {
     let part = |i: usize, side: u32| {
         let at = |i: usize| (i as u64 * u64::from(side) / SIDE as u64) as u32;
         at(i)..at(i + 1).max(at(i) + 1)
@@ -64,12 +91,12 @@ fn averaged(picture: &RgbImage) -> [[i64; SIDE]; SIDE] {
         std::array::from_fn(|column| {
             let (mut sum, mut count) = (0u64, 0u64);
             for y in part(row, picture.height()) {
-                for x in part(column, picture.width()) {
+                for x in part(column, picture.width()).filter(|x| counts(*x, y)) {
                     sum += u64::from(luma(picture.get_pixel(x, y).0));
                     count += 1;
                 }
             }
-            (sum / count) as i64
+            sum.checked_div(count).map(|mean| mean as i64)
         })
     })
 }
@@ -97,7 +124,7 @@ fn low_frequencies(levels: &[[i64; SIDE]; SIDE]) -> [i64; FREQUENCIES * FREQUENC
 #[cfg(test)]
 mod tests {
     use super::*;
-    use image::{Rgb, imageops};
+    use image::{Rgb, Rgba, imageops};
     use proptest::prelude::*;
 
     fn any_picture() -> impl Strategy<Value = RgbImage> {
@@ -128,6 +155,16 @@ mod tests {
         }
 
         #[test]
+        fn the_product_does_not_matter_to_the_backgrounds_hash(picture in any_picture(), product in any::<[u8; 3]>()) {
+            let [red, green, blue] = product;
+            let placed = RgbaImage::from_fn(picture.width(), picture.height(), |x, y| {
+                Rgba([red, green, blue, if x > 2 && y > 3 && x < 20 { 255 } else { 0 }])
+            });
+            let with_product = crate::composite::composite(&picture, &placed).unwrap();
+            prop_assert_eq!(background_hash(&picture, &placed), background_hash(&with_product, &placed));
+        }
+
+        #[test]
         fn distance_is_a_metric(a in any::<u64>(), b in any::<u64>(), c in any::<u64>()) {
             let (a, b, c) = (PerceptualHash(a), PerceptualHash(b), PerceptualHash(c));
             prop_assert_eq!(a.distance(b), b.distance(a));
@@ -139,6 +176,12 @@ mod tests {
         fn one_colour_has_no_bits(colour in any::<[u8; 3]>(), width in 1u32..70, height in 1u32..70) {
             prop_assert_eq!(hash(&RgbImage::from_pixel(width, height, Rgb(colour))), PerceptualHash(0));
         }
+    }
+
+    #[test]
+    fn a_product_that_fills_the_canvas_leaves_no_background_to_hash() {
+        let placed = RgbaImage::from_pixel(9, 9, Rgba([0, 0, 0, 1]));
+        assert_eq!(background_hash(&RgbImage::new(9, 9), &placed), Ok(None));
     }
 
     #[test]

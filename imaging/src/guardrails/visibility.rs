@@ -6,7 +6,7 @@
 use crate::{
     error::{ImagingError, not_empty, same_size},
     lab::{difference, lab},
-    region::VISIBLE,
+    region::{SOLID, VISIBLE},
 };
 use image::{RgbImage, RgbaImage};
 
@@ -29,7 +29,7 @@ pub struct Visibility {
     /// The sum of alpha over the canvas, 0 to 1.
     pub area_share: f64,
     /// The contrast along the outline, mean colour difference of CIE 1976. None without an outline: of a product that fills the
-    /// canvas, or has no fully opaque part by its edge.
+    /// canvas, or has no solid part (alpha of at least 250) by its edge.
     pub contrast: Option<f64>,
     /// The share of the outline with a contrast of at least [`DISTINCT`], 0 to 1; none as `contrast`.
     pub distinct_share: Option<f64>,
@@ -79,7 +79,7 @@ fn contrast(picture: &RgbImage, placed: &RgbaImage, x: u32, y: u32) -> Option<f6
     for y in y.saturating_sub(RADIUS)..(y + RADIUS + 1).min(picture.height()) {
         for x in x.saturating_sub(RADIUS)..(x + RADIUS + 1).min(picture.width()) {
             match placed.get_pixel(x, y).0[3] {
-                255 => product.add(picture.get_pixel(x, y).0),
+                SOLID.. => product.add(picture.get_pixel(x, y).0),
                 0 => background.add(picture.get_pixel(x, y).0),
                 _ => {}
             }
