@@ -55,7 +55,8 @@ pub struct DiffusionConfig {
     /// Candidates painted at once, 1 to 64. Default 1: the same bits whatever is painted beside. More are faster on a card that one
     /// picture does not fill.
     pub batch: usize,
-    /// The most bytes of attention scores held at once, 2^20 to 2^40. Default 512 MiB.
+    /// The most bytes of attention scores held at once, up to 2^40; 0 leaves it to the device: 1 MiB on a CPU, whose cache that
+    /// fits, 1 GiB on a card. Default 0.
     pub attention_bytes: usize,
     /// Side of the autoencoder's tiles in pixels, a multiple of 64; 0 reads and paints pictures whole. Default 0. Smaller cards need
     /// tiles; 512 is diffusers'.
@@ -74,7 +75,7 @@ impl Default for DiffusionConfig {
             negative_prompt,
             prompts,
             batch,
-            slice,
+            slice: _,
             tile: _,
             release,
         } = PipelineConfig::default();
@@ -95,7 +96,7 @@ impl Default for DiffusionConfig {
             long_prompts: prompts.long,
             emphasis: prompts.emphasis,
             batch,
-            attention_bytes: slice.0,
+            attention_bytes: 0,
             tile: 0,
             release,
         }
@@ -147,7 +148,7 @@ impl DiffusionConfig {
                 emphasis: self.emphasis,
             },
             batch: self.batch,
-            slice: SliceBytes(self.attention_bytes),
+            slice: (self.attention_bytes > 0).then_some(SliceBytes(self.attention_bytes)),
             tile: (self.tile > 0).then_some(self.tile / 8),
             release: self.release,
         }

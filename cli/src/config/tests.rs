@@ -101,6 +101,7 @@ fn the_shipped_files_are_valid_and_demo_toml_is_the_default() {
 #[test]
 fn every_number_is_bounded_on_both_sides() {
     const MAY_BE_0: &[&str] = &[
+        "diffusion.attention_bytes",
         "diffusion.control_scale",
         "diffusion.guidance",
         "diffusion.lora_scale",

@@ -66,8 +66,8 @@ pub struct PipelineConfig {
     /// Descriptions painted at once. 1 gives every picture the same bits whatever is painted beside it; more are faster on a
     /// card that one does not fill.
     pub batch: usize,
-    /// The most scores of attention held at once.
-    pub slice: SliceBytes,
+    /// The most scores of attention held at once; none leaves it to the device.
+    pub slice: Option<SliceBytes>,
     /// Side of the autoencoder's tiles in latents; none reads and paints pictures whole.
     pub tile: Option<usize>,
     /// Whether a network's memory is given back after its part of every picture.
@@ -85,7 +85,7 @@ impl Default for PipelineConfig {
             negative_prompt: String::new(),
             prompts: PromptStyle::default(),
             batch: 1,
-            slice: SliceBytes::default(),
+            slice: None,
             tile: None,
             release: false,
         }
@@ -115,6 +115,7 @@ pub struct Inpainting {
     config: PipelineConfig,
     schedule: Schedule,
     device: Device,
+    slice: SliceBytes,
     texts: Texts,
     text_encoder: Part<TextEncoder>,
     autoencoder: Part<Autoencoder>,
@@ -179,6 +180,7 @@ impl Inpainting {
         let of_controlnet = (controlnet.clone(), device.clone());
         Ok(Self {
             schedule,
+            slice: config.slice.unwrap_or(SliceBytes::for_device(device)),
             device: device.clone(),
             texts,
             text_encoder: Part::new(
@@ -291,7 +293,7 @@ impl Inpainting {
         if let Some(known) = self.canvases.get(&digest) {
             return Ok(known.clone());
         }
-        let (slice, tiles) = (self.config.slice, self.tiles());
+        let (slice, tiles) = (self.slice, self.tiles());
         let init = canvas.init(&self.device);
         let latents = self.autoencoder.with(|autoencoder| {
             let init = init.cast(autoencoder.dtype());
@@ -371,7 +373,7 @@ impl Inpainting {
         );
         let guidance = Guidance(self.config.guidance);
         let context = guidance.context(&begun);
-        let (slice, scale) = (self.config.slice, self.config.control_scale);
+        let (slice, scale) = (self.slice, self.config.control_scale);
         let keep = prepared.repaint.clone().neg() + 1.0;
         let mut latents = noise.clone() * self.schedule.initial;
         let mut before = None;
@@ -412,7 +414,7 @@ impl Inpainting {
 
     /// The picture, unless it is not finite.
     fn decode(&mut self, latents: Tensor<4>) -> Result<Option<Picture>, ModelError> {
-        let (slice, tiles, scaling) = (self.config.slice, self.tiles(), self.scaling);
+        let (slice, tiles, scaling) = (self.slice, self.tiles(), self.scaling);
         let decoded = self.autoencoder.with(|autoencoder| {
             let latents = (latents / scaling).cast(autoencoder.dtype());
             match tiles {

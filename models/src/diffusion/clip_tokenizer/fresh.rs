@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use serde_json::{Value, json};
+use tokenizers::Tokenizer as Inner;
 use tokenizers::models::TrainerWrapper;
 use tokenizers::models::bpe::{BPE, BpeTrainer};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
-use tokenizers::Tokenizer as Inner;
 
 use super::{BEGIN, ClipTokenizer, END, END_OF_WORD, failed, normalizers, of_parts, pre_tokenizers};
 use crate::directory::{to_json, write};
