@@ -36,6 +36,7 @@ const MAY_IMPORT: [(&str, &[&str]); 13] = [
         &[
             "common",
             "models",
+            "imaging",
             "proto",
             "store",
             "data",
