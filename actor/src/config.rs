@@ -38,7 +38,8 @@ pub struct ActorConfig {
     /// Most tasks leased at once, 1 to 1024; they are sampled as one batch of at most 16384 completions. Default 16: with
     /// groups of 6 that are 96 rows, which keep one core's matrix kernels busy.
     pub tasks_per_lease: usize,
-    /// What renders: `shopworld`, the simulated shop's renderer, or `remote`, a service at `endpoints.images`. Default `shopworld`.
+    /// What renders: `shopworld`, the simulated shop's renderer, `diffusion`, the networks of the `[diffusion]` table, or `remote`,
+    /// a service at `endpoints.images`. Default `shopworld`.
     pub image_generator: Generator,
     /// How long an image service that is away is waited for before the actor gives up, in seconds: at the start, and after a lease that
     /// it left unrendered. Within a lease it is retried as long, but for no more than half of the lease's time; the tasks then
@@ -83,6 +84,8 @@ pub enum Generator {
     Shopworld,
     /// An image service.
     Remote,
+    /// Stable Diffusion with a ControlNet, on the actor's own device.
+    Diffusion,
 }
 
 /// What decides which candidate of a group is preferred.

@@ -3,8 +3,8 @@
 
 use crate::config::Config;
 use crate::failure::{OrConfiguration as _, Outcome};
-use crate::node_cache;
-use actor::{Generator, RemoteGenerator};
+use crate::{diffusion, node_cache};
+use actor::{DiffusionGenerator, Generator, RemoteGenerator};
 use anyhow::anyhow;
 use common::{ActorId, LearnerEpoch, PolicyVersion, Purpose, TaskId, derive_seed};
 use data::{
@@ -132,6 +132,12 @@ pub(crate) fn image_generator(
 ) -> Outcome<Arc<dyn ImageGenerator>> {
     Ok(match config.actor.image_generator {
         Generator::Shopworld => Arc::new(world(config)?.renderer()),
+        Generator::Diffusion => {
+            let placement = config.compute.placement().or_configuration()?;
+            let files = diffusion::files(config)?;
+            let generator = DiffusionGenerator::start(files, config.diffusion.clone(), placement);
+            Arc::new(generator.or_configuration()?)
+        }
         Generator::Remote => {
             let (url, settings) = (&config.endpoints.images, &config.actor);
             Arc::new(RemoteGenerator::new(url, actor, settings, runtime).or_configuration()?)

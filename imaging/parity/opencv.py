@@ -127,8 +127,12 @@ def place(picture, width, height, scale):
         crop = picture[rows.min() : rows.max(), columns.min() : columns.max()]
     crop_height, crop_width = crop.shape[:2]
     most_width, most_height = int(width * scale), int(height * scale)
-    new_width = min(most_width, int(most_height / crop_height * crop_width))
-    new_height = min(most_height, int(most_width / crop_width * crop_height))
+    if crop_height >= crop_width:
+        new_height = min(most_height, int(most_width / crop_width * crop_height))
+        new_width = int(new_height / crop_height * crop_width)
+    else:
+        new_width = min(most_width, int(most_height / crop_height * crop_width))
+        new_height = int(new_width / crop_width * crop_height)
     canvas = np.zeros((height, width, 4), np.uint8)
     left, top = (width - new_width) // 2, int(height // 2 - new_height / 2)
     small = cv2.resize(crop, (new_width, new_height), interpolation=cv2.INTER_AREA)
