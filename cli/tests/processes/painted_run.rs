@@ -115,7 +115,7 @@ fn a_seed_is_a_picture_alone_or_beside_others_and_what_is_wrong_is_told() {
         let mut command = command(directory, &all);
         command.args(SETTINGS.iter().flat_map(|setting| ["--set", setting]));
         let output = command.output().unwrap();
-        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {output:?}");
+        assert_eq!(output.status.code(), Some(64), "{arguments:?}: {output:?}");
         String::from_utf8(output.stderr).unwrap()
     };
     for (arguments, words) in [

@@ -131,7 +131,8 @@ mod tests {
     fn assert_same_gradients(policy: &Policy, model: &Llava, expected_names: usize) {
         let (kept, total) = gradients(policy, model, false);
         let (recomputed, again) = gradients(policy, model, true);
-        assert_eq!(total, again);
+        // Without the tracking of gradients kernels may add up in another order, which some processors round otherwise.
+        assert!((total - again).abs() <= 1e-6 * total.abs(), "{total} {again}");
         assert_eq!(kept.len(), expected_names);
         assert_eq!(
             kept.keys().collect::<Vec<_>>(),

@@ -39,6 +39,7 @@ fn an_adapter_of_the_unet_in_both_spellings() {
             expected.compare(name, plain(&unet).into_data());
         }
     }
+    expected.report("LoRA of the U-net, both spellings");
 }
 
 /// A directory with the tiny model's descriptions and nothing else.

@@ -63,6 +63,7 @@ fn unet_and_controlnet() {
             noise(&|at| Some(residuals[at].clone())).into_data(),
         );
     }
+    expected.report("U-net with and without residuals, ControlNet, embedding of time");
 }
 
 #[test]
@@ -76,6 +77,7 @@ fn a_unet_with_matrices_for_projections_in_16_bits() {
     let context: Tensor<3> = expected.tensor("context");
     let noise = rows(|at, t| unet.forward(row(&latents, at), t, row(&context, at), None, SLICE));
     expected.compare("plain", noise.into_data());
+    expected.report("U-net as in Stable Diffusion 2, 16-bit file");
 }
 
 #[test]
@@ -106,6 +108,7 @@ fn autoencoder_both_ways_under_both_namings() {
             expected.compare(&named("decoded"), burn::tensor::TensorData::new(kept, [count]));
         }
     }
+    expected.report("autoencoder both ways, both namings");
 }
 
 /// Of the published checkpoints; counted without a weight in memory.

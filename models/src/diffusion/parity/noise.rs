@@ -29,4 +29,5 @@ fn a_seed_gives_the_numbers_that_pytorch_draws() {
             expected.compare(&format!("{index}.{draw}"), numbers.into_data());
         }
     }
+    expected.report("random numbers");
 }

@@ -6,7 +6,7 @@ use burn::tensor::{DType, Device, Tensor};
 use image::{GrayImage, RgbImage};
 use serde::Deserialize;
 
-use super::{Expected, controlnet, fixtures, largest_difference, tiny};
+use super::{Expected, controlnet, fixtures, largest_difference, report, tiny};
 use crate::diffusion::noise::NoiseStream;
 use crate::diffusion::pipeline::{Canvas, GivenNoise, Inpainting, Picture, PipelineConfig, Wanted};
 use crate::diffusion::prompt::{LongPrompts, PromptStyle};
@@ -78,7 +78,7 @@ impl Case {
         let theirs: Vec<f64> = theirs.into_iter().map(|value| value / 65535.0).collect();
         assert_eq!(kept.len(), theirs.len());
         let difference = largest_difference(&kept, &theirs);
-        println!("{:28} {difference:.1e}", self.name);
+        report(&format!("whole picture, {}", self.name), difference);
         assert!(difference < TOLERANCE, "{}: {difference:e}", self.name);
     }
 

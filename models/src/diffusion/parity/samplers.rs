@@ -1,10 +1,12 @@
 //! Every sampler, spacing and prediction over 30 and over 7 steps, with a formula in place of the network.
 
+use std::collections::BTreeMap;
+
 use burn::tensor::{Device, Tensor};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::{Expected, fixtures, largest_difference};
+use super::{Expected, fixtures, largest_difference, report};
 use crate::diffusion::noise::NoiseStream;
 use crate::diffusion::schedule::{Sampler, SamplerConfig, Schedule};
 use crate::directory::read_json;
@@ -56,6 +58,7 @@ fn every_sampler_takes_the_same_steps() {
     let fixture: Fixture = read_json(&fixtures().join("expected/schedulers.json")).unwrap();
     let (expected, device) = (Expected::of("schedulers"), Device::flex());
     assert!(fixture.schedules.len() >= 30);
+    let mut worst = BTreeMap::new();
     for row in &fixture.schedules {
         for prediction in ["epsilon", "v_prediction"] {
             let config = fixture.config(row, prediction);
@@ -76,9 +79,13 @@ fn every_sampler_takes_the_same_steps() {
             let theirs = expected.numbers(&format!("{}.{prediction}", row.key));
             assert_eq!(latents.len(), theirs.len());
             let difference = largest_difference(&latents, &theirs);
-            println!("{:28} {prediction:12} {difference:.1e}", row.key);
+            let worst = worst.entry(row.scheduler.clone()).or_insert(0.0f64);
+            *worst = worst.max(difference);
             assert!(difference < TOLERANCE, "{} {prediction}: {difference:e}", row.key);
         }
+    }
+    for (sampler, worst) in worst {
+        report(&format!("sampler {sampler}, latents"), worst);
     }
 }
 

@@ -89,6 +89,7 @@ fn the_encoder_gives_the_same_tokens_layer_by_layer() {
             }
         }
     }
+    expected.report("text encoder, layer by layer");
 }
 
 #[test]
