@@ -11,6 +11,7 @@ pub mod checkpoint;
 pub mod clip_tokenizer;
 pub mod config;
 pub mod controlnet;
+mod cpu;
 mod fresh;
 pub mod layers;
 pub mod lora;

@@ -3,6 +3,7 @@
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 
+use super::cpu;
 use super::fresh::Fresh;
 use crate::attention::{attend, merge_heads, split_heads};
 use crate::linear::Linear;
@@ -16,7 +17,7 @@ impl SliceBytes {
     /// What is fastest: on a CPU little enough for its cache, on a card enough to fill it. A layer of Stable Diffusion 1.5 at
     /// 512x512 has 1 GiB of scores with guidance.
     pub fn for_device(device: &Device) -> Self {
-        match *device == Device::flex() {
+        match cpu::is_it(device) {
             true => Self(1 << 20),
             false => Self(1 << 30),
         }
@@ -90,7 +91,7 @@ fn in_slices(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, slice: SliceBytes) -> Ten
     }
     let flat = |x: Tensor<4>, length: usize| x.reshape([1, rows * heads, length, width]);
     let (q, k, v) = (flat(q, queries), flat(k, keys), flat(v, keys));
-    let of_heads = (0..rows * heads).step_by(heads_at_once).map(|first| {
+    let of_heads = |first: usize| {
         let count = heads_at_once.min(rows * heads - first);
         let part = |x: &Tensor<4>| x.clone().narrow(1, first, count);
         let (q, k, v) = (part(&q), part(&k), part(&v));
@@ -99,8 +100,9 @@ fn in_slices(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, slice: SliceBytes) -> Ten
             attend(q.clone().narrow(2, first, count), k.clone(), v.clone(), None)
         });
         Tensor::cat(of_queries.collect(), 2)
-    });
-    Tensor::cat(of_heads.collect(), 1).reshape([rows, heads, queries, width])
+    };
+    let firsts: Vec<usize> = (0..rows * heads).step_by(heads_at_once).collect();
+    Tensor::cat(cpu::map(firsts, &q.device(), of_heads), 1).reshape([rows, heads, queries, width])
 }
 
 #[cfg(test)]
