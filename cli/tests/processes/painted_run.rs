@@ -113,7 +113,19 @@ fn a_seed_is_a_picture_alone_or_beside_others_and_what_is_wrong_is_told() {
         let mut all = vec!["render", "--prompt", "a wooden desk", "--out", "none"];
         all.extend(arguments);
         let mut command = command(directory, &all);
-        command.args(SETTINGS.iter().flat_map(|setting| ["--set", setting]));
+        // What a flag says is not set again, which would win.
+        let keys = [
+            ("--sd", "model="),
+            ("--steps", "steps="),
+            ("--scheduler", "sampler="),
+            ("--width", "width="),
+        ];
+        let flags = keys.iter().filter(|(flag, _)| arguments.contains(flag));
+        let flagged: Vec<&str> = flags.map(|(_, key)| *key).collect();
+        let free = SETTINGS
+            .iter()
+            .filter(|setting| !flagged.iter().any(|key| setting.contains(key)));
+        command.args(free.flat_map(|setting| ["--set", setting]));
         let output = command.output().unwrap();
         assert_eq!(output.status.code(), Some(64), "{arguments:?}: {output:?}");
         String::from_utf8(output.stderr).unwrap()
