@@ -92,10 +92,9 @@ impl StableDiffusion {
                 }
                 None => TextEncoderConfig::stable_diffusion_15(),
             },
-            sampler: match read("scheduler", "scheduler_config.json")? {
-                Some(json) => SamplerConfig::read(json)
-                    .map_err(|error| of("scheduler", "scheduler_config.json", error))?,
-                None => SamplerConfig::stable_diffusion_15(),
+            sampler: match beside.join("scheduler").join("scheduler_config.json") {
+                path if place.is_file() && !path.exists() => SamplerConfig::stable_diffusion_15(),
+                path => SamplerConfig::load(&path)?,
             },
             tokenizer: ClipTokenizer::load(&beside.join("tokenizer"))?,
         };

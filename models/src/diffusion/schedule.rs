@@ -117,7 +117,8 @@ impl Schedule {
     /// `steps` steps of a sampler.
     ///
     /// # Errors
-    /// [`ModelError::Config`] for no steps, or more than the network was trained with.
+    /// [`ModelError::Config`] for no steps, or more than the network was trained with; [`ModelError::Foreign`] for a setting of this
+    /// sampler that is not built here.
     pub fn new(sampler: Sampler, config: &SamplerConfig, steps: usize) -> Result<Self, ModelError> {
         let most = config.num_train_timesteps;
         // DPM-Solver spreads one more than it takes.
@@ -128,6 +129,7 @@ impl Schedule {
                 expected: "at least 1 and below num_train_timesteps of the scheduler",
             });
         }
+        config.check_for(sampler)?;
         Ok(match sampler {
             Sampler::EulerA => methods::euler(config, steps, methods::Churn::Ancestral),
             Sampler::Euler => methods::euler(config, steps, methods::Churn::None),

@@ -1,9 +1,12 @@
 //! What diffusers' `scheduler_config.json` says, under its names.
 
+use std::path::Path;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::Sampler;
+use crate::directory::read;
 use crate::error::ModelError;
 use crate::foreign::{complete, require};
 use crate::limits;
@@ -69,27 +72,58 @@ pub struct SamplerConfig {
     pub clip_sample_range: f64,
     /// DDIM: whether the last step ends without any noise instead of with the first timestep's.
     pub set_alpha_to_one: bool,
+    /// Everything else that the file says.
+    #[serde(flatten)]
+    pub rest: Map<String, Value>,
 }
 
-/// What changes the numbers and is done one way only here.
+/// What changes every sampler's numbers and is done one way only here.
 fn fixed() -> Vec<(&'static str, Value)> {
     vec![
         ("trained_betas", Value::Null),
         ("rescale_betas_zero_snr", json!(false)),
-        ("thresholding", json!(false)),
-        ("interpolation_type", json!("linear")),
-        ("timestep_type", json!("discrete")),
-        ("final_sigmas_type", json!("zero")),
-        ("use_exponential_sigmas", json!(false)),
-        ("use_beta_sigmas", json!(false)),
-        ("use_lu_lambdas", json!(false)),
-        ("use_flow_sigmas", json!(false)),
-        ("solver_order", json!(2)),
-        ("solver_type", json!("midpoint")),
-        ("algorithm_type", json!("dpmsolver++")),
-        ("sigma_min", Value::Null),
-        ("sigma_max", Value::Null),
     ]
+}
+
+/// The same of one sampler: a file may hold what another one's numbers depend on.
+fn fixed_of(sampler: Sampler) -> Vec<(&'static str, Vec<Value>)> {
+    let one = |key, value: Value| (key, vec![value]);
+    let spaced = || {
+        [
+            one("use_exponential_sigmas", json!(false)),
+            one("use_beta_sigmas", json!(false)),
+        ]
+    };
+    match sampler {
+        Sampler::EulerA => vec![],
+        Sampler::Ddim => vec![one("thresholding", json!(false))],
+        Sampler::Euler => spaced()
+            .into_iter()
+            .chain([
+                one("interpolation_type", json!("linear")),
+                one("timestep_type", json!("discrete")),
+                one("final_sigmas_type", json!("zero")),
+                one("sigma_min", Value::Null),
+                one("sigma_max", Value::Null),
+            ])
+            .collect(),
+        Sampler::Dpmpp2m => spaced()
+            .into_iter()
+            .chain([
+                one("thresholding", json!(false)),
+                one("final_sigmas_type", json!("zero")),
+                one("use_lu_lambdas", json!(false)),
+                one("use_flow_sigmas", json!(false)),
+                one("solver_order", json!(2)),
+                // What diffusers takes in other samplers' files for its own default.
+                ("algorithm_type", vec![json!("dpmsolver++"), json!("deis")]),
+                (
+                    "solver_type",
+                    vec![json!("midpoint"), json!("logrho"), json!("bh1"), json!("bh2")],
+                ),
+            ])
+            .collect(),
+    }
 }
 
 impl SamplerConfig {
@@ -107,10 +141,33 @@ impl SamplerConfig {
             clip_sample: false,
             clip_sample_range: 1.0,
             set_alpha_to_one: false,
+            rest: Map::new(),
         }
     }
 
-    /// Reads a `scheduler_config.json`.
+    /// Reads the file of a `scheduler_config.json`.
+    ///
+    /// # Errors
+    /// [`ModelError::File`] or [`ModelError::Content`] with the file and what is wrong with it.
+    pub fn load(path: &Path) -> Result<Self, ModelError> {
+        let bytes = read(path)?;
+        let json = match serde_json::from_slice(&bytes) {
+            Ok(json) => json,
+            // Python writes bounds that are none as a word that is no JSON.
+            Err(_) => {
+                let text = String::from_utf8_lossy(&bytes)
+                    .replace(": -Infinity", ": null")
+                    .replace(": Infinity", ": null");
+                serde_json::from_str(&text).map_err(|error| ModelError::Content {
+                    path: path.to_owned(),
+                    reason: format!("not valid JSON: {error}"),
+                })?
+            }
+        };
+        Self::read(json).map_err(|error| error.in_file(path))
+    }
+
+    /// Reads what a `scheduler_config.json` says.
     ///
     /// # Errors
     /// [`ModelError::Foreign`] for a key that asks for other numbers, [`ModelError::Config`] for one out of range.
@@ -173,11 +230,80 @@ impl SamplerConfig {
         ])
     }
 
+    /// Refuses what a sampler's numbers depend on and is not built here.
+    ///
+    /// # Errors
+    /// [`ModelError::Foreign`] with the key and what would be right.
+    pub(super) fn check_for(&self, sampler: Sampler) -> Result<(), ModelError> {
+        for (key, allowed) in fixed_of(sampler) {
+            let is_known = |value| require(&self.rest, "", &[(key, value)]).is_ok();
+            if !allowed.iter().cloned().any(is_known) {
+                require(
+                    &self.rest,
+                    "scheduler_config.json: ",
+                    &[(key, allowed[0].clone())],
+                )?;
+            }
+        }
+        Ok(())
+    }
+
     pub(super) fn spacing(&self, sampler: Sampler) -> Spacing {
         let default = match sampler {
             Sampler::Ddim => Spacing::Leading,
             Sampler::EulerA | Sampler::Euler | Sampler::Dpmpp2m => Spacing::Linspace,
         };
         self.timestep_spacing.unwrap_or(default)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::diffusion::schedule::Schedule;
+
+    fn loaded(text: &str) -> Result<SamplerConfig, ModelError> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("scheduler_config.json");
+        fs::write(&path, text).unwrap();
+        SamplerConfig::load(&path)
+    }
+
+    #[test]
+    fn a_file_of_another_sampler_says_what_they_share() {
+        let deis = r#"{"_class_name": "DEISMultistepScheduler", "beta_start": 0.00085, "beta_end": 0.012,
+            "beta_schedule": "scaled_linear", "algorithm_type": "deis", "solver_type": "logrho", "solver_order": 2,
+            "lambda_min_clipped": -Infinity, "steps_offset": 1}"#;
+        let config = loaded(deis).unwrap();
+        for sampler in Sampler::ALL {
+            Schedule::new(sampler, &config, 5).unwrap();
+        }
+    }
+
+    #[test]
+    fn what_would_change_a_samplers_numbers_is_refused_for_that_sampler_alone() {
+        let config = loaded(r#"{"final_sigmas_type": "sigma_min", "thresholding": true}"#).unwrap();
+        Schedule::new(Sampler::EulerA, &config, 5).unwrap();
+        for (sampler, key) in [
+            (Sampler::Euler, "final_sigmas_type"),
+            (Sampler::Ddim, "thresholding"),
+            (Sampler::Dpmpp2m, "thresholding"),
+        ] {
+            let refused = Schedule::new(sampler, &config, 5).unwrap_err().to_string();
+            assert!(
+                refused.contains(key) && refused.contains("scheduler_config.json"),
+                "{refused}"
+            );
+        }
+        let defaults = r#"{"use_karras_sigmas": true, "_use_default_values": ["use_karras_sigmas"]}"#;
+        assert!(!loaded(defaults).unwrap().use_karras_sigmas);
+        assert!(
+            loaded("{")
+                .unwrap_err()
+                .to_string()
+                .contains("scheduler_config.json")
+        );
     }
 }
