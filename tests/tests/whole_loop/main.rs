@@ -1,5 +1,7 @@
 //! A run from its first lease to its last version.
 
+mod shop_pictures;
+
 use common::{LearnerEpoch, PolicyVersion};
 use integration_tests::TestCluster;
 
