@@ -49,6 +49,7 @@ pub(super) fn run(args: &RenderArgs) -> Outcome<()> {
     let _kernels = role::runtime(&config)?;
     let product = super::model::read_picture(&args.product)?;
     let given = given_noise(args, &config)?;
+    let bounds = config.actor.guardrails.clone();
     let mut painter = painter(args, config, given.as_ref())?;
     fs::create_dir_all(&args.out)
         .with_context(|| format!("cannot make {}", args.out.display()))
@@ -75,7 +76,7 @@ pub(super) fn run(args: &RenderArgs) -> Outcome<()> {
             digest: blake3::hash(&png).to_string(),
             path,
             seed: wanted.seed,
-            guardrails: Measures::of(&picture)?,
+            guardrails: Measures::of(&picture, &bounds)?,
         });
     }
     if args.json {

@@ -1,16 +1,18 @@
 //! What is measured on a finished picture.
 
+use ::actor::GuardrailsConfig;
 use anyhow::Context as _;
 use data::GeneratedImage;
 use imaging::guardrails::{
     blank::{Backdrop, backdrop},
-    halo::{MAX_HALO, halo},
-    leakage::{MAX_CHANGED, leakage},
-    visibility::{MIN_AREA_SHARE, MIN_DISTINCT_SHARE, visibility},
+    halo::halo,
+    leakage::leakage,
+    visibility::visibility,
 };
 use serde::Serialize;
 
-/// Each guardrail that looks at pixels: what it measured and whether that is within its default bound. Units are those of
+/// Each guardrail that looks at pixels: what it measured and whether that is within its bound of
+/// `[actor.guardrails]`. Units are those of
 /// docs/images.md.
 #[derive(Debug, Serialize)]
 pub(super) struct Measures {
@@ -49,14 +51,14 @@ struct Visibility {
 
 impl Measures {
     /// Measures a picture whose generator told where the product stands.
-    pub(super) fn of(picture: &GeneratedImage) -> anyhow::Result<Self> {
+    pub(super) fn of(picture: &GeneratedImage, bounds: &GuardrailsConfig) -> anyhow::Result<Self> {
         let placed = picture
             .placed
             .as_ref()
             .context("the generator did not place the product")?;
         let image = &picture.image;
         let blank = |backdrop: Backdrop| Blank {
-            passed: !backdrop.is_blank(),
+            passed: backdrop.spread >= bounds.min_spread && backdrop.black_share <= bounds.max_black_share,
             spread: backdrop.spread,
             black_share: backdrop.black_share,
         };
@@ -68,18 +70,18 @@ impl Measures {
         Ok(Self {
             blank: backdrop(image, placed)?.map(blank),
             halo: Halo {
-                passed: rim.excess <= MAX_HALO,
+                passed: rim.excess <= bounds.max_halo,
                 excess: rim.excess,
             },
             leakage: Leakage {
-                passed: leaked.changed <= MAX_CHANGED,
+                passed: leaked.changed <= bounds.max_changed,
                 changed: leaked.changed,
             },
             visibility: Visibility {
-                passed: seen.area_share >= MIN_AREA_SHARE
+                passed: seen.area_share >= bounds.min_product_area
                     && seen
                         .distinct_share
-                        .is_none_or(|share| share >= MIN_DISTINCT_SHARE),
+                        .is_none_or(|share| share >= bounds.min_distinct_outline),
                 area_share: seen.area_share,
                 contrast: seen.contrast,
                 distinct_share: seen.distinct_share,
