@@ -72,7 +72,11 @@ impl Painter {
     ) -> Result<Vec<Result<GeneratedImage, NoImage>>, GenerateError> {
         let composition = Composition::new(product, &self.config).map_err(|error| match error {
             CompositionError::Cutout(error) => error.into(),
-            other => failed(other),
+            // The same cut-out on the same canvas is refused again.
+            other => GenerateError::Refused {
+                generator: NAME.to_owned(),
+                reason: other.to_string(),
+            },
         })?;
         let painted = self
             .inpainting

@@ -262,6 +262,38 @@ fn networks_that_do_not_fit_are_refused_with_the_file_and_what_would_be_right() 
     }
 }
 
+/// Latents of a quarter of a side fit neither the ControlNet nor the masks.
+#[test]
+fn an_autoencoder_of_another_factor_is_refused() {
+    let dir = changed("tiny", "vae/config.json", "block_out_channels", json!([4, 8, 8]));
+    let path = dir.path().join("vae/config.json");
+    let mut json: serde_json::Map<String, serde_json::Value> =
+        serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    json.insert("down_block_types".into(), json!(vec!["DownEncoderBlock2D"; 3]));
+    json.insert("up_block_types".into(), json!(vec!["UpDecoderBlock2D"; 3]));
+    fs::write(&path, serde_json::to_vec(&json).unwrap()).unwrap();
+    let message = refusal(DiffusionFiles {
+        model: dir.path().to_owned(),
+        ..files()
+    });
+    assert!(
+        message.contains("vae/config.json") && message.contains("four levels"),
+        "{message}"
+    );
+}
+
+#[test]
+fn a_negative_prompt_that_is_too_long_is_the_configurations_fault() {
+    let config = DiffusionConfig {
+        negative_prompt: "leaves ".repeat(90),
+        long_prompts: LongPrompts::Refuse,
+        ..small()
+    };
+    let opened = Painter::open(&files(), config, &Placement::cpu());
+    let message = opened.err().map(|error| error.to_string()).unwrap();
+    assert!(message.contains("negative_prompt"), "{message}");
+}
+
 #[test]
 fn files_that_are_missing_or_cut_off_are_named() {
     let missing = DiffusionFiles {

@@ -10,7 +10,7 @@ use crate::progress::Progress;
 use crate::{output, role, telemetry};
 use ::actor::Painter;
 use anyhow::{Context as _, anyhow};
-use data::{GenerateError, cutout};
+use data::{GenerateError, NoImage, cutout};
 use measures::Measures;
 use models::diffusion::pipeline::{GivenNoise, Wanted};
 use serde::Serialize;
@@ -68,7 +68,10 @@ pub(super) fn run(args: &RenderArgs) -> Outcome<()> {
     let pictures = pictures.map_err(|error| blame(error, args))?;
     let mut images = vec![];
     for (picture, wanted) in pictures.into_iter().zip(&wanted) {
-        let picture = picture.context("--prompt").or_configuration()?;
+        let picture = match picture {
+            Err(error @ NoImage::Invalid(_)) => return Err(Failure::Run(error.into())),
+            other => other.context("--prompt").or_configuration()?,
+        };
         let png = cutout::encode_rgb_png(&picture.image);
         let path = args.out.join(format!("{}-{}.png", stem(args), wanted.seed));
         fs::write(&path, &png).with_context(|| format!("cannot write {}", path.display()))?;

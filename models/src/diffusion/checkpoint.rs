@@ -30,6 +30,9 @@ const DIFFUSERS: &[&str] = &["diffusion_pytorch_model"];
 /// What transformers calls them.
 const TRANSFORMERS: &[&str] = &["model", "pytorch_model"];
 
+/// Pixels of a side that make one of the latents: what the ControlNet and the masks are made for.
+const FACTOR: usize = 8;
+
 /// Tables that are computed from the configuration.
 const COMPUTED: &str = "embeddings.position_ids";
 
@@ -115,6 +118,16 @@ impl StableDiffusion {
     fn check_parts(&self, beside: &Path) -> Result<(), ModelError> {
         let tokens = self.tokenizer.check_fits(self.text_encoder.vocab_size);
         tokens.map_err(|error| error.in_file(&beside.join("tokenizer")))?;
+        let factor = self.autoencoder.factor();
+        if factor != FACTOR {
+            return Err(ModelError::Content {
+                path: beside.join("vae").join("config.json"),
+                reason: format!(
+                    "block_out_channels = {:?}: expected four levels, which make one of the latents of {FACTOR} pixels a side",
+                    self.autoencoder.block_out_channels
+                ),
+            });
+        }
         let (width, expected) = (self.text_encoder.hidden_size, self.unet.cross_attention_dim);
         if width != expected {
             return Err(ModelError::Content {

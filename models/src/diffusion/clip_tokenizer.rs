@@ -49,6 +49,9 @@ impl ClipTokenizer {
             let inner = Inner::from_bytes(read(&whole)?).map_err(failed);
             let mut inner = inner.map_err(|error| error.in_file(&whole))?;
             inner.set_encode_special_tokens(true);
+            // A file that was saved after use has them; here nothing is cut in silence.
+            inner.with_truncation(None).map_err(failed)?;
+            inner.with_padding(None);
             (whole, inner)
         };
         let pad = pad_token(dir)?;

@@ -2,11 +2,11 @@
 //!
 //! A generator's networks are not trained here, so the product is formed once and nothing is left to compute at each step.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
 use burn::module::{Module, ModuleMapper, Param};
-use burn::tensor::{DType, Tensor, TensorData};
+use burn::tensor::{DType, Device, Tensor, TensorData};
 use safetensors::SafeTensors;
 use serde_json::Value;
 
@@ -154,7 +154,7 @@ fn parse(bytes: &[u8]) -> Result<BTreeMap<String, Layer>, ModelError> {
     let tensors = from_safetensors(bytes)?;
     check_finite(&tensors)?;
     let (_, metadata) = SafeTensors::read_metadata(bytes)?;
-    let alphas = alphas(metadata.metadata().as_ref());
+    let alphas = alphas(metadata.metadata().as_ref())?;
     let mut layers: BTreeMap<String, Layer> = BTreeMap::new();
     let mut foreign = vec![];
     for (name, data) in tensors {
@@ -187,6 +187,16 @@ fn parse(bytes: &[u8]) -> Result<BTreeMap<String, Layer>, ModelError> {
     {
         return Err(adapter(format!("layer {name} has one factor, expected two")));
     }
+    let factors = |layer: &Layer| [layer.down.clone(), layer.up.clone()].into_iter().flatten();
+    let is_factor = |data: &TensorData| [2, 4].contains(&data.rank()) && data.num_elements() > 0;
+    if let Some((name, _)) = layers
+        .iter()
+        .find(|(_, layer)| !factors(layer).all(|data| is_factor(&data)))
+    {
+        return Err(adapter(format!(
+            "layer {name}: expected factors of rank 2 or 4 that are not empty"
+        )));
+    }
     for (name, layer) in &mut layers {
         let network = name.split('.').next().unwrap_or_default();
         layer.alpha = layer.alpha.or_else(|| alphas.get(network).copied());
@@ -195,14 +205,32 @@ fn parse(bytes: &[u8]) -> Result<BTreeMap<String, Layer>, ModelError> {
 }
 
 /// The strength of each network's adapter where diffusers has noted it in the file.
-fn alphas(metadata: Option<&std::collections::HashMap<String, String>>) -> BTreeMap<String, f64> {
-    let noted = metadata.and_then(|metadata| metadata.get("lora_adapter_metadata"));
-    let noted = noted.and_then(|json| serde_json::from_str::<BTreeMap<String, Value>>(json).ok());
+fn alphas(metadata: Option<&HashMap<String, String>>) -> Result<BTreeMap<String, f64>, ModelError> {
+    const NOTED: &str = "lora_adapter_metadata";
+    let Some(json) = metadata.and_then(|metadata| metadata.get(NOTED)) else {
+        return Ok(BTreeMap::new());
+    };
+    let adapter = |reason: String| ModelError::Adapter { reason };
+    let noted: BTreeMap<String, Value> =
+        serde_json::from_str(json).map_err(|error| adapter(format!("{NOTED}: not valid JSON: {error}")))?;
+    let asks = |value: &Value| match value {
+        Value::Null | Value::Bool(false) => false,
+        Value::Object(map) => !map.is_empty(),
+        _ => true,
+    };
+    // Each of them changes how strong a layer is.
+    let others = [".alpha_pattern", ".rank_pattern", ".use_rslora", ".use_dora"];
+    let other = noted
+        .iter()
+        .find(|(key, value)| others.iter().any(|end| key.ends_with(end)) && asks(value));
+    if let Some((key, value)) = other {
+        return Err(adapter(format!("{NOTED}: {key} = {value}: not built here")));
+    }
     let alpha = |(key, value): (String, Value)| {
         let network = key.strip_suffix(".lora_alpha")?;
         Some((network.to_owned(), value.as_f64()?))
     };
-    noted.unwrap_or_default().into_iter().filter_map(alpha).collect()
+    Ok(noted.into_iter().filter_map(alpha).collect())
 }
 
 struct Folder<'a> {
@@ -240,17 +268,13 @@ impl Folder<'_> {
             ));
         }
         let strength = self.lora.scale * layer.alpha.unwrap_or(rank as f64) / rank as f64;
-        let (down, up): (Vec<f32>, Vec<f32>) = (down.iter().collect(), up.iter().collect());
-        let mut sum = vec![0.0f32; output * input];
-        for o in 0..output {
-            for r in 0..rank {
-                let factor = up[o * rank + r] * strength as f32;
-                for i in 0..input {
-                    let at = if is_matrix { i * output + o } else { o * input + i };
-                    sum[at] += factor * down[r * input + i];
-                }
-            }
-        }
+        let factor = |data: &TensorData, shape: [usize; 2]| {
+            let values: Vec<f32> = data.iter().collect();
+            Tensor::<2>::from_data(TensorData::new(values, shape), &Device::flex())
+        };
+        let product = factor(up, [output, rank]).matmul(factor(down, [rank, input])) * strength;
+        let product = if is_matrix { product.transpose() } else { product };
+        let sum: Vec<f32> = product.into_data().iter().collect();
         Ok(Some(TensorData::new(sum, shape.to_vec())))
     }
 }
@@ -280,6 +304,55 @@ impl ModuleMapper for Folder<'_> {
                 self.failure.get_or_insert(reason);
                 param
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use safetensors::tensor::TensorView;
+    use safetensors::{Dtype, serialize};
+
+    use super::*;
+
+    /// A file of these tensors, all zero, with metadata.
+    fn file(tensors: &[(&str, &[usize])], metadata: &[(&str, &str)]) -> Vec<u8> {
+        let zeros = vec![0u8; 4096];
+        let view = |shape: &[usize]| {
+            let length = 4 * shape.iter().product::<usize>();
+            TensorView::new(Dtype::F32, shape.to_vec(), &zeros[..length]).unwrap()
+        };
+        let tensors: BTreeMap<&str, TensorView<'_>> =
+            tensors.iter().map(|(name, shape)| (*name, view(shape))).collect();
+        let metadata = metadata
+            .iter()
+            .map(|(key, value)| (key.to_string(), value.to_string()));
+        serialize(tensors, Some(metadata.collect())).unwrap()
+    }
+
+    fn refused(tensors: &[(&str, &[usize])], metadata: &[(&str, &str)]) -> String {
+        parse(&file(tensors, metadata)).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn what_is_no_low_rank_adapter_is_refused_by_name() {
+        let (down, up) = ("unet.a.lora_A.weight", "unet.a.lora_B.weight");
+        let good: [(&str, &[usize]); 2] = [(down, &[2, 4]), (up, &[3, 2])];
+        assert_eq!(parse(&file(&good, &[])).unwrap().len(), 1);
+        assert!(refused(&[(down, &[2, 4])], &[]).contains("one factor"));
+        assert!(refused(&[("unet.a.hada_w1_a", &[2, 4])], &[]).contains("hada_w1_a"));
+        for shape in [&[][..], &[4], &[0, 4]] {
+            assert!(refused(&[(down, shape), (up, &[3, 2])], &[]).contains("rank 2 or 4"));
+        }
+        for json in [
+            r#"{"unet.use_rslora": true}"#,
+            r#"{"unet.alpha_pattern": {"a": 3}}"#,
+            "{",
+        ] {
+            let said = refused(&good, &[("lora_adapter_metadata", json)]);
+            assert!(said.contains("lora_adapter_metadata"), "{said}");
         }
     }
 }

@@ -30,7 +30,7 @@ use super::cpu;
 use super::lora::DiffusionLora;
 use super::noise::NoiseStream;
 use super::part::Part;
-use super::prompt::PromptStyle;
+use super::prompt::{PromptStyle, chunks};
 use super::schedule::{Sampler, Schedule};
 use super::text_encoder::TextEncoder;
 use super::unet::Unet;
@@ -154,7 +154,7 @@ impl Inpainting {
     /// Reads nothing yet: each network is read when it is first needed.
     ///
     /// # Errors
-    /// [`ModelError::Config`] for steps that the sampler cannot take, [`ModelError::Content`] for an adapter of another model.
+    /// [`ModelError::Config`] for steps that the sampler cannot take and for a negative prompt that is too long, [`ModelError::Content`] for an adapter of another model.
     pub fn new(
         model: &StableDiffusion,
         controlnet: &ControlNetFiles,
@@ -167,6 +167,14 @@ impl Inpainting {
             model.check_lora(lora)?;
         }
         let schedule = Schedule::new(config.sampler, &model.sampler, config.steps)?;
+        let length = model.text_encoder.max_position_embeddings;
+        if chunks(&config.negative_prompt, config.prompts, &model.tokenizer, length).is_err() {
+            return Err(ModelError::Config {
+                key: "negative_prompt",
+                value: format!("{:?}", config.negative_prompt),
+                expected: "no more tokens than the text encoder reads at once, or long_prompts = \"chunk\"",
+            });
+        }
         let keeps = !config.release;
         let texts = Texts::new(
             model.tokenizer.clone(),

@@ -25,11 +25,14 @@ const MAX_HEADER: u64 = 100_000_000;
 const TRANSFORMERS: (&str, &str) = ("model", "pytorch_model");
 
 /// Behind the name of a set of weights: the first that is there counts.
-const ENDINGS: [(&str, Kind); 4] = [
+const ENDINGS: [(&str, Kind); 6] = [
     (".safetensors.index.json", Kind::Index),
     (".safetensors", Kind::Single),
     (".bin.index.json", Kind::Index),
     (".bin", Kind::Single),
+    // How diffusers and transformers call the shards of a variant.
+    (".safetensors.index.fp16.json", Kind::Index),
+    (".bin.index.fp16.json", Kind::Index),
 ];
 
 #[derive(Clone, Copy)]
@@ -204,7 +207,10 @@ impl Shards {
         path: &Path,
         rename: &impl Fn(&str) -> Option<String>,
     ) -> Result<BTreeMap<String, (Dtype, Vec<usize>)>, ModelError> {
-        let torch = path.extension().is_some_and(|extension| extension == "bin");
+        let pickles = ["bin", "ckpt", "pt", "pth"];
+        let torch = path
+            .extension()
+            .is_some_and(|extension| pickles.iter().any(|pickle| extension == *pickle));
         let (file, held) = if torch {
             open_torch(path)
         } else {

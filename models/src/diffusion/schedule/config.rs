@@ -66,7 +66,7 @@ pub struct SamplerConfig {
     pub steps_offset: usize,
     /// Whether noise levels follow [arXiv 2206.00364](https://arxiv.org/abs/2206.00364), eq. 5; Euler and DPM-Solver only.
     pub use_karras_sigmas: bool,
-    /// DDIM: whether the estimate of the clean latents is limited. Off in Stable Diffusion.
+    /// DDIM: whether the estimate of the clean latents is limited. Off in Stable Diffusion, and in files of other samplers.
     pub clip_sample: bool,
     /// DDIM: to what it is limited.
     pub clip_sample_range: f64,
@@ -112,6 +112,8 @@ fn fixed_of(sampler: Sampler) -> Vec<(&'static str, Vec<Value>)> {
             .chain([
                 one("thresholding", json!(false)),
                 one("final_sigmas_type", json!("zero")),
+                one("lambda_min_clipped", Value::Null),
+                one("variance_type", Value::Null),
                 one("use_lu_lambdas", json!(false)),
                 one("use_flow_sigmas", json!(false)),
                 one("solver_order", json!(2)),
@@ -179,6 +181,12 @@ impl SamplerConfig {
             }
         }
         require(&json, "", &fixed())?;
+        // Limits are those samplers' default; the files of others say nothing about them, and Stable Diffusion's latents go beyond.
+        let class = json
+            .get("_class_name")
+            .and_then(Value::as_str)
+            .unwrap_or_default();
+        let limits = class.starts_with("DDIM") || class.starts_with("DDPM");
         complete(
             &mut json,
             json!({
@@ -189,7 +197,7 @@ impl SamplerConfig {
                 "prediction_type": "epsilon",
                 "steps_offset": 0,
                 "use_karras_sigmas": false,
-                "clip_sample": true,
+                "clip_sample": limits,
                 "clip_sample_range": 1.0,
                 "set_alpha_to_one": true,
             }),
