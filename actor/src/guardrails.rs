@@ -11,6 +11,7 @@ mod text_blocklist;
 
 pub use config::GuardrailsConfig;
 pub use error::GuardrailError;
+pub use pixels::{Blank, Halo, Leakage, Measures, ProductMeasures, Visibility};
 
 use common::{Barred, Guardrail};
 use data::{GeneratedImage, NoImage};

@@ -39,7 +39,9 @@ pub use config::{ActorConfig, Generator, Labels};
 pub use decode_times::{DecodeStep, DecodeTimes};
 pub use diffusion::{DiffusionConfig, DiffusionFiles, DiffusionGenerator, Painter, Placing};
 pub use error::{ActorError, LastAttempt};
-pub use guardrails::{GuardrailError, GuardrailsConfig};
+pub use guardrails::{
+    Blank, GuardrailError, GuardrailsConfig, Halo, Leakage, Measures, ProductMeasures, Visibility,
+};
 pub use learner_client::CallTimes;
 pub use remote_generator::RemoteGenerator;
 pub use simulated::{Decoding, Served, SimulatedActorInputs, SimulatedSampling, run_simulated};

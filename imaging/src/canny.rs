@@ -26,14 +26,6 @@ pub fn canny(picture: &RgbImage, low: u32, high: u32) -> GrayImage {
     edges(&gradients, low, high)
 }
 
-/// Edges of a picture of one channel; otherwise as [`canny`].
-pub fn canny_gray(picture: &GrayImage, low: u32, high: u32) -> GrayImage {
-    let (width, height) = picture.dimensions();
-    let bytes = picture.as_raw();
-    let gradients = strongest(width, height, |x, y| [bytes[y * width as usize + x]]);
-    edges(&gradients, low, high)
-}
-
 /// The gradient at each pixel, row by row.
 struct Gradients {
     width: usize,
@@ -174,13 +166,6 @@ mod tests {
 
     proptest! {
         #[test]
-        fn three_equal_channels_have_the_edges_of_one(picture in any_picture(), low in 0u32..400, high in 0u32..800) {
-            let gray = GrayImage::from_fn(picture.width(), picture.height(), |x, y| Luma([picture.get_pixel(x, y).0[1]]));
-            let same = RgbImage::from_fn(picture.width(), picture.height(), |x, y| Rgb([gray.get_pixel(x, y).0[0]; 3]));
-            prop_assert_eq!(canny(&same, low, high), canny_gray(&gray, low, high));
-        }
-
-        #[test]
         fn a_lower_threshold_never_loses_an_edge(picture in any_picture(), low in 0u32..400, less in 0u32..400, high in 400u32..900) {
             let few = canny(&picture, low, high);
             let many = canny(&picture, low.saturating_sub(less), high);
@@ -195,8 +180,8 @@ mod tests {
 
     #[test]
     fn a_step_is_an_edge_of_one_pixel() {
-        let picture = GrayImage::from_fn(12, 9, |x, _| Luma([if x < 6 { 10 } else { 200 }]));
-        let edges = canny_gray(&picture, LOW_THRESHOLD, HIGH_THRESHOLD);
+        let picture = RgbImage::from_fn(12, 9, |x, _| Rgb([if x < 6 { 10 } else { 200 }; 3]));
+        let edges = canny(&picture, LOW_THRESHOLD, HIGH_THRESHOLD);
         for y in 0..9 {
             let row: Vec<u32> = (0..12).filter(|x| edges.get_pixel(*x, y).0 == [255]).collect();
             assert_eq!(row, [5], "row {y}");

@@ -60,14 +60,6 @@ pub enum ImagingError {
         /// The canvas's width and height in pixels.
         expected: (u32, u32),
     },
-    /// A canvas that does not divide into latent pixels.
-    #[error("{width}x{height} pixels do not divide into latent pixels: both sides must be multiples of 8")]
-    NotLatent {
-        /// Its width in pixels.
-        width: u32,
-        /// Its height in pixels.
-        height: u32,
-    },
 }
 
 /// Refuses a picture of another size than the canvas; `what` names it.

@@ -81,6 +81,18 @@ def vae_numbers(vae, inputs=None):
     return out
 
 
+@torch.no_grad()
+def tiled_numbers(vae, inputs=None):
+    """With enable_tiling: tiles of 16 latents, 128 pixels; the last ones are cut off by the picture's edge."""
+    vae.enable_tiling()
+    vae.tile_latent_min_size, vae.tile_sample_min_size = 16, 128
+    z = inputs["tiled.latents"] if inputs else 3 * grid_noise(410, 1, 4, 20, 37)
+    out = {"tiled.latents": z, "tiled.decoded": vae.decode(z).sample[..., ::7, ::7],
+           "tiled.mean": vae.encode(picture(2, 160, 296)[1:] / 127.5 - 1).latent_dist.mean}
+    vae.disable_tiling()
+    return out
+
+
 def make_text():
     rows, tensors = text_numbers(open_text_encoder(), open_tokenizer())
     write_json(f"{EXPECTED}/text.json", dict(
@@ -95,7 +107,8 @@ def make():
     write_tensors(f"{EXPECTED}/unet.safetensors", unet_numbers(
         open_model(UNet2DConditionModel, f"{TINY}/unet"), open_model(ControlNetModel, CONTROLNET)))
     write_tensors(f"{EXPECTED}/unet-sd2.safetensors", sd2_numbers(open_model(UNet2DConditionModel, f"{OUT}/sd2/unet")))
-    write_tensors(f"{EXPECTED}/vae.safetensors", vae_numbers(open_model(AutoencoderKL, f"{TINY}/vae")))
+    vae = open_model(AutoencoderKL, f"{TINY}/vae")
+    write_tensors(f"{EXPECTED}/vae.safetensors", {**vae_numbers(vae), **tiled_numbers(vae)})
     write_json(f"{EXPECTED}/networks.json", dict(
         picture="u8 [n,3,h,w] = (x*(5+c) + y*(9-2*c) + 37*n + ((x*y)>>3)) & 255, never stored",
         timesteps=TIMESTEPS,
@@ -106,4 +119,5 @@ def make():
         time="time.sinusoids [2,8], time.embedding [2,32] of the timesteps, unet",
         sd2="unet-sd2.safetensors: latents [2,4,8,12], context, plain (sd2/unet, f16 weights computed in f32)",
         vae="encode picture(2, 8h, 8w)[1:] / 127.5 - 1 -> <shape>.mean, .logvar (clamped to [-30,20]); "
-            "<shape>.latents (already divided by the scaling factor) -> .decoded, before clamping to [-1,1]; of wide every third row and column"))
+            "<shape>.latents (already divided by the scaling factor) -> .decoded, before clamping to [-1,1]; of wide every third row and column; "
+            "tiled.*: with enable_tiling, tiles of 16 latents, of picture(2, 160, 296) and of 20 x 37 latents; of the decoded every 7th row and column"))

@@ -43,7 +43,8 @@ def networks():
     assert DDIMScheduler.from_pretrained(f"{OUT}/sd2/scheduler").config.prediction_type == "v_prediction"
     want = expected("vae")
     for d in (f"{TINY}/vae", f"{OUT}/vae-old-names"):
-        compare(os.path.relpath(d, OUT), diffusion_networks.vae_numbers(open_model(AutoencoderKL, d), want), want, 1e-5)
+        vae = open_model(AutoencoderKL, d)
+        compare(os.path.relpath(d, OUT), {**diffusion_networks.vae_numbers(vae, want), **diffusion_networks.tiled_numbers(vae, want)}, want, 1e-5)
 
 
 def schedulers():

@@ -1,5 +1,6 @@
 //! What somebody else's configuration leaves out, and what of it is not built here.
 
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use crate::error::ModelError;
@@ -33,6 +34,16 @@ pub(crate) fn require(
         }
     }
     Ok(())
+}
+
+/// What a configuration says, as a type of ours that takes its keys by their names.
+///
+/// # Errors
+/// [`ModelError::Foreign`] with the key that is missing or has another type.
+pub(crate) fn parse<T: DeserializeOwned>(map: Map<String, Value>) -> Result<T, ModelError> {
+    serde_json::from_value(Value::Object(map)).map_err(|error| ModelError::Foreign {
+        reason: error.to_string(),
+    })
 }
 
 /// Equal values, a number written with or without a fraction being one.

@@ -36,7 +36,6 @@ const MAY_IMPORT: [(&str, &[&str]); 13] = [
         &[
             "common",
             "models",
-            "imaging",
             "proto",
             "store",
             "data",

@@ -7,8 +7,7 @@ use imaging::{
     ImagingError,
     composite::composite,
     control::control_image,
-    dilate::dilate,
-    masks::{DILATION, repaint_mask},
+    masks::{latent_repaint_mask, repaint_mask},
     placement::{self, Place},
 };
 use models::ModelError;
@@ -51,14 +50,15 @@ impl Composition {
     /// Places a cut-out.
     pub(super) fn new(cutout: &RgbaImage, config: &DiffusionConfig) -> Result<Self, CompositionError> {
         let (width, height, scale) = (config.width as u32, config.height as u32, config.image_scale);
+        let place = config.region().map_or(Place::Centred(scale), Place::Within);
         let placed = match config.placing {
-            Placing::Premultiplied => placement::place(cutout, width, height, Place::Centred(scale))?,
+            Placing::Premultiplied => placement::place(cutout, width, height, place)?,
             Placing::Compat => placement::compat::place(cutout, width, height, scale)?,
         };
         let repaint = repaint_mask(&placed);
         let canvas = Canvas::new(
             init(&placed, config.placing)?,
-            dilate(&repaint, DILATION),
+            latent_repaint_mask(&repaint),
             control_image(&placed),
         )?;
         Ok(Self { placed, canvas })

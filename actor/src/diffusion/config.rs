@@ -1,6 +1,7 @@
 //! What the image generator can be told: the `[diffusion]` table.
 
 use common::{InvalidConfig, SettingsCheck};
+use imaging::Region;
 use models::diffusion::attention::SliceBytes;
 use models::diffusion::pipeline::PipelineConfig;
 use models::diffusion::prompt::{LongPrompts, PromptStyle};
@@ -36,6 +37,10 @@ pub struct DiffusionConfig {
     pub height: usize,
     /// The share of either side that a product takes at most, 0.05 to 1. Default 0.78, as CAIG.
     pub image_scale: f64,
+    /// The box of the canvas that products are placed in, as large as fits: left, top, width and height in pixels. Default empty: the
+    /// middle, by `image_scale`.
+    #[serde(rename = "box")]
+    pub region: Vec<u32>,
     /// How products are placed: `premultiplied` or `compat`. Default `premultiplied`.
     pub placing: Placing,
     /// The sampler: `euler-a`, `euler`, `ddim` or `dpmpp-2m`. Default `euler-a`, as CAIG.
@@ -87,6 +92,7 @@ impl Default for DiffusionConfig {
             width: 512,
             height: 512,
             image_scale: imaging::placement::GOLDEN_SCALE,
+            region: vec![],
             placing: Placing::Premultiplied,
             sampler,
             steps,
@@ -116,6 +122,19 @@ impl DiffusionConfig {
         }
         check.within("lora_scale", self.lora_scale, 0.0..=16.0, "");
         check.within("image_scale", self.image_scale, 0.05..=1.0, "");
+        if !self.region.is_empty() {
+            let on_canvas = |side: usize, first: u32, length: u32| {
+                length > 0 && u64::from(first) + u64::from(length) <= side as u64
+            };
+            let fits = matches!(self.region[..], [left, top, width, height]
+                if on_canvas(self.width, left, width) && on_canvas(self.height, top, height));
+            check.require(
+                fits && self.placing == Placing::Premultiplied,
+                "box",
+                &self.region,
+                "[left, top, width, height] of a part of the canvas, with placing = \"premultiplied\"",
+            );
+        }
         check.within("steps", self.steps, 1..=999, "");
         check.within("guidance", self.guidance, 0.0..=100.0, "");
         check.within("control_scale", self.control_scale, 0.0..=10.0, "");
@@ -129,6 +148,19 @@ impl DiffusionConfig {
             "0 or a multiple of 64 up to 4096 (pixels)",
         );
         check.finish()
+    }
+
+    /// The part of the canvas that products are placed in, where one is given.
+    pub(super) fn region(&self) -> Option<Region> {
+        match self.region[..] {
+            [left, top, width, height] => Some(Region {
+                left,
+                top,
+                width,
+                height,
+            }),
+            _ => None,
+        }
     }
 
     pub(super) fn pipeline(&self) -> PipelineConfig {
@@ -163,6 +195,7 @@ mod tests {
             image_scale: 0.0,
             steps: 0,
             guidance: f64::NAN,
+            region: vec![0, 0, 8, 8193],
             tile: 100,
             batch: 0,
             ..DiffusionConfig::default()
@@ -175,6 +208,7 @@ mod tests {
                 "width",
                 "height",
                 "image_scale",
+                "box",
                 "steps",
                 "guidance",
                 "batch",

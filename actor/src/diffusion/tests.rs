@@ -77,6 +77,20 @@ fn the_product_stays_pixel_for_pixel_and_everything_around_it_is_painted() {
 }
 
 #[test]
+fn a_box_says_where_the_product_stands() {
+    let generator = generator(DiffusionConfig {
+        region: vec![64, 8, 40, 40],
+        ..small()
+    });
+    let placed = pictures(&generator, &["a wooden desk"]).remove(0).placed.unwrap();
+    let outside = placed
+        .enumerate_pixels()
+        .filter(|(x, y, pixel)| pixel.0[3] > 0 && !((64..104).contains(x) && (8..48).contains(y)));
+    assert_eq!(outside.count(), 0);
+    assert_eq!(placed.get_pixel(84, 28).0[3], 255);
+}
+
+#[test]
 fn a_group_shares_its_noise_and_each_picture_is_what_it_is_alone() {
     let generator = generator(small());
     let group = pictures(&generator, &["a wooden desk", "green leaves", "a wooden desk"]);

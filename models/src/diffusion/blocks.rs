@@ -184,10 +184,7 @@ impl DownBlock {
         skips: &mut Vec<Tensor<4>>,
     ) -> Tensor<4> {
         for (index, resnet) in self.resnets.iter().enumerate() {
-            x = resnet.forward(x, Some(&condition.time));
-            if let Some(transformer) = self.attentions.get(index) {
-                x = transformer.forward(x, &condition.context, condition.slice);
-            }
+            x = layer(resnet, self.attentions.get(index), x, condition);
             skips.push(x.clone());
         }
         for downsampler in &self.downsamplers {
@@ -228,10 +225,7 @@ impl UpBlock {
         for (index, resnet) in self.resnets.iter().enumerate() {
             let joined = skips.pop().map_or_else(Vec::new, |skip| vec![skip]);
             x = Tensor::cat([vec![x], joined].concat(), 1);
-            x = resnet.forward(x, Some(&condition.time));
-            if let Some(transformer) = self.attentions.get(index) {
-                x = transformer.forward(x, &condition.context, condition.slice);
-            }
+            x = layer(resnet, self.attentions.get(index), x, condition);
         }
         for upsampler in &self.upsamplers {
             let [_, _, height, width] = x.dims();
@@ -256,12 +250,23 @@ impl MidBlock {
 
     pub(super) fn forward(&self, mut x: Tensor<4>, condition: &Condition) -> Tensor<4> {
         for (index, resnet) in self.resnets.iter().enumerate() {
-            x = resnet.forward(x, Some(&condition.time));
-            if let Some(transformer) = self.attentions.get(index) {
-                x = transformer.forward(x, &condition.context, condition.slice);
-            }
+            x = layer(resnet, self.attentions.get(index), x, condition);
         }
         x
+    }
+}
+
+/// A residual block and the transformer behind it, where there is one.
+fn layer(
+    resnet: &ResnetBlock,
+    transformer: Option<&Transformer2d>,
+    x: Tensor<4>,
+    condition: &Condition,
+) -> Tensor<4> {
+    let x = resnet.forward(x, Some(&condition.time));
+    match transformer {
+        Some(transformer) => transformer.forward(x, &condition.context, condition.slice),
+        None => x,
     }
 }
 

@@ -36,6 +36,15 @@ const FACTOR: usize = 8;
 /// Tables that are computed from the configuration.
 const COMPUTED: &str = "embeddings.position_ids";
 
+/// What published single files still hold of a training below a network's name, and what no network here has.
+const LEFTOVERS: [&str; 5] = [
+    "model_ema.",
+    "loss.",
+    "vision_model.",
+    "text_projection",
+    "logit_scale",
+];
+
 /// A Stable Diffusion model on disk, described and checked.
 #[derive(Debug, Clone)]
 pub struct StableDiffusion {
@@ -229,7 +238,8 @@ impl StableDiffusion {
 
     fn text_encoder_source(&self) -> Result<Source, ModelError> {
         if self.place.is_file() {
-            return Source::of_single(&self.place, naming::SINGLE_TEXT_ENCODER, str::to_owned);
+            let source = Source::of_single(&self.place, naming::SINGLE_TEXT_ENCODER, str::to_owned)?;
+            return Ok(source.bare_or_not());
         }
         text_encoder_directory(&self.place.join("text_encoder"))
     }
@@ -256,20 +266,7 @@ fn autoencoder_directory(dir: &Path) -> Result<Source, ModelError> {
 }
 
 fn text_encoder_directory(dir: &Path) -> Result<Source, ModelError> {
-    let source = Source::of_directory(dir, TRANSFORMERS, str::to_owned)?;
-    // transformers 5 leaves out the outermost level.
-    let is_bare = source
-        .shards
-        .tensors()
-        .keys()
-        .all(|name| !name.starts_with("text_model."));
-    Ok(match is_bare {
-        true => Source {
-            naming: Box::new(|ours| ours.trim_start_matches("text_model.").to_owned()),
-            ..source
-        },
-        false => source,
-    })
+    Ok(Source::of_directory(dir, TRANSFORMERS, str::to_owned)?.bare_or_not())
 }
 
 impl ControlNetFiles {
@@ -327,7 +324,11 @@ impl Source {
         prefix: &str,
         naming: impl Fn(&str) -> String + 'static,
     ) -> Result<Self, ModelError> {
-        let below = |name: &str| name.strip_prefix(prefix).map(str::to_owned);
+        let is_leftover = |name: &str| LEFTOVERS.iter().any(|leftover| name.starts_with(leftover));
+        let below = |name: &str| {
+            let name = name.strip_prefix(prefix)?;
+            (!is_leftover(name)).then(|| name.to_owned())
+        };
         let shards = Shards::open_part(file, below)?;
         if shards.tensors().is_empty() {
             return Err(ModelError::Content {
@@ -341,6 +342,19 @@ impl Source {
             shards,
             naming: Box::new(naming),
         })
+    }
+
+    /// A text encoder's, whose outermost level transformers 5 and some single files leave out.
+    fn bare_or_not(self) -> Self {
+        const LEVEL: &str = "text_model.";
+        let is_bare = self.shards.tensors().keys().all(|name| !name.starts_with(LEVEL));
+        match is_bare {
+            true => Self {
+                naming: Box::new(|ours| ours.trim_start_matches(LEVEL).to_owned()),
+                ..self
+            },
+            false => self,
+        }
     }
 
     fn compare<M: Module>(mut self, fresh: &M) -> Result<(), ModelError> {

@@ -24,74 +24,32 @@ use lru::LruCache;
 use super::attention::SliceBytes;
 use super::autoencoder::{Autoencoder, Latents, Tiles};
 use super::checkpoint::{ControlNetFiles, StableDiffusion};
-use super::clip_tokenizer::ClipTokenizer;
 use super::controlnet::ControlNet;
-use super::cpu;
 use super::lora::DiffusionLora;
 use super::noise::NoiseStream;
 use super::part::Part;
-use super::prompt::{PromptStyle, chunks};
-use super::schedule::{Sampler, Schedule};
+use super::prompt::chunks;
+use super::schedule::Schedule;
 use super::text_encoder::TextEncoder;
 use super::unet::Unet;
 use crate::error::ModelError;
 
 mod canvas;
+mod config;
+mod denoising;
 mod given_noise;
 mod picture;
 mod text;
 
 pub use canvas::Canvas;
+pub use config::PipelineConfig;
+use denoising::{Begun, Denoising, Guidance};
 pub use given_noise::GivenNoise;
 pub use picture::Picture;
 use text::Texts;
 
 /// Products whose latents and edges are kept for the next picture. One takes about 6 MiB at 512x512.
 const KEPT_CANVASES: NonZero<usize> = NonZero::new(8).expect("not zero");
-
-/// How pictures are made.
-#[derive(Debug, Clone, PartialEq)]
-pub struct PipelineConfig {
-    /// The sampler.
-    pub sampler: Sampler,
-    /// Its steps.
-    pub steps: usize,
-    /// How strongly the description is followed; at most 1 means no guidance, which halves the work.
-    pub guidance: f64,
-    /// How strongly the edges are followed.
-    pub control_scale: f64,
-    /// What is not wanted.
-    pub negative_prompt: String,
-    /// How descriptions are read.
-    pub prompts: PromptStyle,
-    /// Descriptions painted at once. 1 gives every picture the same bits whatever is painted beside it, on a CPU any number does; more
-    /// are faster on a card that one does not fill.
-    pub batch: usize,
-    /// The most scores of attention held at once; none leaves it to the device.
-    pub slice: Option<SliceBytes>,
-    /// Side of the autoencoder's tiles in latents; none reads and paints pictures whole.
-    pub tile: Option<usize>,
-    /// Whether a network's memory is given back after its part of every picture.
-    pub release: bool,
-}
-
-impl Default for PipelineConfig {
-    /// CAIG's settings: 30 steps of Euler a, guidance 7.5, edges at full strength, no negative prompt.
-    fn default() -> Self {
-        Self {
-            sampler: Sampler::EulerA,
-            steps: 30,
-            guidance: 7.5,
-            control_scale: 1.0,
-            negative_prompt: String::new(),
-            prompts: PromptStyle::default(),
-            batch: 1,
-            slice: None,
-            tile: None,
-            release: false,
-        }
-    }
-}
 
 /// A picture to paint.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -138,18 +96,6 @@ struct Prepared {
     repaint: Tensor<4>,
 }
 
-/// What one picture begins with.
-struct Begun {
-    /// Its place among those that are wanted.
-    index: usize,
-    /// Its description beside what is not wanted.
-    context: Tensor<3>,
-    stream: NoiseStream,
-    /// The product's latents.
-    product: Tensor<4>,
-    noise: Tensor<4>,
-}
-
 impl Inpainting {
     /// Reads nothing yet: each network is read when it is first needed.
     ///
@@ -176,11 +122,7 @@ impl Inpainting {
             });
         }
         let keeps = !config.release;
-        let texts = Texts::new(
-            model.tokenizer.clone(),
-            model.text_encoder.max_position_embeddings,
-            config.prompts,
-        );
+        let texts = Texts::new(model.tokenizer.clone(), length, config.prompts);
         let (of_text, of_unet) = (
             (model.clone(), lora.clone(), device.clone()),
             (model.clone(), lora, device.clone()),
@@ -218,11 +160,6 @@ impl Inpainting {
         })
     }
 
-    /// The tokenizer of its descriptions.
-    pub fn tokenizer(&self) -> &ClipTokenizer {
-        self.texts.tokenizer()
-    }
-
     /// One picture per description, from the noise of its seed, or from noise that is given: one for all, or as
     /// many as there are descriptions. A description that gives no picture has its reason in its place:
     /// [`ModelError::Prompt`] when it is too long, [`ModelError::PictureNotFinite`].
@@ -251,18 +188,10 @@ impl Inpainting {
                 Err(error) => pictures[index] = Err(error),
             }
         }
-        let (mut done, all) = (0, begun.len() * self.schedule.steps.len());
-        for part in batches(begun, self.config.batch) {
-            let indices: Vec<usize> = part.iter().map(|begun| begun.index).collect();
-            let mut stepped = || {
-                done += indices.len();
-                progress(StepsDone { done, all });
-            };
-            let latents = self.denoise(&prepared, part, &mut stepped)?;
-            for (latents, &index) in latents.split(1, 0).into_iter().zip(&indices) {
-                if let Some(picture) = self.decode(latents)? {
-                    pictures[index] = Ok(picture);
-                }
+        let painted = self.denoise(&prepared, begun, progress)?;
+        for (index, picture) in self.decode(painted)? {
+            if let Some(picture) = picture {
+                pictures[index] = Ok(picture);
             }
         }
         Ok(pictures)
@@ -270,16 +199,19 @@ impl Inpainting {
 
     /// Each description beside what is not wanted, `[2, tokens, width]`.
     fn contexts(&mut self, wanted: &[Wanted]) -> Result<Vec<Result<Tensor<3>, ModelError>>, ModelError> {
-        let (texts, device, negative) = (&mut self.texts, &self.device, &self.config.negative_prompt);
-        self.text_encoder.with(|encoder| {
-            let negative = texts.embed(negative, encoder, device)?;
-            let empty = texts.embed("", encoder, device)?;
-            let context = |wanted: &Wanted| {
-                let tokens = texts.embed(&wanted.description, encoder, device)?;
-                Ok(text::beside(&negative, tokens, &empty))
-            };
-            Ok(wanted.iter().map(context).collect())
-        })?
+        let always = [self.config.negative_prompt.as_str(), ""];
+        let texts: Vec<&str> = always
+            .into_iter()
+            .chain(wanted.iter().map(|wanted| wanted.description.as_str()))
+            .collect();
+        let mut embedded = self
+            .texts
+            .embed(&texts, &mut self.text_encoder, &self.device)?
+            .into_iter();
+        let mut next = || embedded.next().expect("there is one for each text");
+        let (negative, empty) = (next()?, next()?);
+        let context = |tokens: Result<Tensor<3>, ModelError>| Ok(text::beside(&negative, tokens?, &empty));
+        Ok(embedded.map(context).collect())
     }
 
     fn check_noise(&self, given: &GivenNoise, canvas: &Canvas, count: usize) -> Result<(), ModelError> {
@@ -365,153 +297,62 @@ impl Inpainting {
         }
     }
 
-    /// From noise to latents of pictures.
-    ///
-    /// # Shapes
-    /// `[descriptions, 4, height, width]`
+    /// The latents of all pictures, each with its place among those that are wanted.
     fn denoise(
         &mut self,
         prepared: &Prepared,
-        mut begun: Vec<Begun>,
-        stepped: &mut dyn FnMut(),
-    ) -> Result<Tensor<4>, ModelError> {
-        let all = |of: &dyn Fn(&Begun) -> Tensor<4>| Tensor::cat(begun.iter().map(of).collect(), 0);
-        let (product, noise) = (
-            all(&|begun| begun.product.clone()),
-            all(&|begun| begun.noise.clone()),
-        );
-        let (guidance, device) = (Guidance(self.config.guidance), &self.device);
-        let context = guidance.context(&begun);
-        let keep = prepared.repaint.clone().neg() + 1.0;
-        let (scale, slice, steps) = (self.config.control_scale, self.slice, &self.schedule.steps);
-        let unet = &mut self.unet;
-        let mut latents = noise.clone() * self.schedule.initial;
+        begun: Vec<Begun>,
+        progress: &mut dyn FnMut(StepsDone),
+    ) -> Result<Vec<(usize, Tensor<4>)>, ModelError> {
+        let (mut done, all) = (0, begun.len() * self.schedule.steps.len());
+        let (unet, config) = (&mut self.unet, &self.config);
         self.controlnet.with(|controlnet| {
             unet.with(|unet| {
-                let networks = Networks {
+                let denoising = Denoising {
                     unet,
                     controlnet,
+                    schedule: &self.schedule,
+                    guidance: Guidance(config.guidance),
+                    control_scale: config.control_scale,
+                    slice: self.slice,
+                    device: &self.device,
                     control: prepared.control.clone(),
-                    scale,
-                    slice,
+                    repaint: prepared.repaint.clone(),
                 };
-                let mut before = None;
-                for step in steps {
-                    let input = guidance.both(latents.clone() * step.input);
-                    let output = networks.noise(input, step.timestep, context.clone(), device);
-                    let fresh = step.draws_noise().then(|| {
-                        let shape = begun[0].noise.dims();
-                        let drawn = begun.iter_mut().map(|begun| begun.stream.normal(shape, device));
-                        Tensor::cat(drawn.collect(), 0)
+                let mut painted = vec![];
+                for part in batches(begun, config.batch) {
+                    let indices: Vec<usize> = part.iter().map(|begun| begun.index).collect();
+                    let latents = denoising.run(part, &mut || {
+                        done += indices.len();
+                        progress(StepsDone { done, all });
                     });
-                    let (next, estimate) =
-                        step.apply(latents.clone(), guidance.guided(output), before.take(), fresh);
-                    let reference = step.behind.of(product.clone(), noise.clone());
-                    latents = reference * keep.clone() + next * prepared.repaint.clone();
-                    before = Some(estimate);
-                    stepped();
+                    painted.extend(indices.into_iter().zip(latents.split(1, 0)));
                 }
-                latents
+                painted
             })
         })?
     }
 
-    /// The picture, unless it is not finite.
-    fn decode(&mut self, latents: Tensor<4>) -> Result<Option<Picture>, ModelError> {
+    /// The pictures that are finite.
+    fn decode(
+        &mut self,
+        painted: Vec<(usize, Tensor<4>)>,
+    ) -> Result<Vec<(usize, Option<Picture>)>, ModelError> {
         let (slice, tiles, scaling) = (self.slice, self.tiles(), self.scaling);
-        let decoded = self.autoencoder.with(|autoencoder| {
-            let latents = (latents / scaling).cast(autoencoder.dtype());
-            match tiles {
-                Some(tiles) => autoencoder.decode_tiled(latents, tiles, slice),
-                None => autoencoder.decode(latents, slice),
-            }
-        })?;
-        Ok(Picture::new(decoded.cast(DType::F32)))
-    }
-}
-
-/// The networks of a step, with what stays the same from step to step.
-struct Networks<'a> {
-    unet: &'a Unet,
-    controlnet: &'a ControlNet,
-    control: Tensor<4>,
-    scale: f64,
-    slice: SliceBytes,
-}
-
-impl Networks<'_> {
-    /// What the U-net tells of each row under the ControlNet, in f32. On a CPU each row is a pass of its own.
-    ///
-    /// # Shapes
-    /// - `input`: `[rows, 4, height, width]`
-    /// - `context`: `[rows, tokens, width]`
-    fn noise(&self, input: Tensor<4>, timestep: f64, context: Tensor<3>, device: &Device) -> Tensor<4> {
-        if !cpu::is_it(device) {
-            return self.pass(input, timestep, context);
-        }
-        let row = |row: usize| {
-            let (input, context) = (input.clone().narrow(0, row, 1), context.clone().narrow(0, row, 1));
-            self.pass(input, timestep, context)
-        };
-        Tensor::cat(cpu::map((0..input.dims()[0]).collect(), device, row), 0)
-    }
-
-    fn pass(&self, input: Tensor<4>, timestep: f64, context: Tensor<3>) -> Tensor<4> {
-        let (controlnet, unet, slice) = (self.controlnet, self.unet, self.slice);
-        let dtype = unet.dtype();
-        let (input, context) = (input.cast(dtype), context.cast(dtype));
-        let control = self.control.clone();
-        let residuals = controlnet.forward(
-            input.clone(),
-            timestep,
-            context.clone(),
-            control,
-            self.scale,
-            slice,
-        );
-        unet.forward(input, timestep, context, Some(residuals), slice)
-            .cast(DType::F32)
-    }
-}
-
-/// Classifier-free guidance ([arXiv 2207.12598](https://arxiv.org/abs/2207.12598)): without the description and with it, side
-/// by side in one pass.
-#[derive(Clone, Copy)]
-struct Guidance(f64);
-
-impl Guidance {
-    fn is_on(self) -> bool {
-        self.0 > 1.0
-    }
-
-    /// The contexts as rows of one pass: first all without the description, then all with it.
-    fn context(self, begun: &[Begun]) -> Tensor<3> {
-        let rows = |row: usize| {
-            begun
-                .iter()
-                .map(move |begun| begun.context.clone().narrow(0, row, 1))
-        };
-        match self.is_on() {
-            true => Tensor::cat(rows(0).chain(rows(1)).collect(), 0),
-            false => Tensor::cat(rows(1).collect(), 0),
-        }
-    }
-
-    fn both(self, latents: Tensor<4>) -> Tensor<4> {
-        match self.is_on() {
-            true => Tensor::cat(vec![latents.clone(), latents], 0),
-            false => latents,
-        }
-    }
-
-    fn guided(self, output: Tensor<4>) -> Tensor<4> {
-        if !self.is_on() {
-            return output;
-        }
-        let rows = output.dims()[0] / 2;
-        let without = output.clone().narrow(0, 0, rows);
-        let with = output.narrow(0, rows, rows);
-        without.clone() + (with - without) * self.0
+        self.autoencoder.with(|autoencoder| {
+            let picture = |latents: Tensor<4>| {
+                let latents = (latents / scaling).cast(autoencoder.dtype());
+                let decoded = match tiles {
+                    Some(tiles) => autoencoder.decode_tiled(latents, tiles, slice),
+                    None => autoencoder.decode(latents, slice),
+                };
+                Picture::new(decoded.cast(DType::F32))
+            };
+            let pictures = painted.into_iter();
+            pictures
+                .map(|(index, latents)| (index, picture(latents)))
+                .collect()
+        })
     }
 }
 

@@ -137,11 +137,6 @@ impl Schedule {
             Sampler::Dpmpp2m => methods::dpm_solver(config, steps),
         })
     }
-
-    /// Whether any step wants fresh noise.
-    pub fn draws_noise(&self) -> bool {
-        self.steps.iter().any(|step| step.draws_noise())
-    }
 }
 
 impl Step {

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use crate::attention::causal_bias;
 use crate::clip::{ClipEncoder, ClipEncoderLayer, ClipLayerShape, quick_gelu};
 use crate::error::ModelError;
-use crate::foreign::{complete, require};
+use crate::foreign::{complete, parse, require};
 use crate::init::{normal_param, stream_seed};
 use crate::limits;
 use crate::norm::LayerNorm;
@@ -78,10 +78,7 @@ impl TextEncoderConfig {
                 "hidden_act": "quick_gelu",
             }),
         );
-        let config: Self =
-            serde_json::from_value(Value::Object(json)).map_err(|error| ModelError::Foreign {
-                reason: error.to_string(),
-            })?;
+        let config: Self = parse(json)?;
         config.check()?;
         Ok(config)
     }

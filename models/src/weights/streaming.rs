@@ -118,6 +118,13 @@ pub(crate) fn parameters<M: Module>(module: &M) -> Vec<String> {
     places.found.into_iter().map(|(name, _)| name).collect()
 }
 
+/// The shapes of a module's parameters, by their names.
+pub(crate) fn shapes<M: Module>(module: &M) -> BTreeMap<String, Vec<usize>> {
+    let mut places = Places::default();
+    module.visit(&mut places);
+    places.found.into_iter().collect()
+}
+
 /// How many numbers each of a module's parameters has, by its name.
 pub(crate) fn lengths<M: Module>(module: &M) -> BTreeMap<String, usize> {
     let mut places = Places::default();

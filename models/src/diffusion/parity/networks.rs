@@ -4,6 +4,7 @@ use burn::tensor::{DType, Device, Tensor};
 
 use super::{Expected, controlnet, fixtures, picture, planes, tiny};
 use crate::diffusion::attention::SliceBytes;
+use crate::diffusion::autoencoder::Tiles;
 use crate::diffusion::checkpoint::StableDiffusion;
 use crate::diffusion::config::{AutoencoderConfig, UnetConfig};
 use crate::diffusion::text_encoder::TextEncoderConfig;
@@ -96,19 +97,40 @@ fn autoencoder_both_ways_under_both_namings() {
             expected.compare(&named("mean"), latents.mean.into_data());
             expected.compare(&named("logvar"), latents.log_variance.into_data());
             let decoded = vae.decode(expected.tensor(&named("latents")), SLICE);
-            let [_, _, tall, wide] = decoded.dims();
-            let every = |from: usize| (0..from).step_by(stride).collect::<Vec<_>>();
-            let values: Vec<f32> = decoded.into_data().try_to_vec().unwrap();
-            let kept: Vec<f32> = (0..3)
-                .flat_map(|c| every(tall).into_iter().map(move |y| (c, y)))
-                .flat_map(|(c, y)| every(wide).into_iter().map(move |x| (c * tall + y) * wide + x))
-                .map(|place| values[place])
-                .collect();
-            let count = kept.len();
-            expected.compare(&named("decoded"), burn::tensor::TensorData::new(kept, [count]));
+            expected.compare(&named("decoded"), every(stride, decoded));
         }
     }
     expected.report("autoencoder both ways, both namings");
+}
+
+/// Every which row and column of a picture.
+fn every(stride: usize, picture: Tensor<4>) -> burn::tensor::TensorData {
+    let [_, channels, height, width] = picture.dims();
+    let values: Vec<f32> = picture.into_data().try_to_vec().unwrap();
+    let kept: Vec<f32> = (0..channels)
+        .flat_map(|c| (0..height).step_by(stride).map(move |y| c * height + y))
+        .flat_map(|row| (0..width).step_by(stride).map(move |x| row * width + x))
+        .map(|place| values[place])
+        .collect();
+    let count = kept.len();
+    burn::tensor::TensorData::new(kept, [count])
+}
+
+/// With `enable_tiling`: tiles of 16 latents, the last ones cut off by the picture's edge.
+#[test]
+fn autoencoder_in_tiles() {
+    let expected = Expected::of("vae");
+    let tiles = Tiles {
+        latents: 16,
+        factor: 8,
+    };
+    let vae = tiny().read_autoencoder(&Device::flex(), DType::F32).unwrap();
+    let pixels = planes(&[picture(1, 160, 296)]) / 127.5 - 1.0;
+    let latents = vae.encode_tiled(pixels, tiles, SLICE);
+    expected.compare("tiled.mean", latents.mean.into_data());
+    let decoded = vae.decode_tiled(expected.tensor("tiled.latents"), tiles, SLICE);
+    expected.compare("tiled.decoded", every(7, decoded));
+    expected.report("autoencoder in tiles");
 }
 
 /// Of the published checkpoints; counted without a weight in memory.

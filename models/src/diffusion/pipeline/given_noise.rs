@@ -63,9 +63,22 @@ impl GivenNoise {
         (width.saturating_mul(FACTOR), height.saturating_mul(FACTOR))
     }
 
+    /// For how many pictures it is; 1 is for all.
+    pub fn count(&self) -> usize {
+        self.0.dims()[0]
+    }
+
+    /// That of some of the pictures; all of it where it is for all.
+    pub fn part(&self, first: usize, count: usize) -> Self {
+        match self.count() {
+            1 => self.clone(),
+            all => Self(self.0.clone().narrow(0, first, count.min(all - first))),
+        }
+    }
+
     /// That of one picture.
     pub(super) fn of(&self, index: usize) -> Tensor<4> {
-        let row = if self.0.dims()[0] == 1 { 0 } else { index };
+        let row = if self.count() == 1 { 0 } else { index };
         self.0.clone().narrow(0, row, 1)
     }
 }

@@ -6,6 +6,7 @@ use burn::tensor::{DType, Device, Tensor, TensorData};
 use lru::LruCache;
 
 use crate::diffusion::clip_tokenizer::ClipTokenizer;
+use crate::diffusion::part::Part;
 use crate::diffusion::prompt::{Chunk, PromptStyle, chunks};
 use crate::diffusion::text_encoder::TextEncoder;
 use crate::error::ModelError;
@@ -32,20 +33,30 @@ impl Texts {
         }
     }
 
-    pub(super) fn tokenizer(&self) -> &ClipTokenizer {
-        &self.tokenizer
-    }
-
-    /// A description's tokens, chunk behind chunk.
+    /// The tokens of each text, chunk behind chunk; in its place why one cannot be read. The encoder is asked for those only that
+    /// are not known.
     ///
     /// # Shapes
-    /// `[1, chunks * length, width]`
+    /// `[1, chunks * length, width]` each
     pub(super) fn embed(
         &mut self,
-        text: &str,
-        encoder: &TextEncoder,
+        texts: &[&str],
+        encoder: &mut Part<TextEncoder>,
         device: &Device,
-    ) -> Result<Tensor<3>, ModelError> {
+    ) -> Result<Vec<Result<Tensor<3>, ModelError>>, ModelError> {
+        let known: Option<Vec<Tensor<3>>> = texts.iter().map(|text| self.known.get(*text).cloned()).collect();
+        match known {
+            Some(known) => Ok(known.into_iter().map(Ok).collect()),
+            None => encoder.with(|encoder| {
+                texts
+                    .iter()
+                    .map(|text| self.read(text, encoder, device))
+                    .collect()
+            }),
+        }
+    }
+
+    fn read(&mut self, text: &str, encoder: &TextEncoder, device: &Device) -> Result<Tensor<3>, ModelError> {
         if let Some(known) = self.known.get(text) {
             return Ok(known.clone());
         }

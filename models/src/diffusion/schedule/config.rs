@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use super::Sampler;
 use crate::directory::read;
 use crate::error::ModelError;
-use crate::foreign::{complete, require};
+use crate::foreign::{complete, parse, require};
 use crate::limits;
 
 /// What the network was trained to tell.
@@ -202,10 +202,7 @@ impl SamplerConfig {
                 "set_alpha_to_one": true,
             }),
         );
-        let config: Self =
-            serde_json::from_value(Value::Object(json)).map_err(|error| ModelError::Foreign {
-                reason: error.to_string(),
-            })?;
+        let config: Self = parse(json)?;
         config.check()?;
         Ok(config)
     }
