@@ -63,6 +63,10 @@ pub struct ActorConfig {
     /// a lease that it left unscored. Within a lease it is retried as long, but for no more than three quarters of the
     /// lease's time; the tasks then fail and can be leased again. Default 60: a reward-server's restart.
     pub reward_timeout_s: f64,
+    /// Seconds after which the host of `endpoints.reward` is looked up again and each of its addresses asked for its health: a new
+    /// reward-server takes load, and one that drains or is gone takes none, about so much later. Default 2: a lookup and a small
+    /// request per server.
+    pub reward_lookup_s: f64,
     /// Longest wait for the answer to one request, in seconds. Default 60: scoring the 16 x 6 images of a lease
     /// on a CPU is the slowest.
     pub request_timeout_s: f64,
@@ -72,6 +76,9 @@ pub struct ActorConfig {
     /// Whether the actor passes what it has fetched on to others, on the port of its health service. Default true: the learner
     /// then sends each version a few times only, however many actors there are.
     pub relay: bool,
+    /// What the actor does once the run is complete: `exit`, or `idle`, which unloads the policy and answers that it is not ready until
+    /// it is stopped. Default `exit`. A Deployment starts a pod that has ended again, so there it is `idle`.
+    pub on_run_end: OnRunEnd,
     /// Which candidates are barred.
     pub guardrails: GuardrailsConfig,
 }
@@ -86,6 +93,16 @@ pub enum Generator {
     Remote,
     /// Stable Diffusion with a ControlNet, on the actor's own device.
     Diffusion,
+}
+
+/// What an actor does once its run is complete.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnRunEnd {
+    /// It ends.
+    Exit,
+    /// It holds nothing, is not ready, and waits to be stopped.
+    Idle,
 }
 
 /// What decides which candidate of a group is preferred.
@@ -117,9 +134,11 @@ impl Default for ActorConfig {
             feature_cache_bytes: 512 << 20,
             learner_timeout_s: 60.0,
             reward_timeout_s: 60.0,
+            reward_lookup_s: 2.0,
             request_timeout_s: 60.0,
             drain_timeout_s: 10.0,
             relay: true,
+            on_run_end: OnRunEnd::Exit,
             guardrails: GuardrailsConfig::default(),
         }
     }
@@ -166,6 +185,7 @@ impl ActorConfig {
         let waits = [
             ("learner_timeout_s", self.learner_timeout_s),
             ("reward_timeout_s", self.reward_timeout_s),
+            ("reward_lookup_s", self.reward_lookup_s),
             ("request_timeout_s", self.request_timeout_s),
             ("image_timeout_s", self.image_timeout_s),
             ("image_request_timeout_s", self.image_request_timeout_s),

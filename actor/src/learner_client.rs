@@ -21,7 +21,7 @@ use crate::{ActorConfig, ActorError, config::seconds, manifest::Manifest, peer::
 use call_times::Stopwatch;
 use common::{ActorId, Artifact, CanaryReport, LearnerEpoch, PolicyVersion, RunId, TaskId};
 use proto::{
-    InvalidMessage, MAX_MESSAGE_BYTES, Network, header,
+    Answering, InvalidMessage, MAX_MESSAGE_BYTES, Network, PeerRole, header,
     pb::{self, learner_service_client::LearnerServiceClient},
     trace::{self, TraceId},
 };
@@ -77,7 +77,8 @@ impl LearnerClient {
         config: &ActorConfig,
     ) -> Result<(Self, Manifest), ActorError> {
         let patience = seconds(config.learner_timeout_s);
-        let peer = Peer::new("learner", url, network, patience).called_by(&actor);
+        let who = Answering::Role(PeerRole::Learner);
+        let peer = Peer::new("learner", who, url, network, patience).called_by(&actor);
         let request_timeout = seconds(config.request_timeout_s);
         let client = LearnerServiceClient::new(peer.channel(request_timeout)?)
             .max_decoding_message_size(MAX_MESSAGE_BYTES)

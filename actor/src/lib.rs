@@ -35,7 +35,7 @@ mod undone;
 mod weight_source;
 mod weight_sync;
 
-pub use config::{ActorConfig, Generator, Labels};
+pub use config::{ActorConfig, Generator, Labels, OnRunEnd};
 pub use decode_times::{DecodeStep, DecodeTimes};
 pub use diffusion::{DiffusionConfig, DiffusionFiles, DiffusionGenerator, Painter, Placing};
 pub use error::{ActorError, LastAttempt};
@@ -60,7 +60,8 @@ use pairing::PairingRule;
 use policy::BehaviourPolicy;
 use policy_builder::PolicyBuilder;
 use product_images::ProductImages;
-use proto::{Authorizer, Tcp};
+use proto::Authorizer;
+use proto::tls::Transport;
 use relay::Relay;
 use rendering::Renderer;
 use reward_client::RewardClient;
@@ -75,7 +76,6 @@ use std::{
 use store::Store;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::server::TcpIncoming;
 use undone::UndoneLeases;
 use weight_source::WeightSource;
 use weight_sync::WeightSync;
@@ -99,6 +99,8 @@ pub struct ActorInputs {
     pub placement: Placement,
     /// Who may fetch from this actor.
     pub authorizer: Arc<dyn Authorizer>,
+    /// What connections are made of, both ways.
+    pub transport: Transport,
 }
 
 /// What an actor did.
@@ -168,7 +170,8 @@ impl PassesOn {
     }
 }
 
-/// Takes part in a run until the learner says that it is complete, or until `shutdown`; then drains: the tasks at hand are
+/// Takes part in a run until the learner says that it is complete, and then, if [`OnRunEnd::Idle`] says so, does nothing until `shutdown`.
+/// At `shutdown` it drains: the tasks at hand are
 /// finished within [`ActorConfig::drain_timeout_s`] or handed back. The health service is served on `listener`.
 ///
 /// # Errors
@@ -183,8 +186,13 @@ pub async fn run(
     config.validate()?;
     let port = listener.local_addr().map_or(0, |address| address.port());
     let (passes_on, relay) = PassesOn::on(port, &config, inputs.authorizer.clone());
-    let health = Health::serve(TcpIncoming::from(listener), relay).await;
+    let health = Health::serve(inputs.transport.incoming(listener), relay).await;
     let summary = take_part(&config, inputs, passes_on, &health, &shutdown).await;
+    let complete = summary.as_ref().is_ok_and(|summary| summary.complete);
+    if complete && config.on_run_end == OnRunEnd::Idle {
+        tracing::info!("the run is complete: idle until stopped");
+        shutdown.cancelled().await;
+    }
     health.stop().await?;
     summary
 }
@@ -230,16 +238,18 @@ async fn start(
         work_dir,
         placement,
         authorizer: _,
+        transport,
     } = inputs;
 
     let guardrails = Arc::new(Guardrails::open(&config.guardrails)?);
+    let network = transport.network();
     let (learner, manifest) =
-        LearnerClient::join(&learner_url, Arc::new(Tcp), actor_id, passes_on.port, config).await?;
+        LearnerClient::join(&learner_url, network.clone(), actor_id, passes_on.port, config).await?;
     passes_on.joined(&learner);
     let shelf = passes_on.shelf;
     let (run_seed, learner) = (learner.run_seed(), Arc::new(learner));
     tracing::info!(run = %learner.run(), version = %manifest.version, "joined");
-    let reward = RewardClient::connect(&reward_url, learner.clone(), config).await?;
+    let reward = RewardClient::connect(&reward_url, network, learner.clone(), config).await?;
     rendering::until_ready(image_generator.clone()).await?;
     base_model::fetch(&learner, &manifest.base, &manifest.relays, &work_dir, &shelf).await?;
     let load = move || Policy::load_on(&work_dir, &placement, &mut in_log("the policy"));

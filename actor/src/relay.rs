@@ -7,7 +7,7 @@ use common::RunId;
 use failpoint::Point;
 use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use proto::{
-    Authorizer, Call, Caller, Door, InvalidMessage, WireError, artifact_stream,
+    Authorizer, Call, Caller, Door, InvalidMessage, Remote, WireError, artifact_stream,
     artifact_stream::Source,
     pb::{
         self,
@@ -64,7 +64,7 @@ impl Relay {
         self.authorizer.authorize(&Call {
             method: "RelayService/FetchArtifact",
             caller: &caller.id,
-            peer: request.remote_addr(),
+            peer: &Remote::of(request),
         })?;
         let own = self.run.get();
         let own = own.ok_or_else(|| WireError::Unavailable("this actor has not joined its run".into()))?;

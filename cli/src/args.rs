@@ -1,12 +1,14 @@
 //! The command line. What a flag means for the configuration is said here; what a command does is in `commands`.
 
 mod bench;
+mod certificates;
 mod models;
 mod push;
 mod render;
 mod runs;
 
 pub(crate) use bench::{BenchCommand, BroadcastArgs, ControlPlaneArgs, SoakArgs, StalenessArgs};
+pub(crate) use certificates::CertificatesArgs;
 pub(crate) use models::{
     ConvertArgs, ConvertTo, EvaluateArgs, ExportArgs, GenerateArgs, InitArgs, InitPreset, InspectArgs,
     LogprobArgs, ModelArgs, Preprocess, ScoreArgs,
@@ -82,6 +84,8 @@ pub(crate) enum Command {
     /// Measure what is around the computing, with a learner and actors that only pause
     #[command(subcommand)]
     Bench(BenchCommand),
+    /// Make certificates for the roles of a run, signed by an authority of its own
+    Certificates(CertificatesArgs),
     /// Show the results of earlier demos as one Markdown table
     Report(ReportArgs),
     /// Show the configuration

@@ -2,6 +2,7 @@
 
 mod actor;
 mod bench;
+mod certificates;
 mod checkpoint;
 mod config;
 mod convert;
@@ -59,6 +60,7 @@ pub(crate) fn run(command: Command) -> Outcome<()> {
         Command::Model(command) => push::model(&command),
         Command::Catalog(command) => push::catalog(&command),
         Command::Bench(command) => bench::run(&command),
+        Command::Certificates(args) => certificates::run(&args),
         Command::Report(args) => report::run(&args),
         Command::Config(command) => config::run(&command),
     }

@@ -11,7 +11,7 @@ mod tables;
 pub(crate) use mistake::{ConfigError, Mistake};
 pub(crate) use tables::{
     CatalogueConfig, ClickLogConfig, ComputeConfig, CorpusConfig, DemoConfig, EndpointsConfig, PathsConfig,
-    PolicyConfig, RunConfig, Stages, StoreConfig,
+    PolicyConfig, RunConfig, Stages, StoreConfig, TlsConfig,
 };
 
 use document::Document;
@@ -41,6 +41,8 @@ pub(crate) struct Config {
     pub(crate) store: StoreConfig,
     /// Who listens and dials where.
     pub(crate) endpoints: EndpointsConfig,
+    /// How the roles prove who they are.
+    pub(crate) tls: TlsConfig,
     /// The simulated shop.
     pub(crate) shopworld: shopworld::ShopWorldConfig,
     /// The policy's shape.
@@ -73,6 +75,7 @@ impl Config {
             ("paths", self.paths.validate()),
             ("store", self.store.validate()),
             ("endpoints", self.endpoints.validate()),
+            ("tls", self.tls.validate()),
             ("shopworld", self.shopworld.validate()),
             ("policy", self.policy.validate()),
             ("pretrain", self.pretrain.validate()),
@@ -87,6 +90,10 @@ impl Config {
         for (table, checked) in tables {
             let found = checked.err().map(|error| error.problems).unwrap_or_default();
             mistakes.extend(found.iter().map(|problem| Mistake::within(table, problem)));
+        }
+        for (key, found, wanted) in self.endpoints.disagreements(self.tls.is_set()) {
+            let reason = format!("found {found}, expected {wanted}");
+            mistakes.push(Mistake::of_key(None, &format!("endpoints.{key}"), reason));
         }
         mistakes
     }

@@ -4,6 +4,7 @@
 //! out. It says nothing of how they work.
 
 mod args;
+mod authority;
 mod bench;
 mod commands;
 mod config;
@@ -20,6 +21,7 @@ mod ready;
 mod reward;
 mod role;
 mod run_place;
+mod security;
 mod shop;
 mod shutdown;
 mod telemetry;

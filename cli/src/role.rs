@@ -4,11 +4,14 @@ use crate::config::Config;
 use crate::failure::Outcome;
 use crate::output;
 use crate::ready::{Ready, Role};
+use crate::security::Security;
 use crate::shutdown::Shutdown;
 use anyhow::{Context as _, anyhow};
+use proto::Answering;
 use proto::pb;
 use proto::pb::learner_service_client::LearnerServiceClient;
 use proto::pb::reward_service_client::RewardServiceClient;
+use proto::tls::Transport;
 use std::future::Future;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
@@ -122,31 +125,34 @@ pub(crate) async fn bind(address: &str) -> Outcome<(TcpListener, SocketAddr)> {
 pub(crate) async fn serve<T>(
     role: Role,
     address: SocketAddr,
+    security: &Security,
     service: impl Future<Output = T>,
 ) -> Outcome<T> {
+    security.keep_renewed();
     tokio::pin!(service);
     tokio::select! {
         ended = &mut service => return Ok(ended),
-        () = answering(role, address) => {}
+        () = answering(role, address, &security.transport) => {}
     }
-    output::json(&Ready::this_process(role, address)).context("cannot announce on standard output")?;
+    let ready = Ready::this_process(role, address, security.transport.scheme());
+    output::json(&ready).context("cannot announce on standard output")?;
     Ok(service.await)
 }
 
-async fn answering(role: Role, address: SocketAddr) {
-    while !answers(role, dialable(address)).await {
+async fn answering(role: Role, address: SocketAddr, transport: &Transport) {
+    while !answers(role, dialable(address), transport).await {
         tokio::time::sleep(PROBE_INTERVAL).await;
     }
 }
 
-async fn answers(role: Role, address: SocketAddr) -> bool {
-    let Ok(endpoint) = Endpoint::from_shared(format!("http://{address}")) else {
-        return false;
+async fn answers(role: Role, address: SocketAddr, transport: &Transport) -> bool {
+    let patient = |endpoint: Endpoint| {
+        endpoint
+            .connect_timeout(Duration::from_secs(1))
+            .timeout(Duration::from_secs(2))
     };
-    let patient = endpoint
-        .connect_timeout(Duration::from_secs(1))
-        .timeout(Duration::from_secs(2));
-    let Ok(channel) = patient.connect().await else {
+    let (url, who) = (format!("http://{address}"), Answering::Role(role.peer()));
+    let Ok(channel) = proto::channel(&transport.network(), &url, who, patient) else {
         return false;
     };
     match role {

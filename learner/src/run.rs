@@ -22,6 +22,7 @@ use data::Catalogue;
 use keepers::Keepers;
 use models::device::Placement;
 use models::policy::PolicyReading;
+use proto::tls::Transport;
 use proto::{Authorizer, Incoming};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -31,7 +32,6 @@ use store::{Journal, Store};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::server::TcpIncoming;
 
 pub use setup::check_catalogue;
 
@@ -68,6 +68,8 @@ pub struct LearnerInputs {
     pub threads: usize,
     /// Who may call.
     pub authorizer: Arc<dyn Authorizer>,
+    /// What callers' connections are made of.
+    pub transport: Transport,
 }
 
 /// How often leases are checked and a finished run looks whether its actors are done.
@@ -90,7 +92,7 @@ pub async fn run(
     say_what_is_trained(&config.loss);
     let setup = setup::prepare(&config, &inputs).await?;
     let surroundings = Surroundings {
-        incoming: TcpIncoming::from(listener).with_nodelay(Some(true)),
+        incoming: inputs.transport.incoming(listener),
         authorizer: inputs.authorizer,
         store: inputs.store,
         adapter: Some(inputs.adapter),

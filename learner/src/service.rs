@@ -15,7 +15,7 @@ use common::{ActorId, CanaryReport, Digest, PolicyVersion, RolloutOutcome, TaskI
 use failpoint::{Mutation, Point};
 use futures::stream::{BoxStream, StreamExt, TryStreamExt as _};
 use proto::pb::{self, learner_service_server::LearnerService, lease_tasks_response::Answer};
-use proto::{Authorizer, Call, Caller, InvalidMessage, WireError, artifact_stream, trace};
+use proto::{Authorizer, Call, Caller, InvalidMessage, Remote, WireError, artifact_stream, trace};
 use room::Held;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -63,13 +63,13 @@ impl Service {
         header: HeaderOf<T>,
     ) -> Result<(Caller, T, Span), WireError> {
         let span = trace::span(method, request.metadata());
-        let peer = request.remote_addr();
+        let peer = Remote::of(&request);
         let mut message = request.into_inner();
         let caller = Caller::try_from(header(&mut message))?;
         self.authorizer.authorize(&Call {
             method,
             caller: &caller.id,
-            peer,
+            peer: &peer,
         })?;
         self.check_run(&caller)?;
         Ok((caller, message, span))
@@ -226,7 +226,7 @@ impl LearnerService for Service {
         &self,
         request: Request<pb::WatchPolicyRequest>,
     ) -> Result<Response<Self::WatchPolicyStream>, Status> {
-        let peer = request.remote_addr();
+        let peer = Remote::of(&request).address;
         let (caller, message, span) =
             self.admit("LearnerService/WatchPolicy", request, |m| m.header.take())?;
         span.in_scope(|| tracing::debug!(caller = caller.id, "follows"));

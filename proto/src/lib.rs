@@ -15,15 +15,20 @@ mod convert;
 mod gate;
 mod header;
 mod network;
+mod remote;
+mod role;
+pub mod tls;
 pub mod trace;
 mod wire_error;
 
-pub use authorize::{AllowLoopback, AllowNetwork, Authorizer, Call, Denied, Door, PeerDenied};
+pub use authorize::{AllowLoopback, AllowNetwork, AllowRoles, Authorizer, Call, Denied, Door, PeerDenied};
 pub use budget::{ByteBudget, ByteCharge, NoRoom};
 pub use convert::{InvalidMessage, MAX_BATCH, trajectory};
 pub use gate::{Admission, Gate, Meter};
 pub use header::{Caller, header};
-pub use network::{Incoming, Network, Tcp};
+pub use network::{Answering, Destination, Duplex, Incoming, Network, Tcp, channel};
+pub use remote::Remote;
+pub use role::{PeerRole, RoleName};
 pub use wire_error::WireError;
 
 /// The generated messages, clients and servers of package `adwright.v1`.

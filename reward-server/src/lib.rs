@@ -37,7 +37,8 @@ pub use training::{LoadedTraining, RewardProgress, train, train_loaded};
 
 use gate::RoomToScore;
 use proto::pb::reward_service_server::RewardServiceServer;
-use proto::{Authorizer, Door, Gate, MAX_MESSAGE_BYTES};
+use proto::tls::Transport;
+use proto::{Authorizer, Door, Gate, Incoming, MAX_MESSAGE_BYTES};
 use reload::{ReloadState, Reloader};
 use service::Service;
 use serving::Models;
@@ -47,7 +48,6 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
 use tonic_health::ServingStatus;
 
 /// Open streams of one connection.
@@ -71,6 +71,8 @@ pub struct RewardServerInputs<M> {
     pub deterministic: bool,
     /// Who may call.
     pub authorizer: Arc<dyn Authorizer>,
+    /// What callers' connections are made of.
+    pub transport: Transport,
 }
 
 /// Serves a reward model on `listener` until `shutdown` is cancelled, then finishes the requests under way.
@@ -91,7 +93,9 @@ pub async fn run<M: ServedModel>(
         source,
         deterministic,
         authorizer,
+        transport,
     } = inputs;
+    let incoming = transport.incoming(listener);
     let models = Arc::new(Models::new(&config, deterministic));
     let serving = models.start(model).await?;
     tracing::info!(digest = %serving.digest, form = %serving.form, deterministic, "reward model ready");
@@ -114,7 +118,7 @@ pub async fn run<M: ServedModel>(
             authorizer.clone(),
             config.min_confidence,
         );
-        let served = serve(service, authorizer, models.clone(), &config, listener, &shutdown).await;
+        let served = serve(service, authorizer, models.clone(), &config, incoming, &shutdown).await;
         watching.cancel();
         served
     };
@@ -129,7 +133,7 @@ async fn serve(
     authorizer: Arc<dyn Authorizer>,
     models: Arc<Models>,
     config: &RewardServerConfig,
-    listener: TcpListener,
+    incoming: impl Incoming,
     shutdown: &CancellationToken,
 ) -> Result<(), RewardError> {
     let service = RewardServiceServer::new(service)
@@ -141,7 +145,6 @@ async fn serve(
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_service_status("", ServingStatus::Serving).await;
     let asked = shutdown.clone().cancelled_owned();
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
     let serving = Server::builder()
         .max_concurrent_streams(STREAMS_PER_CONNECTION)
         .timeout(CALL_TIME)

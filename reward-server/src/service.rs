@@ -13,8 +13,7 @@ use failpoint::Point;
 use futures::future::join_all;
 use proto::pb::reward_service_server::RewardService;
 use proto::pb::{self, ScoreFailureReason, group_score};
-use proto::{Authorizer, Call, Caller, InvalidMessage, WireError, trace};
-use std::net::SocketAddr;
+use proto::{Authorizer, Call, Caller, InvalidMessage, Remote, WireError, trace};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -77,7 +76,7 @@ impl Service {
         &self,
         method: &'static str,
         header: Option<pb::RequestHeader>,
-        peer: Option<SocketAddr>,
+        peer: &Remote,
     ) -> Result<Caller, WireError> {
         let caller = Caller::try_from(header)?;
         self.authorizer.authorize(&Call {
@@ -195,11 +194,11 @@ impl RewardService for Service {
         mut request: Request<pb::ScoreGroupsRequest>,
     ) -> Result<Response<pb::ScoreGroupsResponse>, Status> {
         let span = trace::span("RewardService/ScoreGroups", request.metadata());
-        let peer = request.remote_addr();
+        let peer = Remote::of(&request);
         let admitted = request.extensions_mut().remove::<Admitted>();
         let pb::ScoreGroupsRequest { header, groups } = request.into_inner();
         async {
-            let caller = self.admit("RewardService/ScoreGroups", header, peer)?;
+            let caller = self.admit("RewardService/ScoreGroups", header, &peer)?;
             check(&groups)?;
             let admitted =
                 admitted.ok_or_else(|| WireError::Internal("the request passed no gate".into()))?;
@@ -227,8 +226,8 @@ impl RewardService for Service {
         &self,
         request: Request<pb::GetRewardModelRequest>,
     ) -> Result<Response<pb::RewardModel>, Status> {
-        let peer = request.remote_addr();
-        self.admit("RewardService/GetRewardModel", request.into_inner().header, peer)?;
+        let peer = Remote::of(&request);
+        self.admit("RewardService/GetRewardModel", request.into_inner().header, &peer)?;
         let serving = self.serving()?;
         Ok(Response::new(reward_model(&serving)))
     }
@@ -237,8 +236,12 @@ impl RewardService for Service {
         &self,
         request: Request<pb::GetServerStatusRequest>,
     ) -> Result<Response<pb::RewardServerStatus>, Status> {
-        let peer = request.remote_addr();
-        self.admit("RewardService/GetServerStatus", request.into_inner().header, peer)?;
+        let peer = Remote::of(&request);
+        self.admit(
+            "RewardService/GetServerStatus",
+            request.into_inner().header,
+            &peer,
+        )?;
         Ok(Response::new(self.status()?))
     }
 }

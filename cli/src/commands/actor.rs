@@ -4,10 +4,12 @@ use crate::args::ActorArgs;
 use crate::failure::{Failure, OrConfiguration as _, Outcome};
 use crate::ready::Role;
 use crate::role::Host;
+use crate::security::Security;
 use crate::{locations, role, shop, telemetry};
 use ::actor::{ActorError, ActorInputs};
 use anyhow::Context as _;
 use common::ActorId;
+use proto::PeerRole;
 use std::fs::Permissions;
 use std::hash::{BuildHasher as _, RandomState};
 use std::os::unix::fs::PermissionsExt as _;
@@ -26,7 +28,9 @@ pub(super) fn run(args: &ActorArgs) -> Outcome<()> {
     // Everything that may be wrong comes before the first thing that is written.
     let actor_id = ActorId::new(args.id.clone().unwrap_or_else(own_name)).or_configuration()?;
     let placement = config.compute.placement().or_configuration()?;
-    let image_generator = shop::image_generator(&config, &actor_id, host.handle())?;
+    let security = Security::open(&config, PeerRole::Actor)?;
+    let network = security.transport.network();
+    let image_generator = shop::image_generator(&config, &actor_id, network, host.handle())?;
     host.run(async {
         let (listener, address) = role::bind(&config.endpoints.actor_listen).await?;
         let work = WorkDir::new(args.work_dir.clone())?;
@@ -38,10 +42,13 @@ pub(super) fn run(args: &ActorArgs) -> Outcome<()> {
             image_generator,
             work_dir: work.path(),
             placement,
-            authorizer: config.endpoints.authorizer(),
+            authorizer: security.authorizer.clone(),
+            transport: security.transport.clone(),
         };
         let service = ::actor::run(config.actor.clone(), inputs, listener, shutdown);
-        let summary = role::serve(Role::Actor, address, service).await?.map_err(blame)?;
+        let summary = role::serve(Role::Actor, address, &security, service)
+            .await?
+            .map_err(blame)?;
         let version = summary.version.map(|version| version.to_string());
         tracing::info!(
             version,

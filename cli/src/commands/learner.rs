@@ -4,11 +4,13 @@ use crate::args::LearnerArgs;
 use crate::failure::{OrConfiguration as _, Outcome};
 use crate::ready::Role;
 use crate::role::Host;
+use crate::security::Security;
 use crate::shop::Shop;
 use crate::{locations, node_cache, role, telemetry};
 use anyhow::Context as _;
 use common::RunId;
 use learner::{LearnerInputs, RunSummary};
+use proto::PeerRole;
 use std::path::Path;
 
 /// Runs the command.
@@ -20,6 +22,7 @@ pub(super) fn run(args: &LearnerArgs) -> Outcome<()> {
         .resolve()
         .or_configuration()?;
     telemetry::init(telemetry::ROLE)?;
+    let security = Security::open(&config, PeerRole::Learner)?;
     let policy = node_cache::model(&config, "paths.policy", &config.paths.policy)?;
     config.paths.policy = policy.directory.display().to_string();
     let host = Host::start(&config, args.role.compute.with_parent)?;
@@ -46,10 +49,11 @@ pub(super) fn run(args: &LearnerArgs) -> Outcome<()> {
             pairs_dir: args.pairs.clone(),
             placement,
             threads: config.compute.threads,
-            authorizer: config.endpoints.authorizer(),
+            authorizer: security.authorizer.clone(),
+            transport: security.transport.clone(),
         };
         let service = learner::run(config.learner.clone(), inputs, listener, shutdown);
-        let summary = role::serve(Role::Learner, address, service)
+        let summary = role::serve(Role::Learner, address, &security, service)
             .await?
             .map_err(super::blame_learner)?;
         tracing::info!(version = %summary.version, complete = summary.complete, "learner finished");

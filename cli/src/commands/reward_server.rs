@@ -7,10 +7,12 @@ use crate::progress::Progress;
 use crate::ready::Role;
 use crate::reward::Reward;
 use crate::role::Host;
+use crate::security::Security;
 use crate::{locations, node_cache, role, shutdown, telemetry};
 use ::reward_server::{ModelSource, RewardError, RewardServerInputs, ServedModel};
 use anyhow::Context as _;
 use models::checkpoint::in_log;
+use proto::PeerRole;
 use std::path::Path;
 
 /// Runs the command.
@@ -21,6 +23,7 @@ pub(super) fn run(args: &RewardServerArgs) -> Outcome<()> {
         .resolve()
         .or_configuration()?;
     telemetry::init(telemetry::ROLE)?;
+    let security = Security::open(&config, PeerRole::RewardServer)?;
     config.paths.reward_model =
         node_cache::directory(&config, "paths.reward_model", &config.paths.reward_model)?;
     let host = Host::start(&config, args.role.compute.with_parent)?;
@@ -34,8 +37,8 @@ pub(super) fn run(args: &RewardServerArgs) -> Outcome<()> {
     let model = Reward::load(&config, directory, progress).or_configuration()?;
     drop(stage);
     match model {
-        Reward::Trained(model) => serve(&config, host, *model, trained),
-        Reward::Caig(model) => serve(&config, host, *model, caig),
+        Reward::Trained(model) => serve(&config, host, &security, *model, trained),
+        Reward::Caig(model) => serve(&config, host, &security, *model, caig),
     }
 }
 
@@ -52,20 +55,27 @@ fn source<M>(
     })
 }
 
-fn serve<M: ServedModel>(config: &Config, host: Host, model: M, source: ModelSource<M>) -> Outcome<()> {
+fn serve<M: ServedModel>(
+    config: &Config,
+    host: Host,
+    security: &Security,
+    model: M,
+    source: ModelSource<M>,
+) -> Outcome<()> {
     let shutdown = host.shutdown();
     let asked = source.asked.clone();
     let inputs = RewardServerInputs {
         model,
         source: Some(source),
         deterministic: config.learner.deterministic,
-        authorizer: config.endpoints.authorizer(),
+        authorizer: security.authorizer.clone(),
+        transport: security.transport.clone(),
     };
     host.run(async {
         shutdown::tell_of_hangups(asked).context("cannot receive signals")?;
         let (listener, address) = role::bind(&config.endpoints.reward_listen).await?;
         let service = ::reward_server::run(config.reward_server.clone(), inputs, listener, shutdown);
-        role::serve(Role::RewardServer, address, service).await??;
+        role::serve(Role::RewardServer, address, security, service).await??;
         Ok(())
     })
 }

@@ -15,6 +15,7 @@ mod fixtures;
 mod foreign_run;
 mod image_service;
 mod interrupt;
+mod mutual_tls;
 mod painted_run;
 mod program;
 mod reward_server;

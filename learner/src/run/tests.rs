@@ -82,6 +82,7 @@ fn inputs(directory: &Path) -> LearnerInputs {
         placement: Placement::cpu(),
         threads: 2,
         authorizer: Arc::new(AllowLoopback),
+        transport: proto::tls::Transport::plain(),
     }
 }
 

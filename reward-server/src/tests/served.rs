@@ -62,6 +62,7 @@ impl Start {
             source,
             deterministic: self.deterministic,
             authorizer: self.authorizer,
+            transport: proto::tls::Transport::plain(),
         };
         let server = tokio::spawn(run(self.config, inputs, listener, shutdown.clone()));
         let served = Served {
