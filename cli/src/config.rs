@@ -10,8 +10,8 @@ mod tables;
 
 pub(crate) use mistake::{ConfigError, Mistake};
 pub(crate) use tables::{
-    CatalogueConfig, ClickLogConfig, ComputeConfig, CorpusConfig, DemoConfig, EndpointsConfig, PathsConfig,
-    PolicyConfig, RunConfig, Stages, StoreConfig,
+    CatalogueConfig, ClickLogConfig, ComputeConfig, CorpusConfig, DemoConfig, EndpointsConfig, LogFormat,
+    PathsConfig, PolicyConfig, RunConfig, Stages, StoreConfig, TelemetryConfig,
 };
 
 use document::Document;
@@ -41,6 +41,8 @@ pub(crate) struct Config {
     pub(crate) store: StoreConfig,
     /// Who listens and dials where.
     pub(crate) endpoints: EndpointsConfig,
+    /// How a process is watched.
+    pub(crate) telemetry: TelemetryConfig,
     /// The simulated shop.
     pub(crate) shopworld: shopworld::ShopWorldConfig,
     /// The policy's shape.
@@ -73,6 +75,7 @@ impl Config {
             ("paths", self.paths.validate()),
             ("store", self.store.validate()),
             ("endpoints", self.endpoints.validate()),
+            ("telemetry", self.telemetry.validate()),
             ("shopworld", self.shopworld.validate()),
             ("policy", self.policy.validate()),
             ("pretrain", self.pretrain.validate()),

@@ -15,6 +15,7 @@ mod convert;
 mod gate;
 mod header;
 mod network;
+pub mod observe;
 pub mod trace;
 mod wire_error;
 

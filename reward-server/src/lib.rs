@@ -13,6 +13,7 @@ mod error;
 mod evaluation;
 mod forward;
 mod gate;
+mod instruments;
 mod orientation;
 mod reload;
 mod scorer;
@@ -28,6 +29,7 @@ mod training;
 pub use config::{RewardConfig, RewardServerConfig};
 pub use error::RewardError;
 pub use evaluation::{RewardReport, check_log, evaluate};
+pub use instruments::Instruments;
 pub use models::ctr::{CtrForm, RewardModel};
 pub use orientation::OrientedMargins;
 pub use reload::ModelSource;
@@ -36,6 +38,7 @@ pub use served::{BatchUnit, CreativeGroup, Preparation, RawScores, ServedCaig, S
 pub use training::{LoadedTraining, RewardProgress, train, train_loaded};
 
 use gate::RoomToScore;
+use proto::observe::Pulse;
 use proto::pb::reward_service_server::RewardServiceServer;
 use proto::{Authorizer, Door, Gate, MAX_MESSAGE_BYTES};
 use reload::{ReloadState, Reloader};
@@ -71,6 +74,8 @@ pub struct RewardServerInputs<M> {
     pub deterministic: bool,
     /// Who may call.
     pub authorizer: Arc<dyn Authorizer>,
+    /// Through which the process is watched.
+    pub instruments: Instruments,
 }
 
 /// Serves a reward model on `listener` until `shutdown` is cancelled, then finishes the requests under way.
@@ -91,12 +96,14 @@ pub async fn run<M: ServedModel>(
         source,
         deterministic,
         authorizer,
+        instruments,
     } = inputs;
     let models = Arc::new(Models::new(&config, deterministic));
     let serving = models.start(model).await?;
     tracing::info!(digest = %serving.digest, form = %serving.form, deterministic, "reward model ready");
     models.replace(serving);
     let reloads = Arc::new(ReloadState::default());
+    instruments.watch(&models, &reloads);
     let watching = CancellationToken::new();
     let watch = async {
         match source {
@@ -113,8 +120,19 @@ pub async fn run<M: ServedModel>(
             reloads.clone(),
             authorizer.clone(),
             config.min_confidence,
+            instruments.request_seconds.clone(),
         );
-        let served = serve(service, authorizer, models.clone(), &config, listener, &shutdown).await;
+        let pulse = &instruments.pulse;
+        let served = serve(
+            service,
+            authorizer,
+            models.clone(),
+            &config,
+            listener,
+            &shutdown,
+            pulse,
+        )
+        .await;
         watching.cancel();
         served
     };
@@ -131,6 +149,7 @@ async fn serve(
     config: &RewardServerConfig,
     listener: TcpListener,
     shutdown: &CancellationToken,
+    pulse: &Pulse,
 ) -> Result<(), RewardError> {
     let service = RewardServiceServer::new(service)
         .max_decoding_message_size(MAX_MESSAGE_BYTES)
@@ -140,6 +159,7 @@ async fn serve(
     // Whoever asks whether the server is well needs to be nobody in particular; it serves from here until it drains.
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_service_status("", ServingStatus::Serving).await;
+    pulse.set_ready(true);
     let asked = shutdown.clone().cancelled_owned();
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
     let serving = Server::builder()
@@ -152,6 +172,7 @@ async fn serve(
         .serve_with_incoming_shutdown(incoming, asked);
     let deadline = async {
         shutdown.cancelled().await;
+        pulse.set_ready(false);
         health.set_service_status("", ServingStatus::NotServing).await;
         tokio::time::sleep(config.drain_timeout()).await;
     };

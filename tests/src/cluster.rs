@@ -168,6 +168,8 @@ impl TestCluster {
             placement: Placement::cpu(),
             threads: 1,
             authorizer: Arc::new(AllowLoopback),
+            tensorboard_dir: None,
+            instruments: learner::Instruments::default(),
         };
         let config = self.learner.clone();
         Running::start(bind().await?, |listener, shutdown| {
@@ -232,6 +234,7 @@ impl TestCluster {
             work_dir: self.directory.path().join(name),
             placement: Placement::cpu(),
             authorizer: Arc::new(AllowLoopback),
+            instruments: actor::Instruments::default(),
         };
         let config = self.actor.clone();
         Running::start(bind().await?, |listener, shutdown| {
@@ -298,6 +301,7 @@ pub fn serve_model_with(
         source: None,
         deterministic,
         authorizer: Arc::new(AllowLoopback),
+        instruments: reward_server::Instruments::default(),
     };
     Running::start(listener, |listener, shutdown| {
         reward_server::run(config, inputs, listener, shutdown)

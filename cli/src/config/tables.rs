@@ -3,10 +3,12 @@
 mod demo;
 mod sources;
 mod store;
+mod telemetry;
 
 pub(crate) use demo::{DemoConfig, Stages};
 pub(crate) use sources::{CatalogueConfig, ClickLogConfig, CorpusConfig};
 pub(crate) use store::StoreConfig;
+pub(crate) use telemetry::{LogFormat, TelemetryConfig};
 
 use ::store::HubModel;
 use common::{InvalidConfig, SettingsCheck};

@@ -126,7 +126,7 @@ impl<'a> Place<'a> {
         self.role.as_ref().unwrap().process()
     }
 
-    fn log(&self) -> PathBuf {
+    pub(crate) fn log(&self) -> PathBuf {
         let log = format!("{}-{}.log", self.name, self.listen.replace(':', "-"));
         self.directory.join(log)
     }
@@ -186,6 +186,25 @@ impl Stage {
             vec!["--model=reward-model".into()],
             &[],
         )
+    }
+
+    /// A reward-server with settings of its own.
+    pub(crate) fn reward_server_with(&self, settings: &[String]) -> Place<'_> {
+        let arguments = vec!["--model=reward-model".into()];
+        let arguments = arguments
+            .into_iter()
+            .chain(settings.iter().map(|set| format!("--set={set}")));
+        Place::start(self.directory.path(), "reward-server", arguments.collect(), &[])
+    }
+
+    /// A learner with settings of its own.
+    pub(crate) fn learner_with(&self, run: &str, settings: &[String]) -> Place<'_> {
+        let (adapter, run) = (format!("--adapter=adapter-{run}"), format!("--set=run.id={run}"));
+        let arguments = vec!["--policy=policy".into(), adapter, run];
+        let arguments = arguments
+            .into_iter()
+            .chain(settings.iter().map(|set| format!("--set={set}")));
+        Place::start(self.directory.path(), "learner", arguments.collect(), &[])
     }
 
     pub(crate) fn learner(&self, run: &str, environment: &[(&'static str, &str)]) -> Place<'_> {
