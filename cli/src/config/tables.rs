@@ -327,12 +327,8 @@ impl EndpointsConfig {
             ("reward", &self.reward),
             ("images", &self.images),
         ] {
-            check.require(
-                is_http_url(text),
-                key,
-                text,
-                "a URL, such as http://127.0.0.1:7400",
-            );
+            let wanted = "a URL without name or password, such as http://127.0.0.1:7400";
+            check.require(is_http_url(text), key, text, wanted);
         }
         check.finish()
     }
@@ -348,5 +344,10 @@ fn is_host_and_port(text: &str) -> bool {
 
 fn is_http_url(text: &str) -> bool {
     let parsed = text.parse::<tonic::transport::Uri>().ok();
-    parsed.is_some_and(|uri| uri.scheme_str() == Some("http") && uri.authority().is_some())
+    parsed.is_some_and(|uri| {
+        let plain = uri
+            .authority()
+            .is_some_and(|authority| !authority.as_str().contains('@'));
+        uri.scheme_str() == Some("http") && plain
+    })
 }

@@ -210,3 +210,51 @@ fn every_trained_pair_is_one_trace_of_all_stages(spans: &[(String, Span)]) {
     // Twelve versions of what eight tasks each gave; some of them gave no pair.
     assert!(pairs > 24, "{pairs} trained pairs of {} traces", traces.len());
 }
+
+/// What a role is given that nobody else may learn.
+const SECRET: &str = "correct-horse-battery";
+
+#[test]
+fn no_secret_is_logged_however_much_is() {
+    let directory = tempfile::tempdir().unwrap();
+    let with_password = format!("http://me:{SECRET}@127.0.0.1:9");
+    let set = |key: &str| format!("--set={key}={with_password}");
+    let hub = ["learner".to_owned(), "--policy=hf:org/name".into()];
+    let bucket = [
+        "ledger",
+        "inspect",
+        "--store=s3://bucket/runs",
+        "--run=r",
+        "--set=store.max_retries=0",
+    ];
+    let runs: [Vec<String>; 5] = [
+        hub.into(),
+        bucket.map(str::to_owned).into(),
+        vec!["actor".into(), set("endpoints.learner")],
+        vec!["actor".into(), set("telemetry.otlp")],
+        vec!["learner".into(), format!("--store=s3://key:{SECRET}@bucket/runs")],
+    ];
+    for arguments in runs {
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        let mut command = crate::stage::command(directory.path(), &arguments);
+        let secrets = ["HF_TOKEN", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"];
+        command.envs(secrets.map(|name| (name, SECRET)));
+        command.envs([("HF_ENDPOINT", "http://127.0.0.1:9"), ("HF_ALLOW_HTTP", "true")]);
+        command.envs([("AWS_ENDPOINT", "http://127.0.0.1:9"), ("AWS_ALLOW_HTTP", "true")]);
+        command.envs([
+            ("AWS_ACCESS_KEY_ID", "id"),
+            ("AWS_REGION", "here"),
+            ("RUST_LOG", "trace"),
+        ]);
+        let output = command.output().unwrap();
+        let said =
+            String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
+        assert!(
+            !output.status.success() && !said.is_empty(),
+            "{arguments:?}: {said}"
+        );
+        for word in [SECRET, "AWS4-HMAC", "Bearer "] {
+            assert!(!said.contains(word), "{arguments:?} said {word:?}: {said}");
+        }
+    }
+}
