@@ -14,6 +14,7 @@ mod error;
 mod failure;
 mod guardrails;
 mod health;
+mod instruments;
 mod learner_client;
 mod manifest;
 mod pairing;
@@ -31,6 +32,7 @@ mod scripted_learner;
 mod shelf;
 mod simulated;
 mod stages;
+mod startup;
 mod undone;
 mod weight_source;
 mod weight_sync;
@@ -42,6 +44,7 @@ pub use error::{ActorError, LastAttempt};
 pub use guardrails::{
     Blank, GuardrailError, GuardrailsConfig, Halo, Leakage, Measures, ProductMeasures, Visibility,
 };
+pub use instruments::Instruments;
 pub use learner_client::CallTimes;
 pub use remote_generator::RemoteGenerator;
 pub use simulated::{Decoding, Served, SimulatedActorInputs, SimulatedSampling, run_simulated};
@@ -101,6 +104,8 @@ pub struct ActorInputs {
     pub authorizer: Arc<dyn Authorizer>,
     /// What connections are made of, both ways.
     pub transport: Transport,
+    /// Through which the process is watched.
+    pub instruments: Instruments,
 }
 
 /// What an actor did.
@@ -208,15 +213,18 @@ async fn take_part(
     health: &Health,
     shutdown: &CancellationToken,
 ) -> Result<ActorSummary, ActorError> {
+    let pulse = inputs.instruments.pulse.clone();
     let mut rollouts = tokio::select! {
         started = start(config, inputs, passes_on, shutdown.clone()) => started?,
         () = shutdown.cancelled() => return Ok(ActorSummary::default()),
     };
     health.set_ready(true).await;
+    pulse.set_ready(true);
     let ended = tokio::select! {
         ended = rollouts.run() => ended,
         () = drained(shutdown.clone(), seconds(config.drain_timeout_s)) => Ok(()),
     };
+    pulse.set_ready(false);
     health.set_ready(false).await;
     let summary = leave(rollouts).await;
     ended.and(summary)
@@ -239,20 +247,30 @@ async fn start(
         placement,
         authorizer: _,
         transport,
+        instruments,
     } = inputs;
+    let pulse = &instruments.pulse;
 
     let guardrails = Arc::new(Guardrails::open(&config.guardrails)?);
     let network = transport.network();
-    let (learner, manifest) =
-        LearnerClient::join(&learner_url, network.clone(), actor_id, passes_on.port, config).await?;
+    let joining = LearnerClient::join(&learner_url, network.clone(), actor_id, passes_on.port, config);
+    let (learner, manifest) = startup::patient(pulse, joining).await?;
     passes_on.joined(&learner);
     let shelf = passes_on.shelf;
     let (run_seed, learner) = (learner.run_seed(), Arc::new(learner));
     tracing::info!(run = %learner.run(), version = %manifest.version, "joined");
-    let reward = RewardClient::connect(&reward_url, network, learner.clone(), config).await?;
-    rendering::until_ready(image_generator.clone()).await?;
-    base_model::fetch(&learner, &manifest.base, &manifest.relays, &work_dir, &shelf).await?;
-    let load = move || Policy::load_on(&work_dir, &placement, &mut in_log("the policy"));
+    instruments.joined(&learner);
+    let connecting = RewardClient::connect(&reward_url, network, learner.clone(), config);
+    let reward = startup::patient(pulse, connecting).await?;
+    instruments.watch_retries("reward-server", reward.retries());
+    startup::patient(pulse, rendering::until_ready(image_generator.clone())).await?;
+    let fetching = base_model::fetch(&learner, &manifest.base, &manifest.relays, &work_dir, &shelf);
+    startup::as_bytes_come(pulse, &learner, fetching).await?;
+    let progress = pulse.clone();
+    let load = move || {
+        let mut progress = progress.with_progress(in_log("the policy"));
+        Policy::load_on(&work_dir, &placement, &mut progress)
+    };
     let policy = tokio::task::spawn_blocking(load).await;
     let policy = policy.map_err(|source| ActorError::Task {
         task: "policy loading",
@@ -289,6 +307,7 @@ async fn start(
         shutdown,
         learner,
         summary,
+        instruments,
     })
 }
 

@@ -8,6 +8,7 @@ pub(crate) use outage::Outage;
 
 use crate::ActorError;
 use common::ActorId;
+use prometheus_client::metrics::counter::Counter;
 use proto::{Answering, BULK_WINDOW, InvalidMessage, Network};
 use std::{future::Future, sync::Arc, time::Duration};
 use tokio::time::{Instant, timeout_at};
@@ -31,6 +32,8 @@ pub(crate) struct Peer {
     jitter_seed: u64,
     /// Whether an internal failure of it may pass.
     failures_pass: bool,
+    /// Attempts that were repeated.
+    retries: Counter,
 }
 
 impl Peer {
@@ -50,6 +53,7 @@ impl Peer {
             patience,
             jitter_seed: 0,
             failures_pass: false,
+            retries: Counter::default(),
         }
     }
 
@@ -110,6 +114,11 @@ impl Peer {
             failures_pass: true,
             ..self
         }
+    }
+
+    /// Attempts that were repeated, counted on.
+    pub(crate) fn retries(&self) -> Counter {
+        self.retries.clone()
     }
 
     /// How long it is borne.

@@ -22,10 +22,11 @@ use answer::{model_of, results};
 use bytes::Bytes;
 use common::{Digest, FailureReason, ProductTask, Reward};
 use lookup::System;
+use prometheus_client::metrics::counter::Counter;
 use proto::{
     Answering, InvalidMessage, MAX_BATCH, MAX_MESSAGE_BYTES, Network, PeerRole,
     pb::{self, reward_service_client::RewardServiceClient},
-    trace,
+    trace::{self, TraceId},
 };
 use servers::{Picked, Servers};
 use std::sync::Arc;
@@ -170,7 +171,17 @@ impl RewardClient {
                 picked.ended(answer)
             }
         });
-        Ok(answer.await?.into_inner())
+        let answer = answer.await?.into_inner();
+        let told = answer.compute_seconds;
+        if told.is_finite() && told > 0.0 {
+            self.learner.computed.scoring.inc_by(told);
+        }
+        Ok(answer)
+    }
+
+    /// Attempts that were repeated, counted on.
+    pub(crate) fn retries(&self) -> Counter {
+        self.peer.retries()
     }
 
     /// The results of groups with so many `images` each, by the model `expected`, or any.
@@ -219,7 +230,7 @@ impl Score for RewardClient {
         let mut groups = Vec::new();
         for (task, images) in lease.tasks.iter().zip(rendered) {
             if let Some(images) = images.as_ref().ok().and_then(comparable) {
-                groups.push(image_group(task, &images));
+                groups.push(image_group(lease.sample(task), task, &images));
             }
         }
         let mut scored = Vec::with_capacity(groups.len());
@@ -247,11 +258,12 @@ fn client(picked: &Picked) -> RewardServiceClient<Channel> {
         .max_encoding_message_size(MAX_MESSAGE_BYTES)
 }
 
-fn image_group(task: &ProductTask, images: &[&RenderedImage]) -> pb::ImageGroup {
+fn image_group(sample: TraceId, task: &ProductTask, images: &[&RenderedImage]) -> pb::ImageGroup {
     let images = images.iter().map(|image| image.png.clone()).collect();
     pb::ImageGroup {
         caption: task.caption.clone(),
         images,
+        trace_id: sample.to_bytes().to_vec().into(),
     }
 }
 
@@ -298,6 +310,7 @@ mod tests {
         pb::ImageGroup {
             caption: String::new(),
             images: bytes.iter().map(|&n| vec![0; n].into()).collect(),
+            ..Default::default()
         }
     }
 

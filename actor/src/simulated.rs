@@ -10,6 +10,7 @@ use crate::{
     drained,
     failure::PerTask,
     health::Health,
+    instruments::Instruments,
     learner_client::{CallTimes, LearnerClient, Lease},
     leave,
     manifest::Manifest,
@@ -192,6 +193,7 @@ async fn work<B: BuildWeights, P: Behaviour<Weights = B::Weights>>(
             ..ActorSummary::default()
         },
         learner: learner.clone(),
+        instruments: Instruments::default(),
     };
     // Whoever gives the sign to begin sees who is there.
     rollouts.report("").await?;

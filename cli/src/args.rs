@@ -176,6 +176,9 @@ pub(crate) struct RoleArgs {
     /// Address to listen on; port 0 takes a free one. An actor answers health checks there
     #[arg(long, value_name = "HOST:PORT")]
     pub(crate) listen: Option<String>,
+    /// Serve GET /metrics and health checks here, in plain text; port 0 takes a free one, which the log names
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) metrics: Option<String>,
     /// Where the learner listens. Only actors dial it, the other roles accept and ignore this
     #[arg(long, value_name = "URL")]
     pub(crate) learner: Option<String>,

@@ -78,6 +78,7 @@ fn layers(config: &ConfigArgs, compute: &ComputeArgs) -> Layers {
 fn role_layers(role: &RoleArgs, listen: &str) -> Layers {
     layers(&role.config, &role.compute)
         .flag("--listen", listen, role.listen.clone())
+        .flag("--metrics", "telemetry.metrics_listen", role.metrics.clone())
         .flag("--learner", "endpoints.learner", role.learner.clone())
         .flag("--reward", "endpoints.reward", role.reward.clone())
         .flag("--store", "store.url", role.store.clone())

@@ -10,8 +10,8 @@ mod tables;
 
 pub(crate) use mistake::{ConfigError, Mistake};
 pub(crate) use tables::{
-    CatalogueConfig, ClickLogConfig, ComputeConfig, CorpusConfig, DemoConfig, EndpointsConfig, PathsConfig,
-    PolicyConfig, RunConfig, Stages, StoreConfig, TlsConfig,
+    CatalogueConfig, ClickLogConfig, ComputeConfig, CorpusConfig, DemoConfig, EndpointsConfig, LogFormat,
+    PathsConfig, PolicyConfig, RunConfig, Stages, StoreConfig, TelemetryConfig, TlsConfig,
 };
 
 use document::Document;
@@ -43,6 +43,8 @@ pub(crate) struct Config {
     pub(crate) endpoints: EndpointsConfig,
     /// How the roles prove who they are.
     pub(crate) tls: TlsConfig,
+    /// How a process is watched.
+    pub(crate) telemetry: TelemetryConfig,
     /// The simulated shop.
     pub(crate) shopworld: shopworld::ShopWorldConfig,
     /// The policy's shape.
@@ -76,6 +78,7 @@ impl Config {
             ("store", self.store.validate()),
             ("endpoints", self.endpoints.validate()),
             ("tls", self.tls.validate()),
+            ("telemetry", self.telemetry.validate()),
             ("shopworld", self.shopworld.validate()),
             ("policy", self.policy.validate()),
             ("pretrain", self.pretrain.validate()),

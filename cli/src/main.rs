@@ -14,6 +14,7 @@ mod evaluation;
 mod events;
 mod failure;
 mod locations;
+mod monitoring;
 mod node_cache;
 mod output;
 mod progress;

@@ -2,6 +2,7 @@
 
 use crate::config::Config;
 use crate::failure::Outcome;
+use crate::monitoring::{self, Watched};
 use crate::output;
 use crate::ready::{Ready, Role};
 use crate::security::Security;
@@ -85,6 +86,40 @@ impl Host {
         self.shutdown.drain.clone()
     }
 
+    /// Serves what is `watched` from here on, if the configuration says where.
+    ///
+    /// # Errors
+    /// When the address cannot be listened on.
+    pub(crate) fn watch(&self, config: &Config, watched: Watched) -> Outcome<()> {
+        let drain = self.shutdown.drain.clone();
+        self.runtime
+            .block_on(monitoring::start(&config.telemetry, watched, drain))
+    }
+
+    /// Does what takes time before a role can serve, such as bringing models here, off the runtime; `None` when the process was
+    /// asked to stop meanwhile.
+    ///
+    /// # Errors
+    /// Whatever `work` fails with.
+    pub(crate) fn prepare<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Outcome<T> + Send + 'static,
+    ) -> Outcome<Option<T>> {
+        let drain = self.shutdown.drain.clone();
+        self.runtime.block_on(async {
+            tokio::select! {
+                done = tokio::task::spawn_blocking(work) => done.context("preparing the role")?.map(Some),
+                () = drain.cancelled() => Ok(None),
+            }
+        })
+    }
+
+    /// Ends a process that was asked to stop before it could serve. Nothing is waited for.
+    pub(crate) fn stop_early(self) {
+        tracing::info!("asked to stop before there was anything to drain");
+        self.runtime.shutdown_background();
+    }
+
     /// Runs `work` to its end, or until a second signal drops it where it stands.
     ///
     /// # Errors
@@ -109,9 +144,17 @@ impl Host {
 /// # Errors
 /// When the address is taken or not this machine's; the message names it.
 pub(crate) async fn bind(address: &str) -> Outcome<(TcpListener, SocketAddr)> {
+    bind_for("--listen", address).await
+}
+
+/// The same on an address that another flag names.
+///
+/// # Errors
+/// As [`bind`]; the message names the flag.
+pub(crate) async fn bind_for(flag: &str, address: &str) -> Outcome<(TcpListener, SocketAddr)> {
     let listener = TcpListener::bind(address)
         .await
-        .with_context(|| format!("cannot listen on {address}; name another address with --listen"))?;
+        .with_context(|| format!("cannot listen on {address}; name another address with {flag}"))?;
     let bound = listener
         .local_addr()
         .context("cannot read the address listened on")?;

@@ -18,6 +18,7 @@ use crate::broadcast::{Broadcast, Weights};
 use crate::config::LearnerConfig;
 use crate::leases::{Lease, LeaseTable};
 use crate::ledger::{Identity, Ledger, OutcomeCounts, Record, Recorded};
+use crate::measured::Measured;
 use crate::pair_buffer::{BatchRule, PairBuffer, Progress};
 use crate::prompts::CompletionLimits;
 use crate::run::VersionMetrics;
@@ -26,6 +27,7 @@ use common::{
     ActorId, Digest, FailureReason, LearnerEpoch, PolicyVersion, ProductTask, RolloutOutcome, TaskId,
 };
 use failpoint::Mutation;
+use proto::trace::{Stage, TraceId};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -41,6 +43,8 @@ pub(crate) struct ControlPlane {
     pub(crate) buffer: PairBuffer,
     /// How tasks ended.
     pub(crate) ledger: Ledger,
+    /// What is measured beside.
+    pub(crate) measured: Arc<Measured>,
     assortment: Arc<Assortment>,
     admission: Admission,
     terms: Terms,
@@ -118,6 +122,7 @@ impl ControlPlane {
             queue: Mutex::new(TaskQueue::from(ledger.first_open())),
             leases: LeaseTable::default(),
             ledger,
+            measured: Arc::default(),
             metrics: Mutex::default(),
             failure: OnceLock::new(),
         }
@@ -219,6 +224,14 @@ impl ControlPlane {
             return self.refuse(refusal);
         }
         self.actors.submitted(actor, now, 1);
+        let images = outcome.group().map_or(0, |group| {
+            group
+                .candidates()
+                .iter()
+                .filter(|candidate| candidate.image.is_some())
+                .count()
+        });
+        self.measured.images.inc_by(images as u64);
         let outcome = match outcome {
             RolloutOutcome::Failed {
                 reason,
@@ -242,6 +255,10 @@ impl ControlPlane {
         // Recorded before the lease ends: in between a task is counted twice, which only makes admission stricter.
         let receipt = self.record(outcome);
         self.leases.end(task, actor);
+        if receipt == Receipt::Recorded {
+            let left = lease.deadline.saturating_duration_since(now);
+            Stage::Task.over(self.terms.ttl.saturating_sub(left), [self.trace_of(task)]);
+        }
         receipt
     }
 
@@ -352,6 +369,16 @@ impl ControlPlane {
     /// Which start of the run's learner this is.
     pub(crate) fn epoch(&self) -> LearnerEpoch {
         self.ledger.epoch()
+    }
+
+    /// How many leases are open.
+    pub(crate) fn open_leases(&self) -> usize {
+        self.leases.open()
+    }
+
+    /// The trace of a task: that of whoever works on it.
+    pub(crate) fn trace_of(&self, task: TaskId) -> TraceId {
+        TraceId::of(self.identity.run_seed, task.0)
     }
 
     /// How long a lease lasts.

@@ -30,12 +30,14 @@ mod control;
 mod error;
 mod feature_cache;
 mod images;
+mod instruments;
 mod leases;
 mod ledger;
 mod lineage;
 mod log_probs;
 mod loss;
 mod mask;
+mod measured;
 mod metrics;
 mod negatives;
 mod offline;
@@ -52,6 +54,7 @@ mod simulated;
 mod step_log;
 mod task_order;
 mod task_queue;
+mod tensorboard;
 #[cfg(test)]
 mod test_outcomes;
 #[cfg(test)]
@@ -67,6 +70,7 @@ pub use checkpoint::{
 pub use config::{LearnerConfig, LossConfig, LossMode, MaskConfig, Partner, RetiredPairs};
 pub use error::LearnerError;
 pub use images::{ImageCounts, ImageState};
+pub use instruments::Instruments;
 pub use ledger::{BarredLine, LedgerLine, LedgerLines, LedgerSummary, LedgerView, OutcomeCounts, Seeds};
 pub use offline::{OfflineInputs, OfflineProgress, train_on_pairs};
 pub use pretrain::{PretrainConfig, PretrainProgress, PretrainStart, Pretraining, pretrain};

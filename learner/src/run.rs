@@ -16,6 +16,7 @@ use crate::config::{LearnerConfig, LossConfig};
 use crate::control::{ControlPlane, Failure};
 use crate::error::{LearnerError, panic_message};
 use crate::images::Expiry;
+use crate::instruments::Instruments;
 use crate::ledger;
 use common::RunId;
 use data::Catalogue;
@@ -62,6 +63,8 @@ pub struct LearnerInputs {
     /// A directory for the pairs that are trained on, in the form that TRL's DPO trainer takes (`pairs.jsonl` and their
     /// images), replacing those that were there; `None` for nowhere.
     pub pairs_dir: Option<PathBuf>,
+    /// Where TensorBoard finds the metrics of steps and versions: a directory, which is made; `None` for nowhere.
+    pub tensorboard_dir: Option<PathBuf>,
     /// Where the policy computes, and the number format of its frozen weights there; the adapter is trained in f32.
     pub placement: Placement,
     /// Micro-batches computed at a time, at least 1.
@@ -70,6 +73,8 @@ pub struct LearnerInputs {
     pub authorizer: Arc<dyn Authorizer>,
     /// What callers' connections are made of.
     pub transport: Transport,
+    /// Through which the process is watched.
+    pub instruments: Instruments,
 }
 
 /// How often leases are checked and a finished run looks whether its actors are done.
@@ -96,6 +101,7 @@ pub async fn run(
         authorizer: inputs.authorizer,
         store: inputs.store,
         adapter: Some(inputs.adapter),
+        instruments: inputs.instruments,
     };
     serve(&config, setup, surroundings, shutdown).await
 }
@@ -134,6 +140,8 @@ pub(crate) struct Surroundings<I> {
     pub(crate) store: Store,
     /// Where the last version's adapter is written; `None` for nowhere.
     pub(crate) adapter: Option<Store>,
+    /// Through which the process is watched.
+    pub(crate) instruments: Instruments,
 }
 
 /// Serves a run from its first lease to the end of [`run`].
@@ -157,7 +165,9 @@ pub(crate) async fn serve<T: Training>(
         authorizer,
         store,
         adapter,
+        instruments,
     } = surroundings;
+    instruments.watch(&control);
     let checkpoints = Checkpoints::of(&store, &control.identity.run);
     // Ends streams and leases; `shutdown` ends training first.
     let stop = CancellationToken::new();
@@ -175,6 +185,7 @@ pub(crate) async fn serve<T: Training>(
         },
     );
     let server = server::spawn(incoming, &control, config, authorizer, stop.clone());
+    instruments.pulse.set_ready(true);
     let trained = training.start(shutdown.clone())?;
     let mut result = supervise(&control, trained, &keepers, &shutdown).await;
     control.buffer.end();
@@ -194,6 +205,7 @@ pub(crate) async fn serve<T: Training>(
     if !shutdown.is_cancelled() {
         linger(&control, config, &shutdown, result.is_ok() && is_kept).await;
     }
+    instruments.pulse.set_ready(false);
     stop.cancel();
     server.drain(config.drain()).await?;
     control.ledger.close();

@@ -15,6 +15,7 @@ use common::{ActorId, CanaryReport, Digest, PolicyVersion, RolloutOutcome, TaskI
 use failpoint::{Mutation, Point};
 use futures::stream::{BoxStream, StreamExt, TryStreamExt as _};
 use proto::pb::{self, learner_service_server::LearnerService, lease_tasks_response::Answer};
+use proto::trace::Stage;
 use proto::{Authorizer, Call, Caller, InvalidMessage, Remote, WireError, artifact_stream, trace};
 use room::Held;
 use std::sync::Arc;
@@ -149,6 +150,7 @@ impl Service {
             .map(RolloutOutcome::try_from)
             .collect::<Result<_, _>>()?;
         let now = clock::now();
+        let tasks: Vec<TaskId> = outcomes.iter().map(RolloutOutcome::task).collect();
         let receipts = outcomes.into_iter().map(|outcome| {
             let task = outcome.task();
             receipt(task, &self.control.submit(actor, outcome, now))
@@ -160,7 +162,13 @@ impl Service {
             durable.map_err(|failed| WireError::Unavailable(failed.to_string()))?;
         }
         let recorded = |receipt: &&pb::OutcomeReceipt| receipt.disposition() == pb::Disposition::Recorded;
-        let recorded = receipts.iter().filter(recorded).count();
+        let those = tasks
+            .into_iter()
+            .zip(&receipts)
+            .filter(|(_, receipt)| recorded(receipt));
+        let those: Vec<_> = those.map(|(task, _)| self.control.trace_of(task)).collect();
+        let recorded = those.len();
+        Stage::Durable.over(clock::now().saturating_duration_since(now), those);
         failpoint::reach(Point::SubmitDurable);
         tracing::info!(%actor, outcomes = receipts.len(), recorded, "outcomes taken in");
         Ok(pb::SubmitOutcomesResponse { receipts })
@@ -203,6 +211,10 @@ impl LearnerService for Service {
         let _held = request.extensions_mut().remove::<Held>();
         let (actor, message, span) =
             self.admit_actor("LearnerService/SubmitOutcomes", request, |m| m.header.take())?;
+        let told = [message.compute_seconds, message.scoring_seconds];
+        let [own, scoring] = self.control.actors.computed(&actor, clock::now(), told);
+        self.control.measured.actor_seconds.inc_by(own);
+        self.control.measured.scoring_seconds.inc_by(scoring);
         let submitted = self.submit(&actor, message.outcomes).instrument(span);
         Ok(Response::new(submitted.await?))
     }

@@ -15,6 +15,7 @@ mod convert;
 mod gate;
 mod header;
 mod network;
+pub mod observe;
 mod remote;
 mod role;
 pub mod tls;

@@ -13,6 +13,7 @@ mod error;
 mod evaluation;
 mod forward;
 mod gate;
+mod instruments;
 mod orientation;
 mod reload;
 mod scorer;
@@ -28,6 +29,7 @@ mod training;
 pub use config::{RewardConfig, RewardServerConfig};
 pub use error::RewardError;
 pub use evaluation::{RewardReport, check_log, evaluate};
+pub use instruments::Instruments;
 pub use models::ctr::{CtrForm, RewardModel};
 pub use orientation::OrientedMargins;
 pub use reload::ModelSource;
@@ -36,6 +38,7 @@ pub use served::{BatchUnit, CreativeGroup, Preparation, RawScores, ServedCaig, S
 pub use training::{LoadedTraining, RewardProgress, train, train_loaded};
 
 use gate::RoomToScore;
+use proto::observe::Pulse;
 use proto::pb::reward_service_server::RewardServiceServer;
 use proto::tls::Transport;
 use proto::{Authorizer, Door, Gate, Incoming, MAX_MESSAGE_BYTES};
@@ -73,6 +76,8 @@ pub struct RewardServerInputs<M> {
     pub authorizer: Arc<dyn Authorizer>,
     /// What callers' connections are made of.
     pub transport: Transport,
+    /// Through which the process is watched.
+    pub instruments: Instruments,
 }
 
 /// Serves a reward model on `listener` until `shutdown` is cancelled, then finishes the requests under way.
@@ -94,6 +99,7 @@ pub async fn run<M: ServedModel>(
         deterministic,
         authorizer,
         transport,
+        instruments,
     } = inputs;
     let incoming = transport.incoming(listener);
     let models = Arc::new(Models::new(&config, deterministic));
@@ -101,6 +107,7 @@ pub async fn run<M: ServedModel>(
     tracing::info!(digest = %serving.digest, form = %serving.form, deterministic, "reward model ready");
     models.replace(serving);
     let reloads = Arc::new(ReloadState::default());
+    instruments.watch(&models, &reloads);
     let watching = CancellationToken::new();
     let watch = async {
         match source {
@@ -117,8 +124,19 @@ pub async fn run<M: ServedModel>(
             reloads.clone(),
             authorizer.clone(),
             config.min_confidence,
+            instruments.request_seconds.clone(),
         );
-        let served = serve(service, authorizer, models.clone(), &config, incoming, &shutdown).await;
+        let pulse = &instruments.pulse;
+        let served = serve(
+            service,
+            authorizer,
+            models.clone(),
+            &config,
+            incoming,
+            &shutdown,
+            pulse,
+        )
+        .await;
         watching.cancel();
         served
     };
@@ -135,6 +153,7 @@ async fn serve(
     config: &RewardServerConfig,
     incoming: impl Incoming,
     shutdown: &CancellationToken,
+    pulse: &Pulse,
 ) -> Result<(), RewardError> {
     let service = RewardServiceServer::new(service)
         .max_decoding_message_size(MAX_MESSAGE_BYTES)
@@ -144,6 +163,7 @@ async fn serve(
     // Whoever asks whether the server is well needs to be nobody in particular; it serves from here until it drains.
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_service_status("", ServingStatus::Serving).await;
+    pulse.set_ready(true);
     let asked = shutdown.clone().cancelled_owned();
     let serving = Server::builder()
         .max_concurrent_streams(STREAMS_PER_CONNECTION)
@@ -155,6 +175,7 @@ async fn serve(
         .serve_with_incoming_shutdown(incoming, asked);
     let deadline = async {
         shutdown.cancelled().await;
+        pulse.set_ready(false);
         health.set_service_status("", ServingStatus::NotServing).await;
         tokio::time::sleep(config.drain_timeout()).await;
     };

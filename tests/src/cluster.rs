@@ -169,6 +169,8 @@ impl TestCluster {
             threads: 1,
             authorizer: Arc::new(AllowLoopback),
             transport: proto::tls::Transport::plain(),
+            tensorboard_dir: None,
+            instruments: learner::Instruments::default(),
         };
         let config = self.learner.clone();
         Running::start(bind().await?, |listener, shutdown| {
@@ -240,6 +242,7 @@ impl TestCluster {
             placement: Placement::cpu(),
             authorizer: Arc::new(AllowLoopback),
             transport: proto::tls::Transport::plain(),
+            instruments: actor::Instruments::default(),
         };
         let config = self.actor.clone();
         Running::start(bind().await?, |listener, shutdown| {
@@ -307,6 +310,7 @@ pub fn serve_model_with(
         deterministic,
         authorizer: Arc::new(AllowLoopback),
         transport: proto::tls::Transport::plain(),
+        instruments: reward_server::Instruments::default(),
     };
     Running::start(listener, |listener, shutdown| {
         reward_server::run(config, inputs, listener, shutdown)

@@ -2,11 +2,12 @@
 
 use crate::args::ActorArgs;
 use crate::failure::{Failure, OrConfiguration as _, Outcome};
+use crate::monitoring::Watched;
 use crate::ready::Role;
 use crate::role::Host;
 use crate::security::Security;
 use crate::{locations, role, shop, telemetry};
-use ::actor::{ActorError, ActorInputs};
+use ::actor::{ActorError, ActorInputs, Instruments};
 use anyhow::Context as _;
 use common::ActorId;
 use proto::PeerRole;
@@ -22,15 +23,26 @@ pub(super) fn run(args: &ActorArgs) -> Outcome<()> {
         .sets(&args.role.config.sets)
         .resolve()
         .or_configuration()?;
-    telemetry::init(telemetry::ROLE)?;
+    let telemetry = telemetry::start(&config, Role::Actor)?;
     let host = Host::start(&config, args.role.compute.with_parent)?;
-    let shutdown = host.shutdown();
+    let instruments = Instruments::default();
+    let watched = Watched::of(Role::Actor, &instruments.pulse, &telemetry, |page| {
+        instruments.register(page)
+    });
+    host.watch(&config, watched)?;
     // Everything that may be wrong comes before the first thing that is written.
     let actor_id = ActorId::new(args.id.clone().unwrap_or_else(own_name)).or_configuration()?;
     let placement = config.compute.placement().or_configuration()?;
     let security = Security::open(&config, PeerRole::Actor)?;
     let network = security.transport.network();
-    let image_generator = shop::image_generator(&config, &actor_id, network, host.handle())?;
+    let (given, name, runtime) = (config.clone(), actor_id.clone(), host.handle());
+    let Some(image_generator) =
+        host.prepare(move || shop::image_generator(&given, &name, network, runtime))?
+    else {
+        host.stop_early();
+        return Ok(());
+    };
+    let shutdown = host.shutdown();
     host.run(async {
         let (listener, address) = role::bind(&config.endpoints.actor_listen).await?;
         let work = WorkDir::new(args.work_dir.clone())?;
@@ -44,6 +56,7 @@ pub(super) fn run(args: &ActorArgs) -> Outcome<()> {
             placement,
             authorizer: security.authorizer.clone(),
             transport: security.transport.clone(),
+            instruments,
         };
         let service = ::actor::run(config.actor.clone(), inputs, listener, shutdown);
         let summary = role::serve(Role::Actor, address, &security, service)

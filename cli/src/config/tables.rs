@@ -3,11 +3,13 @@
 mod demo;
 mod sources;
 mod store;
+mod telemetry;
 mod tls;
 
 pub(crate) use demo::{DemoConfig, Stages};
 pub(crate) use sources::{CatalogueConfig, ClickLogConfig, CorpusConfig};
 pub(crate) use store::StoreConfig;
+pub(crate) use telemetry::{LogFormat, TelemetryConfig};
 pub(crate) use tls::TlsConfig;
 
 use ::store::HubModel;
@@ -365,12 +367,8 @@ impl EndpointsConfig {
             ("reward", &self.reward),
             ("images", &self.images),
         ] {
-            check.require(
-                is_http_url(text),
-                key,
-                text,
-                "a URL, such as http://127.0.0.1:7400",
-            );
+            let wanted = "a URL without name or password, such as http://127.0.0.1:7400";
+            check.require(is_http_url(text), key, text, wanted);
         }
         check.finish()
     }
@@ -386,7 +384,11 @@ fn is_host_and_port(text: &str) -> bool {
 
 fn is_http_url(text: &str) -> bool {
     let parsed = text.parse::<Uri>().ok();
-    let known = |uri: Uri| matches!(uri.scheme_str(), Some("http" | "https")) && uri.authority().is_some();
+    let is_host = |uri: &Uri| {
+        uri.authority()
+            .is_some_and(|authority| !authority.as_str().contains('@'))
+    };
+    let known = |uri: Uri| matches!(uri.scheme_str(), Some("http" | "https")) && is_host(&uri);
     parsed.is_some_and(known)
 }
 

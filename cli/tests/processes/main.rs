@@ -23,3 +23,4 @@ mod role;
 mod rollback;
 mod stage;
 mod store_table;
+mod watched;

@@ -210,6 +210,25 @@ impl Stage {
         Place::start(self.directory.path(), "reward-server", arguments, &[])
     }
 
+    /// A reward-server with settings of its own.
+    pub(crate) fn reward_server_with(&self, settings: &[String]) -> Place<'_> {
+        let arguments = vec!["--model=reward-model".into()];
+        let arguments = arguments
+            .into_iter()
+            .chain(settings.iter().map(|set| format!("--set={set}")));
+        Place::start(self.directory.path(), "reward-server", arguments.collect(), &[])
+    }
+
+    /// A learner with settings of its own.
+    pub(crate) fn learner_with(&self, run: &str, settings: &[String]) -> Place<'_> {
+        let (adapter, run) = (format!("--adapter=adapter-{run}"), format!("--set=run.id={run}"));
+        let arguments = vec!["--policy=policy".into(), adapter, run];
+        let arguments = arguments
+            .into_iter()
+            .chain(settings.iter().map(|set| format!("--set={set}")));
+        Place::start(self.directory.path(), "learner", arguments.collect(), &[])
+    }
+
     pub(crate) fn learner(&self, run: &str, environment: &[(&'static str, &str)]) -> Place<'_> {
         let (adapter, run) = (format!("--adapter=adapter-{run}"), format!("--set=run.id={run}"));
         let arguments = vec!["--policy=policy".into(), adapter, run];

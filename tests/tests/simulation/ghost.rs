@@ -112,6 +112,7 @@ impl Ghost {
         let request = pb::SubmitOutcomesRequest {
             header: Some(self.header(epoch)),
             outcomes: vec![outcome.clone()],
+            ..Default::default()
         };
         let answer = self.client.submit_outcomes(request).await?.into_inner();
         let receipt = answer.receipts.first().ok_or("no receipt")?;
