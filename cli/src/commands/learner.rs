@@ -1,7 +1,7 @@
 //! `adwright learner`: serves and trains one run.
 
 use crate::args::LearnerArgs;
-use crate::failure::{OrConfiguration as _, Outcome};
+use crate::failure::{OrConfiguration as _, Outcome, ended};
 use crate::ready::Role;
 use crate::role::Host;
 use crate::shop::Shop;
@@ -55,7 +55,8 @@ pub(super) fn run(args: &LearnerArgs) -> Outcome<()> {
         tracing::info!(version = %summary.version, complete = summary.complete, "learner finished");
         args.summary
             .as_deref()
-            .map_or(Ok(()), |path| write_summary(path, &summary))
+            .map_or(Ok(()), |path| write_summary(path, &summary))?;
+        ended(summary.complete, args.end.unfinished_status)
     })
 }
 
