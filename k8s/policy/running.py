@@ -46,7 +46,7 @@ def grace(overlay):
 @rule("actors end under a JobSet only")
 def on_run_end(overlay):
     for pod in overlay.our_pods():
-        ends = settings(overlay, role_container(pod))["actor"].get("on_run_end", "idle")
+        ends = settings(overlay, role_container(pod))["actor"]["on_run_end"]
         if pod.role == "actor" and pod.kind != "JobSet" and ends != "idle":
             yield f"{pod}: on_run_end = {ends}, and a {pod.kind} would start it again"
         if pod.role == "actor" and pod.kind == "JobSet" and ends != "exit":
