@@ -171,6 +171,8 @@ def why_not():
     for tool in ("ip", "ldd"):
         if not shutil.which(tool):
             return f"there is no {tool}"
+    if not os.path.exists(sandbox.TRUST):
+        return f"there is no {sandbox.TRUST}; it is in ca-certificates"
     if subprocess.run(["unshare", "--mount", "--pid", "--ipc", "--uts", "--net", "--fork", "true"], capture_output=True).returncode:
         return "namespaces are not permitted"
     return None

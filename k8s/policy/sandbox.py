@@ -1,8 +1,8 @@
 """One container as a process of this machine: its own mounts, processes and network address, its user, and nothing else.
 
 Run as a program it becomes that container; the description is JSON on standard input. What a kubelet and a container runtime would do is done
-here by hand and by no means as well: no cgroup limits what it takes, and system calls are not filtered. The image is the program and the
-libraries that it is linked to, as the one of the Containerfile."""
+here by hand and as far as it goes: no cgroup limits what it takes, and system calls are not filtered. The image is the
+program, the libraries that it is linked to and the authorities' certificates, as that of the Containerfile."""
 
 import ctypes
 import json
@@ -17,6 +17,8 @@ NEWNS, NEWUTS, NEWIPC, NEWPID, NEWNET = 0x20000, 0x4000000, 0x8000000, 0x2000000
 RDONLY, NOSUID, NODEV, NOEXEC, REMOUNT, BIND, REC, PRIVATE = 1, 2, 4, 8, 32, 4096, 16384, 1 << 18
 CAPBSET_DROP, SET_PDEATHSIG, SET_NO_NEW_PRIVS = 24, 1, 38
 IMAGE = "/usr/local/bin/adwright"
+# Whom TLS trusts, without which no client of an object store can be made.
+TRUST = "/etc/ssl/certs/ca-certificates.crt"
 
 
 def checked(result, what):
@@ -61,6 +63,7 @@ def build(root, wanted):
     bind(wanted["program"], f"{root}{IMAGE}", read_only=True)
     for library in libraries(wanted["program"]):
         bind(os.path.realpath(library), f"{root}{library}", read_only=True)
+    bind(TRUST, f"{root}{TRUST}", read_only=True)
     for device in ("null", "zero", "urandom", "random"):
         bind(f"/dev/{device}", f"{root}/dev/{device}", read_only=False)
     Path(f"{root}/etc").mkdir(exist_ok=True)

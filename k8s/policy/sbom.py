@@ -12,10 +12,9 @@ import subprocess
 import sys
 import tomllib
 import uuid
+from pathlib import Path
 
-from rendered import ROOT
-
-WORKSPACE = ROOT.parent
+WORKSPACE = Path(__file__).resolve().parents[2]
 TARGET = "x86_64-unknown-linux-gnu"
 
 

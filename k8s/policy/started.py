@@ -13,13 +13,14 @@ import sys
 import tempfile
 import time
 import tomllib
+import urllib.request
 from pathlib import Path
 
 import cluster
 import sandbox
 from cluster import Running, health, terminate, wait
 from rendered import Overlay, render
-from rules import merged
+from rules import MONITORING, merged
 
 SMALL = {
     "shopworld": {"products": 16},
@@ -117,9 +118,17 @@ def ready(running):
         wait(seconds, what, lambda: health(running.address, container[probe]) == "SERVING", [process])
     for port in container["ports"]:
         socket.create_connection((running.address, port["containerPort"]), timeout=5).close()
+    page(running.address)
     held(running, container)
     print(f"{running.place.name}: three probes serve, ports {[port['containerPort'] for port in container['ports']]} answer", flush=True)
     return process
+
+
+def page(address):
+    """What Prometheus reads, at the port that the PodMonitor names."""
+    with urllib.request.urlopen(f"http://{address}:{MONITORING}/metrics", timeout=5) as answer:
+        text = answer.read().decode()
+    assert "# TYPE " in text, text[:500]
 
 
 def held(running, container):
@@ -172,11 +181,14 @@ def play(run):
     learner_process = ready(again)
     code = learner_process.wait(timeout=300)
     assert code == 0, f"the learner ended with {code}: {again.said('learner')[-2000:]}"
-    print(f"learner-2: went on after version {published(learner)}, and the run is complete: exit 0", flush=True)
+    assert 0 < published(again) < SMALL["learner"]["versions"], "the second learner began anew"
+    print(f"learner-2: {published(again)} versions more after {published(learner)}, the run is complete, exit 0", flush=True)
     for actor, process in actors:
-        if process.poll() is None:
-            drained(actor, process, 0)
-        assert process.returncode == 0, f"{actor.place.name} ended with {process.returncode}: {actor.said('actor')[-2000:]}"
+        idle = actor.pod.containers[0]["readinessProbe"]
+        what = f"{actor.place.name}: not ready after the run, and still there"
+        wait(60, what, lambda: health(actor.address, idle) == "NOT_SERVING", [process])
+        print(what, flush=True)
+        drained(actor, process, 0)
     drained(reward, reward_process, 0)
 
 
