@@ -3,8 +3,9 @@ every break must be caught by the rule that it is meant for. Ends with 1 when an
 
 import sys
 
+import breaks  # noqa: F401  they register themselves, as the rules do
 import mutations
-import network  # noqa: F401  the rules register themselves
+import network  # noqa: F401
 import pods  # noqa: F401
 import running  # noqa: F401
 import schemas
@@ -24,12 +25,18 @@ def main():
         against = [] if name == "base" else broken(overlay)
         for sentence in mistakes + [f"{rule}: {sentence}" for rule, sentence in against]:
             where.setdefault(sentence, []).append(name)
-        print(f"{name}: {len(overlay.objects)} objects rendered, {checks} checks against schemas of {', '.join(schemas.VERSIONS)}")
+        print(
+            f"{name}: {len(overlay.objects)} objects rendered, {checks} checks against schemas of {', '.join(schemas.VERSIONS)}"
+        )
     uncaught = mutations.uncaught(overlays)
-    print(f"{len(RULES)} rules; {len(mutations.BREAKS)} breaks on purpose, {len(mutations.BREAKS) - len(uncaught)} caught")
+    print(
+        f"{len(RULES)} rules; {len(mutations.BREAKS)} breaks on purpose, {len(mutations.BREAKS) - len(uncaught)} caught"
+    )
     unproven = set(RULES) - {one.rule for one in mutations.BREAKS}
     failures = [f"{', '.join(names)}: {sentence}" for sentence, names in where.items()]
-    failures += [f"not caught: {one}" for one in uncaught] + [f"no break proves the rule: {rule}" for rule in sorted(unproven)]
+    failures += [f"not caught: {one}" for one in uncaught] + [
+        f"no break proves the rule: {rule}" for rule in sorted(unproven)
+    ]
     for failure in failures:
         print(f"  {failure}")
     print("all hold" if not failures else f"{len(failures)} mistakes")

@@ -1,6 +1,7 @@
 """What a cluster does for the pods of an overlay, on this machine: addresses and names, volumes, init containers, probes, signals.
 
-Pods are sandboxes (sandbox.py) on one bridge. What comes from a cluster's API is read from the rendered objects."""
+Pods are sandboxes (sandbox.py) on one bridge. What comes from a cluster's API is read from the rendered objects.
+"""
 
 import base64
 import json
@@ -91,7 +92,11 @@ class Running:
     def start(self, container):
         context = {**self.pod.spec["securityContext"], **container["securityContext"]}
         mounts = [
-            {"source": str(self.place / one["name"]), "path": one["mountPath"], "read_only": bool(one.get("readOnly"))}
+            {
+                "source": str(self.place / one["name"]),
+                "path": one["mountPath"],
+                "read_only": bool(one.get("readOnly")),
+            }
             for one in container["volumeMounts"]
         ]
         wanted = {
@@ -173,7 +178,9 @@ def why_not():
             return f"there is no {tool}"
     if not os.path.exists(sandbox.TRUST):
         return f"there is no {sandbox.TRUST}; it is in ca-certificates"
-    if subprocess.run(["unshare", "--mount", "--pid", "--ipc", "--uts", "--net", "--fork", "true"], capture_output=True).returncode:
+    if subprocess.run(
+        ["unshare", "--mount", "--pid", "--ipc", "--uts", "--net", "--fork", "true"], capture_output=True
+    ).returncode:
         return "namespaces are not permitted"
     return None
 

@@ -10,7 +10,15 @@ PEERS = {
     ("kubernetes.io/metadata.name", "monitoring"): "prometheus",
     ("kubernetes.io/metadata.name", "keda"): "keda",
 }
-PRIVATE = {"10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "169.254.0.0/16", "fc00::/7", "fe80::/10"}
+PRIVATE = {
+    "10.0.0.0/8",
+    "172.16.0.0/12",
+    "192.168.0.0/16",
+    "100.64.0.0/10",
+    "169.254.0.0/16",
+    "fc00::/7",
+    "fe80::/10",
+}
 
 
 def expected(overlay):
@@ -110,14 +118,22 @@ def certificates(overlay):
         if not {"server auth", "client auth"} <= set(spec.get("usages", [])) or spec.get("isCA"):
             yield f"the certificate of {role} cannot be used both ways, or signs others"
         others = {one.split(".")[0] for one in spec.get("dnsNames", [])[1:]}
-        if not others <= {f"adwright-{role}"} or (others and not overlay.named("Service", f"adwright-{role}")):
+        if not others <= {f"adwright-{role}"} or (
+            others and not overlay.named("Service", f"adwright-{role}")
+        ):
             yield f"the certificate of {role} names other hosts: {spec.get('dnsNames')}"
     for pod in overlay.our_pods():
-        sources = [s for v in pod.spec["volumes"] for s in v.get("projected", {}).get("sources", []) if "secret" in s]
+        sources = [
+            s for v in pod.spec["volumes"] for s in v.get("projected", {}).get("sources", []) if "secret" in s
+        ]
         if [source["secret"]["name"] for source in sources] != [f"adwright-{pod.role}-tls"]:
             yield f"{pod} shows the certificates {sources}"
     for trigger in (one for thing in overlay.of("ScaledObject") for one in thing["spec"]["triggers"]):
         host, meta = trigger["metadata"]["scalerAddress"].split(":")[0], trigger["metadata"]
         space = overlay.of("Namespace")[0]["metadata"]["name"]
-        if host not in found["adwright-learner"]["dnsNames"] or not host.endswith(f".{space}") or meta.get("enableTLS") != "true":
+        if (
+            host not in found["adwright-learner"]["dnsNames"]
+            or not host.endswith(f".{space}")
+            or meta.get("enableTLS") != "true"
+        ):
             yield f"KEDA asks {meta}, and the learner's certificate names {found['adwright-learner']['dnsNames']}"

@@ -48,7 +48,9 @@ def locked(overlay):
             yield f"{where}: may gain privileges"
         if context.get("capabilities") != {"drop": ["ALL"]}:
             yield f"{where}: capabilities are not dropped: {context.get('capabilities')}"
-        seccomp = context.get("seccompProfile") or pod.spec.get("securityContext", {}).get("seccompProfile", {})
+        seccomp = context.get("seccompProfile") or pod.spec.get("securityContext", {}).get(
+            "seccompProfile", {}
+        )
         if seccomp.get("type") != "RuntimeDefault":
             yield f"{where}: system calls are not filtered"
     for pod in overlay.pods():
@@ -70,7 +72,9 @@ def no_token(overlay):
         if pod.spec.get("automountServiceAccountToken") is not False:
             yield f"{pod}: gets a token of the cluster's API"
         for volume in pod.spec.get("volumes", []):
-            if any("serviceAccountToken" in source for source in volume.get("projected", {}).get("sources", [])):
+            if any(
+                "serviceAccountToken" in source for source in volume.get("projected", {}).get("sources", [])
+            ):
                 yield f"{pod}: volume {volume['name']} holds a token"
     for account in overlay.of("ServiceAccount"):
         if account.get("automountServiceAccountToken") is not False:
@@ -103,6 +107,8 @@ def restricted(overlay):
         if space["metadata"].get("labels", {}).get("pod-security.kubernetes.io/enforce") != "restricted":
             yield f"{space['metadata']['name']}: pods of any kind are let in"
         for thing in overlay.objects:
-            elsewhere = thing["metadata"].get("namespace", space["metadata"]["name"]) != space["metadata"]["name"]
+            elsewhere = (
+                thing["metadata"].get("namespace", space["metadata"]["name"]) != space["metadata"]["name"]
+            )
             if elsewhere:
                 yield f"{thing['kind']}/{thing['metadata']['name']}: in another namespace"

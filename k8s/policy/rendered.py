@@ -20,7 +20,9 @@ class UniqueKeys(yaml.SafeLoader):
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
         twice = {key for key in keys if keys.count(key) > 1}
         if twice:
-            raise yaml.constructor.ConstructorError(None, None, f"given twice: {sorted(twice)}", node.start_mark)
+            raise yaml.constructor.ConstructorError(
+                None, None, f"given twice: {sorted(twice)}", node.start_mark
+            )
         return super().construct_mapping(node, deep)
 
 
@@ -70,9 +72,15 @@ class Pod:
                 if "secret" in source and not source["secret"].get("optional"):
                     yield "Secret", source["secret"].get("secretName") or source["secret"]["name"]
         for container in self.all_containers:
-            sources = container.get("envFrom", []) + [e["valueFrom"] for e in container.get("env", []) if "valueFrom" in e]
+            sources = container.get("envFrom", []) + [
+                e["valueFrom"] for e in container.get("env", []) if "valueFrom" in e
+            ]
             for source in sources:
-                for key, kind in (("secretRef", "Secret"), ("secretKeyRef", "Secret"), ("configMapRef", "ConfigMap")):
+                for key, kind in (
+                    ("secretRef", "Secret"),
+                    ("secretKeyRef", "Secret"),
+                    ("configMapRef", "ConfigMap"),
+                ):
                     if key in source and not source[key].get("optional"):
                         yield kind, source[key]["name"]
 
@@ -120,7 +128,9 @@ class Overlay:
 
     def config(self):
         """The text of the run's configuration."""
-        maps = [thing for thing in self.of("ConfigMap") if thing["metadata"]["name"].startswith("adwright-config")]
+        maps = [
+            thing for thing in self.of("ConfigMap") if thing["metadata"]["name"].startswith("adwright-config")
+        ]
         return maps[0]["data"]["config.toml"] if len(maps) == 1 else None
 
 

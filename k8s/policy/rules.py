@@ -37,7 +37,9 @@ def broken(overlay):
 def merged(below, above):
     both = dict(below)
     for key, value in above.items():
-        both[key] = merged(both[key], value) if isinstance(value, dict) and isinstance(both.get(key), dict) else value
+        both[key] = (
+            merged(both[key], value) if isinstance(value, dict) and isinstance(both.get(key), dict) else value
+        )
     return both
 
 
@@ -49,7 +51,9 @@ def argument(container, flag):
 
 def settings(overlay, container=None):
     """The configuration of a container: the program's defaults, the run's file, then `--set`."""
-    both = merged(tomllib.loads((ROOT.parent / "configs/demo.toml").read_text()), tomllib.loads(overlay.config()))
+    both = merged(
+        tomllib.loads((ROOT.parent / "configs/demo.toml").read_text()), tomllib.loads(overlay.config())
+    )
     arguments = (container or {}).get("args", [])
     for flag, assignment in zip(arguments, arguments[1:]):
         if flag == "--set":

@@ -74,12 +74,24 @@ def unfinished(overlay):
         if status in (None, "0"):
             yield f"{pod}: a drained pod would count as a finished run"
         rules = pod.controller.get("podFailurePolicy", {}).get("rules", [])
-        found = [(one["action"], one.get("onExitCodes", {}).get("values"), one.get("onExitCodes", {}).get("containerName")) for one in rules]
+        found = [
+            (
+                one["action"],
+                one.get("onExitCodes", {}).get("values"),
+                one.get("onExitCodes", {}).get("containerName"),
+            )
+            for one in rules
+        ]
         if ("FailJob", [64], pod.role) not in found:
             yield f"{pod}: a wrong configuration would be tried again"
         if ("Ignore", [int(status or 0)], pod.role) not in found:
             yield f"{pod}: being stopped (exit {status}) counts as a failure"
-        evicted = [one["action"] for one in rules for condition in one.get("onPodConditions", []) if condition["type"] == "DisruptionTarget"]
+        evicted = [
+            one["action"]
+            for one in rules
+            for condition in one.get("onPodConditions", [])
+            if condition["type"] == "DisruptionTarget"
+        ]
         if evicted != ["Ignore"]:
             yield f"{pod}: an eviction counts as a failure"
 
@@ -100,7 +112,9 @@ def budgets(overlay):
 def scalers(overlay):
     for thing in overlay.of("HorizontalPodAutoscaler", "ScaledObject"):
         spec = thing["spec"]
-        behavior = spec.get("behavior") or spec.get("advanced", {}).get("horizontalPodAutoscalerConfig", {}).get("behavior", {})
+        behavior = spec.get("behavior") or spec.get("advanced", {}).get(
+            "horizontalPodAutoscalerConfig", {}
+        ).get("behavior", {})
         yield thing, spec, behavior
 
 
@@ -109,7 +123,10 @@ def scaling(overlay):
     for thing, spec, behavior in scalers(overlay):
         where, target = f"{thing['kind']}/{thing['metadata']['name']}", spec["scaleTargetRef"]
         scaled = overlay.named(target["kind"], target["name"])
-        if not scaled or scaled["spec"]["template"]["metadata"]["labels"].get("app.kubernetes.io/component") != "actor":
+        if (
+            not scaled
+            or scaled["spec"]["template"]["metadata"]["labels"].get("app.kubernetes.io/component") != "actor"
+        ):
             yield f"{where}: its target {target} is not the actors"
         elif "replicas" in scaled["spec"]:
             yield f"{where}: an apply would set the replicas back"
@@ -119,7 +136,9 @@ def scaling(overlay):
             if window < max(cold_start, 60):
                 yield f"{where}: {direction} looks back {window} s, less than a cold start"
         if thing["kind"] == "HorizontalPodAutoscaler":
-            metrics = [(one["external"]["metric"]["name"], one["external"]["target"]) for one in spec["metrics"]]
+            metrics = [
+                (one["external"]["metric"]["name"], one["external"]["target"]) for one in spec["metrics"]
+            ]
             if metrics != [("rollout_actors_wanted", {"type": "AverageValue", "averageValue": "1"})]:
                 yield f"{where}: scales by {metrics}"
             if spec.get("minReplicas", 1) < 1:

@@ -2,7 +2,8 @@
 
 Run as a program it becomes that container; the description is JSON on standard input. What a kubelet and a container runtime would do is done
 here by hand and as far as it goes: no cgroup limits what it takes, and system calls are not filtered. The image is the
-program, the libraries that it is linked to and the authorities' certificates, as that of the Containerfile."""
+program, the libraries that it is linked to and the authorities' certificates, as that of the Containerfile.
+"""
 
 import ctypes
 import json

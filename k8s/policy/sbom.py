@@ -19,12 +19,24 @@ TARGET = "x86_64-unknown-linux-gnu"
 
 
 def cargo(*arguments):
-    return subprocess.run(["cargo", *arguments], capture_output=True, text=True, check=True, cwd=WORKSPACE).stdout
+    return subprocess.run(
+        ["cargo", *arguments], capture_output=True, text=True, check=True, cwd=WORKSPACE
+    ).stdout
 
 
 def built(features):
     """(name, version) of the crates that the program is built from, build scripts' included. Tests' are not among them."""
-    tree = cargo("tree", "--locked", "-p", "cli", f"--target={TARGET}", "--edges=normal,build", "--prefix=none", "--format={p}", *features)
+    tree = cargo(
+        "tree",
+        "--locked",
+        "-p",
+        "cli",
+        f"--target={TARGET}",
+        "--edges=normal,build",
+        "--prefix=none",
+        "--format={p}",
+        *features,
+    )
     return {(words[0], words[1].removeprefix("v")) for words in map(str.split, tree.splitlines()) if words}
 
 
@@ -52,14 +64,21 @@ def component(package, checksums):
 
 
 def bill(features):
-    metadata = json.loads(cargo("metadata", "--locked", "--format-version=1", f"--filter-platform={TARGET}", *features))
+    metadata = json.loads(
+        cargo("metadata", "--locked", "--format-version=1", f"--filter-platform={TARGET}", *features)
+    )
     lock = tomllib.loads((WORKSPACE / "Cargo.lock").read_text())["package"]
     checksums = {(one["name"], one["version"]): one.get("checksum") for one in lock}
     wanted = built(features)
     packages = {one["id"]: one for one in metadata["packages"] if (one["name"], one["version"]) in wanted}
     nodes = {node["id"]: node for node in metadata["resolve"]["nodes"] if node["id"] in packages}
     edges = [
-        {"ref": reference(package), "dependsOn": sorted({reference(packages[to]) for to in nodes[at]["dependencies"] if to in packages})}
+        {
+            "ref": reference(package),
+            "dependsOn": sorted(
+                {reference(packages[to]) for to in nodes[at]["dependencies"] if to in packages}
+            ),
+        }
         for at, package in sorted(packages.items(), key=lambda one: reference(one[1]))
     ]
     root = next(package for package in packages.values() if package["name"] == "cli")
@@ -83,7 +102,10 @@ def check(features):
     """What is wrong with a bill."""
     made = bill(features)
     listed = {(one["name"], one["version"]): one for one in made["components"]}
-    lock = {(one["name"], one["version"]): one.get("checksum") for one in tomllib.loads((WORKSPACE / "Cargo.lock").read_text())["package"]}
+    lock = {
+        (one["name"], one["version"]): one.get("checksum")
+        for one in tomllib.loads((WORKSPACE / "Cargo.lock").read_text())["package"]
+    }
     found = [f"{name} {version} is not in Cargo.lock" for name, version in sorted(set(listed) - set(lock))]
     missing = built(features) - set(listed) - {("cli", made["metadata"]["component"]["version"])}
     found += [f"{name} {version} is built in and not listed" for name, version in sorted(missing)]
@@ -97,7 +119,11 @@ def check(features):
         if at not in reached:
             reached.add(at)
             waiting += edges[at]
-    found += [f"{one['bom-ref']} is nobody's dependency" for one in made["components"] if one["bom-ref"] not in reached]
+    found += [
+        f"{one['bom-ref']} is nobody's dependency"
+        for one in made["components"]
+        if one["bom-ref"] not in reached
+    ]
     from cyclonedx.schema import SchemaVersion
     from cyclonedx.validation.json import JsonStrictValidator
 

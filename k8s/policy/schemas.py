@@ -16,7 +16,9 @@ def of_others():
     for file in sorted(ROOT.glob("schemas/*.yaml")):
         schemas.update(yaml.safe_load(file.read_text()))
     for schema in schemas.values():
-        schema["properties"].update({key: {"type": "string"} for key in ("apiVersion", "kind")}, metadata={"type": "object"})
+        schema["properties"].update(
+            {key: {"type": "string"} for key in ("apiVersion", "kind")}, metadata={"type": "object"}
+        )
         jsonschema.Draft202012Validator.check_schema(schema)
     return schemas
 
@@ -32,7 +34,12 @@ def stand_ins(thing):
         target = {"kind": "Deployment", "name": "within"}
         if behavior is not None:
             autoscaler = {"scaleTargetRef": target, "maxReplicas": 1, "behavior": behavior}
-            yield {"apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler", "metadata": metadata, "spec": autoscaler}
+            yield {
+                "apiVersion": "autoscaling/v2",
+                "kind": "HorizontalPodAutoscaler",
+                "metadata": metadata,
+                "spec": autoscaler,
+            }
 
 
 def mistakes(overlay, schemas):

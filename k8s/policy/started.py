@@ -30,8 +30,14 @@ SMALL = {
     # Deterministic, so that no version comes without each task's outcome, and leases that do not run out: a task
     # that a drained actor kept to itself would keep the run from its end.
     "learner": {
-        "versions": 20, "pairs_per_version": 8, "minibatch_pairs": 4, "passes": 1, "deterministic": True, "max_staleness": 0,
-        "lease_ttl_ms": 3_600_000, "lora": {"rank": 4},
+        "versions": 20,
+        "pairs_per_version": 8,
+        "minibatch_pairs": 4,
+        "passes": 1,
+        "deterministic": True,
+        "max_staleness": 0,
+        "lease_ttl_ms": 3_600_000,
+        "lora": {"rank": 4},
     },
     "actor": {"group_size": 2, "max_new_tokens": 8, "tasks_per_lease": 2},
 }
@@ -44,7 +50,9 @@ def toml(table, name=""):
         if not isinstance(value, dict):
             text = str(value).lower() if isinstance(value, bool) else repr(value).replace("'", '"')
             lines.append(f"{key} = {text}")
-    tables = [toml(value, f"{name}.{key}".strip(".")) for key, value in table.items() if isinstance(value, dict)]
+    tables = [
+        toml(value, f"{name}.{key}".strip(".")) for key, value in table.items() if isinstance(value, dict)
+    ]
     return "\n".join([*lines, *tables])
 
 
@@ -69,7 +77,9 @@ class Run:
 
     def pod(self, role, name):
         hosts = self.place / "hosts"
-        running = Running(self.template(role), self.place / name, self.network, self.program, self.values, hosts)
+        running = Running(
+            self.template(role), self.place / name, self.network, self.program, self.values, hosts
+        )
         self.named(f"adwright-{role}", running.address)
         self.started.append(running)
         return running
@@ -77,7 +87,9 @@ class Run:
     def named(self, name, address):
         """A service's name leads to this address from now on. The file is written in place: pods have it as it is."""
         self.names[name] = address
-        (self.place / "hosts").write_text("".join(f"{address}\t{name}\n" for name, address in self.names.items()))
+        (self.place / "hosts").write_text(
+            "".join(f"{address}\t{name}\n" for name, address in self.names.items())
+        )
 
     def store(self):
         """The overlay's own container, outside a sandbox: it is not ours."""
@@ -87,7 +99,9 @@ class Run:
         log = open(self.place / "store.log", "wb")
         here = Path(sys.executable).parent
         inside = ["ip", "netns", "exec", name]
-        serve = subprocess.Popen([*inside, here / container["command"][0], *container["args"]], stdout=log, stderr=log, cwd="/")
+        serve = subprocess.Popen(
+            [*inside, here / container["command"][0], *container["args"]], stdout=log, stderr=log, cwd="/"
+        )
         made = container["lifecycle"]["postStart"]["exec"]["command"]
         subprocess.run([*inside, sys.executable, *made[1:]], check=True, cwd="/")
         self.named("adwright-store", address)
@@ -120,7 +134,10 @@ def ready(running):
         socket.create_connection((running.address, port["containerPort"]), timeout=5).close()
     page(running.address)
     held(running, container)
-    print(f"{running.place.name}: three probes serve, ports {[port['containerPort'] for port in container['ports']]} answer", flush=True)
+    print(
+        f"{running.place.name}: three probes serve, ports {[port['containerPort'] for port in container['ports']]} answer",
+        flush=True,
+    )
     return process
 
 
@@ -134,12 +151,21 @@ def page(address):
 def held(running, container):
     """That the process is as confined as the manifest says, by the kernel's own account."""
     process = running.inside(container["name"])
-    status = dict(line.split(":\t", 1) for line in Path(f"/proc/{process}/status").read_text().splitlines() if ":\t" in line)
+    status = dict(
+        line.split(":\t", 1)
+        for line in Path(f"/proc/{process}/status").read_text().splitlines()
+        if ":\t" in line
+    )
     user = str(running.pod.spec["securityContext"]["runAsUser"])
     assert status["Uid"].split() == [user] * 4, status["Uid"]
     assert int(status["CapEff"], 16) == int(status["CapBnd"], 16) == 0 and status["NoNewPrivs"] == "1", status
-    mounts = {fields[4]: fields[5].split(",")[0] for fields in map(str.split, Path(f"/proc/{process}/mountinfo").read_text().splitlines())}
-    assert mounts["/"] == "ro" and mounts["/etc/adwright"] == "ro" and mounts["/var/lib/adwright"] == "rw", mounts
+    mounts = {
+        fields[4]: fields[5].split(",")[0]
+        for fields in map(str.split, Path(f"/proc/{process}/mountinfo").read_text().splitlines())
+    }
+    assert (
+        mounts["/"] == "ro" and mounts["/etc/adwright"] == "ro" and mounts["/var/lib/adwright"] == "rw"
+    ), mounts
 
 
 def drained(running, process, status):
@@ -161,7 +187,9 @@ def play(run):
     reward, learner = run.pod("reward-server", "reward-server"), run.pod("learner", "learner-1")
     making = prepare(reward) + prepare(learner)
     for process in making:
-        assert process.wait(timeout=300) == 0, [one.said(c["name"])[-2000:] for one in (reward, learner) for c in one.pod.spec["initContainers"]]
+        assert process.wait(timeout=300) == 0, [
+            one.said(c["name"])[-2000:] for one in (reward, learner) for c in one.pod.spec["initContainers"]
+        ]
     print(f"init containers: {len(making)} ended with 0", flush=True)
     reward_process, learner_process = ready(reward), ready(learner)
     actors = []
@@ -182,7 +210,10 @@ def play(run):
     code = learner_process.wait(timeout=300)
     assert code == 0, f"the learner ended with {code}: {again.said('learner')[-2000:]}"
     assert 0 < published(again) < SMALL["learner"]["versions"], "the second learner began anew"
-    print(f"learner-2: {published(again)} versions more after {published(learner)}, the run is complete, exit 0", flush=True)
+    print(
+        f"learner-2: {published(again)} versions more after {published(learner)}, the run is complete, exit 0",
+        flush=True,
+    )
     for actor, process in actors:
         idle = actor.pod.containers[0]["readinessProbe"]
         what = f"{actor.place.name}: not ready after the run, and still there"

@@ -32,7 +32,10 @@ def documented():
 
 def headings():
     text = (DOCS / "operations.md").read_text()
-    return {re.sub(r"[^a-z0-9 -]", "", line.lower()).replace(" ", "-") for line in re.findall(r"^#+ (.*)$", text, re.MULTILINE)}
+    return {
+        re.sub(r"[^a-z0-9 -]", "", line.lower()).replace(" ", "-")
+        for line in re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    }
 
 
 @rule("alerts say what to do")

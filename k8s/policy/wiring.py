@@ -84,7 +84,9 @@ def references(overlay):
     documented = required_secrets()
     named = [(str(pod), *reference) for pod in overlay.pods() for reference in pod.references()]
     for thing in overlay.of("TriggerAuthentication"):
-        named += [("TriggerAuthentication", "Secret", one["name"]) for one in thing["spec"]["secretTargetRef"]]
+        named += [
+            ("TriggerAuthentication", "Secret", one["name"]) for one in thing["spec"]["secretTargetRef"]
+        ]
     for thing in overlay.of("Issuer"):
         if "ca" in thing["spec"]:
             named.append(("Issuer", "Secret", thing["spec"]["ca"]["secretName"]))
@@ -121,14 +123,20 @@ def mounted(pod, container, path, writable):
 def files(overlay):
     for pod in overlay.pods():
         names = {volume["name"] for volume in pod.spec.get("volumes", [])}
-        used = {mount["name"] for container in pod.all_containers for mount in container.get("volumeMounts", [])}
+        used = {
+            mount["name"] for container in pod.all_containers for mount in container.get("volumeMounts", [])
+        }
         if names != used:
             yield f"{pod}: volumes {sorted(names)}, mounted {sorted(used)}"
     for pod in overlay.our_pods():
         for container in pod.all_containers:
             wanted, where = settings(overlay, container), f"{pod} container {container['name']}"
             read = [argument(container, "--config"), *(wanted["tls"][key] for key in ("cert", "key", "ca"))]
-            written = [wanted["paths"]["cache"], argument(container, "--out"), argument(container, "--work-dir")]
+            written = [
+                wanted["paths"]["cache"],
+                argument(container, "--out"),
+                argument(container, "--work-dir"),
+            ]
             for path in filter(None, read):
                 if not mounted(pod, container, path, writable=False):
                     yield f"{where}: {path} is in none of its volumes"
