@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Renders what is under k8s/, checks every object against schemas and every overlay against the rules of k8s/policy, and starts the
 # roles of the overlay `local` as its pods would run them (policy/started.py). Needs kubectl, Python 3.11 and PyPI; without one of them it says so and checks
-# nothing. ADWRIGHT names the program that is started (default: target/debug/adwright); VENV a directory that keeps the packages.
+# nothing. ADWRIGHT names the program that is started (default: target/debug/adwright, which the
+# tests build); VENV a directory that keeps the packages.
 set -euo pipefail
 cd "$(dirname "$0")"
 skip() { echo "k8s not checked: $*"; exit 0; }
@@ -16,4 +17,4 @@ python3 -m venv "$venv"
 "$venv/bin/pip" install --quiet --disable-pip-version-check --requirement policy/requirements.txt || skip "no packages from PyPI"
 "$venv/bin/python" policy/check.py
 "$venv/bin/python" policy/sbom.py --check
-"$venv/bin/python" policy/started.py "${ADWRIGHT:-../target/debug/adwright}"
+"$venv/bin/python" policy/started.py "${ADWRIGHT:-${CARGO_TARGET_DIR:-../target}/debug/adwright}"

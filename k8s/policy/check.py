@@ -3,7 +3,6 @@ every break must be caught by the rule that it is meant for. Ends with 1 when an
 
 import sys
 
-import breaks  # noqa: F401  they register themselves, as the rules do
 import mutations
 import network  # noqa: F401
 import pods  # noqa: F401
@@ -11,6 +10,7 @@ import running  # noqa: F401
 import schemas
 import watching  # noqa: F401
 import wiring  # noqa: F401
+from breaks import fields
 from rendered import OVERLAYS, Overlay, render
 from rules import RULES, broken
 
@@ -32,8 +32,11 @@ def main():
     print(
         f"{len(RULES)} rules; {len(mutations.BREAKS)} breaks on purpose, {len(mutations.BREAKS) - len(uncaught)} caught"
     )
+    unnoticed = fields.unnoticed(overlays, of_others)
+    print(f"{len(fields.UNKNOWN)} unknown fields, {len(fields.UNKNOWN) - len(unnoticed)} refused")
     unproven = set(RULES) - {one.rule for one in mutations.BREAKS}
     failures = [f"{', '.join(names)}: {sentence}" for sentence, names in where.items()]
+    failures += [f"not refused: {one}" for one in unnoticed]
     failures += [f"not caught: {one}" for one in uncaught] + [
         f"no break proves the rule: {rule}" for rule in sorted(unproven)
     ]
