@@ -193,11 +193,21 @@ pub(crate) struct RoleArgs {
     pub(crate) deterministic: bool,
 }
 
+/// What the services take that end with their run.
+#[derive(Debug, Args)]
+pub(crate) struct EndArgs {
+    /// Exit status when it was asked to stop before the run was complete; a Kubernetes Job takes 0 for a finished one
+    #[arg(long, value_name = "STATUS", default_value_t = 0)]
+    pub(crate) unfinished_status: u8,
+}
+
 /// Arguments of `adwright learner`.
 #[derive(Debug, Args)]
 pub(crate) struct LearnerArgs {
     #[command(flatten)]
     pub(crate) role: RoleArgs,
+    #[command(flatten)]
+    pub(crate) end: EndArgs,
     /// Directory of the initial policy, or its URL (docs/models.md)
     #[arg(long, value_name = "DIR")]
     pub(crate) policy: Option<String>,
@@ -223,6 +233,8 @@ pub(crate) struct LearnerArgs {
 pub(crate) struct ActorArgs {
     #[command(flatten)]
     pub(crate) role: RoleArgs,
+    #[command(flatten)]
+    pub(crate) end: EndArgs,
     /// Name in the run, which no other actor may have; made from host, process and a random part by default
     #[arg(long, value_name = "ID")]
     pub(crate) id: Option<String>,

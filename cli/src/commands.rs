@@ -16,6 +16,8 @@ mod inspect;
 mod learner;
 mod ledger;
 mod logprob;
+#[cfg(test)]
+mod manifests;
 mod model;
 mod pretrain;
 mod push;

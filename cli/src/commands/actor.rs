@@ -1,7 +1,7 @@
 //! `adwright actor`: turns leased tasks into preference pairs until the run is complete.
 
 use crate::args::ActorArgs;
-use crate::failure::{Failure, OrConfiguration as _, Outcome};
+use crate::failure::{Failure, OrConfiguration as _, Outcome, ended};
 use crate::monitoring::Watched;
 use crate::ready::Role;
 use crate::role::Host;
@@ -69,7 +69,7 @@ pub(super) fn run(args: &ActorArgs) -> Outcome<()> {
             complete = summary.complete,
             "actor finished"
         );
-        Ok(())
+        ended(summary.complete, args.end.unfinished_status)
     })
 }
 

@@ -2,7 +2,7 @@
 
 use crate::args::LearnerArgs;
 use crate::config::Config;
-use crate::failure::{OrConfiguration as _, Outcome};
+use crate::failure::{OrConfiguration as _, Outcome, ended};
 use crate::monitoring::Watched;
 use crate::node_cache::Local;
 use crate::ready::Role;
@@ -70,7 +70,8 @@ pub(super) fn run(args: &LearnerArgs) -> Outcome<()> {
         tracing::info!(version = %summary.version, complete = summary.complete, "learner finished");
         args.summary
             .as_deref()
-            .map_or(Ok(()), |path| write_summary(path, &summary))
+            .map_or(Ok(()), |path| write_summary(path, &summary))?;
+        ended(summary.complete, args.end.unfinished_status)
     })
 }
 
