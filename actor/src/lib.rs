@@ -183,7 +183,7 @@ pub async fn run(
     config.validate()?;
     let port = listener.local_addr().map_or(0, |address| address.port());
     let (passes_on, relay) = PassesOn::on(port, &config, inputs.authorizer.clone());
-    let health = Health::serve(TcpIncoming::from(listener), relay).await;
+    let health = Health::serve(TcpIncoming::from(listener), config.max_connections, relay).await;
     let summary = take_part(&config, inputs, passes_on, &health, &shutdown).await;
     health.stop().await?;
     summary

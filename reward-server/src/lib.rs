@@ -37,7 +37,7 @@ pub use training::{LoadedTraining, RewardProgress, train, train_loaded};
 
 use gate::RoomToScore;
 use proto::pb::reward_service_server::RewardServiceServer;
-use proto::{Authorizer, Door, Gate, MAX_MESSAGE_BYTES};
+use proto::{Authorizer, ConnectionLimit, Door, Gate, MAX_MESSAGE_BYTES};
 use reload::{ReloadState, Reloader};
 use service::Service;
 use serving::Models;
@@ -142,6 +142,11 @@ async fn serve(
     health.set_service_status("", ServingStatus::Serving).await;
     let asked = shutdown.clone().cancelled_owned();
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    let limit = ConnectionLimit {
+        most: config.max_connections,
+        setting: "reward_server.max_connections",
+    };
+    let incoming = limit.around(incoming);
     let serving = Server::builder()
         .max_concurrent_streams(STREAMS_PER_CONNECTION)
         .timeout(CALL_TIME)
