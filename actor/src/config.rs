@@ -73,6 +73,10 @@ pub struct ActorConfig {
     /// How long the tasks at hand may still take when the actor is asked to stop, in seconds; after that they are handed
     /// back. Default 10: below the 30 s that orchestrators grant.
     pub drain_timeout_s: f64,
+    /// Connections that are open at the same time to what the actor serves, its health and what it passes on; 1 to 65536. One more is
+    /// closed at once, and so is one that has not begun to speak within 10 s. Default 64: the branches of the learner's tree, newcomers
+    /// and probes.
+    pub max_connections: usize,
     /// Whether the actor passes what it has fetched on to others, on the port of its health service. Default true: the learner
     /// then sends each version a few times only, however many actors there are.
     pub relay: bool,
@@ -137,6 +141,7 @@ impl Default for ActorConfig {
             reward_lookup_s: 2.0,
             request_timeout_s: 60.0,
             drain_timeout_s: 10.0,
+            max_connections: 64,
             relay: true,
             on_run_end: OnRunEnd::Exit,
             guardrails: GuardrailsConfig::default(),
@@ -156,6 +161,7 @@ impl ActorConfig {
             ("max_new_tokens", self.max_new_tokens, 1..=4096, "tokens"),
             ("tasks_per_lease", self.tasks_per_lease, 1..=1024, ""),
             ("concurrent_renders", self.concurrent_renders, 1..=256, ""),
+            ("max_connections", self.max_connections, 1..=65_536, ""),
             (
                 "product_cache_bytes",
                 self.product_cache_bytes,

@@ -191,7 +191,8 @@ pub async fn run(
     config.validate()?;
     let port = listener.local_addr().map_or(0, |address| address.port());
     let (passes_on, relay) = PassesOn::on(port, &config, inputs.authorizer.clone());
-    let health = Health::serve(inputs.transport.incoming(listener), relay).await;
+    let incoming = inputs.transport.incoming(listener);
+    let health = Health::serve(incoming, config.max_connections, relay).await;
     let summary = take_part(&config, inputs, passes_on, &health, &shutdown).await;
     let complete = summary.as_ref().is_ok_and(|summary| summary.complete);
     if complete && config.on_run_end == OnRunEnd::Idle {

@@ -110,7 +110,7 @@ pub async fn run_simulated(
         return take_part(&config, inputs, PassesOn::nothing(), &shutdown).await;
     };
     let (passes_on, relay) = PassesOn::on(port, &config, inputs.authorizer.clone());
-    let health = Health::serve(incoming, relay).await;
+    let health = Health::serve(incoming, config.max_connections, relay).await;
     let summary = take_part(&config, inputs, passes_on, &shutdown).await;
     health.stop().await?;
     summary

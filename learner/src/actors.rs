@@ -151,6 +151,18 @@ impl ActorRegistry {
         })
     }
 
+    /// How many were heard from within `silence` and are not in quarantine.
+    pub(crate) fn present(&self, now: Instant, silence: Duration) -> usize {
+        let is_present = |entry: &Entry| {
+            let silent_for = now.saturating_duration_since(entry.last_seen);
+            entry.summary.quarantine.is_none() && silent_for <= silence
+        };
+        self.actors
+            .iter()
+            .filter(|entry| is_present(entry.value()))
+            .count()
+    }
+
     /// Every actor, by name.
     pub(crate) fn summaries(&self) -> Vec<ActorSummary> {
         let mut all: Vec<_> = self.actors.iter().map(|entry| entry.summary.clone()).collect();

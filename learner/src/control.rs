@@ -2,11 +2,12 @@
 //!
 //! Every function returns at once and takes the time as an argument. It knows no messages (`service.rs`) and no tensors
 //! (`train_loop.rs`). Locks are taken in one order: task queue, ledger, pair buffer; the queue is held while leases are
-//! given. What is recorded goes to training when the ledger's writer has made it durable ([`ControlPlane::deliver`]).
+//! given; what scaling measures is locked alone. What is recorded goes to training when the ledger's writer has made it durable ([`ControlPlane::deliver`]).
 
 mod acceptance;
 mod denial;
 mod receipt;
+mod scale;
 
 pub(crate) use denial::{Failure, LeaseDenied, UnknownVersion};
 pub(crate) use receipt::{Receipt, Refusal};
@@ -22,6 +23,7 @@ use crate::measured::Measured;
 use crate::pair_buffer::{BatchRule, PairBuffer, Progress};
 use crate::prompts::CompletionLimits;
 use crate::run::VersionMetrics;
+use crate::scaling::{Scale, Scaling, Work};
 use crate::task_queue::{Attempt, TaskQueue};
 use common::{
     ActorId, Digest, FailureReason, LearnerEpoch, PolicyVersion, ProductTask, RolloutOutcome, TaskId,
@@ -30,6 +32,7 @@ use failpoint::Mutation;
 use proto::trace::{Stage, TraceId};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
+use tokio::sync::watch;
 
 /// The control plane of a run.
 pub(crate) struct ControlPlane {
@@ -53,6 +56,8 @@ pub(crate) struct ControlPlane {
     leases: LeaseTable,
     metrics: Mutex<Vec<VersionMetrics>>,
     failure: OnceLock<Failure>,
+    scaling: Mutex<Scaling>,
+    scale: watch::Sender<Scale>,
 }
 
 /// The terms of a lease.
@@ -110,6 +115,11 @@ impl ControlPlane {
             reward_model: config.pinned_reward_model(),
         };
         let buffer = PairBuffer::new(rule, broadcast.newest().version);
+        let scaling = Scaling::new(
+            config.scaling.clone(),
+            config.pairs_per_version,
+            max_staleness == 0,
+        );
         Self {
             identity,
             actors: ActorRegistry::default(),
@@ -125,6 +135,8 @@ impl ControlPlane {
             measured: Arc::default(),
             metrics: Mutex::default(),
             failure: OnceLock::new(),
+            scaling: Mutex::new(scaling),
+            scale: watch::Sender::new(Scale::at_first(&config.scaling)),
         }
     }
 
@@ -134,6 +146,18 @@ impl ControlPlane {
     /// # Errors
     /// [`LeaseDenied`] when this run has not published `policy`, or the actor is in quarantine.
     pub(crate) fn lease(
+        &self,
+        actor: &ActorId,
+        policy: PolicyVersion,
+        wanted: usize,
+        now: Instant,
+    ) -> Result<LeaseAnswer, LeaseDenied> {
+        let answer = self.try_lease(actor, policy, wanted, now)?;
+        self.note_lease(actor, &answer, now);
+        Ok(answer)
+    }
+
+    fn try_lease(
         &self,
         actor: &ActorId,
         policy: PolicyVersion,
@@ -201,6 +225,13 @@ impl ControlPlane {
 
     /// Takes in the outcome of a task that `actor` holds.
     pub(crate) fn submit(&self, actor: &ActorId, outcome: RolloutOutcome, now: Instant) -> Receipt {
+        let work = Work::of(&outcome);
+        let receipt = self.take_in(actor, outcome, now);
+        self.note_outcome(actor, work, &receipt, now);
+        receipt
+    }
+
+    fn take_in(&self, actor: &ActorId, outcome: RolloutOutcome, now: Instant) -> Receipt {
         let task = outcome.task();
         if let Some(digest) = self.ledger.duplicate_of(task) {
             // The task may have been leased again before the outcome that stands came in.
@@ -275,6 +306,7 @@ impl ControlPlane {
         self.check_published(adoption.version)?;
         self.actors.adopted(actor, now, adoption);
         if self.actors.quarantine(actor).is_some() {
+            self.note_pause(actor);
             for task in self.leases.held_by(actor) {
                 self.end_and_reissue(task, actor, FailureReason::Abandoned);
             }
@@ -285,6 +317,7 @@ impl ControlPlane {
     /// Takes back tasks that `actor` holds; returns how many those were.
     pub(crate) fn hand_back(&self, actor: &ActorId, tasks: &[TaskId], now: Instant) -> u32 {
         self.actors.seen(actor, now);
+        self.note_pause(actor);
         tasks
             .iter()
             .map(|&task| u32::from(self.end_and_reissue(task, actor, FailureReason::Abandoned)))
@@ -302,6 +335,7 @@ impl ControlPlane {
         for (task, lease) in self.leases.expire(latest) {
             tracing::warn!(task = task.0, actor = %lease.holder, attempt = lease.attempt, "lease ran out");
             self.ledger.count_expired();
+            self.note_pause(&lease.holder);
             self.reissue(task, &lease, FailureReason::Abandoned);
         }
     }

@@ -49,6 +49,7 @@ mod prompts;
 mod relays;
 mod resume;
 mod run;
+mod scaling;
 mod service;
 mod simulated;
 mod step_log;
@@ -67,7 +68,7 @@ pub use checkpoint::{
     CheckpointContent, CheckpointLine, ExportedAdapter, Pulled, RolledBack, export_adapter, list_checkpoints,
     pull_checkpoint, roll_back,
 };
-pub use config::{LearnerConfig, LossConfig, LossMode, MaskConfig, Partner, RetiredPairs};
+pub use config::{LearnerConfig, LossConfig, LossMode, MaskConfig, Partner, RetiredPairs, ScalingConfig};
 pub use error::LearnerError;
 pub use images::{ImageCounts, ImageState};
 pub use instruments::Instruments;
@@ -76,4 +77,5 @@ pub use offline::{OfflineInputs, OfflineProgress, train_on_pairs};
 pub use pretrain::{PretrainConfig, PretrainProgress, PretrainStart, Pretraining, pretrain};
 pub use prompts::{CompletionLimits, check_prompts};
 pub use run::{LearnerInputs, RunSummary, VersionMetrics, check_catalogue, run};
+pub use scaling::Scale;
 pub use simulated::{SimulatedAdapters, SimulatedInputs, run_simulated};

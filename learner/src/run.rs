@@ -279,7 +279,11 @@ async fn supervise(
             }
             () = shutdown.cancelled(), if !control.buffer.is_closed() => control.buffer.close(),
             () = keepers.failed(), if !control.buffer.is_closed() => control.buffer.close(),
-            _ = tick.tick() => control.expire(clock::now()),
+            _ = tick.tick() => {
+                let now = clock::now();
+                control.expire(now);
+                control.look(now);
+            }
         }
     }
 }
@@ -291,6 +295,7 @@ async fn linger(
     shutdown: &CancellationToken,
     complete: bool,
 ) {
+    control.look(clock::now());
     let deadline = clock::now() + config.linger();
     let last = control.broadcast.newest().version;
     let nobody_is_busy =

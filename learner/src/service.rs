@@ -2,6 +2,7 @@
 
 mod announcements;
 mod room;
+mod scaler;
 mod status;
 
 use crate::actors::Adoption;
@@ -9,6 +10,7 @@ use crate::admission::Pause;
 use crate::clock;
 use crate::control::{ControlPlane, Failure, LeaseAnswer, LeaseDenied, Receipt};
 pub(crate) use room::RoomForOutcomes;
+pub(crate) use scaler::Scaler;
 
 use announcements::{announcements, relay_of, whole_manifest};
 use common::{ActorId, CanaryReport, Digest, PolicyVersion, RolloutOutcome, TaskId};
@@ -181,6 +183,9 @@ impl LearnerService for Service {
         let (caller, _, span) = self.admit("LearnerService/Join", request, |m| m.header.take())?;
         let _span = span.entered();
         tracing::debug!(caller = caller.id, "joined");
+        if let Ok(actor) = ActorId::new(caller.id) {
+            self.control.note_join(&actor, clock::now());
+        }
         let own = &self.control.identity;
         let broadcast = &self.control.broadcast;
         Ok(Response::new(pb::JoinResponse {

@@ -11,6 +11,7 @@ mod budget;
 mod compatibility;
 #[cfg(test)]
 mod compatibility_tests;
+mod connections;
 mod convert;
 mod gate;
 mod header;
@@ -24,6 +25,7 @@ mod wire_error;
 
 pub use authorize::{AllowLoopback, AllowNetwork, AllowRoles, Authorizer, Call, Denied, Door, PeerDenied};
 pub use budget::{ByteBudget, ByteCharge, NoRoom};
+pub use connections::{ConnectionLimit, Limited, NoGreeting, Placed, TooManyConnections};
 pub use convert::{InvalidMessage, MAX_BATCH, trajectory};
 pub use gate::{Admission, Gate, Meter};
 pub use header::{Caller, header};
@@ -36,6 +38,12 @@ pub use wire_error::WireError;
 #[allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic)]
 pub mod pb {
     tonic::include_proto!("adwright.v1");
+}
+
+/// KEDA's contract with an external scaler (`proto/keda/externalscaler.proto`): its messages, clients and servers.
+#[allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic)]
+pub mod keda {
+    tonic::include_proto!("externalscaler");
 }
 
 /// The version of the protocol that this build speaks.

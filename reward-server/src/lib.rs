@@ -41,7 +41,7 @@ use gate::RoomToScore;
 use proto::observe::Pulse;
 use proto::pb::reward_service_server::RewardServiceServer;
 use proto::tls::Transport;
-use proto::{Authorizer, Door, Gate, Incoming, MAX_MESSAGE_BYTES};
+use proto::{Authorizer, ConnectionLimit, Door, Gate, Incoming, MAX_MESSAGE_BYTES};
 use reload::{ReloadState, Reloader};
 use service::Service;
 use serving::Models;
@@ -165,6 +165,11 @@ async fn serve(
     health.set_service_status("", ServingStatus::Serving).await;
     pulse.set_ready(true);
     let asked = shutdown.clone().cancelled_owned();
+    let limit = ConnectionLimit {
+        most: config.max_connections,
+        setting: "reward_server.max_connections",
+    };
+    let incoming = limit.around(incoming);
     let serving = Server::builder()
         .max_concurrent_streams(STREAMS_PER_CONNECTION)
         .timeout(CALL_TIME)

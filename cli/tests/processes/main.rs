@@ -10,6 +10,7 @@
 mod by_url;
 mod damage;
 mod demo;
+mod external_actor;
 #[path = "../fixtures/mod.rs"]
 mod fixtures;
 mod foreign_run;
