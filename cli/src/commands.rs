@@ -3,18 +3,22 @@
 mod actor;
 mod bench;
 mod checkpoint;
+mod completions;
 mod config;
 mod convert;
 mod demo;
+mod doctor;
 mod eval_reward;
 mod evaluate;
 mod export;
 mod generate;
 mod init;
 mod inspect;
+mod launch;
 mod learner;
 mod ledger;
 mod logprob;
+mod man;
 mod model;
 mod pretrain;
 mod push;
@@ -23,6 +27,7 @@ mod report;
 mod reward_server;
 mod score;
 mod stage;
+mod status;
 mod train_pairs;
 mod train_reward;
 
@@ -61,6 +66,11 @@ pub(crate) fn run(command: Command) -> Outcome<()> {
         Command::Bench(command) => bench::run(&command),
         Command::Report(args) => report::run(&args),
         Command::Config(command) => config::run(&command),
+        Command::Doctor(args) => doctor::run(&args),
+        Command::Status(args) => status::run(&args),
+        Command::Launch(args) => launch::run(&args),
+        Command::Completions(args) => completions::run(&args),
+        Command::Man(args) => man::run(&args),
     }
 }
 
