@@ -39,6 +39,15 @@ check:
 ci:
     .ci/run
 
+# What the program is built from, as CycloneDX; FEATURES=cuda for the image of that name
+sbom OUT="adwright.cdx.json" FEATURES="":
+    python3 k8s/policy/sbom.py --features "{{FEATURES}}" >{{OUT}}
+
+# Render the manifests, check them, and start the roles as they would be started
+k8s:
+    cargo build --locked
+    k8s/check.sh
+
 # Type-check the CUDA backend without its compiler
 check-cuda:
     DOCS_RS=1 cargo check -p cli --features cuda

@@ -1,16 +1,20 @@
 #!/usr/bin/env bash
-# Renders what is under k8s/ and checks every object against Kubernetes' own schemas. Needs kubectl and Python; without one of
-# them, or without PyPI, it says so and checks nothing.
+# Renders what is under k8s/, checks every object against schemas and every overlay against the rules of k8s/policy, and starts the
+# roles of the overlay `local` as its pods would run them (policy/started.py). Needs kubectl, Python 3.11 and PyPI; without one of them it says so and checks
+# nothing. ADWRIGHT names the program that is started (default: target/debug/adwright, which the
+# tests build); VENV a directory that keeps the packages.
 set -euo pipefail
 cd "$(dirname "$0")"
 skip() { echo "k8s not checked: $*"; exit 0; }
 
 command -v kubectl >/dev/null || skip "no kubectl"
 command -v python3 >/dev/null || skip "no python3"
+python3 -c 'import tomllib' 2>/dev/null || skip "Python 3.11 is needed"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-kubectl kustomize base >"$work/base.yaml"
-echo "base: $(grep -c '^kind:' "$work/base.yaml") objects rendered"
-python3 -m venv "$work/venv" && "$work/venv/bin/pip" install -q --disable-pip-version-check kubernetes-validate==1.37.0 \
-    || skip "no validator from PyPI"
-"$work/venv/bin/kubernetes-validate" --strict -k 1.32 "$work/base.yaml"
+venv=${VENV:-$work/venv}
+python3 -m venv "$venv"
+"$venv/bin/pip" install --quiet --disable-pip-version-check --requirement policy/requirements.txt || skip "no packages from PyPI"
+"$venv/bin/python" policy/check.py
+"$venv/bin/python" policy/sbom.py --check
+"$venv/bin/python" policy/started.py "${ADWRIGHT:-${CARGO_TARGET_DIR:-../target}/debug/adwright}"

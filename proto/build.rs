@@ -3,13 +3,14 @@
 #[path = "build/compatibility.rs"]
 mod compatibility;
 
-const FILES: [&str; 6] = [
+const FILES: [&str; 7] = [
     "adwright/v1/common.proto",
     "adwright/v1/image.proto",
     "adwright/v1/learner.proto",
     "adwright/v1/ledger.proto",
     "adwright/v1/relay.proto",
     "adwright/v1/reward.proto",
+    "keda/externalscaler.proto",
 ];
 
 /// The definitions as they were last released, below this directory.

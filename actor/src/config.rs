@@ -64,15 +64,26 @@ pub struct ActorConfig {
     /// a lease that it left unscored. Within a lease it is retried as long, but for no more than three quarters of the
     /// lease's time; the tasks then fail and can be leased again. Default 60: a reward-server's restart.
     pub reward_timeout_s: f64,
+    /// Seconds after which the host of `endpoints.reward` is looked up again and each of its addresses asked for its health: a new
+    /// reward-server takes load, and one that drains or is gone takes none, about so much later. Default 2: a lookup and a small
+    /// request per server.
+    pub reward_lookup_s: f64,
     /// Longest wait for the answer to one request, in seconds. Default 60: scoring the 16 x 6 images of a lease
     /// on a CPU is the slowest.
     pub request_timeout_s: f64,
     /// How long the tasks at hand may still take when the actor is asked to stop, in seconds; after that they are handed
     /// back. Default 10: below the 30 s that orchestrators grant.
     pub drain_timeout_s: f64,
+    /// Connections that are open at the same time to what the actor serves, its health and what it passes on; 1 to 65536. One more is
+    /// closed at once, and so is one that has not begun to speak within 10 s. Default 64: the branches of the learner's tree, newcomers
+    /// and probes.
+    pub max_connections: usize,
     /// Whether the actor passes what it has fetched on to others, on the port of its health service. Default true: the learner
     /// then sends each version a few times only, however many actors there are.
     pub relay: bool,
+    /// What the actor does once the run is complete: `exit`, or `idle`, which unloads the policy and answers that it is not ready until
+    /// it is stopped. Default `exit`. A Deployment starts a pod that has ended again, so there it is `idle`.
+    pub on_run_end: OnRunEnd,
     /// Which candidates are barred.
     pub guardrails: GuardrailsConfig,
 }
@@ -87,6 +98,16 @@ pub enum Generator {
     Remote,
     /// Stable Diffusion with a ControlNet, on the actor's own device.
     Diffusion,
+}
+
+/// What an actor does once its run is complete.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OnRunEnd {
+    /// It ends.
+    Exit,
+    /// It holds nothing, is not ready, and waits to be stopped.
+    Idle,
 }
 
 /// What decides which candidate of a group is preferred.
@@ -118,9 +139,12 @@ impl Default for ActorConfig {
             feature_cache_bytes: 512 << 20,
             learner_timeout_s: 60.0,
             reward_timeout_s: 60.0,
+            reward_lookup_s: 2.0,
             request_timeout_s: 60.0,
             drain_timeout_s: 10.0,
+            max_connections: 64,
             relay: true,
+            on_run_end: OnRunEnd::Exit,
             guardrails: GuardrailsConfig::default(),
         }
     }
@@ -138,6 +162,7 @@ impl ActorConfig {
             ("max_new_tokens", self.max_new_tokens, 1..=4096, "tokens"),
             ("tasks_per_lease", self.tasks_per_lease, 1..=1024, ""),
             ("concurrent_renders", self.concurrent_renders, 1..=256, ""),
+            ("max_connections", self.max_connections, 1..=65_536, ""),
             (
                 "product_cache_bytes",
                 self.product_cache_bytes,
@@ -167,6 +192,7 @@ impl ActorConfig {
         let waits = [
             ("learner_timeout_s", self.learner_timeout_s),
             ("reward_timeout_s", self.reward_timeout_s),
+            ("reward_lookup_s", self.reward_lookup_s),
             ("request_timeout_s", self.request_timeout_s),
             ("image_timeout_s", self.image_timeout_s),
             ("image_request_timeout_s", self.image_request_timeout_s),

@@ -1,7 +1,7 @@
 //! What an actor serves: its health (`grpc.health.v1`), serving once the policy is loaded, until it drains; and what it passes on.
 
 use crate::{ActorError, relay::Relay};
-use proto::Incoming;
+use proto::{ConnectionLimit, Incoming};
 use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -11,6 +11,15 @@ use tonic_health::{ServingStatus, server::HealthReporter};
 /// How long connections may take to end: a watcher would hold its own open for good.
 const CLOSING_TIME: Duration = Duration::from_millis(500);
 
+/// Open streams of one connection: a relay's branch fetches one artifact, a probe asks one thing.
+const STREAMS_PER_CONNECTION: u32 = 64;
+
+/// Longest time from a call's first byte to the beginning of its answer.
+const CALL_TIME: Duration = Duration::from_secs(60);
+
+/// How long a connection may be silent before the caller is asked whether it lives, and how long it may take to answer.
+const KEEP_ALIVE: Duration = Duration::from_secs(30);
+
 /// A served health service.
 pub(crate) struct Health {
     reporter: HealthReporter,
@@ -19,13 +28,22 @@ pub(crate) struct Health {
 }
 
 impl Health {
-    /// Serves who comes in, not ready yet, with `relay` beside it.
-    pub(crate) async fn serve(incoming: impl Incoming, relay: Option<Relay>) -> Self {
+    /// Serves who comes in, at most `connections` at a time, not ready yet, with `relay` beside it.
+    pub(crate) async fn serve(incoming: impl Incoming, connections: usize, relay: Option<Relay>) -> Self {
+        let limit = ConnectionLimit {
+            most: connections,
+            setting: "actor.max_connections",
+        };
+        let incoming = limit.around(incoming);
         let (reporter, service) = tonic_health::server::health_reporter();
         reporter.set_service_status("", ServingStatus::NotServing).await;
         let stop = CancellationToken::new();
         let stopped = stop.clone().cancelled_owned();
         let serving = Server::builder()
+            .max_concurrent_streams(STREAMS_PER_CONNECTION)
+            .timeout(CALL_TIME)
+            .http2_keepalive_interval(Some(KEEP_ALIVE))
+            .http2_keepalive_timeout(Some(KEEP_ALIVE))
             .initial_stream_window_size(proto::BULK_WINDOW)
             .initial_connection_window_size(proto::BULK_WINDOW)
             .add_service(service)

@@ -17,11 +17,11 @@ pub use call_times::CallTimes;
 pub(crate) use lease::{Lease, LeaseAnswer};
 pub(crate) use transfers::Received;
 
-use crate::{ActorConfig, ActorError, config::seconds, manifest::Manifest, peer::Peer};
+use crate::{ActorConfig, ActorError, config::seconds, instruments::Sum, manifest::Manifest, peer::Peer};
 use call_times::Stopwatch;
 use common::{ActorId, Artifact, CanaryReport, LearnerEpoch, PolicyVersion, RunId, TaskId};
 use proto::{
-    InvalidMessage, MAX_MESSAGE_BYTES, Network, header,
+    Answering, InvalidMessage, MAX_MESSAGE_BYTES, Network, PeerRole, header,
     pb::{self, learner_service_client::LearnerServiceClient},
     trace::{self, TraceId},
 };
@@ -57,6 +57,25 @@ pub(crate) struct LearnerClient {
     stopwatch: Stopwatch,
     /// The port on which this actor passes on what it has; 0 when it does not.
     relay_port: u16,
+    /// What this actor's work has cost.
+    pub(crate) computed: Computed,
+}
+
+/// Seconds of computing since the actor started; the learner is told with each submission.
+#[derive(Debug, Default)]
+pub(crate) struct Computed {
+    /// Of sampling and rendering.
+    pub(crate) own: Sum,
+    /// Of reward models, as they tell.
+    pub(crate) scoring: Sum,
+}
+
+impl std::fmt::Debug for LearnerClient {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("LearnerClient")
+            .field("peer", &self.peer)
+            .finish_non_exhaustive()
+    }
 }
 
 impl LearnerClient {
@@ -77,7 +96,8 @@ impl LearnerClient {
         config: &ActorConfig,
     ) -> Result<(Self, Manifest), ActorError> {
         let patience = seconds(config.learner_timeout_s);
-        let peer = Peer::new("learner", url, network, patience).called_by(&actor);
+        let who = Answering::Role(PeerRole::Learner);
+        let peer = Peer::new("learner", who, url, network, patience).called_by(&actor);
         let request_timeout = seconds(config.request_timeout_s);
         let client = LearnerServiceClient::new(peer.channel(request_timeout)?)
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
@@ -100,6 +120,7 @@ impl LearnerClient {
             transfers: Transfers::default(),
             stopwatch: Stopwatch::default(),
             relay_port,
+            computed: Computed::default(),
         };
         Ok((joined, manifest))
     }

@@ -14,6 +14,7 @@ mod error;
 mod failure;
 mod guardrails;
 mod health;
+mod instruments;
 mod learner_client;
 mod manifest;
 mod pairing;
@@ -31,17 +32,19 @@ mod scripted_learner;
 mod shelf;
 mod simulated;
 mod stages;
+mod startup;
 mod undone;
 mod weight_source;
 mod weight_sync;
 
-pub use config::{ActorConfig, Generator, Labels};
+pub use config::{ActorConfig, Generator, Labels, OnRunEnd};
 pub use decode_times::{DecodeStep, DecodeTimes};
 pub use diffusion::{DiffusionConfig, DiffusionFiles, DiffusionGenerator, Painter, Placing};
 pub use error::{ActorError, LastAttempt};
 pub use guardrails::{
     Blank, GuardrailError, GuardrailsConfig, Halo, Leakage, Measures, ProductMeasures, Visibility,
 };
+pub use instruments::Instruments;
 pub use learner_client::CallTimes;
 pub use remote_generator::RemoteGenerator;
 pub use simulated::{Decoding, Served, SimulatedActorInputs, SimulatedSampling, run_simulated};
@@ -60,7 +63,8 @@ use pairing::PairingRule;
 use policy::BehaviourPolicy;
 use policy_builder::PolicyBuilder;
 use product_images::ProductImages;
-use proto::{Authorizer, Tcp};
+use proto::Authorizer;
+use proto::tls::Transport;
 use relay::Relay;
 use rendering::Renderer;
 use reward_client::RewardClient;
@@ -75,7 +79,6 @@ use std::{
 use store::Store;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::server::TcpIncoming;
 use undone::UndoneLeases;
 use weight_source::WeightSource;
 use weight_sync::WeightSync;
@@ -99,6 +102,10 @@ pub struct ActorInputs {
     pub placement: Placement,
     /// Who may fetch from this actor.
     pub authorizer: Arc<dyn Authorizer>,
+    /// What connections are made of, both ways.
+    pub transport: Transport,
+    /// Through which the process is watched.
+    pub instruments: Instruments,
 }
 
 /// What an actor did.
@@ -168,7 +175,8 @@ impl PassesOn {
     }
 }
 
-/// Takes part in a run until the learner says that it is complete, or until `shutdown`; then drains: the tasks at hand are
+/// Takes part in a run until the learner says that it is complete, and then, if [`OnRunEnd::Idle`] says so, does nothing until `shutdown`.
+/// At `shutdown` it drains: the tasks at hand are
 /// finished within [`ActorConfig::drain_timeout_s`] or handed back. The health service is served on `listener`.
 ///
 /// # Errors
@@ -183,8 +191,14 @@ pub async fn run(
     config.validate()?;
     let port = listener.local_addr().map_or(0, |address| address.port());
     let (passes_on, relay) = PassesOn::on(port, &config, inputs.authorizer.clone());
-    let health = Health::serve(TcpIncoming::from(listener), relay).await;
+    let incoming = inputs.transport.incoming(listener);
+    let health = Health::serve(incoming, config.max_connections, relay).await;
     let summary = take_part(&config, inputs, passes_on, &health, &shutdown).await;
+    let complete = summary.as_ref().is_ok_and(|summary| summary.complete);
+    if complete && config.on_run_end == OnRunEnd::Idle {
+        tracing::info!("the run is complete: idle until stopped");
+        shutdown.cancelled().await;
+    }
     health.stop().await?;
     summary
 }
@@ -200,15 +214,18 @@ async fn take_part(
     health: &Health,
     shutdown: &CancellationToken,
 ) -> Result<ActorSummary, ActorError> {
+    let pulse = inputs.instruments.pulse.clone();
     let mut rollouts = tokio::select! {
         started = start(config, inputs, passes_on, shutdown.clone()) => started?,
         () = shutdown.cancelled() => return Ok(ActorSummary::default()),
     };
     health.set_ready(true).await;
+    pulse.set_ready(true);
     let ended = tokio::select! {
         ended = rollouts.run() => ended,
         () = drained(shutdown.clone(), seconds(config.drain_timeout_s)) => Ok(()),
     };
+    pulse.set_ready(false);
     health.set_ready(false).await;
     let summary = leave(rollouts).await;
     ended.and(summary)
@@ -230,19 +247,31 @@ async fn start(
         work_dir,
         placement,
         authorizer: _,
+        transport,
+        instruments,
     } = inputs;
+    let pulse = &instruments.pulse;
 
     let guardrails = Arc::new(Guardrails::open(&config.guardrails)?);
-    let (learner, manifest) =
-        LearnerClient::join(&learner_url, Arc::new(Tcp), actor_id, passes_on.port, config).await?;
+    let network = transport.network();
+    let joining = LearnerClient::join(&learner_url, network.clone(), actor_id, passes_on.port, config);
+    let (learner, manifest) = startup::patient(pulse, joining).await?;
     passes_on.joined(&learner);
     let shelf = passes_on.shelf;
     let (run_seed, learner) = (learner.run_seed(), Arc::new(learner));
     tracing::info!(run = %learner.run(), version = %manifest.version, "joined");
-    let reward = RewardClient::connect(&reward_url, learner.clone(), config).await?;
-    rendering::until_ready(image_generator.clone()).await?;
-    base_model::fetch(&learner, &manifest.base, &manifest.relays, &work_dir, &shelf).await?;
-    let load = move || Policy::load_on(&work_dir, &placement, &mut in_log("the policy"));
+    instruments.joined(&learner);
+    let connecting = RewardClient::connect(&reward_url, network, learner.clone(), config);
+    let reward = startup::patient(pulse, connecting).await?;
+    instruments.watch_retries("reward-server", reward.retries());
+    startup::patient(pulse, rendering::until_ready(image_generator.clone())).await?;
+    let fetching = base_model::fetch(&learner, &manifest.base, &manifest.relays, &work_dir, &shelf);
+    startup::as_bytes_come(pulse, &learner, fetching).await?;
+    let progress = pulse.clone();
+    let load = move || {
+        let mut progress = progress.with_progress(in_log("the policy"));
+        Policy::load_on(&work_dir, &placement, &mut progress)
+    };
     let policy = tokio::task::spawn_blocking(load).await;
     let policy = policy.map_err(|source| ActorError::Task {
         task: "policy loading",
@@ -279,6 +308,7 @@ async fn start(
         shutdown,
         learner,
         summary,
+        instruments,
     })
 }
 

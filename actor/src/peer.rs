@@ -8,7 +8,8 @@ pub(crate) use outage::Outage;
 
 use crate::ActorError;
 use common::ActorId;
-use proto::{BULK_WINDOW, InvalidMessage, Network};
+use prometheus_client::metrics::counter::Counter;
+use proto::{Answering, BULK_WINDOW, InvalidMessage, Network};
 use std::{future::Future, sync::Arc, time::Duration};
 use tokio::time::{Instant, timeout_at};
 use tonic::{
@@ -23,6 +24,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(10);
 #[derive(Debug, Clone)]
 pub(crate) struct Peer {
     role: &'static str,
+    who: Answering,
     url: Arc<str>,
     network: Arc<dyn Network>,
     patience: Duration,
@@ -30,17 +32,28 @@ pub(crate) struct Peer {
     jitter_seed: u64,
     /// Whether an internal failure of it may pass.
     failures_pass: bool,
+    /// Attempts that were repeated.
+    retries: Counter,
 }
 
 impl Peer {
-    pub(crate) fn new(role: &'static str, url: &str, network: Arc<dyn Network>, patience: Duration) -> Self {
+    /// Whoever is `role` to this actor, and proves to be `who` where that is proven, at `url`.
+    pub(crate) fn new(
+        role: &'static str,
+        who: Answering,
+        url: &str,
+        network: Arc<dyn Network>,
+        patience: Duration,
+    ) -> Self {
         Self {
             role,
+            who,
             url: url.into(),
             network,
             patience,
             jitter_seed: 0,
             failures_pass: false,
+            retries: Counter::default(),
         }
     }
 
@@ -57,21 +70,26 @@ impl Peer {
 
     /// A connection that is made at the first request; each request may take `request_timeout`.
     pub(crate) fn channel(&self, request_timeout: Duration) -> Result<Channel, ActorError> {
-        let endpoint = Endpoint::from_shared(self.url.to_string()).map_err(|source| ActorError::Address {
+        self.channel_at(&self.url, request_timeout)
+    }
+
+    /// The same to one of several addresses that the peer has.
+    pub(crate) fn channel_at(&self, url: &str, request_timeout: Duration) -> Result<Channel, ActorError> {
+        let settings = |endpoint: Endpoint| {
+            endpoint
+                .timeout(request_timeout)
+                .connect_timeout(request_timeout.min(KEEP_ALIVE))
+                .initial_stream_window_size(BULK_WINDOW)
+                .initial_connection_window_size(BULK_WINDOW)
+                .http2_keep_alive_interval(KEEP_ALIVE)
+                .keep_alive_timeout(KEEP_ALIVE)
+                .keep_alive_while_idle(true)
+        };
+        proto::channel(&self.network, url, self.who, settings).map_err(|source| ActorError::Address {
             role: self.role,
-            url: self.url.to_string(),
+            url: url.to_owned(),
             source,
-        })?;
-        let endpoint = endpoint
-            .timeout(request_timeout)
-            .connect_timeout(request_timeout.min(KEEP_ALIVE))
-            .tcp_nodelay(true)
-            .initial_stream_window_size(BULK_WINDOW)
-            .initial_connection_window_size(BULK_WINDOW)
-            .http2_keep_alive_interval(KEEP_ALIVE)
-            .keep_alive_timeout(KEEP_ALIVE)
-            .keep_alive_while_idle(true);
-        Ok(self.network.channel(endpoint))
+        })
     }
 
     /// Repeats `attempt` until it is answered, refused, or the peer's patience has run out.
@@ -96,6 +114,11 @@ impl Peer {
             failures_pass: true,
             ..self
         }
+    }
+
+    /// Attempts that were repeated, counted on.
+    pub(crate) fn retries(&self) -> Counter {
+        self.retries.clone()
     }
 
     /// How long it is borne.
@@ -161,8 +184,13 @@ impl Peer {
     }
 
     /// What it is reached over.
-    pub(crate) fn network(&self) -> &dyn Network {
-        &*self.network
+    pub(crate) fn network(&self) -> &Arc<dyn Network> {
+        &self.network
+    }
+
+    /// What draws about it begin with: this caller's own.
+    pub(crate) fn jitter_seed(&self) -> u64 {
+        self.jitter_seed
     }
 
     /// Where it is.
@@ -184,13 +212,14 @@ impl Peer {
 mod tests {
     use super::outage::{FIRST_PAUSE, LONGEST_PAUSE};
     use super::*;
-    use proto::{Tcp, WireError};
+    use proto::{PeerRole, Tcp, WireError};
     use std::cell::Cell;
     use tokio::time::sleep;
 
     fn peer() -> Peer {
         let patience = Duration::from_millis(200);
-        Peer::new("learner", "http://127.0.0.1:7000", Arc::new(Tcp), patience)
+        let who = Answering::Role(PeerRole::Learner);
+        Peer::new("learner", who, "http://127.0.0.1:7000", Arc::new(Tcp), patience)
     }
 
     #[tokio::test]
@@ -332,7 +361,8 @@ mod tests {
     #[test]
     fn an_address_that_is_none_says_what_would_be_right() {
         let patience = Duration::from_secs(1);
-        let peer = Peer::new("reward-server", "not an address", Arc::new(Tcp), patience);
+        let who = Answering::Host;
+        let peer = Peer::new("reward-server", who, "not an address", Arc::new(Tcp), patience);
         let error = peer.channel(Duration::from_secs(1)).unwrap_err();
         assert!(error.to_string().contains("http://host:port"), "{error}");
     }

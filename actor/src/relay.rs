@@ -7,7 +7,7 @@ use common::RunId;
 use failpoint::Point;
 use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use proto::{
-    Authorizer, Call, Caller, Door, InvalidMessage, WireError, artifact_stream,
+    Authorizer, Call, Caller, Door, InvalidMessage, Remote, WireError, artifact_stream,
     artifact_stream::Source,
     pb::{
         self,
@@ -33,6 +33,9 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// How long the next chunk may take to arrive here before who waits for it is sent elsewhere.
 const STALL: Duration = Duration::from_secs(5);
 
+/// The largest request, in bytes: a header and a digest are far below.
+const MAX_REQUEST_BYTES: usize = 64 << 10;
+
 /// Serves what is on the shelf.
 pub(crate) struct Relay {
     shelf: Arc<Shelf>,
@@ -56,7 +59,8 @@ impl Relay {
     /// The service, which refuses peers before it reads what they say.
     pub(crate) fn behind_its_door(self) -> InterceptedService<RelayServiceServer<Self>, Door> {
         let door = Door::of(self.authorizer.clone());
-        InterceptedService::new(RelayServiceServer::new(self), door)
+        let service = RelayServiceServer::new(self).max_decoding_message_size(MAX_REQUEST_BYTES);
+        InterceptedService::new(service, door)
     }
 
     fn admit(&self, request: &Request<pb::FetchArtifactRequest>) -> Result<(), WireError> {
@@ -64,7 +68,7 @@ impl Relay {
         self.authorizer.authorize(&Call {
             method: "RelayService/FetchArtifact",
             caller: &caller.id,
-            peer: request.remote_addr(),
+            peer: &Remote::of(request),
         })?;
         let own = self.run.get();
         let own = own.ok_or_else(|| WireError::Unavailable("this actor has not joined its run".into()))?;
@@ -165,7 +169,7 @@ mod tests {
         let relay = Relay::new(shelf.clone(), Arc::new(AllowLoopback), run);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let health = Health::serve(TcpIncoming::from(listener), Some(relay)).await;
+        let health = Health::serve(TcpIncoming::from(listener), 64, Some(relay)).await;
         Served {
             shelf,
             client: RelayServiceClient::connect(url).await.unwrap(),

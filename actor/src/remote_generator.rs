@@ -14,7 +14,7 @@ use data::cutout::{encode_png, is_visible};
 use data::{CutoutError, GenerateError, GeneratedImage, ImageGenerator, NoImage};
 use image::RgbaImage;
 use proto::{
-    MAX_MESSAGE_BYTES, Tcp, header,
+    Answering, MAX_MESSAGE_BYTES, Network, header,
     pb::{self, image_service_client::ImageServiceClient},
     trace::{self, TraceId},
 };
@@ -48,18 +48,19 @@ pub struct RemoteGenerator {
 }
 
 impl RemoteGenerator {
-    /// The service at `url`, which is connected to when it is first asked. `runtime` drives the connection.
+    /// The service at `url`, which is connected to over `network` when it is first asked. `runtime` drives the connection.
     ///
     /// # Errors
     /// [`ActorError::Address`] when `url` is none.
     pub fn new(
         url: &str,
+        network: Arc<dyn Network>,
         caller: &ActorId,
         config: &ActorConfig,
         runtime: Handle,
     ) -> Result<Self, ActorError> {
         let patience = seconds(config.image_timeout_s);
-        let peer = Peer::new("image service", url, Arc::new(Tcp), patience);
+        let peer = Peer::new("image service", Answering::Host, url, network, patience);
         let peer = peer.called_by(caller).that_may_fail();
         let request_timeout = seconds(config.image_request_timeout_s);
         let _within = runtime.enter();

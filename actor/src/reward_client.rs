@@ -1,10 +1,12 @@
-//! The reward-server as an actor sees it: one request a lease, one typed result a task.
+//! The reward-servers as an actor sees them: one request a lease, one typed result a task.
 //!
 //! A reward that was not computed is a failure with its reason, never a number (I8). A reward-server that cannot be reached,
 //! fails, has no room or serves another model than the run takes costs no task: the tasks at hand fail in time for another
 //! actor to take them, and without a lease the actor waits for the server, but not for ever.
 
 mod answer;
+mod lookup;
+mod servers;
 
 use crate::{
     ActorConfig, ActorError,
@@ -19,11 +21,14 @@ use crate::{
 use answer::{model_of, results};
 use bytes::Bytes;
 use common::{Digest, FailureReason, ProductTask, Reward};
+use lookup::System;
+use prometheus_client::metrics::counter::Counter;
 use proto::{
-    InvalidMessage, MAX_BATCH, MAX_MESSAGE_BYTES, Tcp,
+    Answering, InvalidMessage, MAX_BATCH, MAX_MESSAGE_BYTES, Network, PeerRole,
     pb::{self, reward_service_client::RewardServiceClient},
-    trace,
+    trace::{self, TraceId},
 };
+use servers::{Picked, Servers};
 use std::sync::Arc;
 use tokio::time::Instant;
 use tonic::{Code, Status, transport::Channel};
@@ -31,10 +36,10 @@ use tonic::{Code, Status, transport::Channel};
 /// The most image bytes in one request: half of what a message may hold leaves room for everything else in it.
 const MAX_IMAGE_BYTES: usize = MAX_MESSAGE_BYTES / 2;
 
-/// A reward-server.
+/// The reward-servers of a run.
 pub(crate) struct RewardClient {
     peer: Peer,
-    client: RewardServiceClient<Channel>,
+    servers: Servers,
     learner: Arc<LearnerClient>,
     unscored: UndoneLeases<ActorError>,
 }
@@ -49,29 +54,26 @@ pub(crate) struct GroupRewards {
 }
 
 impl RewardClient {
-    /// A client of the reward-server at `url`, once it answers.
+    /// A client of the reward-servers behind `url`, reached over `network`, once one answers.
     ///
     /// # Errors
     /// [`ActorError::Address`] when `url` is none, [`ActorError::Unreachable`] when nobody answers there for
     /// [`ActorConfig::reward_timeout_s`], [`ActorError::Refused`] when whoever does is no reward-server.
     pub(crate) async fn connect(
         url: &str,
+        network: Arc<dyn Network>,
         learner: Arc<LearnerClient>,
         config: &ActorConfig,
     ) -> Result<Self, ActorError> {
-        let peer = Peer::new(
-            "reward-server",
-            url,
-            Arc::new(Tcp),
-            seconds(config.reward_timeout_s),
-        );
+        let who = Answering::Role(PeerRole::RewardServer);
+        let patience = seconds(config.reward_timeout_s);
+        let peer = Peer::new("reward-server", who, url, network, patience);
         let peer = peer.called_by(learner.caller()).that_may_fail();
-        let client = RewardServiceClient::new(peer.channel(seconds(config.request_timeout_s))?)
-            .max_decoding_message_size(MAX_MESSAGE_BYTES)
-            .max_encoding_message_size(MAX_MESSAGE_BYTES);
+        let (request_timeout, every) = (seconds(config.request_timeout_s), seconds(config.reward_lookup_s));
+        let servers = Servers::find(peer.clone(), Arc::new(System), request_timeout, every).await?;
         let client = Self {
             peer,
-            client,
+            servers,
             learner,
             unscored: UndoneLeases::default(),
         };
@@ -99,8 +101,11 @@ impl RewardClient {
         let answer = self.peer.until_answered(|| {
             let header = Some(self.learner.header());
             let request = trace::request(self.learner.trace(), pb::GetRewardModelRequest { header });
-            let mut client = self.client.clone();
-            async move { client.get_reward_model(request).await }
+            let picked = self.servers.pick();
+            async move {
+                let answer = client(&picked).get_reward_model(request).await;
+                picked.ended(answer)
+            }
         });
         let served = answer.await?.into_inner();
         let digest = served
@@ -160,10 +165,23 @@ impl RewardClient {
         };
         let answer = self.peer.until_answered_by(last_start, lease.scored_by(), || {
             let request = trace::request(lease.trace, message.clone());
-            let mut client = self.client.clone();
-            async move { client.score_groups(request).await }
+            let picked = self.servers.pick();
+            async move {
+                let answer = client(&picked).score_groups(request).await;
+                picked.ended(answer)
+            }
         });
-        Ok(answer.await?.into_inner())
+        let answer = answer.await?.into_inner();
+        let told = answer.compute_seconds;
+        if told.is_finite() && told > 0.0 {
+            self.learner.computed.scoring.inc_by(told);
+        }
+        Ok(answer)
+    }
+
+    /// Attempts that were repeated, counted on.
+    pub(crate) fn retries(&self) -> Counter {
+        self.peer.retries()
     }
 
     /// The results of groups with so many `images` each, by the model `expected`, or any.
@@ -212,7 +230,7 @@ impl Score for RewardClient {
         let mut groups = Vec::new();
         for (task, images) in lease.tasks.iter().zip(rendered) {
             if let Some(images) = images.as_ref().ok().and_then(comparable) {
-                groups.push(image_group(task, &images));
+                groups.push(image_group(lease.sample(task), task, &images));
             }
         }
         let mut scored = Vec::with_capacity(groups.len());
@@ -234,11 +252,18 @@ impl Score for RewardClient {
     }
 }
 
-fn image_group(task: &ProductTask, images: &[&RenderedImage]) -> pb::ImageGroup {
+fn client(picked: &Picked) -> RewardServiceClient<Channel> {
+    RewardServiceClient::new(picked.channel())
+        .max_decoding_message_size(MAX_MESSAGE_BYTES)
+        .max_encoding_message_size(MAX_MESSAGE_BYTES)
+}
+
+fn image_group(sample: TraceId, task: &ProductTask, images: &[&RenderedImage]) -> pb::ImageGroup {
     let images = images.iter().map(|image| image.png.clone()).collect();
     pb::ImageGroup {
         caption: task.caption.clone(),
         images,
+        trace_id: sample.to_bytes().to_vec().into(),
     }
 }
 
@@ -285,6 +310,7 @@ mod tests {
         pb::ImageGroup {
             caption: String::new(),
             images: bytes.iter().map(|&n| vec![0; n].into()).collect(),
+            ..Default::default()
         }
     }
 

@@ -6,6 +6,7 @@
 use crate::{
     ActorError, ActorSummary,
     failure::{Failure, PerTask, cut},
+    instruments::{ADOPT, Instruments},
     learner_client::{LearnerClient, Lease, LeaseAnswer},
     pairing::{PairingRule, rollout_outcome},
     rendering::{RenderedGroup, RenderedImage},
@@ -18,7 +19,7 @@ use common::{
     derive_seed,
 };
 use failpoint::Point;
-use proto::trace::TraceId;
+use proto::trace::{Stage, TraceId};
 use std::{sync::Arc, time::Duration};
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -43,6 +44,7 @@ pub(crate) struct RolloutLoop<P: Behaviour, R, S> {
     pub(crate) patience: Duration,
     pub(crate) shutdown: CancellationToken,
     pub(crate) summary: ActorSummary,
+    pub(crate) instruments: Instruments,
 }
 
 impl<P: Behaviour, R: Render, S: Score> RolloutLoop<P, R, S> {
@@ -67,6 +69,7 @@ impl<P: Behaviour, R: Render, S: Score> RolloutLoop<P, R, S> {
         let waiting_for = self.renderer.waits_for().or_else(|| self.reward.waits_for());
         if let Some(what) = &waiting_for {
             tracing::warn!(waiting_for = what, "no tasks are leased meanwhile");
+            self.instruments.waits(true);
             self.report(&cut(what.clone(), MAX_WAITING_BYTES)).await?;
         }
         let shutdown = self.shutdown.clone();
@@ -79,7 +82,10 @@ impl<P: Behaviour, R: Render, S: Score> RolloutLoop<P, R, S> {
             () = shutdown.cancelled() => {}
         }
         match waiting_for {
-            Some(_) => self.report("").await,
+            Some(_) => {
+                self.instruments.waits(false);
+                self.report("").await
+            }
             None => Ok(()),
         }
     }
@@ -87,12 +93,37 @@ impl<P: Behaviour, R: Render, S: Score> RolloutLoop<P, R, S> {
     /// Turns the tasks of one lease into outcomes.
     async fn work_on(&mut self, lease: Lease) -> Result<(), ActorError> {
         let tasks = &lease.tasks;
+        let begun = Instant::now();
         let sampled = self.policy.sample(tasks).await;
+        let began = self.over(Stage::Sample, begun, &lease);
         let rendered = self.renderer.render(&lease, &sampled).await;
+        let began = self.over(Stage::Render, began, &lease);
+        self.learner.computed.own.inc_by((began - begun).as_secs_f64());
+        self.count(&sampled, &rendered);
         let scored = self.reward.score(&lease, &rendered).await;
+        let began = self.over(Stage::Score, began, &lease);
         failpoint::reach(Point::Scored);
         let outcomes = self.pair(tasks, sampled, rendered, scored);
-        self.submit(lease.trace, &outcomes).await
+        self.submit(lease.trace, &outcomes).await?;
+        self.over(Stage::Submit, began, &lease);
+        Ok(())
+    }
+
+    /// A stage of a lease is over that began then; answers when the next one begins.
+    fn over(&self, stage: Stage, began: Instant, lease: &Lease) -> Instant {
+        let now = Instant::now();
+        self.instruments.over(stage, now - began, lease.samples());
+        now
+    }
+
+    fn count(&self, sampled: &PerTask<Vec<Trajectory>>, rendered: &PerTask<RenderedGroup>) {
+        let counts = &self.instruments.counts;
+        let trajectories = sampled.iter().flatten().flatten();
+        let tokens = trajectories.map(|trajectory| trajectory.token_ids().len() as u64);
+        counts.tokens.inc_by(tokens.sum());
+        let images = rendered.iter().flatten().flatten();
+        let images = images.filter(|image| image.candidate.digest.is_some());
+        counts.images.inc_by(images.count() as u64);
     }
 
     /// The next tasks; `None` when there will be none, or none should be begun.
@@ -119,6 +150,9 @@ impl<P: Behaviour, R: Render, S: Score> RolloutLoop<P, R, S> {
             match answer {
                 LeaseAnswer::Lease(lease) => {
                     self.summary.leased += lease.tasks.len() as u64;
+                    self.instruments.counts.leased.inc_by(lease.tasks.len() as u64);
+                    self.instruments
+                        .over(Stage::Lease, lease.since_asked(), lease.samples());
                     // Tasks that are not begun stay open and are handed back.
                     return Ok((!self.shutdown.is_cancelled()).then_some(lease));
                 }
@@ -134,11 +168,16 @@ impl<P: Behaviour, R: Render, S: Score> RolloutLoop<P, R, S> {
 
     /// Waits, but no longer than until newer weights are there; takes them.
     async fn wait(&mut self, pause: Duration) -> Result<(), ActorError> {
+        let begun = Instant::now();
         tokio::select! {
             () = sleep(pause) => {}
             () = self.weights.changed() => {}
             () = self.shutdown.cancelled() => {}
         }
+        self.instruments
+            .counts
+            .waited
+            .inc_by(begun.elapsed().as_secs_f64());
         self.adopt_newest().await
     }
 
@@ -199,6 +238,11 @@ impl<P: Behaviour, R: Render, S: Score> RolloutLoop<P, R, S> {
         self.summary.no_pairs += no_pairs;
         self.summary.failures += failures;
         self.summary.refused += receipts.refused;
+        let counts = &self.instruments.counts;
+        counts.pairs.inc_by(pairs);
+        counts.no_pairs.inc_by(no_pairs);
+        counts.failures.inc_by(failures);
+        counts.refused.inc_by(receipts.refused);
         let version = self.policy.version();
         tracing::info!(%version, pairs, no_pairs, failures, recorded = receipts.recorded, "outcomes submitted");
         Ok(())
@@ -208,7 +252,9 @@ impl<P: Behaviour, R: Render, S: Score> RolloutLoop<P, R, S> {
     async fn adopt_newest(&mut self) -> Result<(), ActorError> {
         match self.weights.newest().await? {
             Some(newest) if newest.version > self.policy.version() => {
+                let begun = Instant::now();
                 self.policy.adopt(newest).await?;
+                self.instruments.took(ADOPT, begun.elapsed());
                 failpoint::reach(Point::Adopted);
                 self.report_adoption().await
             }
@@ -255,6 +301,7 @@ impl<P: Behaviour, R: Render, S: Score> RolloutLoop<P, R, S> {
     async fn report_adoption(&mut self) -> Result<(), ActorError> {
         self.summary.adoptions += 1;
         self.summary.version = Some(self.policy.version());
+        self.instruments.samples_from(self.policy.version());
         self.report("").await
     }
 

@@ -10,6 +10,7 @@ use crate::{
     drained,
     failure::PerTask,
     health::Health,
+    instruments::Instruments,
     learner_client::{CallTimes, LearnerClient, Lease},
     leave,
     manifest::Manifest,
@@ -109,7 +110,7 @@ pub async fn run_simulated(
         return take_part(&config, inputs, PassesOn::nothing(), &shutdown).await;
     };
     let (passes_on, relay) = PassesOn::on(port, &config, inputs.authorizer.clone());
-    let health = Health::serve(incoming, relay).await;
+    let health = Health::serve(incoming, config.max_connections, relay).await;
     let summary = take_part(&config, inputs, passes_on, &shutdown).await;
     health.stop().await?;
     summary
@@ -192,6 +193,7 @@ async fn work<B: BuildWeights, P: Behaviour<Weights = B::Weights>>(
             ..ActorSummary::default()
         },
         learner: learner.clone(),
+        instruments: Instruments::default(),
     };
     // Whoever gives the sign to begin sees who is there.
     rollouts.report("").await?;

@@ -1,6 +1,7 @@
 //! The command line. What a flag means for the configuration is said here; what a command does is in `commands`.
 
 mod bench;
+mod certificates;
 mod config;
 mod models;
 mod operate;
@@ -9,6 +10,7 @@ mod render;
 mod runs;
 
 pub(crate) use bench::{BenchCommand, BroadcastArgs, ControlPlaneArgs, SoakArgs, StalenessArgs};
+pub(crate) use certificates::CertificatesArgs;
 pub(crate) use config::ConfigCommand;
 pub(crate) use models::{
     ConvertArgs, ConvertTo, EvaluateArgs, ExportArgs, GenerateArgs, InitArgs, InitPreset, InspectArgs,
@@ -88,6 +90,8 @@ pub(crate) enum Command {
     /// Measure what is around the computing, with a learner and actors that only pause
     #[command(subcommand)]
     Bench(BenchCommand),
+    /// Make certificates for the roles of a run, signed by an authority of its own
+    Certificates(CertificatesArgs),
     /// Show the results of earlier demos as one Markdown table
     Report(ReportArgs),
     /// Show the configuration, check it, or describe it
@@ -188,6 +192,9 @@ pub(crate) struct RoleArgs {
     /// Address to listen on; port 0 takes a free one. An actor answers health checks there
     #[arg(long, value_name = "HOST:PORT")]
     pub(crate) listen: Option<String>,
+    /// Serve GET /metrics and health checks here, in plain text; port 0 takes a free one, which the log names
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) metrics: Option<String>,
     /// Where the learner listens. Only actors dial it, the other roles accept and ignore this
     #[arg(long, value_name = "URL")]
     pub(crate) learner: Option<String>,
@@ -202,11 +209,21 @@ pub(crate) struct RoleArgs {
     pub(crate) deterministic: bool,
 }
 
+/// What the services take that end with their run.
+#[derive(Debug, Args)]
+pub(crate) struct EndArgs {
+    /// Exit status when it was asked to stop before the run was complete; a Kubernetes Job takes 0 for a finished one
+    #[arg(long, value_name = "STATUS", default_value_t = 0)]
+    pub(crate) unfinished_status: u8,
+}
+
 /// Arguments of `adwright learner`.
 #[derive(Debug, Args)]
 pub(crate) struct LearnerArgs {
     #[command(flatten)]
     pub(crate) role: RoleArgs,
+    #[command(flatten)]
+    pub(crate) end: EndArgs,
     /// Directory of the initial policy, or its URL (docs/models.md)
     #[arg(long, value_name = "DIR")]
     pub(crate) policy: Option<String>,
@@ -232,6 +249,8 @@ pub(crate) struct LearnerArgs {
 pub(crate) struct ActorArgs {
     #[command(flatten)]
     pub(crate) role: RoleArgs,
+    #[command(flatten)]
+    pub(crate) end: EndArgs,
     /// Name in the run, which no other actor may have; made from host, process and a random part by default
     #[arg(long, value_name = "ID")]
     pub(crate) id: Option<String>,

@@ -2,6 +2,7 @@
 
 mod actor;
 mod bench;
+mod certificates;
 mod checkpoint;
 mod completions;
 mod config;
@@ -19,6 +20,8 @@ mod learner;
 mod ledger;
 mod logprob;
 mod man;
+#[cfg(test)]
+mod manifests;
 mod model;
 mod pretrain;
 mod push;
@@ -64,6 +67,7 @@ pub(crate) fn run(command: Command) -> Outcome<()> {
         Command::Model(command) => push::model(&command),
         Command::Catalog(command) => push::catalog(&command),
         Command::Bench(command) => bench::run(&command),
+        Command::Certificates(args) => certificates::run(&args),
         Command::Report(args) => report::run(&args),
         Command::Config(command) => config::run(&command),
         Command::Doctor(args) => doctor::run(&args),
@@ -86,6 +90,7 @@ fn layers(config: &ConfigArgs, compute: &ComputeArgs) -> Layers {
 fn role_layers(role: &RoleArgs, listen: &str) -> Layers {
     layers(&role.config, &role.compute)
         .flag("--listen", listen, role.listen.clone())
+        .flag("--metrics", "telemetry.metrics_listen", role.metrics.clone())
         .flag("--learner", "endpoints.learner", role.learner.clone())
         .flag("--reward", "endpoints.reward", role.reward.clone())
         .flag("--store", "store.url", role.store.clone())

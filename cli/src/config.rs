@@ -12,8 +12,8 @@ mod tables;
 pub(crate) use mistake::{ConfigError, Mistake};
 pub(crate) use schema::{markdown, schema};
 pub(crate) use tables::{
-    CatalogueConfig, ClickLogConfig, ComputeConfig, CorpusConfig, DemoConfig, EndpointsConfig, PathsConfig,
-    PolicyConfig, RunConfig, Stages, StoreConfig,
+    CatalogueConfig, ClickLogConfig, ComputeConfig, CorpusConfig, DemoConfig, EndpointsConfig, LogFormat,
+    PathsConfig, PolicyConfig, RunConfig, Stages, StoreConfig, TelemetryConfig, TlsConfig,
 };
 
 use document::Document;
@@ -44,6 +44,10 @@ pub(crate) struct Config {
     pub(crate) store: StoreConfig,
     /// Who listens and dials where.
     pub(crate) endpoints: EndpointsConfig,
+    /// How the roles prove who they are.
+    pub(crate) tls: TlsConfig,
+    /// How a process is watched.
+    pub(crate) telemetry: TelemetryConfig,
     /// The simulated shop.
     pub(crate) shopworld: shopworld::ShopWorldConfig,
     /// The policy's shape.
@@ -76,6 +80,8 @@ impl Config {
             ("paths", self.paths.validate()),
             ("store", self.store.validate()),
             ("endpoints", self.endpoints.validate()),
+            ("tls", self.tls.validate()),
+            ("telemetry", self.telemetry.validate()),
             ("shopworld", self.shopworld.validate()),
             ("policy", self.policy.validate()),
             ("pretrain", self.pretrain.validate()),
@@ -90,6 +96,10 @@ impl Config {
         for (table, checked) in tables {
             let found = checked.err().map(|error| error.problems).unwrap_or_default();
             mistakes.extend(found.iter().map(|problem| Mistake::within(table, problem)));
+        }
+        for (key, found, wanted) in self.endpoints.disagreements(self.tls.is_set()) {
+            let reason = format!("found {found}, expected {wanted}");
+            mistakes.push(Mistake::of_key(None, &format!("endpoints.{key}"), reason));
         }
         mistakes
     }

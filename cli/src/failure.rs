@@ -14,18 +14,30 @@ pub(crate) enum Failure {
     Configuration(anyhow::Error),
     /// The run itself failed.
     Run(anyhow::Error),
+    /// Nothing failed: the role was asked to stop before its run was complete, and to say so with this status, which is not 0.
+    Unfinished(u8),
 }
 
 /// What commands return.
 pub(crate) type Outcome<T> = Result<T, Failure>;
 
 impl Failure {
-    /// The status for the shell: 64 for configuration, 1 for the run.
+    /// The status for the shell: 64 for configuration, 1 for the run, what was asked for where it is unfinished.
     pub(crate) fn exit_code(&self) -> ExitCode {
         match self {
             Self::Configuration(_) => ExitCode::from(CONFIGURATION),
             Self::Run(_) => ExitCode::FAILURE,
+            Self::Unfinished(status) => ExitCode::from(*status),
         }
+    }
+}
+
+/// What a role's end is to its process: `status` where it was stopped before its run was `complete`; 0 is taken for success.
+pub(crate) fn ended(complete: bool, status: u8) -> Outcome<()> {
+    if complete || status == 0 {
+        Ok(())
+    } else {
+        Err(Failure::Unfinished(status))
     }
 }
 
@@ -50,7 +62,10 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
 impl fmt::Display for Failure {
     /// The chain of causes, one a line. A cause whose text its parent already holds is left out.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (Self::Configuration(error) | Self::Run(error)) = self;
+        let error = match self {
+            Self::Configuration(error) | Self::Run(error) => error,
+            Self::Unfinished(_) => return f.write_str("stopped before the run was complete"),
+        };
         write!(f, "error: {error}")?;
         let mut said = error.to_string();
         for cause in error.chain().skip(1) {
@@ -79,6 +94,20 @@ mod tests {
         assert_eq!(
             Failure::Run(error).to_string(),
             "error: cannot join\n  caused by: learner at http://127.0.0.1:1: connection refused"
+        );
+    }
+
+    #[test]
+    fn an_unfinished_run_has_the_status_that_was_asked_for_and_a_complete_one_has_none() {
+        assert!(matches!(ended(false, 75), Err(Failure::Unfinished(75))));
+        assert!(ended(true, 75).is_ok());
+        assert!(
+            ended(false, 0).is_ok(),
+            "a role that is stopped by hand has done what it was told"
+        );
+        assert_eq!(
+            format!("{:?}", Failure::Unfinished(75).exit_code()),
+            format!("{:?}", ExitCode::from(75))
         );
     }
 

@@ -4,6 +4,7 @@
 //! out. It says nothing of how they work.
 
 mod args;
+mod authority;
 mod bench;
 mod commands;
 mod config;
@@ -15,6 +16,7 @@ mod events;
 mod failure;
 mod launch;
 mod locations;
+mod monitoring;
 mod node_cache;
 mod output;
 mod peer;
@@ -23,6 +25,7 @@ mod ready;
 mod reward;
 mod role;
 mod run_place;
+mod security;
 mod shop;
 mod shutdown;
 mod status;

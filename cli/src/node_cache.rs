@@ -8,9 +8,18 @@ use anyhow::{Context as _, anyhow};
 use models::checkpoint::published;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 use store::{Brought, Hub, HubModel, StoreError};
 use tokio::time::Instant;
+
+/// How often somebody was told that bytes have come.
+static BROUGHT: AtomicU64 = AtomicU64::new(0);
+
+/// A number that grows while bytes come to this machine: the progress of a process that is starting.
+pub(crate) fn brought() -> u64 {
+    BROUGHT.load(Relaxed)
+}
 
 /// A model, or an adapter, that is on this machine.
 #[derive(Debug)]
@@ -129,6 +138,7 @@ fn watched(
 ) -> Outcome<PathBuf> {
     let stage = Mutex::new(Progress::detect().stage(from));
     let told = |done, all| {
+        BROUGHT.fetch_add(1, Relaxed);
         let mut stage = stage.lock().unwrap_or_else(PoisonError::into_inner);
         stage.update(done, all, "");
     };

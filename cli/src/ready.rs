@@ -1,5 +1,6 @@
 //! The one line a role writes to standard output once it serves, and how a parent process reads it.
 
+use proto::PeerRole;
 use serde::{Deserialize, Serialize};
 
 /// The three services.
@@ -21,6 +22,15 @@ impl Role {
             Self::Learner => "learner",
             Self::RewardServer => "reward-server",
             Self::Actor => "actor",
+        }
+    }
+
+    /// What its certificate names it.
+    pub(crate) fn peer(self) -> PeerRole {
+        match self {
+            Self::Learner => PeerRole::Learner,
+            Self::RewardServer => PeerRole::RewardServer,
+            Self::Actor => PeerRole::Actor,
         }
     }
 }
@@ -45,11 +55,11 @@ enum Event {
 
 impl Ready {
     /// This process, serving `role` at `address`.
-    pub(crate) fn this_process(role: Role, address: std::net::SocketAddr) -> Self {
+    pub(crate) fn this_process(role: Role, address: std::net::SocketAddr, scheme: &str) -> Self {
         Self {
             event: Event::Ready,
             role,
-            endpoint: format!("http://{address}"),
+            endpoint: format!("{scheme}://{address}"),
             pid: std::process::id(),
         }
     }

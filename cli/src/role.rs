@@ -2,13 +2,17 @@
 
 use crate::config::Config;
 use crate::failure::Outcome;
+use crate::monitoring::{self, Watched};
 use crate::output;
 use crate::ready::{Ready, Role};
+use crate::security::Security;
 use crate::shutdown::Shutdown;
 use anyhow::{Context as _, anyhow};
+use proto::Answering;
 use proto::pb;
 use proto::pb::learner_service_client::LearnerServiceClient;
 use proto::pb::reward_service_client::RewardServiceClient;
+use proto::tls::Transport;
 use std::future::Future;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
@@ -82,6 +86,40 @@ impl Host {
         self.shutdown.drain.clone()
     }
 
+    /// Serves what is `watched` from here on, if the configuration says where.
+    ///
+    /// # Errors
+    /// When the address cannot be listened on.
+    pub(crate) fn watch(&self, config: &Config, watched: Watched) -> Outcome<()> {
+        let drain = self.shutdown.drain.clone();
+        self.runtime
+            .block_on(monitoring::start(&config.telemetry, watched, drain))
+    }
+
+    /// Does what takes time before a role can serve, such as bringing models here, off the runtime; `None` when the process was
+    /// asked to stop meanwhile.
+    ///
+    /// # Errors
+    /// Whatever `work` fails with.
+    pub(crate) fn prepare<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Outcome<T> + Send + 'static,
+    ) -> Outcome<Option<T>> {
+        let drain = self.shutdown.drain.clone();
+        self.runtime.block_on(async {
+            tokio::select! {
+                done = tokio::task::spawn_blocking(work) => done.context("preparing the role")?.map(Some),
+                () = drain.cancelled() => Ok(None),
+            }
+        })
+    }
+
+    /// Ends a process that was asked to stop before it could serve. Nothing is waited for.
+    pub(crate) fn stop_early(self) {
+        tracing::info!("asked to stop before there was anything to drain");
+        self.runtime.shutdown_background();
+    }
+
     /// Runs `work` to its end, or until a second signal drops it where it stands.
     ///
     /// # Errors
@@ -106,9 +144,17 @@ impl Host {
 /// # Errors
 /// When the address is taken or not this machine's; the message names it.
 pub(crate) async fn bind(address: &str) -> Outcome<(TcpListener, SocketAddr)> {
+    bind_for("--listen", address).await
+}
+
+/// The same on an address that another flag names.
+///
+/// # Errors
+/// As [`bind`]; the message names the flag.
+pub(crate) async fn bind_for(flag: &str, address: &str) -> Outcome<(TcpListener, SocketAddr)> {
     let listener = TcpListener::bind(address)
         .await
-        .with_context(|| format!("cannot listen on {address}; name another address with --listen"))?;
+        .with_context(|| format!("cannot listen on {address}; name another address with {flag}"))?;
     let bound = listener
         .local_addr()
         .context("cannot read the address listened on")?;
@@ -122,31 +168,34 @@ pub(crate) async fn bind(address: &str) -> Outcome<(TcpListener, SocketAddr)> {
 pub(crate) async fn serve<T>(
     role: Role,
     address: SocketAddr,
+    security: &Security,
     service: impl Future<Output = T>,
 ) -> Outcome<T> {
+    security.keep_renewed();
     tokio::pin!(service);
     tokio::select! {
         ended = &mut service => return Ok(ended),
-        () = answering(role, address) => {}
+        () = answering(role, address, &security.transport) => {}
     }
-    output::json(&Ready::this_process(role, address)).context("cannot announce on standard output")?;
+    let ready = Ready::this_process(role, address, security.transport.scheme());
+    output::json(&ready).context("cannot announce on standard output")?;
     Ok(service.await)
 }
 
-async fn answering(role: Role, address: SocketAddr) {
-    while !answers(role, dialable(address)).await {
+async fn answering(role: Role, address: SocketAddr, transport: &Transport) {
+    while !answers(role, dialable(address), transport).await {
         tokio::time::sleep(PROBE_INTERVAL).await;
     }
 }
 
-async fn answers(role: Role, address: SocketAddr) -> bool {
-    let Ok(endpoint) = Endpoint::from_shared(format!("http://{address}")) else {
-        return false;
+async fn answers(role: Role, address: SocketAddr, transport: &Transport) -> bool {
+    let patient = |endpoint: Endpoint| {
+        endpoint
+            .connect_timeout(Duration::from_secs(1))
+            .timeout(Duration::from_secs(2))
     };
-    let patient = endpoint
-        .connect_timeout(Duration::from_secs(1))
-        .timeout(Duration::from_secs(2));
-    let Ok(channel) = patient.connect().await else {
+    let (url, who) = (format!("http://{address}"), Answering::Role(role.peer()));
+    let Ok(channel) = proto::channel(&transport.network(), &url, who, patient) else {
         return false;
     };
     match role {

@@ -11,6 +11,7 @@ use data::{
     CaigCatalogue, Catalogue, ClickLog, ClickOracle, Corpus, FileClickLog, ImageGenerator, ImportError,
     LlavaCorpus,
 };
+use proto::Network;
 use shopworld::ShopWorld;
 use std::sync::Arc;
 use tokio::runtime::Handle;
@@ -121,13 +122,14 @@ pub(crate) fn world(config: &Config) -> Outcome<ShopWorld> {
     ShopWorld::new(config.shopworld.clone(), seed(config, Purpose::World, 0)).or_configuration()
 }
 
-/// What the actor of this name renders with. `runtime` drives its connections, where it has some.
+/// What the actor of this name renders with. `runtime` drives its connections over `network`, where it has some.
 ///
 /// # Errors
 /// A mistake of configuration.
 pub(crate) fn image_generator(
     config: &Config,
     actor: &ActorId,
+    network: Arc<dyn Network>,
     runtime: Handle,
 ) -> Outcome<Arc<dyn ImageGenerator>> {
     Ok(match config.actor.image_generator {
@@ -140,7 +142,7 @@ pub(crate) fn image_generator(
         }
         Generator::Remote => {
             let (url, settings) = (&config.endpoints.images, &config.actor);
-            Arc::new(RemoteGenerator::new(url, actor, settings, runtime).or_configuration()?)
+            Arc::new(RemoteGenerator::new(url, network, actor, settings, runtime).or_configuration()?)
         }
     })
 }

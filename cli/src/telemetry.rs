@@ -1,11 +1,22 @@
-//! Where log lines go: standard error, filtered by `RUST_LOG`.
+//! Where log lines go: standard error, filtered by `RUST_LOG`; and where the stages of samples go, if somebody collects them.
 //!
 //! It reads the only environment variable that this program knows besides credentials.
 
+mod otlp;
+mod spans;
+
+use crate::config::{Config, LogFormat};
 use crate::failure::{OrConfiguration as _, Outcome};
+use crate::ready::Role;
 use anyhow::Context as _;
+use otlp::Exporter;
+use proto::observe::Registry;
 use std::io::{self, IsTerminal as _};
-use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt as _, util::SubscriberInitExt as _};
+use tracing::Subscriber;
+use tracing_subscriber::layer::{Layer, SubscriberExt as _};
+use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, fmt};
 
 /// What is logged when `RUST_LOG` does not say: everything a role does, from information on.
 pub(crate) const ROLE: &str = "info,slatedb=warn";
@@ -18,21 +29,64 @@ pub(crate) const COLD_START: &str = "cold_start";
 
 const VARIABLE: &str = "RUST_LOG";
 
-/// Installs the subscriber for this process.
+/// What a role tells outside of its protocol. Dropping it sends what is still held.
+#[derive(Debug)]
+pub(crate) struct Telemetry {
+    exporter: Option<Exporter>,
+}
+
+impl Telemetry {
+    /// Puts what becomes of spans onto the process's page of numbers.
+    pub(crate) fn register(&self, registry: &mut Registry) {
+        if let Some(exporter) = &self.exporter {
+            exporter.register(registry);
+        }
+    }
+}
+
+/// Installs the subscriber for a process that is no role.
 ///
 /// # Errors
 /// A mistake of configuration when `RUST_LOG` is no filter.
-#[expect(clippy::disallowed_methods, reason = "what is logged changes no result")]
 pub(crate) fn init(default: &str) -> Outcome<()> {
-    let filter = match std::env::var_os(VARIABLE) {
-        Some(filter) => parse(&filter.to_string_lossy()).or_configuration()?,
-        None => EnvFilter::new(default),
-    };
-    let lines = fmt::layer()
-        .with_writer(io::stderr)
-        .with_ansi(io::stderr().is_terminal());
-    tracing_subscriber::registry().with(filter).with(lines).init();
+    let lines = lines(LogFormat::Text).with_filter(filter(default)?);
+    tracing_subscriber::registry().with(lines).init();
     Ok(())
+}
+
+/// Installs the subscriber for a role: log lines as they are configured, and spans where they are collected.
+///
+/// # Errors
+/// A mistake of configuration when `RUST_LOG` is no filter; a failed command when the system gives no thread.
+pub(crate) fn start(config: &Config, role: Role) -> Outcome<Telemetry> {
+    let lines = lines(config.telemetry.log_format).with_filter(filter(ROLE)?);
+    let exporter = match config.telemetry.otlp.as_str() {
+        "" => None,
+        collector => Some(Exporter::start(collector, role, &config.run.id)?),
+    };
+    let spans = exporter.as_ref().map(Exporter::layer);
+    tracing_subscriber::registry().with(lines).with(spans).init();
+    Ok(Telemetry { exporter })
+}
+
+/// Log lines on standard error.
+fn lines<S>(format: LogFormat) -> Box<dyn Layer<S> + Send + Sync>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+{
+    let lines = fmt::layer().with_writer(io::stderr);
+    match format {
+        LogFormat::Text => lines.with_ansi(io::stderr().is_terminal()).boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).boxed(),
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "what is logged changes no result")]
+fn filter(default: &str) -> Outcome<EnvFilter> {
+    match std::env::var_os(VARIABLE) {
+        Some(filter) => parse(&filter.to_string_lossy()).or_configuration(),
+        None => Ok(EnvFilter::new(default)),
+    }
 }
 
 fn parse(filter: &str) -> anyhow::Result<EnvFilter> {

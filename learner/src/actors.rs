@@ -55,7 +55,12 @@ const MOST: usize = 4096;
 struct Entry {
     summary: ActorSummary,
     last_seen: Instant,
+    /// Seconds of its compute threads and of reward models' that it has told of.
+    computed: [f64; 2],
 }
+
+/// The most seconds that an actor is believed to have computed: 30 years.
+const MOST_SECONDS: f64 = 1e9;
 
 /// The actors of a run.
 #[derive(Debug, Default)]
@@ -114,12 +119,48 @@ impl ActorRegistry {
         self.update(actor, now, |entry| entry.summary.outcomes += outcomes);
     }
 
+    /// An actor tells how many seconds its compute threads, and reward models for it, have worked since it started; answers how many
+    /// more those are than it had told of. What is no such number counts as none.
+    pub(crate) fn computed(&self, actor: &ActorId, now: Instant, told: [f64; 2]) -> [f64; 2] {
+        let mut more = [0.0; 2];
+        self.update(actor, now, |entry| {
+            for ((more, before), told) in more.iter_mut().zip(&mut entry.computed).zip(told) {
+                if (*before..=MOST_SECONDS).contains(&told) {
+                    *more = told - *before;
+                    *before = told;
+                }
+            }
+        });
+        more
+    }
+
+    /// Every actor heard from within `silence`, by name.
+    pub(crate) fn heard(&self, now: Instant, silence: Duration) -> Vec<ActorSummary> {
+        let is_heard = |entry: &Entry| now.saturating_duration_since(entry.last_seen) <= silence;
+        let heard = self.actors.iter().filter(|entry| is_heard(entry));
+        let mut heard: Vec<_> = heard.map(|entry| entry.summary.clone()).collect();
+        heard.sort_unstable_by(|a, b| a.actor_id.cmp(&b.actor_id));
+        heard
+    }
+
     /// Whether every actor heard from within `silence` has adopted `last`; its manifest says that the run is over.
     pub(crate) fn all_done(&self, last: PolicyVersion, now: Instant, silence: Duration) -> bool {
         self.actors.iter().all(|entry| {
             let gone = now.saturating_duration_since(entry.last_seen) > silence;
             gone || entry.summary.version == Some(last)
         })
+    }
+
+    /// How many were heard from within `silence` and are not in quarantine.
+    pub(crate) fn present(&self, now: Instant, silence: Duration) -> usize {
+        let is_present = |entry: &Entry| {
+            let silent_for = now.saturating_duration_since(entry.last_seen);
+            entry.summary.quarantine.is_none() && silent_for <= silence
+        };
+        self.actors
+            .iter()
+            .filter(|entry| is_present(entry.value()))
+            .count()
     }
 
     /// Every actor, by name.
@@ -160,6 +201,7 @@ impl ActorRegistry {
             Entry {
                 summary,
                 last_seen: now,
+                computed: [0.0; 2],
             }
         });
         entry.last_seen = now;
@@ -227,6 +269,24 @@ mod tests {
         assert_eq!(registry.quarantine(&actor), Some(reason));
         assert_eq!(report(3, CanaryVerdict::Ok).quarantine, None);
         assert_eq!(registry.quarantine(&actor), None);
+    }
+
+    #[test]
+    fn compute_seconds_that_are_told_again_or_made_up_count_once_or_not_at_all() {
+        let (registry, actor, now) = (
+            ActorRegistry::default(),
+            ActorId::new("a").unwrap(),
+            Instant::now(),
+        );
+        let told = |own, scoring| registry.computed(&actor, now, [own, scoring]);
+        assert_eq!(told(2.0, 1.0), [2.0, 1.0]);
+        assert_eq!(told(2.0, 1.5), [0.0, 0.5]);
+        for nonsense in [f64::NAN, f64::INFINITY, -1.0, 1.0, 1e300] {
+            assert_eq!(told(nonsense, nonsense), [0.0, 0.0]);
+        }
+        let silence = Duration::from_secs(1);
+        assert_eq!(registry.heard(now + silence, silence).len(), 1);
+        assert!(registry.heard(now + 2 * silence, silence).is_empty());
     }
 
     #[test]

@@ -82,6 +82,11 @@ impl Admission {
         }
     }
 
+    /// Whether any task will be leased after those that are.
+    pub(crate) fn leases_more(&self, now: &Situation) -> bool {
+        self.usable(now) > 0
+    }
+
     /// Strictly on-policy: the block of the next version, sampled by the newest.
     fn allow_block(&self, now: &Situation, wanted: usize) -> Allowance {
         if now.training {

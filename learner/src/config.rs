@@ -5,10 +5,12 @@
 
 mod changes;
 mod loss;
+mod scaling;
 mod training;
 
 pub(crate) use changes::{FREE, fixed_changes};
 pub use loss::{LossConfig, LossMode, MaskConfig, Partner};
+pub use scaling::ScalingConfig;
 pub(crate) use training::{check_lora, check_optimizer, for_run_of, tell_of_cut_warmup};
 
 use common::{Digest, InvalidConfig, PolicyVersion, SettingsCheck};
@@ -99,6 +101,9 @@ pub struct LearnerConfig {
     /// Bytes of outcomes that are taken in at the same time, counted while they arrive: one request's (16 MiB) to 2^46. Who finds no
     /// room is asked to come again. Default 256 MiB.
     pub memory_bytes: usize,
+    /// Connections that are open at the same time, 1 to 65536; one more is closed at once, and so is one that has not begun to speak
+    /// within 10 s. Default 4096: as many as actors are kept apart; each has one.
+    pub max_connections: usize,
     /// Bytes of the products' frozen image features that are kept on the device between batches, 0 to 2^46. Default 1 GiB; one
     /// product takes 6 KiB in the demo and 9 MiB at 7B.
     pub feature_cache_bytes: usize,
@@ -120,6 +125,8 @@ pub struct LearnerConfig {
     pub optimizer: AdamWConfig,
     /// The loss.
     pub loss: LossConfig,
+    /// How many actors the run asks for.
+    pub scaling: ScalingConfig,
 }
 
 /// What becomes of pairs that were sampled by versions which a crash has lost.
@@ -158,6 +165,7 @@ impl Default for LearnerConfig {
             drain_ms: 5_000,
             keep_versions: 3,
             memory_bytes: 256 << 20,
+            max_connections: 4096,
             feature_cache_bytes: 1 << 30,
             activation_checkpointing: false,
             clip_norm: 1.0,
@@ -170,6 +178,7 @@ impl Default for LearnerConfig {
                 ..AdamWConfig::default()
             },
             loss: LossConfig::default(),
+            scaling: ScalingConfig::default(),
         }
     }
 }
@@ -197,6 +206,7 @@ impl LearnerConfig {
             ("max_attempts", self.max_attempts as usize, 1_000),
             ("keep_versions", self.keep_versions, 1_000),
             ("keep_checkpoints", self.keep_checkpoints, 1_000),
+            ("max_connections", self.max_connections, 65_536),
         ];
         for (key, value, most) in counts {
             check.within(key, value, 1..=most, "");
@@ -244,6 +254,7 @@ impl LearnerConfig {
         self.check_total_steps(&mut check);
         check_optimizer(&self.optimizer, &self.optimizer(), &mut check);
         self.loss.check(&mut check);
+        self.scaling.check(&mut check);
         check.finish()
     }
 

@@ -2,11 +2,12 @@
 //!
 //! Every function returns at once and takes the time as an argument. It knows no messages (`service.rs`) and no tensors
 //! (`train_loop.rs`). Locks are taken in one order: task queue, ledger, pair buffer; the queue is held while leases are
-//! given. What is recorded goes to training when the ledger's writer has made it durable ([`ControlPlane::deliver`]).
+//! given; what scaling measures is locked alone. What is recorded goes to training when the ledger's writer has made it durable ([`ControlPlane::deliver`]).
 
 mod acceptance;
 mod denial;
 mod receipt;
+mod scale;
 
 pub(crate) use denial::{Failure, LeaseDenied, UnknownVersion};
 pub(crate) use receipt::{Receipt, Refusal};
@@ -18,16 +19,20 @@ use crate::broadcast::{Broadcast, Weights};
 use crate::config::LearnerConfig;
 use crate::leases::{Lease, LeaseTable};
 use crate::ledger::{Identity, Ledger, OutcomeCounts, Record, Recorded};
+use crate::measured::Measured;
 use crate::pair_buffer::{BatchRule, PairBuffer, Progress};
 use crate::prompts::CompletionLimits;
 use crate::run::VersionMetrics;
+use crate::scaling::{Scale, Scaling, Work};
 use crate::task_queue::{Attempt, TaskQueue};
 use common::{
     ActorId, Digest, FailureReason, LearnerEpoch, PolicyVersion, ProductTask, RolloutOutcome, TaskId,
 };
 use failpoint::Mutation;
+use proto::trace::{Stage, TraceId};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
+use tokio::sync::watch;
 
 /// The control plane of a run.
 pub(crate) struct ControlPlane {
@@ -41,6 +46,8 @@ pub(crate) struct ControlPlane {
     pub(crate) buffer: PairBuffer,
     /// How tasks ended.
     pub(crate) ledger: Ledger,
+    /// What is measured beside.
+    pub(crate) measured: Arc<Measured>,
     assortment: Arc<Assortment>,
     admission: Admission,
     terms: Terms,
@@ -49,6 +56,8 @@ pub(crate) struct ControlPlane {
     leases: LeaseTable,
     metrics: Mutex<Vec<VersionMetrics>>,
     failure: OnceLock<Failure>,
+    scaling: Mutex<Scaling>,
+    scale: watch::Sender<Scale>,
 }
 
 /// The terms of a lease.
@@ -106,6 +115,11 @@ impl ControlPlane {
             reward_model: config.pinned_reward_model(),
         };
         let buffer = PairBuffer::new(rule, broadcast.newest().version);
+        let scaling = Scaling::new(
+            config.scaling.clone(),
+            config.pairs_per_version,
+            max_staleness == 0,
+        );
         Self {
             identity,
             actors: ActorRegistry::default(),
@@ -118,8 +132,11 @@ impl ControlPlane {
             queue: Mutex::new(TaskQueue::from(ledger.first_open())),
             leases: LeaseTable::default(),
             ledger,
+            measured: Arc::default(),
             metrics: Mutex::default(),
             failure: OnceLock::new(),
+            scaling: Mutex::new(scaling),
+            scale: watch::Sender::new(Scale::at_first(&config.scaling)),
         }
     }
 
@@ -129,6 +146,18 @@ impl ControlPlane {
     /// # Errors
     /// [`LeaseDenied`] when this run has not published `policy`, or the actor is in quarantine.
     pub(crate) fn lease(
+        &self,
+        actor: &ActorId,
+        policy: PolicyVersion,
+        wanted: usize,
+        now: Instant,
+    ) -> Result<LeaseAnswer, LeaseDenied> {
+        let answer = self.try_lease(actor, policy, wanted, now)?;
+        self.note_lease(actor, &answer, now);
+        Ok(answer)
+    }
+
+    fn try_lease(
         &self,
         actor: &ActorId,
         policy: PolicyVersion,
@@ -196,6 +225,13 @@ impl ControlPlane {
 
     /// Takes in the outcome of a task that `actor` holds.
     pub(crate) fn submit(&self, actor: &ActorId, outcome: RolloutOutcome, now: Instant) -> Receipt {
+        let work = Work::of(&outcome);
+        let receipt = self.take_in(actor, outcome, now);
+        self.note_outcome(actor, work, &receipt, now);
+        receipt
+    }
+
+    fn take_in(&self, actor: &ActorId, outcome: RolloutOutcome, now: Instant) -> Receipt {
         let task = outcome.task();
         if let Some(digest) = self.ledger.duplicate_of(task) {
             // The task may have been leased again before the outcome that stands came in.
@@ -219,6 +255,14 @@ impl ControlPlane {
             return self.refuse(refusal);
         }
         self.actors.submitted(actor, now, 1);
+        let images = outcome.group().map_or(0, |group| {
+            group
+                .candidates()
+                .iter()
+                .filter(|candidate| candidate.image.is_some())
+                .count()
+        });
+        self.measured.images.inc_by(images as u64);
         let outcome = match outcome {
             RolloutOutcome::Failed {
                 reason,
@@ -242,6 +286,10 @@ impl ControlPlane {
         // Recorded before the lease ends: in between a task is counted twice, which only makes admission stricter.
         let receipt = self.record(outcome);
         self.leases.end(task, actor);
+        if receipt == Receipt::Recorded {
+            let left = lease.deadline.saturating_duration_since(now);
+            Stage::Task.over(self.terms.ttl.saturating_sub(left), [self.trace_of(task)]);
+        }
         receipt
     }
 
@@ -258,6 +306,7 @@ impl ControlPlane {
         self.check_published(adoption.version)?;
         self.actors.adopted(actor, now, adoption);
         if self.actors.quarantine(actor).is_some() {
+            self.note_pause(actor);
             for task in self.leases.held_by(actor) {
                 self.end_and_reissue(task, actor, FailureReason::Abandoned);
             }
@@ -268,6 +317,7 @@ impl ControlPlane {
     /// Takes back tasks that `actor` holds; returns how many those were.
     pub(crate) fn hand_back(&self, actor: &ActorId, tasks: &[TaskId], now: Instant) -> u32 {
         self.actors.seen(actor, now);
+        self.note_pause(actor);
         tasks
             .iter()
             .map(|&task| u32::from(self.end_and_reissue(task, actor, FailureReason::Abandoned)))
@@ -285,6 +335,7 @@ impl ControlPlane {
         for (task, lease) in self.leases.expire(latest) {
             tracing::warn!(task = task.0, actor = %lease.holder, attempt = lease.attempt, "lease ran out");
             self.ledger.count_expired();
+            self.note_pause(&lease.holder);
             self.reissue(task, &lease, FailureReason::Abandoned);
         }
     }
@@ -352,6 +403,16 @@ impl ControlPlane {
     /// Which start of the run's learner this is.
     pub(crate) fn epoch(&self) -> LearnerEpoch {
         self.ledger.epoch()
+    }
+
+    /// How many leases are open.
+    pub(crate) fn open_leases(&self) -> usize {
+        self.leases.open()
+    }
+
+    /// The trace of a task: that of whoever works on it.
+    pub(crate) fn trace_of(&self, task: TaskId) -> TraceId {
+        TraceId::of(self.identity.run_seed, task.0)
     }
 
     /// How long a lease lasts.

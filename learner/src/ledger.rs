@@ -32,6 +32,15 @@ pub(crate) enum Recorded {
     },
 }
 
+/// How deep a ledger is, in records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Depth {
+    /// All of the run.
+    pub(crate) recorded: u64,
+    /// Those that are not durable yet.
+    pub(crate) waiting: u64,
+}
+
 /// The ledger can no longer make anything durable: nothing more is acknowledged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the ledger has failed: what was submitted may not be recorded")]
@@ -235,6 +244,13 @@ impl Ledger {
             .zip(0..)
             .take_while(|(task, place)| task.0 == *place);
         TaskId(consecutive.count() as u64)
+    }
+
+    /// How much has been recorded, and how much of that is not durable yet.
+    pub(crate) fn depth(&self) -> Depth {
+        let recorded = self.book().next;
+        let waiting = recorded.saturating_sub(self.durable.borrow().below);
+        Depth { recorded, waiting }
     }
 
     /// Pairs that are recorded and on their way to training.

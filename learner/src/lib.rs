@@ -30,12 +30,14 @@ mod control;
 mod error;
 mod feature_cache;
 mod images;
+mod instruments;
 mod leases;
 mod ledger;
 mod lineage;
 mod log_probs;
 mod loss;
 mod mask;
+mod measured;
 mod metrics;
 mod negatives;
 mod offline;
@@ -47,11 +49,13 @@ mod prompts;
 mod relays;
 mod resume;
 mod run;
+mod scaling;
 mod service;
 mod simulated;
 mod step_log;
 mod task_order;
 mod task_queue;
+mod tensorboard;
 #[cfg(test)]
 mod test_outcomes;
 #[cfg(test)]
@@ -64,12 +68,14 @@ pub use checkpoint::{
     CheckpointContent, CheckpointLine, ExportedAdapter, Pulled, RolledBack, export_adapter, list_checkpoints,
     pull_checkpoint, roll_back,
 };
-pub use config::{LearnerConfig, LossConfig, LossMode, MaskConfig, Partner, RetiredPairs};
+pub use config::{LearnerConfig, LossConfig, LossMode, MaskConfig, Partner, RetiredPairs, ScalingConfig};
 pub use error::LearnerError;
 pub use images::{ImageCounts, ImageState};
+pub use instruments::Instruments;
 pub use ledger::{BarredLine, LedgerLine, LedgerLines, LedgerSummary, LedgerView, OutcomeCounts, Seeds};
 pub use offline::{OfflineInputs, OfflineProgress, train_on_pairs};
 pub use pretrain::{PretrainConfig, PretrainProgress, PretrainStart, Pretraining, pretrain};
 pub use prompts::{CompletionLimits, check_prompts};
 pub use run::{LearnerInputs, RunSummary, VersionMetrics, check_catalogue, run};
+pub use scaling::Scale;
 pub use simulated::{SimulatedAdapters, SimulatedInputs, run_simulated};

@@ -92,6 +92,11 @@ impl StepMetrics {
         Self { values }
     }
 
+    /// All of them by name.
+    pub(crate) fn values(&self) -> &BTreeMap<&'static str, f64> {
+        &self.values
+    }
+
     /// The loss of the step.
     pub(crate) fn loss(&self) -> f64 {
         self.values["loss"]

@@ -16,12 +16,14 @@ use crate::config::{LearnerConfig, LossConfig};
 use crate::control::{ControlPlane, Failure};
 use crate::error::{LearnerError, panic_message};
 use crate::images::Expiry;
+use crate::instruments::Instruments;
 use crate::ledger;
 use common::RunId;
 use data::Catalogue;
 use keepers::Keepers;
 use models::device::Placement;
 use models::policy::PolicyReading;
+use proto::tls::Transport;
 use proto::{Authorizer, Incoming};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -31,7 +33,6 @@ use store::{Journal, Store};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::server::TcpIncoming;
 
 pub use setup::check_catalogue;
 
@@ -62,12 +63,18 @@ pub struct LearnerInputs {
     /// A directory for the pairs that are trained on, in the form that TRL's DPO trainer takes (`pairs.jsonl` and their
     /// images), replacing those that were there; `None` for nowhere.
     pub pairs_dir: Option<PathBuf>,
+    /// Where TensorBoard finds the metrics of steps and versions: a directory, which is made; `None` for nowhere.
+    pub tensorboard_dir: Option<PathBuf>,
     /// Where the policy computes, and the number format of its frozen weights there; the adapter is trained in f32.
     pub placement: Placement,
     /// Micro-batches computed at a time, at least 1.
     pub threads: usize,
     /// Who may call.
     pub authorizer: Arc<dyn Authorizer>,
+    /// What callers' connections are made of.
+    pub transport: Transport,
+    /// Through which the process is watched.
+    pub instruments: Instruments,
 }
 
 /// How often leases are checked and a finished run looks whether its actors are done.
@@ -90,10 +97,11 @@ pub async fn run(
     say_what_is_trained(&config.loss);
     let setup = setup::prepare(&config, &inputs).await?;
     let surroundings = Surroundings {
-        incoming: TcpIncoming::from(listener).with_nodelay(Some(true)),
+        incoming: inputs.transport.incoming(listener),
         authorizer: inputs.authorizer,
         store: inputs.store,
         adapter: Some(inputs.adapter),
+        instruments: inputs.instruments,
     };
     serve(&config, setup, surroundings, shutdown).await
 }
@@ -132,6 +140,8 @@ pub(crate) struct Surroundings<I> {
     pub(crate) store: Store,
     /// Where the last version's adapter is written; `None` for nowhere.
     pub(crate) adapter: Option<Store>,
+    /// Through which the process is watched.
+    pub(crate) instruments: Instruments,
 }
 
 /// Serves a run from its first lease to the end of [`run`].
@@ -155,7 +165,9 @@ pub(crate) async fn serve<T: Training>(
         authorizer,
         store,
         adapter,
+        instruments,
     } = surroundings;
+    instruments.watch(&control);
     let checkpoints = Checkpoints::of(&store, &control.identity.run);
     // Ends streams and leases; `shutdown` ends training first.
     let stop = CancellationToken::new();
@@ -173,6 +185,7 @@ pub(crate) async fn serve<T: Training>(
         },
     );
     let server = server::spawn(incoming, &control, config, authorizer, stop.clone());
+    instruments.pulse.set_ready(true);
     let trained = training.start(shutdown.clone())?;
     let mut result = supervise(&control, trained, &keepers, &shutdown).await;
     control.buffer.end();
@@ -192,6 +205,7 @@ pub(crate) async fn serve<T: Training>(
     if !shutdown.is_cancelled() {
         linger(&control, config, &shutdown, result.is_ok() && is_kept).await;
     }
+    instruments.pulse.set_ready(false);
     stop.cancel();
     server.drain(config.drain()).await?;
     control.ledger.close();
@@ -265,7 +279,11 @@ async fn supervise(
             }
             () = shutdown.cancelled(), if !control.buffer.is_closed() => control.buffer.close(),
             () = keepers.failed(), if !control.buffer.is_closed() => control.buffer.close(),
-            _ = tick.tick() => control.expire(clock::now()),
+            _ = tick.tick() => {
+                let now = clock::now();
+                control.expire(now);
+                control.look(now);
+            }
         }
     }
 }
@@ -277,6 +295,7 @@ async fn linger(
     shutdown: &CancellationToken,
     complete: bool,
 ) {
+    control.look(clock::now());
     let deadline = clock::now() + config.linger();
     let last = control.broadcast.newest().version;
     let nobody_is_busy =

@@ -2,6 +2,7 @@
 
 mod announcements;
 mod room;
+mod scaler;
 mod status;
 
 use crate::actors::Adoption;
@@ -9,13 +10,15 @@ use crate::admission::Pause;
 use crate::clock;
 use crate::control::{ControlPlane, Failure, LeaseAnswer, LeaseDenied, Receipt};
 pub(crate) use room::RoomForOutcomes;
+pub(crate) use scaler::Scaler;
 
 use announcements::{announcements, relay_of, whole_manifest};
 use common::{ActorId, CanaryReport, Digest, PolicyVersion, RolloutOutcome, TaskId};
 use failpoint::{Mutation, Point};
 use futures::stream::{BoxStream, StreamExt, TryStreamExt as _};
 use proto::pb::{self, learner_service_server::LearnerService, lease_tasks_response::Answer};
-use proto::{Authorizer, Call, Caller, InvalidMessage, WireError, artifact_stream, trace};
+use proto::trace::Stage;
+use proto::{Authorizer, Call, Caller, InvalidMessage, Remote, WireError, artifact_stream, trace};
 use room::Held;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -63,13 +66,13 @@ impl Service {
         header: HeaderOf<T>,
     ) -> Result<(Caller, T, Span), WireError> {
         let span = trace::span(method, request.metadata());
-        let peer = request.remote_addr();
+        let peer = Remote::of(&request);
         let mut message = request.into_inner();
         let caller = Caller::try_from(header(&mut message))?;
         self.authorizer.authorize(&Call {
             method,
             caller: &caller.id,
-            peer,
+            peer: &peer,
         })?;
         self.check_run(&caller)?;
         Ok((caller, message, span))
@@ -149,6 +152,7 @@ impl Service {
             .map(RolloutOutcome::try_from)
             .collect::<Result<_, _>>()?;
         let now = clock::now();
+        let tasks: Vec<TaskId> = outcomes.iter().map(RolloutOutcome::task).collect();
         let receipts = outcomes.into_iter().map(|outcome| {
             let task = outcome.task();
             receipt(task, &self.control.submit(actor, outcome, now))
@@ -160,7 +164,13 @@ impl Service {
             durable.map_err(|failed| WireError::Unavailable(failed.to_string()))?;
         }
         let recorded = |receipt: &&pb::OutcomeReceipt| receipt.disposition() == pb::Disposition::Recorded;
-        let recorded = receipts.iter().filter(recorded).count();
+        let those = tasks
+            .into_iter()
+            .zip(&receipts)
+            .filter(|(_, receipt)| recorded(receipt));
+        let those: Vec<_> = those.map(|(task, _)| self.control.trace_of(task)).collect();
+        let recorded = those.len();
+        Stage::Durable.over(clock::now().saturating_duration_since(now), those);
         failpoint::reach(Point::SubmitDurable);
         tracing::info!(%actor, outcomes = receipts.len(), recorded, "outcomes taken in");
         Ok(pb::SubmitOutcomesResponse { receipts })
@@ -173,6 +183,9 @@ impl LearnerService for Service {
         let (caller, _, span) = self.admit("LearnerService/Join", request, |m| m.header.take())?;
         let _span = span.entered();
         tracing::debug!(caller = caller.id, "joined");
+        if let Ok(actor) = ActorId::new(caller.id) {
+            self.control.note_join(&actor, clock::now());
+        }
         let own = &self.control.identity;
         let broadcast = &self.control.broadcast;
         Ok(Response::new(pb::JoinResponse {
@@ -203,6 +216,10 @@ impl LearnerService for Service {
         let _held = request.extensions_mut().remove::<Held>();
         let (actor, message, span) =
             self.admit_actor("LearnerService/SubmitOutcomes", request, |m| m.header.take())?;
+        let told = [message.compute_seconds, message.scoring_seconds];
+        let [own, scoring] = self.control.actors.computed(&actor, clock::now(), told);
+        self.control.measured.actor_seconds.inc_by(own);
+        self.control.measured.scoring_seconds.inc_by(scoring);
         let submitted = self.submit(&actor, message.outcomes).instrument(span);
         Ok(Response::new(submitted.await?))
     }
@@ -226,7 +243,7 @@ impl LearnerService for Service {
         &self,
         request: Request<pb::WatchPolicyRequest>,
     ) -> Result<Response<Self::WatchPolicyStream>, Status> {
-        let peer = request.remote_addr();
+        let peer = Remote::of(&request).address;
         let (caller, message, span) =
             self.admit("LearnerService/WatchPolicy", request, |m| m.header.take())?;
         span.in_scope(|| tracing::debug!(caller = caller.id, "follows"));

@@ -9,6 +9,7 @@ use crate::checkpoint::{Keeper, Start};
 use crate::config::LearnerConfig;
 use crate::control::ControlPlane;
 use crate::error::LearnerError;
+use crate::instruments::Instruments;
 use crate::ledger::{Identity, TrainingNote};
 use crate::prompts::CompletionLimits;
 use crate::resume::{self, OpenLedger};
@@ -104,6 +105,7 @@ pub async fn run_simulated(
         authorizer: inputs.authorizer.clone(),
         store: inputs.store.clone(),
         adapter: None,
+        instruments: Instruments::default(),
     };
     let (settings, bytes) = (config.clone(), inputs.adapters.bytes());
     let assembled = move || assemble(settings, inputs, identity, assortment, opened);

@@ -1,17 +1,24 @@
-//! A run's optimizer steps as they are taken: an event each, and a line of JSON in a file where one is asked for.
+//! A run's optimizer steps as they are taken: an event each, and where it is asked for a line of JSON in a file and scalars for
+//! TensorBoard; and what the process shows of the last one.
 
 use crate::error::LearnerError;
-use crate::metrics::StepMetrics;
+use crate::measured::Measured;
+use crate::metrics::{Metrics, StepMetrics};
+use crate::tensorboard::EventFile;
 use common::PolicyVersion;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
 /// Where steps are recorded.
 #[derive(Debug, Default)]
 pub(crate) struct StepLog {
     file: Option<(PathBuf, File)>,
+    scalars: Option<EventFile>,
+    measured: Arc<Measured>,
 }
 
 /// One optimizer step; the metrics stand beside the other two in its JSON.
@@ -24,6 +31,9 @@ pub(crate) struct StepRecord<'a> {
     /// What it measured.
     #[serde(flatten)]
     pub(crate) metrics: &'a StepMetrics,
+    /// How long it took.
+    #[serde(skip)]
+    pub(crate) took: Duration,
 }
 
 impl StepLog {
@@ -45,7 +55,35 @@ impl StepLog {
             .map_err(LearnerError::file("write to", path))?;
         Ok(Self {
             file: Some((path.to_owned(), file)),
+            ..Self::default()
         })
+    }
+
+    /// The same that notes each step in `measured`, too.
+    pub(crate) fn noting(self, measured: Arc<Measured>) -> Self {
+        Self { measured, ..self }
+    }
+
+    /// The same that writes scalars into `file`, too.
+    pub(crate) fn with_scalars(self, scalars: Option<EventFile>) -> Self {
+        Self { scalars, ..self }
+    }
+
+    /// A version was trained at this step, in so much of this thread's time.
+    ///
+    /// # Errors
+    /// [`LearnerError::File`] when its scalars cannot be written.
+    pub(crate) fn version(
+        &mut self,
+        step: u64,
+        metrics: &Metrics,
+        took: Duration,
+    ) -> Result<(), LearnerError> {
+        self.measured.training_seconds.inc_by(took.as_secs_f64());
+        let metrics = metrics.iter().map(|(name, value)| (name.as_str(), *value));
+        self.scalars
+            .as_mut()
+            .map_or(Ok(()), |file| file.scalars("version", step, metrics))
     }
 
     /// Records a step. Whoever follows the file sees whole lines.
@@ -54,6 +92,11 @@ impl StepLog {
     /// [`LearnerError::File`] when the line cannot be written.
     pub(crate) fn record(&mut self, record: &StepRecord<'_>) -> Result<(), LearnerError> {
         tracing::debug!(step = record.step, version = %record.version, metrics = ?record.metrics, "step");
+        self.measured.stepped(record.step, record.metrics, record.took);
+        if let Some(scalars) = &mut self.scalars {
+            let metrics = record.metrics.values().iter();
+            scalars.scalars("step", record.step, metrics.map(|(name, value)| (*name, *value)))?;
+        }
         let Some((path, file)) = &mut self.file else {
             return Ok(());
         };

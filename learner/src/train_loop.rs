@@ -5,6 +5,7 @@
 mod minibatches;
 
 use crate::account::Account;
+use crate::clock;
 use crate::collate::{Collator, PairMicroBatch, TrainingBatch};
 use crate::config::{LearnerConfig, LossConfig, MAX_MICRO_BATCHES, tell_of_cut_warmup};
 use crate::error::LearnerError;
@@ -24,6 +25,7 @@ use models::llava::Llava;
 use models::log_probs::CompletionLogits;
 use models::optimizer::{AdamW, OptimizerState};
 use models::weights::{NamedTensors, check_finite};
+use proto::trace::{Stage, TraceId};
 use tokio_util::sync::CancellationToken;
 
 /// The policy in training and all that trains it.
@@ -127,6 +129,7 @@ impl Trainer {
     ) -> Result<(), LearnerError> {
         while version.number < self.config.versions {
             let pairs = source.next_batch(version)?;
+            let begun = clock::now();
             let batch = self.collator.collate(&pairs)?;
             let reference = self.reference_passes(&batch)?;
             let mut steps = vec![];
@@ -134,17 +137,24 @@ impl Trainer {
                 if stop.is_cancelled() {
                     return Err(LearnerError::Cancelled);
                 }
+                let stepping = clock::now();
                 let metrics = self.step(&pairs, &batch, &minibatch, &reference)?;
+                let took = clock::now().saturating_duration_since(stepping);
+                let tasks = minibatch.iter().map(|&pair| pairs.pairs[pair].task);
+                Stage::TrainStep.over(took, tasks.map(|task| TraceId::of(self.run_seed, task.0)));
                 log.record(&StepRecord {
                     step: self.optimizer.steps(),
                     version: version.next(),
                     metrics: &metrics,
+                    took,
                 })?;
                 steps.push(metrics);
             }
             failpoint::reach(Point::Stepped);
             version = version.next();
             let metrics = version_metrics(&steps, &pairs, &nats(&reference));
+            let took = clock::now().saturating_duration_since(begun);
+            log.version(self.optimizer.steps(), &metrics, took)?;
             let is_kept = pairs.sampled.is_some() && self.config.is_checkpointed(version);
             publish(TrainedVersion {
                 version,

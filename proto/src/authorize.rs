@@ -1,7 +1,8 @@
 //! The one seam where a server decides whether a caller may call.
 
-use crate::WireError;
-use std::{net::SocketAddr, sync::Arc};
+use crate::{PeerRole, Remote, RoleName, WireError};
+use common::RunId;
+use std::sync::Arc;
 use tonic::{Request, Status, service::Interceptor};
 
 /// What is known of one call before it is served.
@@ -11,8 +12,8 @@ pub struct Call<'a> {
     pub method: &'static str,
     /// Who says they call.
     pub caller: &'a str,
-    /// Where the connection comes from; `None` for an address that is not known.
-    pub peer: Option<SocketAddr>,
+    /// Whose connection it is.
+    pub peer: &'a Remote,
 }
 
 /// A caller that may not call.
@@ -39,9 +40,8 @@ pub struct PeerDenied {
 
 impl PeerDenied {
     /// A refusal of this peer.
-    pub fn new(peer: Option<SocketAddr>, reason: impl Into<String>) -> Self {
-        let peer = peer.map_or_else(|| "an unknown address".into(), |peer| peer.to_string());
-        let reason = reason.into();
+    pub fn new(peer: &Remote, reason: impl Into<String>) -> Self {
+        let (peer, reason) = (peer.shown(), reason.into());
         Self { peer, reason }
     }
 }
@@ -49,11 +49,11 @@ impl PeerDenied {
 /// Decides who may call what. The learner and the reward-server ask it twice: at the [`Door`], before anything of a
 /// message is read, and in every handler, once the caller's name is known.
 pub trait Authorizer: Send + Sync {
-    /// Lets in or turns away whoever calls from `peer`; `None` for an address that is not known.
+    /// Lets in or turns away whoever is at the other end of a connection.
     ///
     /// # Errors
     /// [`PeerDenied`] with the reason.
-    fn admit(&self, peer: Option<SocketAddr>) -> Result<(), PeerDenied>;
+    fn admit(&self, peer: &Remote) -> Result<(), PeerDenied>;
 
     /// Allows or denies one call.
     ///
@@ -67,9 +67,9 @@ pub trait Authorizer: Send + Sync {
 pub struct AllowLoopback;
 
 impl Authorizer for AllowLoopback {
-    fn admit(&self, peer: Option<SocketAddr>) -> Result<(), PeerDenied> {
-        match peer {
-            Some(peer) if peer.ip().to_canonical().is_loopback() => Ok(()),
+    fn admit(&self, peer: &Remote) -> Result<(), PeerDenied> {
+        match peer.address {
+            Some(address) if address.ip().to_canonical().is_loopback() => Ok(()),
             _ => Err(PeerDenied::new(
                 peer,
                 "without certificates only this machine may call",
@@ -92,12 +92,106 @@ impl Authorizer for AllowLoopback {
 pub struct AllowNetwork;
 
 impl Authorizer for AllowNetwork {
-    fn admit(&self, _: Option<SocketAddr>) -> Result<(), PeerDenied> {
+    fn admit(&self, _: &Remote) -> Result<(), PeerDenied> {
         Ok(())
     }
 
     fn authorize(&self, _: &Call<'_>) -> Result<(), Denied> {
         Ok(())
+    }
+}
+
+/// Allows callers by the roles that their certificates name, wherever they call from: each method is for some roles of this run.
+#[derive(Debug, Clone)]
+pub struct AllowRoles {
+    run: RunId,
+}
+
+/// Which roles call what. A method that is not listed is for nobody.
+const CALLERS: [(&str, &[PeerRole]); 16] = {
+    use PeerRole::{Actor, Admin, Learner, Observer, RewardServer, Scaler};
+    [
+        ("LearnerService/Join", &[Actor]),
+        ("LearnerService/LeaseTasks", &[Actor]),
+        ("LearnerService/SubmitOutcomes", &[Actor]),
+        ("LearnerService/ReturnTasks", &[Actor]),
+        ("LearnerService/ReportAdoption", &[Actor]),
+        ("LearnerService/WatchPolicy", &[Actor, Observer, Admin]),
+        ("LearnerService/FetchArtifact", &[Actor, Observer, Admin]),
+        // A learner asks itself when it starts.
+        ("LearnerService/GetRunStatus", &[Learner, Observer, Admin, Scaler]),
+        ("RewardService/ScoreGroups", &[Actor]),
+        (
+            "RewardService/GetRewardModel",
+            &[Actor, RewardServer, Observer, Admin],
+        ),
+        ("RewardService/GetServerStatus", &[RewardServer, Observer, Admin]),
+        ("RelayService/FetchArtifact", &[Actor]),
+        ("ExternalScaler/IsActive", &[Scaler, Admin]),
+        ("ExternalScaler/StreamIsActive", &[Scaler, Admin]),
+        ("ExternalScaler/GetMetricSpec", &[Scaler, Admin]),
+        ("ExternalScaler/GetMetrics", &[Scaler, Admin]),
+    ]
+};
+
+impl AllowRoles {
+    /// For a server of `run`.
+    pub fn of(run: RunId) -> Self {
+        Self { run }
+    }
+
+    /// The roles of a peer in this run.
+    fn roles<'a>(&'a self, peer: &'a Remote) -> impl Iterator<Item = PeerRole> + 'a {
+        let all = peer.roles.as_deref().unwrap_or_default().iter();
+        all.filter(|name| name.run == self.run).map(|name| name.role)
+    }
+}
+
+impl Authorizer for AllowRoles {
+    fn admit(&self, peer: &Remote) -> Result<(), PeerDenied> {
+        if self.roles(peer).next().is_some() {
+            return Ok(());
+        }
+        let found = peer
+            .roles
+            .as_deref()
+            .map_or_else(|| "no certificate".into(), shown);
+        let expected = format!("expected a certificate of run {}, found {found}", self.run);
+        Err(PeerDenied::new(peer, expected))
+    }
+
+    fn authorize(&self, call: &Call<'_>) -> Result<(), Denied> {
+        let denied = |reason| Denied {
+            method: call.method,
+            caller: call.caller.to_owned(),
+            reason,
+        };
+        self.admit(call.peer)
+            .map_err(|refused| denied(refused.to_string()))?;
+        let callers = CALLERS.iter().find(|(method, _)| *method == call.method);
+        let callers = callers.map_or(&[][..], |(_, callers)| callers);
+        match self.roles(call.peer).any(|role| callers.contains(&role)) {
+            true => Ok(()),
+            false => {
+                let found = call.peer.roles.as_deref().map(shown).unwrap_or_default();
+                let expected: Vec<&str> = callers.iter().map(|role| role.name()).collect();
+                let reason = format!(
+                    "its certificate names {found}, expected {}",
+                    expected.join(" or ")
+                );
+                Err(denied(reason))
+            }
+        }
+    }
+}
+
+fn shown(roles: &[RoleName]) -> String {
+    match roles {
+        [] => "no role".into(),
+        roles => {
+            let names: Vec<String> = roles.iter().map(ToString::to_string).collect();
+            names.join(", ")
+        }
     }
 }
 
@@ -116,7 +210,7 @@ impl Door {
 
 impl Interceptor for Door {
     fn call(&mut self, request: Request<()>) -> Result<Request<()>, Status> {
-        let admitted = self.authorizer.admit(request.remote_addr());
+        let admitted = self.authorizer.admit(&Remote::of(&request));
         admitted.map_err(WireError::from)?;
         Ok(request)
     }
@@ -125,13 +219,14 @@ impl Interceptor for Door {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::net::SocketAddr;
 
     fn call(peer: &str) -> Result<(), Denied> {
         let peer = peer.parse().ok();
         AllowLoopback.authorize(&Call {
             method: "LearnerService/Join",
             caller: "actor-0",
-            peer,
+            peer: &Remote::from(peer),
         })
     }
 
@@ -158,7 +253,7 @@ mod tests {
 
     #[test]
     fn a_network_that_is_allowed_is_allowed_from_anywhere() {
-        let far = Some(SocketAddr::from(([192, 168, 7, 9], 4000)));
+        let far = &Remote::from(Some(SocketAddr::from(([192, 168, 7, 9], 4000))));
         let call = Call {
             method: "RewardService/ScoreGroups",
             caller: "actor-1",
@@ -166,5 +261,50 @@ mod tests {
         };
         assert!(AllowLoopback.admit(far).is_err() && AllowLoopback.authorize(&call).is_err());
         assert!(AllowNetwork.admit(far).is_ok() && AllowNetwork.authorize(&call).is_ok());
+    }
+
+    fn certified(names: &[&str]) -> Remote {
+        let roles = names.iter().map(|name| RoleName::parse(name).unwrap()).collect();
+        Remote {
+            address: Some(SocketAddr::from(([127, 0, 0, 1], 4000))),
+            roles: Some(roles),
+        }
+    }
+
+    fn may(names: &[&str], method: &'static str) -> Result<(), Denied> {
+        AllowRoles::of(RunId::new("spring").unwrap()).authorize(&Call {
+            method,
+            caller: "somebody",
+            peer: &certified(names),
+        })
+    }
+
+    #[test]
+    fn a_role_calls_what_is_its_own_and_nothing_else() {
+        for (method, callers) in CALLERS {
+            for role in PeerRole::ALL {
+                let allowed = may(&[&format!("{role}.spring")], method).is_ok();
+                assert_eq!(allowed, callers.contains(&role), "{role} {method}");
+            }
+        }
+        let refused = may(&["actor.spring"], "LearnerService/GetRunStatus")
+            .unwrap_err()
+            .to_string();
+        assert!(
+            refused.contains("actor.spring") && refused.contains("observer or admin"),
+            "{refused}"
+        );
+        assert!(may(&["admin.spring"], "LearnerService/Unknown").is_err());
+    }
+
+    #[test]
+    fn roles_of_another_run_are_none_here_and_an_address_is_no_proof() {
+        assert!(may(&["actor.autumn"], "LearnerService/Join").is_err());
+        assert!(may(&["learner.autumn", "actor.spring"], "LearnerService/Join").is_ok());
+        let here = Remote::from(Some(SocketAddr::from(([127, 0, 0, 1], 4000))));
+        let refused = AllowRoles::of(RunId::new("spring").unwrap())
+            .admit(&here)
+            .unwrap_err();
+        assert!(refused.to_string().contains("no certificate"), "{refused}");
     }
 }

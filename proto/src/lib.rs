@@ -11,25 +11,39 @@ mod budget;
 mod compatibility;
 #[cfg(test)]
 mod compatibility_tests;
+mod connections;
 mod convert;
 mod gate;
 mod header;
 mod network;
+pub mod observe;
+mod remote;
+mod role;
+pub mod tls;
 pub mod trace;
 mod wire_error;
 
-pub use authorize::{AllowLoopback, AllowNetwork, Authorizer, Call, Denied, Door, PeerDenied};
+pub use authorize::{AllowLoopback, AllowNetwork, AllowRoles, Authorizer, Call, Denied, Door, PeerDenied};
 pub use budget::{ByteBudget, ByteCharge, NoRoom};
+pub use connections::{ConnectionLimit, Limited, NoGreeting, Placed, TooManyConnections};
 pub use convert::{InvalidMessage, MAX_BATCH, trajectory};
 pub use gate::{Admission, Gate, Meter};
 pub use header::{Caller, header};
-pub use network::{Incoming, Network, Tcp};
+pub use network::{Answering, Destination, Duplex, Incoming, Network, Tcp, channel};
+pub use remote::Remote;
+pub use role::{PeerRole, RoleName};
 pub use wire_error::WireError;
 
 /// The generated messages, clients and servers of package `adwright.v1`.
 #[allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic)]
 pub mod pb {
     tonic::include_proto!("adwright.v1");
+}
+
+/// KEDA's contract with an external scaler (`proto/keda/externalscaler.proto`): its messages, clients and servers.
+#[allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic)]
+pub mod keda {
+    tonic::include_proto!("externalscaler");
 }
 
 /// The version of the protocol that this build speaks.

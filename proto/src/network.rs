@@ -1,16 +1,60 @@
 //! How the roles reach each other: over TCP, unless whoever puts them together has another network.
+//!
+//! A network makes connections; who is at their other end is made sure of by [`Tls`](crate::tls::Tls), which lies over any of
+//! them.
 
+use crate::PeerRole;
+use futures::future::{BoxFuture, FutureExt as _};
+use hyper_util::rt::TokioIo;
 use std::fmt;
 use std::io;
+use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tonic::codegen::http::Uri;
+use tonic::codegen::http::uri::Scheme;
 use tonic::codegen::tokio_stream::Stream;
 use tonic::transport::server::Connected;
 use tonic::transport::{Channel, Endpoint};
 
+/// What bytes go to and fro over.
+pub trait Duplex: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Duplex for T {}
+
+/// Who is called, and where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Destination {
+    /// Name or address of the host; IPv6 addresses without brackets.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// Who should answer there.
+    pub who: Answering,
+}
+
+/// Who should answer at an address, where callees prove who they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answering {
+    /// One in this role of the caller's own run, whatever its address is called.
+    Role(PeerRole),
+    /// Whoever the host's name belongs to.
+    Host,
+}
+
+impl fmt::Display for Destination {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.host.contains(':') {
+            true => write!(f, "[{}]:{}", self.host, self.port),
+            false => write!(f, "{}:{}", self.host, self.port),
+        }
+    }
+}
+
 /// What connections are made over.
 pub trait Network: fmt::Debug + Send + Sync {
-    /// A connection to `endpoint` that is made at the first request, and again after it broke.
-    fn channel(&self, endpoint: Endpoint) -> Channel;
+    /// Connects.
+    fn connect(&self, to: Destination) -> BoxFuture<'static, io::Result<Box<dyn Duplex>>>;
 }
 
 /// The machine's network.
@@ -18,15 +62,61 @@ pub trait Network: fmt::Debug + Send + Sync {
 pub struct Tcp;
 
 impl Network for Tcp {
-    fn channel(&self, endpoint: Endpoint) -> Channel {
-        endpoint.connect_lazy()
+    fn connect(&self, to: Destination) -> BoxFuture<'static, io::Result<Box<dyn Duplex>>> {
+        async move {
+            let stream = TcpStream::connect((to.host.as_str(), to.port)).await?;
+            stream.set_nodelay(true)?;
+            Ok(Box::new(stream) as Box<dyn Duplex>)
+        }
+        .boxed()
     }
+}
+
+/// A channel to `who` at `url` (`http://host:port`, or `https` where callees prove who they are; the network decides, not the
+/// URL), with what `settings` add. It connects at the first request, and again after a connection broke.
+///
+/// # Errors
+/// When `url` is none.
+pub fn channel(
+    network: &Arc<dyn Network>,
+    url: &str,
+    who: Answering,
+    settings: impl FnOnce(Endpoint) -> Endpoint,
+) -> Result<Channel, tonic::transport::Error> {
+    let endpoint = settings(plain(Endpoint::from_shared(url.to_owned())?));
+    let network = network.clone();
+    let connector = tower::service_fn(move |uri: Uri| {
+        let connection = destination(&uri, who).map(|to| network.connect(to));
+        async move { connection?.await.map(TokioIo::new) }
+    });
+    Ok(endpoint.connect_with_connector_lazy(connector))
+}
+
+/// The same endpoint under a scheme for which the transport adds nothing of its own: encryption is the network's.
+fn plain(endpoint: Endpoint) -> Endpoint {
+    let mut parts = endpoint.uri().clone().into_parts();
+    let encrypted = parts.scheme == Some(Scheme::HTTPS);
+    parts.scheme = Some(Scheme::HTTP);
+    match Uri::from_parts(parts) {
+        Ok(uri) if encrypted => Endpoint::from(uri).origin(endpoint.uri().clone()),
+        _ => endpoint,
+    }
+}
+
+fn destination(uri: &Uri, who: Answering) -> io::Result<Destination> {
+    let named = uri.host().zip(uri.port_u16().or(Some(80)));
+    let (host, port) = named.ok_or_else(|| io::Error::other(format!("{uri} names no host")))?;
+    Ok(Destination {
+        host: host.trim_start_matches('[').trim_end_matches(']').to_owned(),
+        port,
+        who,
+    })
 }
 
 /// Connections that a server accepts, such as tonic's `TcpIncoming`.
 pub trait Incoming: Stream<Item = io::Result<<Self as Incoming>::Connection>> + Send + 'static {
     /// One of them.
-    type Connection: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static;
+    type Connection: AsyncRead + AsyncWrite + Connected + Send + Unpin + 'static;
 }
 
 impl<S, C> Incoming for S
@@ -35,4 +125,28 @@ where
     C: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
 {
     type Connection = C;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_are_what_the_url_names_without_brackets() {
+        let parsed = |url: &str| {
+            destination(&url.parse().unwrap(), Answering::Host).map(|to| (to.to_string(), to.host))
+        };
+        assert_eq!(
+            parsed("http://[::1]:7400").unwrap(),
+            ("[::1]:7400".into(), "::1".into())
+        );
+        assert_eq!(parsed("http://learner:7400").unwrap().0, "learner:7400");
+        assert!(parsed("/path").is_err());
+    }
+
+    #[test]
+    fn the_transport_never_encrypts_by_itself() {
+        let endpoint = plain(Endpoint::from_static("https://learner:7400"));
+        assert_eq!(endpoint.uri().to_string(), "http://learner:7400/");
+    }
 }

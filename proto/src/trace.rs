@@ -1,5 +1,11 @@
 //! One trace across processes: the caller's span is named in the request's metadata (W3C Trace Context, `traceparent`),
 //! and the server opens its span under the same trace id.
+//!
+//! Beside the traces of calls each *sample* has one, whose stages are in `trace/stage.rs`.
+
+mod stage;
+
+pub use stage::{SAMPLE_STAGE, Stage};
 
 use tonic::{Request, metadata::MetadataMap};
 use tracing::Span;
@@ -17,6 +23,17 @@ impl TraceId {
     pub fn of(high: u64, low: u64) -> Self {
         let id = (u128::from(high) << 64) | u128::from(low);
         Self(if id == 0 { 1 } else { id })
+    }
+
+    /// As the wire has it.
+    pub fn to_bytes(self) -> [u8; 16] {
+        self.0.to_be_bytes()
+    }
+
+    /// One that came over the wire; `None` when it is none.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let id = u128::from_be_bytes(bytes.try_into().ok()?);
+        (id != 0).then_some(Self(id))
     }
 }
 

@@ -19,6 +19,9 @@ use futures::StreamExt as _;
 use futures::future::{BoxFuture, FutureExt as _, OptionFuture};
 use futures::stream::FuturesOrdered;
 use models::compute_thread::{ComputeError, ComputeThread};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::histogram::Histogram;
+use proto::observe;
 use rule::{Member, Next};
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -47,6 +50,8 @@ pub(crate) struct Question {
     pub(crate) arrived: Instant,
     /// Where what happens to it is logged.
     pub(crate) span: Span,
+    /// Where the model's time for it is added up, in microseconds.
+    pub(crate) spent: Arc<AtomicU64>,
 }
 
 /// A group as the model reads it.
@@ -54,15 +59,34 @@ struct Prepared<Creative> {
     ticket: Ticket,
     group: CreativeGroup<Creative>,
     member: Member,
+    spent: Arc<AtomicU64>,
 }
 
-/// How many batches there were.
-#[derive(Debug, Default)]
+/// How many batches there were, and of what size.
+#[derive(Debug)]
 pub(crate) struct BatchCounts {
     /// All of them.
     pub(crate) all: AtomicU64,
     /// Those that had groups of several requests.
     pub(crate) shared: AtomicU64,
+    /// Groups of one.
+    pub(crate) groups: Histogram,
+    /// How long one took.
+    pub(crate) seconds: Histogram,
+    /// How long all of them took, in seconds.
+    pub(crate) spent: Counter<f64, AtomicU64>,
+}
+
+impl Default for BatchCounts {
+    fn default() -> Self {
+        Self {
+            all: AtomicU64::default(),
+            shared: AtomicU64::default(),
+            groups: observe::sizes(),
+            seconds: observe::seconds(),
+            spent: Counter::default(),
+        }
+    }
 }
 
 /// What a batcher needs beside its model.
@@ -213,15 +237,21 @@ impl<M: ServedModel> Batcher<M> {
         let (thread, settings) = (self.thread.clone(), self.settings.clone());
         let work = async move {
             let begun = Instant::now();
-            let (tickets, groups): (Vec<_>, Vec<_>) = batch
+            let (askers, groups): (Vec<_>, Vec<_>) = batch
                 .into_iter()
-                .map(|prepared| (prepared.ticket, prepared.group))
+                .map(|prepared| ((prepared.ticket, prepared.spent), prepared.group))
                 .unzip();
             let results = score_batch(&thread, groups.into(), settings.rule.max_units).await;
-            settings.budget.backlog().scored(units, begun.elapsed());
+            let took = begun.elapsed();
+            settings.budget.backlog().scored(units, took);
+            settings.counts.groups.observe(askers.len() as f64);
+            settings.counts.seconds.observe(took.as_secs_f64());
+            settings.counts.spent.inc_by(took.as_secs_f64());
             settings.counts.all.fetch_add(1, Relaxed);
             settings.counts.shared.fetch_add(u64::from(shared), Relaxed);
-            for (ticket, result) in tickets.into_iter().zip(results) {
+            for ((ticket, spent), result) in askers.into_iter().zip(results) {
+                let share = took.mul_f64(ticket.units() as f64 / units.max(1) as f64);
+                spent.fetch_add(share.as_micros() as u64, Relaxed);
                 ticket.answer(result);
             }
             tracing::debug!(ms = begun.elapsed().as_millis() as u64, "batch scored");
@@ -280,6 +310,7 @@ fn prepare<Creative>(question: Question, preparation: &Preparation<Creative>) ->
         charge,
         request,
         arrived,
+        spent,
         ..
     } = question;
     let mut creatives = Vec::with_capacity(images.len());
@@ -312,5 +343,6 @@ fn prepare<Creative>(question: Question, preparation: &Preparation<Creative>) ->
         ticket,
         group: CreativeGroup { caption, creatives },
         member,
+        spent,
     })
 }

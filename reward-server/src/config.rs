@@ -29,6 +29,9 @@ pub struct RewardServerConfig {
     /// Bytes of requests held at the same time, 2^26 (one request of the largest size) to 2^40; what would go beyond is turned
     /// away at once. Default 2^28, 256 MiB: some forty requests of a hundred 512 x 512 JPEG images.
     pub memory_bytes: usize,
+    /// Connections that are open at the same time, 1 to 65536; one more is closed at once, and so is one that has not begun to speak
+    /// within 10 s. Default 4096: each actor has one.
+    pub max_connections: usize,
     /// Creatives' groups decoded at the same time, 1 to 256; each may take 256 MiB for a picture of the largest size. Default 2.
     pub concurrent_decodes: usize,
     /// Bytes for scores that have been computed, 0 to 2^40; with 0 none are kept. Default 2^24, 16 MiB: some fifty thousand
@@ -54,6 +57,7 @@ impl Default for RewardServerConfig {
             batch_wait_ms: 2,
             queue: 64,
             memory_bytes: 256 << 20,
+            max_connections: 4096,
             concurrent_decodes: 2,
             cache_bytes: 16 << 20,
             reload_poll_s: 10.0,
@@ -80,6 +84,7 @@ impl RewardServerConfig {
             MAX_MESSAGE_BYTES..=1 << 40,
             "bytes",
         );
+        check.within("max_connections", self.max_connections, 1..=65_536, "");
         check.within("concurrent_decodes", self.concurrent_decodes, 1..=256, "");
         check.within("cache_bytes", self.cache_bytes, 0..=1 << 40, "bytes");
         check.within("reload_poll_s", self.reload_poll_s, 0.0..=86_400.0, "seconds");

@@ -13,6 +13,7 @@ mod error;
 mod evaluation;
 mod forward;
 mod gate;
+mod instruments;
 mod orientation;
 mod reload;
 mod scorer;
@@ -28,6 +29,7 @@ mod training;
 pub use config::{RewardConfig, RewardServerConfig};
 pub use error::RewardError;
 pub use evaluation::{RewardReport, check_log, evaluate};
+pub use instruments::Instruments;
 pub use models::ctr::{CtrForm, RewardModel};
 pub use orientation::OrientedMargins;
 pub use reload::ModelSource;
@@ -36,8 +38,10 @@ pub use served::{BatchUnit, CreativeGroup, Preparation, RawScores, ServedCaig, S
 pub use training::{LoadedTraining, RewardProgress, train, train_loaded};
 
 use gate::RoomToScore;
+use proto::observe::Pulse;
 use proto::pb::reward_service_server::RewardServiceServer;
-use proto::{Authorizer, Door, Gate, MAX_MESSAGE_BYTES};
+use proto::tls::Transport;
+use proto::{Authorizer, ConnectionLimit, Door, Gate, Incoming, MAX_MESSAGE_BYTES};
 use reload::{ReloadState, Reloader};
 use service::Service;
 use serving::Models;
@@ -47,7 +51,6 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
 use tonic_health::ServingStatus;
 
 /// Open streams of one connection.
@@ -71,6 +74,10 @@ pub struct RewardServerInputs<M> {
     pub deterministic: bool,
     /// Who may call.
     pub authorizer: Arc<dyn Authorizer>,
+    /// What callers' connections are made of.
+    pub transport: Transport,
+    /// Through which the process is watched.
+    pub instruments: Instruments,
 }
 
 /// Serves a reward model on `listener` until `shutdown` is cancelled, then finishes the requests under way.
@@ -91,12 +98,16 @@ pub async fn run<M: ServedModel>(
         source,
         deterministic,
         authorizer,
+        transport,
+        instruments,
     } = inputs;
+    let incoming = transport.incoming(listener);
     let models = Arc::new(Models::new(&config, deterministic));
     let serving = models.start(model).await?;
     tracing::info!(digest = %serving.digest, form = %serving.form, deterministic, "reward model ready");
     models.replace(serving);
     let reloads = Arc::new(ReloadState::default());
+    instruments.watch(&models, &reloads);
     let watching = CancellationToken::new();
     let watch = async {
         match source {
@@ -113,8 +124,19 @@ pub async fn run<M: ServedModel>(
             reloads.clone(),
             authorizer.clone(),
             config.min_confidence,
+            instruments.request_seconds.clone(),
         );
-        let served = serve(service, authorizer, models.clone(), &config, listener, &shutdown).await;
+        let pulse = &instruments.pulse;
+        let served = serve(
+            service,
+            authorizer,
+            models.clone(),
+            &config,
+            incoming,
+            &shutdown,
+            pulse,
+        )
+        .await;
         watching.cancel();
         served
     };
@@ -129,8 +151,9 @@ async fn serve(
     authorizer: Arc<dyn Authorizer>,
     models: Arc<Models>,
     config: &RewardServerConfig,
-    listener: TcpListener,
+    incoming: impl Incoming,
     shutdown: &CancellationToken,
+    pulse: &Pulse,
 ) -> Result<(), RewardError> {
     let service = RewardServiceServer::new(service)
         .max_decoding_message_size(MAX_MESSAGE_BYTES)
@@ -140,8 +163,13 @@ async fn serve(
     // Whoever asks whether the server is well needs to be nobody in particular; it serves from here until it drains.
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_service_status("", ServingStatus::Serving).await;
+    pulse.set_ready(true);
     let asked = shutdown.clone().cancelled_owned();
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    let limit = ConnectionLimit {
+        most: config.max_connections,
+        setting: "reward_server.max_connections",
+    };
+    let incoming = limit.around(incoming);
     let serving = Server::builder()
         .max_concurrent_streams(STREAMS_PER_CONNECTION)
         .timeout(CALL_TIME)
@@ -152,6 +180,7 @@ async fn serve(
         .serve_with_incoming_shutdown(incoming, asked);
     let deadline = async {
         shutdown.cancelled().await;
+        pulse.set_ready(false);
         health.set_service_status("", ServingStatus::NotServing).await;
         tokio::time::sleep(config.drain_timeout()).await;
     };

@@ -11,13 +11,15 @@ use crate::serving::{Models, Serving};
 use common::Digest;
 use failpoint::Point;
 use futures::future::join_all;
+use prometheus_client::metrics::histogram::Histogram;
 use proto::pb::reward_service_server::RewardService;
 use proto::pb::{self, ScoreFailureReason, group_score};
-use proto::{Authorizer, Call, Caller, InvalidMessage, WireError, trace};
-use std::net::SocketAddr;
+use proto::trace::{Stage, TraceId};
+use proto::{Authorizer, Call, Caller, InvalidMessage, Remote, WireError, trace};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tonic::{Request, Response, Status};
@@ -38,6 +40,8 @@ pub(crate) struct Service {
     min_confidence: f64,
     /// The number of the next request.
     requests: AtomicU64,
+    /// How long requests take.
+    seconds: Histogram,
 }
 
 /// Where one group's answer comes from.
@@ -54,6 +58,8 @@ struct Scored {
     hits: usize,
     /// Groups that were being computed for somebody else, or twice in the request.
     joined: usize,
+    /// The model's time for those that were new.
+    spent: Duration,
 }
 
 impl Service {
@@ -63,6 +69,7 @@ impl Service {
         reloads: Arc<ReloadState>,
         authorizer: Arc<dyn Authorizer>,
         min_confidence: f64,
+        seconds: Histogram,
     ) -> Self {
         Self {
             models,
@@ -70,6 +77,7 @@ impl Service {
             authorizer,
             min_confidence,
             requests: AtomicU64::new(0),
+            seconds,
         }
     }
 
@@ -77,7 +85,7 @@ impl Service {
         &self,
         method: &'static str,
         header: Option<pb::RequestHeader>,
-        peer: Option<SocketAddr>,
+        peer: &Remote,
     ) -> Result<Caller, WireError> {
         let caller = Caller::try_from(header)?;
         self.authorizer.authorize(&Call {
@@ -111,6 +119,11 @@ impl Service {
         let request = self.requests.fetch_add(1, Relaxed);
         let (mut answers, mut new) = (Vec::with_capacity(digests.len()), vec![]);
         let (mut hits, mut joined) = (0, 0);
+        let (begun, spent) = (Instant::now(), Arc::new(AtomicU64::new(0)));
+        let samples = digests
+            .iter()
+            .map(|(_, group)| TraceId::from_bytes(&group.trace_id));
+        let samples: Vec<TraceId> = samples.flatten().collect();
         for (digest, group) in digests {
             let units = serving.unit.of_group(group.images.len());
             let answer = match self.models.answers.ask(digest, units, &self.models.budget) {
@@ -131,6 +144,7 @@ impl Service {
                         request,
                         arrived: Instant::now(),
                         span: Span::current(),
+                        spent: spent.clone(),
                     });
                     Answer::Coming(answer)
                 }
@@ -143,6 +157,9 @@ impl Service {
         drop(charge);
         let results = join_all(answers.into_iter().map(Answer::get)).await;
         drop(place);
+        let took = begun.elapsed();
+        self.seconds.observe(took.as_secs_f64());
+        Stage::ScoreGroup.over(took, samples);
         let trusted = |scores: GroupScores| scores.trusted(self.min_confidence);
         Ok(Scored {
             results: results
@@ -152,6 +169,7 @@ impl Service {
             model,
             hits,
             joined,
+            spent: Duration::from_micros(spent.load(Relaxed)),
         })
     }
 
@@ -195,11 +213,11 @@ impl RewardService for Service {
         mut request: Request<pb::ScoreGroupsRequest>,
     ) -> Result<Response<pb::ScoreGroupsResponse>, Status> {
         let span = trace::span("RewardService/ScoreGroups", request.metadata());
-        let peer = request.remote_addr();
+        let peer = Remote::of(&request);
         let admitted = request.extensions_mut().remove::<Admitted>();
         let pb::ScoreGroupsRequest { header, groups } = request.into_inner();
         async {
-            let caller = self.admit("RewardService/ScoreGroups", header, peer)?;
+            let caller = self.admit("RewardService/ScoreGroups", header, &peer)?;
             check(&groups)?;
             let admitted =
                 admitted.ok_or_else(|| WireError::Internal("the request passed no gate".into()))?;
@@ -209,6 +227,7 @@ impl RewardService for Service {
                 model,
                 hits,
                 joined,
+                spent,
             } = self.score(groups, admitted).await?;
             failpoint::reach(Point::ScoredUnanswered);
             let failed = results.iter().filter(|score| score.is_err()).count();
@@ -217,6 +236,7 @@ impl RewardService for Service {
             Ok(Response::new(pb::ScoreGroupsResponse {
                 scores: results.into_iter().map(to_wire).collect(),
                 reward_model: Some(model.into()),
+                compute_seconds: spent.as_secs_f64(),
             }))
         }
         .instrument(span)
@@ -227,8 +247,8 @@ impl RewardService for Service {
         &self,
         request: Request<pb::GetRewardModelRequest>,
     ) -> Result<Response<pb::RewardModel>, Status> {
-        let peer = request.remote_addr();
-        self.admit("RewardService/GetRewardModel", request.into_inner().header, peer)?;
+        let peer = Remote::of(&request);
+        self.admit("RewardService/GetRewardModel", request.into_inner().header, &peer)?;
         let serving = self.serving()?;
         Ok(Response::new(reward_model(&serving)))
     }
@@ -237,8 +257,12 @@ impl RewardService for Service {
         &self,
         request: Request<pb::GetServerStatusRequest>,
     ) -> Result<Response<pb::RewardServerStatus>, Status> {
-        let peer = request.remote_addr();
-        self.admit("RewardService/GetServerStatus", request.into_inner().header, peer)?;
+        let peer = Remote::of(&request);
+        self.admit(
+            "RewardService/GetServerStatus",
+            request.into_inner().header,
+            &peer,
+        )?;
         Ok(Response::new(self.status()?))
     }
 }

@@ -11,7 +11,6 @@ use data::cutout::encode_rgb_png;
 use proto::pb::{self, ScoreFailureReason, group_score};
 use proto::{Call, Denied, PeerDenied};
 use served::{Served, Start, request};
-use std::net::SocketAddr;
 use tonic::Code;
 
 /// Serves a siamese model.
@@ -87,7 +86,7 @@ async fn malformed_requests_are_refused_whole() {
 async fn who_may_not_connect_is_turned_away_before_the_message_is_read() {
     struct Closed;
     impl Authorizer for Closed {
-        fn admit(&self, peer: Option<SocketAddr>) -> Result<(), PeerDenied> {
+        fn admit(&self, peer: &proto::Remote) -> Result<(), PeerDenied> {
             Err(PeerDenied::new(peer, "closed"))
         }
 
@@ -109,7 +108,7 @@ async fn who_may_not_connect_is_turned_away_before_the_message_is_read() {
 async fn the_served_model_is_named_and_every_method_asks_the_authorizer() {
     struct OnlyActor0;
     impl Authorizer for OnlyActor0 {
-        fn admit(&self, _: Option<SocketAddr>) -> Result<(), PeerDenied> {
+        fn admit(&self, _: &proto::Remote) -> Result<(), PeerDenied> {
             Ok(())
         }
 

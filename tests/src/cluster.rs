@@ -168,6 +168,9 @@ impl TestCluster {
             placement: Placement::cpu(),
             threads: 1,
             authorizer: Arc::new(AllowLoopback),
+            transport: proto::tls::Transport::plain(),
+            tensorboard_dir: None,
+            instruments: learner::Instruments::default(),
         };
         let config = self.learner.clone();
         Running::start(bind().await?, |listener, shutdown| {
@@ -210,7 +213,13 @@ impl TestCluster {
         images: SocketAddr,
     ) -> Result<ActorHandle> {
         let (url, runtime) = (format!("http://{images}"), Handle::current());
-        let generator = RemoteGenerator::new(&url, &ActorId::new(name)?, &self.actor, runtime)?;
+        let generator = RemoteGenerator::new(
+            &url,
+            Arc::new(proto::Tcp),
+            &ActorId::new(name)?,
+            &self.actor,
+            runtime,
+        )?;
         self.start_actor_with(name, learner, reward, Arc::new(generator))
             .await
     }
@@ -232,6 +241,8 @@ impl TestCluster {
             work_dir: self.directory.path().join(name),
             placement: Placement::cpu(),
             authorizer: Arc::new(AllowLoopback),
+            transport: proto::tls::Transport::plain(),
+            instruments: actor::Instruments::default(),
         };
         let config = self.actor.clone();
         Running::start(bind().await?, |listener, shutdown| {
@@ -298,6 +309,8 @@ pub fn serve_model_with(
         source: None,
         deterministic,
         authorizer: Arc::new(AllowLoopback),
+        transport: proto::tls::Transport::plain(),
+        instruments: reward_server::Instruments::default(),
     };
     Running::start(listener, |listener, shutdown| {
         reward_server::run(config, inputs, listener, shutdown)

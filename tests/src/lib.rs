@@ -5,8 +5,10 @@
 //! noise, and to the shop's renderer all noise looks alike.
 
 mod cluster;
+mod doors;
 mod networks;
 mod painter;
 
 pub use cluster::{ActorHandle, Finished, RewardServer, Running, TestCluster, serve_model, serve_model_with};
+pub use doors::{DOORS, Door, admits_tokenizer_json, knock};
 pub use painter::{Gate, TextPainter};

@@ -243,6 +243,7 @@ async fn an_outcome_of_a_task_that_the_caller_did_not_lease_is_refused() {
     let request = pb::SubmitOutcomesRequest {
         header: joined("test-run", 1),
         outcomes: vec![(&outcome).into()],
+        ..Default::default()
     };
     let receipts = client
         .submit_outcomes(request)
@@ -256,6 +257,7 @@ async fn an_outcome_of_a_task_that_the_caller_did_not_lease_is_refused() {
     let empty = pb::SubmitOutcomesRequest {
         header: joined("test-run", 1),
         outcomes: vec![],
+        ..Default::default()
     };
     assert_eq!(
         client.submit_outcomes(empty).await.unwrap_err().code(),
@@ -367,6 +369,7 @@ async fn a_broken_image_fails_its_own_group_only() {
     let group = |images: Vec<Vec<u8>>| pb::ImageGroup {
         caption: "oak desk".into(),
         images: images.into_iter().map(Into::into).collect(),
+        ..Default::default()
     };
     let groups = vec![
         group(vec![picture.clone(), b"no image".to_vec()]),
@@ -403,6 +406,7 @@ async fn a_message_beyond_the_limit_is_refused_by_its_size() {
     let groups = vec![pb::ImageGroup {
         caption: String::new(),
         images,
+        ..Default::default()
     }];
     let request = pb::ScoreGroupsRequest {
         header: Some(header(None, None, "stranger")),

@@ -5,7 +5,7 @@ use super::download::{Download, Ended, Pace, Wrong};
 use crate::{ActorError, shelf::Receiving};
 use bytes::Bytes;
 use common::Artifact;
-use proto::{InvalidMessage, pb, pb::relay_service_client::RelayServiceClient};
+use proto::{Answering, InvalidMessage, PeerRole, pb, pb::relay_service_client::RelayServiceClient};
 use std::{future::Future, io, net::SocketAddr, time::Duration};
 use tokio::time::Instant;
 use tonic::{Status, Streaming, transport::Endpoint};
@@ -167,13 +167,15 @@ impl LearnerClient {
         artifact: &Artifact,
         offset: u64,
     ) -> Result<Streaming<pb::ArtifactChunk>, Status> {
-        let endpoint = Endpoint::from_shared(format!("http://{relay}"))
-            .map_err(|error| Status::invalid_argument(error.to_string()))?
-            .connect_timeout(RELAY_REACHED_WITHIN)
-            .tcp_nodelay(true)
-            .initial_stream_window_size(proto::BULK_WINDOW)
-            .initial_connection_window_size(proto::BULK_WINDOW);
-        let channel = self.peer.network().channel(endpoint);
+        let settings = |endpoint: Endpoint| {
+            endpoint
+                .connect_timeout(RELAY_REACHED_WITHIN)
+                .initial_stream_window_size(proto::BULK_WINDOW)
+                .initial_connection_window_size(proto::BULK_WINDOW)
+        };
+        let (url, who) = (format!("http://{relay}"), Answering::Role(PeerRole::Actor));
+        let channel = proto::channel(self.peer.network(), &url, who, settings)
+            .map_err(|error| Status::invalid_argument(error.to_string()))?;
         let request = self.request(self.fetch_request(artifact, offset));
         let asked = RelayServiceClient::new(channel).fetch_artifact(request).await;
         Ok(asked?.into_inner())

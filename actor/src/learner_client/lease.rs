@@ -35,6 +35,8 @@ pub(crate) struct Lease {
     pub(crate) trace: TraceId,
     /// The only reward model whose scores the run takes; `None`: any.
     pub(crate) reward_model: Option<Digest>,
+    /// The run's seed, after which the samples are named.
+    run_seed: u64,
     asked: Instant,
     ttl: Duration,
 }
@@ -47,9 +49,25 @@ impl Lease {
             tasks,
             trace: TraceId::of(0, 0),
             reward_model: None,
+            run_seed: 0,
             asked: Instant::now(),
             ttl,
         }
+    }
+
+    /// The traces of its samples, in the tasks' order.
+    pub(crate) fn samples(&self) -> impl Iterator<Item = TraceId> + '_ {
+        self.tasks.iter().map(|task| self.sample(task))
+    }
+
+    /// The trace of what becomes of a task.
+    pub(crate) fn sample(&self, task: &ProductTask) -> TraceId {
+        TraceId::of(self.run_seed, task.id.0)
+    }
+
+    /// How long ago it was asked for.
+    pub(crate) fn since_asked(&self) -> Duration {
+        self.asked.elapsed()
     }
 
     /// When its rewards must be there: a quarter of it is kept for the steps that follow, since outcomes that come too late
@@ -86,6 +104,7 @@ impl LeaseAnswer {
                     trace: TraceId::of(run_seed, tasks[0].id.0),
                     reward_model: lease.reward_model.map(Digest::try_from).transpose()?,
                     tasks,
+                    run_seed,
                     asked,
                     ttl: Duration::from_millis(lease.ttl_ms).min(LONGEST_LEASE),
                 }))

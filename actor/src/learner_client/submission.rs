@@ -42,6 +42,8 @@ impl LearnerClient {
             let message = pb::SubmitOutcomesRequest {
                 header: Some(self.header_of(epoch)),
                 outcomes: outcomes.to_vec(),
+                compute_seconds: self.computed.own.get(),
+                scoring_seconds: self.computed.scoring.get(),
             };
             let mut client = self.client.clone();
             async move { client.submit_outcomes(trace::request(trace, message)).await }

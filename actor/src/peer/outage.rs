@@ -76,6 +76,7 @@ impl<'a> Outage<'a> {
                 "waiting: the peer does not serve"
             ),
         }
+        self.peer.retries.inc();
         sleep(pause).await;
         Ok(())
     }

@@ -84,6 +84,7 @@ mod tests {
         pb::ScoreGroupsResponse {
             scores,
             reward_model: Some(Digest::from_bytes([4; 32]).into()),
+            ..Default::default()
         }
     }
 

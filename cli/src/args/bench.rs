@@ -28,6 +28,9 @@ pub(crate) struct ControlPlaneArgs {
     /// Outcomes a second that all actors together hand in, as far as they get leases; 0: as many as they can
     #[arg(long, default_value_t = 6000.0, value_parser = rate, allow_negative_numbers = true)]
     pub(crate) rate: f64,
+    /// Over TLS with certificates on both sides
+    #[arg(long)]
+    pub(crate) tls: bool,
     /// The run's store: a directory or a URL; a temporary directory when it is not given
     #[arg(long, value_name = "URL")]
     pub(crate) store: Option<String>,
@@ -51,6 +54,9 @@ pub(crate) struct BroadcastArgs {
     /// What each host's line carries, in bytes a second each way, the learner's and every actor's; 0: as much as the machine can
     #[arg(long, default_value_t = 0.0, value_parser = rate, allow_negative_numbers = true)]
     pub(crate) line: f64,
+    /// Over TLS with certificates on both sides; the plain copy stays plain
+    #[arg(long)]
+    pub(crate) tls: bool,
     /// One JSON object on standard output
     #[arg(long)]
     pub(crate) json: bool,

@@ -64,7 +64,7 @@ pub(crate) async fn broadcast(args: &BroadcastArgs) -> Outcome<BroadcastFigures>
         1 => sent.took,
         _ => send(args, 1).await?.took,
     };
-    let swap = swap_pause::measure(args.bytes).await?;
+    let swap = swap_pause::measure(args.bytes, args.tls).await?;
     let seconds = sent.took.as_secs_f64();
     Ok(BroadcastFigures {
         bytes: args.bytes,
@@ -80,7 +80,7 @@ pub(crate) async fn broadcast(args: &BroadcastArgs) -> Outcome<BroadcastFigures>
         relayed_bytes: sent.relayed,
         swap_pause_ms_max: swap.pause_ms_max,
         swap,
-        tls: false,
+        tls: args.tls,
         cores: std::thread::available_parallelism().map_or(1, usize::from),
     })
 }
@@ -113,6 +113,7 @@ async fn send(args: &BroadcastArgs, actors: usize) -> Outcome<Sent> {
         sampling: SimulatedSampling::Pause(Duration::ZERO),
         adapters: SimulatedAdapters::Drawn(args.bytes),
         line: line(args),
+        tls: args.tls,
         store: Store::open("memory:///").context("a store in memory")?,
     };
     let mut rig = Rig::start(plan).await?;

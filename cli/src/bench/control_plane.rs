@@ -87,6 +87,7 @@ pub(crate) async fn control_plane(args: &ControlPlaneArgs, store: Store) -> Outc
         sampling: SimulatedSampling::Pause(generate),
         adapters: SimulatedAdapters::Drawn(1 << 10),
         line: None,
+        tls: args.tls,
         store: store.clone(),
     };
     let mut rig = Rig::start(plan).await?;
@@ -119,7 +120,7 @@ pub(crate) async fn control_plane(args: &ControlPlaneArgs, store: Store) -> Outc
         ratio_to_engine: durable / engine,
         store_put_p99_ms: ms(&puts, 0.99),
         flush_ms,
-        tls: false,
+        tls: args.tls,
         cores: std::thread::available_parallelism().map_or(1, usize::from),
     })
 }

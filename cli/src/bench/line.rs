@@ -4,9 +4,9 @@
 //! network card would give it.
 
 use anyhow::Context as _;
+use futures::future::{BoxFuture, FutureExt as _};
 use futures::{Stream, StreamExt as _};
-use hyper_util::rt::TokioIo;
-use proto::Network;
+use proto::{Destination, Duplex, Network};
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
@@ -19,7 +19,6 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, Sleep, sleep_until};
 use tonic::transport::server::{Connected, TcpConnectInfo, TcpIncoming};
-use tonic::transport::{Channel, Endpoint};
 
 /// How far a line may be ahead of its rate: timers are no finer than a millisecond.
 const AHEAD: Duration = Duration::from_millis(4);
@@ -95,17 +94,14 @@ impl Line {
 }
 
 impl Network for Line {
-    fn channel(&self, endpoint: Endpoint) -> Channel {
+    fn connect(&self, to: Destination) -> BoxFuture<'static, io::Result<Box<dyn Duplex>>> {
         let line = self.clone();
-        endpoint.connect_with_connector_lazy(tower::service_fn(move |uri: tonic::codegen::http::Uri| {
-            let line = line.clone();
-            async move {
-                let authority = uri.authority().ok_or(io::ErrorKind::InvalidInput)?;
-                let stream = TcpStream::connect(authority.as_str()).await?;
-                stream.set_nodelay(true)?;
-                Ok::<_, io::Error>(TokioIo::new(line.carry(stream)))
-            }
-        }))
+        async move {
+            let stream = TcpStream::connect((to.host.as_str(), to.port)).await?;
+            stream.set_nodelay(true)?;
+            Ok(Box::new(line.carry(stream)) as Box<dyn Duplex>)
+        }
+        .boxed()
     }
 }
 

@@ -1,6 +1,7 @@
 //! A simulated learner and its simulated actors in this process, on loopback.
 
 use super::line::Line;
+use crate::authority::Authority;
 use crate::config::Config;
 use crate::failure::Outcome;
 use crate::shop;
@@ -11,7 +12,8 @@ use anyhow::{Context as _, anyhow};
 use common::{ActorId, RunId};
 use learner::{LearnerConfig, LearnerError, RunSummary, SimulatedAdapters, SimulatedInputs};
 use proto::pb::{self, learner_service_client::LearnerServiceClient};
-use proto::{AllowLoopback, header};
+use proto::tls::{Credentials, Transport};
+use proto::{AllowLoopback, AllowRoles, Answering, Authorizer, PeerRole, header};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -22,6 +24,9 @@ use tonic::transport::Channel;
 
 /// How long everybody may take to join.
 const JOINING: Duration = Duration::from_secs(300);
+
+/// How long certificates are valid for.
+const CERTIFIED: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// How often the learner is asked how far it is.
 const ASKED_EVERY: Duration = Duration::from_millis(5);
@@ -38,6 +43,8 @@ pub(super) struct Plan {
     pub(super) adapters: SimulatedAdapters,
     /// What each host's line carries, in bytes a second each way; `None` as much as the machine can.
     pub(super) line: Option<f64>,
+    /// Whether connections are TLS with certificates on both sides.
+    pub(super) tls: bool,
     pub(super) store: Store,
 }
 
@@ -55,22 +62,50 @@ pub(super) struct Rig {
     line: Line,
 }
 
+/// Who is believed by whom in the run.
+struct Trust {
+    run: RunId,
+    /// `None`: everybody on this machine is.
+    authority: Option<Authority>,
+}
+
+impl Trust {
+    fn new(run: &RunId, tls: bool) -> anyhow::Result<Self> {
+        let authority = tls.then(|| Authority::new(run, CERTIFIED)).transpose()?;
+        let run = run.clone();
+        Ok(Self { run, authority })
+    }
+
+    /// What connections of one in this role are made of, and whom it lets call.
+    fn of(&self, role: PeerRole) -> anyhow::Result<(Transport, Arc<dyn Authorizer>)> {
+        let Some(authority) = &self.authority else {
+            return Ok((Transport::plain(), Arc::new(AllowLoopback)));
+        };
+        let credentials = Credentials::new(&authority.issue(role, &[])?)?;
+        let authorizer = AllowRoles::of(self.run.clone());
+        Ok((Transport::secured(credentials), Arc::new(authorizer)))
+    }
+}
+
 impl Rig {
     /// Starts learner and actors; returns when every actor has the first version's weights.
     pub(super) async fn start(plan: Plan) -> Outcome<Self> {
         let run = RunId::new("bench").context("the run's name")?;
+        let trust = Trust::new(&run, plan.tls)?;
+        let (learner_transport, authorizer) = trust.of(PeerRole::Learner)?;
         let catalogue = Arc::new(shop::world(&Config::default())?.catalogue());
         let inputs = SimulatedInputs {
             run_id: run.clone(),
             run_seed: 1,
             catalogue,
             store: plan.store,
-            authorizer: Arc::new(AllowLoopback),
+            authorizer,
             adapters: plan.adapters,
             step: Duration::ZERO,
         };
         let line = Line::new(plan.line);
         let (incoming, address) = line.listen().await?;
+        let incoming = learner_transport.accept(incoming);
         let (begin, actors_stop, learner_stop) = (
             CancellationToken::new(),
             CancellationToken::new(),
@@ -79,9 +114,10 @@ impl Rig {
         let learner = learner::run_simulated(plan.learner, inputs, incoming, learner_stop.clone());
         let learner = tokio::spawn(learner);
         let url = format!("http://{address}");
-        let channel = Channel::from_shared(url.clone())
-            .context("the learner's address")?
-            .connect_lazy();
+        let (observer, _) = trust.of(PeerRole::Observer)?;
+        let who = Answering::Role(PeerRole::Learner);
+        let channel = proto::channel(&observer.network(), &url, who, |endpoint| endpoint);
+        let channel = channel.context("the learner's address")?;
         let mut rig = Self {
             client: LearnerServiceClient::new(channel),
             run,
@@ -102,21 +138,22 @@ impl Rig {
         };
         for number in 0..plan.actors {
             let line = Line::new(plan.line);
+            let (transport, authorizer) = trust.of(PeerRole::Actor)?;
             let inputs = SimulatedActorInputs {
                 actor_id: ActorId::new(format!("actor-{number}")).context("an actor's name")?,
                 learner_url: url.clone(),
-                network: Arc::new(line.clone()),
+                network: transport.over(Arc::new(line.clone())),
                 begin: begin.clone(),
                 timed: rig.timed.clone(),
                 // Evenly over the time that one lease takes.
                 delay: one_lease.mul_f64(number as f64 / plan.actors as f64),
                 sampling: plan.sampling.clone(),
-                authorizer: Arc::new(AllowLoopback),
+                authorizer,
             };
             let served = match plan.relays {
                 true => {
                     let (incoming, address) = line.listen().await?;
-                    let port = address.port();
+                    let (incoming, port) = (transport.accept(incoming), address.port());
                     Some(Served { incoming, port })
                 }
                 false => None,

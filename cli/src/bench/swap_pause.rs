@@ -62,11 +62,11 @@ pub(crate) struct SwapFigures {
     seconds: f64,
 }
 
-/// Measures it with an adapter of about so many bytes.
+/// Measures it with an adapter of about so many bytes, which comes over TLS or in plain text.
 ///
 /// # Errors
 /// When a role ends early.
-pub(super) async fn measure(bytes: usize) -> Outcome<SwapFigures> {
+pub(super) async fn measure(bytes: usize, tls: bool) -> Outcome<SwapFigures> {
     let lora = LoraConfig::new(RANK, RANK as f64);
     let (policy, adapters) = {
         let lora = lora.clone();
@@ -106,6 +106,7 @@ pub(super) async fn measure(bytes: usize) -> Outcome<SwapFigures> {
         })),
         adapters: SimulatedAdapters::Given(adapters.into()),
         line: None,
+        tls,
         store,
     };
     let mut rig = Rig::start(plan).await?;

@@ -1,13 +1,16 @@
 //! `adwright actor`: turns leased tasks into preference pairs until the run is complete.
 
 use crate::args::ActorArgs;
-use crate::failure::{Failure, OrConfiguration as _, Outcome};
+use crate::failure::{Failure, OrConfiguration as _, Outcome, ended};
+use crate::monitoring::Watched;
 use crate::ready::Role;
 use crate::role::Host;
+use crate::security::Security;
 use crate::{locations, role, shop, telemetry};
-use ::actor::{ActorError, ActorInputs};
+use ::actor::{ActorError, ActorInputs, Instruments};
 use anyhow::Context as _;
 use common::ActorId;
+use proto::PeerRole;
 use std::fs::Permissions;
 use std::hash::{BuildHasher as _, RandomState};
 use std::os::unix::fs::PermissionsExt as _;
@@ -20,13 +23,26 @@ pub(super) fn run(args: &ActorArgs) -> Outcome<()> {
         .sets(&args.role.config.sets)
         .resolve()
         .or_configuration()?;
-    telemetry::init(telemetry::ROLE)?;
+    let telemetry = telemetry::start(&config, Role::Actor)?;
     let host = Host::start(&config, args.role.compute.with_parent)?;
-    let shutdown = host.shutdown();
+    let instruments = Instruments::default();
+    let watched = Watched::of(Role::Actor, &instruments.pulse, &telemetry, |page| {
+        instruments.register(page)
+    });
+    host.watch(&config, watched)?;
     // Everything that may be wrong comes before the first thing that is written.
     let actor_id = ActorId::new(args.id.clone().unwrap_or_else(own_name)).or_configuration()?;
     let placement = config.compute.placement().or_configuration()?;
-    let image_generator = shop::image_generator(&config, &actor_id, host.handle())?;
+    let security = Security::open(&config, PeerRole::Actor)?;
+    let network = security.transport.network();
+    let (given, name, runtime) = (config.clone(), actor_id.clone(), host.handle());
+    let Some(image_generator) =
+        host.prepare(move || shop::image_generator(&given, &name, network, runtime))?
+    else {
+        host.stop_early();
+        return Ok(());
+    };
+    let shutdown = host.shutdown();
     host.run(async {
         let (listener, address) = role::bind(&config.endpoints.actor_listen).await?;
         let work = WorkDir::new(args.work_dir.clone())?;
@@ -38,10 +54,14 @@ pub(super) fn run(args: &ActorArgs) -> Outcome<()> {
             image_generator,
             work_dir: work.path(),
             placement,
-            authorizer: config.endpoints.authorizer(),
+            authorizer: security.authorizer.clone(),
+            transport: security.transport.clone(),
+            instruments,
         };
         let service = ::actor::run(config.actor.clone(), inputs, listener, shutdown);
-        let summary = role::serve(Role::Actor, address, service).await?.map_err(blame)?;
+        let summary = role::serve(Role::Actor, address, &security, service)
+            .await?
+            .map_err(blame)?;
         let version = summary.version.map(|version| version.to_string());
         tracing::info!(
             version,
@@ -49,7 +69,7 @@ pub(super) fn run(args: &ActorArgs) -> Outcome<()> {
             complete = summary.complete,
             "actor finished"
         );
-        Ok(())
+        ended(summary.complete, args.end.unfinished_status)
     })
 }
 

@@ -1,35 +1,47 @@
 //! `adwright learner`: serves and trains one run.
 
 use crate::args::LearnerArgs;
-use crate::failure::{OrConfiguration as _, Outcome};
+use crate::config::Config;
+use crate::failure::{OrConfiguration as _, Outcome, ended};
+use crate::monitoring::Watched;
+use crate::node_cache::Local;
 use crate::ready::Role;
 use crate::role::Host;
+use crate::security::Security;
 use crate::shop::Shop;
 use crate::{locations, node_cache, role, telemetry};
 use anyhow::Context as _;
 use common::RunId;
-use learner::{LearnerInputs, RunSummary};
+use data::Catalogue;
+use learner::{Instruments, LearnerInputs, RunSummary};
+use proto::PeerRole;
 use std::path::Path;
+use std::sync::Arc;
 
 /// Runs the command.
 pub(super) fn run(args: &LearnerArgs) -> Outcome<()> {
-    let mut config = super::role_layers(&args.role, "endpoints.learner_listen")
+    let config = super::role_layers(&args.role, "endpoints.learner_listen")
         .flag("--policy", "paths.policy", args.policy.clone())
         .flag("--adapter", "paths.adapter", args.adapter.clone())
         .sets(&args.role.config.sets)
         .resolve()
         .or_configuration()?;
-    telemetry::init(telemetry::ROLE)?;
-    let policy = node_cache::model(&config, "paths.policy", &config.paths.policy)?;
-    config.paths.policy = policy.directory.display().to_string();
+    let telemetry = telemetry::start(&config, Role::Learner)?;
+    let security = Security::open(&config, PeerRole::Learner)?;
     let host = Host::start(&config, args.role.compute.with_parent)?;
+    let instruments = Instruments::default();
+    let watched = Watched::of(Role::Learner, &instruments.pulse, &telemetry, |page| {
+        instruments.register(page)
+    });
+    host.watch(&config, watched)?;
+    let given = config.clone();
+    let Some(Prepared { policy, catalogue }) = host.prepare(move || prepare(&given))? else {
+        host.stop_early();
+        return Ok(());
+    };
     let shutdown = host.shutdown();
-    // Everything that may be wrong comes before the first thing that is written.
-    locations::check_model(Path::new(&config.paths.policy), "pretrain")?;
     let run_id = RunId::new(config.run.id.as_str()).or_configuration()?;
     let placement = config.compute.placement().or_configuration()?;
-    let catalogue = Shop::open(&config)?.catalogue;
-    learner::check_catalogue(&config.learner, catalogue.as_ref()).map_err(super::blame_learner)?;
     host.run(async {
         let (listener, address) = role::bind(&config.endpoints.learner_listen).await?;
         let inputs = LearnerInputs {
@@ -40,23 +52,42 @@ pub(super) fn run(args: &LearnerArgs) -> Outcome<()> {
             store: locations::open_store("store.url", &config.store.url, &config.store.settings())?,
             adapter: locations::open_store("paths.adapter", &config.paths.adapter, &config.store.settings())?,
             base_model: args.policy_name.clone().unwrap_or(policy.name),
-            policy_dir: config.paths.policy.clone().into(),
+            policy_dir: policy.directory,
             policy_reading: config.policy.reading(),
             steps_file: args.steps.clone(),
             pairs_dir: args.pairs.clone(),
+            tensorboard_dir: config.telemetry.tensorboard_dir(),
             placement,
             threads: config.compute.threads,
-            authorizer: config.endpoints.authorizer(),
+            authorizer: security.authorizer.clone(),
+            transport: security.transport.clone(),
+            instruments,
         };
         let service = learner::run(config.learner.clone(), inputs, listener, shutdown);
-        let summary = role::serve(Role::Learner, address, service)
+        let summary = role::serve(Role::Learner, address, &security, service)
             .await?
             .map_err(super::blame_learner)?;
         tracing::info!(version = %summary.version, complete = summary.complete, "learner finished");
         args.summary
             .as_deref()
-            .map_or(Ok(()), |path| write_summary(path, &summary))
+            .map_or(Ok(()), |path| write_summary(path, &summary))?;
+        ended(summary.complete, args.end.unfinished_status)
     })
+}
+
+/// What is brought here and checked before anything is served.
+struct Prepared {
+    policy: Local,
+    catalogue: Arc<dyn Catalogue>,
+}
+
+/// Everything that may be wrong comes before the first thing that is written.
+fn prepare(config: &Config) -> Outcome<Prepared> {
+    let policy = node_cache::model(config, "paths.policy", &config.paths.policy)?;
+    locations::check_model(&policy.directory, "pretrain")?;
+    let catalogue = Shop::open(config)?.catalogue;
+    learner::check_catalogue(&config.learner, catalogue.as_ref()).map_err(super::blame_learner)?;
+    Ok(Prepared { policy, catalogue })
 }
 
 fn write_summary(path: &Path, summary: &RunSummary) -> Outcome<()> {

@@ -3,14 +3,18 @@
 use crate::args::RewardServerArgs;
 use crate::config::Config;
 use crate::failure::{OrConfiguration as _, Outcome};
+use crate::monitoring::Watched;
 use crate::progress::Progress;
 use crate::ready::Role;
 use crate::reward::Reward;
 use crate::role::Host;
+use crate::security::Security;
 use crate::{locations, node_cache, role, shutdown, telemetry};
-use ::reward_server::{ModelSource, RewardError, RewardServerInputs, ServedModel};
+use ::reward_server::{Instruments, ModelSource, RewardError, RewardServerInputs, ServedModel};
 use anyhow::Context as _;
 use models::checkpoint::in_log;
+use proto::PeerRole;
+use proto::observe::Pulse;
 use std::path::Path;
 
 /// Runs the command.
@@ -20,23 +24,46 @@ pub(super) fn run(args: &RewardServerArgs) -> Outcome<()> {
         .sets(&args.role.config.sets)
         .resolve()
         .or_configuration()?;
-    telemetry::init(telemetry::ROLE)?;
-    config.paths.reward_model =
-        node_cache::directory(&config, "paths.reward_model", &config.paths.reward_model)?;
+    let telemetry = telemetry::start(&config, Role::RewardServer)?;
+    let security = Security::open(&config, PeerRole::RewardServer)?;
     let host = Host::start(&config, args.role.compute.with_parent)?;
-    let directory = Path::new(&config.paths.reward_model);
-    locations::check_model(directory, "train-reward")?;
+    let instruments = Instruments::default();
+    let pulse = instruments.pulse.clone();
+    let watched = Watched::of(Role::RewardServer, &pulse, &telemetry, |page| {
+        instruments.register(page)
+    });
+    host.watch(&config, watched)?;
+    let given = config.clone();
+    let Some(directory) = host.prepare(move || bring(&given))? else {
+        host.stop_early();
+        return Ok(());
+    };
+    config.paths.reward_model = directory;
     // Before the model is read: whatever is written from here on is noticed.
     let trained = source(&config, Reward::into_trained);
     let caig = source(&config, Reward::into_caig);
-    let mut stage = Progress::detect().stage("weights");
-    let progress = &mut |done, all| stage.update(done, all, "");
-    let model = Reward::load(&config, directory, progress).or_configuration()?;
-    drop(stage);
+    let given = config.clone();
+    let Some(model) = host.prepare(move || load(&given, &pulse))? else {
+        host.stop_early();
+        return Ok(());
+    };
     match model {
-        Reward::Trained(model) => serve(&config, host, *model, trained),
-        Reward::Caig(model) => serve(&config, host, *model, caig),
+        Reward::Trained(model) => serve(&config, host, &security, *model, trained, instruments),
+        Reward::Caig(model) => serve(&config, host, &security, *model, caig, instruments),
     }
+}
+
+/// The model's directory on this machine.
+fn bring(config: &Config) -> Outcome<String> {
+    let directory = node_cache::directory(config, "paths.reward_model", &config.paths.reward_model)?;
+    locations::check_model(Path::new(&directory), "train-reward")?;
+    Ok(directory)
+}
+
+fn load(config: &Config, pulse: &Pulse) -> Outcome<Reward> {
+    let mut stage = Progress::detect().stage("weights");
+    let mut progress = pulse.with_progress(|done, all| stage.update(done, all, ""));
+    Reward::load(config, Path::new(&config.paths.reward_model), &mut progress).or_configuration()
 }
 
 /// The configured directory, as where models of one kind come from.
@@ -52,20 +79,29 @@ fn source<M>(
     })
 }
 
-fn serve<M: ServedModel>(config: &Config, host: Host, model: M, source: ModelSource<M>) -> Outcome<()> {
+fn serve<M: ServedModel>(
+    config: &Config,
+    host: Host,
+    security: &Security,
+    model: M,
+    source: ModelSource<M>,
+    instruments: Instruments,
+) -> Outcome<()> {
     let shutdown = host.shutdown();
     let asked = source.asked.clone();
     let inputs = RewardServerInputs {
         model,
         source: Some(source),
         deterministic: config.learner.deterministic,
-        authorizer: config.endpoints.authorizer(),
+        authorizer: security.authorizer.clone(),
+        transport: security.transport.clone(),
+        instruments,
     };
     host.run(async {
         shutdown::tell_of_hangups(asked).context("cannot receive signals")?;
         let (listener, address) = role::bind(&config.endpoints.reward_listen).await?;
         let service = ::reward_server::run(config.reward_server.clone(), inputs, listener, shutdown);
-        role::serve(Role::RewardServer, address, service).await??;
+        role::serve(Role::RewardServer, address, security, service).await??;
         Ok(())
     })
 }

@@ -63,11 +63,29 @@ impl Mistake {
 
 impl fmt::Display for Mistake {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(origin) = &self.origin {
-            write!(f, "{origin}: ")?;
-        }
-        write!(f, "{}{}", self.key, self.reason)
+        let origin = self
+            .origin
+            .as_ref()
+            .map(|origin| format!("{origin}: "))
+            .unwrap_or_default();
+        let said = format!("{origin}{}{}", self.key, self.reason);
+        f.write_str(&without_secrets(&said))
     }
+}
+
+/// A message in which no URL shows a name, a password or a query: those may be secrets, and messages end in logs.
+fn without_secrets(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once("://") {
+        let end = after.find([' ', '"', '\'', '\n']).unwrap_or(after.len());
+        let (url, behind) = after.split_at(end);
+        let (url, query) = url.split_once('?').map_or((url, ""), |(url, _)| (url, "?***"));
+        let (user, url) = url.rsplit_once('@').map_or(("", url), |(_, url)| ("***@", url));
+        shown.extend([before, "://", user, url, query]);
+        rest = behind;
+    }
+    shown + rest
 }
 
 /// Everything that is wrong with a configuration.
@@ -92,3 +110,20 @@ impl fmt::Display for ConfigError {
 }
 
 impl std::error::Error for ConfigError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_message_shows_what_may_be_a_secret_in_a_url() {
+        let shown = without_secrets(
+            "--set a=s3://key:w/o@rd@b/x: store.url = \"az://c/x?sig=word\": expected s3://bucket",
+        );
+        assert_eq!(
+            shown,
+            "--set a=s3://***@b/x: store.url = \"az://c/x?***\": expected s3://bucket"
+        );
+        assert_eq!(without_secrets("no URL @ all?"), "no URL @ all?");
+    }
+}

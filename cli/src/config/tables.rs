@@ -3,10 +3,14 @@
 mod demo;
 mod sources;
 mod store;
+mod telemetry;
+mod tls;
 
 pub(crate) use demo::{DemoConfig, Stages};
 pub(crate) use sources::{CatalogueConfig, ClickLogConfig, CorpusConfig};
 pub(crate) use store::StoreConfig;
+pub(crate) use telemetry::{LogFormat, TelemetryConfig};
+pub(crate) use tls::TlsConfig;
 
 use ::store::HubModel;
 use common::{InvalidConfig, SettingsCheck};
@@ -16,10 +20,10 @@ use models::policy::PolicyReading;
 use models::presets::Preset;
 use models::processor::Transparency;
 use models::template::PromptTemplate;
-use proto::{AllowLoopback, AllowNetwork, Authorizer};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::sync::Arc;
+use std::net::{IpAddr, SocketAddr};
+use tonic::transport::Uri;
 
 /// `[run]`: name and seed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -261,8 +265,8 @@ fn is_model(text: &str) -> bool {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct EndpointsConfig {
-    /// Address the learner listens on (`--listen`); port 0 takes a free one. Default `127.0.0.1:7400`: loopback, because
-    /// nothing authorizes callers yet.
+    /// Address the learner listens on (`--listen`); port 0 takes a free one. Default `127.0.0.1:7400`: loopback, where nothing
+    /// needs to be proven.
     pub(crate) learner_listen: String,
     /// Address the reward-server listens on (`--listen`). Default `127.0.0.1:7401`.
     pub(crate) reward_listen: String,
@@ -295,14 +299,52 @@ impl Default for EndpointsConfig {
 }
 
 impl EndpointsConfig {
-    /// Who may call.
-    pub(crate) fn authorizer(&self) -> Arc<dyn Authorizer> {
-        match self.insecure_plaintext_network {
-            true => {
-                tracing::warn!("insecure_plaintext_network: callers from anywhere are served, in plain text");
-                Arc::new(AllowNetwork)
+    /// What does not go with whether connections are `secured`: each key with its value and what would be right.
+    pub(super) fn disagreements(&self, secured: bool) -> Vec<(&'static str, String, &'static str)> {
+        let mut found = Vec::new();
+        let unset = Self::default();
+        let dialled = [
+            ("learner", &self.learner, unset.learner),
+            ("reward", &self.reward, unset.reward),
+            ("images", &self.images, unset.images),
+        ];
+        // One that nobody set may be one that this role does not dial.
+        for (key, url, _) in dialled.into_iter().filter(|(_, url, unset)| *url != unset) {
+            if let Some(wanted) = self.wrong_url(url, secured) {
+                found.push((key, url.clone(), wanted));
             }
-            false => Arc::new(AllowLoopback),
+        }
+        let listens = [
+            ("learner_listen", &self.learner_listen),
+            ("reward_listen", &self.reward_listen),
+            ("actor_listen", &self.actor_listen),
+        ];
+        let open = !secured && !self.insecure_plaintext_network;
+        for (key, address) in listens.into_iter().filter(|_| open) {
+            if address
+                .parse::<SocketAddr>()
+                .is_ok_and(|address| !address.ip().is_loopback())
+            {
+                let wanted = "an address of this machine alone, or [tls], or endpoints.insecure_plaintext_network = true";
+                found.push((key, address.clone(), wanted));
+            }
+        }
+        if secured && self.insecure_plaintext_network {
+            let wanted = "false where [tls] is set";
+            found.push(("insecure_plaintext_network", "true".into(), wanted));
+        }
+        found
+    }
+
+    fn wrong_url(&self, url: &str, secured: bool) -> Option<&'static str> {
+        let uri = url.parse::<Uri>().ok()?;
+        match (uri.scheme_str()?, secured) {
+            ("https", false) => Some("http://..., or certificates in [tls]"),
+            ("http", true) => Some("https://..., as [tls] is set"),
+            ("http", false) if !self.insecure_plaintext_network && !is_this_machine(uri.host()?) => {
+                Some("https:// with [tls], or endpoints.insecure_plaintext_network = true")
+            }
+            _ => None,
         }
     }
 
@@ -326,12 +368,8 @@ impl EndpointsConfig {
             ("reward", &self.reward),
             ("images", &self.images),
         ] {
-            check.require(
-                is_http_url(text),
-                key,
-                text,
-                "a URL, such as http://127.0.0.1:7400",
-            );
+            let wanted = "a URL without name or password, such as http://127.0.0.1:7400";
+            check.require(is_http_url(text), key, text, wanted);
         }
         check.finish()
     }
@@ -341,11 +379,25 @@ impl EndpointsConfig {
 fn is_host_and_port(text: &str) -> bool {
     let is_name = |host: &str| !host.is_empty() && !host.contains([':', '/', ' ']);
     let named = text.rsplit_once(':');
-    text.parse::<std::net::SocketAddr>().is_ok()
+    text.parse::<SocketAddr>().is_ok()
         || named.is_some_and(|(host, port)| is_name(host) && port.parse::<u16>().is_ok())
 }
 
 fn is_http_url(text: &str) -> bool {
-    let parsed = text.parse::<tonic::transport::Uri>().ok();
-    parsed.is_some_and(|uri| uri.scheme_str() == Some("http") && uri.authority().is_some())
+    let parsed = text.parse::<Uri>().ok();
+    let is_host = |uri: &Uri| {
+        uri.authority()
+            .is_some_and(|authority| !authority.as_str().contains('@'))
+    };
+    let known = |uri: Uri| matches!(uri.scheme_str(), Some("http" | "https")) && is_host(&uri);
+    parsed.is_some_and(known)
+}
+
+/// Whether a host's name or address means this machine to everybody.
+fn is_this_machine(host: &str) -> bool {
+    let address = host
+        .trim_start_matches('[')
+        .trim_end_matches(']')
+        .parse::<IpAddr>();
+    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
 }

@@ -147,6 +147,8 @@ fn every_number_is_bounded_on_both_sides() {
         "learner.loss.nll_weight",
         "learner.loss.pcpo_weight",
         "learner.loss.support_weight",
+        "learner.scaling.cold_start_s",
+        "learner.scaling.hysteresis",
         "actor.defect_penalty",
         "actor.feature_cache_bytes",
         "actor.guardrails.image_blocklist_bits",

@@ -243,7 +243,7 @@ mod tests {
         let launcher = Launcher::new(Path::new("/bin/sh"), logs).unwrap();
         Member {
             child: launcher.start(name, &["-c".into(), script.into()]).unwrap(),
-            ready: Ready::this_process(Role::Actor, "127.0.0.1:9".parse().unwrap()),
+            ready: Ready::this_process(Role::Actor, "127.0.0.1:9".parse().unwrap(), "http"),
         }
     }
 

@@ -127,8 +127,11 @@ impl Roles<'_> {
             ["--listen".into(), "127.0.0.1:0".into()],
             ["--set".into(), format!("compute.threads={threads}")],
         ];
+        // One address cannot be all processes': each takes a free port of the host, and its log names it.
+        let watched = self.config.telemetry.metrics_listen.rsplit_once(':');
+        let watched = watched.map(|(host, _)| ["--metrics".into(), format!("{host}:0")]);
         let first = [role.name().to_owned(), "--with-parent".to_owned()];
-        let flags = common.iter().chain(flags).flatten().cloned();
+        let flags = common.iter().chain(&watched).chain(flags).flatten().cloned();
         let arguments: Vec<String> = first.into_iter().chain(flags).collect();
         self.launcher.start(name, &arguments)
     }

@@ -10,11 +10,13 @@
 mod by_url;
 mod damage;
 mod demo;
+mod external_actor;
 #[path = "../fixtures/mod.rs"]
 mod fixtures;
 mod foreign_run;
 mod image_service;
 mod interrupt;
+mod mutual_tls;
 mod painted_run;
 mod program;
 mod reward_server;
@@ -22,3 +24,4 @@ mod role;
 mod rollback;
 mod stage;
 mod store_table;
+mod watched;

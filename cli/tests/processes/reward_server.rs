@@ -103,6 +103,7 @@ impl Server {
             groups: vec![pb::ImageGroup {
                 caption: "red desk lamp".into(),
                 images: vec![picture(20), picture(220)],
+                ..Default::default()
             }],
         };
         let mut client = self.client.clone();

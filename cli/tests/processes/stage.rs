@@ -57,6 +57,23 @@ fn port() -> u16 {
         .port()
 }
 
+/// Where a stage has certificates, when its roles prove who they are.
+pub(crate) const CERTIFICATES: &str = "certificates";
+
+/// What tells a role which certificates are its own; nothing where there are none.
+pub(crate) fn certificates(directory: &Path, role: &str) -> Vec<String> {
+    if !directory.join(CERTIFICATES).exists() {
+        return vec![];
+    }
+    let file = |key, file| format!("--set=tls.{key}={CERTIFICATES}/{role}/{file}");
+    vec![
+        file("cert", "tls.crt"),
+        file("key", "tls.key"),
+        file("ca", "ca.crt"),
+        "--set=tls.reload_s=1".into(),
+    ]
+}
+
 /// One role of a run, at an address that stays.
 pub(crate) struct Place<'a> {
     directory: &'a Path,
@@ -104,13 +121,17 @@ impl<'a> Place<'a> {
         let mut command = configured(self.directory, &always);
         command
             .args(&self.arguments)
+            .args(certificates(self.directory, self.name))
             .envs(self.environment.iter().map(|(name, value)| (name, value)));
         let (role, _) = Role::start(&mut command, &self.log());
         self.role = Some(role);
     }
 
     pub(crate) fn url(&self) -> String {
-        format!("http://{}", self.listen)
+        match self.directory.join(CERTIFICATES).exists() {
+            true => format!("https://{}", self.listen),
+            false => format!("http://{}", self.listen),
+        }
     }
 
     pub(crate) fn has_ended(&mut self) -> bool {
@@ -126,7 +147,7 @@ impl<'a> Place<'a> {
         self.role.as_ref().unwrap().process()
     }
 
-    fn log(&self) -> PathBuf {
+    pub(crate) fn log(&self) -> PathBuf {
         let log = format!("{}-{}.log", self.name, self.listen.replace(':', "-"));
         self.directory.join(log)
     }
@@ -180,12 +201,32 @@ impl Stage {
     }
 
     pub(crate) fn reward_server(&self) -> Place<'_> {
-        Place::start(
-            self.directory.path(),
-            "reward-server",
-            vec!["--model=reward-model".into()],
-            &[],
-        )
+        self.reward_server_of("demo")
+    }
+
+    /// One that scores for the named run only, where its callers prove who they are.
+    pub(crate) fn reward_server_of(&self, run: &str) -> Place<'_> {
+        let arguments = vec!["--model=reward-model".into(), format!("--set=run.id={run}")];
+        Place::start(self.directory.path(), "reward-server", arguments, &[])
+    }
+
+    /// A reward-server with settings of its own.
+    pub(crate) fn reward_server_with(&self, settings: &[String]) -> Place<'_> {
+        let arguments = vec!["--model=reward-model".into()];
+        let arguments = arguments
+            .into_iter()
+            .chain(settings.iter().map(|set| format!("--set={set}")));
+        Place::start(self.directory.path(), "reward-server", arguments.collect(), &[])
+    }
+
+    /// A learner with settings of its own.
+    pub(crate) fn learner_with(&self, run: &str, settings: &[String]) -> Place<'_> {
+        let (adapter, run) = (format!("--adapter=adapter-{run}"), format!("--set=run.id={run}"));
+        let arguments = vec!["--policy=policy".into(), adapter, run];
+        let arguments = arguments
+            .into_iter()
+            .chain(settings.iter().map(|set| format!("--set={set}")));
+        Place::start(self.directory.path(), "learner", arguments.collect(), &[])
     }
 
     pub(crate) fn learner(&self, run: &str, environment: &[(&'static str, &str)]) -> Place<'_> {

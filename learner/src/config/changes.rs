@@ -6,7 +6,7 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// They decide when, where and how fast things are done, not what is learned from what.
-pub(crate) const FREE: [&str; 21] = [
+pub(crate) const FREE: [&str; 27] = [
     "activation_checkpointing",
     "checkpoint_every",
     "drain_ms",
@@ -19,6 +19,7 @@ pub(crate) const FREE: [&str; 21] = [
     "ledger_flush_ms",
     "linger_ms",
     "max_attempts",
+    "max_connections",
     "max_staleness",
     "max_tasks_per_pair",
     "memory_bytes",
@@ -27,6 +28,11 @@ pub(crate) const FREE: [&str; 21] = [
     "reward_model",
     "relay_branches",
     "optimizer.total_steps",
+    "scaling.cold_start_s",
+    "scaling.horizon_s",
+    "scaling.hysteresis",
+    "scaling.max_actors",
+    "scaling.min_actors",
     "versions",
 ];
 

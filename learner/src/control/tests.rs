@@ -342,3 +342,44 @@ async fn i5_an_actor_whose_weights_do_nothing_is_neither_leased_to_nor_listened_
     run.report("a", 0, CanaryVerdict::Ok);
     assert_eq!(run.leased("a", 0, 1).len(), 1);
 }
+
+#[tokio::test]
+async fn docs_metrics_md_has_every_name_of_the_learners_page_and_its_first_line_is_the_goodput() {
+    let mut run = run(|_| {}).await;
+    assert_eq!(run.leased("a", 0, 3), [0, 1, 2]);
+    run.submit("a", pair(0, 0));
+    run.submit("a", no_pair(1, 0));
+    let control = Arc::new(std::mem::replace(&mut run, self::run(|_| {}).await).control);
+    let instruments = crate::Instruments::default();
+    instruments.watch(&control);
+    let mut registry = proto::observe::Registry::default();
+    instruments.register(&mut registry);
+    let mut page = String::new();
+    prometheus_client::encoding::prometheus_text::encode(&mut page, &registry).unwrap();
+    assert!(page.starts_with("# HELP rollout_goodput_ratio "), "{page}");
+    assert!(page.contains("\nrollout_goodput_ratio 0\n"), "{page}");
+    assert!(
+        page.contains("rollout_outcomes_total{kind=\"no_pair\",reason=\"tie\"} 1"),
+        "{page}"
+    );
+    assert!(
+        page.contains("\nrollout_leases_open 1\n") && page.contains("\nrollout_images_total 4\n"),
+        "{page}"
+    );
+    let names = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next());
+    let text = include_str!("../../../docs/metrics.md");
+    let chapter = text
+        .split("\n### Learner\n")
+        .nth(1)
+        .unwrap()
+        .split("\n#")
+        .next()
+        .unwrap();
+    let documented = chapter
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split('`').next());
+    let documented: std::collections::BTreeSet<_> = documented.collect();
+    assert_eq!(documented, names.collect());
+}

@@ -1,10 +1,12 @@
 //! What is recorded goes to the journal and, once it is durable, to training: in the order of the record.
 
 use super::{Record, TrainingNote};
+use crate::clock;
 use crate::control::ControlPlane;
 use crate::error::LearnerError;
 use failpoint::Point;
 use futures::stream::{FuturesOrdered, StreamExt as _};
+use prometheus_client::metrics::histogram::Histogram;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,7 +35,7 @@ async fn until_closed(control: &ControlPlane, journal: &Journal) -> Result<(), S
     while open || !under_way.is_empty() {
         tokio::select! {
             arrivals = control.ledger.arrivals(), if open => match arrivals {
-                Some((records, notes)) => under_way.push_back(append(journal, records, notes)),
+                Some((records, notes)) => under_way.push_back(append(journal, records, notes, &control.measured.flush_seconds)),
                 None => open = false,
             },
             Some(written) = under_way.next() => {
@@ -50,14 +52,19 @@ async fn append(
     journal: &Journal,
     records: Vec<Record>,
     notes: Vec<TrainingNote>,
+    seconds: &Histogram,
 ) -> Result<(Vec<Record>, usize), StoreError> {
     let stored = records.iter().map(Record::stored);
     let stored: Vec<_> = stored.chain(notes.iter().map(TrainingNote::stored)).collect();
     let write = journal.append(stored);
     let mut written = pin!(failpoint::during(Point::LedgerWrite, write));
+    let begun = clock::now();
     loop {
         match tokio::time::timeout(PATIENCE, &mut written).await {
-            Ok(done) => return done.map(|()| (records, notes.len())),
+            Ok(done) => {
+                seconds.observe(clock::now().saturating_duration_since(begun).as_secs_f64());
+                return done.map(|()| (records, notes.len()));
+            }
             // The engine tries again by itself; people are told what the run waits for.
             Err(_) => tracing::warn!(
                 records = records.len(),

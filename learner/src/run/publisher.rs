@@ -4,10 +4,12 @@ use super::VersionMetrics;
 use crate::account::Account;
 use crate::broadcast::Weights;
 use crate::checkpoint::{Keeper, Manifest, Start, Unwritten};
+use crate::clock;
 use crate::control::ControlPlane;
 use crate::error::LearnerError;
 use crate::ledger::TrainingNote;
 use models::weights::NamedTensors;
+use proto::trace::Stage;
 use std::sync::Arc;
 
 /// Publishes the versions of one start.
@@ -41,6 +43,7 @@ impl Publisher {
         resumable: Option<Resumable>,
     ) -> Result<(), LearnerError> {
         let (version, step) = (note.version, note.step);
+        let (begun, tasks) = (clock::now(), note.tasks.clone());
         // Before the checkpoint, which is not written until the note is durable: what the weights of a run descend from is never
         // unknown.
         self.control.ledger.note(note);
@@ -57,6 +60,8 @@ impl Publisher {
         let bytes = weights.adapter.len();
         tracing::info!(version = %version, bytes, metrics = ?metrics.values, "published");
         self.control.publish(metrics.version, weights, metrics);
+        let took = clock::now().saturating_duration_since(begun);
+        Stage::Publish.over(took, tasks.into_iter().map(|task| self.control.trace_of(task)));
         Ok(())
     }
 }

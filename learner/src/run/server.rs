@@ -3,9 +3,12 @@
 use crate::config::LearnerConfig;
 use crate::control::ControlPlane;
 use crate::error::LearnerError;
-use crate::service::{RoomForOutcomes, Service};
+use crate::service::{RoomForOutcomes, Scaler, Service};
+use proto::keda::external_scaler_server::ExternalScalerServer;
 use proto::pb::learner_service_server::LearnerServiceServer;
-use proto::{Authorizer, BULK_WINDOW, Door, Gate, Incoming, MAX_MESSAGE_BYTES, MAX_OUTCOMES_BYTES};
+use proto::{
+    Authorizer, BULK_WINDOW, ConnectionLimit, Door, Gate, Incoming, MAX_MESSAGE_BYTES, MAX_OUTCOMES_BYTES,
+};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinHandle;
@@ -39,11 +42,15 @@ pub(super) fn spawn(
     stop: CancellationToken,
 ) -> Serving {
     let door = Door::of(authorizer.clone());
+    let room = RoomForOutcomes::new(config.memory_bytes);
+    let scaler = Scaler::new(control.clone(), authorizer.clone(), stop.clone());
+    let scaler = Gate::before(ExternalScalerServer::new(scaler), room.clone());
+    let scaler = InterceptedService::new(scaler, door.clone());
     let service = Service::new(control.clone(), authorizer, config.retry_after_ms, stop.clone());
     let service = LearnerServiceServer::new(service)
         .max_decoding_message_size(MAX_OUTCOMES_BYTES)
         .max_encoding_message_size(MAX_MESSAGE_BYTES);
-    let service = Gate::before(service, RoomForOutcomes::new(config.memory_bytes));
+    let service = Gate::before(service, room);
     let service = InterceptedService::new(service, door);
     // A learner that is served takes leases: what comes before, it does before it listens. Probes are let in from anywhere.
     let (_reporter, health) = tonic_health::server::health_reporter();
@@ -56,7 +63,13 @@ pub(super) fn spawn(
         .http2_keepalive_interval(Some(KEEP_ALIVE))
         .http2_keepalive_timeout(Some(KEEP_ALIVE))
         .add_service(health)
+        .add_service(scaler)
         .add_service(service);
+    let limit = ConnectionLimit {
+        most: config.max_connections,
+        setting: "learner.max_connections",
+    };
+    let incoming = limit.around(incoming);
     let task = tokio::spawn(server.serve_with_incoming_shutdown(incoming, stop.cancelled_owned()));
     Serving { task }
 }

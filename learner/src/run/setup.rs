@@ -19,6 +19,7 @@ use crate::partners::Partners;
 use crate::prompts::{CompletionLimits, check_prompts};
 use crate::resume::{self, OpenLedger};
 use crate::step_log::StepLog;
+use crate::tensorboard::EventFile;
 use crate::train_loop::{TrainedVersion, Trainer};
 use common::{Artifact, PolicyVersion, Purpose, TaskId, derive_seed};
 use data::Catalogue;
@@ -74,8 +75,10 @@ pub(super) async fn prepare(
     adapter_files::check_place(&inputs.adapter, &inputs.run_id, inputs.run_seed).await?;
     let (directory, placement) = (inputs.policy_dir.clone(), inputs.placement.clone());
     let reading = inputs.policy_reading.clone();
+    let pulse = inputs.instruments.pulse.clone();
     let load = move || {
-        let policy = Policy::load_on(&directory, &placement, &mut in_log("the policy"));
+        let mut progress = pulse.with_progress(in_log("the policy"));
+        let policy = Policy::load_on(&directory, &placement, &mut progress);
         Ok(policy.map_err(LearnerError::Policy)?.read_as(&reading))
     };
     let policy = off_the_runtime("loading the policy", load).await?;
@@ -229,9 +232,15 @@ fn assemble(
         keeper,
         start,
     };
+    let scalars = inputs.tensorboard_dir.as_deref();
+    let scalars = scalars
+        .map(|directory| EventFile::create(directory, steps))
+        .transpose()?;
     let training = PolicyTraining {
         trainer,
-        log: StepLog::open(inputs.steps_file.as_deref(), steps)?,
+        log: StepLog::open(inputs.steps_file.as_deref(), steps)?
+            .noting(control.measured.clone())
+            .with_scalars(scalars),
         pairs,
         canary,
         publisher,

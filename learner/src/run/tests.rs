@@ -3,6 +3,7 @@
 use super::*;
 use crate::assortment::test_catalogue::catalogue;
 use crate::config::{LossConfig, Partner};
+use crate::instruments::Instruments;
 use crate::test_outcomes::{group_sampled_by, no_pair};
 use crate::test_policy::policy;
 use common::{ActorId, LearnerEpoch, NoPairReason, PolicyVersion, PreferencePair, RolloutOutcome};
@@ -79,9 +80,12 @@ fn inputs(directory: &Path) -> LearnerInputs {
         adapter: Store::open(&format!("file://{}", directory.join("adapter").display())).unwrap(),
         steps_file: Some(directory.join("steps.jsonl")),
         pairs_dir: None,
+        tensorboard_dir: None,
+        instruments: Instruments::default(),
         placement: Placement::cpu(),
         threads: 2,
         authorizer: Arc::new(AllowLoopback),
+        transport: proto::tls::Transport::plain(),
     }
 }
 

@@ -4,6 +4,7 @@ use crate::actors::ActorSummary;
 use crate::control::ControlPlane;
 use crate::ledger::OutcomeCounts;
 use crate::run::VersionMetrics;
+use crate::scaling::Scale;
 use proto::pb;
 
 /// The status of a run, with metrics from position `metrics_from` on.
@@ -23,6 +24,19 @@ pub(super) fn run_status(control: &ControlPlane, metrics_from: usize) -> pb::Run
         bytes_per_publish: control.broadcast.newest().adapter.bytes(),
         actors: control.actors.summaries().into_iter().map(actor).collect(),
         metrics: control.metrics(metrics_from).into_iter().map(metrics).collect(),
+        scaling: Some(scaling(&control.scale())),
+    }
+}
+
+fn scaling(scale: &Scale) -> pb::Scaling {
+    pb::Scaling {
+        rollout_actors_wanted: scale.wanted as u32,
+        rollout_actors: scale.present as u32,
+        active: scale.active,
+        consumed_pairs_per_s: scale.consumed_pairs_per_s,
+        pairs_per_s_per_actor: scale.pairs_per_s_per_actor,
+        deficit_pairs: scale.deficit_pairs,
+        cold_start_s: scale.cold_start.as_secs_f64(),
     }
 }
 

@@ -120,6 +120,8 @@ async fn a_model_that_gives_no_number_is_not_served() {
         source: None,
         deterministic: false,
         authorizer: Arc::new(proto::AllowLoopback),
+        transport: proto::tls::Transport::plain(),
+        instruments: crate::Instruments::default(),
     };
     let stop = tokio_util::sync::CancellationToken::new();
     let refusal = crate::run(crate::RewardServerConfig::default(), inputs, listener, stop).await;

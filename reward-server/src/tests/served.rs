@@ -62,6 +62,8 @@ impl Start {
             source,
             deterministic: self.deterministic,
             authorizer: self.authorizer,
+            transport: proto::tls::Transport::plain(),
+            instruments: crate::Instruments::default(),
         };
         let server = tokio::spawn(run(self.config, inputs, listener, shutdown.clone()));
         let served = Served {
@@ -145,6 +147,7 @@ pub(super) fn request(groups: Vec<Vec<Vec<u8>>>) -> pb::ScoreGroupsRequest {
     let group = |images: Vec<Vec<u8>>| pb::ImageGroup {
         caption: "red chair".into(),
         images: images.into_iter().map(Into::into).collect(),
+        ..Default::default()
     };
     pb::ScoreGroupsRequest {
         header: header(),

@@ -206,6 +206,7 @@ fn together_and_alone<M: ServedModel + Clone>(
                 .iter()
                 .map(|shade| encode_rgb_png(&flat(*shade)).into())
                 .collect(),
+            ..Default::default()
         };
         pb::ScoreGroupsRequest {
             header: super::served::header(),

@@ -1,4 +1,5 @@
-//! Services that misbehave in every way that costs no task. One program of tests, which links once.
+//! Services that misbehave in every way that costs no task, and callers that cost no service. One program of tests, which links once.
 
 mod images;
 mod rewards;
+mod strangers;

@@ -93,6 +93,7 @@ impl RewardService for Scripted {
                 .map(|group| score(scores(group.images.len())))
                 .collect(),
             reward_model: Some(self.served().into()),
+            ..Default::default()
         };
         match self.next_fault() {
             None => {}

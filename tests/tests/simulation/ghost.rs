@@ -1,18 +1,18 @@
 //! Somebody who takes part without an actor's manners: holds leases for too long, submits late, twice, and for learners that
 //! are gone.
 
-use crate::network::{Links, PORT};
+use crate::network::Links;
 use crate::scenario::Scenario;
 use crate::trace::Recorder;
 use common::{LearnerEpoch, RunId};
 use prost::Message as _;
+use proto::header;
 use proto::pb::{self, learner_service_client::LearnerServiceClient, lease_tasks_response::Answer};
-use proto::{Network as _, header};
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use std::time::Duration;
 use tokio::time::sleep;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 
 /// What goes wrong on its side is nobody's fault.
 type Said<T> = Result<T, Box<dyn std::error::Error>>;
@@ -30,8 +30,7 @@ struct Ghost {
 
 /// Takes part until the run is complete.
 pub(crate) async fn haunt(scenario: Scenario, run: RunId, links: Links, recorder: Recorder) -> Said<()> {
-    let endpoint = Endpoint::from_shared(format!("http://learner:{PORT}"))?;
-    let channel = links.channel(endpoint.timeout(Duration::from_secs(3)));
+    let channel = links.to_learner(|endpoint| endpoint.timeout(Duration::from_secs(3)))?;
     let mut ghost = Ghost {
         run,
         client: LearnerServiceClient::new(channel),
@@ -113,6 +112,7 @@ impl Ghost {
         let request = pb::SubmitOutcomesRequest {
             header: Some(self.header(epoch)),
             outcomes: vec![outcome.clone()],
+            ..Default::default()
         };
         let answer = self.client.submit_outcomes(request).await?.into_inner();
         let receipt = answer.receipts.first().ok_or("no receipt")?;

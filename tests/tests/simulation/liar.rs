@@ -3,12 +3,12 @@
 use crate::network::{Links, PORT, listen};
 use common::{LearnerEpoch, RunId};
 use futures::stream::{self, BoxStream, StreamExt as _};
+use proto::header;
 use proto::pb::relay_service_server::{RelayService, RelayServiceServer};
 use proto::pb::{self, learner_service_client::LearnerServiceClient};
-use proto::{Network as _, header};
 use std::time::Duration;
 use tokio::time::sleep;
-use tonic::transport::{Channel, Endpoint, Server};
+use tonic::transport::{Channel, Server};
 use tonic::{Request, Response, Status};
 
 type Said<T> = Result<T, Box<dyn std::error::Error>>;
@@ -21,8 +21,7 @@ pub(crate) async fn lie(run: RunId, links: Links, adapter_bytes: usize) -> Said<
             .add_service(liar)
             .serve_with_incoming(listen().await?),
     );
-    let endpoint = Endpoint::from_shared(format!("http://learner:{PORT}"))?;
-    let mut client = LearnerServiceClient::new(links.channel(endpoint));
+    let mut client = LearnerServiceClient::new(links.to_learner(|endpoint| endpoint)?);
     loop {
         if let Err(error) = follow(&run, &mut client).await {
             tracing::debug!(target: "simulation", %error, "the liar was not served");

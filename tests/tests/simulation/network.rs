@@ -1,8 +1,8 @@
 //! The simulated network, as the roles see it: connections by name or address, some of which break after a while.
 
+use futures::future::{BoxFuture, FutureExt as _};
 use futures::stream::{self, Stream};
-use hyper_util::rt::TokioIo;
-use proto::Network;
+use proto::{Answering, Destination, Duplex, Network, PeerRole};
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use std::io;
@@ -10,7 +10,6 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tonic::codegen::http::Uri;
 use tonic::transport::server::{Connected, TcpConnectInfo};
 use tonic::transport::{Channel, Endpoint};
 use turmoil::net::{TcpListener, TcpStream};
@@ -48,16 +47,28 @@ impl Links {
 }
 
 impl Network for Links {
-    fn channel(&self, endpoint: Endpoint) -> Channel {
-        let links = self.clone();
-        endpoint.connect_with_connector_lazy(tower::service_fn(move |uri: Uri| {
-            let life = links.life();
-            async move {
-                let host = uri.host().unwrap_or_default().to_owned();
-                let stream = TcpStream::connect((host, uri.port_u16().unwrap_or(PORT))).await?;
-                Ok::<_, io::Error>(TokioIo::new(Link { stream, life }))
-            }
-        }))
+    fn connect(&self, to: Destination) -> BoxFuture<'static, io::Result<Box<dyn Duplex>>> {
+        let life = self.life();
+        async move {
+            let stream = TcpStream::connect((to.host, to.port)).await?;
+            Ok(Box::new(Link { stream, life }) as Box<dyn Duplex>)
+        }
+        .boxed()
+    }
+}
+
+impl Links {
+    /// A channel to the learner.
+    pub(crate) fn to_learner(
+        &self,
+        settings: impl FnOnce(Endpoint) -> Endpoint,
+    ) -> Result<Channel, tonic::transport::Error> {
+        let network: Arc<dyn Network> = Arc::new(self.clone());
+        let (url, who) = (
+            format!("http://learner:{PORT}"),
+            Answering::Role(PeerRole::Learner),
+        );
+        proto::channel(&network, &url, who, settings)
     }
 }
 

@@ -110,3 +110,32 @@ async fn random_labels_train_on_the_same_pairs_and_end_elsewhere() {
     assert_eq!(by_reward.run.outcomes.pairs, by_coin.run.outcomes.pairs);
     assert_ne!(by_reward.adapter, by_coin.adapter);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_idle_actor_outlives_its_run_without_being_ready_until_it_is_stopped() {
+    let mut cluster = TestCluster::new(3).unwrap();
+    cluster.actor.on_run_end = actor::OnRunEnd::Idle;
+    let (learner, reward) = (
+        cluster.start_learner().await.unwrap(),
+        cluster.start_reward().await.unwrap(),
+    );
+    let actor = cluster
+        .start_actor("idler", learner.address, reward.address)
+        .await
+        .unwrap();
+    let run = learner.joined().await.unwrap().unwrap();
+    assert!(run.complete);
+    let endpoint = tonic::transport::Endpoint::from_shared(format!("http://{}", actor.address)).unwrap();
+    let mut health = tonic_health::pb::health_client::HealthClient::new(endpoint.connect_lazy());
+    let not_serving = tonic_health::pb::health_check_response::ServingStatus::NotServing;
+    for _ in 0..20 {
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        let answer = health
+            .check(tonic_health::pb::HealthCheckRequest::default())
+            .await
+            .unwrap();
+        assert_eq!(answer.into_inner().status(), not_serving);
+    }
+    let summary = actor.stopped().await.unwrap().unwrap();
+    assert!(summary.complete && summary.version == Some(run.version));
+}

@@ -98,6 +98,7 @@ impl TestActor {
         let request = pb::SubmitOutcomesRequest {
             header: self.header(),
             outcomes,
+            ..Default::default()
         };
         self.client
             .submit_outcomes(request)

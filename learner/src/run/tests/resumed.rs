@@ -152,6 +152,7 @@ async fn i6_a_learner_that_is_superseded_acknowledges_nothing_and_ends() {
     let request = pb::SubmitOutcomesRequest {
         header: actor.header(),
         outcomes: outcomes.iter().map(Into::into).collect(),
+        ..Default::default()
     };
     let refusal = actor.client.submit_outcomes(request).await.unwrap_err();
     assert_eq!(refusal.code(), tonic::Code::Unavailable);

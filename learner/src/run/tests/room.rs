@@ -59,6 +59,7 @@ async fn hears(
                 task: 0,
                 outcome: Some(pb::rollout_outcome::Outcome::Failed(failed)),
             }],
+            ..Default::default()
         };
         let heard = actor.client.submit_outcomes(request).await.map(drop);
         if expected(&heard) || begun.elapsed() > Duration::from_secs(20) {

@@ -1,0 +1,92 @@
+"""Breaks of who may talk to whom."""
+
+from mutations import config, container, pod, put, remove, simple
+
+OPEN = "nothing is open that nobody needs"
+simple(OPEN, "gpu", "no default", lambda o: remove(o, "NetworkPolicy", "default-deny"))
+simple(
+    OPEN,
+    "gpu",
+    "ingress only",
+    lambda o: put(o.named("NetworkPolicy", "default-deny")["spec"], "policyTypes", ["Ingress"]),
+)
+simple(OPEN, "gpu", "relays are cut off", lambda o: o.named("NetworkPolicy", "actor")["spec"].pop("ingress"))
+simple(
+    OPEN,
+    "gpu",
+    "everybody to the learner",
+    lambda o: o.named("NetworkPolicy", "learner")["spec"]["ingress"][0].pop("from"),
+)
+simple(
+    OPEN,
+    "gpu",
+    "every port",
+    lambda o: o.named("NetworkPolicy", "reward-server")["spec"]["ingress"][0].pop("ports"),
+)
+simple(
+    OPEN,
+    "gpu",
+    "metrics for all namespaces",
+    lambda o: put(
+        o.named("NetworkPolicy", "prometheus")["spec"]["ingress"][0]["from"][0], "namespaceSelector", {}
+    ),
+)
+simple(
+    OPEN,
+    "gpu",
+    "private addresses",
+    lambda o: o.named("NetworkPolicy", "names-and-stores")["spec"]["egress"][1]["to"][0]["ipBlock"].pop(
+        "except"
+    ),
+)
+simple(
+    OPEN, "gpu", "no names", lambda o: o.named("NetworkPolicy", "names-and-stores")["spec"]["egress"].pop(0)
+)
+simple(OPEN, "elastic-keda", "KEDA is kept out", lambda o: remove(o, "NetworkPolicy", "keda"))
+simple(OPEN, "local", "no way to the store", lambda o: remove(o, "NetworkPolicy", "to-the-store"))
+simple(
+    "plain text in local alone",
+    "gpu",
+    "in gpu",
+    lambda o: config(o, "[endpoints]", "[endpoints]\ninsecure_plaintext_network = true"),
+)
+simple(
+    "plain text in local alone",
+    "jobset",
+    "by --set",
+    lambda o: container(o, "learner")["args"].extend(["--set", "endpoints.insecure_plaintext_network=true"]),
+)
+simple(
+    "plain text in local alone",
+    "gpu",
+    "no authority",
+    lambda o: config(o, 'ca = "/etc/adwright/tls/ca.crt"', 'ca = ""'),
+)
+simple(
+    "certificates say who they are", "gpu", "another run", lambda o: config(o, 'id = "demo"', 'id = "spring"')
+)
+simple(
+    "certificates say who they are",
+    "gpu",
+    "another role's",
+    lambda o: put(
+        pod(o, "actor").spec["volumes"][1]["projected"]["sources"][1]["secret"], "name", "adwright-admin-tls"
+    ),
+)
+simple(
+    "certificates say who they are",
+    "gpu",
+    "servers only",
+    lambda o: put(o.named("Certificate", "adwright-actor")["spec"], "usages", ["server auth"]),
+)
+simple("certificates say who they are", "gpu", "nobody signs", lambda o: remove(o, "Issuer", "adwright"))
+simple(
+    "certificates say who they are",
+    "elastic-keda",
+    "another namespace",
+    lambda o: put(
+        o.of("ScaledObject")[0]["spec"]["triggers"][0]["metadata"],
+        "scalerAddress",
+        "adwright-learner.other:7400",
+    ),
+)

@@ -1,0 +1,50 @@
+"""Renders every overlay, checks each object against schemas and each overlay against the rules, and then breaks overlays on purpose:
+every break must be caught by the rule that it is meant for. Ends with 1 when anything is wrong."""
+
+import sys
+
+import mutations
+import network  # noqa: F401
+import pods  # noqa: F401
+import running  # noqa: F401
+import schemas
+import watching  # noqa: F401
+import wiring  # noqa: F401
+from breaks import fields
+from rendered import OVERLAYS, Overlay, render
+from rules import RULES, broken
+
+
+def main():
+    where = {}
+    of_others = schemas.of_others()
+    overlays = {name: Overlay(name, render(name)) for name in ("base", *OVERLAYS)}
+    for name, overlay in overlays.items():
+        mistakes, checks = schemas.mistakes(overlay, of_others)
+        # The base is no run: what its overlays add is missing.
+        against = [] if name == "base" else broken(overlay)
+        for sentence in mistakes + [f"{rule}: {sentence}" for rule, sentence in against]:
+            where.setdefault(sentence, []).append(name)
+        print(
+            f"{name}: {len(overlay.objects)} objects rendered, {checks} checks against schemas of {', '.join(schemas.VERSIONS)}"
+        )
+    uncaught = mutations.uncaught(overlays)
+    print(
+        f"{len(RULES)} rules; {len(mutations.BREAKS)} breaks on purpose, {len(mutations.BREAKS) - len(uncaught)} caught"
+    )
+    unnoticed = fields.unnoticed(overlays, of_others)
+    print(f"{len(fields.UNKNOWN)} unknown fields, {len(fields.UNKNOWN) - len(unnoticed)} refused")
+    unproven = set(RULES) - {one.rule for one in mutations.BREAKS}
+    failures = [f"{', '.join(names)}: {sentence}" for sentence, names in where.items()]
+    failures += [f"not refused: {one}" for one in unnoticed]
+    failures += [f"not caught: {one}" for one in uncaught] + [
+        f"no break proves the rule: {rule}" for rule in sorted(unproven)
+    ]
+    for failure in failures:
+        print(f"  {failure}")
+    print("all hold" if not failures else f"{len(failures)} mistakes")
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

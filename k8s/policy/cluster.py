@@ -1,0 +1,196 @@
+"""What a cluster does for the pods of an overlay, on this machine: addresses and names, volumes, init containers, probes, signals.
+
+Pods are sandboxes (sandbox.py) on one bridge. What comes from a cluster's API is read from the rendered objects.
+"""
+
+import base64
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+import sandbox
+
+HERE = Path(__file__).resolve().parent
+USER = 10001
+
+
+def ip(*words):
+    said = subprocess.run(["ip", *words], capture_output=True, text=True)
+    if said.returncode:
+        raise OSError(f"ip {' '.join(words)}: {said.stderr.strip()}")
+
+
+class Network:
+    """A bridge with the node at its first address and a namespace for each pod."""
+
+    def __init__(self):
+        self.tag, self.pods = f"adw{os.getpid()}", 0
+        self.switch = f"{self.tag}-switch"
+        ip("netns", "add", self.switch)
+        ip("-n", self.switch, "link", "add", "hub", "type", "bridge")
+        ip("-n", self.switch, "addr", "add", "10.78.0.1/24", "dev", "hub")
+        for link in ("hub", "lo"):
+            ip("-n", self.switch, "link", "set", link, "up")
+
+    def pod(self):
+        """The name and the address of a new pod's namespace."""
+        self.pods += 1
+        name, link, address = f"{self.tag}-{self.pods}", f"to-{self.pods}", f"10.78.0.{self.pods + 1}"
+        ip("netns", "add", name)
+        ip("-n", self.switch, "link", "add", link, "type", "veth", "peer", "name", "eth0", "netns", name)
+        ip("-n", self.switch, "link", "set", link, "master", "hub")
+        ip("-n", self.switch, "link", "set", link, "up")
+        ip("-n", name, "addr", "add", f"{address}/24", "dev", "eth0")
+        for link in ("eth0", "lo"):
+            ip("-n", name, "link", "set", link, "up")
+        return name, address
+
+    def close(self):
+        for name in [f"{self.tag}-{number + 1}" for number in range(self.pods)] + [self.switch]:
+            subprocess.run(["ip", "netns", "del", name], capture_output=True)
+
+
+class Running:
+    """A pod of an overlay with volumes of its own. `values` are the run's ConfigMaps and Secrets by (kind, name), `hosts` the
+    file of names that all pods share."""
+
+    def __init__(self, pod, place, network, program, values, hosts):
+        self.pod, self.place, self.program, self.values, self.hosts = pod, place, program, values, hosts
+        self.network, self.address = network.pod()
+        self.processes = []
+        (place / "root").mkdir(parents=True)
+        for volume in pod.spec["volumes"]:
+            self.fill(volume, place / volume["name"])
+
+    def fill(self, volume, directory):
+        directory.mkdir()
+        if "emptyDir" in volume:
+            # fsGroup: the group's, and what is made in it too.
+            os.chown(directory, 0, self.pod.spec["securityContext"]["fsGroup"])
+            directory.chmod(0o2770)
+        for source in volume.get("projected", {}).get("sources", []):
+            mode = volume["projected"].get("defaultMode", 0o644)
+            for name, text in self.values["ConfigMap", source["configMap"]["name"]].items():
+                (directory / name).write_text(text)
+                (directory / name).chmod(mode)
+                os.chown(directory / name, 0, self.pod.spec["securityContext"]["fsGroup"])
+
+    def environment(self, container):
+        found = {"PATH": "/usr/local/bin", "HOME": "/", "HOSTNAME": self.place.name}
+        for source in container.get("envFrom", []):
+            found.update(self.values["Secret", source["secretRef"]["name"]])
+        return found
+
+    def start(self, container):
+        context = {**self.pod.spec["securityContext"], **container["securityContext"]}
+        mounts = [
+            {
+                "source": str(self.place / one["name"]),
+                "path": one["mountPath"],
+                "read_only": bool(one.get("readOnly")),
+            }
+            for one in container["volumeMounts"]
+        ]
+        wanted = {
+            "root": str(self.place / "root"),
+            "program": str(self.program),
+            "args": container["args"],
+            "env": self.environment(container),
+            "mounts": mounts,
+            "hosts": str(self.hosts),
+            "network": self.network,
+            "user": context["runAsUser"],
+            "group": context["runAsGroup"],
+        }
+        log = open(self.log(container["name"]), "wb")
+        command = [sys.executable, HERE / "sandbox.py"]
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=log, stderr=log)
+        process.stdin.write(json.dumps(wanted).encode())
+        process.stdin.close()
+        self.processes.append(process)
+        return process
+
+    def log(self, container):
+        return self.place / f"{container}.log"
+
+    def said(self, container):
+        return self.log(container).read_text(errors="replace")
+
+    def inside(self, container):
+        """The process of a container, as this machine numbers it."""
+        lines = [line for line in self.said(container).splitlines() if line.startswith('{"process"')]
+        return json.loads(lines[0])["process"] if lines else None
+
+    def kill(self):
+        for process in self.processes:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+
+
+def health(address, probe):
+    """What a kubelet's gRPC probe hears: the status' name, or why there is none."""
+    with grpc.insecure_channel(f"{address}:{probe['grpc']['port']}") as channel:
+        stub = health_pb2_grpc.HealthStub(channel)
+        request = health_pb2.HealthCheckRequest(service=probe["grpc"].get("service", ""))
+        try:
+            answer = stub.Check(request, timeout=probe.get("timeoutSeconds", 1))
+        except grpc.RpcError as error:
+            return error.code().name
+        return health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)
+
+
+def wait(seconds, what, question, alive=()):
+    """Asks until the answer is yes; an end of one of `alive` before that is a failure."""
+    end = time.monotonic() + seconds
+    while not question():
+        for process in alive:
+            if process.poll() is not None:
+                raise AssertionError(f"{what}: a container ended with {process.returncode} before that")
+        if time.monotonic() > end:
+            raise AssertionError(f"{what}: not within {seconds:g} s")
+        time.sleep(0.2)
+
+
+def values(overlay):
+    """ConfigMaps and Secrets as containers see them."""
+    found = {("ConfigMap", one["metadata"]["name"]): dict(one["data"]) for one in overlay.of("ConfigMap")}
+    for one in overlay.of("Secret"):
+        data = {key: base64.b64decode(text).decode() for key, text in one.get("data", {}).items()}
+        found["Secret", one["metadata"]["name"]] = {**data, **one.get("stringData", {})}
+    return found
+
+
+def why_not():
+    """Why pods cannot be played here, or None."""
+    if sys.platform != "linux" or os.geteuid() != 0:
+        return "it needs Linux and root"
+    for tool in ("ip", "ldd"):
+        if not shutil.which(tool):
+            return f"there is no {tool}"
+    if not os.path.exists(sandbox.TRUST):
+        return f"there is no {sandbox.TRUST}; it is in ca-certificates"
+    if subprocess.run(
+        ["unshare", "--mount", "--pid", "--ipc", "--uts", "--net", "--fork", "true"], capture_output=True
+    ).returncode:
+        return "namespaces are not permitted"
+    return None
+
+
+def terminate(process, grace):
+    """SIGTERM, and after the grace period what a kubelet does. The exit status, and after how many seconds."""
+    begun = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    try:
+        return process.wait(timeout=grace), time.monotonic() - begun
+    except subprocess.TimeoutExpired:
+        process.kill()
+        return "SIGKILL", grace

@@ -1,0 +1,62 @@
+"""Breaks on purpose. A rule that none of them proves might as well not be there."""
+
+from collections import namedtuple
+
+from rules import UNTOLD, broken
+
+Break = namedtuple("Break", "rule overlay what change")
+BREAKS = []
+
+
+def breaks(rule, overlay, what):
+    """Keeps a function that breaks `rule` in a copy of an overlay."""
+
+    def keep(function):
+        BREAKS.append(Break(rule, overlay, what, function))
+        return function
+
+    return keep
+
+
+def uncaught(overlays):
+    """Breaks that change nothing, or that their rule does not see."""
+    missed = []
+    for one in BREAKS:
+        copy = overlays[one.overlay].copy()
+        one.change(copy)
+        if copy.objects == overlays[one.overlay].objects:
+            missed.append(f"{one.overlay}: {one.what}: changes nothing")
+            continue
+        before = {sentence for rule, sentence in broken(overlays[one.overlay]) if rule == one.rule}
+        after = {sentence for rule, sentence in broken(copy) if rule == one.rule}
+        if not any(not sentence.startswith(UNTOLD) for sentence in after - before):
+            missed.append(f"{one.overlay}: {one.what} ({one.rule})")
+    return missed
+
+
+def pod(overlay, role):
+    return next(one for one in overlay.pods() if one.role == role)
+
+
+def container(overlay, role):
+    return pod(overlay, role).containers[0]
+
+
+def config(overlay, old, new):
+    for thing in overlay.of("ConfigMap"):
+        if "config.toml" in thing["data"]:
+            assert old in thing["data"]["config.toml"], old
+            thing["data"]["config.toml"] = thing["data"]["config.toml"].replace(old, new)
+
+
+def remove(overlay, kind, name=None):
+    gone = [one for one in overlay.of(kind) if name in (None, one["metadata"]["name"])]
+    overlay.objects = [one for one in overlay.objects if one not in gone]
+
+
+def simple(rule, overlay, what, change):
+    BREAKS.append(Break(rule, overlay, what, change))
+
+
+def put(place, key, value):
+    place[key] = value

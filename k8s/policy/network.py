@@ -1,0 +1,139 @@
+"""Who may talk to whom: policies against the table below, and certificates against the names that roles prove."""
+
+from rendered import matches
+from rules import MONITORING, rule, settings
+
+# (from, to, port); roles, or what a peer outside is called here.
+ALWAYS = {("actor", "learner", 7400), ("actor", "reward-server", 7401), ("actor", "actor", 7402)}
+PEERS = {
+    ("kubernetes.io/metadata.name", "kube-system"): "names",
+    ("kubernetes.io/metadata.name", "monitoring"): "prometheus",
+    ("kubernetes.io/metadata.name", "keda"): "keda",
+}
+PRIVATE = {
+    "10.0.0.0/8",
+    "172.16.0.0/12",
+    "192.168.0.0/16",
+    "100.64.0.0/10",
+    "169.254.0.0/16",
+    "fc00::/7",
+    "fe80::/10",
+}
+
+
+def expected(overlay):
+    flows = set(ALWAYS)
+    roles = ("learner", "reward-server", "actor")
+    flows |= {(role, "names", 53) for role in roles} | {(role, "anywhere", 443) for role in roles}
+    if overlay.of("PodMonitor"):
+        flows |= {("prometheus", role, MONITORING) for role in roles}
+    if overlay.of("ScaledObject"):
+        flows.add(("keda", "learner", 7400))
+    if overlay.named("Service", "adwright-store"):
+        flows |= {(role, "store", 9000) for role in roles}
+    return flows
+
+
+def peers(overlay, peer):
+    """What a peer of a rule is called."""
+    if "ipBlock" in peer:
+        return {"anywhere"}
+    if "namespaceSelector" in peer:
+        labels = peer["namespaceSelector"].get("matchLabels") or {}
+        return {PEERS.get(next(iter(labels.items()), None), f"namespaces {labels}")}
+    return {pod.role for pod in overlay.pods() if matches(peer["podSelector"], pod.labels)} or {"nobody"}
+
+
+def allowed(overlay, direction):
+    """(from, to, port) that the policies of one direction let through."""
+    found = set()
+    for policy in overlay.of("NetworkPolicy"):
+        spec = policy["spec"]
+        own = {pod.role for pod in overlay.selected(spec["podSelector"])}
+        for one in spec.get(direction, []):
+            others = one.get("from" if direction == "ingress" else "to")
+            names = set().union(*(peers(overlay, peer) for peer in others)) if others else {"everybody"}
+            ports = {port.get("port") for port in one.get("ports", [])} or {"every port"}
+            for mine in own:
+                for other in names:
+                    pair = (other, mine) if direction == "ingress" else (mine, other)
+                    found |= {(*pair, port) for port in ports}
+    return found
+
+
+@rule("nothing is open that nobody needs")
+def policies(overlay):
+    deny = [one["spec"] for one in overlay.of("NetworkPolicy") if not one["spec"]["podSelector"]]
+    if deny != [{"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}]:
+        yield "no policy denies everything to every pod"
+    for policy in overlay.of("NetworkPolicy"):
+        spec = policy["spec"]
+        missing = {kind for kind in ("Ingress", "Egress") if kind.lower() in spec} - set(spec["policyTypes"])
+        if missing:
+            yield f"NetworkPolicy/{policy['metadata']['name']}: {missing} without effect"
+        for one in spec.get("egress", []):
+            for block in (peer["ipBlock"] for peer in one.get("to", []) if "ipBlock" in peer):
+                wide = {"0.0.0.0/0": "10.0.0.0/8", "::/0": "fc00::/7"}.get(block["cidr"])
+                if wide and not (PRIVATE & set(block.get("except", []))) >= {wide}:
+                    yield f"NetworkPolicy/{policy['metadata']['name']}: lets out to private addresses"
+    inside = {pod.role for pod in overlay.pods()}
+    wanted = expected(overlay)
+    got_in, got_out = allowed(overlay, "ingress"), allowed(overlay, "egress")
+    wanted_in = {flow for flow in wanted if flow[1] in inside}
+    wanted_out = {flow for flow in wanted if flow[0] in inside}
+    for word, got, right in (("into", got_in, wanted_in), ("out of", got_out, wanted_out)):
+        for flow in sorted(got - right, key=str):
+            yield f"{flow} is let {word} a pod and need not be"
+        for flow in sorted(right - got, key=str):
+            yield f"{flow} is not let {word} a pod"
+
+
+@rule("plain text in local alone")
+def plain_text(overlay):
+    wanted = settings(overlay)
+    insecure = wanted["endpoints"]["insecure_plaintext_network"]
+    for pod in overlay.our_pods():
+        given = [argument for container in pod.all_containers for argument in container.get("args", [])]
+        insecure = insecure or any("insecure_plaintext_network" in argument for argument in given)
+    if insecure != (overlay.name == "local"):
+        yield f"insecure_plaintext_network = {insecure}"
+    if overlay.name != "local" and not all(wanted["tls"][key] for key in ("cert", "key", "ca")):
+        yield f"[tls] is {wanted['tls']}"
+
+
+@rule("certificates say who they are")
+def certificates(overlay):
+    if overlay.name == "local":
+        return
+    run = settings(overlay)["run"]["id"]
+    found = {one["metadata"]["name"]: one["spec"] for one in overlay.of("Certificate")}
+    issuers = {one["metadata"]["name"] for one in overlay.of("Issuer")}
+    for spec in found.values():
+        if spec["issuerRef"]["name"] not in issuers:
+            yield f"nobody signs {spec['secretName']}"
+    for role in ("learner", "actor", "reward-server", "observer", "scaler", "admin"):
+        spec = found.get(f"adwright-{role}", {})
+        if f"{role}.{run}" != spec.get("dnsNames", [None])[0]:
+            yield f"the certificate of {role} names {spec.get('dnsNames')}, and the run is {run}"
+        if not {"server auth", "client auth"} <= set(spec.get("usages", [])) or spec.get("isCA"):
+            yield f"the certificate of {role} cannot be used both ways, or signs others"
+        others = {one.split(".")[0] for one in spec.get("dnsNames", [])[1:]}
+        if not others <= {f"adwright-{role}"} or (
+            others and not overlay.named("Service", f"adwright-{role}")
+        ):
+            yield f"the certificate of {role} names other hosts: {spec.get('dnsNames')}"
+    for pod in overlay.our_pods():
+        sources = [
+            s for v in pod.spec["volumes"] for s in v.get("projected", {}).get("sources", []) if "secret" in s
+        ]
+        if [source["secret"]["name"] for source in sources] != [f"adwright-{pod.role}-tls"]:
+            yield f"{pod} shows the certificates {sources}"
+    for trigger in (one for thing in overlay.of("ScaledObject") for one in thing["spec"]["triggers"]):
+        host, meta = trigger["metadata"]["scalerAddress"].split(":")[0], trigger["metadata"]
+        space = overlay.of("Namespace")[0]["metadata"]["name"]
+        if (
+            host not in found["adwright-learner"]["dnsNames"]
+            or not host.endswith(f".{space}")
+            or meta.get("enableTLS") != "true"
+        ):
+            yield f"KEDA asks {meta}, and the learner's certificate names {found['adwright-learner']['dnsNames']}"

@@ -1,0 +1,151 @@
+"""What an overlay renders to, and the questions that rules ask of it: which pods there are, who selects them, what they may read.
+
+Nothing is judged here."""
+
+import copy
+import subprocess
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).resolve().parent.parent
+OVERLAYS = sorted(path.parent.name for path in ROOT.glob("overlays/*/kustomization.yaml"))
+WORKLOADS = ("Deployment", "StatefulSet", "DaemonSet", "Job", "CronJob", "Pod", "ReplicaSet")
+
+
+class UniqueKeys(yaml.SafeLoader):
+    """YAML in which a key that is given twice is an error, not the last one."""
+
+    def construct_mapping(self, node, deep=False):
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        twice = {key for key in keys if keys.count(key) > 1}
+        if twice:
+            raise yaml.constructor.ConstructorError(
+                None, None, f"given twice: {sorted(twice)}", node.start_mark
+            )
+        return super().construct_mapping(node, deep)
+
+
+def render(overlay):
+    """The objects of `k8s/overlays/<overlay>`, as kubectl renders them."""
+    directory = ROOT / "overlays" / overlay if overlay != "base" else ROOT / "base"
+    said = subprocess.run(["kubectl", "kustomize", directory], capture_output=True, text=True)
+    if said.returncode:
+        raise SystemExit(f"{overlay}: {said.stderr.strip()}")
+    return [document for document in yaml.load_all(said.stdout, UniqueKeys) if document]
+
+
+class Pod:
+    """A pod template and what makes pods of it."""
+
+    def __init__(self, name, kind, controller, template):
+        self.name, self.kind, self.controller = name, kind, controller
+        self.spec = template.get("spec", {})
+        self.labels = template.get("metadata", {}).get("labels", {})
+
+    @property
+    def role(self):
+        return self.labels.get("app.kubernetes.io/component")
+
+    @property
+    def containers(self):
+        return self.spec.get("containers", [])
+
+    @property
+    def all_containers(self):
+        return self.spec.get("initContainers", []) + self.containers
+
+    @property
+    def is_ours(self):
+        return self.labels.get("app.kubernetes.io/name") == "adwright"
+
+    def ports(self):
+        return [port for container in self.containers for port in container.get("ports", [])]
+
+    def references(self):
+        """Every (kind, name) that the pod cannot start without."""
+        for volume in self.spec.get("volumes", []):
+            sources = [volume, *volume.get("projected", {}).get("sources", [])]
+            for source in sources:
+                if "configMap" in source and not source["configMap"].get("optional"):
+                    yield "ConfigMap", source["configMap"]["name"]
+                if "secret" in source and not source["secret"].get("optional"):
+                    yield "Secret", source["secret"].get("secretName") or source["secret"]["name"]
+        for container in self.all_containers:
+            sources = container.get("envFrom", []) + [
+                e["valueFrom"] for e in container.get("env", []) if "valueFrom" in e
+            ]
+            for source in sources:
+                for key, kind in (
+                    ("secretRef", "Secret"),
+                    ("secretKeyRef", "Secret"),
+                    ("configMapRef", "ConfigMap"),
+                ):
+                    if key in source and not source[key].get("optional"):
+                        yield kind, source[key]["name"]
+
+    def __str__(self):
+        return f"{self.kind}/{self.name}"
+
+
+class Overlay:
+    """The rendered objects of one overlay."""
+
+    def __init__(self, name, objects):
+        self.name, self.objects = name, objects
+
+    def copy(self):
+        return Overlay(self.name, copy.deepcopy(self.objects))
+
+    def of(self, *kinds):
+        return [thing for thing in self.objects if thing["kind"] in kinds]
+
+    def named(self, kind, name):
+        return next((thing for thing in self.of(kind) if thing["metadata"]["name"] == name), None)
+
+    def pods(self):
+        found = []
+        for thing in self.objects:
+            name, spec = thing["metadata"]["name"], thing.get("spec", {})
+            if thing["kind"] in ("Deployment", "StatefulSet", "DaemonSet", "Job", "ReplicaSet"):
+                found.append(Pod(name, thing["kind"], spec, spec["template"]))
+            elif thing["kind"] == "CronJob":
+                job = spec["jobTemplate"]["spec"]
+                found.append(Pod(name, "CronJob", job, job["template"]))
+            elif thing["kind"] == "Pod":
+                found.append(Pod(name, "Pod", {}, thing))
+            elif thing["kind"] == "JobSet":
+                for job in spec["replicatedJobs"]:
+                    template = job["template"]["spec"]
+                    found.append(Pod(f"{name}/{job['name']}", "JobSet", template, template["template"]))
+        return found
+
+    def our_pods(self):
+        return [pod for pod in self.pods() if pod.is_ours]
+
+    def selected(self, selector):
+        return [pod for pod in self.pods() if matches(selector, pod.labels)]
+
+    def config(self):
+        """The text of the run's configuration."""
+        maps = [
+            thing for thing in self.of("ConfigMap") if thing["metadata"]["name"].startswith("adwright-config")
+        ]
+        return maps[0]["data"]["config.toml"] if len(maps) == 1 else None
+
+
+def matches(selector, labels):
+    """Whether a label selector, none of which selects everything, takes these labels."""
+    if any(labels.get(key) != value for key, value in (selector.get("matchLabels") or {}).items()):
+        return False
+    for wanted in selector.get("matchExpressions") or []:
+        value, operator = labels.get(wanted["key"]), wanted["operator"]
+        fits = {
+            "In": value in wanted.get("values", []),
+            "NotIn": value not in wanted.get("values", []),
+            "Exists": wanted["key"] in labels,
+            "DoesNotExist": wanted["key"] not in labels,
+        }[operator]
+        if not fits:
+            return False
+    return True

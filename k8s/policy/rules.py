@@ -1,0 +1,73 @@
+"""What a rule is: a name, and a function that yields what breaks it in an overlay. The rules themselves are in files by subject."""
+
+import tomllib
+
+from rendered import ROOT
+
+RULES = {}
+MONITORING = 7409
+PORTS = {"learner": 7400, "reward-server": 7401, "actor": 7402}
+DOCS = ROOT.parent / "docs"
+# How a rule ends that an overlay is too odd for.
+UNTOLD = "cannot be told"
+
+
+def rule(name):
+    """Makes a rule of a function that takes an overlay and yields sentences."""
+
+    def keep(function):
+        assert name not in RULES, name
+        RULES[name] = function
+        return function
+
+    return keep
+
+
+def broken(overlay):
+    """(rule, sentence) of everything that breaks one."""
+    found = []
+    for name, function in RULES.items():
+        try:
+            found += [(name, sentence) for sentence in function(overlay)]
+        except (KeyError, TypeError, AttributeError, IndexError, RuntimeError, ValueError) as error:
+            found.append((name, f"{UNTOLD}: {type(error).__name__} {error}"))
+    return found
+
+
+def merged(below, above):
+    both = dict(below)
+    for key, value in above.items():
+        both[key] = (
+            merged(both[key], value) if isinstance(value, dict) and isinstance(both.get(key), dict) else value
+        )
+    return both
+
+
+def argument(container, flag):
+    """What follows a flag, or None."""
+    arguments = container.get("args", [])
+    return arguments[arguments.index(flag) + 1] if flag in arguments else None
+
+
+def settings(overlay, container=None):
+    """The configuration of a container: the program's defaults, the run's file, then `--set`."""
+    both = merged(
+        tomllib.loads((ROOT.parent / "configs/demo.toml").read_text()), tomllib.loads(overlay.config())
+    )
+    arguments = (container or {}).get("args", [])
+    for flag, assignment in zip(arguments, arguments[1:]):
+        if flag == "--set":
+            key, value = assignment.split("=", 1)
+            try:
+                value = tomllib.loads(f"value = {value}")["value"]
+            except tomllib.TOMLDecodeError:
+                pass
+            for part in reversed(key.split(".")):
+                value = {part: value}
+            both = merged(both, value)
+    return both
+
+
+def role_container(pod):
+    """The container that is the pod's role."""
+    return next(container for container in pod.containers if container["args"][0] == pod.role)

@@ -1,0 +1,123 @@
+"""One container as a process of this machine: its own mounts, processes and network address, its user, and nothing else.
+
+Run as a program it becomes that container; the description is JSON on standard input. What a kubelet and a container runtime would do is done
+here by hand and as far as it goes: no cgroup limits what it takes, and system calls are not filtered. The image is the
+program, the libraries that it is linked to and the authorities' certificates, as that of the Containerfile.
+"""
+
+import ctypes
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+LIBC = ctypes.CDLL(None, use_errno=True)
+NEWNS, NEWUTS, NEWIPC, NEWPID, NEWNET = 0x20000, 0x4000000, 0x8000000, 0x20000000, 0x40000000
+RDONLY, NOSUID, NODEV, NOEXEC, REMOUNT, BIND, REC, PRIVATE = 1, 2, 4, 8, 32, 4096, 16384, 1 << 18
+CAPBSET_DROP, SET_PDEATHSIG, SET_NO_NEW_PRIVS = 24, 1, 38
+IMAGE = "/usr/local/bin/adwright"
+# Whom TLS trusts, without which no client of an object store can be made.
+TRUST = "/etc/ssl/certs/ca-certificates.crt"
+
+
+def checked(result, what):
+    if result != 0:
+        error = ctypes.get_errno()
+        raise OSError(error, f"{what}: {os.strerror(error)}")
+
+
+def mount(source, target, kind=None, flags=0):
+    arguments = [str(part).encode() if part else None for part in (source, target, kind)]
+    checked(LIBC.mount(*arguments, ctypes.c_ulong(flags), None), f"mount {target}")
+
+
+def enter_network(name):
+    """Makes the calling process one of a named network namespace."""
+    with open(f"/run/netns/{name}") as namespace:
+        checked(LIBC.setns(namespace.fileno(), NEWNET), f"network {name}")
+
+
+def bind(source, target, read_only):
+    target = Path(target)
+    if Path(source).is_dir():
+        target.mkdir(parents=True, exist_ok=True)
+    else:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.touch()
+    mount(source, target, flags=BIND)
+    if read_only:
+        mount(None, target, flags=REMOUNT | BIND | RDONLY | NOSUID)
+
+
+def libraries(program):
+    """Files that the program is linked to, the loader included."""
+    said = subprocess.run(["ldd", program], capture_output=True, text=True, check=True).stdout
+    words = [word for line in said.splitlines() for word in line.split() if word.startswith("/")]
+    return sorted(set(words))
+
+
+def build(root, wanted):
+    """The container's file system below `root`, which ends up read-only."""
+    mount("tmpfs", root, "tmpfs", NOSUID | NODEV)
+    bind(wanted["program"], f"{root}{IMAGE}", read_only=True)
+    for library in libraries(wanted["program"]):
+        bind(os.path.realpath(library), f"{root}{library}", read_only=True)
+    bind(TRUST, f"{root}{TRUST}", read_only=True)
+    for device in ("null", "zero", "urandom", "random"):
+        bind(f"/dev/{device}", f"{root}/dev/{device}", read_only=False)
+    Path(f"{root}/etc").mkdir(exist_ok=True)
+    Path(f"{root}/etc/nsswitch.conf").write_text("hosts: files dns\n")
+    bind(wanted["hosts"], f"{root}/etc/hosts", read_only=True)
+    Path(f"{root}/proc").mkdir()
+    mount("proc", f"{root}/proc", "proc", NOSUID | NODEV | NOEXEC)
+    for place in wanted["mounts"]:
+        bind(place["source"], f"{root}{place['path']}", place["read_only"])
+    mount(None, root, flags=REMOUNT | RDONLY | NOSUID)
+
+
+def become(wanted):
+    """Everything that cannot be undone, in the order in which it is still allowed."""
+    root = wanted["root"]
+    mount(None, "/", flags=REC | PRIVATE)
+    build(root, wanted)
+    os.chroot(root)
+    os.chdir("/")
+    for capability in range(64):
+        if LIBC.prctl(CAPBSET_DROP, capability, 0, 0, 0) != 0:
+            break
+    os.setgroups([wanted["group"]])
+    os.setresgid(wanted["group"], wanted["group"], wanted["group"])
+    os.setresuid(wanted["user"], wanted["user"], wanted["user"])
+    checked(LIBC.prctl(SET_NO_NEW_PRIVS, 1, 0, 0, 0), "no new privileges")
+    os.umask(0o022)
+    os.execve(IMAGE, ["adwright", *wanted["args"]], wanted["env"])
+
+
+def main():
+    wanted = json.load(sys.stdin)
+    enter_network(wanted["network"])
+    checked(LIBC.unshare(NEWNS | NEWUTS | NEWIPC | NEWPID), "namespaces")
+    signals = {signal.SIGTERM, signal.SIGINT}
+    signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    child = os.fork()
+    if child == 0:
+        # Process 1 of its namespace, as in a container: signals that it does not ask for do not reach it.
+        LIBC.prctl(SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
+        try:
+            become(wanted)
+        except OSError as error:
+            print(f"no container: {error}", file=sys.stderr)
+        os._exit(126)
+    print(json.dumps({"process": child}), file=sys.stderr, flush=True)
+    signal.signal(signal.SIGTERM, lambda *_: os.kill(child, signal.SIGTERM))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
+    _, status = os.waitpid(child, 0)
+    code = os.waitstatus_to_exitcode(status)
+    sys.exit(code if code >= 0 else 128 - code)
+
+
+if __name__ == "__main__":
+    main()

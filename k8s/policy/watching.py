@@ -1,0 +1,107 @@
+"""What is read of a run and who is told: alerts with something to do, metrics that exist."""
+
+import json
+import re
+
+from rules import DOCS, rule
+
+WORDS = set(
+    """sum by rate increase histogram_quantile max min count on and or unless ignoring group_left avg label_values le
+    without bool offset""".split()
+)
+# Prometheus' own.
+GIVEN = {"up"}
+
+
+def metrics_of(expression):
+    """The metric names in an expression: what is left without strings, selectors' labels, grouping and functions."""
+    text = re.sub(r'"[^"]*"', "", expression)
+    text = re.sub(r"\{[^}]*\}", "", text)
+    text = re.sub(r"\[[^\]]*\]", "", text)
+    text = re.sub(r"\b(by|on|without|ignoring|group_left)\s*\([^)]*\)", "", text)
+    text = re.sub(r"label_values\(([^,]*),[^)]*\)", r"\1", text)
+    return {word for word in re.findall(r"[a-zA-Z_][a-zA-Z0-9_]*", text) if word not in WORDS | GIVEN}
+
+
+def documented():
+    """Names of docs/metrics.md, with what the page adds to them. A step metric `loss` is `train_metric_loss` on the page."""
+    names = set(re.findall(r"^\| `([a-z0-9_]+)", (DOCS / "metrics.md").read_text(), re.MULTILINE))
+    families = {f"{name}{end}" for name in names for end in ("", "_total", "_bucket", "_sum", "_count")}
+    return families | {f"train_{of}_{name}" for name in names for of in ("metric", "version")}
+
+
+def headings():
+    text = (DOCS / "operations.md").read_text()
+    return {
+        re.sub(r"[^a-z0-9 -]", "", line.lower()).replace(" ", "-")
+        for line in re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    }
+
+
+@rule("alerts say what to do")
+def alerts(overlay):
+    anchors, seen = headings(), set()
+    for thing in overlay.of("PrometheusRule"):
+        for alert in (one for group in thing["spec"]["groups"] for one in group["rules"]):
+            name, notes = alert["alert"], alert.get("annotations", {})
+            page, _, anchor = notes.get("runbook", "").partition("#")
+            if page != "docs/operations.md" or anchor not in anchors or not notes.get("summary"):
+                yield f"{name}: its runbook {notes.get('runbook')!r} leads nowhere"
+            if alert.get("labels", {}).get("severity") not in ("critical", "warning") or "for" not in alert:
+                yield f"{name}: no severity, or it fires at a blink"
+            if name in seen:
+                yield f"{name}: is there twice"
+            seen.add(name)
+
+
+@rule("metrics exist")
+def metrics(overlay):
+    known = documented()
+    for thing in overlay.of("PrometheusRule"):
+        for alert in (one for group in thing["spec"]["groups"] for one in group["rules"]):
+            for name in sorted(metrics_of(alert["expr"]) - known):
+                yield f"alert {alert['alert']}: {name} is not in docs/metrics.md"
+    for title, expression in panels(overlay):
+        for name in sorted(metrics_of(expression) - known):
+            yield f"panel {title}: {name} is not in docs/metrics.md"
+
+
+def boards(overlay):
+    for thing in overlay.of("ConfigMap"):
+        if thing["metadata"].get("labels", {}).get("grafana_dashboard"):
+            yield from (json.loads(text) for text in thing["data"].values())
+
+
+def panels(overlay):
+    for board in boards(overlay):
+        for panel in board["panels"]:
+            for target in panel["targets"]:
+                yield panel["title"], target["expr"]
+
+
+@rule("every pod is watched")
+def watched(overlay):
+    if not overlay.of("PodMonitor"):
+        return
+    for monitor in overlay.of("PodMonitor"):
+        pods = {str(pod) for pod in overlay.selected(monitor["spec"]["selector"])}
+        if pods != {str(pod) for pod in overlay.our_pods()}:
+            yield f"PodMonitor/{monitor['metadata']['name']} reads {sorted(pods)}"
+        for pod in overlay.selected(monitor["spec"]["selector"]):
+            for end in monitor["spec"]["podMetricsEndpoints"]:
+                if end["port"] not in [port.get("name") for port in pod.ports()]:
+                    yield f"{pod} has no port {end['port']}"
+    found = list(boards(overlay))
+    if len(found) != 1:
+        yield f"{len(found)} dashboards"
+    for board in found:
+        ids = [panel["id"] for panel in board["panels"]]
+        if len(ids) != len(set(ids)) or not ids:
+            yield "panels of one number"
+        cells = [(x, y) for panel in board["panels"] for x, y in cells_of(panel["gridPos"])]
+        if len(cells) != len(set(cells)) or any(x >= 24 for x, _ in cells):
+            yield "panels lie over each other"
+
+
+def cells_of(grid):
+    return [(grid["x"] + x, grid["y"] + y) for x in range(grid["w"]) for y in range(grid["h"])]

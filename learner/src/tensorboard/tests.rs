@@ -1,0 +1,107 @@
+//! The file is read back here, and was read by TensorBoard itself: `learner/parity/tensorboard/`.
+
+use super::*;
+
+/// The directory of the fixture that TensorBoard was asked about, and what it said.
+const PARITY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/parity/tensorboard");
+
+/// The events of a file; every length and checksum is checked.
+fn events(mut bytes: &[u8]) -> Vec<Event> {
+    let mut events = vec![];
+    while !bytes.is_empty() {
+        let (length, rest) = bytes.split_at(8);
+        let (checksum, rest) = rest.split_at(4);
+        assert_eq!(masked(length).to_le_bytes(), checksum);
+        let (message, rest) = rest.split_at(u64::from_le_bytes(length.try_into().unwrap()) as usize);
+        let (checksum, rest) = rest.split_at(4);
+        assert_eq!(masked(message).to_le_bytes(), checksum);
+        events.push(Event::decode(message).unwrap());
+        bytes = rest;
+    }
+    events
+}
+
+fn written(directory: &Path) -> Vec<u8> {
+    let mut file = EventFile::create_at(directory, 4, 1_700_000_000.5).unwrap();
+    for at in 5..8 {
+        let values = [("loss", 1.0 / at as f64), ("grad_norm", at as f64)];
+        file.scalars("step", at, values.into_iter()).unwrap();
+    }
+    file.scalars("version", 7, [("reward", -0.25)].into_iter())
+        .unwrap();
+    std::fs::read(&file.path).unwrap()
+}
+
+#[test]
+fn a_file_says_where_it_begins_and_has_every_scalar_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let events = events(&written(directory.path()));
+    assert_eq!(events[0].file_version.as_deref(), Some(FILE_VERSION));
+    assert_eq!(
+        (events[1].step, events[1].session_log.clone()),
+        (5, Some(SessionLog { status: START }))
+    );
+    let scalars: Vec<(i64, String, f32)> = events[2..]
+        .iter()
+        .flat_map(|event| {
+            let values = event.summary.clone().unwrap().value;
+            values
+                .into_iter()
+                .map(|value| (event.step, value.tag, value.simple_value))
+        })
+        .collect();
+    assert_eq!(scalars.len(), 7);
+    assert_eq!(scalars[0], (5, "step/loss".into(), 0.2));
+    assert_eq!(scalars[6], (7, "version/reward".into(), -0.25));
+    assert!(events[2].wall_time > 1.7e9);
+}
+
+#[test]
+fn a_checksum_is_that_of_the_published_example() {
+    // RFC 3720, B.4: 32 bytes of zeros.
+    assert_eq!(crc32c::crc32c(&[0; 32]), 0x8a91_36aa);
+    assert_eq!(
+        masked(&[0; 32]),
+        0x8a91_36aa_u32.rotate_right(15).wrapping_add(0xa282_ead8)
+    );
+}
+
+/// What TensorBoard's own reader made of the fixture, and that this build writes the fixture's bytes but for the clock.
+#[test]
+fn tensorboard_reads_what_is_written() {
+    let fixture = std::fs::read(format!("{PARITY}/events.out.tfevents.fixture")).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let without_clock = |bytes: &[u8]| -> Vec<Event> {
+        let events = events(bytes).into_iter();
+        events
+            .map(|event| Event {
+                wall_time: 0.0,
+                ..event
+            })
+            .collect()
+    };
+    assert_eq!(without_clock(&written(directory.path())), without_clock(&fixture));
+    let read = std::fs::read_to_string(format!("{PARITY}/read.json")).unwrap();
+    let read: Vec<(String, i64, f32)> = serde_json::from_str(&read).unwrap();
+    let scalars = events(&fixture).into_iter().flat_map(|event| {
+        let values = event.summary.map(|summary| summary.value).unwrap_or_default();
+        values
+            .into_iter()
+            .map(move |value| (value.tag, event.step, value.simple_value))
+    });
+    let mut scalars: Vec<_> = scalars.collect();
+    scalars.sort_by(|a, b| (&a.0, a.1).cmp(&(&b.0, b.1)));
+    assert_eq!(read, scalars);
+}
+
+/// Writes the fixture again; run it by hand.
+#[test]
+#[ignore = "writes the fixture that learner/parity/tensorboard/read.py asks TensorBoard about"]
+fn write_the_fixture() {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(
+        format!("{PARITY}/events.out.tfevents.fixture"),
+        written(directory.path()),
+    )
+    .unwrap();
+}

@@ -1,0 +1,186 @@
+//! How many connections a server holds at the same time, and how long a new one may take to begin to speak.
+//!
+//! Wraps whatever connections come in, so what is inside may be encrypted or simulated. What a connection that speaks may ask is bounded
+//! elsewhere: by the server's limits of streams, headers and time, by its [`Gate`](crate::Gate) for bytes.
+
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Sleep;
+use tonic::codegen::tokio_stream::Stream;
+use tonic::transport::server::Connected;
+
+use crate::Incoming;
+
+/// What every connection begins with: HTTP/2's preface and the head of its first frame. A TLS greeting is longer.
+const GREETING_BYTES: usize = 24 + 9;
+
+/// How long a connection may take for that. A line of a byte a second, or one that says nothing, is cut.
+const GREETING_TIME: Duration = Duration::from_secs(10);
+
+/// Bounds of a server's connections.
+#[derive(Debug, Clone, Copy)]
+pub struct ConnectionLimit {
+    /// Most at the same time; one more is closed at once.
+    pub most: usize,
+    /// The setting that says so.
+    pub setting: &'static str,
+}
+
+/// A connection that found no place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{most} connections are open, as many as {setting} allows: one more was closed")]
+pub struct TooManyConnections {
+    /// How many there may be.
+    pub most: usize,
+    /// The setting that says so.
+    pub setting: &'static str,
+}
+
+/// A connection that did not begin to speak.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{bytes} of {GREETING_BYTES} bytes in {} s: this is no caller", GREETING_TIME.as_secs())]
+pub struct NoGreeting {
+    /// What it said.
+    pub bytes: usize,
+}
+
+impl ConnectionLimit {
+    /// The connections of `incoming` within this limit.
+    pub fn around<I: Incoming>(self, incoming: I) -> Limited<I> {
+        Limited {
+            incoming: Box::pin(incoming),
+            places: Arc::new(Semaphore::new(self.most)),
+            limit: self,
+            closed: 0,
+        }
+    }
+}
+
+/// Incoming connections of which there are not too many.
+pub struct Limited<I> {
+    incoming: Pin<Box<I>>,
+    places: Arc<Semaphore>,
+    limit: ConnectionLimit,
+    /// How many were closed at once.
+    closed: u64,
+}
+
+impl<I: Incoming> Stream for Limited<I> {
+    type Item = io::Result<Placed<<I as Incoming>::Connection>>;
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = self.get_mut();
+        loop {
+            let Some(came) = ready!(this.incoming.as_mut().poll_next(context)) else {
+                return Poll::Ready(None);
+            };
+            let connection = match came {
+                Ok(connection) => connection,
+                Err(error) => return Poll::Ready(Some(Err(error))),
+            };
+            match this.places.clone().try_acquire_owned() {
+                Ok(place) => return Poll::Ready(Some(Ok(Placed::new(connection, place)))),
+                Err(_full) => this.tell_of_one_closed(),
+            }
+        }
+    }
+}
+
+impl<I> Limited<I> {
+    /// Logged ever more rarely: whoever dials without end must not fill the log.
+    fn tell_of_one_closed(&mut self) {
+        self.closed += 1;
+        if self.closed.is_power_of_two() {
+            let ConnectionLimit { most, setting } = self.limit;
+            tracing::warn!(closed = self.closed, "{}", TooManyConnections { most, setting });
+        }
+    }
+}
+
+/// A connection with its place, which it gives back when it ends.
+pub struct Placed<C> {
+    connection: C,
+    _place: OwnedSemaphorePermit,
+    /// Until it has greeted: by when it must have, and what it said so far.
+    greeting: Option<(Pin<Box<Sleep>>, usize)>,
+}
+
+impl<C> Placed<C> {
+    fn new(connection: C, place: OwnedSemaphorePermit) -> Self {
+        let deadline = Box::pin(tokio::time::sleep(GREETING_TIME));
+        Self {
+            connection,
+            _place: place,
+            greeting: Some((deadline, 0)),
+        }
+    }
+}
+
+impl<C: AsyncRead + Unpin> AsyncRead for Placed<C> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if let Some((deadline, said)) = &mut this.greeting
+            && deadline.as_mut().poll(context).is_ready()
+        {
+            let cut = NoGreeting { bytes: *said };
+            tracing::debug!("connection cut: {cut}");
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, cut)));
+        }
+        let before = buffer.filled().len();
+        let read = ready!(Pin::new(&mut this.connection).poll_read(context, buffer));
+        if let Some((_, said)) = &mut this.greeting {
+            *said += buffer.filled().len() - before;
+            if *said >= GREETING_BYTES {
+                this.greeting = None;
+            }
+        }
+        Poll::Ready(read)
+    }
+}
+
+impl<C: AsyncWrite + Unpin> AsyncWrite for Placed<C> {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().connection).poll_write(context, bytes)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().connection).poll_flush(context)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().connection).poll_shutdown(context)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().connection).poll_write_vectored(context, parts)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.connection.is_write_vectored()
+    }
+}
+
+impl<C: Connected> Connected for Placed<C> {
+    type ConnectInfo = C::ConnectInfo;
+
+    fn connect_info(&self) -> Self::ConnectInfo {
+        self.connection.connect_info()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,108 @@
+//! Who takes part in a run, as certificates name them: the DNS name `<role>.<run>`.
+
+use common::RunId;
+use std::fmt;
+
+/// What somebody may be to a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum PeerRole {
+    /// Leases tasks, trains and publishes.
+    Learner,
+    /// Scores candidate images.
+    RewardServer,
+    /// Samples, renders and submits; passes weights on to other actors.
+    Actor,
+    /// Looks on: a demo, `adwright status`.
+    Observer,
+    /// Asks how many actors there should be.
+    Scaler,
+    /// A person who steers the run.
+    Admin,
+}
+
+impl PeerRole {
+    /// Every one.
+    pub const ALL: [Self; 6] = [
+        Self::Learner,
+        Self::RewardServer,
+        Self::Actor,
+        Self::Observer,
+        Self::Scaler,
+        Self::Admin,
+    ];
+
+    /// The first label of the name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Learner => "learner",
+            Self::RewardServer => "reward-server",
+            Self::Actor => "actor",
+            Self::Observer => "observer",
+            Self::Scaler => "scaler",
+            Self::Admin => "admin",
+        }
+    }
+}
+
+impl fmt::Display for PeerRole {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A role in a run.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RoleName {
+    /// Which role.
+    pub role: PeerRole,
+    /// In which run.
+    pub run: RunId,
+}
+
+impl RoleName {
+    /// The role that a certificate's name means; `None` for other names, such as those of hosts.
+    pub fn parse(name: &str) -> Option<Self> {
+        let (first, run) = name.split_once('.')?;
+        let role = PeerRole::ALL.into_iter().find(|role| role.name() == first)?;
+        let run = RunId::new(run).ok()?;
+        Some(Self { role, run })
+    }
+}
+
+impl fmt::Display for RoleName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.role, self.run)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_role_is_the_first_label_and_the_run_all_others() {
+        let parsed = RoleName::parse("reward-server.spring.2027").unwrap();
+        assert_eq!(
+            (parsed.role, parsed.run.to_string()),
+            (PeerRole::RewardServer, "spring.2027".into())
+        );
+        for role in PeerRole::ALL {
+            let name = format!("{role}.demo");
+            assert_eq!(RoleName::parse(&name).unwrap().to_string(), name);
+        }
+    }
+
+    #[test]
+    fn names_of_hosts_and_wildcards_are_no_roles() {
+        for name in [
+            "adwright-learner.ads.svc",
+            "*.demo",
+            "Learner.demo",
+            "learner",
+            "learner.",
+            "actor.a b",
+        ] {
+            assert_eq!(RoleName::parse(name), None, "{name}");
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! Connections from who is proven to take part.
+
+use super::client::Tls;
+use super::credentials::Credentials;
+use super::error::HandshakeError;
+use super::names::names_of;
+use super::plain::Plain;
+use crate::{Incoming, Network, Remote, Tcp};
+use futures::stream::{Stream, StreamExt as _};
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+use tokio_util::either::Either;
+use tonic::transport::server::{Connected, TcpConnectInfo, TcpIncoming};
+
+/// How long a caller may take to prove who it is.
+const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
+
+/// Callers that prove who they are at the same time; more wait in the system's queue. Each holds some tens of kilobytes.
+const HANDSHAKES: usize = 512;
+
+/// What a process's connections are made of, both ways.
+#[derive(Debug, Clone, Default)]
+pub struct Transport {
+    credentials: Option<Credentials>,
+}
+
+impl Transport {
+    /// TCP as it is.
+    pub fn plain() -> Self {
+        Self::default()
+    }
+
+    /// TLS in which both sides show certificates.
+    pub fn secured(credentials: Credentials) -> Self {
+        Self {
+            credentials: Some(credentials),
+        }
+    }
+
+    /// What a URL begins with.
+    pub fn scheme(&self) -> &'static str {
+        match self.credentials {
+            None => "http",
+            Some(_) => "https",
+        }
+    }
+
+    /// What calls are made over on the machine's network.
+    pub fn network(&self) -> Arc<dyn Network> {
+        self.over(Arc::new(Tcp))
+    }
+
+    /// The same on another network.
+    pub fn over(&self, network: Arc<dyn Network>) -> Arc<dyn Network> {
+        match &self.credentials {
+            None => Arc::new(Plain(network)),
+            Some(credentials) => Arc::new(Tls::new(network, credentials.clone())),
+        }
+    }
+
+    /// Who comes to `listener`.
+    pub fn incoming(&self, listener: TcpListener) -> impl Incoming<Connection = Accepted<TcpStream>> + use<> {
+        self.accept(TcpIncoming::from(listener).with_nodelay(Some(true)))
+    }
+
+    /// Of who comes in, those that prove to be somebody. Who does not is cut off, and the log says why.
+    pub fn accept<I, C>(&self, incoming: I) -> impl Incoming<Connection = Accepted<C>> + use<I, C>
+    where
+        I: Stream<Item = io::Result<C>> + Send + 'static,
+        C: Connected<ConnectInfo = TcpConnectInfo> + AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let credentials = self.credentials.clone();
+        let accepted = move |connection: io::Result<C>| {
+            let credentials = credentials.clone();
+            async move {
+                match (connection, credentials) {
+                    (Ok(connection), Some(credentials)) => proven(connection, &credentials).await.map(Ok),
+                    (connection, _) => Some(connection.map(unproven)),
+                }
+            }
+        };
+        let incoming = incoming.map(accepted).buffer_unordered(HANDSHAKES);
+        incoming.filter_map(std::future::ready)
+    }
+}
+
+fn unproven<C: Connected<ConnectInfo = TcpConnectInfo>>(connection: C) -> Accepted<C> {
+    Accepted {
+        remote: connection.connect_info().remote_addr().into(),
+        stream: Either::Left(connection),
+    }
+}
+
+/// The connection once its caller has shown a certificate that is believed; `None` when it has not.
+async fn proven<C>(connection: C, credentials: &Credentials) -> Option<Accepted<C>>
+where
+    C: Connected<ConnectInfo = TcpConnectInfo> + AsyncRead + AsyncWrite + Unpin,
+{
+    let address = connection.connect_info().remote_addr();
+    match tokio::time::timeout(HANDSHAKE_TIME, handshake(connection, address, credentials)).await {
+        Ok(Ok(accepted)) => Some(accepted),
+        Ok(Err(error)) => refused(address, &error),
+        Err(_) => {
+            let seconds = HANDSHAKE_TIME.as_secs();
+            refused(address, &HandshakeError::Late { seconds })
+        }
+    }
+}
+
+async fn handshake<C: AsyncRead + AsyncWrite + Unpin>(
+    connection: C,
+    address: Option<SocketAddr>,
+    credentials: &Credentials,
+) -> Result<Accepted<C>, HandshakeError> {
+    let acceptor = TlsAcceptor::from(credentials.current().server.clone());
+    let stream = acceptor.accept(connection).await;
+    let stream = stream.map_err(|error| HandshakeError::of(&error))?;
+    let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
+    let roles = shown.map(names_of).transpose()?.map(|names| names.roles.into());
+    Ok(Accepted {
+        remote: Remote { address, roles },
+        stream: Either::Right(stream),
+    })
+}
+
+fn refused<T>(address: Option<SocketAddr>, error: &HandshakeError) -> Option<T> {
+    tracing::warn!(peer = Remote::from(address).shown(), %error, "connection refused");
+    None
+}
+
+/// A connection that was accepted.
+#[derive(Debug)]
+pub struct Accepted<C> {
+    remote: Remote,
+    stream: Either<C, TlsStream<C>>,
+}
+
+impl<C> Connected for Accepted<C> {
+    type ConnectInfo = Remote;
+
+    fn connect_info(&self) -> Remote {
+        self.remote.clone()
+    }
+}
+
+impl<C: AsyncRead + AsyncWrite + Unpin> AsyncRead for Accepted<C> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(context, into)
+    }
+}
+
+impl<C: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Accepted<C> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}

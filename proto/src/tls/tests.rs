@@ -1,0 +1,231 @@
+//! Real handshakes over sockets in memory: who gets in, and what is told to who does not.
+
+use super::test_authority::Authority;
+use super::{Credentials, CredentialsError, HandshakeError, Pem, Tls, Transport};
+use crate::{Answering, Destination, Duplex, Network, PeerRole, Tcp};
+use futures::StreamExt as _;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tonic::transport::server::Connected as _;
+
+const LEARNER: &[&str] = &["learner.spring", "adwright-learner"];
+
+/// A server that tells who called, and sends a byte to who got in.
+async fn serve(transport: Transport) -> (SocketAddr, tokio::sync::mpsc::Receiver<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (tell, told) = tokio::sync::mpsc::channel(8);
+    tokio::spawn(async move {
+        let mut incoming = std::pin::pin!(transport.incoming(listener));
+        while let Some(accepted) = incoming.next().await {
+            let mut accepted = accepted.unwrap();
+            let roles = accepted.connect_info().roles.unwrap_or_default();
+            let names: Vec<String> = roles.iter().map(ToString::to_string).collect();
+            tell.send(names.join(" ")).await.unwrap();
+            accepted.write_all(b"!").await.unwrap();
+            accepted.shutdown().await.ok();
+        }
+    });
+    (address, told)
+}
+
+async fn call(network: &dyn Network, address: SocketAddr, role: PeerRole) -> io::Result<()> {
+    let to = Destination {
+        host: address.ip().to_string(),
+        port: address.port(),
+        who: Answering::Role(role),
+    };
+    // A refusal of the caller's certificate comes after its own handshake.
+    let mut connection: Box<dyn Duplex> = network.connect(to).await?;
+    connection.read_u8().await.map(drop)
+}
+
+fn secured(pem: &Pem) -> Transport {
+    Transport::secured(Credentials::new(pem).unwrap())
+}
+
+/// What a handshake came to.
+fn why(outcome: io::Result<()>) -> String {
+    let error = outcome.unwrap_err();
+    let typed = error
+        .get_ref()
+        .and_then(|inner| inner.downcast_ref::<HandshakeError>());
+    typed
+        .map_or_else(|| HandshakeError::of(&error), Clone::clone)
+        .to_string()
+}
+
+#[tokio::test]
+async fn both_sides_learn_each_others_role_whatever_the_address_is_called() {
+    let authority = Authority::new();
+    let (address, mut told) = serve(secured(&authority.pem(LEARNER))).await;
+    let actor = secured(&authority.pem(&["actor.spring"])).network();
+    call(&*actor, address, PeerRole::Learner).await.unwrap();
+    assert_eq!(told.recv().await.unwrap(), "actor.spring");
+}
+
+#[tokio::test]
+async fn a_server_in_another_role_or_of_another_run_is_not_talked_to() {
+    let authority = Authority::new();
+    let actor = secured(&authority.pem(&["actor.spring"])).network();
+    for names in [
+        &["actor.spring"][..],
+        &["learner.autumn"],
+        &["learner.SPRING"],
+        &["*.spring", "actor.spring"],
+    ] {
+        let (address, _told) = serve(secured_as_it_is(&authority, names)).await;
+        let refused = why(call(&*actor, address, PeerRole::Learner).await);
+        assert!(refused.contains("certificate"), "{names:?}: {refused}");
+    }
+}
+
+fn secured_as_it_is(authority: &Authority, names: &[&str]) -> Transport {
+    secured(&authority.pem(names))
+}
+
+#[tokio::test]
+async fn certificates_of_another_authority_are_refused_by_either_side_with_the_reason() {
+    let (ours, theirs) = (Authority::new(), Authority::new());
+    let (address, _told) = serve(secured(&ours.pem(LEARNER))).await;
+    let stranger = secured(&theirs.pem(&["actor.spring"])).network();
+    let refused = why(call(&*stranger, address, PeerRole::Learner).await);
+    assert!(refused.contains("tls.ca"), "{refused}");
+    // One that believes the server, and is not believed.
+    let disguised = Pem {
+        ca: [theirs.pem(&["actor.spring"]).ca, ours.pem(LEARNER).ca].concat(),
+        ..theirs.pem(&["actor.spring"])
+    };
+    let refused = why(call(&*secured(&disguised).network(), address, PeerRole::Learner).await);
+    assert!(
+        refused.contains("does not accept this side's certificate"),
+        "{refused}"
+    );
+}
+
+#[test]
+fn what_everybody_would_refuse_is_refused_before_it_is_used() {
+    let (authority, other) = (Authority::new(), Authority::new());
+    let refused = |pem: &Pem| Credentials::new(pem).unwrap_err();
+    let expired = refused(&authority.expired(LEARNER));
+    assert!(expired.to_string().contains("expired"), "{expired}");
+    let unsigned = Pem {
+        ca: other.pem(LEARNER).ca,
+        ..authority.pem(LEARNER)
+    };
+    let unsigned = refused(&unsigned).to_string();
+    assert!(unsigned.contains("tls.ca"), "{unsigned}");
+    let mixed = Pem {
+        key: authority.pem(LEARNER).key,
+        ..authority.pem(LEARNER)
+    };
+    assert_eq!(refused(&mixed), CredentialsError::OtherKey);
+    let nobody = refused(&authority.pem(&["adwright-learner.ads.svc"])).to_string();
+    assert!(
+        nobody.contains("learner.my-run") && nobody.contains("ads.svc"),
+        "{nobody}"
+    );
+    let both = refused(&authority.pem(&["learner.spring", "learner.autumn"]));
+    assert!(matches!(both, CredentialsError::SeveralRuns { .. }), "{both}");
+    for (part, pem) in [
+        (
+            "cert",
+            Pem {
+                cert: b"nonsense".to_vec(),
+                ..authority.pem(LEARNER)
+            },
+        ),
+        (
+            "key",
+            Pem {
+                key: vec![],
+                ..authority.pem(LEARNER)
+            },
+        ),
+        (
+            "ca",
+            Pem {
+                ca: b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----".to_vec(),
+                ..authority.pem(LEARNER)
+            },
+        ),
+    ] {
+        let told = refused(&pem).to_string();
+        assert!(told.starts_with(part), "{told}");
+    }
+}
+
+#[test]
+fn a_key_is_not_told() {
+    let pem = Authority::new().pem(LEARNER);
+    let broken = Pem {
+        key: b"-----BEGIN PRIVATE KEY-----\nc2VjcmV0\n-----END PRIVATE KEY-----".to_vec(),
+        ..pem
+    };
+    let told = format!(
+        "{broken:?} {:?} {}",
+        Credentials::new(&broken).unwrap_err(),
+        Credentials::new(&broken).unwrap_err()
+    );
+    assert!(!told.contains("c2VjcmV0") && !told.contains("secret"), "{told}");
+}
+
+#[tokio::test]
+async fn plain_text_on_either_side_is_named() {
+    let authority = Authority::new();
+    let (address, _told) = serve(secured(&authority.pem(LEARNER))).await;
+    let to = Destination {
+        host: address.ip().to_string(),
+        port: address.port(),
+        who: Answering::Role(PeerRole::Learner),
+    };
+    let mut plain = Transport::plain().network().connect(to).await.unwrap();
+    plain
+        .write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+        .await
+        .unwrap();
+    let refused = why(plain.read_u8().await.map(drop));
+    assert!(refused.contains("speaks TLS"), "{refused}");
+
+    let (address, _told) = serve(Transport::plain()).await;
+    let actor = secured(&authority.pem(&["actor.spring"])).network();
+    let refused = why(call(&*actor, address, PeerRole::Learner).await);
+    assert!(refused.contains("plain text"), "{refused}");
+}
+
+#[tokio::test]
+async fn renewed_certificates_serve_new_connections_and_others_are_not_taken() {
+    let (old, new) = (Authority::new(), Authority::new());
+    let both = |pem: Pem| Pem {
+        ca: [old.pem(LEARNER).ca, new.pem(LEARNER).ca].concat(),
+        ..pem
+    };
+    let credentials = Credentials::new(&old.pem(LEARNER)).unwrap();
+    let (address, _told) = serve(Transport::secured(credentials.clone())).await;
+    let actor = Tls::new(
+        Arc::new(Tcp),
+        Credentials::new(&both(new.pem(&["actor.spring"]))).unwrap(),
+    );
+    assert!(call(&actor, address, PeerRole::Learner).await.is_err());
+    let other = credentials.replace(&new.pem(&["actor.spring"])).unwrap_err();
+    assert!(matches!(other, CredentialsError::Other { .. }), "{other}");
+    assert!(credentials.replace(&old.expired(LEARNER)).is_err());
+    assert!(call(&actor, address, PeerRole::Learner).await.is_err());
+    credentials.replace(&both(new.pem(LEARNER))).unwrap();
+    call(&actor, address, PeerRole::Learner).await.unwrap();
+}
+
+#[tokio::test]
+async fn who_is_slow_to_prove_who_it_is_holds_up_nobody() {
+    let authority = Authority::new();
+    let (address, _told) = serve(secured(&authority.pem(LEARNER))).await;
+    let mut silent = Vec::new();
+    for _ in 0..64 {
+        silent.push(TcpStream::connect(address).await.unwrap());
+    }
+    let actor = secured(&authority.pem(&["actor.spring"])).network();
+    call(&*actor, address, PeerRole::Learner).await.unwrap();
+}
