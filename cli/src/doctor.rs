@@ -55,6 +55,7 @@ pub(crate) async fn examine(job: Job, patience: Duration) -> Vec<Finding> {
         ("memory", aside(&job, machine::memory)),
         ("disk", aside(&job, local::disks)),
         ("ports", aside(&job, local::ports)),
+        ("tls", aside(&job, local::certificates)),
         ("sources", aside(&job, sources::examine)),
     ];
     checks.extend(models::checks(&job));

@@ -4,13 +4,15 @@
 //! a service of another protocol apart badly. Nothing is retried.
 
 use anyhow::{Context as _, anyhow};
-use proto::MAX_MESSAGE_BYTES;
 use proto::pb;
 use proto::pb::image_service_client::ImageServiceClient;
 use proto::pb::learner_service_client::LearnerServiceClient;
 use proto::pb::reward_service_client::RewardServiceClient;
-use std::fmt;
+use proto::tls::{HandshakeError, Transport};
+use proto::{Answering, MAX_MESSAGE_BYTES};
+use std::error::Error as StdError;
 use std::time::Duration;
+use std::{fmt, io};
 use tokio::net::{TcpStream, lookup_host};
 use tonic::transport::{Channel, Endpoint, Uri};
 use tonic::{Code, Status};
@@ -26,7 +28,9 @@ pub(crate) enum Trouble {
     Refused,
     /// The machine does not answer, or too late.
     Unreachable(String),
-    /// Something listens, and it does not speak gRPC in plain text.
+    /// Either side has not proven to the other who it is, or only one of them wants that.
+    Unproven(String),
+    /// Something listens, and it does not speak gRPC.
     OtherProtocol(String),
     /// It speaks gRPC, and has no such service.
     WrongService,
@@ -48,7 +52,7 @@ impl Trouble {
             Code::Unimplemented => Self::WrongService,
             Code::Unauthenticated | Code::PermissionDenied => Self::Denied(said),
             Code::DeadlineExceeded | Code::Cancelled => Self::Unreachable("it takes too long".into()),
-            code => match std::error::Error::source(status) {
+            code => match StdError::source(status) {
                 // What the transport makes up itself has a cause; a service's own error has none.
                 Some(cause) => Self::of_transport(cause),
                 None => Self::Failed(format!("{code:?}: {said}")),
@@ -56,15 +60,20 @@ impl Trouble {
         }
     }
 
-    fn of_transport(cause: &(dyn std::error::Error + 'static)) -> Self {
+    fn of_transport(cause: &(dyn StdError + 'static)) -> Self {
         let chain = || std::iter::successors(Some(cause), |cause| cause.source());
-        let refused = |cause: &(dyn std::error::Error + 'static)| {
-            let io = cause.downcast_ref::<std::io::Error>();
-            io.is_some_and(|error| error.kind() == std::io::ErrorKind::ConnectionRefused)
-        };
+        for io in chain().filter_map(|cause| cause.downcast_ref::<io::Error>()) {
+            let inner = io
+                .get_ref()
+                .and_then(|inner| inner.downcast_ref::<HandshakeError>());
+            match (inner, io.kind()) {
+                (Some(handshake), _) => return Self::Unproven(handshake.to_string()),
+                (None, io::ErrorKind::ConnectionRefused) => return Self::Refused,
+                _ => {}
+            }
+        }
         let told = chain().map(ToString::to_string).collect::<Vec<_>>().join(": ");
         match ["frame", "protocol"].iter().any(|word| told.contains(word)) {
-            _ if chain().any(refused) => Self::Refused,
             true => Self::OtherProtocol(told),
             false => Self::Unreachable(told),
         }
@@ -78,12 +87,8 @@ impl fmt::Display for Trouble {
             Self::Unresolved(host) => write!(f, "no machine is called {host:?}"),
             Self::Refused => f.write_str("nothing listens there (connection refused)"),
             Self::Unreachable(reason) => write!(f, "not reached: {reason}"),
-            Self::OtherProtocol(reason) => {
-                write!(
-                    f,
-                    "what listens there speaks no gRPC, or TLS on one side only ({reason})"
-                )
-            }
+            Self::Unproven(reason) => write!(f, "no connection: {reason}"),
+            Self::OtherProtocol(reason) => write!(f, "what listens there speaks no gRPC ({reason})"),
             Self::WrongService => f.write_str("another service listens there"),
             Self::Denied(reason) => write!(f, "it does not answer this caller: {reason}"),
             Self::Failed(reason) => write!(f, "it answers with an error: {reason}"),
@@ -91,7 +96,7 @@ impl fmt::Display for Trouble {
     }
 }
 
-impl std::error::Error for Trouble {}
+impl StdError for Trouble {}
 
 /// A service that something listens for.
 #[derive(Debug, Clone)]
@@ -101,34 +106,31 @@ pub(crate) struct Peer {
 }
 
 impl Peer {
-    /// Connects, waiting at most `patience`, which every call has too.
+    /// Reaches for whoever is `who` at `url`, waiting at most `patience`, which every call has too. Who it is, is proven at the
+    /// first call.
     ///
     /// # Errors
     /// Any [`Trouble`] but those of a service's answer.
-    pub(crate) async fn dial(url: &str, caller: &'static str, patience: Duration) -> Result<Self, Trouble> {
+    pub(crate) async fn dial(
+        caller: &'static str,
+        transport: &Transport,
+        who: Answering,
+        url: &str,
+        patience: Duration,
+    ) -> Result<Self, Trouble> {
         let uri: Uri = url.parse().map_err(|_| Trouble::Address(format!("{url:?}")))?;
         let host = uri
             .host()
             .ok_or_else(|| Trouble::Address(format!("{url:?} names no host")))?;
-        let port = uri.port_u16().unwrap_or(if uri.scheme_str() == Some("https") {
-            443
-        } else {
-            80
-        });
-        let reached = tokio::time::timeout(patience, reach(host.trim_matches(['[', ']']), port)).await;
-        reached.unwrap_or_else(|_| {
-            Err(Trouble::Unreachable(format!(
-                "no answer in {} s",
-                patience.as_secs_f64()
-            )))
-        })?;
-        let endpoint =
-            Endpoint::from_shared(url.to_owned()).map_err(|error| Trouble::Address(error.to_string()))?;
-        let patient = endpoint.connect_timeout(patience).timeout(patience);
-        let channel = patient
-            .connect()
+        let reached = reach(host.trim_matches(['[', ']']), uri.port_u16().unwrap_or(80));
+        let seconds = patience.as_secs_f64();
+        let late = || Err(Trouble::Unreachable(format!("no answer in {seconds} s")));
+        tokio::time::timeout(patience, reached)
             .await
-            .map_err(|error| Trouble::of_transport(&error))?;
+            .unwrap_or_else(|_| late())?;
+        let settings = |endpoint: Endpoint| endpoint.connect_timeout(patience).timeout(patience);
+        let channel = proto::channel(&transport.network(), url, who, settings);
+        let channel = channel.map_err(|error| Trouble::Address(error.to_string()))?;
         Ok(Self { channel, caller })
     }
 
@@ -201,7 +203,7 @@ async fn reach(host: &str, port: u16) -> Result<(), Trouble> {
     for address in addresses {
         last = match TcpStream::connect(address).await {
             Ok(_) => return Ok(()),
-            Err(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => Trouble::Refused,
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Trouble::Refused,
             Err(error) => Trouble::Unreachable(error.to_string()),
         };
     }
@@ -225,7 +227,8 @@ mod tests {
     const PATIENCE: Duration = Duration::from_secs(5);
 
     async fn trouble(url: &str) -> Trouble {
-        match Peer::dial(url, "test", PATIENCE).await {
+        let learner = Answering::Role(proto::PeerRole::Learner);
+        match Peer::dial("test", &Transport::plain(), learner, url, PATIENCE).await {
             Ok(peer) => peer.run_status(0).await.unwrap_err(),
             Err(trouble) => trouble,
         }

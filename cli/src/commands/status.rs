@@ -4,10 +4,12 @@ use crate::args::StatusArgs;
 use crate::config::{Config, Layers};
 use crate::failure::{OrConfiguration as _, Outcome};
 use crate::peer::{Peer, Trouble};
+use crate::security::Security;
 use crate::status::{Reading, Screen, View, line, table};
 use crate::{output, role, telemetry};
 use anyhow::{Context as _, anyhow};
-use proto::pb;
+use proto::tls::Transport;
+use proto::{Answering, PeerRole, pb};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -39,6 +41,7 @@ pub(super) fn run(args: &StatusArgs) -> Outcome<()> {
 /// The services that are asked again and again.
 struct Watched {
     learner: Peer,
+    transport: Transport,
     learner_url: String,
     reward_url: Option<String>,
     begun: Instant,
@@ -49,7 +52,8 @@ struct Watched {
 impl Watched {
     async fn dial(args: &StatusArgs, config: &Config) -> Outcome<Self> {
         let url = &config.endpoints.learner;
-        let learner = Peer::dial(url, CALLER, PATIENCE)
+        let transport = Security::asking(config)?;
+        let learner = dial(&transport, PeerRole::Learner, url)
             .await
             .map_err(|trouble| lost(url, &trouble))?;
         // Who names only a learner has said nothing of a reward-server.
@@ -57,6 +61,7 @@ impl Watched {
         let asked = args.reward.is_some() || args.learner.is_none() || configured;
         Ok(Self {
             learner,
+            transport,
             learner_url: url.clone(),
             reward_url: asked.then(|| config.endpoints.reward.clone()),
             begun: Instant::now(),
@@ -100,11 +105,22 @@ impl Watched {
         let run = self.ask().await?;
         self.metrics_from = newest(&run);
         let reward = match &self.reward_url {
-            Some(url) => Some(reward(url).await.map_err(|trouble| format!("{url}: {trouble}"))),
+            Some(url) => Some(
+                self.reward(url)
+                    .await
+                    .map_err(|trouble| format!("{url}: {trouble}")),
+            ),
             None => None,
         };
         let at = self.begun.elapsed().as_secs_f64();
         Ok(Reading { run, reward, at })
+    }
+
+    async fn reward(&self, url: &str) -> Result<pb::RewardServerStatus, Trouble> {
+        dial(&self.transport, PeerRole::RewardServer, url)
+            .await?
+            .server_status()
+            .await
     }
 
     async fn ask(&self) -> Outcome<pb::RunStatus> {
@@ -119,8 +135,8 @@ fn newest(status: &pb::RunStatus) -> u64 {
     number.saturating_sub(1)
 }
 
-async fn reward(url: &str) -> Result<pb::RewardServerStatus, Trouble> {
-    Peer::dial(url, CALLER, PATIENCE).await?.server_status().await
+async fn dial(transport: &Transport, who: PeerRole, url: &str) -> Result<Peer, Trouble> {
+    Peer::dial(CALLER, transport, Answering::Role(who), url, PATIENCE).await
 }
 
 fn lost(url: &str, trouble: &Trouble) -> anyhow::Error {

@@ -39,8 +39,9 @@ fn complete(schema: &mut Value, default: &Value, key: &str, ranges: &BTreeMap<St
             let inner = full(key, name);
             complete(property, &default[name.as_str()], &inner, ranges);
         }
-        // Each key of it has its own.
+        // Each key of it has its own, and what is left out keeps it.
         object.remove("default");
+        object.remove("required");
         return;
     }
     if !default.is_null() {

@@ -1,10 +1,12 @@
 //! The services that an actor dials: whether each is there, is the one that it should be, and belongs to this run.
 
-use super::{Check, Finding, Job};
+use super::{Check, Finding, Job, reason};
 use crate::peer::{self, Peer, Trouble};
 use crate::ready::Role;
+use crate::security::Security;
 use actor::Generator;
 use common::Digest;
+use proto::{Answering, PeerRole};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -41,13 +43,18 @@ pub(super) fn checks(job: &Arc<Job>) -> Vec<Check> {
 async fn learner(job: &Job) -> Finding {
     let (key, url) = ("endpoints.learner", &job.config.endpoints.learner);
     let asked = async {
-        Peer::dial(url, CALLER, PATIENCE)
+        dial(job, Answering::Role(PeerRole::Learner), url)
             .await?
             .run_status(u64::MAX)
             .await
     };
     let status = match asked.await {
         Ok(status) => status,
+        // Its certificate has proven what it is and of which run; an actor may not ask for more.
+        Err(Trouble::Denied(_)) if job.config.tls.is_set() => {
+            let found = format!("{url} is the learner of this run, by its certificate");
+            return Finding::ok("endpoint", key, found);
+        }
         Err(trouble) => return told(job, key, url, &trouble, "a learner"),
     };
     let run = &job.config.run.id;
@@ -71,7 +78,12 @@ async fn learner(job: &Job) -> Finding {
 
 async fn reward(job: &Job) -> Finding {
     let (key, url) = ("endpoints.reward", &job.config.endpoints.reward);
-    let asked = async { Peer::dial(url, CALLER, PATIENCE).await?.reward_model().await };
+    let asked = async {
+        dial(job, Answering::Role(PeerRole::RewardServer), url)
+            .await?
+            .reward_model()
+            .await
+    };
     let model = match asked.await {
         Ok(model) => model,
         Err(trouble) => return told(job, key, url, &trouble, "a reward-server"),
@@ -88,7 +100,7 @@ async fn reward(job: &Job) -> Finding {
 
 async fn images(job: &Job) -> Finding {
     let (key, url) = ("endpoints.images", &job.config.endpoints.images);
-    let asked = async { Peer::dial(url, CALLER, PATIENCE).await?.image_generator().await };
+    let asked = async { dial(job, Answering::Host, url).await?.image_generator().await };
     match asked.await {
         Ok(generator) => Finding::ok(
             "endpoint",
@@ -97,6 +109,11 @@ async fn images(job: &Job) -> Finding {
         ),
         Err(trouble) => told(job, key, url, &trouble, "an image service"),
     }
+}
+
+async fn dial(job: &Job, who: Answering, url: &str) -> Result<Peer, Trouble> {
+    let transport = Security::asking(&job.config).map_err(|failure| Trouble::Unproven(reason(&failure)))?;
+    Peer::dial(CALLER, &transport, who, url, PATIENCE).await
 }
 
 /// Before a job is launched nothing answers, and that is no mistake; an actor needs its services.

@@ -1,8 +1,9 @@
-//! Room on this machine's disks, and the ports that roles will listen on.
+//! What lies on this machine: room on its disks, the ports that roles will listen on, certificates.
 
 use super::{Finding, Job};
 use crate::node_cache;
 use crate::ready::Role;
+use crate::security::Security;
 use std::io;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -76,6 +77,24 @@ fn port(key: &str, address: &str, must: bool) -> Finding {
         Err(error) => Finding::error("ports", key, format!("cannot listen on {address}: {error}"))
             .right("a free address of this machine (--listen)"),
     }
+}
+
+/// Whether the certificates can be used, and are the role's where one is asked for.
+pub(super) fn certificates(job: &Job) -> Vec<Finding> {
+    let config = &job.config;
+    if !config.tls.is_set() {
+        return vec![];
+    }
+    let used = match job.role {
+        Some(role) => Security::open(config, role.peer()).map(drop),
+        None => Security::asking(config).map(drop),
+    };
+    let right =
+        "PEM files of a certificate for the role and run, its key, and the authority (docs/security.md)";
+    vec![match used {
+        Ok(()) => Finding::ok("tls", "tls.cert", format!("{} can be used", config.tls.cert)),
+        Err(failure) => Finding::mistake("tls", "tls.cert", reason(&failure)).right(right),
+    }]
 }
 
 #[cfg(test)]
