@@ -3,6 +3,7 @@
 //! The address is looked up and connected to before the first call, because a channel's error tells a wrong name, a closed port and
 //! a service of another protocol apart badly. Nothing is retried.
 
+use anyhow::Chain;
 use anyhow::{Context as _, anyhow};
 use proto::pb;
 use proto::pb::image_service_client::ImageServiceClient;
@@ -61,8 +62,7 @@ impl Trouble {
     }
 
     fn of_transport(cause: &(dyn StdError + 'static)) -> Self {
-        let chain = || std::iter::successors(Some(cause), |cause| cause.source());
-        for io in chain().filter_map(|cause| cause.downcast_ref::<io::Error>()) {
+        for io in Chain::new(cause).filter_map(|cause| cause.downcast_ref::<io::Error>()) {
             let inner = io
                 .get_ref()
                 .and_then(|inner| inner.downcast_ref::<HandshakeError>());
@@ -72,7 +72,10 @@ impl Trouble {
                 _ => {}
             }
         }
-        let told = chain().map(ToString::to_string).collect::<Vec<_>>().join(": ");
+        let told = Chain::new(cause)
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join(": ");
         match ["frame", "protocol"].iter().any(|word| told.contains(word)) {
             true => Self::OtherProtocol(told),
             false => Self::Unreachable(told),

@@ -1,6 +1,6 @@
 //! The services that an actor dials: whether each is there, is the one that it should be, and belongs to this run.
 
-use super::{Check, Finding, Job, reason};
+use super::{Check, Finding, Job};
 use crate::peer::{self, Peer, Trouble};
 use crate::ready::Role;
 use crate::security::Security;
@@ -112,7 +112,7 @@ async fn images(job: &Job) -> Finding {
 }
 
 async fn dial(job: &Job, who: Answering, url: &str) -> Result<Peer, Trouble> {
-    let transport = Security::asking(&job.config).map_err(|failure| Trouble::Unproven(reason(&failure)))?;
+    let transport = Security::asking(&job.config).map_err(|failure| Trouble::Unproven(failure.reason()))?;
     Peer::dial(CALLER, &transport, who, url, PATIENCE).await
 }
 

@@ -93,7 +93,7 @@ pub(super) fn certificates(job: &Job) -> Vec<Finding> {
         "PEM files of a certificate for the role and run, its key, and the authority (docs/security.md)";
     vec![match used {
         Ok(()) => Finding::ok("tls", "tls.cert", format!("{} can be used", config.tls.cert)),
-        Err(failure) => Finding::mistake("tls", "tls.cert", reason(&failure)).right(right),
+        Err(failure) => Finding::mistake("tls", "tls.cert", failure.reason()).right(right),
     }]
 }
 
