@@ -3,6 +3,7 @@
 
 use crate::guardrails::GuardrailsConfig;
 use common::{InvalidConfig, SettingsCheck};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use std::time::Duration;
 const MAX_ROWS: usize = 16_384;
 
 /// How an actor samples, pairs and waits.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ActorConfig {
     /// Completions sampled per task, 2 to 64. Default 6; CAIG samples 2. More costs rollouts linearly and sharpens the
@@ -88,7 +89,7 @@ pub struct ActorConfig {
 }
 
 /// What renders an actor's descriptions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Generator {
     /// The simulated shop's renderer.
@@ -100,7 +101,7 @@ pub enum Generator {
 }
 
 /// What an actor does once its run is complete.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OnRunEnd {
     /// It ends.
@@ -110,7 +111,7 @@ pub enum OnRunEnd {
 }
 
 /// What decides which candidate of a group is preferred.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Labels {
     /// The reward, less penalties.

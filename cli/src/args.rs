@@ -2,17 +2,21 @@
 
 mod bench;
 mod certificates;
+mod config;
 mod models;
+mod operate;
 mod push;
 mod render;
 mod runs;
 
 pub(crate) use bench::{BenchCommand, BroadcastArgs, ControlPlaneArgs, SoakArgs, StalenessArgs};
 pub(crate) use certificates::CertificatesArgs;
+pub(crate) use config::ConfigCommand;
 pub(crate) use models::{
     ConvertArgs, ConvertTo, EvaluateArgs, ExportArgs, GenerateArgs, InitArgs, InitPreset, InspectArgs,
     LogprobArgs, ModelArgs, Preprocess, ScoreArgs,
 };
+pub(crate) use operate::{CompletionsArgs, DoctorArgs, LaunchArgs, ManArgs, StatusArgs};
 pub(crate) use push::{CatalogCommand, ModelCommand, PushArgs};
 pub(crate) use render::RenderArgs;
 pub(crate) use runs::{
@@ -20,6 +24,8 @@ pub(crate) use runs::{
     RunPlaceArgs,
 };
 
+use crate::ready::Role;
+use clap::builder::TypedValueParser as _;
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 
@@ -88,9 +94,19 @@ pub(crate) enum Command {
     Certificates(CertificatesArgs),
     /// Show the results of earlier demos as one Markdown table
     Report(ReportArgs),
-    /// Show the configuration
+    /// Show the configuration, check it, or describe it
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Look for what would keep a job from running, before it is launched
+    Doctor(DoctorArgs),
+    /// Show how a run goes
+    Status(StatusArgs),
+    /// Write a Kustomize overlay of the manifests with keys of the configuration set, and apply it
+    Launch(LaunchArgs),
+    /// Write completions for a shell on standard output
+    Completions(CompletionsArgs),
+    /// Write man pages
+    Man(ManArgs),
 }
 
 /// What every command that reads the configuration takes.
@@ -339,17 +355,14 @@ pub(crate) struct ReportArgs {
     pub(crate) directories: Vec<PathBuf>,
 }
 
-/// `adwright config ...`
-#[derive(Debug, Subcommand)]
-pub(crate) enum ConfigCommand {
-    /// Print the resolved configuration as TOML
-    Print {
-        /// With the changes of demo --quick
-        #[arg(long)]
-        quick: bool,
-        #[command(flatten)]
-        config: ConfigArgs,
-    },
+/// The three roles by the names of their commands.
+fn roles() -> impl clap::builder::TypedValueParser<Value = Role> {
+    let names = [Role::Learner, Role::Actor, Role::RewardServer].map(Role::name);
+    clap::builder::PossibleValuesParser::new(names).map(|name| match name.as_str() {
+        "learner" => Role::Learner,
+        "actor" => Role::Actor,
+        _ => Role::RewardServer,
+    })
 }
 
 /// Seeds that a configuration file can hold.

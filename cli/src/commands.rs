@@ -4,18 +4,22 @@ mod actor;
 mod bench;
 mod certificates;
 mod checkpoint;
+mod completions;
 mod config;
 mod convert;
 mod demo;
+mod doctor;
 mod eval_reward;
 mod evaluate;
 mod export;
 mod generate;
 mod init;
 mod inspect;
+mod launch;
 mod learner;
 mod ledger;
 mod logprob;
+mod man;
 #[cfg(test)]
 mod manifests;
 mod model;
@@ -26,6 +30,7 @@ mod report;
 mod reward_server;
 mod score;
 mod stage;
+mod status;
 mod train_pairs;
 mod train_reward;
 
@@ -65,6 +70,11 @@ pub(crate) fn run(command: Command) -> Outcome<()> {
         Command::Certificates(args) => certificates::run(&args),
         Command::Report(args) => report::run(&args),
         Command::Config(command) => config::run(&command),
+        Command::Doctor(args) => doctor::run(&args),
+        Command::Status(args) => status::run(&args),
+        Command::Launch(args) => launch::run(&args),
+        Command::Completions(args) => completions::run(&args),
+        Command::Man(args) => man::run(&args),
     }
 }
 

@@ -6,15 +6,18 @@
 
 mod document;
 mod mistake;
+mod schema;
 mod tables;
 
 pub(crate) use mistake::{ConfigError, Mistake};
+pub(crate) use schema::{markdown, schema};
 pub(crate) use tables::{
     CatalogueConfig, ClickLogConfig, ComputeConfig, CorpusConfig, DemoConfig, EndpointsConfig, LogFormat,
     PathsConfig, PolicyConfig, RunConfig, Stages, StoreConfig, TelemetryConfig, TlsConfig,
 };
 
 use document::Document;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
@@ -22,7 +25,7 @@ use std::path::Path;
 pub(crate) const QUICK: &str = include_str!("../../configs/quick.toml");
 
 /// Everything a run is configured with. `adwright config print` shows it; each run stores it.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Config {
     /// Name and seed of the run.
@@ -187,6 +190,11 @@ impl Layers {
                 .map(|mistake| self.document.locate(mistake)),
         );
         (config, self.mistakes)
+    }
+
+    /// The keys that were set, in full, as a table. Mistakes are not looked for.
+    pub(crate) fn given(&self) -> toml::Table {
+        self.document.given()
     }
 
     fn add(&mut self, name: &str, text: &str) {

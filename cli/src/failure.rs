@@ -30,6 +30,14 @@ impl Failure {
             Self::Unfinished(status) => ExitCode::from(*status),
         }
     }
+
+    /// What happened, on one line.
+    pub(crate) fn reason(&self) -> String {
+        match self {
+            Self::Configuration(error) | Self::Run(error) => format!("{error:#}"),
+            Self::Unfinished(_) => self.to_string(),
+        }
+    }
 }
 
 /// What a role's end is to its process: `status` where it was stopped before its run was `complete`; 0 is taken for success.

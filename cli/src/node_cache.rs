@@ -160,11 +160,14 @@ fn watched(
 }
 
 /// Where this machine keeps what it was brought: the configured directory, or the user's.
+///
+/// # Errors
+/// Configuration at fault when it names none and the user has none.
 #[expect(
     clippy::disallowed_methods,
     reason = "where a user's caches lie is the machine's affair, and changes no result"
 )]
-fn cache(config: &Config) -> Outcome<PathBuf> {
+pub(crate) fn cache(config: &Config) -> Outcome<PathBuf> {
     if !config.paths.cache.is_empty() {
         return Ok(PathBuf::from(&config.paths.cache));
     }

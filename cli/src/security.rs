@@ -61,6 +61,21 @@ impl Security {
         })
     }
 
+    /// What a command's own connections stand on, which only asks: the configured certificate, whosever it is.
+    ///
+    /// # Errors
+    /// Configuration at fault: a file that cannot be read or used.
+    pub(crate) fn asking(config: &Config) -> Outcome<Transport> {
+        if !config.tls.is_set() {
+            return Ok(Transport::plain());
+        }
+        let pem = read(&config.tls).or_configuration()?;
+        let credentials = Credentials::new(&pem)
+            .context("[tls] cannot be used")
+            .or_configuration()?;
+        Ok(Transport::secured(credentials))
+    }
+
     /// Takes renewed certificates for as long as the runtime lives. Call it inside a runtime.
     pub(crate) fn keep_renewed(&self) {
         if let Some(renewal) = self.renewal.clone() {

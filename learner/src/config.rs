@@ -17,6 +17,7 @@ use common::{Digest, InvalidConfig, PolicyVersion, SettingsCheck};
 use models::lora::LoraConfig;
 use models::optimizer::{AdamWConfig, Schedule};
 use proto::MAX_OUTCOMES_BYTES;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -34,7 +35,7 @@ const DAY_MS: u64 = 86_400_000;
 const MOST_BYTES: usize = 1 << 46;
 
 /// Settings of the learner. Defaults are those of the demo, measured on the simulated shop, unless a field says otherwise.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct LearnerConfig {
     /// Policy versions to publish after the initial one, 1 to 1000000; the run is then complete. Default 28.
@@ -129,7 +130,7 @@ pub struct LearnerConfig {
 }
 
 /// What becomes of pairs that were sampled by versions which a crash has lost.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RetiredPairs {
     /// They are refused and counted.

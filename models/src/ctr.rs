@@ -23,13 +23,14 @@ pub use texts::TokenRectangle;
 use std::fmt;
 
 use burn::tensor::Device;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::error::ModelError;
 use crate::weights::{NamedTensors, apply, collect};
 
 /// The two forms of a reward network.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum CtrForm {
     /// One creative, one score: exactly antisymmetric.

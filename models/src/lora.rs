@@ -5,6 +5,7 @@
 
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::dropout::Dropout;
@@ -12,7 +13,7 @@ use crate::error::ModelError;
 use crate::init;
 
 /// Which layers are adapted and how strongly.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LoraConfig {
     /// Width of the middle, at least 1. No default: the table that holds it has one (CAIG: 128).

@@ -8,11 +8,12 @@ pub use reward::RewardConfig;
 use common::{InvalidConfig, SettingsCheck};
 use models::ctr::CAIG_QUESTION;
 use proto::MAX_MESSAGE_BYTES;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// How a reward model is served.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RewardServerConfig {
     /// Creatives (`siamese`) or ordered pairs (`concat`, `caig`) that go through the network at once, 1 to 65536. Default 256: it

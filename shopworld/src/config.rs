@@ -1,13 +1,14 @@
 //! The knobs of the world, with the values of the measured prototype as defaults.
 
 use common::{InvalidConfig, SettingsCheck};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The most that cut-outs and creatives may take in memory, in bytes.
 const MAX_PICTURE_BYTES: u64 = 16 << 30;
 
 /// What kind of shop to simulate.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ShopWorldConfig {
     /// Products, spread evenly over the 8 categories, 16 to 1000000; their pictures take at most 16 GiB. Default 400: 8 categories of 50.

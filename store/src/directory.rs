@@ -75,6 +75,20 @@ impl Store {
         cache::bring(self, &inventory.wanted(), digest(&json), cache, told).await
     }
 
+    /// What was pushed here, as its inventory says; no other byte is read.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] when there is no inventory, [`StoreError::Inventory`] when it is none, [`StoreError::Backend`].
+    pub async fn pushed(&self) -> Result<Pushed, StoreError> {
+        let (inventory, json) = self.inventory().await?;
+        Ok(Pushed {
+            digest: digest(&json),
+            files: inventory.files.len(),
+            bytes: inventory.bytes(),
+            sent: 0,
+        })
+    }
+
     /// Makes the place that of one inventory.
     async fn claim(&self, json: &[u8]) -> Result<(), StoreError> {
         if self.holds(BEGUN, json).await? {

@@ -114,6 +114,7 @@ fn outcomes() -> Vec<u8> {
             task: 4,
             outcome: Some(pb::rollout_outcome::Outcome::Pair(pair)),
         }],
+        ..Default::default()
     };
     request.encode_to_vec()
 }
@@ -156,6 +157,7 @@ fn sample(door: &Door) -> Option<Vec<u8>> {
             groups: vec![pb::ImageGroup {
                 caption: "a lamp".into(),
                 images: vec![picture().into(), picture().into()],
+                ..Default::default()
             }],
         }
         .encode_to_vec(),

@@ -6,10 +6,11 @@ use models::diffusion::attention::SliceBytes;
 use models::diffusion::pipeline::PipelineConfig;
 use models::diffusion::prompt::{LongPrompts, PromptStyle};
 use models::diffusion::schedule::Sampler;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// How products are placed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Placing {
     /// Colours are averaged weighted by alpha, and the product's box has all its rows and columns: no halo.
@@ -19,7 +20,7 @@ pub enum Placing {
 }
 
 /// How pictures are painted around products.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct DiffusionConfig {
     /// Stable Diffusion as diffusers lays it out: a directory, its URL, or one `.safetensors` file with `tokenizer/` beside it.

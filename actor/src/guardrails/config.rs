@@ -2,6 +2,7 @@
 
 use common::SettingsCheck;
 use imaging::guardrails::{blank, halo, leakage, perceptual_hash, visibility};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
@@ -9,7 +10,7 @@ use std::path::Path;
 ///
 /// `halo`, `leakage` and `visibility` compare the picture with the product as it stands in it. Where an image generator does not
 /// tell that, as the simulated shop does not, they do nothing, and `blank` looks at the whole picture.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct GuardrailsConfig {
     /// A file of words and phrases that no description may have, one a line; a description that has one is not rendered.

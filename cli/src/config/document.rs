@@ -60,6 +60,15 @@ impl Document {
         (config, mistakes)
     }
 
+    /// What was set, as a table.
+    pub(super) fn given(&self) -> Table {
+        let mut table = Table::new();
+        for (key, (value, _)) in &self.entries {
+            set(&mut table, key, value.clone());
+        }
+        table
+    }
+
     /// Says which source set the key that a mistake is about.
     pub(super) fn locate(&self, mut mistake: Mistake) -> Mistake {
         mistake.origin = self.entries.get(&mistake.key).map(|(_, origin)| origin.clone());
@@ -68,7 +77,6 @@ impl Document {
 }
 
 /// The full keys of all values in a table.
-#[cfg(test)]
 pub(super) fn leaves(table: &Table) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     collect_keys(table, "", &mut found);
@@ -76,7 +84,6 @@ pub(super) fn leaves(table: &Table) -> BTreeSet<String> {
 }
 
 /// Whether a key of a table has a number.
-#[cfg(test)]
 pub(super) fn is_number(table: &Table, key: &str) -> bool {
     lookup(table, key).is_some_and(|value| value.is_integer() || value.is_float())
 }

@@ -20,12 +20,13 @@ use models::policy::PolicyReading;
 use models::presets::Preset;
 use models::processor::Transparency;
 use models::template::PromptTemplate;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, SocketAddr};
 use tonic::transport::Uri;
 
 /// `[run]`: name and seed.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct RunConfig {
     /// Name of the run: letters, digits, `.`, `_` and `-`. It is part of object keys. Default `demo`.
@@ -54,7 +55,7 @@ impl RunConfig {
 }
 
 /// `[compute]`: where and with how many threads each process computes.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct ComputeConfig {
     /// `cpu`, `cuda` or `cuda:N`. Default `cpu`.
@@ -110,7 +111,7 @@ impl ComputeConfig {
 }
 
 /// `[policy]`: the policy's shape, for stage A.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct PolicyConfig {
     /// `tiny` (half a million parameters): the only shape that is trained from nothing; a larger policy is loaded from
@@ -130,7 +131,7 @@ pub(crate) struct PolicyConfig {
 }
 
 /// What is seen where a product's picture is transparent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum TransparencyChoice {
     /// What the policy's directory says.
@@ -190,7 +191,7 @@ impl PolicyConfig {
 const OWN: &str = "own";
 
 /// `[paths]`: directories that one command writes and the next one reads. `adwright demo` has its own inside `--out`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct PathsConfig {
     /// The initial policy: `pretrain --out`, `learner --policy`. A directory, or the URL that `adwright model push` wrote it
@@ -261,7 +262,7 @@ fn is_model(text: &str) -> bool {
 }
 
 /// `[endpoints]`: who listens and dials where. The defaults let the roles find each other on one machine.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct EndpointsConfig {
     /// Address the learner listens on (`--listen`); port 0 takes a free one. Default `127.0.0.1:7400`: loopback, where nothing

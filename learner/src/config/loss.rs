@@ -1,6 +1,7 @@
 //! The table `[learner.loss]`: the preference term, the product-centric term and what its negative is.
 
 use common::SettingsCheck;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -27,8 +28,9 @@ mod caig {
 
 /// Settings of the loss. In mode `compat` a weight that is left out takes CAIG's value instead of the default named here;
 /// one that is set counts in every mode. `config print` and the stored configuration show what came out.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(from = "Given")]
+#[schemars(!from, default, deny_unknown_fields)]
 pub struct LossConfig {
     /// Which negative the product-centric term has. Default `joint_swap`.
     pub mode: LossMode,
@@ -97,7 +99,7 @@ impl From<Given> for LossConfig {
 
 /// What the product-centric negative is made of. Everywhere `y+` is the pair's chosen completion, `I` its product's image
 /// and `C` its caption. The preference term and the anchor (`nll_weight`) are the same in every mode.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum LossMode {
     /// No negative: the preference term and the anchor alone. With `nll_weight = 0` it is plain DPO.
@@ -167,7 +169,7 @@ impl fmt::Display for LossMode {
 }
 
 /// Which products may stand in for a pair's own product. It is never a product with the same id or the same image.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Partner {
     /// Only products of another category, where the catalogue has categories: a product of the same category deserves the
@@ -178,7 +180,7 @@ pub enum Partner {
 }
 
 /// How a product image is masked (`mask.rs`).
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct MaskConfig {
     /// Side of a masked patch in patches of the vision tower, 1 to 64, so that it hides whole tokens whatever the size of image

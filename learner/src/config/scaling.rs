@@ -1,6 +1,7 @@
 //! The table `[learner.scaling]`: between which bounds, and how quickly, the wanted number of actors may change.
 
 use common::SettingsCheck;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ const DAY_S: f64 = 86_400.0;
 
 /// How many actors a run asks for. Whoever starts actors (KEDA, a horizontal autoscaler, a person) reads the figure; the learner
 /// starts none. docs/scaling.md says how it is computed.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ScalingConfig {
     /// Fewest actors that are wanted while the run goes on, 1 to 4096. Default 1: with none a run would never end.

@@ -123,6 +123,8 @@ fn actors(page: &mut Page<'_>, control: &ControlPlane) -> Result {
     });
     let help = "Actors heard from within the time of a lease, by what they do.";
     page.gauges("rollout_actors", help, counted)?;
+    let wanted = "Actors that the run could use (docs/scaling.md); none when it is complete.";
+    page.gauge("rollout_actors_wanted", wanted, control.scale().wanted as f64)?;
     let known = control.actors.summaries();
     let joined = "Actors that took part in this start of the learner.";
     page.gauge("rollout_actors_joined", joined, known.len() as f64)?;

@@ -4,10 +4,11 @@ use crate::config::{CLIP_NORMS, MAX_MICRO_BATCHES, check_lora, check_optimizer, 
 use common::{InvalidConfig, SettingsCheck};
 use models::lora::LoraConfig;
 use models::optimizer::{AdamWConfig, Schedule};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Settings of pre-training. Defaults are those measured on the simulated shop.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct PretrainConfig {
     /// Samples to train on, each seen once; `batch` to 1e9. Default 80000. A policy that is less sure of the grammar loses it in stage C: on one

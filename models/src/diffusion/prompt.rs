@@ -3,13 +3,14 @@
 //! The emphasis syntax is that of AUTOMATIC1111's web UI, which CAIG's optional embedder follows: `(words)` are weighted by
 //! 1.1, `[words]` by 1 / 1.1, `(words:1.3)` by 1.3, nested as often as one likes; a backslash makes a bracket a bracket.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::clip_tokenizer::ClipTokenizer;
 use crate::error::ModelError;
 
 /// What becomes of a description with more tokens than the text encoder reads at once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum LongPrompts {
     /// It is read in chunks, whose tokens the U-net attends to together.

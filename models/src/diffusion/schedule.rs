@@ -12,6 +12,7 @@
 //! diffusers does.
 
 use burn::tensor::Tensor;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::error::ModelError;
@@ -23,7 +24,7 @@ mod methods;
 pub use config::{Prediction, SamplerConfig, Spacing};
 
 /// A way to take noise away.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Sampler {
     /// Euler's method with fresh noise in every step ("Euler a"; Crowson's ancestral sampler over

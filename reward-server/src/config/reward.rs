@@ -5,6 +5,7 @@ use models::clip::ClipVisionConfig;
 use models::ctr::{ConcatConfig, CtrConfig, CtrForm, SiameseConfig};
 use models::llama::LlamaConfig;
 use models::lora::LoraConfig;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Most creatives in one step: each leaves activations behind.
@@ -20,7 +21,7 @@ const MAX_WEIGHTS: usize = 1 << 31;
 const LEAST_QUESTION: usize = 7;
 
 /// How a reward model is built and trained.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RewardConfig {
     /// Directory of a model to train instead of one from nothing: CAIG's reward model, or a policy in any layout, on whose body

@@ -1,10 +1,11 @@
 //! `[demo]`: what `adwright demo` itself is configured with.
 
 use common::{InvalidConfig, SettingsCheck};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// How the two stages before reinforcement learning share the machine.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Stages {
     /// Pre-training and reward training at the same time.
@@ -14,7 +15,7 @@ pub(crate) enum Stages {
 }
 
 /// `[demo]`: what `adwright demo` starts and measures.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct DemoConfig {
     /// Actor processes, 1 to 64 (`--actors`). Default 2.
@@ -92,7 +93,7 @@ impl DemoConfig {
 /// `[demo.threads]`: threads of each process of the demo, so that two cores are shared and not fought over. Stages A and
 /// B run before the roles do; during reinforcement learning the learner mostly works while actors wait and the other way
 /// round.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct DemoThreads {
     /// Stage A, 1 to 1024 as each of these. Default 2: it takes much longer than stage B beside it.

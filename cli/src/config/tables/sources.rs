@@ -2,11 +2,12 @@
 
 use super::{is_location, is_path};
 use common::{InvalidConfig, SettingsCheck};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
 /// `[catalogue]`: the products to advertise.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct CatalogueConfig {
     /// `shopworld`, or the path of a JSON catalogue in CAIG's format: `[{"id", "image", "new_caption"}]`, or the URL that
@@ -37,7 +38,7 @@ impl CatalogueConfig {
 }
 
 /// `[corpus]`: what stage A learns from.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct CorpusConfig {
     /// `shopworld`, or the path of a JSON file in LLaVA's format: `[{"id", "image", "conversations"}]`, each conversation one
@@ -68,7 +69,7 @@ impl CorpusConfig {
 }
 
 /// `[click_log]`: the clicks that stage B learns from.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct ClickLogConfig {
     /// `shopworld`, or the path of a file with one JSON object per line, `{product_id, caption, category?, image,

@@ -2,12 +2,13 @@
 
 use super::is_location;
 use common::{InvalidConfig, SettingsCheck};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use store::StoreSettings;
 
 /// `[store]`: where product and candidate images, the ledger and the checkpoints go.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct StoreConfig {
     /// A directory, `file:///absolute/directory`, or a prefix in a bucket: `s3://bucket/prefix`, `gs://bucket/prefix`,

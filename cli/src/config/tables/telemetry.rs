@@ -2,13 +2,14 @@
 
 use super::is_host_and_port;
 use common::{InvalidConfig, SettingsCheck};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::time::Duration;
 use url::Url;
 
 /// `[telemetry]`: metrics, health, logs, traces (docs/observability.md).
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct TelemetryConfig {
     /// Where a role serves `GET /metrics` and its health, in plain text: HOST:PORT, port 0 for a free one, which the log names;
@@ -29,7 +30,7 @@ pub(crate) struct TelemetryConfig {
 }
 
 /// What log lines are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum LogFormat {
     /// For people.

@@ -1,6 +1,7 @@
 //! `[tls]`: how the roles prove who they are.
 
 use common::{InvalidConfig, SettingsCheck};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use std::time::Duration;
 /// TLS 1.3 with certificates on both sides, whose DNS names say what their owner is: `learner.<run>`, `actor.<run>`,
 /// `reward-server.<run>`, `observer.<run>`, `scaler.<run>` or `admin.<run>` (docs/security.md). Without any, connections are
 /// plain text.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct TlsConfig {
     /// File of this process's certificate, and of those between it and the authority, in PEM form. Default empty.

@@ -1,0 +1,161 @@
+//! `adwright launch`: an overlay of the manifests with keys of the configuration set, checked before anything is written.
+
+use crate::args::LaunchArgs;
+use crate::config::{ConfigError, Layers};
+use crate::failure::{OrConfiguration as _, Outcome};
+use crate::launch::{Image, Manifests, Overlay, config_of, image_of};
+use crate::output;
+use anyhow::{Context as _, anyhow};
+use std::io::{self, Write as _};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+const HEAD: &str = "# The configuration of the overlay that this one builds on, with what `adwright launch --set` changed.\n";
+
+/// Runs the command.
+pub(super) fn run(args: &LaunchArgs) -> Outcome<()> {
+    let overlay = overlay(args)?;
+    if args.dry_run {
+        return dry_run(&overlay);
+    }
+    overlay.write(&args.out).or_configuration()?;
+    let shown = args.out.display();
+    if !args.apply {
+        output::line(&format!(
+            "{shown} is written; apply it with: kubectl apply -k {shown}"
+        ))?;
+        return Ok(());
+    }
+    let status = kubectl()
+        .args(["apply", "-k"])
+        .arg(&args.out)
+        .status()
+        .map_err(|error| no_kubectl("--apply", &error))?;
+    match status.success() {
+        true => Ok(()),
+        false => Err(anyhow!("kubectl apply -k {shown} ended with {status}").into()),
+    }
+}
+
+fn overlay(args: &LaunchArgs) -> Outcome<Overlay> {
+    let manifests = Manifests::open(&args.manifests).or_configuration()?;
+    let base = manifests.overlay(&args.overlay).or_configuration()?;
+    let file = config_of(&base).or_configuration()?;
+    let config = checked(&file, &args.sets)?;
+    let namespace = args
+        .namespace
+        .as_deref()
+        .map(namespace)
+        .transpose()
+        .or_configuration()?;
+    let image = args
+        .image
+        .as_deref()
+        .map(Image::parse)
+        .transpose()
+        .or_configuration()?;
+    let image = match image {
+        Some(image) => Some((image_of(&base).or_configuration()?, image)),
+        None => None,
+    };
+    Ok(Overlay {
+        base,
+        config,
+        namespace,
+        image,
+    })
+}
+
+/// The overlay's configuration with the keys set, as TOML, once it has passed every check of the real one.
+fn checked(file: &Path, sets: &[String]) -> Outcome<String> {
+    let layers = || Layers::default().file(Some(file)).sets(sets);
+    let given = layers().given();
+    let device = given.get("compute").and_then(|compute| compute.get("device"));
+    let on_gpu = device
+        .and_then(|device| device.as_str())
+        .is_some_and(|device| device.starts_with("cuda"));
+    // Whether there is such a device is asked where the roles run, not here.
+    let elsewhere = on_gpu
+        .then(|| vec!["compute.device=cpu".to_owned()])
+        .unwrap_or_default();
+    let (_, mistakes) = layers().sets(&elsewhere).examine();
+    if !mistakes.is_empty() {
+        return Err(ConfigError { mistakes }).or_configuration();
+    }
+    let text = toml::to_string_pretty(&given).context("the configuration has no TOML form")?;
+    Ok(format!("{HEAD}{text}"))
+}
+
+fn namespace(name: &str) -> anyhow::Result<String> {
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    let right = (1..=63).contains(&name.len())
+        && name.chars().all(plain)
+        && !name.starts_with('-')
+        && !name.ends_with('-');
+    right.then(|| name.to_owned()).with_context(|| {
+        format!("--namespace {name:?}: expected 1 to 63 lower-case letters, digits and - inside")
+    })
+}
+
+fn dry_run(overlay: &Overlay) -> Outcome<()> {
+    let place = tempfile::Builder::new()
+        .prefix("adwright-launch-")
+        .tempdir()
+        .context("cannot make a temporary directory")?;
+    overlay.write(place.path())?;
+    let rendered = kubectl()
+        .arg("kustomize")
+        .arg(place.path())
+        .stderr(Stdio::inherit())
+        .output()
+        .map_err(|error| no_kubectl("--dry-run", &error))?;
+    if !rendered.status.success() {
+        return Err(anyhow!(
+            "kubectl kustomize could not render the overlay ({})",
+            rendered.status
+        )
+        .into());
+    }
+    io::stdout().lock().write_all(&rendered.stdout)?;
+    Ok(())
+}
+
+fn kubectl() -> Command {
+    Command::new("kubectl")
+}
+
+fn no_kubectl(flag: &str, error: &io::Error) -> anyhow::Error {
+    anyhow!("{flag} needs kubectl, which cannot be started: {error}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::failure::Failure;
+
+    #[test]
+    fn keys_are_set_on_top_of_the_overlays_and_a_mistake_is_the_users() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("config.toml");
+        std::fs::write(&file, "[run]\nid = \"gpu\"\n[compute]\ndevice = \"cuda\"\n").unwrap();
+        let set = |sets: &[&str]| checked(&file, &sets.iter().map(|&set| set.to_owned()).collect::<Vec<_>>());
+        let text = set(&["learner.versions=9", "loss.beta=0.5"]).unwrap();
+        let table: toml::Table = text.parse().unwrap();
+        assert_eq!(table["compute"]["device"].as_str(), Some("cuda"));
+        assert_eq!(table["learner"]["versions"].as_integer(), Some(9));
+        assert_eq!(table["learner"]["loss"]["beta"].as_float(), Some(0.5));
+        let wrong = set(&["learner.versoins=9", "compute.threads=0"]);
+        assert!(
+            matches!(&wrong, Err(Failure::Configuration(error)) if error.to_string().contains("2 mistakes")),
+            "{wrong:?}"
+        );
+    }
+
+    #[test]
+    fn a_namespace_is_a_label() {
+        assert!(namespace("ads-2").is_ok());
+        for wrong in ["", "-a", "Ads", "a.b", "a\nb"] {
+            assert!(namespace(wrong).is_err(), "{wrong:?}");
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! `adwright status`: how a run goes, once or until it ends.
+
+use crate::args::StatusArgs;
+use crate::config::{Config, Layers};
+use crate::failure::{OrConfiguration as _, Outcome};
+use crate::peer::{Peer, Trouble};
+use crate::security::Security;
+use crate::status::{Reading, Screen, View, line, table};
+use crate::{output, role, telemetry};
+use anyhow::{Context as _, anyhow};
+use proto::tls::Transport;
+use proto::{Answering, PeerRole, pb};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// How long a service may take for one answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+const CALLER: &str = "status";
+
+/// Runs the command.
+pub(super) fn run(args: &StatusArgs) -> Outcome<()> {
+    telemetry::init("error")?;
+    let config = Layers::default()
+        .file(args.config.config.as_deref())
+        .flag("--learner", "endpoints.learner", args.learner.clone())
+        .flag("--reward", "endpoints.reward", args.reward.clone())
+        .sets(&args.config.sets)
+        .resolve()
+        .or_configuration()?;
+    role::small_runtime()?.block_on(async {
+        let mut watched = Watched::dial(args, &config).await?;
+        tokio::select! {
+            shown = watched.show(args) => shown,
+            // The screen is closed by being dropped, and the shell goes on below the last frame.
+            interrupted = tokio::signal::ctrl_c() => interrupted.context("cannot receive signals").map_err(Into::into),
+        }
+    })
+}
+
+/// The services that are asked again and again.
+struct Watched {
+    learner: Peer,
+    transport: Transport,
+    learner_url: String,
+    reward_url: Option<String>,
+    begun: Instant,
+    /// From which position on metrics are asked for: that of the newest version.
+    metrics_from: u64,
+}
+
+impl Watched {
+    async fn dial(args: &StatusArgs, config: &Config) -> Outcome<Self> {
+        let url = &config.endpoints.learner;
+        let transport = Security::asking(config)?;
+        let learner = dial(&transport, PeerRole::Learner, url)
+            .await
+            .map_err(|trouble| lost(url, &trouble))?;
+        // Who names only a learner has said nothing of a reward-server.
+        let configured = args.config.config.is_some() || !args.config.sets.is_empty();
+        let asked = args.reward.is_some() || args.learner.is_none() || configured;
+        Ok(Self {
+            learner,
+            transport,
+            learner_url: url.clone(),
+            reward_url: asked.then(|| config.endpoints.reward.clone()),
+            begun: Instant::now(),
+            metrics_from: u64::MAX,
+        })
+    }
+
+    async fn show(&mut self, args: &StatusArgs) -> Outcome<()> {
+        let interval = Duration::from_secs_f64(args.interval);
+        let mut screen = if args.watch && !args.json {
+            Screen::open()
+        } else {
+            None
+        };
+        let mut before = None;
+        let mut due = self.begun;
+        loop {
+            let reading = self.read().await?;
+            let view = View::of(&reading, before.as_ref())?;
+            let ended = view.complete || view.failure.is_some();
+            // A single look has a speed too.
+            if args.watch || before.is_some() || ended {
+                print(args, screen.as_mut(), &view)?;
+            }
+            match view.failure {
+                Some(failure) => return Err(anyhow!("the run {} failed: {failure}", view.run).into()),
+                None if ended || !args.watch && before.is_some() => return Ok(()),
+                None => {}
+            }
+            before = Some(reading);
+            due += interval;
+            tokio::time::sleep_until(due).await;
+        }
+    }
+
+    async fn read(&mut self) -> Outcome<Reading> {
+        if self.metrics_from == u64::MAX {
+            let first = self.ask().await?;
+            self.metrics_from = newest(&first);
+        }
+        let run = self.ask().await?;
+        self.metrics_from = newest(&run);
+        let reward = match &self.reward_url {
+            Some(url) => Some(
+                self.reward(url)
+                    .await
+                    .map_err(|trouble| format!("{url}: {trouble}")),
+            ),
+            None => None,
+        };
+        let at = self.begun.elapsed().as_secs_f64();
+        Ok(Reading { run, reward, at })
+    }
+
+    async fn reward(&self, url: &str) -> Result<pb::RewardServerStatus, Trouble> {
+        dial(&self.transport, PeerRole::RewardServer, url)
+            .await?
+            .server_status()
+            .await
+    }
+
+    async fn ask(&self) -> Outcome<pb::RunStatus> {
+        let answer = self.learner.run_status(self.metrics_from).await;
+        Ok(answer.map_err(|trouble| lost(&self.learner_url, &trouble))?)
+    }
+}
+
+/// The position of the newest version's metrics.
+fn newest(status: &pb::RunStatus) -> u64 {
+    let number = status.version.as_ref().map_or(0, |version| version.number);
+    number.saturating_sub(1)
+}
+
+async fn dial(transport: &Transport, who: PeerRole, url: &str) -> Result<Peer, Trouble> {
+    Peer::dial(CALLER, transport, Answering::Role(who), url, PATIENCE).await
+}
+
+fn lost(url: &str, trouble: &Trouble) -> anyhow::Error {
+    anyhow!(
+        "the learner at {url} does not answer: {trouble}; name it with --learner, as its first line of output does"
+    )
+}
+
+fn print(args: &StatusArgs, screen: Option<&mut Screen>, view: &View) -> std::io::Result<()> {
+    if args.json {
+        return output::json(view);
+    }
+    if let Some(screen) = screen {
+        return screen.draw(&table(view));
+    }
+    match args.watch {
+        true => output::line(&line(view)),
+        false => table(view).iter().try_for_each(|line| output::line(line)),
+    }
+}

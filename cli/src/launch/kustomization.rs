@@ -1,0 +1,251 @@
+//! The little that is read of Kustomize's files: which configuration an overlay ends with, and by which name its image goes.
+
+use anyhow::{Context as _, anyhow};
+use serde::Deserialize;
+use std::path::{Path, PathBuf};
+
+/// The ConfigMap that all roles mount.
+pub(super) const CONFIG_MAP: &str = "adwright-config";
+
+/// The configuration's name in it.
+pub(super) const CONFIG_FILE: &str = "config.toml";
+
+/// The image of all roles, before an overlay names it otherwise.
+const IMAGE: &str = "adwright";
+
+/// Overlays build on each other, never this deep.
+const MAX_DEPTH: usize = 16;
+
+/// A directory of manifests: `base/`, `components/`, `overlays/`.
+#[derive(Debug, Clone)]
+pub(crate) struct Manifests {
+    root: PathBuf,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Kustomization {
+    resources: Vec<String>,
+    #[serde(rename = "configMapGenerator")]
+    generators: Vec<Generator>,
+    images: Vec<Renamed>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Generator {
+    name: String,
+    files: Vec<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Renamed {
+    name: String,
+    new_name: Option<String>,
+}
+
+impl Manifests {
+    /// The manifests of a directory.
+    ///
+    /// # Errors
+    /// When it has no overlays.
+    pub(crate) fn open(root: &Path) -> anyhow::Result<Self> {
+        let found = root.join("overlays").is_dir();
+        let opened = found.then(|| Self {
+            root: root.to_owned(),
+        });
+        opened.with_context(|| {
+            let shown = root.display();
+            format!("{shown} has no overlays/; name a checkout's k8s directory, or your copy of it, with --manifests")
+        })
+    }
+
+    /// The directory of an overlay.
+    ///
+    /// # Errors
+    /// When there is none of the name; the error lists those that there are.
+    pub(crate) fn overlay(&self, name: &str) -> anyhow::Result<PathBuf> {
+        let known = self.overlays()?;
+        match known.iter().any(|overlay| overlay == name) {
+            true => Ok(self.root.join("overlays").join(name)),
+            false => Err(anyhow!(
+                "there is no overlay {name:?}; there are {}",
+                known.join(", ")
+            )),
+        }
+    }
+
+    fn overlays(&self) -> anyhow::Result<Vec<String>> {
+        let place = self.root.join("overlays");
+        let entries =
+            std::fs::read_dir(&place).with_context(|| format!("cannot read {}", place.display()))?;
+        let overlays = entries
+            .flatten()
+            .filter(|entry| entry.path().join("kustomization.yaml").is_file());
+        let mut names: Vec<String> = overlays
+            .map(|entry| entry.file_name().to_string_lossy().into_owned())
+            .collect();
+        names.sort_unstable();
+        Ok(names)
+    }
+}
+
+/// The configuration file that the roles of an overlay mount: the outermost that replaces the ones below.
+///
+/// # Errors
+/// When none is generated, or a file cannot be read.
+pub(crate) fn config_of(overlay: &Path) -> anyhow::Result<PathBuf> {
+    let found = config_within(overlay, 0)?;
+    found.with_context(|| {
+        format!(
+            "{} generates no ConfigMap {CONFIG_MAP} with {CONFIG_FILE}",
+            overlay.display()
+        )
+    })
+}
+
+fn config_within(directory: &Path, depth: usize) -> anyhow::Result<Option<PathBuf>> {
+    let read = read(directory, depth)?;
+    let own = read
+        .generators
+        .iter()
+        .filter(|generator| generator.name == CONFIG_MAP);
+    for file in own.flat_map(|generator| &generator.files) {
+        let (name, path) = file.split_once('=').unwrap_or((file, file));
+        if name == CONFIG_FILE || name == path && Path::new(path).ends_with(CONFIG_FILE) {
+            return Ok(Some(directory.join(path)));
+        }
+    }
+    for below in below(directory, &read) {
+        if let Some(found) = config_within(&below, depth + 1)? {
+            return Ok(Some(found));
+        }
+    }
+    Ok(None)
+}
+
+/// The name by which an overlay that builds on this one finds the roles' image.
+///
+/// # Errors
+/// When a file cannot be read.
+pub(crate) fn image_of(overlay: &Path) -> anyhow::Result<String> {
+    image_within(overlay, 0)
+}
+
+fn image_within(directory: &Path, depth: usize) -> anyhow::Result<String> {
+    let read = read(directory, depth)?;
+    let mut name = IMAGE.to_owned();
+    for below in below(directory, &read) {
+        let found = image_within(&below, depth + 1)?;
+        if found != IMAGE {
+            name = found;
+        }
+    }
+    let renamed = read.images.iter().find(|image| image.name == name);
+    Ok(renamed.and_then(|image| image.new_name.clone()).unwrap_or(name))
+}
+
+fn read(directory: &Path, depth: usize) -> anyhow::Result<Kustomization> {
+    let path = directory.join("kustomization.yaml");
+    let shown = path.display();
+    if depth > MAX_DEPTH {
+        return Err(anyhow!("{shown}: overlays build on each other in a circle"));
+    }
+    let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {shown}"))?;
+    serde_saphyr::from_str(&text).map_err(|error| anyhow!("{shown} is no kustomization: {error}"))
+}
+
+/// The directories that a kustomization builds on.
+fn below(directory: &Path, read: &Kustomization) -> Vec<PathBuf> {
+    let named = read.resources.iter().filter(|resource| !resource.contains("://"));
+    named
+        .map(|resource| directory.join(resource))
+        .filter(|path| path.is_dir())
+        .collect()
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// A base with a configuration, `plain` that adds nothing, and `own` with a configuration and an image of its own.
+    pub(in crate::launch) fn manifests(root: &Path) {
+        let head = "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\n";
+        let files = [
+            (
+                "base/kustomization.yaml",
+                format!(
+                    "{head}namespace: adwright\nresources: [role.yaml]\nconfigMapGenerator:\n  - name: adwright-config\n    files: [config.toml]\nimages:\n  - {{name: adwright, newTag: \"0.1.0\"}}\n"
+                ),
+            ),
+            ("base/role.yaml", ROLE.to_owned()),
+            ("base/config.toml", "[run]\nid = \"demo\"\n".to_owned()),
+            (
+                "overlays/plain/kustomization.yaml",
+                format!("{head}namespace: adwright\nresources: [../../base]\n"),
+            ),
+            (
+                "overlays/own/kustomization.yaml",
+                format!(
+                    "{head}namespace: adwright\nresources: [../../base]\nconfigMapGenerator:\n  - name: adwright-config\n    behavior: replace\n    files: [config.toml]\nimages:\n  - name: adwright\n    newName: registry.example/adwright\n"
+                ),
+            ),
+            (
+                "overlays/own/config.toml",
+                "# Ours.\n[run]\nid = \"own\"\n[learner]\nversions = 7\n".to_owned(),
+            ),
+        ];
+        for (name, text) in files {
+            let path = root.join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        }
+    }
+
+    const ROLE: &str = "apiVersion: apps/v1
+kind: Deployment
+metadata: {name: adwright-actor}
+spec:
+  selector: {matchLabels: {role: actor}}
+  template:
+    metadata: {labels: {role: actor}}
+    spec:
+      containers: [{name: actor, image: adwright, volumeMounts: [{name: config, mountPath: /etc/adwright}]}]
+      volumes: [{name: config, configMap: {name: adwright-config}}]
+";
+
+    #[test]
+    fn the_outermost_configuration_is_the_one_that_counts() {
+        let root = tempfile::tempdir().unwrap();
+        manifests(root.path());
+        let all = Manifests::open(root.path()).unwrap();
+        let config = |name: &str| config_of(&all.overlay(name).unwrap()).unwrap();
+        assert!(config("plain").ends_with("base/config.toml"));
+        assert!(config("own").ends_with("overlays/own/config.toml"));
+        let message = all.overlay("gpu").unwrap_err().to_string();
+        assert!(message.contains("own, plain"), "{message}");
+    }
+
+    #[test]
+    fn an_image_is_found_by_the_name_that_the_overlays_give_it() {
+        let root = tempfile::tempdir().unwrap();
+        manifests(root.path());
+        let overlay = |name: &str| image_of(&root.path().join("overlays").join(name)).unwrap();
+        assert_eq!(overlay("plain"), "adwright");
+        assert_eq!(overlay("own"), "registry.example/adwright");
+    }
+
+    #[test]
+    fn a_circle_and_a_directory_without_overlays_are_told() {
+        let root = tempfile::tempdir().unwrap();
+        assert!(
+            Manifests::open(root.path())
+                .unwrap_err()
+                .to_string()
+                .contains("--manifests")
+        );
+        std::fs::write(root.path().join("kustomization.yaml"), "resources: [.]\n").unwrap();
+        assert!(config_of(root.path()).unwrap_err().to_string().contains("circle"));
+    }
+}

@@ -1,0 +1,205 @@
+//! The overlay that is written: `kustomization.yaml` and the whole configuration, nothing else.
+
+use super::kustomization::{CONFIG_FILE, CONFIG_MAP};
+use anyhow::{Context as _, anyhow};
+use std::fmt::Write as _;
+use std::path::{Component, Path, PathBuf};
+
+/// How a kustomization begins that may be replaced.
+const MARK: &str = "# Written by `adwright launch`";
+
+/// The roles' image, as the command line names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Image {
+    name: String,
+    tag: Option<String>,
+    digest: Option<String>,
+}
+
+impl Image {
+    /// Parses `name`, `name:tag`, `name@sha256:...`.
+    ///
+    /// # Errors
+    /// When it is none of these.
+    pub(crate) fn parse(text: &str) -> anyhow::Result<Self> {
+        let allowed = |c: char| c.is_ascii_alphanumeric() || "._-/:@".contains(c);
+        let (rest, digest) = match text.split_once('@') {
+            Some((rest, digest)) => (rest, Some(digest)),
+            None => (text, None),
+        };
+        // A colon before the last slash is a registry's port.
+        let (name, tag) = match rest.rsplit_once(':') {
+            Some((name, tag)) if !tag.contains('/') => (name, Some(tag)),
+            _ => (rest, None),
+        };
+        let right = !name.is_empty() && text.chars().all(allowed) && tag != Some("") && digest != Some("");
+        let image = right.then(|| Self {
+            name: name.to_owned(),
+            tag: tag.map(str::to_owned),
+            digest: digest.map(str::to_owned),
+        });
+        image.with_context(|| {
+            format!("--image {text:?}: expected NAME:TAG or NAME@sha256:..., such as registry.example/adwright:1.2")
+        })
+    }
+}
+
+/// What is written.
+#[derive(Debug, Clone)]
+pub(crate) struct Overlay {
+    /// The overlay that it builds on.
+    pub(crate) base: PathBuf,
+    /// The configuration as a whole, as TOML.
+    pub(crate) config: String,
+    /// Namespace of all objects.
+    pub(crate) namespace: Option<String>,
+    /// By which name the image goes below, and what it becomes.
+    pub(crate) image: Option<(String, Image)>,
+}
+
+impl Overlay {
+    /// Writes it into a directory, which is made.
+    ///
+    /// # Errors
+    /// When the directory holds something else, or cannot be written.
+    pub(crate) fn write(&self, directory: &Path) -> anyhow::Result<()> {
+        check_ours(directory)?;
+        let cannot = || format!("cannot write {}", directory.display());
+        std::fs::create_dir_all(directory).with_context(cannot)?;
+        let base = relative(directory, &self.base)?;
+        std::fs::write(directory.join(CONFIG_FILE), &self.config).with_context(cannot)?;
+        std::fs::write(directory.join("kustomization.yaml"), self.kustomization(&base)).with_context(cannot)
+    }
+
+    fn kustomization(&self, base: &str) -> String {
+        let mut text = format!(
+            "{MARK}, which replaces it when it is called again.\napiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\n"
+        );
+        // A string takes whatever is written; JSON's strings are YAML's too.
+        if let Some(namespace) = &self.namespace {
+            writeln!(text, "namespace: {}", quoted(namespace)).ok();
+        }
+        writeln!(text, "resources:\n  - {}", quoted(base)).ok();
+        writeln!(
+            text,
+            "configMapGenerator:\n  - name: {CONFIG_MAP}\n    behavior: replace\n    files: [{CONFIG_FILE}]"
+        )
+        .ok();
+        if let Some((known, image)) = &self.image {
+            writeln!(
+                text,
+                "images:\n  - name: {}\n    newName: {}",
+                quoted(known),
+                quoted(&image.name)
+            )
+            .ok();
+            for (key, value) in [("newTag", &image.tag), ("digest", &image.digest)] {
+                if let Some(value) = value {
+                    writeln!(text, "    {key}: {}", quoted(value)).ok();
+                }
+            }
+        }
+        text
+    }
+}
+
+fn quoted(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
+/// Only nothing, or what an earlier call wrote, is replaced.
+fn check_ours(directory: &Path) -> anyhow::Result<()> {
+    let entries = match std::fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error).with_context(|| format!("cannot use {}", directory.display())),
+    };
+    let earlier = std::fs::read_to_string(directory.join("kustomization.yaml")).unwrap_or_default();
+    match earlier.starts_with(MARK) || entries.count() == 0 {
+        true => Ok(()),
+        false => Err(anyhow!(
+            "{} holds something that launch did not write; name another directory with --out",
+            directory.display()
+        )),
+    }
+}
+
+/// The way from one directory to another: Kustomize takes no absolute one.
+fn relative(from: &Path, to: &Path) -> anyhow::Result<String> {
+    let real =
+        |path: &Path| std::fs::canonicalize(path).with_context(|| format!("cannot find {}", path.display()));
+    let (from, to) = (real(from)?, real(to)?);
+    let shared = from
+        .components()
+        .zip(to.components())
+        .take_while(|(a, b)| a == b)
+        .count();
+    let up = from.components().skip(shared).map(|_| Component::ParentDir);
+    let way: PathBuf = up.chain(to.components().skip(shared)).collect();
+    let way = way.to_str().map(str::to_owned);
+    way.with_context(|| format!("{}: expected a path in UTF-8", to.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_image_is_a_name_with_a_tag_or_a_digest() {
+        let image = |text: &str| {
+            Image::parse(text)
+                .map(|image| (image.name, image.tag, image.digest))
+                .ok()
+        };
+        let some = |text: &str| Some(text.to_owned());
+        assert_eq!(
+            image("adwright:1.2"),
+            Some(("adwright".into(), some("1.2"), None))
+        );
+        assert_eq!(
+            image("host:5000/adwright@sha256:ab"),
+            Some(("host:5000/adwright".into(), None, some("sha256:ab")))
+        );
+        assert_eq!(
+            image("host:5000/adwright"),
+            Some(("host:5000/adwright".into(), None, None))
+        );
+        for wrong in ["", ":1", "a b", "adwright:", "adwright@", "a\nb: c"] {
+            assert_eq!(image(wrong), None, "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn the_way_to_the_manifests_is_relative() {
+        let root = tempfile::tempdir().unwrap();
+        let (from, to) = (root.path().join("a/b"), root.path().join("k8s/overlays/gpu"));
+        std::fs::create_dir_all(&from).unwrap();
+        std::fs::create_dir_all(&to).unwrap();
+        assert_eq!(relative(&from, &to).unwrap(), "../../k8s/overlays/gpu");
+    }
+
+    #[test]
+    fn what_somebody_else_has_put_there_stays() {
+        let root = tempfile::tempdir().unwrap();
+        let overlay = Overlay {
+            base: root.path().to_owned(),
+            config: "[run]\nid = \"x\"\n".into(),
+            namespace: Some("ads".into()),
+            image: None,
+        };
+        let out = root.path().join("out");
+        overlay.write(&out).unwrap();
+        // Once more is no harm.
+        overlay.write(&out).unwrap();
+        let names: Vec<_> = std::fs::read_dir(&out)
+            .unwrap()
+            .flatten()
+            .map(|entry| entry.file_name())
+            .collect();
+        assert_eq!(names.len(), 2, "{names:?}");
+        let theirs = root.path().join("theirs");
+        std::fs::create_dir(&theirs).unwrap();
+        std::fs::write(theirs.join("kustomization.yaml"), "resources: []\n").unwrap();
+        assert!(overlay.write(&theirs).unwrap_err().to_string().contains("--out"));
+    }
+}

@@ -1,0 +1,261 @@
+//! A view as lines of text: the whole as a table, or one line where a reading is one.
+
+use super::view::{Actor, RewardServer, View};
+use std::collections::BTreeMap;
+
+/// Width of the names of rows.
+const NAME: usize = 15;
+
+/// The whole view.
+pub(crate) fn table(view: &View) -> Vec<String> {
+    let mut lines = vec![format!(
+        "run {}, version {}: {}",
+        view.run,
+        view.version,
+        state(view)
+    )];
+    let mut row = |name: &str, text: String| lines.push(format!("{name:<NAME$}{text}"));
+    row("pairs", pairs(view));
+    row(
+        "without a pair",
+        format!("{}, failed {}", counts(&view.no_pairs), counts(&view.failures)),
+    );
+    if !view.barred.is_empty() {
+        row("barred", counts(&view.barred));
+    }
+    let (expired, duplicates, refused) = (view.expired, view.duplicates, view.outcomes_refused);
+    row(
+        "leases",
+        format!("{expired} expired; outcomes: {duplicates} duplicate, {refused} refused"),
+    );
+    let (each, sent) = (bytes(view.bytes_per_publish), bytes(view.artifact_bytes_sent));
+    row(
+        "publishes",
+        format!("{}, {each} each, {sent} sent", view.publishes),
+    );
+    let staleness = view.staleness.map_or("-".into(), |versions| {
+        format!("at most {versions} versions in the newest batch")
+    });
+    row("staleness", staleness);
+    row("reward models", counts(&view.reward_models));
+    if let Some(server) = &view.reward_server {
+        row("reward-server", self::server(server));
+    }
+    lines.extend(actors(&view.actors));
+    lines.extend(metrics(view));
+    lines
+}
+
+/// One reading as one line.
+pub(crate) fn line(view: &View) -> String {
+    let quarantined = view
+        .actors
+        .iter()
+        .filter(|actor| actor.quarantine.is_some())
+        .count();
+    let of = |name: &str| view.metrics.get(name).map_or("-".into(), |value| short(*value));
+    format!(
+        "{} version {} {} pairs {} ({}/s) trained {} refused {} actors {} quarantined {quarantined} loss {} reward {}",
+        view.run,
+        view.version,
+        state(view),
+        view.pairs,
+        speed(view.pairs_per_s),
+        view.pairs_trained,
+        view.pairs_refused,
+        view.actors.len(),
+        of("loss"),
+        of("reward"),
+    )
+}
+
+fn state(view: &View) -> String {
+    match (&view.failure, view.complete) {
+        (Some(failure), _) => format!("failed: {failure}"),
+        (None, true) => "complete".into(),
+        (None, false) => "running".into(),
+    }
+}
+
+fn pairs(view: &View) -> String {
+    let refused = match view.pairs_refused_by_reason.is_empty() {
+        true => view.pairs_refused.to_string(),
+        false => counts(&view.pairs_refused_by_reason),
+    };
+    let (pairs, per_second, trained) = (view.pairs, speed(view.pairs_per_s), view.pairs_trained);
+    format!("{pairs} submitted ({per_second}/s), {trained} trained, refused {refused}")
+}
+
+fn server(server: &RewardServer) -> String {
+    match server {
+        RewardServer::Away { error } => error.clone(),
+        RewardServer::Serving {
+            form,
+            digest,
+            groups_waiting,
+            groups_computed,
+            groups_per_s,
+            cache_hits,
+            requests_shed,
+            reload_failure,
+        } => {
+            let failure = reload_failure
+                .as_ref()
+                .map(|failure| format!("; not reloaded: {failure}"));
+            format!(
+                "{form} {}, {groups_computed} groups ({}/s), {groups_waiting} waiting, {cache_hits} remembered, {requests_shed} requests turned away{}",
+                cut(digest, 15),
+                speed(*groups_per_s),
+                failure.unwrap_or_default()
+            )
+        }
+    }
+}
+
+fn actors(actors: &[Actor]) -> Vec<String> {
+    let width = actors
+        .iter()
+        .map(|actor| actor.actor.chars().count())
+        .max()
+        .unwrap_or(0)
+        .clamp(5, 40);
+    let mut lines = vec![String::new()];
+    lines.push(format!(
+        "{:<width$}  {:>8}  {:>6}  {:>7}  {:<12}  {:>8}  {:>6}  state",
+        "actor", "version", "behind", "adopted", "canary", "outcomes", "per s"
+    ));
+    for actor in actors {
+        let behind = actor.behind.map_or("-".into(), |behind| behind.to_string());
+        lines.push(format!(
+            "{:<width$}  {:>8}  {behind:>6}  {:>7}  {:<12}  {:>8}  {:>6}  {}",
+            cut(&actor.actor, width),
+            actor.version.as_deref().unwrap_or("-"),
+            actor.adoptions,
+            actor.canary.unwrap_or("-"),
+            actor.outcomes,
+            speed(actor.outcomes_per_s),
+            doing(actor),
+        ));
+    }
+    if actors.is_empty() {
+        lines.push("(none has joined)".into());
+    }
+    lines
+}
+
+fn doing(actor: &Actor) -> String {
+    match (&actor.quarantine, &actor.waiting_for) {
+        (Some(reason), _) => format!("quarantined: {reason}"),
+        (None, Some(what)) => format!("waiting for {what}"),
+        (None, None) => "at work".into(),
+    }
+}
+
+fn metrics(view: &View) -> Vec<String> {
+    if view.metrics.is_empty() {
+        return vec![];
+    }
+    let mut lines = vec![
+        String::new(),
+        "metrics of the newest version (docs/metrics.md)".to_owned(),
+    ];
+    let cells: Vec<String> = view
+        .metrics
+        .iter()
+        .map(|(name, value)| format!("{name:<28} {:>10}", short(*value)))
+        .collect();
+    lines.extend(cells.chunks(2).map(|pair| pair.join("   ")));
+    lines
+}
+
+fn counts(counts: &BTreeMap<String, u64>) -> String {
+    let all: u64 = counts.values().sum();
+    let each: Vec<String> = counts
+        .iter()
+        .map(|(name, count)| format!("{} {count}", cut(name, 15)))
+        .collect();
+    match each.is_empty() {
+        true => "0".into(),
+        false => format!("{all} ({})", each.join(", ")),
+    }
+}
+
+fn speed(per_second: Option<f64>) -> String {
+    per_second.map_or("-".into(), |rate| format!("{rate:.1}"))
+}
+
+fn short(value: f64) -> String {
+    match value.abs() {
+        size if size != 0.0 && !(1e-3..1e6).contains(&size) => format!("{value:.3e}"),
+        _ => format!("{value:.4}"),
+    }
+}
+
+fn bytes(count: u64) -> String {
+    match count {
+        0..1024 => format!("{count} B"),
+        1024..1_048_576 => format!("{:.1} KiB", count as f64 / 1024.0),
+        _ => format!("{:.1} MiB", count as f64 / 1_048_576.0),
+    }
+}
+
+fn cut(text: &str, width: usize) -> String {
+    match text.chars().count() > width {
+        true => text.chars().take(width).collect(),
+        false => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::view::tests::reading;
+    use super::*;
+
+    #[test]
+    fn an_actor_says_what_keeps_it_and_a_run_what_failed() {
+        let mut now = reading(2.0, 130, 60);
+        now.run.actors[0].quarantine = "canary mismatch".into();
+        now.run.actors[1].waiting_for = "the reward-server".into();
+        now.run.failure = "no pairs".into();
+        let view = View::of(&now, Some(&reading(0.0, 100, 50))).unwrap();
+        let text = table(&view).join("\n");
+        for part in [
+            "run night, version 1.7: failed: no pairs",
+            "130 submitted (15.0/s), 40 trained, refused 0",
+            "quarantined: canary mismatch",
+            "waiting for the reward-server",
+            "3 (tie 3)",
+            "loss",
+        ] {
+            assert!(text.contains(part), "{part:?} is not in\n{text}");
+        }
+    }
+
+    #[test]
+    fn a_reading_is_one_line_where_nobody_looks() {
+        let view = View::of(&reading(2.0, 130, 60), None).unwrap();
+        let line = line(&view);
+        assert!(
+            line.starts_with("night version 1.7 running pairs 130 (-/s) trained 40"),
+            "{line}"
+        );
+        assert!(!line.contains('\n'));
+    }
+
+    #[test]
+    fn columns_hold_whatever_the_names_are() {
+        let mut now = reading(2.0, 130, 60);
+        now.run.actors[0].actor_id = "x".repeat(120);
+        let view = View::of(&now, None).unwrap();
+        let rows: Vec<String> = actors(&view.actors)[1..].to_vec();
+        let states: Vec<Option<usize>> = ["state", "at work", "at work"]
+            .iter()
+            .zip(&rows)
+            .map(|(word, row)| row.find(word))
+            .collect();
+        assert!(
+            states[0].is_some() && states.iter().all(|at| *at == states[0]),
+            "{rows:#?}"
+        );
+    }
+}

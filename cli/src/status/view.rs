@@ -1,0 +1,325 @@
+//! What a reading says, and what two of them say about speed.
+
+use crate::peer;
+use common::PolicyVersion;
+use proto::pb;
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+/// The services' answers at one moment.
+#[derive(Debug, Clone)]
+pub(crate) struct Reading {
+    /// The learner's.
+    pub(crate) run: pb::RunStatus,
+    /// The reward-server's, or why there is none; none when it was not asked.
+    pub(crate) reward: Option<Result<pb::RewardServerStatus, String>>,
+    /// When, in seconds from any fixed moment.
+    pub(crate) at: f64,
+}
+
+/// How a run goes.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(crate) struct View {
+    /// Its id.
+    pub(crate) run: String,
+    /// The newest version.
+    pub(crate) version: String,
+    /// Whether nothing more is to be done.
+    pub(crate) complete: bool,
+    /// Why it failed.
+    pub(crate) failure: Option<String>,
+    /// Versions that were published.
+    pub(crate) publishes: u64,
+    /// Adapter bytes of one publish.
+    pub(crate) bytes_per_publish: u64,
+    /// Weights that the learner has sent, in bytes.
+    pub(crate) artifact_bytes_sent: u64,
+    /// Pairs that actors have submitted.
+    pub(crate) pairs: u64,
+    /// Of these a second; none at the first reading.
+    pub(crate) pairs_per_s: Option<f64>,
+    /// Pairs that versions were trained from.
+    pub(crate) pairs_trained: u64,
+    /// Pairs that no version will be trained from.
+    pub(crate) pairs_refused: u64,
+    /// These by reason.
+    pub(crate) pairs_refused_by_reason: BTreeMap<String, u64>,
+    /// Tasks that ended without a pair, by reason.
+    pub(crate) no_pairs: BTreeMap<String, u64>,
+    /// Tasks that failed, by reason.
+    pub(crate) failures: BTreeMap<String, u64>,
+    /// Barred candidates by guardrail.
+    pub(crate) barred: BTreeMap<String, u64>,
+    /// Leases that expired.
+    pub(crate) expired: u64,
+    /// Outcomes that came twice.
+    pub(crate) duplicates: u64,
+    /// Outcomes that were not accepted.
+    pub(crate) outcomes_refused: u64,
+    /// How many versions the stalest pair of the newest batch lay behind.
+    pub(crate) staleness: Option<f64>,
+    /// Scored groups by the digest of the reward model.
+    pub(crate) reward_models: BTreeMap<String, u64>,
+    /// Everybody who has joined.
+    pub(crate) actors: Vec<Actor>,
+    /// Means over the steps that led to the newest version that has them.
+    pub(crate) metrics: BTreeMap<String, f64>,
+    /// The reward-server, where it was asked.
+    pub(crate) reward_server: Option<RewardServer>,
+}
+
+/// One actor.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(crate) struct Actor {
+    /// Its name.
+    pub(crate) actor: String,
+    /// What it samples from; none before it has adopted any.
+    pub(crate) version: Option<String>,
+    /// How many versions that is behind the newest of the same epoch.
+    pub(crate) behind: Option<u64>,
+    /// Versions it has adopted.
+    pub(crate) adoptions: u64,
+    /// What its canary said: `ok`, `mismatch` or `inconclusive`.
+    pub(crate) canary: Option<&'static str>,
+    /// Why it gets no leases.
+    pub(crate) quarantine: Option<String>,
+    /// What keeps it from leasing, in its words.
+    pub(crate) waiting_for: Option<String>,
+    /// What it has submitted.
+    pub(crate) outcomes: u64,
+    /// Of these a second; none at the first reading.
+    pub(crate) outcomes_per_s: Option<f64>,
+}
+
+/// The reward-server, or why it does not answer.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(untagged)]
+pub(crate) enum RewardServer {
+    /// It answers.
+    Serving {
+        /// The form of its model.
+        form: String,
+        /// Its model's digest.
+        digest: String,
+        /// Groups that wait for their scores.
+        groups_waiting: u64,
+        /// Groups that its model was asked about.
+        groups_computed: u64,
+        /// Of these a second; none at the first reading.
+        groups_per_s: Option<f64>,
+        /// Groups whose scores were remembered.
+        cache_hits: u64,
+        /// Requests that were turned away.
+        requests_shed: u64,
+        /// Why the newest content of its directory is not served.
+        reload_failure: Option<String>,
+    },
+    /// It does not.
+    Away {
+        /// Why.
+        error: String,
+    },
+}
+
+impl View {
+    /// What `now` says, with rates since `before`.
+    ///
+    /// # Errors
+    /// When the learner's answer names no version.
+    pub(crate) fn of(now: &Reading, before: Option<&Reading>) -> anyhow::Result<Self> {
+        let newest = peer::version(now.run.version)?;
+        let outcomes = now.run.outcomes.clone().unwrap_or_default();
+        let metrics = now
+            .run
+            .metrics
+            .last()
+            .map(|metrics| metrics.values.clone())
+            .unwrap_or_default();
+        let pairs_before = before.and_then(|before| Some(before.run.outcomes.as_ref()?.pairs));
+        Ok(Self {
+            run: now.run.run_id.clone(),
+            version: newest.to_string(),
+            complete: now.run.complete,
+            failure: text(&now.run.failure),
+            publishes: now.run.publishes,
+            bytes_per_publish: now.run.bytes_per_publish,
+            artifact_bytes_sent: now.run.artifact_bytes_sent,
+            pairs: outcomes.pairs,
+            pairs_per_s: rate(now, before, outcomes.pairs, pairs_before),
+            pairs_trained: now.run.pairs_trained,
+            pairs_refused: now.run.pairs_refused,
+            pairs_refused_by_reason: sorted(&now.run.pairs_refused_by_reason),
+            no_pairs: sorted(&outcomes.no_pairs),
+            failures: sorted(&outcomes.failures),
+            barred: sorted(&outcomes.barred),
+            expired: outcomes.expired,
+            duplicates: outcomes.duplicates,
+            outcomes_refused: outcomes.refused,
+            staleness: metrics.get("staleness_max").copied(),
+            reward_models: sorted(&outcomes.reward_models),
+            actors: now
+                .run
+                .actors
+                .iter()
+                .map(|actor| of_actor(actor, newest, now, before))
+                .collect(),
+            metrics: metrics.into_iter().collect(),
+            reward_server: now.reward.as_ref().map(|answer| of_server(answer, now, before)),
+        })
+    }
+}
+
+fn of_actor(
+    actor: &pb::ActorStatus,
+    newest: PolicyVersion,
+    now: &Reading,
+    before: Option<&Reading>,
+) -> Actor {
+    let version = actor
+        .version
+        .and_then(|version| peer::version(Some(version)).ok());
+    let same_epoch = version.filter(|version| version.epoch == newest.epoch);
+    let then = before.and_then(|before| {
+        before
+            .run
+            .actors
+            .iter()
+            .find(|then| then.actor_id == actor.actor_id)
+    });
+    Actor {
+        actor: actor.actor_id.clone(),
+        version: version.map(|version| version.to_string()),
+        behind: same_epoch.and_then(|version| newest.number.checked_sub(version.number)),
+        adoptions: actor.adoptions,
+        canary: actor.canary.as_ref().and_then(|canary| match canary.verdict() {
+            pb::CanaryVerdict::Ok => Some("ok"),
+            pb::CanaryVerdict::Mismatch => Some("mismatch"),
+            pb::CanaryVerdict::Inconclusive => Some("inconclusive"),
+            pb::CanaryVerdict::Unspecified => None,
+        }),
+        quarantine: text(&actor.quarantine),
+        waiting_for: text(&actor.waiting_for),
+        outcomes: actor.outcomes,
+        outcomes_per_s: rate(now, before, actor.outcomes, then.map(|then| then.outcomes)),
+    }
+}
+
+fn of_server(
+    answer: &Result<pb::RewardServerStatus, String>,
+    now: &Reading,
+    before: Option<&Reading>,
+) -> RewardServer {
+    let status = match answer {
+        Ok(status) => status,
+        Err(error) => return RewardServer::Away { error: error.clone() },
+    };
+    let then = before.and_then(|before| before.reward.as_ref()?.as_ref().ok());
+    let model = status.reward_model.clone().unwrap_or_default();
+    let digest = model
+        .digest
+        .and_then(|digest| common::Digest::try_from(digest).ok());
+    RewardServer::Serving {
+        form: model.form,
+        digest: digest.map(|digest| digest.to_string()).unwrap_or_default(),
+        groups_waiting: status.groups_waiting,
+        groups_computed: status.groups_computed,
+        groups_per_s: rate(
+            now,
+            before,
+            status.groups_computed,
+            then.map(|then| then.groups_computed),
+        ),
+        cache_hits: status.cache_hits,
+        requests_shed: status.requests_shed,
+        reload_failure: text(&status.reload_failure),
+    }
+}
+
+/// How fast a count grows. One that has fallen belongs to a process that was started again: it has no rate yet.
+fn rate(now: &Reading, before: Option<&Reading>, count: u64, then: Option<u64>) -> Option<f64> {
+    let seconds = now.at - before?.at;
+    let grown = count.checked_sub(then?)?;
+    (seconds > 0.0).then(|| grown as f64 / seconds)
+}
+
+fn text(found: &str) -> Option<String> {
+    Some(found.to_owned()).filter(|found| !found.is_empty())
+}
+
+fn sorted<'a>(counts: impl IntoIterator<Item = (&'a String, &'a u64)>) -> BTreeMap<String, u64> {
+    counts
+        .into_iter()
+        .map(|(name, count)| (name.clone(), *count))
+        .collect()
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    pub(in crate::status) fn reading(at: f64, pairs: u64, outcomes: u64) -> Reading {
+        let version = |number| {
+            Some(pb::PolicyVersion::from(PolicyVersion {
+                epoch: common::LearnerEpoch(1),
+                number,
+            }))
+        };
+        let actor = |id: &str, number, outcomes| pb::ActorStatus {
+            actor_id: id.into(),
+            version: version(number),
+            outcomes,
+            ..pb::ActorStatus::default()
+        };
+        let metrics = pb::VersionMetrics {
+            version: version(7),
+            values: [("loss".to_owned(), 0.5), ("staleness_max".to_owned(), 1.0)].into(),
+        };
+        let run = pb::RunStatus {
+            run_id: "night".into(),
+            version: version(7),
+            outcomes: Some(pb::OutcomeCounts {
+                pairs,
+                no_pairs: [("tie".to_owned(), 3)].into(),
+                ..pb::OutcomeCounts::default()
+            }),
+            pairs_trained: 40,
+            actors: vec![actor("a", 7, outcomes), actor("b", 5, 0)],
+            metrics: vec![metrics],
+            ..pb::RunStatus::default()
+        };
+        Reading {
+            run,
+            reward: None,
+            at,
+        }
+    }
+
+    #[test]
+    fn rates_are_between_two_readings_and_none_from_one() {
+        let (first, second) = (reading(10.0, 100, 50), reading(12.0, 130, 60));
+        let alone = View::of(&first, None).unwrap();
+        assert_eq!((alone.pairs_per_s, alone.actors[0].outcomes_per_s), (None, None));
+        let view = View::of(&second, Some(&first)).unwrap();
+        assert_eq!(
+            (view.pairs_per_s, view.actors[0].outcomes_per_s),
+            (Some(15.0), Some(5.0))
+        );
+        assert_eq!((view.actors[0].behind, view.actors[1].behind), (Some(0), Some(2)));
+        assert_eq!(view.staleness, Some(1.0));
+    }
+
+    #[test]
+    fn a_count_that_has_fallen_has_no_rate() {
+        let view = View::of(&reading(12.0, 20, 5), Some(&reading(10.0, 100, 50))).unwrap();
+        assert_eq!((view.pairs_per_s, view.actors[0].outcomes_per_s), (None, None));
+    }
+
+    #[test]
+    fn a_reward_server_that_is_away_is_said_beside_the_run() {
+        let mut away = reading(1.0, 1, 1);
+        away.reward = Some(Err("nothing listens there".into()));
+        let view = serde_json::to_value(View::of(&away, None).unwrap()).unwrap();
+        assert_eq!(view["reward_server"]["error"], "nothing listens there");
+        assert_eq!(view["actors"][1]["behind"], 2);
+    }
+}

@@ -1,0 +1,289 @@
+//! The commands that look after a job, as a person or a script calls them: the real binary, its exit statuses and what it prints.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "the helpers around the tests may unwrap as the tests do"
+)]
+
+use serde_json::Value;
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+fn adwright(directory: &Path, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_adwright"))
+        .args(arguments)
+        .current_dir(directory)
+        .env_remove("RUST_LOG")
+        .env("XDG_CACHE_HOME", directory.join("cache"))
+        .stdin(Stdio::null())
+        .output()
+        .unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+#[test]
+fn a_configuration_is_right_in_one_line_or_wrong_with_every_key_and_64() {
+    let place = tempfile::tempdir().unwrap();
+    let right = adwright(place.path(), &["config", "check", "--set", "run.id=night"]);
+    assert_eq!(right.status.code(), Some(0));
+    let said = text(&right.stdout);
+    assert!(said.lines().count() == 1 && said.contains("run night"), "{said}");
+
+    std::fs::write(
+        place.path().join("a.toml"),
+        "[run]\nsede = 1\n[actor]\ngroup_size = 1\n",
+    )
+    .unwrap();
+    let wrong = adwright(
+        place.path(),
+        &[
+            "config",
+            "check",
+            "--config",
+            "a.toml",
+            "--set",
+            "compute.threads=0",
+        ],
+    );
+    assert_eq!(wrong.status.code(), Some(64));
+    let said = text(&wrong.stderr);
+    for key in ["run.sede", "actor.group_size", "compute.threads"] {
+        assert!(said.contains(key), "{key} is not in {said}");
+    }
+    assert!(wrong.stdout.is_empty());
+}
+
+#[test]
+fn a_role_is_checked_against_what_it_reads_at_its_start() {
+    let place = tempfile::tempdir().unwrap();
+    let actor = adwright(place.path(), &["config", "check", "--role", "actor"]);
+    assert_eq!(actor.status.code(), Some(0), "{}", text(&actor.stderr));
+    for (role, key) in [
+        ("learner", "paths.policy"),
+        ("reward-server", "paths.reward_model"),
+    ] {
+        let checked = adwright(place.path(), &["config", "check", "--role", role]);
+        assert_eq!(checked.status.code(), Some(64));
+        assert!(text(&checked.stderr).contains(key), "{}", text(&checked.stderr));
+    }
+}
+
+#[test]
+fn the_schema_is_json_and_its_page_is_the_committed_one() {
+    let place = tempfile::tempdir().unwrap();
+    let schema: Value =
+        serde_json::from_slice(&adwright(place.path(), &["config", "schema"]).stdout).unwrap();
+    assert_eq!(
+        schema["properties"]["actor"]["properties"]["group_size"]["maximum"],
+        64
+    );
+    let page = text(&adwright(place.path(), &["config", "schema", "--markdown"]).stdout);
+    assert_eq!(page, include_str!("../../docs/configuration.md"));
+}
+
+fn findings(output: &Output) -> Vec<Value> {
+    let all: Value = serde_json::from_slice(&output.stdout).unwrap();
+    all["findings"].as_array().unwrap().clone()
+}
+
+fn level(findings: &[Value], check: &str, subject: &str) -> String {
+    let found = findings
+        .iter()
+        .find(|finding| finding["check"] == check && finding["subject"] == subject);
+    found
+        .map(|finding| finding["level"].as_str().unwrap().to_owned())
+        .unwrap_or_default()
+}
+
+#[test]
+fn a_healthy_machine_has_no_errors_before_a_launch() {
+    let place = tempfile::tempdir().unwrap();
+    // Whatever else runs on the machine.
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let listens = ["learner_listen", "reward_listen"].map(|key| format!("endpoints.{key}=127.0.0.1:0"));
+    let dials = ["learner", "reward"].map(|key| format!("endpoints.{key}=http://{closed}"));
+    let threads = ["compute.threads=1".to_owned()];
+    let mut line = vec!["doctor", "--json"];
+    line.extend(
+        listens
+            .iter()
+            .chain(&dials)
+            .chain(&threads)
+            .flat_map(|set| ["--set", set]),
+    );
+    let done = adwright(place.path(), &line);
+    let found = findings(&done);
+    assert_eq!(done.status.code(), Some(0), "{found:#?}");
+    assert_eq!(level(&found, "store", "store.url"), "ok");
+    assert_eq!(level(&found, "compute", "compute.device"), "ok");
+    // Nothing has been trained yet.
+    assert_eq!(level(&found, "model", "paths.policy"), "warning");
+    assert!(!place.path().join("out").exists(), "doctor leaves nothing behind");
+}
+
+#[test]
+fn what_would_fail_is_told_with_64_for_the_configuration_and_1_for_everything_else() {
+    let place = tempfile::tempdir().unwrap();
+    let actor = |sets: &[&str]| {
+        let mut line = vec!["doctor", "--json", "--role", "actor"];
+        line.extend(sets.iter().flat_map(|set| ["--set", set]));
+        adwright(place.path(), &line)
+    };
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let nobody = actor(&[&format!("endpoints.learner=http://{closed}")]);
+    assert_eq!(nobody.status.code(), Some(1));
+    assert_eq!(
+        level(&findings(&nobody), "endpoint", "endpoints.learner"),
+        "error"
+    );
+
+    let unknown = actor(&["endpoints.reward=http://no-such-host.invalid:1"]);
+    assert!(text(&unknown.stdout).contains("no-such-host.invalid"));
+
+    let painting = actor(&[
+        "actor.image_generator=diffusion",
+        "diffusion.model=/nowhere",
+        "diffusion.controlnet=/nowhere",
+    ]);
+    assert_eq!(painting.status.code(), Some(64));
+    assert_eq!(level(&findings(&painting), "model", "diffusion.model"), "error");
+
+    std::fs::write(place.path().join("file"), "x").unwrap();
+    let store = actor(&["store.url=file"]);
+    assert_eq!(level(&findings(&store), "store", "store.url"), "error");
+
+    let mistake = actor(&["actor.group_size=1"]);
+    assert_eq!(mistake.status.code(), Some(64));
+    assert_eq!(level(&findings(&mistake), "configuration", ""), "error");
+}
+
+#[test]
+fn a_learner_that_is_not_there_is_one_clear_error() {
+    let place = tempfile::tempdir().unwrap();
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    for more in [&[][..], &["--json"], &["--watch"]] {
+        let url = format!("http://{closed}");
+        let line = [&["status", "--learner", &url], more].concat();
+        let asked = adwright(place.path(), &line);
+        assert_eq!(asked.status.code(), Some(1));
+        assert!(asked.stdout.is_empty());
+        let said = text(&asked.stderr);
+        assert!(
+            said.lines().count() == 1 && said.contains(&closed.to_string()) && said.contains("refused"),
+            "{said}"
+        );
+    }
+}
+
+#[test]
+fn man_has_a_page_for_each_command() {
+    let place = tempfile::tempdir().unwrap();
+    assert!(text(&adwright(place.path(), &["man"]).stdout).contains(".TH"));
+    assert_eq!(
+        adwright(place.path(), &["man", "--out", "pages"]).status.code(),
+        Some(0)
+    );
+    for page in ["adwright.1", "adwright-learner.1", "adwright-config-check.1"] {
+        assert!(place.path().join("pages").join(page).is_file(), "{page}");
+    }
+}
+
+/// Manifests of one role that mounts the configuration, as k8s/ has them.
+fn manifests(root: &Path) {
+    let head = "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nnamespace: adwright\n";
+    let role = "apiVersion: v1\nkind: Pod\nmetadata: {name: adwright-actor}\nspec:\n  containers: [{name: actor, image: adwright}]\n  volumes: [{name: config, configMap: {name: adwright-config}}]\n";
+    let generator = "configMapGenerator:\n  - name: adwright-config\n    files: [config.toml]\n";
+    let files = [
+        (
+            "k8s/base/kustomization.yaml",
+            format!("{head}resources: [role.yaml]\n{generator}"),
+        ),
+        ("k8s/base/role.yaml", role.to_owned()),
+        (
+            "k8s/base/config.toml",
+            "[run]\nid = \"demo\"\n[learner]\nversions = 3\n".to_owned(),
+        ),
+        (
+            "k8s/overlays/small/kustomization.yaml",
+            format!("{head}resources: [../../base]\n"),
+        ),
+    ];
+    for (name, text) in files {
+        std::fs::create_dir_all(root.join(name).parent().unwrap()).unwrap();
+        std::fs::write(root.join(name), text).unwrap();
+    }
+}
+
+#[test]
+fn a_mistake_is_told_before_an_overlay_is_written() {
+    let place = tempfile::tempdir().unwrap();
+    manifests(place.path());
+    for (line, part) in [
+        (
+            &["--overlay", "small", "--set", "learner.versoins=9"][..],
+            "learner.versions",
+        ),
+        (&["--overlay", "large"], "small"),
+        (&["--overlay", "small", "--image", "a b"], "--image"),
+        (&["--overlay", "small", "--namespace", "Ads"], "--namespace"),
+        (&["--overlay", "small", "--manifests", "elsewhere"], "--manifests"),
+    ] {
+        let refused = adwright(place.path(), &[&["launch"], line].concat());
+        assert_eq!(refused.status.code(), Some(64), "{line:?}");
+        assert!(text(&refused.stderr).contains(part), "{}", text(&refused.stderr));
+        assert!(!place.path().join("adwright-launch").exists());
+    }
+}
+
+#[test]
+fn a_dry_run_prints_what_kubectl_makes_of_the_written_overlay() {
+    let place = tempfile::tempdir().unwrap();
+    manifests(place.path());
+    let asked = [
+        "launch",
+        "--overlay",
+        "small",
+        "--set",
+        "learner.versions=9",
+        "--namespace",
+        "ads",
+        "--image",
+        "r.example/adwright:2",
+    ];
+    let written = adwright(place.path(), &asked);
+    assert_eq!(written.status.code(), Some(0), "{}", text(&written.stderr));
+    assert!(text(&written.stdout).contains("kubectl apply -k adwright-launch"));
+    let config = std::fs::read_to_string(place.path().join("adwright-launch/config.toml")).unwrap();
+    assert!(
+        config.contains("versions = 9") && config.contains("id = \"demo\""),
+        "{config}"
+    );
+
+    let without = Command::new(env!("CARGO_BIN_EXE_adwright"))
+        .args([&asked[..], &["--dry-run"]].concat())
+        .current_dir(place.path())
+        .env("PATH", "/nowhere")
+        .output()
+        .unwrap();
+    assert_eq!(without.status.code(), Some(1));
+    assert!(text(&without.stderr).contains("needs kubectl"));
+
+    let Ok(rendered) = Command::new("kubectl")
+        .args(["kustomize", "adwright-launch"])
+        .current_dir(place.path())
+        .output()
+    else {
+        // What follows is kubectl's.
+        return;
+    };
+    let dry = adwright(place.path(), &[&asked[..], &["--dry-run"]].concat());
+    assert_eq!(text(&dry.stdout), text(&rendered.stdout));
+    let objects = text(&rendered.stdout);
+    for part in ["versions = 9", "namespace: ads", "image: r.example/adwright:2"] {
+        assert!(objects.contains(part), "{part} is not in\n{objects}");
+    }
+}
