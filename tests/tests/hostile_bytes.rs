@@ -87,10 +87,10 @@ fn knock(door: &Door, bytes: &[u8]) -> Result<bool, TestCaseError> {
 fn outcomes() -> Vec<u8> {
     let version = pb::PolicyVersion { epoch: 1, number: 3 };
     let digest = pb::Digest { blake3: vec![7; 32] };
-    let candidate = |reward| pb::Candidate {
+    let candidate = |token, reward| pb::Candidate {
         trajectory: Some(pb::Trajectory {
             behaviour: Some(version),
-            token_ids: vec![5, 6, 2],
+            token_ids: vec![5, token, 2],
             log_probs: vec![-0.5, -0.25, -1.5],
             text: "an oak desk".into(),
             finish: pb::Finish::Stop.into(),
@@ -101,7 +101,7 @@ fn outcomes() -> Vec<u8> {
     };
     let pair = pb::Pair {
         group: Some(pb::CandidateGroup {
-            candidates: vec![candidate(0.5), candidate(-0.5)],
+            candidates: vec![candidate(6, 0.5), candidate(7, -0.5)],
             reward_model: Some(digest.clone()),
         }),
         chosen: 0,

@@ -37,6 +37,7 @@ fn settings(versions: u64) -> LearnerConfig {
     LearnerConfig {
         versions,
         pairs_per_version: 16,
+        minibatch_pairs: 16,
         max_staleness: 1,
         checkpoint_every: 100_000,
         linger_ms: 5_000,
