@@ -41,6 +41,8 @@ pub(crate) struct Config {
     pub(crate) store: StoreConfig,
     /// Who listens and dials where.
     pub(crate) endpoints: EndpointsConfig,
+    /// Where people look at the run.
+    pub(crate) dashboard: dashboard::DashboardConfig,
     /// The simulated shop.
     pub(crate) shopworld: shopworld::ShopWorldConfig,
     /// The policy's shape.
@@ -73,6 +75,7 @@ impl Config {
             ("paths", self.paths.validate()),
             ("store", self.store.validate()),
             ("endpoints", self.endpoints.validate()),
+            ("dashboard", self.dashboard.validate()),
             ("shopworld", self.shopworld.validate()),
             ("policy", self.policy.validate()),
             ("pretrain", self.pretrain.validate()),

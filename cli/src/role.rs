@@ -124,12 +124,26 @@ pub(crate) async fn serve<T>(
     address: SocketAddr,
     service: impl Future<Output = T>,
 ) -> Outcome<T> {
+    serve_shown(role, address, None, service).await
+}
+
+/// The same of a role that is shown to people at `dashboard`.
+///
+/// # Errors
+/// When standard output is closed.
+pub(crate) async fn serve_shown<T>(
+    role: Role,
+    address: SocketAddr,
+    dashboard: Option<String>,
+    service: impl Future<Output = T>,
+) -> Outcome<T> {
     tokio::pin!(service);
     tokio::select! {
         ended = &mut service => return Ok(ended),
         () = answering(role, address) => {}
     }
-    output::json(&Ready::this_process(role, address)).context("cannot announce on standard output")?;
+    let ready = Ready::this_process(role, address).shown_at(dashboard);
+    output::json(&ready).context("cannot announce on standard output")?;
     Ok(service.await)
 }
 

@@ -21,6 +21,7 @@ use crate::ledger::{Identity, Ledger, OutcomeCounts, Record, Recorded};
 use crate::pair_buffer::{BatchRule, PairBuffer, Progress};
 use crate::prompts::CompletionLimits;
 use crate::run::VersionMetrics;
+use crate::shown::Audience;
 use crate::task_queue::{Attempt, TaskQueue};
 use common::{
     ActorId, Digest, FailureReason, LearnerEpoch, PolicyVersion, ProductTask, RolloutOutcome, TaskId,
@@ -49,6 +50,7 @@ pub(crate) struct ControlPlane {
     leases: LeaseTable,
     metrics: Mutex<Vec<VersionMetrics>>,
     failure: OnceLock<Failure>,
+    audience: OnceLock<Audience>,
 }
 
 /// The terms of a lease.
@@ -120,6 +122,7 @@ impl ControlPlane {
             ledger,
             metrics: Mutex::default(),
             failure: OnceLock::new(),
+            audience: OnceLock::new(),
         }
     }
 
@@ -240,7 +243,7 @@ impl ControlPlane {
             scored => scored,
         };
         // Recorded before the lease ends: in between a task is counted twice, which only makes admission stricter.
-        let receipt = self.record(outcome);
+        let receipt = self.record(outcome, Some(actor));
         self.leases.end(task, actor);
         receipt
     }
@@ -295,6 +298,11 @@ impl ControlPlane {
             return;
         };
         let pairs = records.iter().filter(|record| record.outcome.is_pair()).count();
+        if let Some(audience) = self.audience.get() {
+            records
+                .iter()
+                .for_each(|record| audience.hear(record, &self.identity, &self.assortment));
+        }
         records.into_iter().for_each(|record| self.buffer.push(record));
         self.ledger.delivered(last, pairs);
     }
@@ -302,6 +310,9 @@ impl ControlPlane {
     /// A version was trained: it is announced with what its training measured.
     pub(crate) fn publish(&self, version: PolicyVersion, weights: Weights, metrics: VersionMetrics) {
         let last = version.number >= self.admission.versions;
+        if let Some(audience) = self.audience.get() {
+            audience.hear_of_version(version, &metrics.values);
+        }
         self.metrics
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -349,6 +360,22 @@ impl ControlPlane {
         self.failure.get()
     }
 
+    /// From now on somebody is told of every durable record and every version.
+    pub(crate) fn tell(&self, audience: Audience) {
+        // A run is shown once.
+        let _ = self.audience.set(audience);
+    }
+
+    /// The products.
+    pub(crate) fn assortment(&self) -> &Assortment {
+        &self.assortment
+    }
+
+    /// Tasks that are leased now.
+    pub(crate) fn leased(&self) -> usize {
+        self.leases.open()
+    }
+
     /// Which start of the run's learner this is.
     pub(crate) fn epoch(&self) -> LearnerEpoch {
         self.ledger.epoch()
@@ -364,9 +391,9 @@ impl ControlPlane {
         self.terms.reward_model
     }
 
-    fn record(&self, outcome: RolloutOutcome) -> Receipt {
+    fn record(&self, outcome: RolloutOutcome, actor: Option<&ActorId>) -> Receipt {
         let task = self.assortment.task(outcome.task());
-        match self.ledger.record(outcome, task) {
+        match self.ledger.record(outcome, task, actor) {
             Recorded::First => Receipt::Recorded,
             Recorded::Already { digest } => Receipt::AlreadyRecorded(digest),
         }
@@ -391,12 +418,13 @@ impl ControlPlane {
         }
         let detail = format!("no outcome in {} leases", lease.attempt);
         tracing::warn!(task = task.0, attempts = lease.attempt, "task given up");
-        self.record(RolloutOutcome::Failed {
+        let given_up = RolloutOutcome::Failed {
             task,
             reason,
             retryable: false,
             detail,
-        });
+        };
+        self.record(given_up, None);
     }
 
     fn queue(&self) -> MutexGuard<'_, TaskQueue> {

@@ -48,6 +48,7 @@ mod relays;
 mod resume;
 mod run;
 mod service;
+mod shown;
 mod simulated;
 mod step_log;
 mod task_order;
@@ -71,5 +72,5 @@ pub use ledger::{BarredLine, LedgerLine, LedgerLines, LedgerSummary, LedgerView,
 pub use offline::{OfflineInputs, OfflineProgress, train_on_pairs};
 pub use pretrain::{PretrainConfig, PretrainProgress, PretrainStart, Pretraining, pretrain};
 pub use prompts::{CompletionLimits, check_prompts};
-pub use run::{LearnerInputs, RunSummary, VersionMetrics, check_catalogue, run};
+pub use run::{LearnerInputs, Listeners, RunSummary, VersionMetrics, check_catalogue, run};
 pub use simulated::{SimulatedAdapters, SimulatedInputs, run_simulated};

@@ -104,6 +104,7 @@ pub async fn run_simulated(
         authorizer: inputs.authorizer.clone(),
         store: inputs.store.clone(),
         adapter: None,
+        dashboard: None,
     };
     let (settings, bytes) = (config.clone(), inputs.adapters.bytes());
     let assembled = move || assemble(settings, inputs, identity, assortment, opened);
@@ -231,6 +232,7 @@ impl SimulatedTraining {
                 version,
                 step: self.steps,
                 tasks: batch.pairs.iter().map(|pair| pair.task).collect(),
+                metrics: BTreeMap::new(),
             };
             let kept = batch
                 .sampled

@@ -1,14 +1,15 @@
 //! `adwright learner`: serves and trains one run.
 
 use crate::args::LearnerArgs;
-use crate::failure::{OrConfiguration as _, Outcome};
+use crate::failure::{Failure, OrConfiguration as _, Outcome};
 use crate::ready::Role;
 use crate::role::Host;
 use crate::shop::Shop;
 use crate::{locations, node_cache, role, telemetry};
 use anyhow::Context as _;
 use common::RunId;
-use learner::{LearnerInputs, RunSummary};
+use dashboard::{DashboardConfig, Door, DoorError};
+use learner::{LearnerInputs, Listeners, RunSummary};
 use std::path::Path;
 
 /// Runs the command.
@@ -16,6 +17,7 @@ pub(super) fn run(args: &LearnerArgs) -> Outcome<()> {
     let mut config = super::role_layers(&args.role, "endpoints.learner_listen")
         .flag("--policy", "paths.policy", args.policy.clone())
         .flag("--adapter", "paths.adapter", args.adapter.clone())
+        .flag("--dashboard", "dashboard.listen", args.dashboard.clone())
         .sets(&args.role.config.sets)
         .resolve()
         .or_configuration()?;
@@ -31,7 +33,10 @@ pub(super) fn run(args: &LearnerArgs) -> Outcome<()> {
     let catalogue = Shop::open(&config)?.catalogue;
     learner::check_catalogue(&config.learner, catalogue.as_ref()).map_err(super::blame_learner)?;
     host.run(async {
-        let (listener, address) = role::bind(&config.endpoints.learner_listen).await?;
+        let (grpc, address) = role::bind(&config.endpoints.learner_listen).await?;
+        let dashboard = open_dashboard(&config.dashboard).await?;
+        let url = dashboard.as_ref().map(Door::url);
+        let listeners = Listeners { grpc, dashboard };
         let inputs = LearnerInputs {
             run_id,
             run_seed: config.run.seed,
@@ -48,8 +53,8 @@ pub(super) fn run(args: &LearnerArgs) -> Outcome<()> {
             threads: config.compute.threads,
             authorizer: config.endpoints.authorizer(),
         };
-        let service = learner::run(config.learner.clone(), inputs, listener, shutdown);
-        let summary = role::serve(Role::Learner, address, service)
+        let service = learner::run(config.learner.clone(), inputs, listeners, shutdown);
+        let summary = role::serve_shown(Role::Learner, address, url, service)
             .await?
             .map_err(super::blame_learner)?;
         tracing::info!(version = %summary.version, complete = summary.complete, "learner finished");
@@ -57,6 +62,17 @@ pub(super) fn run(args: &LearnerArgs) -> Outcome<()> {
             .as_deref()
             .map_or(Ok(()), |path| write_summary(path, &summary))
     })
+}
+
+/// Where the run is shown to people, if anywhere. What a token lacks is the configuration's fault, a taken address is not.
+async fn open_dashboard(config: &DashboardConfig) -> Outcome<Option<Door>> {
+    if !config.is_on() {
+        return Ok(None);
+    }
+    match Door::open(config).await {
+        Err(error @ DoorError::Listen { .. }) => Err(Failure::Run(error.into())),
+        opened => opened.or_configuration().map(Some),
+    }
 }
 
 fn write_summary(path: &Path, summary: &RunSummary) -> Outcome<()> {

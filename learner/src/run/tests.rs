@@ -94,6 +94,7 @@ impl Running {
 mod actor;
 mod resumed;
 mod room;
+mod shown;
 
 use actor::TestActor;
 
