@@ -39,6 +39,10 @@ check:
 ci:
     .ci/run
 
+# Make docs/dashboard.png anew, of a small run in headless Chromium
+dashboard-screenshot:
+    DASHBOARD_BROWSER=required DASHBOARD_SCREENSHOT="$PWD/docs/dashboard.png" cargo test --locked --workspace --test dashboard
+
 # Type-check the CUDA backend without its compiler
 check-cuda:
     DOCS_RS=1 cargo check -p cli --features cuda

@@ -194,6 +194,19 @@ impl Stage {
         Place::start(self.directory.path(), "learner", arguments, environment)
     }
 
+    /// A learner of a long run, with a dashboard at an address that stays.
+    pub(crate) fn shown_learner(&self, run: &str) -> Place<'_> {
+        let address = format!("127.0.0.1:{}", port());
+        let mut arguments = vec![
+            "--policy=policy".into(),
+            format!("--adapter=adapter-{run}"),
+            format!("--set=run.id={run}"),
+            format!("--dashboard={address}"),
+        ];
+        arguments.push("--set=learner.versions=2000".into());
+        Place::start(self.directory.path(), "learner", arguments, &[])
+    }
+
     pub(crate) fn actor(&self, id: &str, learner: &Place<'_>, reward: &Place<'_>) -> Place<'_> {
         self.actor_with(id, learner, reward, &[])
     }
