@@ -48,6 +48,10 @@ k8s:
     cargo build --locked
     k8s/check.sh
 
+# Make docs/dashboard.png anew, of a small run in headless Chromium
+dashboard-screenshot:
+    DASHBOARD_BROWSER=required DASHBOARD_SCREENSHOT="$PWD/docs/dashboard.png" cargo test --locked --workspace --test dashboard
+
 # Type-check the CUDA backend without its compiler
 check-cuda:
     DOCS_RS=1 cargo check -p cli --features cuda

@@ -176,6 +176,9 @@ pub(crate) struct DemoArgs {
     /// Same bytes for the same seed, at some cost in speed
     #[arg(long)]
     pub(crate) deterministic: bool,
+    /// Show the reinforcement learning on this address while it goes on, such as 127.0.0.1:7403 (docs/dashboard.md)
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) dashboard: Option<String>,
     #[command(flatten)]
     pub(crate) config: ConfigArgs,
     #[command(flatten)]
@@ -233,6 +236,9 @@ pub(crate) struct LearnerArgs {
     /// Directory or URL for the trained adapter; it may hold an earlier one of the same run
     #[arg(long, value_name = "URL")]
     pub(crate) adapter: Option<String>,
+    /// Show the run to people on this address, such as 127.0.0.1:7403; port 0 takes a free one (docs/dashboard.md)
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) dashboard: Option<String>,
     /// Write the metrics of every optimizer step into this file, one JSON object a line
     #[arg(long, value_name = "FILE")]
     pub(crate) steps: Option<PathBuf>,

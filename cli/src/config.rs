@@ -48,6 +48,8 @@ pub(crate) struct Config {
     pub(crate) tls: TlsConfig,
     /// How a process is watched.
     pub(crate) telemetry: TelemetryConfig,
+    /// Where people look at the run.
+    pub(crate) dashboard: dashboard::DashboardConfig,
     /// The simulated shop.
     pub(crate) shopworld: shopworld::ShopWorldConfig,
     /// The policy's shape.
@@ -82,6 +84,7 @@ impl Config {
             ("endpoints", self.endpoints.validate()),
             ("tls", self.tls.validate()),
             ("telemetry", self.telemetry.validate()),
+            ("dashboard", self.dashboard.validate()),
             ("shopworld", self.shopworld.validate()),
             ("policy", self.policy.validate()),
             ("pretrain", self.pretrain.validate()),

@@ -45,6 +45,9 @@ pub(crate) struct Ready {
     pub(crate) endpoint: String,
     /// Its process.
     pub(crate) pid: u32,
+    /// Where people look at the run, as a URL; not there when nobody does.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) dashboard: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,7 +64,13 @@ impl Ready {
             role,
             endpoint: format!("{scheme}://{address}"),
             pid: std::process::id(),
+            dashboard: None,
         }
+    }
+
+    /// The same with a dashboard.
+    pub(crate) fn shown_at(self, dashboard: Option<String>) -> Self {
+        Self { dashboard, ..self }
     }
 }
 
@@ -76,11 +85,19 @@ mod tests {
             role: Role::RewardServer,
             endpoint: "http://127.0.0.1:41233".into(),
             pid: 123,
+            dashboard: None,
         };
         let line =
             r#"{"event":"ready","role":"reward-server","endpoint":"http://127.0.0.1:41233","pid":123}"#;
         assert_eq!(serde_json::to_string(&ready).unwrap(), line);
         assert_eq!(serde_json::from_str::<Ready>(line).unwrap(), ready);
+        let shown = ready.shown_at(Some("http://127.0.0.1:7403/".into()));
+        let line = serde_json::to_string(&shown).unwrap();
+        assert!(
+            line.ends_with(r#""pid":123,"dashboard":"http://127.0.0.1:7403/"}"#),
+            "{line}"
+        );
+        assert_eq!(serde_json::from_str::<Ready>(&line).unwrap(), shown);
     }
 
     #[test]

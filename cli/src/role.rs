@@ -171,13 +171,27 @@ pub(crate) async fn serve<T>(
     security: &Security,
     service: impl Future<Output = T>,
 ) -> Outcome<T> {
+    serve_shown(role, address, security, None, service).await
+}
+
+/// The same of a role that is shown to people at `dashboard`.
+///
+/// # Errors
+/// When standard output is closed.
+pub(crate) async fn serve_shown<T>(
+    role: Role,
+    address: SocketAddr,
+    security: &Security,
+    dashboard: Option<String>,
+    service: impl Future<Output = T>,
+) -> Outcome<T> {
     security.keep_renewed();
     tokio::pin!(service);
     tokio::select! {
         ended = &mut service => return Ok(ended),
         () = answering(role, address, &security.transport) => {}
     }
-    let ready = Ready::this_process(role, address, security.transport.scheme());
+    let ready = Ready::this_process(role, address, security.transport.scheme()).shown_at(dashboard);
     output::json(&ready).context("cannot announce on standard output")?;
     Ok(service.await)
 }

@@ -417,6 +417,33 @@ fn a_port_in_use_is_named_and_nothing_is_left_behind() {
 }
 
 #[test]
+fn a_dashboard_that_others_reach_needs_a_token_and_what_is_none_is_said() {
+    let bench = Bench::new();
+    std::fs::create_dir(bench.path("policy")).unwrap();
+    bench.write("short", "fifteen-bytes-x\n");
+    let learner = [
+        "learner",
+        "--policy",
+        "policy",
+        "--listen",
+        "127.0.0.1:0",
+        "--dashboard",
+    ];
+    let with = |more: &[&str]| bench.run(&[&learner[..], more].concat());
+    with(&["0.0.0.0:0"]).refused(64, &["dashboard.token_file", "16 characters"]);
+    with(&["0.0.0.0:0", "--set", "dashboard.token_file=nowhere"])
+        .refused(64, &["dashboard.token_file", "nowhere"]);
+    let short = with(&["127.0.0.1:0", "--set", "dashboard.token_file=short"]);
+    short.refused(64, &["dashboard.token_file", "15 bytes"]);
+    with(&["7403"]).refused(64, &["dashboard.listen", "HOST:PORT"]);
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let said = with(&[&address]);
+    said.refused(1, &[&address, "--dashboard", "in use"]);
+    said.left_nothing_but(&["policy", "short"]);
+}
+
+#[test]
 fn a_catalogue_that_a_learner_cannot_use_leaves_nothing_behind() {
     let (bench, _) = catalogue("[]");
     std::fs::create_dir(bench.path("policy")).unwrap();

@@ -1,9 +1,11 @@
 //! Who takes part in a run and how far each has come. Observations only: nothing here decides anything but when a finished
 //! run may close its doors.
 
+use crate::control::ControlPlane;
 use common::{ActorId, CanaryReport, CanaryVerdict, PolicyVersion};
 use dashmap::DashMap;
 use serde::Serialize;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// What the learner knows of one actor.
@@ -57,6 +59,19 @@ struct Entry {
     last_seen: Instant,
     /// Seconds of its compute threads and of reward models' that it has told of.
     computed: [f64; 2],
+    /// Whether it has called while it followed the announcements.
+    has_followed: bool,
+}
+
+/// What is known of an actor at a moment.
+#[derive(Debug, Clone)]
+pub(crate) struct Sighting {
+    /// What it has said and done.
+    pub(crate) summary: ActorSummary,
+    /// Since when it has not called.
+    pub(crate) silent: Duration,
+    /// Whether it follows the announcements; `None` when it never did.
+    pub(crate) follows: Option<bool>,
 }
 
 /// The most seconds that an actor is believed to have computed: 30 years.
@@ -66,6 +81,36 @@ const MOST_SECONDS: f64 = 1e9;
 #[derive(Debug, Default)]
 pub(crate) struct ActorRegistry {
     actors: DashMap<ActorId, Entry>,
+    /// How many streams of announcements each caller holds open, observers included.
+    following: DashMap<ActorId, usize>,
+}
+
+/// A caller that follows the announcements, until it is dropped.
+pub(crate) struct Following {
+    control: Arc<ControlPlane>,
+    caller: ActorId,
+}
+
+impl Following {
+    /// Of a caller whose stream has opened; `None` for one without a name that an actor could have.
+    pub(crate) fn begin(control: &Arc<ControlPlane>, caller: &str) -> Option<Self> {
+        let caller = ActorId::new(caller).ok()?;
+        *control.actors.following.entry(caller.clone()).or_default() += 1;
+        Some(Self {
+            control: control.clone(),
+            caller,
+        })
+    }
+}
+
+impl Drop for Following {
+    fn drop(&mut self) {
+        let following = &self.control.actors.following;
+        if let Some(mut streams) = following.get_mut(&self.caller) {
+            *streams -= 1;
+        }
+        following.remove_if(&self.caller, |_, streams| *streams == 0);
+    }
 }
 
 impl ActorRegistry {
@@ -170,6 +215,20 @@ impl ActorRegistry {
         all
     }
 
+    /// Every actor as it was seen last, by name.
+    pub(crate) fn sightings(&self, now: Instant) -> Vec<Sighting> {
+        let sighting = |entry: &Entry| Sighting {
+            summary: entry.summary.clone(),
+            silent: now.saturating_duration_since(entry.last_seen),
+            follows: entry
+                .has_followed
+                .then(|| self.following.contains_key(&entry.summary.actor_id)),
+        };
+        let mut all: Vec<_> = self.actors.iter().map(|entry| sighting(&entry)).collect();
+        all.sort_unstable_by(|a, b| a.summary.actor_id.cmp(&b.summary.actor_id));
+        all
+    }
+
     fn make_room(&self) {
         while self.actors.len() >= MOST {
             let oldest = self.actors.iter().min_by_key(|entry| entry.last_seen);
@@ -202,9 +261,11 @@ impl ActorRegistry {
                 summary,
                 last_seen: now,
                 computed: [0.0; 2],
+                has_followed: false,
             }
         });
         entry.last_seen = now;
+        entry.has_followed |= self.following.contains_key(actor);
         change(&mut entry);
     }
 }

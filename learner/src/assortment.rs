@@ -13,7 +13,7 @@ use std::sync::Arc;
 use store::Store;
 
 /// The kind under which product cut-outs are stored.
-const PRODUCTS: &str = "products";
+pub(crate) const PRODUCTS: &str = "products";
 
 /// How much longer encoding a byte as PNG takes than hashing it.
 const PNG_EFFORT: usize = 32;

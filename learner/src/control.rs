@@ -24,6 +24,7 @@ use crate::pair_buffer::{BatchRule, PairBuffer, Progress};
 use crate::prompts::CompletionLimits;
 use crate::run::VersionMetrics;
 use crate::scaling::{Scale, Scaling, Work};
+use crate::shown::Audience;
 use crate::task_queue::{Attempt, TaskQueue};
 use common::{
     ActorId, Digest, FailureReason, LearnerEpoch, PolicyVersion, ProductTask, RolloutOutcome, TaskId,
@@ -58,6 +59,7 @@ pub(crate) struct ControlPlane {
     failure: OnceLock<Failure>,
     scaling: Mutex<Scaling>,
     scale: watch::Sender<Scale>,
+    audience: OnceLock<Audience>,
 }
 
 /// The terms of a lease.
@@ -137,6 +139,7 @@ impl ControlPlane {
             failure: OnceLock::new(),
             scaling: Mutex::new(scaling),
             scale: watch::Sender::new(Scale::at_first(&config.scaling)),
+            audience: OnceLock::new(),
         }
     }
 
@@ -284,7 +287,7 @@ impl ControlPlane {
             scored => scored,
         };
         // Recorded before the lease ends: in between a task is counted twice, which only makes admission stricter.
-        let receipt = self.record(outcome);
+        let receipt = self.record(outcome, Some(actor));
         self.leases.end(task, actor);
         if receipt == Receipt::Recorded {
             let left = lease.deadline.saturating_duration_since(now);
@@ -346,6 +349,11 @@ impl ControlPlane {
             return;
         };
         let pairs = records.iter().filter(|record| record.outcome.is_pair()).count();
+        if let Some(audience) = self.audience.get() {
+            records
+                .iter()
+                .for_each(|record| audience.hear(record, &self.identity, &self.assortment));
+        }
         records.into_iter().for_each(|record| self.buffer.push(record));
         self.ledger.delivered(last, pairs);
     }
@@ -353,6 +361,9 @@ impl ControlPlane {
     /// A version was trained: it is announced with what its training measured.
     pub(crate) fn publish(&self, version: PolicyVersion, weights: Weights, metrics: VersionMetrics) {
         let last = version.number >= self.admission.versions;
+        if let Some(audience) = self.audience.get() {
+            audience.hear_of_version(version, &metrics.values);
+        }
         self.metrics
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -400,6 +411,22 @@ impl ControlPlane {
         self.failure.get()
     }
 
+    /// From now on somebody is told of every durable record and every version.
+    pub(crate) fn tell(&self, audience: Audience) {
+        // A run is shown once.
+        let _ = self.audience.set(audience);
+    }
+
+    /// The products.
+    pub(crate) fn assortment(&self) -> &Assortment {
+        &self.assortment
+    }
+
+    /// Tasks that are leased now.
+    pub(crate) fn leased(&self) -> usize {
+        self.leases.open()
+    }
+
     /// Which start of the run's learner this is.
     pub(crate) fn epoch(&self) -> LearnerEpoch {
         self.ledger.epoch()
@@ -425,9 +452,9 @@ impl ControlPlane {
         self.terms.reward_model
     }
 
-    fn record(&self, outcome: RolloutOutcome) -> Receipt {
+    fn record(&self, outcome: RolloutOutcome, actor: Option<&ActorId>) -> Receipt {
         let task = self.assortment.task(outcome.task());
-        match self.ledger.record(outcome, task) {
+        match self.ledger.record(outcome, task, actor) {
             Recorded::First => Receipt::Recorded,
             Recorded::Already { digest } => Receipt::AlreadyRecorded(digest),
         }
@@ -452,12 +479,13 @@ impl ControlPlane {
         }
         let detail = format!("no outcome in {} leases", lease.attempt);
         tracing::warn!(task = task.0, attempts = lease.attempt, "task given up");
-        self.record(RolloutOutcome::Failed {
+        let given_up = RolloutOutcome::Failed {
             task,
             reason,
             retryable: false,
             detail,
-        });
+        };
+        self.record(given_up, None);
     }
 
     fn queue(&self) -> MutexGuard<'_, TaskQueue> {

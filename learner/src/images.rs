@@ -8,6 +8,7 @@ pub(crate) use expiry::Expiry;
 pub(crate) use told::ToldImages;
 
 use crate::ledger::Record;
+use bytes::Bytes;
 use common::{CandidateGroup, Digest, RunId};
 use serde::Serialize;
 use store::{Found, Listing, Store, StoreError, content_key};
@@ -72,6 +73,20 @@ impl Images {
         self.store.find(&content_key(&self.place, image)).await
     }
 
+    /// What an image consists of, where it belongs or where an earlier version put it; `None` when it is not there, or has more
+    /// than `most` bytes.
+    pub(crate) async fn read(&self, image: &Digest, most: u64) -> Result<Option<Bytes>, StoreError> {
+        for place in [self.place.as_str(), SHARED] {
+            match self.store.find(&content_key(place, image)).await? {
+                Some(found) if found.size <= most => {
+                    return Ok(Some(self.store.get_content(place, image).await?));
+                }
+                _ => {}
+            }
+        }
+        Ok(None)
+    }
+
     /// Removes one; one that is not there is no error.
     async fn remove(&self, image: &Digest) -> Result<(), StoreError> {
         self.store.delete(&content_key(&self.place, image)).await
@@ -83,7 +98,7 @@ impl Images {
     }
 
     /// Whether one is in the store, where it belongs or where an earlier version put it.
-    async fn is_there(&self, image: &Digest) -> Result<bool, StoreError> {
+    pub(crate) async fn is_there(&self, image: &Digest) -> Result<bool, StoreError> {
         Ok(self.find(image).await?.is_some() || self.store.exists(&content_key(SHARED, image)).await?)
     }
 }

@@ -10,11 +10,12 @@ mod view;
 mod writer;
 
 pub use counts::OutcomeCounts;
+pub(crate) use counts::{failure_name, no_pair_name};
 pub(crate) use record::{ExpiryNote, Identity, Record, StartNote, TrainingNote};
 pub use view::{BarredLine, LedgerLine, LedgerLines, LedgerSummary, LedgerView, Seeds};
 pub(crate) use writer::keep;
 
-use common::{CandidateGroup, Digest, LearnerEpoch, ProductTask, RolloutOutcome, TaskId};
+use common::{ActorId, CandidateGroup, Digest, LearnerEpoch, ProductTask, RolloutOutcome, TaskId};
 use failpoint::Mutation;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -112,8 +113,13 @@ impl Ledger {
             .send_modify(|durable| durable.below = record.sequence + 1);
     }
 
-    /// Records a terminal outcome of `task`.
-    pub(crate) fn record(&self, outcome: RolloutOutcome, task: ProductTask) -> Recorded {
+    /// Records a terminal outcome of `task`, with who submitted it, if somebody did.
+    pub(crate) fn record(
+        &self,
+        outcome: RolloutOutcome,
+        task: ProductTask,
+        actor: Option<&ActorId>,
+    ) -> Recorded {
         let (digest, prompt) = (
             record::outcome_digest(&outcome),
             store::digest(task.instruction.as_bytes()),
@@ -143,6 +149,7 @@ impl Ledger {
             outcome,
             product: task.product,
             prompt,
+            actor: actor.cloned(),
         };
         book.next += 1;
         book.waiting.push(record);
@@ -253,6 +260,11 @@ impl Ledger {
         Depth { recorded, waiting }
     }
 
+    /// Records that are durable: the sequence that follows theirs.
+    pub(crate) fn recorded(&self) -> u64 {
+        self.durable.borrow().below
+    }
+
     /// Pairs that are recorded and on their way to training.
     pub(crate) fn undelivered(&self) -> usize {
         self.book().undelivered
@@ -303,7 +315,7 @@ mod tests {
 
     fn record(ledger: &Ledger, outcome: RolloutOutcome) -> Recorded {
         let task = task(outcome.task().0);
-        ledger.record(outcome, task)
+        ledger.record(outcome, task, None)
     }
 
     #[test]
@@ -357,6 +369,7 @@ mod tests {
             version: crate::test_outcomes::version(1),
             step: 2,
             tasks: vec![],
+            metrics: BTreeMap::new(),
         });
         assert_eq!(ledger.durable().now_or_never(), None);
         ledger.kept_notes(1);

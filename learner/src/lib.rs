@@ -51,6 +51,7 @@ mod resume;
 mod run;
 mod scaling;
 mod service;
+mod shown;
 mod simulated;
 mod step_log;
 mod task_order;
@@ -76,6 +77,6 @@ pub use ledger::{BarredLine, LedgerLine, LedgerLines, LedgerSummary, LedgerView,
 pub use offline::{OfflineInputs, OfflineProgress, train_on_pairs};
 pub use pretrain::{PretrainConfig, PretrainProgress, PretrainStart, Pretraining, pretrain};
 pub use prompts::{CompletionLimits, check_prompts};
-pub use run::{LearnerInputs, RunSummary, VersionMetrics, check_catalogue, run};
+pub use run::{LearnerInputs, Listeners, RunSummary, VersionMetrics, check_catalogue, run};
 pub use scaling::Scale;
 pub use simulated::{SimulatedAdapters, SimulatedInputs, run_simulated};

@@ -200,7 +200,7 @@ mod tests {
         let first = open(&store, &identity(7), FLUSH).await.unwrap();
         assert_eq!((first.epoch, first.untrained.len()), (LearnerEpoch(1), 0));
         for number in [4, 0, 1] {
-            first.ledger.record(pair(number, 0), task(number));
+            first.ledger.record(pair(number, 0), task(number), None);
         }
         let recorded = first.ledger.waiting();
         first
@@ -223,7 +223,7 @@ mod tests {
         assert_eq!(later.untrained, recorded[1..]);
         assert!(later.ledger.has(common::TaskId(4)));
         // The earlier start can write nothing more.
-        first.ledger.record(pair(9, 0), task(9));
+        first.ledger.record(pair(9, 0), task(9), None);
         let late = first.ledger.waiting();
         assert!(
             first

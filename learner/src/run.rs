@@ -18,6 +18,7 @@ use crate::error::{LearnerError, panic_message};
 use crate::images::Expiry;
 use crate::instruments::Instruments;
 use crate::ledger;
+use crate::shown;
 use common::RunId;
 use data::Catalogue;
 use keepers::Keepers;
@@ -77,10 +78,25 @@ pub struct LearnerInputs {
     pub instruments: Instruments,
 }
 
+/// Where a learner is reached.
+pub struct Listeners {
+    /// By actors and observers.
+    pub grpc: TcpListener,
+    /// By people; `None`: the run is shown to nobody.
+    pub dashboard: Option<dashboard::Door>,
+}
+
+impl From<TcpListener> for Listeners {
+    fn from(grpc: TcpListener) -> Self {
+        let dashboard = None;
+        Self { grpc, dashboard }
+    }
+}
+
 /// How often leases are checked and a finished run looks whether its actors are done.
 const TICK: Duration = Duration::from_millis(50);
 
-/// Serves and trains a run on `listener` until all versions are published and the actors have fetched the last one, or
+/// Serves and trains a run at its listeners until all versions are published and the actors have fetched the last one, or
 /// until `shutdown`; the last trained version's adapter is written in both cases.
 ///
 /// # Errors
@@ -89,19 +105,21 @@ const TICK: Duration = Duration::from_millis(50);
 pub async fn run(
     config: LearnerConfig,
     inputs: LearnerInputs,
-    listener: TcpListener,
+    listeners: impl Into<Listeners>,
     shutdown: CancellationToken,
 ) -> Result<RunSummary, LearnerError> {
+    let Listeners { grpc, dashboard } = listeners.into();
     config.validate()?;
     check_catalogue(&config, inputs.catalogue.as_ref())?;
     say_what_is_trained(&config.loss);
     let setup = setup::prepare(&config, &inputs).await?;
     let surroundings = Surroundings {
-        incoming: inputs.transport.incoming(listener),
+        incoming: inputs.transport.incoming(grpc),
         authorizer: inputs.authorizer,
         store: inputs.store,
         adapter: Some(inputs.adapter),
         instruments: inputs.instruments,
+        dashboard,
     };
     serve(&config, setup, surroundings, shutdown).await
 }
@@ -142,6 +160,8 @@ pub(crate) struct Surroundings<I> {
     pub(crate) adapter: Option<Store>,
     /// Through which the process is watched.
     pub(crate) instruments: Instruments,
+    /// Where people look at it.
+    pub(crate) dashboard: Option<dashboard::Door>,
 }
 
 /// Serves a run from its first lease to the end of [`run`].
@@ -166,6 +186,7 @@ pub(crate) async fn serve<T: Training>(
         store,
         adapter,
         instruments,
+        dashboard,
     } = surroundings;
     instruments.watch(&control);
     let checkpoints = Checkpoints::of(&store, &control.identity.run);
@@ -175,6 +196,7 @@ pub(crate) async fn serve<T: Training>(
     let expiry = config
         .keep_images()
         .map(|keep| Expiry::new(&store, run, journal.clone(), keep));
+    let showing = dashboard.map(|door| shown::open(door, &control, &journal, &store, config, stop.clone()));
     let keepers = Keepers::spawn(
         ledger::keep(control.clone(), journal),
         checkpoint::keep(kept, control.clone(), checkpoints, config.keep_checkpoints),
@@ -207,6 +229,10 @@ pub(crate) async fn serve<T: Training>(
     }
     instruments.pulse.set_ready(false);
     stop.cancel();
+    if let Some(Err(panic)) = futures::future::OptionFuture::from(showing).await {
+        // Nothing of the run depends on who has looked at it.
+        tracing::warn!(%panic, "dashboard");
+    }
     server.drain(config.drain()).await?;
     control.ledger.close();
     match unless_stopped(keepers.finish(), &shutdown, config.drain()).await {

@@ -5,7 +5,7 @@ mod room;
 mod scaler;
 mod status;
 
-use crate::actors::Adoption;
+use crate::actors::{Adoption, Following};
 use crate::admission::Pause;
 use crate::clock;
 use crate::control::{ControlPlane, Failure, LeaseAnswer, LeaseDenied, Receipt};
@@ -254,8 +254,9 @@ impl LearnerService for Service {
             .map_err(WireError::from)?;
         let relay = relay_of(peer, message.relay_port)?;
         let place = self.control.broadcast.relays.enter(relay);
+        let following = Following::begin(&self.control, &caller.id);
         Ok(Response::new(
-            announcements(self.control.clone(), place, after, self.stop.clone()).boxed(),
+            announcements(self.control.clone(), place, following, after, self.stop.clone()).boxed(),
         ))
     }
 

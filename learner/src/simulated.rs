@@ -106,6 +106,7 @@ pub async fn run_simulated(
         store: inputs.store.clone(),
         adapter: None,
         instruments: Instruments::default(),
+        dashboard: None,
     };
     let (settings, bytes) = (config.clone(), inputs.adapters.bytes());
     let assembled = move || assemble(settings, inputs, identity, assortment, opened);
@@ -233,6 +234,7 @@ impl SimulatedTraining {
                 version,
                 step: self.steps,
                 tasks: batch.pairs.iter().map(|pair| pair.task).collect(),
+                metrics: BTreeMap::new(),
             };
             let kept = batch
                 .sampled

@@ -63,6 +63,7 @@ pub(crate) fn record(sequence: u64, outcome: RolloutOutcome) -> Record {
         outcome,
         product: ProductId::new("mug").unwrap(),
         prompt: Digest::from_bytes([2; 32]),
+        actor: None,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::args::LearnerArgs;
 use crate::config::Config;
-use crate::failure::{OrConfiguration as _, Outcome, ended};
+use crate::failure::{Failure, OrConfiguration as _, Outcome, ended};
 use crate::monitoring::Watched;
 use crate::node_cache::Local;
 use crate::ready::Role;
@@ -12,8 +12,9 @@ use crate::shop::Shop;
 use crate::{locations, node_cache, role, telemetry};
 use anyhow::Context as _;
 use common::RunId;
+use dashboard::{DashboardConfig, Door, DoorError};
 use data::Catalogue;
-use learner::{Instruments, LearnerInputs, RunSummary};
+use learner::{Instruments, LearnerInputs, Listeners, RunSummary};
 use proto::PeerRole;
 use std::path::Path;
 use std::sync::Arc;
@@ -23,6 +24,7 @@ pub(super) fn run(args: &LearnerArgs) -> Outcome<()> {
     let config = super::role_layers(&args.role, "endpoints.learner_listen")
         .flag("--policy", "paths.policy", args.policy.clone())
         .flag("--adapter", "paths.adapter", args.adapter.clone())
+        .flag("--dashboard", "dashboard.listen", args.dashboard.clone())
         .sets(&args.role.config.sets)
         .resolve()
         .or_configuration()?;
@@ -43,7 +45,10 @@ pub(super) fn run(args: &LearnerArgs) -> Outcome<()> {
     let run_id = RunId::new(config.run.id.as_str()).or_configuration()?;
     let placement = config.compute.placement().or_configuration()?;
     host.run(async {
-        let (listener, address) = role::bind(&config.endpoints.learner_listen).await?;
+        let (grpc, address) = role::bind(&config.endpoints.learner_listen).await?;
+        let dashboard = open_dashboard(&config.dashboard).await?;
+        let url = dashboard.as_ref().map(Door::url);
+        let listeners = Listeners { grpc, dashboard };
         let inputs = LearnerInputs {
             run_id,
             run_seed: config.run.seed,
@@ -63,8 +68,8 @@ pub(super) fn run(args: &LearnerArgs) -> Outcome<()> {
             transport: security.transport.clone(),
             instruments,
         };
-        let service = learner::run(config.learner.clone(), inputs, listener, shutdown);
-        let summary = role::serve(Role::Learner, address, &security, service)
+        let service = learner::run(config.learner.clone(), inputs, listeners, shutdown);
+        let summary = role::serve_shown(Role::Learner, address, &security, url, service)
             .await?
             .map_err(super::blame_learner)?;
         tracing::info!(version = %summary.version, complete = summary.complete, "learner finished");
@@ -88,6 +93,17 @@ fn prepare(config: &Config) -> Outcome<Prepared> {
     let catalogue = Shop::open(config)?.catalogue;
     learner::check_catalogue(&config.learner, catalogue.as_ref()).map_err(super::blame_learner)?;
     Ok(Prepared { policy, catalogue })
+}
+
+/// Where the run is shown to people, if anywhere. What a token lacks is the configuration's fault, a taken address is not.
+async fn open_dashboard(config: &DashboardConfig) -> Outcome<Option<Door>> {
+    if !config.is_on() {
+        return Ok(None);
+    }
+    match Door::open(config).await {
+        Err(error @ DoorError::Listen { .. }) => Err(Failure::Run(error.into())),
+        opened => opened.or_configuration().map(Some),
+    }
 }
 
 fn write_summary(path: &Path, summary: &RunSummary) -> Outcome<()> {

@@ -100,6 +100,11 @@ impl Fleet {
         &self.learner.ready.endpoint
     }
 
+    /// Where people look at the run, if anywhere.
+    pub(super) fn dashboard(&self) -> Option<&str> {
+        self.learner.ready.dashboard.as_deref()
+    }
+
     /// How long a process that was asked to stop is waited for.
     pub(super) fn drain(&self) -> Duration {
         self.patience.drain

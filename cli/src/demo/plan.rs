@@ -224,6 +224,7 @@ fn layers(args: &DemoArgs) -> Layers {
             args.deterministic.then_some(true),
         )
         .flag("--catalog", "catalogue.source", catalogue)
+        .flag("--dashboard", "dashboard.listen", args.dashboard.clone())
         .sets(&args.config.sets)
 }
 

@@ -102,6 +102,9 @@ pub(super) async fn train(
         () = shutdown.cancelled() => Err(interrupted()),
     };
     let mut fleet = started?;
+    if let Some(dashboard) = fleet.dashboard() {
+        progress.say(&format!("watch it at {dashboard}"));
+    }
     let mut stage = progress.stage("reinforcement learning");
     let measured = tokio::select! {
         measured = follow(roles, &mut fleet, evaluator, progress, &mut stage) => Some(measured),

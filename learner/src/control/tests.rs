@@ -188,7 +188,8 @@ async fn a_late_duplicate_ends_the_lease_it_was_worked_under() {
     let late = run.start + run.control.terms.ttl + run.control.terms.grace;
     run.control.expire(late);
     assert_eq!(run.leased("quick", 0, 4), tasks);
-    run.control.record(pair(0, 0));
+    run.control
+        .record(pair(0, 0), Some(&ActorId::new("slow").unwrap()));
     assert!(matches!(
         run.submit("quick", pair(0, 0)),
         Receipt::AlreadyRecorded(_)

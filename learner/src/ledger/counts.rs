@@ -72,7 +72,7 @@ impl OutcomeCounts {
 }
 
 /// The name of a reason why there is no pair.
-pub(super) fn no_pair_name(reason: NoPairReason) -> &'static str {
+pub(crate) fn no_pair_name(reason: NoPairReason) -> &'static str {
     match reason {
         NoPairReason::Tie => "tie",
         NoPairReason::LowMargin => "low_margin",
@@ -83,7 +83,7 @@ pub(super) fn no_pair_name(reason: NoPairReason) -> &'static str {
 }
 
 /// The name of a reason why a task failed.
-pub(super) fn failure_name(reason: FailureReason) -> &'static str {
+pub(crate) fn failure_name(reason: FailureReason) -> &'static str {
     match reason {
         FailureReason::Sampling => "sampling",
         FailureReason::Rendering => "rendering",

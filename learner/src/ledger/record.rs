@@ -2,9 +2,10 @@
 
 use crate::lineage::Lineage;
 use bytes::Bytes;
-use common::{Digest, LearnerEpoch, PolicyVersion, ProductId, RolloutOutcome, RunId, TaskId};
+use common::{ActorId, Digest, LearnerEpoch, PolicyVersion, ProductId, RolloutOutcome, RunId, TaskId};
 use prost::Message as _;
 use proto::{InvalidMessage, pb};
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 /// Under which first byte of a key the kinds of records are.
@@ -29,6 +30,8 @@ pub(crate) struct Record {
     pub(crate) product: ProductId,
     /// Of the instruction put to the policy.
     pub(crate) prompt: Digest,
+    /// Who submitted it; `None` when nobody did, or that was not recorded.
+    pub(crate) actor: Option<ActorId>,
 }
 
 /// Which run a ledger belongs to.
@@ -40,8 +43,8 @@ pub(crate) struct Identity {
     pub(crate) run_seed: u64,
 }
 
-/// Which pairs a version was trained from; a note that decides nothing.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Which pairs a version was trained from, and what that measured; a note that decides nothing.
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct TrainingNote {
     /// The version that came of it.
     pub(crate) version: PolicyVersion,
@@ -49,6 +52,8 @@ pub(crate) struct TrainingNote {
     pub(crate) step: u64,
     /// Their tasks.
     pub(crate) tasks: Vec<TaskId>,
+    /// What its training measured, by name.
+    pub(crate) metrics: BTreeMap<String, f64>,
 }
 
 /// The newest start of the learner and the checkpoints that it and those before it went on from; a note that decides nothing.
@@ -88,6 +93,11 @@ impl Record {
         key(OUTCOME, &[sequence])..Self::keys().end
     }
 
+    /// The keys of the records from a sequence on and before another one.
+    pub(crate) fn keys_between(from: u64, until: u64) -> Range<Bytes> {
+        key(OUTCOME, &[from])..key(OUTCOME, &[until.max(from)])
+    }
+
     /// Its stored form.
     pub(crate) fn stored(&self) -> Stored {
         let message = pb::LedgerRecord {
@@ -97,6 +107,7 @@ impl Record {
             outcome: Some((&self.outcome).into()),
             product: self.product.to_string(),
             prompt: Some(self.prompt.into()),
+            actor: self.actor.as_ref().map(ToString::to_string).unwrap_or_default(),
         };
         (key(OUTCOME, &[self.sequence]), message.encode_to_vec().into())
     }
@@ -118,6 +129,12 @@ impl Record {
             product: ProductId::new(message.product)
                 .map_err(|e| InvalidMessage::new("ledger_record.product", e))?,
             prompt: digest("ledger_record.prompt", message.prompt)?,
+            actor: match message.actor.as_str() {
+                "" => None,
+                actor => {
+                    Some(ActorId::new(actor).map_err(|e| InvalidMessage::new("ledger_record.actor", e))?)
+                }
+            },
         })
     }
 }
@@ -161,12 +178,18 @@ impl TrainingNote {
         keys_of(TRAINING)
     }
 
+    /// The keys of the notes of an epoch's versions from a number on and before another one.
+    pub(crate) fn keys_between(epoch: LearnerEpoch, from: u64, until: u64) -> Range<Bytes> {
+        key(TRAINING, &[epoch.0, from])..key(TRAINING, &[epoch.0, until.max(from)])
+    }
+
     /// Its stored form.
     pub(crate) fn stored(&self) -> Stored {
         let message = pb::LedgerTraining {
             version: Some(self.version.into()),
             step: self.step,
             tasks: self.tasks.iter().map(|task| task.0).collect(),
+            metrics: self.metrics.clone(),
         };
         let place = [self.version.epoch.0, self.version.number];
         (key(TRAINING, &place), message.encode_to_vec().into())
@@ -185,6 +208,7 @@ impl TrainingNote {
             version: version.try_into()?,
             step: message.step,
             tasks: message.tasks.into_iter().map(TaskId).collect(),
+            metrics: message.metrics,
         })
     }
 }
@@ -280,7 +304,12 @@ mod tests {
     #[test]
     fn what_is_stored_is_read_back_and_keys_follow_the_numbers() {
         let mut before = Record::keys().start;
-        for (sequence, outcome) in [(0, pair(3, 1)), (255, no_pair(4, 0)), (256, failed(5, false))] {
+        let by = |actor| Some(ActorId::new(actor).unwrap());
+        for (sequence, outcome, actor) in [
+            (0, pair(3, 1), by("actor-1")),
+            (255, no_pair(4, 0), by("b")),
+            (256, failed(5, false), None),
+        ] {
             let record = Record {
                 sequence,
                 epoch: LearnerEpoch(2),
@@ -288,6 +317,7 @@ mod tests {
                 outcome,
                 product: ProductId::new("mug-7").unwrap(),
                 prompt: store::digest(b"show a mug"),
+                actor,
             };
             let (key, content) = record.stored();
             assert_eq!(Record::read(&content).unwrap(), record);
@@ -303,7 +333,11 @@ mod tests {
             version: version(3),
             step: 24,
             tasks: vec![TaskId(1), TaskId(0)],
+            metrics: [("loss".into(), 0.5), ("kl".into(), -0.0)].into(),
         };
+        let (at, _) = training.stored();
+        let between = |from, until| TrainingNote::keys_between(version(3).epoch, from, until).contains(&at);
+        assert!(between(3, 4) && between(0, 9) && !between(4, 9) && !between(0, 3));
         assert_eq!(TrainingNote::read(&training.stored().1).unwrap(), training);
         let expiry = ExpiryNote { from: 2, before: 256 };
         assert_eq!(ExpiryNote::read(&expiry.stored().1).unwrap(), expiry);

@@ -174,7 +174,10 @@ impl LedgerLines<'_> {
 /// through it; where nothing is noted of a start none is known to be.
 fn by_task(notes: Vec<TrainingNote>, start: Option<&StartNote>) -> BTreeMap<TaskId, Vec<TrainedAt>> {
     let mut trained: BTreeMap<_, Vec<_>> = BTreeMap::new();
-    for TrainingNote { version, step, tasks } in notes {
+    for TrainingNote {
+        version, step, tasks, ..
+    } in notes
+    {
         let lost = start.is_some_and(|start| !start.holds(version));
         for task in tasks {
             trained
@@ -215,6 +218,7 @@ mod tests {
             },
             step: 8 * number,
             tasks: tasks.iter().copied().map(TaskId).collect(),
+            metrics: BTreeMap::new(),
         };
         // The second start went on from v1.2, the third from v2.3.
         let notes = vec![
@@ -287,6 +291,7 @@ mod tests {
             version: version(number),
             step,
             tasks: vec![TaskId(4)],
+            metrics: BTreeMap::new(),
         };
         let notes = [note(3, 24).stored(), note(4, 32).stored()];
         journal

@@ -289,6 +289,7 @@ impl PolicyTraining {
                 version: trained.version,
                 step: trained.steps,
                 tasks: trained.tasks,
+                metrics: trained.metrics.clone(),
             };
             let metrics = VersionMetrics {
                 version: trained.version,

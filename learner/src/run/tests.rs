@@ -98,6 +98,7 @@ impl Running {
 mod actor;
 mod resumed;
 mod room;
+mod shown;
 
 use actor::TestActor;
 

@@ -1,5 +1,6 @@
 //! Announcements as messages: which version there is, what it consists of, and from whom it comes.
 
+use crate::actors::Following;
 use crate::broadcast::{Broadcast, Manifest};
 use crate::control::ControlPlane;
 use crate::relays::Place;
@@ -16,19 +17,20 @@ use tonic::Status;
 pub(super) fn announcements(
     control: Arc<ControlPlane>,
     place: Place,
+    following: Option<Following>,
     after: Option<PolicyVersion>,
     stop: CancellationToken,
 ) -> impl stream::Stream<Item = Result<pb::PolicyManifest, Status>> {
     let newest = control.broadcast.subscribe();
     stream::unfold(
-        (control, place, newest, after, stop),
-        |(control, place, mut newest, after, stop)| async move {
+        (control, place, following, newest, after, stop),
+        |(control, place, following, mut newest, after, stop)| async move {
             loop {
                 let manifest = newest.borrow_and_update().clone();
                 if after.is_none_or(|after| manifest.version > after) {
                     let message = manifest_message(&control.broadcast, &manifest, place.relay());
                     let after = Some(manifest.version);
-                    return Some((Ok(message), (control, place, newest, after, stop)));
+                    return Some((Ok(message), (control, place, following, newest, after, stop)));
                 }
                 tokio::select! {
                     changed = newest.changed() => changed.ok()?,

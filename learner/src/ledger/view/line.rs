@@ -24,6 +24,8 @@ pub struct LedgerLine {
     pub product: String,
     /// Of the instruction put to the policy.
     pub prompt_digest: Digest,
+    /// Who submitted it; `None` when nobody did, or an earlier version of the program recorded it.
+    pub actor: Option<String>,
     /// The seeds of its draws; `None` when nothing was sampled.
     pub seeds: Option<Seeds>,
     /// The version that sampled it.
@@ -101,6 +103,7 @@ impl LedgerLine {
             digest: record.digest,
             product: record.product.to_string(),
             prompt_digest: record.prompt,
+            actor: record.actor.as_ref().map(ToString::to_string),
             seeds: behaviour_version.map(|version| Seeds {
                 sampling: seed(version, Purpose::Sampling),
                 render_noise: seed(version, Purpose::RenderNoise),

@@ -3,7 +3,7 @@
 use super::*;
 
 /// Deterministic, four versions, so that there is something to go on with.
-fn long() -> LearnerConfig {
+pub(super) fn long() -> LearnerConfig {
     LearnerConfig {
         versions: 4,
         deterministic: true,
@@ -12,13 +12,13 @@ fn long() -> LearnerConfig {
     }
 }
 
-struct Place {
-    directory: Arc<tempfile::TempDir>,
+pub(super) struct Place {
+    pub(super) directory: Arc<tempfile::TempDir>,
     store: Store,
 }
 
 impl Place {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         policy().save(&directory.path().join("policy")).unwrap();
         let store = Store::open(&format!("file://{}", directory.path().join("store").display())).unwrap();
@@ -29,11 +29,14 @@ impl Place {
     }
 
     async fn start(&self, config: LearnerConfig) -> Running {
-        let inputs = LearnerInputs {
+        start_with(config, self.inputs(), self.directory.clone()).await
+    }
+
+    pub(super) fn inputs(&self) -> LearnerInputs {
+        LearnerInputs {
             store: self.store.clone(),
             ..inputs(self.directory.path())
-        };
-        start_with(config, inputs, self.directory.clone()).await
+        }
     }
 
     fn steps(&self) -> Vec<u64> {
@@ -48,7 +51,7 @@ impl Place {
 }
 
 /// Follows a run until it has published version `number`.
-async fn published(url: &str, number: u64) {
+pub(super) async fn published(url: &str, number: u64) {
     let mut observer = LearnerServiceClient::connect(url.to_owned()).await.unwrap();
     let watch = pb::WatchPolicyRequest {
         header: Some(header(None, None, "observer")),

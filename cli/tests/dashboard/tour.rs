@@ -1,0 +1,311 @@
+//! What somebody who opens the dashboard sees and can do, one thing after the other on one run.
+
+use crate::browser::Browser;
+use crate::page::Page;
+use crate::stage::{Place, Stage};
+use std::time::Duration;
+
+/// Longest time from a change to its being seen.
+const LIVE: Duration = Duration::from_secs(2);
+
+/// The number in the figure of a name.
+fn figure(name: &str) -> String {
+    format!(
+        "(() => {{ const row = [...document.querySelectorAll('#figures dt')].find(dt => dt.textContent === '{name}'); \
+         return row ? row.parentElement.querySelector('strong').textContent : ''; }})()"
+    )
+}
+
+#[test]
+fn a_person_watches_a_run_sees_an_actor_die_and_opens_the_history_of_a_creative() {
+    let Some(browser) = Browser::start() else {
+        assert!(
+            std::env::var_os("DASHBOARD_BROWSER").is_none(),
+            "there is no Chromium"
+        );
+        eprintln!("passed over: there is no Chromium on this machine");
+        return;
+    };
+    let stage = Stage::with_models();
+    let reward = stage.reward_server();
+    // Long enough for everything below.
+    let shown = ["dashboard.listen=127.0.0.1:0", "learner.versions=2000"].map(str::to_owned);
+    let learner = stage.learner_with("shown", &shown);
+    let url = learner
+        .line_with("dashboard")
+        .split('"')
+        .find(|part| part.starts_with("http://"))
+        .unwrap()
+        .to_owned();
+    let mut page = Page::open(browser);
+    page.screen(1280, 900, "light");
+    page.go(&url);
+    page.until(
+        "an empty run says what it waits for",
+        "document.body.textContent.includes('No actor has joined yet')",
+    );
+    assert!(page.text("#endings").contains("No outcome yet"));
+    let mut actors: Vec<Place<'_>> = ["actor-1", "actor-2"]
+        .map(|id| stage.actor(id, &learner, &reward))
+        .into();
+    live_numbers_change_by_themselves(&mut page);
+    keep_a_screenshot(&mut page);
+    nothing_is_wider_than_a_phone_and_dark_is_dark(&mut page, &url);
+    the_keyboard_reaches_everything(&mut page, &url);
+    a_creative_opens_its_history(&mut page, &url);
+    the_movement_is_explained(&mut page, &url);
+    an_actor_that_is_killed_shows_it(&mut page, &url, &mut actors);
+    page.take_down();
+    assert_eq!(page.complaints, Vec::<String>::new());
+    a_learner_that_is_gone_is_told_of_and_comes_back(&mut page, learner);
+    page.take_down();
+    let foreign: Vec<&String> = page
+        .requests
+        .iter()
+        .filter(|request| !request.starts_with(&url))
+        .collect();
+    assert!(
+        page.requests.len() > 20 && foreign.iter().all(|request| *request == "about:blank"),
+        "{foreign:?}"
+    );
+}
+
+fn live_numbers_change_by_themselves(page: &mut Page) {
+    page.until(
+        "a version is published",
+        "document.querySelector('#curves .line') !== null",
+    );
+    page.until(
+        "creatives are shown",
+        "document.querySelectorAll('#creatives .thumb img').length >= 8",
+    );
+    page.value("window.loadedOnce = true; document.querySelector('#curves details').open = true; true");
+    for _ in 0..3 {
+        let ledger = page.value(&figure("Ledger"));
+        let changed = page.until("the ledger grows", &format!("{} !== {ledger}", figure("Ledger")));
+        // What is measured is the page and the run together: a run of this size records several outcomes a second.
+        assert!(changed < LIVE, "{changed:?}");
+    }
+    assert_eq!(
+        page.value("window.loadedOnce"),
+        true,
+        "the page was not loaded again"
+    );
+    assert_eq!(
+        page.value("document.querySelector('#curves details').open"),
+        true,
+        "what was opened stays open"
+    );
+    page.value("document.querySelector('#curves details').open = false");
+    page.until(
+        "pictures come",
+        "[...document.querySelectorAll('#creatives img')].slice(0, 4).every(i => i.naturalWidth > 0)",
+    );
+    let shift = "new Promise(done => { let sum = 0; \
+                 new PerformanceObserver(list => list.getEntries().forEach(entry => sum += entry.value))\
+                 .observe({ type: 'layout-shift' }); setTimeout(() => done(sum), 2000); })";
+    let shifted = page.value(shift).as_f64().unwrap();
+    assert!(shifted < 0.05, "the layout has shifted by {shifted}");
+}
+
+/// Where it is asked for, the picture of the overview once there is something on it.
+fn keep_a_screenshot(page: &mut Page) {
+    let Some(file) = std::env::var_os("DASHBOARD_SCREENSHOT") else {
+        return;
+    };
+    page.until(
+        "curves have a shape",
+        "parseInt(document.querySelector('#figures strong').textContent) >= 12",
+    );
+    page.screen(1280, 1500, "light");
+    let keep = |page: &mut Page, name: &str, whole: bool| {
+        page.until("pictures come", "[...document.images].filter(i => i.getBoundingClientRect().top < innerHeight).every(i => i.complete)");
+        let picture = page.picture(whole);
+        let path = std::path::Path::new(&file);
+        let path = if name.is_empty() {
+            path.to_owned()
+        } else {
+            path.with_file_name(name)
+        };
+        std::fs::write(path, picture).unwrap();
+    };
+    keep(page, "", false);
+    if std::env::var_os("DASHBOARD_ALL_SCREENSHOTS").is_none() {
+        return;
+    }
+    let home = page.value("location.href").as_str().unwrap().to_owned();
+    for (name, place, width, scheme) in [
+        ("dark.png", "", 1280, "dark"),
+        ("phone.png", "", 360, "light"),
+        ("phone-dark.png", "why", 360, "dark"),
+        ("why.png", "why", 1280, "light"),
+        ("creatives.png", "creatives", 1280, "light"),
+        ("history.png", "creatives/20", 1280, "light"),
+        ("history-phone.png", "creatives/20", 360, "dark"),
+    ] {
+        page.screen(width, 1100, scheme);
+        page.go(&format!("{home}{place}"));
+        keep(page, name, true);
+    }
+    page.screen(1280, 900, "light");
+    page.go(&home);
+}
+
+fn nothing_is_wider_than_a_phone_and_dark_is_dark(page: &mut Page, url: &str) {
+    page.screen(360, 740, "light");
+    for place in ["", "why", "creatives", "creatives/1"] {
+        page.go(&format!("{url}{place}"));
+        let wide = page.value("document.documentElement.scrollWidth");
+        assert!(wide.as_u64().unwrap() <= 360, "/{place} is {wide} wide");
+    }
+    let ground = "getComputedStyle(document.body).backgroundColor";
+    let light = page.value(ground);
+    page.screen(1280, 900, "dark");
+    assert_ne!(page.value(ground), light);
+    page.screen(1280, 900, "light");
+}
+
+/// Past the link that skips the navigation, to the first creative, and into it.
+fn the_keyboard_reaches_everything(page: &mut Page, url: &str) {
+    page.go(url);
+    page.until(
+        "creatives are shown",
+        "document.querySelector('#creatives a.card') !== null",
+    );
+    page.press("Tab");
+    assert_eq!(page.value("document.activeElement.className"), "skip");
+    assert_ne!(
+        page.value("getComputedStyle(document.activeElement).outlineStyle"),
+        "none",
+        "focus is visible"
+    );
+    let mut seen = 0;
+    while page.value("document.activeElement.className") != "card" {
+        page.press("Tab");
+        seen += 1;
+        assert!(seen < 60, "no creative in {seen} steps");
+    }
+    page.press("Enter");
+    page.until(
+        "the history is open",
+        "location.pathname.startsWith('/creatives/') && document.readyState === 'complete'",
+    );
+    let tree = page.call("Accessibility.getFullAXTree", serde_json::json!({}));
+    let roles: Vec<&str> = tree["nodes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|node| node["role"]["value"].as_str())
+        .collect();
+    for role in ["main", "banner", "navigation", "heading"] {
+        assert!(roles.contains(&role), "no {role} in {roles:?}");
+    }
+}
+
+fn a_creative_opens_its_history(page: &mut Page, url: &str) {
+    page.go(url);
+    let pair = "[...document.querySelectorAll('#creatives a.card')].find(card => card.textContent.includes('pair') \
+                && !card.textContent.includes('no pair'))";
+    page.until("a pair is shown", &format!("{pair} !== undefined"));
+    page.value(&format!("{pair}.click()"));
+    page.until(
+        "the history is open",
+        "document.querySelector('#made-title') !== null && document.readyState === 'complete'",
+    );
+    let text = page.text("main");
+    for said in [
+        "Instruction",
+        "Sampled by",
+        "v1.",
+        "On actor",
+        "actor-",
+        "Scored by",
+        "blake3:",
+        "Seeds",
+        "chosen",
+        "rejected",
+    ] {
+        assert!(text.contains(said), "{said} is not in {text}");
+    }
+    page.until(
+        "its pictures come",
+        "document.images.length >= 3 && [...document.images].every(i => i.naturalWidth > 0)",
+    );
+}
+
+fn the_movement_is_explained(page: &mut Page, url: &str) {
+    page.go(&format!("{url}why"));
+    page.until(
+        "versions are compared",
+        "document.querySelectorAll('#movement tbody tr').length > 6",
+    );
+    let text = page.text("#movement");
+    for said in [
+        "By actor",
+        "By category",
+        "By reward model",
+        "actor-1",
+        "actor-2",
+        "Contributes",
+    ] {
+        assert!(text.contains(said), "{said} is not in {text}");
+    }
+}
+
+fn an_actor_that_is_killed_shows_it(page: &mut Page, url: &str, actors: &mut Vec<Place<'_>>) {
+    page.go(url);
+    let row =
+        |id: &str| format!("(document.querySelector('#actors tr[data-key=\"{id}\"]')?.textContent ?? '')");
+    page.until(
+        "both work",
+        &format!(
+            "{}.includes('Working') && {}.includes('Working')",
+            row("actor-1"),
+            row("actor-2")
+        ),
+    );
+    // Dropping a place kills its process.
+    actors.pop();
+    let told = page.until("its row says so", &format!("{}.includes('Gone')", row("actor-2")));
+    assert!(told < LIVE, "{told:?}");
+    assert!(
+        page.text("#actors tbody tr").contains("actor-2"),
+        "whoever is in trouble comes first"
+    );
+}
+
+fn a_learner_that_is_gone_is_told_of_and_comes_back(page: &mut Page, mut learner: Place<'_>) {
+    let version = page.value(&figure("Policy version"));
+    learner.role = None;
+    let told = page.until("the page says so", "!document.getElementById('gone').hidden");
+    assert!(told < LIVE, "{told:?}");
+    page.value("window.loadedOnce = true");
+    learner.restart();
+    page.until("the page goes on", "document.getElementById('gone').hidden");
+    page.until(
+        "it is the next start",
+        "document.querySelector('#figures').textContent.includes('start 2')",
+    );
+    page.until(
+        "the curves go on",
+        "document.querySelectorAll('#curves .line').length >= 6",
+    );
+    let earlier: u64 = version
+        .as_str()
+        .unwrap()
+        .split(' ')
+        .next()
+        .unwrap()
+        .parse()
+        .unwrap();
+    let points = "document.querySelector('#curves path.line').getAttribute('d').split('L').length";
+    page.until(
+        "what was measured before is still there",
+        &format!("{points} >= {}", earlier.saturating_sub(3).max(2)),
+    );
+    assert_eq!(
+        page.value("window.loadedOnce"),
+        true,
+        "the page was not loaded again"
+    );
+}

@@ -1,0 +1,181 @@
+//! The table of actors. Those in trouble come first.
+
+use super::Snapshot;
+use super::format::{ago, count, number};
+use crate::view::{Actor, Overview, RunState};
+use common::CanaryVerdict;
+use maud::{Markup, html};
+use std::time::Duration;
+
+/// Actors in the table.
+const MOST: usize = 256;
+
+/// After how long an actor that has gone is no longer shown: on machines that come and go they would soon be most of the table.
+const FORGET: Duration = Duration::from_secs(900);
+
+/// How an actor is doing, worst first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum State {
+    Quarantined,
+    Gone,
+    Waiting,
+    Silent,
+    Working,
+    Left,
+}
+
+impl State {
+    fn of(actor: &Actor, overview: &Overview) -> Self {
+        let over = overview.state == RunState::Complete;
+        match actor.follows {
+            _ if actor.quarantine.is_some() => Self::Quarantined,
+            Some(false) if over => Self::Left,
+            Some(false) => Self::Gone,
+            _ if actor.waiting_for.is_some() => Self::Waiting,
+            _ if actor.silent > overview.patience => Self::Silent,
+            _ => Self::Working,
+        }
+    }
+
+    fn word(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Quarantined => ("bad", "In quarantine"),
+            Self::Gone => ("bad", "Gone"),
+            Self::Waiting => ("warn", "Waiting"),
+            Self::Silent => ("warn", "Silent"),
+            Self::Working => ("good", "Working"),
+            Self::Left => ("done", "Left"),
+        }
+    }
+}
+
+/// The table.
+pub(super) fn actors(snapshot: &Snapshot) -> Markup {
+    let overview = &snapshot.overview;
+    if overview.actors.is_empty() {
+        return html! { p.empty { "No actor has joined yet. Start one with " code { "adwright actor --learner URL" } "." } };
+    }
+    let long_gone = |actor: &Actor| actor.follows == Some(false) && actor.silent > FORGET;
+    let forgotten = overview.actors.iter().filter(|actor| long_gone(actor)).count();
+    let mut actors: Vec<(State, &Actor)> = overview
+        .actors
+        .iter()
+        .filter(|actor| !long_gone(actor))
+        .map(|actor| (State::of(actor, overview), actor))
+        .collect();
+    actors.sort_by(|(a, left), (b, right)| a.cmp(b).then_with(|| left.id.cmp(&right.id)));
+    html! {
+        div.scroll tabindex="0" role="region" aria-label="Actors" {
+            table.actors {
+                caption.unseen { "Actors, those in trouble first" }
+                thead {
+                    tr {
+                        @for (class, head) in [
+                            ("", "Actor"), ("", "State"), ("", "Version"), ("", "Canary"),
+                            ("number", "A minute"), ("number", "Outcomes"), ("number", "Last heard"),
+                        ] { th class=(class) scope="col" { (head) } }
+                    }
+                }
+                tbody { @for (state, actor) in actors.iter().take(MOST) { (row(*state, actor, snapshot)) } }
+            }
+        }
+        @if actors.len() > MOST { p.note { "and " (count((actors.len() - MOST) as u64)) " more that do what they should" } }
+        @if forgotten > 0 { p.note { (count(forgotten as u64)) " that went more than 15 minutes ago are not shown" } }
+    }
+}
+
+fn row(state: State, actor: &Actor, snapshot: &Snapshot) -> Markup {
+    let (class, word) = state.word();
+    let rate = snapshot.rates.actors.get(&actor.id);
+    let why = match state {
+        State::Gone => Some("its connection is closed; what it held goes to others when the lease ends"),
+        State::Silent => Some("it has not called for longer than a lease lasts"),
+        _ => actor.quarantine.as_deref().or(actor.waiting_for.as_deref()),
+    };
+    html! {
+        tr data-key=(actor.id) {
+            th scope="row" { (actor.id) }
+            td {
+                span class={ "pill " (class) } { (word) }
+                @if let Some(why) = why { span.why { (why) } }
+            }
+            td { (actor.version.map_or_else(|| "–".into(), |version| version.to_string())) }
+            td { (canary(actor)) }
+            td.number { (rate.map_or_else(|| "–".into(), |rate| format!("{rate:.0}"))) }
+            td.number { (count(actor.outcomes)) }
+            td.number { (ago(actor.silent)) }
+        }
+    }
+}
+
+fn canary(actor: &Actor) -> Markup {
+    let Some(report) = &actor.canary else {
+        return html! { span.dim { "none" } };
+    };
+    let (word, explained) = match report.verdict {
+        CanaryVerdict::Ok => ("ok", "its weights do what the learner's do"),
+        CanaryVerdict::Mismatch => ("mismatch", "its weights do something else"),
+        CanaryVerdict::Inconclusive => (
+            "inconclusive",
+            "too little has changed since the version before to tell",
+        ),
+    };
+    let measured = format!(
+        "{explained}: {} nats apart, {} are rounding",
+        number(report.deviation),
+        number(report.tolerance)
+    );
+    html! { span title=(measured) { (word) } }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test_run::overview;
+    use std::time::Duration;
+
+    #[test]
+    fn a_row_says_what_is_wrong_with_an_actor_and_the_worst_comes_first() {
+        let run = overview();
+        let of = |change: &dyn Fn(&mut Actor)| {
+            let mut actor = run.actors[0].clone();
+            change(&mut actor);
+            State::of(&actor, &run)
+        };
+        assert_eq!(of(&|_| {}), State::Working);
+        assert_eq!(of(&|actor| actor.follows = Some(false)), State::Gone);
+        assert_eq!(of(&|actor| actor.silent = Duration::from_secs(61)), State::Silent);
+        assert_eq!(
+            of(&|actor| actor.waiting_for = Some("the reward-server".into())),
+            State::Waiting
+        );
+        assert_eq!(
+            of(&|actor| (actor.follows, actor.quarantine) = (Some(false), Some("other weights".into()))),
+            State::Quarantined
+        );
+        let over = Overview {
+            state: RunState::Complete,
+            ..run.clone()
+        };
+        let left = Actor {
+            follows: Some(false),
+            ..run.actors[0].clone()
+        };
+        assert_eq!(State::of(&left, &over), State::Left);
+        let mut run = run;
+        run.actors.push(Actor {
+            id: common::ActorId::new("spot-1").unwrap(),
+            silent: FORGET + Duration::from_secs(1),
+            ..left
+        });
+        let rows = actors(&Snapshot {
+            overview: run,
+            rates: Default::default(),
+            excerpt: crate::chronicle::Chronicle::default().excerpt(),
+        });
+        let rows = rows.into_string();
+        assert!(!rows.contains("spot-1") && rows.contains("1 that went"), "{rows}");
+        let place = |actor: &str| rows.find(&format!("data-key=\"{actor}\"")).unwrap();
+        assert!(place("actor-2") < place("actor-3") && place("actor-3") < place("actor-1"));
+    }
+}

@@ -1,0 +1,320 @@
+//! A run as the dashboard shows it: where it stands, what the ledger has of each creative, and its pictures.
+//!
+//! It reads and counts; nothing of a run depends on whether somebody looks. What earlier starts recorded is read beside the run
+//! (`shown/past.rs`), what comes is heard of when it is durable ([`Audience`]).
+
+mod creative;
+mod past;
+
+use crate::actors::Sighting;
+use crate::assortment::{Assortment, PRODUCTS};
+use crate::clock;
+use crate::config::LearnerConfig;
+use crate::control::ControlPlane;
+use crate::error::LearnerError;
+use crate::images::Images;
+use crate::ledger::{ExpiryNote, Identity, OutcomeCounts, Record, StartNote, TrainingNote};
+use async_trait::async_trait;
+use bytes::Bytes;
+use common::{LearnerEpoch, PolicyVersion};
+use dashboard::{
+    Actor, Chronicle, Creative, Door, Ending, History, Overview, PictureOf, RunState, RunView, TrainedIn,
+    VersionPoint, ViewError,
+};
+use proto::InvalidMessage;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use store::{Journal, Store, StoreError};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+/// Most bytes of a picture that are read for the dashboard.
+const MOST_BYTES: u64 = 32 << 20;
+
+/// The most versions that a pair can lie behind when it is trained (`learner.max_staleness`).
+const STALEST: u64 = 1000;
+
+/// Whoever is told of what is recorded.
+#[derive(Debug, Clone)]
+pub(crate) struct Audience(Arc<Chronicle>);
+
+impl Audience {
+    /// A record is durable.
+    pub(crate) fn hear(&self, record: &Record, run: &Identity, assortment: &Assortment) {
+        self.0.add(creative::creative(record, assortment, run.run_seed));
+    }
+
+    /// A version is published, with what its training measured.
+    pub(crate) fn hear_of_version(&self, version: PolicyVersion, metrics: &BTreeMap<String, f64>) {
+        let values = metrics.clone();
+        self.0.add_version(VersionPoint { version, values });
+    }
+}
+
+/// A run that is shown.
+pub(crate) struct Shown {
+    control: Arc<ControlPlane>,
+    journal: Arc<Journal>,
+    store: Store,
+    images: Images,
+    chronicle: Arc<Chronicle>,
+    versions: u64,
+    pairs_per_version: u64,
+    patience: std::time::Duration,
+}
+
+/// Shows a run at `door` until `stop`, beside the run. It must be called before the run records anything: what is there by now
+/// is read, what comes is heard of.
+pub(crate) fn open(
+    door: Door,
+    control: &Arc<ControlPlane>,
+    journal: &Arc<Journal>,
+    store: &Store,
+    config: &LearnerConfig,
+    stop: CancellationToken,
+) -> JoinHandle<()> {
+    let chronicle = Arc::new(Chronicle::default());
+    let recorded = control.ledger.recorded();
+    control.tell(Audience(chronicle.clone()));
+    let shown = Arc::new(Shown {
+        control: control.clone(),
+        journal: journal.clone(),
+        store: store.clone(),
+        images: Images::of(store, &control.identity.run),
+        chronicle,
+        versions: config.versions,
+        pairs_per_version: config.pairs_per_version as u64,
+        patience: config.lease_ttl(),
+    });
+    tracing::info!(url = door.url(), "dashboard");
+    tokio::spawn(async move {
+        let reading = async {
+            let read = past::read(&shown, recorded).await;
+            if let Err(error) = read {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "dashboard: what was recorded before is not shown"
+                );
+            }
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            () = dashboard::serve(door, shown.clone(), stop) => {}
+            () = reading => {}
+        }
+    })
+}
+
+#[async_trait]
+impl RunView for Shown {
+    fn overview(&self) -> Overview {
+        let control = &self.control;
+        let progress = control.buffer.progress();
+        let state = match control.failure() {
+            Some(failure) => RunState::Failed(failure.to_string()),
+            None if control.is_complete() => RunState::Complete,
+            None if progress.training => RunState::Training,
+            None => RunState::Collecting,
+        };
+        Overview {
+            run: control.identity.run.clone(),
+            epoch: control.epoch().0,
+            state,
+            version: progress.version,
+            versions: self.versions,
+            pairs_per_version: self.pairs_per_version,
+            pairs_waiting: progress.fresh as u64,
+            pairs_trained: progress.trained,
+            pairs_refused: progress.refused.total(),
+            leased: control.leased() as u64,
+            recorded: control.ledger.recorded(),
+            endings: endings(&control.outcomes()),
+            actors: control
+                .actors
+                .sightings(clock::now())
+                .into_iter()
+                .map(actor)
+                .collect(),
+            patience: self.patience,
+        }
+    }
+
+    fn chronicle(&self) -> &Chronicle {
+        &self.chronicle
+    }
+
+    async fn history(&self, sequence: u64) -> Result<Option<History>, ViewError> {
+        let Some(record) = self.record(sequence).await.map_err(told)? else {
+            return Ok(None);
+        };
+        let creative = Arc::new(self.creative(&record));
+        let gone = self.gone(&creative).await.map_err(told)?;
+        let trained = self.trained(&record).await.map_err(told)?;
+        Ok(Some(History {
+            creative,
+            trained,
+            gone,
+        }))
+    }
+
+    async fn creatives(&self, from: u64, until: u64) -> Result<Vec<Creative>, ViewError> {
+        let mut records = self
+            .journal
+            .records(Record::keys_between(from, until))
+            .await
+            .map_err(told)?;
+        let mut creatives = vec![];
+        while let Some((_, content)) = records.next().await.map_err(told)? {
+            let record = Record::read(&content).map_err(|source| told(self.damaged(source)))?;
+            creatives.push(self.creative(&record));
+        }
+        Ok(creatives)
+    }
+
+    async fn picture(&self, sequence: u64, of: PictureOf) -> Result<Option<Bytes>, ViewError> {
+        let creative = match self.chronicle.recall(sequence) {
+            Some(creative) => creative,
+            None => match self.record(sequence).await.map_err(told)? {
+                Some(record) => Arc::new(self.creative(&record)),
+                None => return Ok(None),
+            },
+        };
+        let read = match of {
+            PictureOf::Product => {
+                let cutout = self.control.assortment().task(creative.task).image;
+                self.store.get_content(PRODUCTS, &cutout).await.map(Some)
+            }
+            PictureOf::Candidate(place) => match creative.candidates.get(place).and_then(|c| c.image) {
+                Some(image) => self.images.read(&image, MOST_BYTES).await,
+                None => Ok(None),
+            },
+        };
+        match read {
+            Err(StoreError::NotFound { .. }) => Ok(None),
+            read => read.map_err(told),
+        }
+    }
+}
+
+impl Shown {
+    fn creative(&self, record: &Record) -> Creative {
+        creative::creative(record, self.control.assortment(), self.control.identity.run_seed)
+    }
+
+    async fn record(&self, sequence: u64) -> Result<Option<Record>, LearnerError> {
+        let keys = Record::keys_between(sequence, sequence.saturating_add(1));
+        let found = self.journal.records(keys).await?.next().await?;
+        let record = found.map(|(_, content)| Record::read(&content)).transpose();
+        record.map_err(|source| self.damaged(source))
+    }
+
+    /// The versions that were trained from a pair. A version of the epoch that recorded it, or of a later one, and not more
+    /// versions later than a pair can be behind: so little is read, however long the run is.
+    async fn trained(&self, record: &Record) -> Result<Vec<TrainedIn>, LearnerError> {
+        let group = record.outcome.group().filter(|_| record.outcome.is_pair());
+        let sampled = group.and_then(|group| group.candidates().first());
+        let Some(sampled) = sampled.map(|candidate| candidate.trajectory.behaviour()) else {
+            return Ok(vec![]);
+        };
+        let start = self.journal.records(StartNote::keys()).await?.next().await?;
+        let start = start.map(|(_, content)| StartNote::read(&content)).transpose();
+        let start = start.map_err(|source| self.damaged(source))?;
+        let (mut trained, until) = (vec![], sampled.number.saturating_add(STALEST + 2));
+        for epoch in record.epoch.0..=self.control.epoch().0 {
+            let keys = TrainingNote::keys_between(LearnerEpoch(epoch), 0, until);
+            let mut notes = self.journal.records(keys).await?;
+            while let Some((_, content)) = notes.next().await? {
+                let note = TrainingNote::read(&content).map_err(|source| self.damaged(source))?;
+                if note.tasks.contains(&record.outcome.task()) {
+                    let lost = start.as_ref().is_some_and(|start| !start.holds(note.version));
+                    let TrainingNote { version, step, .. } = note;
+                    trained.push(TrainedIn { version, step, lost });
+                }
+            }
+        }
+        Ok(trained)
+    }
+
+    /// What became of each candidate's image, where it is not there.
+    async fn gone(&self, creative: &Creative) -> Result<Vec<Option<&'static str>>, LearnerError> {
+        let note = self.journal.records(ExpiryNote::keys()).await?.next().await?;
+        let note = note.map(|(_, content)| ExpiryNote::read(&content)).transpose();
+        let expired_before = note
+            .map_err(|source| self.damaged(source))?
+            .unwrap_or_default()
+            .before;
+        let why = if creative.sequence < expired_before {
+            "expired"
+        } else {
+            "missing"
+        };
+        let mut gone = vec![];
+        for image in creative.candidates.iter().map(|candidate| candidate.image) {
+            let is_there = match image {
+                Some(image) => self.images.is_there(&image).await?,
+                // None was made.
+                None => true,
+            };
+            gone.push((!is_there).then_some(why));
+        }
+        Ok(gone)
+    }
+
+    fn damaged(&self, source: InvalidMessage) -> LearnerError {
+        LearnerError::Ledger {
+            key: Identity::ledger_of(&self.control.identity.run),
+            url: self.store.url().to_string(),
+            source,
+        }
+    }
+}
+
+fn told(error: impl std::error::Error + Send + Sync + 'static) -> ViewError {
+    ViewError(Box::new(error))
+}
+
+fn actor(sighting: Sighting) -> Actor {
+    let Sighting {
+        summary,
+        silent,
+        follows,
+    } = sighting;
+    Actor {
+        id: summary.actor_id,
+        version: summary.version,
+        canary: summary.canary,
+        outcomes: summary.outcomes,
+        quarantine: summary.quarantine,
+        waiting_for: summary.waiting_for,
+        follows,
+        silent,
+    }
+}
+
+/// How tasks ended, what happened at least once.
+fn endings(counts: &OutcomeCounts) -> Vec<Ending> {
+    let one = |kind, count| (kind, String::new(), count);
+    let by_reason = |kind, reasons: &BTreeMap<String, u64>| {
+        let named = reasons
+            .iter()
+            .map(move |(reason, &count)| (kind, reason.clone(), count));
+        named.collect::<Vec<_>>()
+    };
+    let all = [
+        vec![one("Pair", counts.pairs)],
+        by_reason("No pair", &counts.no_pairs),
+        by_reason("Failed", &counts.failures),
+        by_reason("Candidate barred", &counts.barred),
+        vec![
+            one("Lease ran out", counts.expired),
+            one("Recorded before", counts.duplicates),
+            one("Refused", counts.refused),
+        ],
+    ];
+    let ending = |(kind, reason, count)| Ending { kind, reason, count };
+    all.into_iter()
+        .flatten()
+        .filter(|(_, _, count)| *count > 0)
+        .map(ending)
+        .collect()
+}

@@ -1,0 +1,50 @@
+//! What earlier starts of a run have recorded: read once, in order, beside the run.
+
+use super::Shown;
+use crate::error::LearnerError;
+use crate::ledger::{Record, StartNote, TrainingNote};
+use dashboard::VersionPoint;
+
+/// How many records are read before it is said how far that is.
+const STEP: u64 = 512;
+
+/// Reads the curves and the records before `until`.
+///
+/// # Errors
+/// [`LearnerError::Store`] and [`LearnerError::Ledger`].
+pub(super) async fn read(shown: &Shown, until: u64) -> Result<(), LearnerError> {
+    shown.chronicle.reading(0, until);
+    curves(shown).await?;
+    let mut records = shown.journal.records(Record::keys_between(0, until)).await?;
+    while let Some((_, content)) = records.next().await? {
+        let record = Record::read(&content).map_err(|source| shown.damaged(source))?;
+        shown.chronicle.add(shown.creative(&record));
+        if record.sequence.is_multiple_of(STEP) {
+            shown.chronicle.reading(record.sequence, until);
+            // Thousands of records may lie in one block of the journal.
+            tokio::task::yield_now().await;
+        }
+    }
+    shown.chronicle.reading(until, until);
+    Ok(())
+}
+
+/// What the versions measured that this start's weights have come through.
+async fn curves(shown: &Shown) -> Result<(), LearnerError> {
+    let start = shown.journal.records(StartNote::keys()).await?.next().await?;
+    let start = start.map(|(_, content)| StartNote::read(&content)).transpose();
+    let start = start.map_err(|source| shown.damaged(source))?;
+    let mut notes = shown.journal.records(TrainingNote::keys()).await?;
+    while let Some((_, content)) = notes.next().await? {
+        let TrainingNote { version, metrics, .. } =
+            TrainingNote::read(&content).map_err(|source| shown.damaged(source))?;
+        let holds = start.as_ref().is_none_or(|start| start.holds(version));
+        if holds && !metrics.is_empty() {
+            shown.chronicle.add_version(VersionPoint {
+                version,
+                values: metrics,
+            });
+        }
+    }
+    Ok(())
+}
