@@ -3,8 +3,7 @@
 //! The address is looked up and connected to before the first call, because a channel's error tells a wrong name, a closed port and
 //! a service of another protocol apart badly. Nothing is retried.
 
-use anyhow::Chain;
-use anyhow::{Context as _, anyhow};
+use anyhow::{Chain, Context as _, anyhow};
 use proto::pb;
 use proto::pb::image_service_client::ImageServiceClient;
 use proto::pb::learner_service_client::LearnerServiceClient;
@@ -122,9 +121,9 @@ impl Peer {
         patience: Duration,
     ) -> Result<Self, Trouble> {
         let uri: Uri = url.parse().map_err(|_| Trouble::Address(format!("{url:?}")))?;
-        let host = uri
-            .host()
-            .ok_or_else(|| Trouble::Address(format!("{url:?} names no host")))?;
+        let host = uri.host().filter(|_| uri.scheme().is_some());
+        let host =
+            host.ok_or_else(|| Trouble::Address(format!("{url:?} is not of the form http://host:port")))?;
         let reached = reach(host.trim_matches(['[', ']']), uri.port_u16().unwrap_or(80));
         let seconds = patience.as_secs_f64();
         let late = || Err(Trouble::Unreachable(format!("no answer in {seconds} s")));

@@ -9,7 +9,7 @@ mod slate;
 use crate::{Store, StoreError};
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::stream::{BoxStream, TryStreamExt as _};
+use futures::stream::{self, BoxStream, StreamExt as _, TryStreamExt as _};
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
@@ -139,8 +139,7 @@ impl Journal {
     /// # Errors
     /// [`StoreError::Journal`] naming it.
     pub async fn records(&self, keys: Range<Bytes>) -> Result<Records, StoreError> {
-        let stream = self.open.records(keys).await?;
-        Ok(Records { stream })
+        records(&*self.open, keys).await
     }
 
     /// Ends its background work. What was appended is durable without it.
@@ -166,9 +165,17 @@ impl JournalReader {
     /// # Errors
     /// [`StoreError::Journal`] naming it.
     pub async fn records(&self, keys: Range<Bytes>) -> Result<Records, StoreError> {
-        let stream = self.open.records(keys).await?;
-        Ok(Records { stream })
+        records(&*self.open, keys).await
     }
+}
+
+/// The engine takes a range without keys for a mistake.
+async fn records<J: ReadJournal + ?Sized>(journal: &J, keys: Range<Bytes>) -> Result<Records, StoreError> {
+    let stream = match keys.is_empty() {
+        true => stream::empty().boxed(),
+        false => journal.records(keys).await?,
+    };
+    Ok(Records { stream })
 }
 
 impl Records {
@@ -232,6 +239,8 @@ mod tests {
             let journal = store.open_journal("runs/a/ledger", FLUSH).await.unwrap();
             assert_eq!(journal.epoch(), 2);
             assert_eq!(read(journal.records(all()).await.unwrap()).await, expected);
+            let none = Bytes::from_static(b"r")..Bytes::from_static(b"r");
+            assert_eq!(read(journal.records(none).await.unwrap()).await, []);
             let later = Bytes::from_static(b"r\x02")..Bytes::from_static(b"s");
             assert_eq!(read(journal.records(later).await.unwrap()).await, expected[1..]);
             journal.close().await.unwrap();

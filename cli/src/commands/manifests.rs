@@ -111,7 +111,9 @@ fn configured(arguments: &[String]) -> Result<Config, ConfigError> {
         ),
         other => panic!("no pod runs this: {other:?}"),
     };
-    layers.sets(&config.sets).resolve()
+    // Where the overlay computes is not where this test does.
+    let here = ["compute.device=cpu".to_owned(), "compute.dtype=f32".to_owned()];
+    layers.sets(&config.sets).sets(&here).resolve()
 }
 
 /// The arguments of a container, with the configuration file where this test has put it.

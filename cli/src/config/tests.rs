@@ -277,10 +277,3 @@ fn a_mode_decides_the_weights_that_nobody_set() {
         "{wrong:?}"
     );
 }
-
-#[test]
-fn what_a_cluster_mounts_is_a_configuration() {
-    let config = resolve(include_str!("../../../k8s/base/config.toml"), &[]).unwrap();
-    assert!(config.endpoints.insecure_plaintext_network);
-    assert_eq!(config.store.url, "s3://adwright/demo");
-}

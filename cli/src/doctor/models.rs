@@ -266,7 +266,7 @@ mod tests {
             (found.level, found.fault),
             (Level::Error, Some(Fault::Configuration))
         );
-        assert!(found.found.contains("config.json"), "{found:?}");
+        assert!(found.found.contains("model.safetensors"), "{found:?}");
     }
 
     #[tokio::test]

@@ -220,7 +220,7 @@ mod tests {
         let view = View::of(&now, Some(&reading(0.0, 100, 50))).unwrap();
         let text = table(&view).join("\n");
         for part in [
-            "run night, version 1.7: failed: no pairs",
+            "run night, version v1.7: failed: no pairs",
             "130 submitted (15.0/s), 40 trained, refused 0",
             "quarantined: canary mismatch",
             "waiting for the reward-server",
@@ -236,7 +236,7 @@ mod tests {
         let view = View::of(&reading(2.0, 130, 60), None).unwrap();
         let line = line(&view);
         assert!(
-            line.starts_with("night version 1.7 running pairs 130 (-/s) trained 40"),
+            line.starts_with("night version v1.7 running pairs 130 (-/s) trained 40"),
             "{line}"
         );
         assert!(!line.contains('\n'));

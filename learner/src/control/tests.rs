@@ -358,7 +358,7 @@ async fn docs_metrics_md_has_every_name_of_the_learners_page_and_its_first_line_
     let mut page = String::new();
     prometheus_client::encoding::prometheus_text::encode(&mut page, &registry).unwrap();
     assert!(page.starts_with("# HELP rollout_goodput_ratio "), "{page}");
-    assert!(page.contains("\nrollout_goodput_ratio 0\n"), "{page}");
+    assert!(page.contains("\nrollout_goodput_ratio 0.0\n"), "{page}");
     assert!(
         page.contains("rollout_outcomes_total{kind=\"no_pair\",reason=\"tie\"} 1"),
         "{page}"

@@ -4,7 +4,7 @@ use super::*;
 use futures::future::{BoxFuture, FutureExt as _};
 use proto::{Answering, PeerRole, Tcp};
 use std::io;
-use tokio::{net::TcpListener, time::Instant};
+use tokio::{net::TcpListener, runtime::Runtime, time::Instant};
 use tonic::transport::{Server as Transport, server::TcpIncoming};
 use tonic_health::server::HealthReporter;
 
@@ -27,11 +27,20 @@ impl Lookup for Host {
     }
 }
 
-/// A server that has nothing but its health.
+/// A server that has nothing but its health, on a runtime of its own, with which its connections end.
 struct Well {
     address: SocketAddr,
     health: HealthReporter,
-    server: JoinHandle<()>,
+    runtime: Option<Runtime>,
+}
+
+impl Drop for Well {
+    fn drop(&mut self) {
+        self.runtime
+            .take()
+            .into_iter()
+            .for_each(Runtime::shutdown_background);
+    }
 }
 
 impl Well {
@@ -39,14 +48,17 @@ impl Well {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (health, service) = tonic_health::server::health_reporter();
-        let server = Transport::builder()
-            .add_service(service)
-            .serve_with_incoming(TcpIncoming::from(listener));
-        let server = tokio::spawn(async move { server.await.unwrap() });
+        let runtime = Runtime::new().unwrap();
+        let listener = listener.into_std().unwrap();
+        runtime.spawn(async move {
+            let incoming = TcpIncoming::from(TcpListener::from_std(listener).unwrap());
+            let server = Transport::builder().add_service(service);
+            server.serve_with_incoming(incoming).await.unwrap();
+        });
         let well = Self {
             address,
             health,
-            server,
+            runtime: Some(runtime),
         };
         well.says(tonic_health::ServingStatus::Serving).await;
         well
@@ -106,10 +118,11 @@ async fn a_new_server_takes_load_and_one_that_drains_dies_or_is_gone_takes_none(
     until_picked(&servers, &[other.address]).await;
     one.says(tonic_health::ServingStatus::Serving).await;
     until_picked(&servers, &[one.address, other.address]).await;
-    other.server.abort();
+    let gone = other.address;
+    drop(other);
     until_picked(&servers, &[one.address]).await;
-    host.has(&[other.address]);
-    until_picked(&servers, &[other.address]).await;
+    host.has(&[gone]);
+    until_picked(&servers, &[gone]).await;
 }
 
 #[tokio::test]

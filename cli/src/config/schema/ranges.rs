@@ -29,11 +29,17 @@ pub(super) fn ranges() -> BTreeMap<String, Range> {
         .collect();
     let together: Vec<Vec<Mistake>> = ABSURD.iter().map(|value| refusals(&keys, value)).collect();
     let of = |key: String| {
-        let alone = ABSURD
+        let of_alone = |value: &&str| range(&refusals(std::slice::from_ref(&key), value), &key);
+        let alone: Vec<Option<Range>> = ABSURD.iter().map(of_alone).collect();
+        // One that is another beside other keys' numbers is theirs too.
+        let together: Vec<_> = together.iter().map(|mistakes| range(mistakes, &key)).collect();
+        let own = alone
             .iter()
-            .find_map(|value| range(&refusals(std::slice::from_ref(&key), value), &key))?;
-        let same = |mistakes: &Vec<Mistake>| range(mistakes, &key).is_none_or(|range| range == alone);
-        together.iter().all(same).then_some((key, alone))
+            .flatten()
+            .next()
+            .cloned()
+            .filter(|_| alone == together);
+        own.map(|range| (key, range))
     };
     keys.into_iter().filter_map(of).collect()
 }
