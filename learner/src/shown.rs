@@ -158,6 +158,10 @@ impl RunView for Shown {
     }
 
     async fn creatives(&self, from: u64, until: u64) -> Result<Vec<Creative>, ViewError> {
+        // The journal's engine refuses an empty range.
+        if from >= until {
+            return Ok(vec![]);
+        }
         let mut records = self
             .journal
             .records(Record::keys_between(from, until))

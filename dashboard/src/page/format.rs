@@ -26,7 +26,7 @@ pub(super) fn number(value: f64) -> String {
         _ => format!("{value:.3}"),
     };
     // A hyphen is narrower than a digit, and read as a hyphen.
-    text.replacen('-', "\u{2212}", 1)
+    text.replace('-', "\u{2212}")
 }
 
 /// The same with its sign.
