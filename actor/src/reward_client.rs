@@ -263,7 +263,7 @@ fn image_group(sample: TraceId, task: &ProductTask, images: &[&RenderedImage]) -
     pb::ImageGroup {
         caption: task.caption.clone(),
         images,
-        trace_id: sample.to_bytes().to_vec().into(),
+        trace_id: sample.to_bytes().to_vec(),
     }
 }
 

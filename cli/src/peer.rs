@@ -258,7 +258,7 @@ mod tests {
             for stream in listener.incoming().take(2) {
                 let mut stream = stream.unwrap();
                 stream.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
-                stream.read(&mut [0; 1024]).ok();
+                let _heard = stream.read(&mut [0; 1024]);
                 stream
                     .write_all(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n")
                     .ok();

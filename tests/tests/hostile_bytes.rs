@@ -119,6 +119,10 @@ fn outcomes() -> Vec<u8> {
     request.encode_to_vec()
 }
 
+#[expect(
+    clippy::unwrap_used,
+    reason = "the helpers around the tests may unwrap as the tests do"
+)]
 fn known() -> pb::RequestHeader {
     let run = common::RunId::new("demo").unwrap();
     header(Some(&run), Some(common::LearnerEpoch(1)), "actor-0")

@@ -75,9 +75,10 @@ fn checked(file: &Path, sets: &[String]) -> Outcome<String> {
         .and_then(|device| device.as_str())
         .is_some_and(|device| device.starts_with("cuda"));
     // Whether there is such a device is asked where the roles run, not here.
-    let elsewhere = on_gpu
-        .then(|| vec!["compute.device=cpu".to_owned()])
-        .unwrap_or_default();
+    let elsewhere = match on_gpu {
+        true => vec!["compute.device=cpu".to_owned()],
+        false => vec![],
+    };
     let (_, mistakes) = layers().sets(&elsewhere).examine();
     if !mistakes.is_empty() {
         return Err(ConfigError { mistakes }).or_configuration();

@@ -174,7 +174,8 @@ fn lines_are_json(said: &str) {
 }
 
 fn every_trained_pair_is_one_trace_of_all_stages(spans: &[(String, Span)]) {
-    let mut traces: BTreeMap<&[u8], BTreeMap<&str, Vec<&(String, Span)>>> = BTreeMap::new();
+    type Stages<'a> = BTreeMap<&'a str, Vec<&'a (String, Span)>>;
+    let mut traces: BTreeMap<&[u8], Stages<'_>> = BTreeMap::new();
     for span in spans {
         let stages = traces.entry(&span.1.trace_id).or_default();
         stages.entry(&span.1.name).or_default().push(span);

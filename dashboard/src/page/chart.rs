@@ -78,17 +78,17 @@ impl Frame {
             .map(|point| point.0 as f64)
             .fold((first.0 as f64, first.0 as f64), fold);
         let (low, high) = points().map(|point| point.1).fold((first.1, first.1), fold);
-        // A line that does not change lies in the middle.
-        let room = if high > low {
-            0.0
-        } else {
-            high.abs().max(1e-3) * 0.1
+        let (low, high) = match high > low {
+            true => (low, high),
+            // What stays at nothing lies at the bottom of a scale to 1, any other line that does not change in the middle.
+            false if high == 0.0 => (0.0, 1.0),
+            false => (low - 0.1 * high.abs(), high + 0.1 * high.abs()),
         };
         Some(Self {
             left,
             right: right.max(left + 1.0),
-            low: low - room,
-            high: high + room,
+            low,
+            high,
         })
     }
 
