@@ -33,8 +33,8 @@ const MAX_HEALTH_BYTES: usize = 1 << 10;
 pub(crate) struct Watched {
     /// Its role.
     pub(crate) role: Role,
-    /// Its numbers.
-    pub(crate) registry: Registry,
+    /// Its numbers, and below them those of the process: a registry alone would put numbers that are only read before others.
+    pub(crate) pages: [Registry; 2],
     /// Whether it takes part and comes along.
     pub(crate) pulse: Pulse,
 }
@@ -47,16 +47,15 @@ impl Watched {
         telemetry: &Telemetry,
         register: impl FnOnce(&mut Registry),
     ) -> Self {
-        let mut registry = Registry::default();
-        register(&mut registry);
-        telemetry.register(&mut registry);
+        let (mut own, mut process) = (Registry::default(), Registry::default());
+        register(&mut own);
+        telemetry.register(&mut process);
         let build = Info::new([("version", env!("CARGO_PKG_VERSION")), ("role", role.name())]);
-        registry.register("adwright_build", "The build and the role of this process.", build);
-        let pulse = pulse.clone();
+        process.register("adwright_build", "The build and the role of this process.", build);
         Self {
             role,
-            registry,
-            pulse,
+            pages: [own, process],
+            pulse: pulse.clone(),
         }
     }
 }
@@ -77,9 +76,9 @@ pub(crate) async fn start(
     let (listener, address) = role::bind_for("--metrics", &config.metrics_listen).await?;
     let (reporter, health) = tonic_health::server::health_reporter();
     let health = health.max_decoding_message_size(MAX_HEALTH_BYTES);
-    let registry = Arc::new(watched.registry);
+    let pages = Arc::new(watched.pages);
     let router = Routes::new(health).into_axum_router();
-    let router: Router = router.route("/metrics", get(move || page(registry.clone())));
+    let router: Router = router.route("/metrics", get(move || page(pages.clone())));
     liveness::first_word(&reporter).await;
     tokio::spawn(liveness::report(reporter, watched.pulse, config.stall(), drain));
     tokio::spawn(server::serve(listener, router));
@@ -88,10 +87,13 @@ pub(crate) async fn start(
 }
 
 /// The numbers as they are now. Writing them takes as long as there are actors, so it is done aside.
-async fn page(registry: Arc<Registry>) -> impl IntoResponse {
+async fn page(pages: Arc<[Registry; 2]>) -> impl IntoResponse {
     let written = tokio::task::spawn_blocking(move || {
         let mut page = String::new();
-        prometheus_text::encode(&mut page, &registry).map(|()| page)
+        let [own, process] = &*pages;
+        prometheus_text::encode(&mut page, own)?;
+        prometheus_text::encode(&mut page, process)?;
+        Ok::<_, std::fmt::Error>(page)
     });
     match written.await {
         Ok(Ok(page)) => (StatusCode::OK, [(CONTENT_TYPE, TEXT)], page),

@@ -20,22 +20,19 @@ const RIGHT: &str =
 
 /// The run's store for all who use it, and where the adapter goes for the learner.
 pub(super) fn checks(job: &Arc<Job>) -> Vec<Check> {
-    let mut checks: Vec<Check> = vec![];
-    if job.concerns(Role::Learner) || job.concerns(Role::Actor) {
-        checks.push(check(job, "store.url", |job| &job.config.store.url));
+    if !job.concerns(Role::Learner) && !job.concerns(Role::Actor) {
+        return vec![];
     }
-    if job.concerns(Role::Learner) {
-        checks.push(check(job, "paths.adapter", |job| &job.config.paths.adapter));
-    }
-    checks
-}
-
-fn check(job: &Arc<Job>, key: &'static str, location: fn(&Job) -> &String) -> Check {
     let job = job.clone();
-    (
-        "store",
-        Box::pin(async move { examine(&job, key, location(&job)).await }),
-    )
+    // One after the other: each takes away the directories that were not there before it.
+    let examined = async move {
+        let mut found = examine(&job, "store.url", &job.config.store.url).await;
+        if job.concerns(Role::Learner) {
+            found.extend(examine(&job, "paths.adapter", &job.config.paths.adapter).await);
+        }
+        found
+    };
+    vec![("store", Box::pin(examined))]
 }
 
 async fn examine(job: &Job, key: &'static str, location: &str) -> Vec<Finding> {

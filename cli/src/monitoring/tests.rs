@@ -37,7 +37,7 @@ async fn listening(stall_s: f64) -> Listening {
     actor::Instruments::default().register(&mut registry);
     let watched = Watched {
         role: Role::Actor,
-        registry,
+        pages: [registry, Registry::default()],
         pulse: pulse.clone(),
     };
     start(&config, watched, drain.clone()).await.unwrap();

@@ -79,7 +79,7 @@ fn live_numbers_change_by_themselves(page: &mut Page) {
         "creatives are shown",
         "document.querySelectorAll('#creatives .thumb img').length >= 8",
     );
-    page.value("window.loadedOnce = true; document.querySelector('#curves details').open = true; true");
+    page.value("window.loadedOnce = true; window.opened = document.querySelector('#curves details'); opened.open = true; true");
     for _ in 0..3 {
         let ledger = page.value(&figure("Ledger"));
         let changed = page.until("the ledger grows", &format!("{} !== {ledger}", figure("Ledger")));
@@ -92,11 +92,11 @@ fn live_numbers_change_by_themselves(page: &mut Page) {
         "the page was not loaded again"
     );
     assert_eq!(
-        page.value("document.querySelector('#curves details').open"),
+        page.value("opened.isConnected && opened.open"),
         true,
         "what was opened stays open"
     );
-    page.value("document.querySelector('#curves details').open = false");
+    page.value("opened.open = false");
     page.until(
         "pictures come",
         "[...document.querySelectorAll('#creatives img')].slice(0, 4).every(i => i.naturalWidth > 0)",

@@ -206,14 +206,14 @@ mod tests {
     #[test]
     fn nothing_one_point_and_a_flat_line_can_be_drawn() {
         assert!(chart(vec![]).contains("Nothing measured yet"));
-        for points in [
-            vec![(3, 0.5)],
-            vec![(3, 0.0), (4, 0.0)],
-            vec![(0, -2.0), (1, -2.0)],
+        for (points, height) in [
+            (vec![(3, 0.5)], " 55.0"),
+            (vec![(3, 0.0), (4, 0.0)], " 110.0"),
+            (vec![(0, -2.0), (1, -2.0)], " 55.0"),
         ] {
             let drawn = chart(points);
             assert!(
-                drawn.contains(" 55.0") && !drawn.contains("NaN") && !drawn.contains("inf"),
+                drawn.contains(height) && !drawn.contains("NaN") && !drawn.contains("inf"),
                 "{drawn}"
             );
         }

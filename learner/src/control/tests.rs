@@ -364,7 +364,7 @@ async fn docs_metrics_md_has_every_name_of_the_learners_page_and_its_first_line_
         "{page}"
     );
     assert!(
-        page.contains("\nrollout_leases_open 1\n") && page.contains("\nrollout_images_total 4\n"),
+        page.contains("\nrollout_leases_open 1.0\n") && page.contains("\nrollout_images_total 4\n"),
         "{page}"
     );
     let names = page

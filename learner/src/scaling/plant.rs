@@ -322,14 +322,15 @@ proptest! {
         let mut plant = Plant::new(load, seed, 4);
         plant.run(8.0);
         plant.load.lease_s *= slower;
-        // Measuring takes some leases, which are longer now.
-        let seen = plant.run(8.0 + 3.0 * plant.load.lease_s / HORIZON_S);
+        // Measuring takes some leases: longer ones now, and those are still under way when leases are short again.
+        let patience = 8.0 + 3.0 * plant.load.lease_s / HORIZON_S;
+        let seen = plant.run(patience);
         let need = plant.load.need().min(MOST as f64);
         let last = *seen.wanted.last().unwrap();
         prop_assert!(last as f64 >= 0.8 * need, "{last} wanted where {need} are needed");
         prop_assert!(seen.wanted.iter().all(|wanted| (1..=MOST).contains(wanted)));
         plant.load.lease_s /= slower;
-        let seen = plant.run(8.0);
+        let seen = plant.run(patience);
         let (last, need) = (*seen.wanted.last().unwrap(), plant.load.need());
         prop_assert!(last as f64 <= 1.5 * need + 2.0, "{last} wanted where {need} are needed");
     }
