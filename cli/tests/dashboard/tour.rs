@@ -2,7 +2,7 @@
 
 use crate::browser::Browser;
 use crate::page::Page;
-use crate::stage::{Place, Stage};
+use crate::stage::{Place, Stage, port};
 use std::time::Duration;
 
 /// Longest time from a change to its being seen.
@@ -29,7 +29,11 @@ fn a_person_watches_a_run_sees_an_actor_die_and_opens_the_history_of_a_creative(
     let stage = Stage::with_models();
     let reward = stage.reward_server();
     // Long enough for everything below.
-    let shown = ["dashboard.listen=127.0.0.1:0", "learner.versions=2000"].map(str::to_owned);
+    // At an address that stays, as it is started twice.
+    let shown = [
+        format!("dashboard.listen=127.0.0.1:{}", port()),
+        "learner.versions=2000".into(),
+    ];
     let learner = stage.learner_with("shown", &shown);
     let url = learner
         .line_with("dashboard")

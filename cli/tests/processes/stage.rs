@@ -49,7 +49,7 @@ pub(crate) fn done(output: &Output) -> String {
 }
 
 /// A free port. Somebody else may take it in between, which has not been seen to happen.
-fn port() -> u16 {
+pub(crate) fn port() -> u16 {
     TcpListener::bind("127.0.0.1:0")
         .unwrap()
         .local_addr()
