@@ -1,6 +1,9 @@
-//! The file is read back here, record by record.
+//! The file is read back here, and was read by TensorBoard itself: `learner/parity/tensorboard/`.
 
 use super::*;
+
+/// The directory of the fixture that TensorBoard was asked about, and what it said.
+const PARITY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/parity/tensorboard");
 
 /// The events of a file; every length and checksum is checked.
 fn events(mut bytes: &[u8]) -> Vec<Event> {
@@ -61,4 +64,44 @@ fn a_checksum_is_that_of_the_published_example() {
         masked(&[0; 32]),
         0x8a91_36aa_u32.rotate_right(15).wrapping_add(0xa282_ead8)
     );
+}
+
+/// What TensorBoard's own reader made of the fixture, and that this build writes the fixture's bytes but for the clock.
+#[test]
+fn tensorboard_reads_what_is_written() {
+    let fixture = std::fs::read(format!("{PARITY}/events.out.tfevents.fixture")).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let without_clock = |bytes: &[u8]| -> Vec<Event> {
+        let events = events(bytes).into_iter();
+        events
+            .map(|event| Event {
+                wall_time: 0.0,
+                ..event
+            })
+            .collect()
+    };
+    assert_eq!(without_clock(&written(directory.path())), without_clock(&fixture));
+    let read = std::fs::read_to_string(format!("{PARITY}/read.json")).unwrap();
+    let read: Vec<(String, i64, f32)> = serde_json::from_str(&read).unwrap();
+    let scalars = events(&fixture).into_iter().flat_map(|event| {
+        let values = event.summary.map(|summary| summary.value).unwrap_or_default();
+        values
+            .into_iter()
+            .map(move |value| (value.tag, event.step, value.simple_value))
+    });
+    let mut scalars: Vec<_> = scalars.collect();
+    scalars.sort_by(|a, b| (&a.0, a.1).cmp(&(&b.0, b.1)));
+    assert_eq!(read, scalars);
+}
+
+/// Writes the fixture again; run it by hand.
+#[test]
+#[ignore = "writes the fixture that learner/parity/tensorboard/read.py asks TensorBoard about"]
+fn write_the_fixture() {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(
+        format!("{PARITY}/events.out.tfevents.fixture"),
+        written(directory.path()),
+    )
+    .unwrap();
 }
