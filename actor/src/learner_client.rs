@@ -243,15 +243,16 @@ impl LearnerClient {
         Ok(answer.into_inner().returned.into())
     }
 
-    /// Follows the announcements of versions after `after`.
+    /// Follows the announcements of versions after `after`, as one that others may fetch from or one that has nothing yet.
     pub(crate) async fn watch_policy(
         &self,
         after: PolicyVersion,
+        as_relay: bool,
     ) -> Result<Streaming<pb::PolicyManifest>, Status> {
         let request = self.request(pb::WatchPolicyRequest {
             header: Some(self.header()),
             after: Some(after.into()),
-            relay_port: self.relay_port.into(),
+            relay_port: if as_relay { self.relay_port.into() } else { 0 },
         });
         Ok(self.client.clone().watch_policy(request).await?.into_inner())
     }

@@ -4,6 +4,7 @@
 //! it starts with an empty directory, gets the policy over gRPC, and can be killed at any moment. It never knows losses,
 //! gradients, or how many actors there are.
 
+mod announcements;
 mod base_model;
 mod cache;
 mod canary;
@@ -49,6 +50,7 @@ pub use learner_client::CallTimes;
 pub use remote_generator::RemoteGenerator;
 pub use simulated::{Decoding, Served, SimulatedActorInputs, SimulatedSampling, run_simulated};
 
+use announcements::run_is_over;
 use canary::CanaryCheck;
 use common::{ActorId, PolicyVersion, RunId};
 use config::seconds;
@@ -56,6 +58,7 @@ use data::ImageGenerator;
 use guardrails::Guardrails;
 use health::Health;
 use learner_client::LearnerClient;
+use manifest::Manifest;
 use models::checkpoint::in_log;
 use models::device::Placement;
 use models::policy::Policy;
@@ -215,9 +218,23 @@ async fn take_part(
     shutdown: &CancellationToken,
 ) -> Result<ActorSummary, ActorError> {
     let pulse = inputs.instruments.pulse.clone();
-    let mut rollouts = tokio::select! {
-        started = start(config, inputs, passes_on, shutdown.clone()) => started?,
+    let (learner, manifest) = tokio::select! {
+        joined = join(config, &inputs, passes_on.port) => joined?,
         () = shutdown.cancelled() => return Ok(ActorSummary::default()),
+    };
+    let mut summary = ActorSummary {
+        run_id: Some(learner.run().clone()),
+        ..ActorSummary::default()
+    };
+    let mut rollouts = tokio::select! {
+        started = start(config, inputs, passes_on, learner.clone(), &manifest, shutdown.clone()) => started?,
+        over = run_is_over(&learner, &manifest) => {
+            over?;
+            tracing::info!("the run was over before this actor could take part");
+            summary.complete = true;
+            return Ok(summary);
+        }
+        () = shutdown.cancelled() => return Ok(summary),
     };
     health.set_ready(true).await;
     pulse.set_ready(true);
@@ -231,16 +248,33 @@ async fn take_part(
     ended.and(summary)
 }
 
-/// Joins the run, fetches its policy and puts the loop together.
+/// Joins the run; answers with the policy to start from.
+async fn join(
+    config: &ActorConfig,
+    inputs: &ActorInputs,
+    relay_port: u16,
+) -> Result<(Arc<LearnerClient>, Manifest), ActorError> {
+    let (network, name) = (inputs.transport.network(), inputs.actor_id.clone());
+    let joining = LearnerClient::join(&inputs.learner_url, network, name, relay_port, config);
+    let (learner, manifest) = startup::patient(&inputs.instruments.pulse, joining).await?;
+    tracing::info!(run = %learner.run(), version = %manifest.version, "joined");
+    let learner = Arc::new(learner);
+    inputs.instruments.joined(&learner);
+    Ok((learner, manifest))
+}
+
+/// Fetches the policy of the run that was joined, and puts the loop together.
 async fn start(
     config: &ActorConfig,
     inputs: ActorInputs,
     passes_on: PassesOn,
+    learner: Arc<LearnerClient>,
+    manifest: &Manifest,
     shutdown: CancellationToken,
 ) -> Result<ActorLoop, ActorError> {
     let ActorInputs {
-        actor_id,
-        learner_url,
+        actor_id: _,
+        learner_url: _,
         reward_url,
         store,
         image_generator,
@@ -254,13 +288,8 @@ async fn start(
 
     let guardrails = Arc::new(Guardrails::open(&config.guardrails)?);
     let network = transport.network();
-    let joining = LearnerClient::join(&learner_url, network.clone(), actor_id, passes_on.port, config);
-    let (learner, manifest) = startup::patient(pulse, joining).await?;
     passes_on.joined(&learner);
-    let shelf = passes_on.shelf;
-    let (run_seed, learner) = (learner.run_seed(), Arc::new(learner));
-    tracing::info!(run = %learner.run(), version = %manifest.version, "joined");
-    instruments.joined(&learner);
+    let (shelf, run_seed) = (passes_on.shelf, learner.run_seed());
     let connecting = RewardClient::connect(&reward_url, network, learner.clone(), config);
     let reward = startup::patient(pulse, connecting).await?;
     instruments.watch_retries("reward-server", reward.retries());

@@ -1,25 +1,18 @@
 //! Newer weights while the loop goes on: announcements are followed, adapters fetched, checked and built beside the policy
 //! that is being sampled from. The loop takes the newest one between two batches.
 //!
-//! Nothing from an epoch below the highest known one is accepted (I6), and nothing whose bytes are not those of the
-//! manifest (I5): that ends the actor. A version that the learner no longer keeps is passed over for the newest.
+//! Nothing whose bytes are not those of the manifest is accepted (I5): that ends the actor. A version that the learner no
+//! longer keeps is passed over for the newest. Which versions are announced, and by whom, is `announcements.rs`'s affair.
 
 use crate::{
     ActorError,
-    learner_client::LearnerClient,
-    manifest::Manifest,
+    announcements::{Announcements, News},
     weight_source::{Adapted, BuildWeights, WeightSource},
 };
 use common::PolicyVersion;
-use futures::{FutureExt, StreamExt};
-use proto::pb;
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 use tokio::{sync::watch, task::JoinHandle};
-use tonic::Streaming;
 use tracing::Instrument;
-
-/// The pause before a closed stream of announcements is opened again.
-const REOPEN_PAUSE: Duration = Duration::from_millis(200);
 
 /// The background task that keeps up with the learner.
 pub(crate) struct WeightSync<W> {
@@ -33,16 +26,6 @@ struct Progress<W> {
     /// The learner has closed the stream of announcements and not opened another one: the run has ended, or the learner
     /// stops. A stream that broke is not closed.
     closed: bool,
-}
-
-/// What comes of waiting for an announcement.
-enum News {
-    /// A newer version.
-    Newer(Box<Manifest>),
-    /// The stream broke.
-    Broken,
-    /// The learner has closed the stream.
-    Closed,
 }
 
 impl<W: Send + Sync + 'static> WeightSync<W> {
@@ -100,104 +83,43 @@ impl<W: Send + Sync + 'static> WeightSync<W> {
 /// Follows announcements until the last version is ready.
 async fn follow<B: BuildWeights>(
     mut source: WeightSource<B>,
-    mut version: PolicyVersion,
+    version: PolicyVersion,
     progress: watch::Sender<Progress<B::Weights>>,
 ) -> Result<(), ActorError> {
     let learner = source.learner.clone();
-    let mut outage = learner.peer().outage();
+    let mut announcements = Announcements::to_a_relay(&learner, version);
     loop {
-        let mut announcements = match learner.watch_policy(version).await {
-            Ok(announcements) => announcements,
-            Err(status) => {
-                outage.pause(status).await?;
+        let manifest = match announcements.next().await? {
+            News::Opened => {
+                progress.send_if_modified(|progress| std::mem::take(&mut progress.closed));
+                continue;
+            }
+            News::Newer(manifest) => *manifest,
+            News::Closed => {
+                progress.send_modify(|progress| progress.closed = true);
                 continue;
             }
         };
-        outage.over();
-        progress.send_if_modified(|progress| std::mem::take(&mut progress.closed));
-        loop {
-            let manifest = match next_manifest(&learner, &mut announcements, version).await? {
-                News::Newer(manifest) => *manifest,
-                News::Broken => break,
-                News::Closed => {
-                    progress.send_modify(|progress| progress.closed = true);
-                    break;
-                }
-            };
-            let adapted = match source.build(manifest).await {
-                Err(error) if error.is_not_found() => source.newest().await?,
-                built => built?,
-            };
-            version = adapted.version;
-            let last = adapted.last;
-            progress.send_replace(Progress {
-                newest: Some(adapted),
-                closed: false,
-            });
-            if last {
-                return Ok(());
-            }
+        let adapted = match source.build(manifest).await {
+            Err(error) if error.is_not_found() => source.newest().await?,
+            built => built?,
+        };
+        announcements.is_known(adapted.version);
+        let last = adapted.last;
+        progress.send_replace(Progress {
+            newest: Some(adapted),
+            closed: false,
+        });
+        if last {
+            return Ok(());
         }
-        tokio::time::sleep(REOPEN_PAUSE).await;
     }
-}
-
-/// The newest manifest that has come, or else the next one.
-async fn next_manifest(
-    learner: &LearnerClient,
-    announcements: &mut Streaming<pb::PolicyManifest>,
-    version: PolicyVersion,
-) -> Result<News, ActorError> {
-    let mut newest: Option<Manifest> = None;
-    loop {
-        // Only what has already come replaces a manifest in hand.
-        let announced = match newest {
-            None => announcements.next().await,
-            Some(_) => announcements.next().now_or_never().flatten(),
-        };
-        let ended = match announced {
-            Some(Ok(manifest)) => {
-                let manifest = Manifest::try_from(manifest).map_err(|e| learner.peer().malformed(e))?;
-                let known = newest.as_ref().map_or(version, |newest| newest.version);
-                newest = accept(learner, manifest, known)?.or(newest);
-                continue;
-            }
-            Some(Err(status)) => {
-                tracing::warn!(code = ?status.code(), message = status.message(), "announcements of weights interrupted");
-                News::Broken
-            }
-            None => News::Closed,
-        };
-        return Ok(newest.map_or(ended, |newest| News::Newer(Box::new(newest))));
-    }
-}
-
-/// Passes a manifest that is newer than `version` and not from a fenced learner.
-///
-/// # Errors
-/// [`ActorError::OtherBase`] when it does not belong to the base model at hand.
-fn accept(
-    learner: &LearnerClient,
-    manifest: Manifest,
-    version: PolicyVersion,
-) -> Result<Option<Manifest>, ActorError> {
-    let (offered, known) = (manifest.version.epoch, learner.epoch());
-    if offered < known {
-        tracing::warn!(
-            offered = offered.0,
-            known = known.0,
-            "weights of a fenced epoch refused"
-        );
-        return Ok(None);
-    }
-    learner.check_base(&manifest)?;
-    learner.raise_epoch(offered);
-    Ok((manifest.version > version).then_some(manifest))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::learner_client::LearnerClient;
     use crate::product_images::ProductImages;
     use crate::scripted_learner::{Script, artifact, join, manifest};
     use crate::{canary::CanaryCheck, policy_builder::PolicyBuilder, shelf::Shelf};
@@ -211,7 +133,7 @@ mod tests {
         presets::Preset,
         tokenizer::{SpecialTokens, Tokenizer},
     };
-    use std::sync::Mutex;
+    use std::{sync::Mutex, time::Duration};
     use store::Store;
     use tokio::time::timeout;
 

@@ -7,7 +7,7 @@
 use crate::config::DashboardConfig;
 use blake3::Hash;
 use http::header::{AUTHORIZATION, COOKIE, HOST};
-use http::{HeaderMap, StatusCode, Uri};
+use http::{HeaderMap, Uri};
 use std::fmt;
 use std::path::PathBuf;
 
@@ -59,24 +59,8 @@ struct Secret {
     cookie: String,
 }
 
-/// Why a request is turned away.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Denied {
-    /// It names another machine.
-    Host,
-    /// It has no token, or a wrong one.
-    Token,
-}
-
-impl Denied {
-    /// What it is answered.
-    pub(crate) fn status(self) -> StatusCode {
-        match self {
-            Self::Host => StatusCode::MISDIRECTED_REQUEST,
-            Self::Token => StatusCode::UNAUTHORIZED,
-        }
-    }
-}
+/// What the names of all dashboards' cookies begin with.
+const COOKIE_NAME: &str = "adwright-";
 
 impl Access {
     /// As the table says; reads the token's file.
@@ -99,29 +83,18 @@ impl Access {
         self.secret.is_some()
     }
 
-    /// Whether a request may be served.
-    ///
-    /// # Errors
-    /// [`Denied`] when not.
-    pub(crate) fn check(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), Denied> {
-        self.check_host(uri, headers)?;
-        match &self.secret {
-            Some(secret) if !secret.is_known_to(headers) => Err(Denied::Token),
-            _ => Ok(()),
-        }
+    /// Whether a request knows the token, where one is asked for.
+    pub(crate) fn knows_token(&self, headers: &HeaderMap) -> bool {
+        self.secret
+            .as_ref()
+            .is_none_or(|secret| secret.is_known_to(headers))
     }
 
-    /// The same before anybody has shown a token.
-    ///
-    /// # Errors
-    /// [`Denied::Host`].
-    pub(crate) fn check_host(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), Denied> {
+    /// Whether a request names a machine that is served: any, but on loopback this one alone.
+    pub(crate) fn is_for_here(&self, uri: &Uri, headers: &HeaderMap) -> bool {
         let named = headers.get(HOST).and_then(|host| host.to_str().ok());
         let named = uri.authority().map(|authority| authority.as_str()).or(named);
-        match self.this_machine_only && !named.is_some_and(names_this_machine) {
-            true => Err(Denied::Host),
-            false => Ok(()),
-        }
+        !self.this_machine_only || named.is_some_and(names_this_machine)
     }
 
     /// The cookie of somebody who knows the token; `None` for others.
@@ -142,7 +115,7 @@ impl Secret {
         Self {
             token: blake3::hash(token.as_bytes()),
             session: derived("adwright dashboard: session"),
-            cookie: format!("adwright-{}", &name[..8]),
+            cookie: format!("{COOKIE_NAME}{}", &name[..8]),
         }
     }
 
@@ -188,6 +161,13 @@ fn read(path: PathBuf) -> Result<Secret, AccessError> {
     }
 }
 
+/// Whether a request shows something that could be meant as a token: a guess, where it is not the right one.
+pub(crate) fn is_guess(headers: &HeaderMap) -> bool {
+    let cookies = headers.get_all(COOKIE).iter();
+    let mut cookies = cookies.filter_map(|cookies| cookies.to_str().ok());
+    headers.contains_key(AUTHORIZATION) || cookies.any(|cookies| cookies.contains(COOKIE_NAME))
+}
+
 /// Whether the host of a request is this machine by a name that nobody else can have.
 fn names_this_machine(host: &str) -> bool {
     let name = match host.rsplit_once(':') {
@@ -220,11 +200,19 @@ mod tests {
         })
     }
 
-    fn asked(access: &Access, headers: &[(http::HeaderName, &str)]) -> Result<(), Denied> {
-        let headers = headers
-            .iter()
-            .map(|(name, value)| (name.clone(), HeaderValue::from_str(value).unwrap()));
-        access.check(&Uri::from_static("/"), &headers.collect())
+    fn with(headers: &[(http::HeaderName, &str)]) -> HeaderMap {
+        let headers = headers.iter();
+        headers
+            .map(|(name, value)| (name.clone(), HeaderValue::from_str(value).unwrap()))
+            .collect()
+    }
+
+    fn knows(access: &Access, headers: &[(http::HeaderName, &str)]) -> bool {
+        access.knows_token(&with(headers))
+    }
+
+    fn is_for_here(access: &Access, headers: &[(http::HeaderName, &str)]) -> bool {
+        access.is_for_here(&Uri::from_static("/"), &with(headers))
     }
 
     #[test]
@@ -237,7 +225,7 @@ mod tests {
             "[::1]:80",
             "127.0.0.53",
         ] {
-            assert_eq!(asked(&access, &[(HOST, host)]), Ok(()), "{host}");
+            assert!(is_for_here(&access, &[(HOST, host)]), "{host}");
         }
         for host in [
             "evil.example",
@@ -246,42 +234,42 @@ mod tests {
             "10.0.0.1",
             "",
         ] {
-            assert_eq!(asked(&access, &[(HOST, host)]), Err(Denied::Host), "{host}");
+            assert!(!is_for_here(&access, &[(HOST, host)]), "{host}");
         }
-        assert_eq!(asked(&access, &[]), Err(Denied::Host));
+        assert!(!is_for_here(&access, &[]));
     }
 
     #[test]
     fn whoever_knows_the_token_gets_in_by_header_or_by_the_cookie_of_the_login_and_nobody_else() {
         let access = access("0.0.0.0:0", Some(&format!("{TOKEN}\r\nsecond line\n"))).unwrap();
-        assert_eq!(asked(&access, &[]), Err(Denied::Token));
-        assert_eq!(
-            asked(&access, &[(AUTHORIZATION, &format!("Bearer {TOKEN}"))]),
-            Ok(())
-        );
+        assert!(!knows(&access, &[]));
+        assert!(knows(&access, &[(AUTHORIZATION, &format!("Bearer {TOKEN}"))]));
         for wrong in [
             "",
             "correct-horse-batterz",
             "correct-horse-battery2",
             "correct-horse",
         ] {
-            assert_eq!(
-                asked(&access, &[(AUTHORIZATION, &format!("Bearer {wrong}"))]),
-                Err(Denied::Token)
+            assert!(
+                !knows(&access, &[(AUTHORIZATION, &format!("Bearer {wrong}"))]),
+                "{wrong}"
             );
             assert_eq!(access.session(wrong), None);
         }
         let cookie = access.session(TOKEN).unwrap();
         assert!(cookie.contains("HttpOnly") && cookie.contains("SameSite=Strict") && !cookie.contains(TOKEN));
         let sent = cookie.split(';').next().unwrap();
-        assert_eq!(asked(&access, &[(COOKIE, &format!("a=b; {sent}"))]), Ok(()));
+        assert!(knows(&access, &[(COOKIE, &format!("a=b; {sent}"))]));
+        assert!(
+            is_guess(&with(&[(COOKIE, &format!("a=b; {sent}"))])) && !is_guess(&with(&[(COOKIE, "a=b")]))
+        );
         let (name, _) = sent.split_once('=').unwrap();
         for wrong in [
             format!("{name}={}", "0".repeat(64)),
             format!("{name}="),
             format!("x{sent}"),
         ] {
-            assert_eq!(asked(&access, &[(COOKIE, &wrong)]), Err(Denied::Token), "{wrong}");
+            assert!(!knows(&access, &[(COOKIE, &wrong)]), "{wrong}");
         }
         assert!(!format!("{access:?}").contains(TOKEN));
     }

@@ -7,7 +7,7 @@ use crate::moments::Moments;
 use crate::tallies::{Tallies, VersionTally};
 use crate::view::Creative;
 use common::PolicyVersion;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Points of a curve. A screen shows no more; when there are more, every second one goes.
@@ -37,12 +37,13 @@ pub struct Chronicle {
 #[derive(Debug, Default)]
 struct Book {
     /// By the version's number.
-    points: Thinned<VersionPoint>,
+    points: Thinned<Arc<VersionPoint>>,
     /// The same of what was sampled.
     sampled: Thinned<VersionTally>,
     tallies: Tallies,
     newest: BTreeMap<u64, Arc<Creative>>,
-    recent: VecDeque<f64>,
+    /// Mean rewards of the newest groups, by their places in the ledger.
+    recent: BTreeMap<u64, f64>,
     reading: Option<Reading>,
     revision: u64,
 }
@@ -60,7 +61,7 @@ pub(crate) struct Reading {
 #[derive(Debug, Clone)]
 pub(crate) struct Excerpt {
     /// What training measured, oldest version first.
-    pub(crate) points: Vec<VersionPoint>,
+    pub(crate) points: Vec<Arc<VersionPoint>>,
     /// What was sampled by the versions around a number.
     pub(crate) sampled: Vec<(u64, VersionTally)>,
     /// Newest first.
@@ -80,16 +81,10 @@ impl Chronicle {
         if let Some(version) = creative.version {
             book.sampled.add(version.number, &creative);
         }
-        let rewards: Vec<f64> = creative.rewards().collect();
-        let newer = book
-            .newest
-            .last_key_value()
-            .is_none_or(|(newest, _)| creative.sequence > *newest);
-        if newer && !rewards.is_empty() {
-            book.recent
-                .push_back(rewards.iter().sum::<f64>() / rewards.len() as f64);
+        if let Some(mean) = creative.mean_reward() {
+            book.recent.insert(creative.sequence, mean);
             if book.recent.len() > RECENT {
-                book.recent.pop_front();
+                book.recent.pop_first();
             }
         }
         book.newest.insert(creative.sequence, Arc::new(creative));
@@ -102,7 +97,7 @@ impl Chronicle {
     pub fn add_version(&self, point: VersionPoint) {
         let mut book = self.book();
         book.revision += 1;
-        book.points.put(point.version.number, point);
+        book.points.put(point.version.number, Arc::new(point));
     }
 
     /// So many of so many records of earlier starts have been read.
@@ -131,7 +126,7 @@ impl Chronicle {
     pub(crate) fn excerpt(&self) -> Excerpt {
         let book = self.book();
         let mut recent = Moments::default();
-        book.recent.iter().for_each(|&reward| recent.add(reward));
+        book.recent.values().for_each(|&reward| recent.add(reward));
         Excerpt {
             points: book.points.kept.values().cloned().collect(),
             sampled: book
@@ -168,8 +163,8 @@ impl<T> Default for Thinned<T> {
     }
 }
 
-impl Thinned<VersionPoint> {
-    fn put(&mut self, number: u64, point: VersionPoint) {
+impl Thinned<Arc<VersionPoint>> {
+    fn put(&mut self, number: u64, point: Arc<VersionPoint>) {
         let last = self.kept.last_key_value().map(|(last, _)| *last);
         if last.is_some_and(|last| last > number) && !number.is_multiple_of(self.stride) {
             return;
@@ -254,5 +249,21 @@ mod tests {
         chronicle.add(creative(3, 3, "a", &[9.0]));
         assert_eq!(chronicle.excerpt().recent.mean(), Some(1.5));
         assert!(chronicle.recall(2999).is_some() && chronicle.recall(3).is_none());
+    }
+
+    #[test]
+    fn what_comes_while_earlier_records_are_read_does_not_keep_the_newest_of_those_from_being_recent() {
+        let chronicle = Chronicle::default();
+        chronicle.add(creative(1000, 9, "a", &[2.0]));
+        for number in 0..1000 {
+            chronicle.add(creative(
+                number,
+                1,
+                "a",
+                &[if number < 500 { -50.0 } else { 2.0 }],
+            ));
+        }
+        let recent = chronicle.excerpt().recent;
+        assert_eq!((recent.n(), recent.mean()), (RECENT as u64, Some(2.0)));
     }
 }

@@ -26,9 +26,7 @@ pub use access::{Access, AccessError};
 pub use chronicle::{Chronicle, VersionPoint};
 pub use config::DashboardConfig;
 pub use door::{Door, DoorError};
-pub use moments::Moments;
 pub use server::serve;
-pub use tallies::{Tallies, VersionTally};
 pub use view::{
     Actor, Canary, Candidate, Creative, Ending, History, Outcome, Overview, PictureOf, Role, RunState,
     RunView, TrainedIn, ViewError,

@@ -39,21 +39,16 @@ pub(crate) struct Live {
     /// The run.
     pub(crate) run: Arc<dyn RunView>,
     room: Arc<Semaphore>,
-    rates: Mutex<(Rates, PerMinute)>,
-    beat: watch::Sender<Beat>,
-}
-
-/// What a listener of the overview sees.
-#[derive(Debug, Clone, Default)]
-struct Beat {
-    sections: Arc<[Section]>,
+    rates: Mutex<Rates>,
+    /// What a listener of the overview sees.
+    beat: watch::Sender<Arc<[Section]>>,
 }
 
 /// Who listens.
 struct Listener {
     live: Arc<Live>,
     subject: Subject,
-    beat: watch::Receiver<Beat>,
+    beat: watch::Receiver<Arc<[Section]>>,
     sent: BTreeMap<&'static str, Arc<str>>,
     seen: u64,
     told: Instant,
@@ -70,7 +65,7 @@ impl Live {
             run,
             room: Arc::new(Semaphore::new(LISTENERS)),
             rates: Mutex::default(),
-            beat: watch::Sender::new(Beat::default()),
+            beat: watch::Sender::new(Arc::default()),
         }
     }
 
@@ -83,12 +78,11 @@ impl Live {
                 _ = beat.tick() => {}
                 () = stop.cancelled() => return,
             }
-            self.look();
             if self.beat.receiver_count() == 0 {
-                continue;
-            }
-            if let Some(sections) = self.rendered(Subject::Overview).await {
-                self.beat.send_replace(Beat { sections });
+                // For the rates that the next page shows.
+                self.look();
+            } else if let Some(sections) = self.rendered(Subject::Overview).await {
+                self.beat.send_replace(sections);
             }
         }
     }
@@ -97,8 +91,8 @@ impl Live {
     fn look(&self) -> (Overview, PerMinute) {
         let overview = self.run.overview();
         let mut rates = self.rates.lock().unwrap_or_else(PoisonError::into_inner);
-        rates.1 = rates.0.look(&overview, Instant::now());
-        (overview, rates.1.clone())
+        let per_minute = rates.look(&overview, Instant::now());
+        (overview, per_minute)
     }
 
     /// What a page shows now.
@@ -114,7 +108,7 @@ impl Live {
     /// The changing parts of a page, rendered off the runtime; `None` when that panicked.
     pub(crate) async fn rendered(self: &Arc<Self>, subject: Subject) -> Option<Arc<[Section]>> {
         let live = self.clone();
-        let render = move || page::sections(&live.snapshot(), &live.run.chronicle().tallies(), subject);
+        let render = move || page::sections(&live.snapshot(), live.run.chronicle(), subject);
         tokio::task::spawn_blocking(render).await.ok()
     }
 
@@ -125,12 +119,10 @@ impl Live {
         stop: CancellationToken,
     ) -> Option<impl Stream<Item = Result<String, Infallible>> + use<>> {
         let place = self.room.clone().try_acquire_owned().ok()?;
-        let mut beat = self.beat.subscribe();
-        beat.mark_unchanged();
         let listener = Listener {
             live: self.clone(),
             subject,
-            beat,
+            beat: self.beat.subscribe(),
             sent: BTreeMap::new(),
             seen: 0,
             told: Instant::now(),
@@ -183,12 +175,21 @@ impl Listener {
     }
 
     async fn sections(&mut self) -> Arc<[Section]> {
-        if self.subject == Subject::Overview && !self.ended {
-            return self.beat.borrow_and_update().sections.clone();
+        let beat = self.beat.borrow_and_update().clone();
+        if self.ended {
+            return self.live.rendered(self.subject).await.unwrap_or_default();
+        }
+        if self.subject == Subject::Overview {
+            return beat;
         }
         let revision = self.live.run.chronicle().revision();
         if std::mem::replace(&mut self.seen, revision) == revision && !self.sent.is_empty() {
-            return Arc::default();
+            // Where the run stands changes without anything being taken in.
+            return beat
+                .iter()
+                .filter(|section| page::HEAD.contains(&section.id))
+                .cloned()
+                .collect();
         }
         self.live.rendered(self.subject).await.unwrap_or_default()
     }

@@ -16,10 +16,9 @@ pub(crate) use assets::asset;
 pub(crate) use history::history;
 pub(crate) use layout::{living, login, problem};
 
-use crate::chronicle::Excerpt;
+use crate::chronicle::{Chronicle, Excerpt};
 use crate::live::Subject;
 use crate::rates::PerMinute;
-use crate::tallies::Tallies;
 use crate::view::{Creative, Overview};
 use layout::Place;
 use maud::{Markup, html};
@@ -45,13 +44,14 @@ pub(crate) struct Section {
     pub(crate) html: Arc<str>,
 }
 
+/// The changing parts that every page which follows the run has in its head.
+pub(crate) const HEAD: [&str; 2] = ["state", "news"];
+
 /// The changing parts of a page.
-pub(crate) fn sections(snapshot: &Snapshot, tallies: &Tallies, subject: Subject) -> Arc<[Section]> {
+pub(crate) fn sections(snapshot: &Snapshot, chronicle: &Chronicle, subject: Subject) -> Arc<[Section]> {
     let overview = &snapshot.overview;
-    let mut parts = vec![
-        ("state", figures::state(overview)),
-        ("news", figures::news(snapshot)),
-    ];
+    let [state, news] = HEAD;
+    let mut parts = vec![(state, figures::state(overview)), (news, figures::news(snapshot))];
     match subject {
         Subject::Overview => parts.extend([
             ("figures", figures::figures(snapshot)),
@@ -60,7 +60,9 @@ pub(crate) fn sections(snapshot: &Snapshot, tallies: &Tallies, subject: Subject)
             ("endings", figures::endings(overview)),
             ("creatives", cards::newest(&snapshot.excerpt)),
         ]),
-        Subject::Movement(from, to) => parts.push(("movement", movement::movement(tallies, from, to))),
+        Subject::Movement(from, to) => {
+            parts.push(("movement", movement::movement(&chronicle.tallies(), from, to)));
+        }
     }
     let section = |(id, html): (&'static str, Markup)| Section {
         id,
@@ -76,7 +78,7 @@ pub(crate) fn creatives(overview: &Overview, all: &[Creative], from: u64, until:
         p.lead {
             @if all.is_empty() { "No outcome is recorded yet." }
             @else {
-                "Outcomes " (format::count(from + 1)) " to " (format::count(until)) " of "
+                "Outcomes #" (format::count(from)) " to #" (format::count(until - 1)) " of the "
                 (format::count(overview.recorded)) " in the ledger, newest first."
             }
         }

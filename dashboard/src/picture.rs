@@ -50,7 +50,7 @@ pub(crate) fn as_png(stored: &Bytes, most: Option<u32>) -> Result<Bytes, NoPictu
         };
         let mut png = vec![];
         decoded
-            .to_rgba8()
+            .into_rgba8()
             .write_to(&mut Cursor::new(&mut png), ImageFormat::Png)?;
         Ok(png.into())
     };

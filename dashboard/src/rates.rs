@@ -76,12 +76,14 @@ fn since(first: &Look, now: &Look) -> PerMinute {
     }
     let rate = |now: u64, then: u64| now.saturating_sub(then) as f64 / minutes;
     let of_actor = |(actor, &outcomes): (&ActorId, &u64)| {
-        let then = first.actors.get(actor).copied().unwrap_or_default();
-        (actor.clone(), rate(outcomes, then))
+        // One that was not there had submitted nothing, unless there were more than are kept.
+        let all_were_kept = first.actors.len() < MOST_ACTORS;
+        let then = first.actors.get(actor).copied().or(all_were_kept.then_some(0))?;
+        Some((actor.clone(), rate(outcomes, then)))
     };
     PerMinute {
         recorded: Some(rate(now.recorded, first.recorded)),
-        actors: now.actors.iter().map(of_actor).collect(),
+        actors: now.actors.iter().filter_map(of_actor).collect(),
     }
 }
 

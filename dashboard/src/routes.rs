@@ -1,6 +1,6 @@
 //! What is answered to which request. Everything is a GET but the login.
 
-use crate::access::{Access, Denied};
+use crate::access::{Access, is_guess};
 use crate::live::{Live, Subject};
 use crate::page;
 use crate::picture::{self, SMALL};
@@ -20,7 +20,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 /// Scripts, styles and pictures of this address alone, none of them inside the page; no frame of anybody shows it.
@@ -36,8 +36,10 @@ const ANSWER_TIME: Duration = Duration::from_secs(20);
 /// Bytes of a login.
 const LOGIN_BYTES: usize = 4 << 10;
 
-/// What a wrong token costs whoever tries it.
+/// How long a wrong token takes to be refused, and how many are refused at the same time: eight guesses a second, on however many
+/// connections.
 const WRONG_TOKEN: Duration = Duration::from_millis(500);
+const REFUSED_AT_ONCE: usize = 4;
 
 /// Outcomes on a page.
 const PAGE: u64 = 24;
@@ -46,20 +48,34 @@ const PAGE: u64 = 24;
 struct App {
     live: Arc<Live>,
     access: Arc<Access>,
-    at_once: Semaphore,
-    logins: Semaphore,
+    at_once: Arc<Semaphore>,
+    refusals: Semaphore,
     stop: CancellationToken,
 }
 
 type Shared = State<Arc<App>>;
+
+// Neither semaphore is ever closed.
+impl App {
+    /// Waits for a place among those that look something up or decode a picture.
+    async fn place(&self) -> Option<OwnedSemaphorePermit> {
+        self.at_once.clone().acquire_owned().await.ok()
+    }
+
+    /// Has whoever showed a wrong token wait. Who knows the right one never does.
+    async fn refuse_slowly(&self) {
+        let _turn = self.refusals.acquire().await;
+        tokio::time::sleep(WRONG_TOKEN).await;
+    }
+}
 
 /// The pages of a run.
 pub(crate) fn router(live: Arc<Live>, access: Arc<Access>, stop: CancellationToken) -> Router {
     let app = Arc::new(App {
         live,
         access,
-        at_once: Semaphore::new(AT_ONCE),
-        logins: Semaphore::new(AT_ONCE),
+        at_once: Arc::new(Semaphore::new(AT_ONCE)),
+        refusals: Semaphore::new(REFUSED_AT_ONCE),
         stop,
     });
     Router::new()
@@ -79,16 +95,16 @@ pub(crate) fn router(live: Arc<Live>, access: Arc<Access>, stop: CancellationTok
 
 /// Turns away whoever names another machine, and says how browsers are to treat every answer.
 async fn with_host_and_headers(State(app): Shared, request: Request, next: Next) -> Response {
-    let mut response = match app.access.check_host(request.uri(), request.headers()) {
-        Ok(()) => match tokio::time::timeout(ANSWER_TIME, next.run(request)).await {
+    let mut response = match app.access.is_for_here(request.uri(), request.headers()) {
+        true => match tokio::time::timeout(ANSWER_TIME, next.run(request)).await {
             Ok(response) => response,
             Err(_) => problem(
                 StatusCode::GATEWAY_TIMEOUT,
                 "The run's store takes too long. Try again.",
             ),
         },
-        Err(denied) => problem(
-            denied.status(),
+        false => problem(
+            StatusCode::MISDIRECTED_REQUEST,
             "This address is served to this machine by its own names only.",
         ),
     };
@@ -116,17 +132,15 @@ async fn with_host_and_headers(State(app): Shared, request: Request, next: Next)
 
 /// Asks for the token, where there is one.
 async fn with_token(State(app): Shared, request: Request, next: Next) -> Response {
-    match app.access.check(request.uri(), request.headers()) {
-        Ok(()) => next.run(request).await,
-        Err(Denied::Host) => problem(
-            Denied::Host.status(),
-            "This address is served to this machine alone.",
-        ),
-        Err(Denied::Token) => {
-            let form = Html(page::login(false).into_string());
-            (Denied::Token.status(), [(WWW_AUTHENTICATE, "Bearer")], form).into_response()
-        }
+    if app.access.knows_token(request.headers()) {
+        return next.run(request).await;
     }
+    if is_guess(request.headers()) {
+        app.refuse_slowly().await;
+    }
+    let form = Html(page::login(false).into_string());
+    let headers = [(WWW_AUTHENTICATE, "Bearer")];
+    (StatusCode::UNAUTHORIZED, headers, form).into_response()
 }
 
 async fn login(State(app): Shared, body: Body) -> Response {
@@ -135,12 +149,6 @@ async fn login(State(app): Shared, body: Body) -> Response {
     }
     let Ok(body) = axum::body::to_bytes(body, LOGIN_BYTES).await else {
         return problem(StatusCode::PAYLOAD_TOO_LARGE, "That is no login.");
-    };
-    let Ok(_turn) = app.logins.try_acquire() else {
-        return problem(
-            StatusCode::TOO_MANY_REQUESTS,
-            "Too many logins at once. Try again.",
-        );
     };
     let token = url::form_urlencoded::parse(&body).find(|(name, _)| name == "token");
     let session = token.and_then(|(_, token)| app.access.session(&token));
@@ -151,7 +159,7 @@ async fn login(State(app): Shared, body: Body) -> Response {
             response
         }
         _ => {
-            tokio::time::sleep(WRONG_TOKEN).await;
+            app.refuse_slowly().await;
             let form = Html(page::login(true).into_string());
             (StatusCode::UNAUTHORIZED, form).into_response()
         }
@@ -199,9 +207,7 @@ async fn creatives(State(app): Shared, uri: Uri) -> Response {
     let asked = query(&uri).get("before").and_then(|before| before.parse().ok());
     let until = asked.unwrap_or(overview.recorded).min(overview.recorded);
     let from = until.saturating_sub(PAGE);
-    let Ok(_turn) = app.at_once.acquire().await else {
-        return problem(StatusCode::SERVICE_UNAVAILABLE, "The run is ending.");
-    };
+    let _place = app.place().await;
     match app.live.run.creatives(from, until).await {
         Ok(mut all) => {
             all.reverse();
@@ -212,9 +218,7 @@ async fn creatives(State(app): Shared, uri: Uri) -> Response {
 }
 
 async fn history(State(app): Shared, Path(sequence): Path<u64>) -> Response {
-    let Ok(_turn) = app.at_once.acquire().await else {
-        return problem(StatusCode::SERVICE_UNAVAILABLE, "The run is ending.");
-    };
+    let _place = app.place().await;
     match app.live.run.history(sequence).await {
         Ok(Some(history)) => {
             let overview = app.live.run.overview();
@@ -229,15 +233,18 @@ async fn creative_picture(State(app): Shared, Path((sequence, file)): Path<(u64,
     let Some((of, most)) = named_picture(&file) else {
         return problem(StatusCode::NOT_FOUND, "There is no such picture.");
     };
-    let Ok(_turn) = app.at_once.acquire().await else {
-        return problem(StatusCode::SERVICE_UNAVAILABLE, "The run is ending.");
-    };
+    let place = app.place().await;
     let stored = match app.live.run.picture(sequence, of).await {
         Ok(Some(stored)) => stored,
         Ok(None) => return problem(StatusCode::NOT_FOUND, "There is no such picture."),
         Err(error) => return unreadable(&error),
     };
-    match tokio::task::spawn_blocking(move || picture::as_png(&stored, most)).await {
+    let decode = move || {
+        // Decoding goes on when its caller has left, so the place is its own.
+        let _place = place;
+        picture::as_png(&stored, most)
+    };
+    match tokio::task::spawn_blocking(decode).await {
         Ok(Ok(png)) => ([(CONTENT_TYPE, "image/png")], png).into_response(),
         Ok(Err(why)) => problem(StatusCode::UNPROCESSABLE_ENTITY, &why.to_string()),
         Err(_) => problem(

@@ -1,4 +1,5 @@
-//! Connections: HTTP/1, so many at a time, each with a limit to how long it may dawdle.
+//! Connections: HTTP/1, so many at a time, each with a limit to how long it may dawdle. One too many is closed at once: in the queue of
+//! the system it would wait behind those that hold the places.
 
 use crate::door::Door;
 use crate::live::Live;
@@ -10,11 +11,10 @@ use hyper_util::service::TowerToHyperService;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpStream;
-use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-/// Connections at the same time; a browser holds six. One more waits until one ends.
+/// Connections at the same time; a browser holds six.
 const CONNECTIONS: usize = 128;
 
 /// How long a request's head may take to arrive, also on a connection that was used before.
@@ -39,25 +39,17 @@ pub async fn serve(door: Door, run: Arc<dyn RunView>, stop: CancellationToken) {
     let live = Arc::new(Live::new(run));
     let ticking = tokio::spawn(live.clone().tick(stop.clone()));
     let router = routes::router(live, Arc::new(access), stop.clone());
-    let (room, mut connections) = (Arc::new(Semaphore::new(CONNECTIONS)), JoinSet::new());
+    let mut connections = JoinSet::new();
     loop {
-        while connections.try_join_next().is_some() {}
-        let accepted = async {
-            // The semaphore is never closed.
-            let place = room.clone().acquire_owned().await;
-            (listener.accept().await, place)
-        };
-        let (accepted, place) = tokio::select! {
-            accepted = accepted => accepted,
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
             () = stop.cancelled() => break,
         };
+        while connections.try_join_next().is_some() {}
         match accepted {
+            Ok(_) if connections.len() >= CONNECTIONS => {}
             Ok((stream, _)) => {
-                let (router, stop) = (router.clone(), stop.clone());
-                connections.spawn(async move {
-                    connection(stream, router, stop).await;
-                    drop(place);
-                });
+                connections.spawn(connection(stream, router.clone(), stop.clone()));
             }
             Err(error) => {
                 tracing::warn!(%error, "dashboard: no connection");

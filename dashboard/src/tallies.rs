@@ -8,6 +8,7 @@ use crate::moments::Moments;
 use crate::view::Creative;
 use common::PolicyVersion;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Versions that are kept apart.
 pub(crate) const MOST_VERSIONS: usize = 256;
@@ -45,7 +46,7 @@ impl Kind {
 
 /// Groups of one version, or of several together.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct VersionTally {
+pub(crate) struct VersionTally {
     reward: Moments,
     candidates: u64,
     barred: u64,
@@ -53,29 +54,29 @@ pub struct VersionTally {
     by: [BTreeMap<String, Moments>; 3],
 }
 
-/// Groups by version.
+/// Groups by version. A copy shares all versions with the original but those that are counted in afterwards.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Tallies {
-    versions: BTreeMap<PolicyVersion, VersionTally>,
+pub(crate) struct Tallies {
+    versions: BTreeMap<PolicyVersion, Arc<VersionTally>>,
     /// Those of versions that are no longer kept apart, all of which are lower than those that are.
-    earlier: VersionTally,
+    earlier: Arc<VersionTally>,
     /// The highest of those.
     earlier_until: Option<PolicyVersion>,
 }
 
 impl VersionTally {
     /// Rewards of its groups.
-    pub fn reward(&self) -> &Moments {
+    pub(crate) fn reward(&self) -> &Moments {
         &self.reward
     }
 
     /// The share of its candidates that a guardrail barred; `None` of none.
-    pub fn barred_share(&self) -> Option<f64> {
+    pub(crate) fn barred_share(&self) -> Option<f64> {
         self.share(self.barred)
     }
 
     /// The share of its candidates with defects; `None` of none.
-    pub fn defective_share(&self) -> Option<f64> {
+    pub(crate) fn defective_share(&self) -> Option<f64> {
         self.share(self.defective)
     }
 
@@ -130,9 +131,7 @@ impl VersionTally {
             .iter()
             .filter(|candidate| candidate.defects > 0);
         self.defective += defective.count() as u64;
-        let mut of_group = Moments::default();
-        creative.rewards().for_each(|reward| of_group.add(reward));
-        let mean = of_group.mean()?;
+        let mean = creative.mean_reward()?;
         self.reward.add(mean);
         Some(mean)
     }
@@ -143,35 +142,36 @@ impl Tallies {
     pub(crate) fn add(&mut self, creative: &Creative) {
         let Some(version) = creative.version else { return };
         if self.earlier_until.is_some_and(|until| version <= until) {
-            return self.earlier.add(creative);
+            return Arc::make_mut(&mut self.earlier).add(creative);
         }
-        self.versions.entry(version).or_default().add(creative);
+        Arc::make_mut(self.versions.entry(version).or_default()).add(creative);
         if self.versions.len() > MOST_VERSIONS
             && let Some((lowest, tally)) = self.versions.pop_first()
         {
-            self.earlier.merge(&tally);
+            Arc::make_mut(&mut self.earlier).merge(&tally);
             self.earlier_until = Some(lowest);
         }
     }
 
     /// One version, where it is kept apart.
-    pub fn version(&self, version: PolicyVersion) -> Option<&VersionTally> {
-        self.versions.get(&version)
+    #[cfg(test)]
+    pub(crate) fn version(&self, version: PolicyVersion) -> Option<&VersionTally> {
+        self.versions.get(&version).map(Arc::as_ref)
     }
 
     /// The versions that are kept apart, oldest first.
-    pub fn versions(&self) -> impl DoubleEndedIterator<Item = (PolicyVersion, &VersionTally)> {
-        self.versions.iter().map(|(version, tally)| (*version, tally))
+    pub(crate) fn versions(&self) -> impl DoubleEndedIterator<Item = (PolicyVersion, &VersionTally)> {
+        self.versions.iter().map(|(version, tally)| (*version, &**tally))
     }
 
     /// Versions that are no longer kept apart, together, and the highest of them.
     pub(crate) fn earlier(&self) -> Option<(PolicyVersion, &VersionTally)> {
-        Some((self.earlier_until?, &self.earlier))
+        Some((self.earlier_until?, &*self.earlier))
     }
 
     /// All versions together.
     pub(crate) fn all(&self) -> VersionTally {
-        let mut all = self.earlier.clone();
+        let mut all = VersionTally::clone(&self.earlier);
         self.versions.values().for_each(|tally| all.merge(tally));
         all
     }

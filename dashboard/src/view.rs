@@ -1,6 +1,7 @@
 //! What the pages show, as plain values, and [`RunView`], by which whoever has a run gives them.
 
 use crate::chronicle::Chronicle;
+use crate::moments::Moments;
 use async_trait::async_trait;
 use bytes::Bytes;
 use common::{ActorId, CanaryReport, Digest, PolicyVersion, RunId, TaskId};
@@ -235,8 +236,11 @@ pub struct TrainedIn {
 }
 
 impl Creative {
-    /// The rewards of the candidates that have one.
-    pub fn rewards(&self) -> impl Iterator<Item = f64> {
-        self.candidates.iter().filter_map(|candidate| candidate.reward)
+    /// The mean reward of the candidates that have one; `None` when none has.
+    pub(crate) fn mean_reward(&self) -> Option<f64> {
+        let mut of_group = Moments::default();
+        let rewards = self.candidates.iter().filter_map(|candidate| candidate.reward);
+        rewards.for_each(|reward| of_group.add(reward));
+        of_group.mean()
     }
 }

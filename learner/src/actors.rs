@@ -51,7 +51,7 @@ pub(crate) struct Adoption {
 
 /// Actors remembered at the same time. Beyond that the one not heard from for longest is forgotten: names cost memory, and
 /// whoever may call may call under any.
-const MOST: usize = 4096;
+pub(crate) const MOST: usize = 4096;
 
 #[derive(Debug, Clone)]
 struct Entry {

@@ -1,37 +1,37 @@
-//! The control plane of a run: leases, outcomes, versions and actors, joined.
+//! The control plane of a run: outcomes, versions and actors, joined with the leases that `control/leasing.rs` gives.
 //!
 //! Every function returns at once and takes the time as an argument. It knows no messages (`service.rs`) and no tensors
 //! (`train_loop.rs`). Locks are taken in one order: task queue, ledger, pair buffer; the queue is held while leases are
-//! given; what scaling measures is locked alone. What is recorded goes to training when the ledger's writer has made it durable ([`ControlPlane::deliver`]).
+//! given; what scaling measures is locked alone. What is recorded goes to training when the ledger's writer has made it
+//! durable ([`ControlPlane::deliver`]).
 
 mod acceptance;
 mod denial;
+mod leasing;
 mod receipt;
 mod scale;
 
 pub(crate) use denial::{Failure, LeaseDenied, UnknownVersion};
+pub(crate) use leasing::LeaseAnswer;
 pub(crate) use receipt::{Receipt, Refusal};
 
 use crate::actors::{ActorRegistry, Adoption};
-use crate::admission::{Admission, Allowance, Pause, Situation};
+use crate::admission::Admission;
 use crate::assortment::Assortment;
 use crate::broadcast::{Broadcast, Weights};
 use crate::config::LearnerConfig;
-use crate::leases::{Lease, LeaseTable};
+use crate::leases::LeaseTable;
 use crate::ledger::{Identity, Ledger, OutcomeCounts, Record, Recorded};
 use crate::measured::Measured;
 use crate::pair_buffer::{BatchRule, PairBuffer, Progress};
 use crate::prompts::CompletionLimits;
 use crate::run::VersionMetrics;
 use crate::scaling::{Scale, Scaling, Work};
-use crate::shown::Audience;
-use crate::task_queue::{Attempt, TaskQueue};
-use common::{
-    ActorId, Digest, FailureReason, LearnerEpoch, PolicyVersion, ProductTask, RolloutOutcome, TaskId,
-};
-use failpoint::Mutation;
+use crate::shown::{self, Audience};
+use crate::task_queue::TaskQueue;
+use common::{ActorId, Digest, FailureReason, LearnerEpoch, PolicyVersion, RolloutOutcome, TaskId};
 use proto::trace::{Stage, TraceId};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
@@ -69,17 +69,6 @@ struct Terms {
     max_attempts: u32,
     /// The only reward model whose scores are taken; `None`: any.
     reward_model: Option<Digest>,
-}
-
-/// The answer to an actor that asks for tasks.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) enum LeaseAnswer {
-    /// Tasks, at least one.
-    Tasks(Vec<ProductTask>),
-    /// Nothing now.
-    Wait(Pause),
-    /// The run needs no more rollouts.
-    Complete,
 }
 
 impl ControlPlane {
@@ -141,89 +130,6 @@ impl ControlPlane {
             scale: watch::Sender::new(Scale::at_first(&config.scaling)),
             audience: OnceLock::new(),
         }
-    }
-
-    /// Leases up to `wanted` tasks to an actor that samples from `policy`. One that still holds tasks gets those again:
-    /// actors work on one lease at a time, so the answer that gave them was lost.
-    ///
-    /// # Errors
-    /// [`LeaseDenied`] when this run has not published `policy`, or the actor is in quarantine.
-    pub(crate) fn lease(
-        &self,
-        actor: &ActorId,
-        policy: PolicyVersion,
-        wanted: usize,
-        now: Instant,
-    ) -> Result<LeaseAnswer, LeaseDenied> {
-        let answer = self.try_lease(actor, policy, wanted, now)?;
-        self.note_lease(actor, &answer, now);
-        Ok(answer)
-    }
-
-    fn try_lease(
-        &self,
-        actor: &ActorId,
-        policy: PolicyVersion,
-        wanted: usize,
-        now: Instant,
-    ) -> Result<LeaseAnswer, LeaseDenied> {
-        self.actors.seen(actor, now);
-        if let Some(reason) = self.actors.quarantine(actor) {
-            return Err(LeaseDenied::Quarantined(reason));
-        }
-        if self.is_complete() {
-            return Ok(LeaseAnswer::Complete);
-        }
-        let mut queue = self.queue();
-        // Before the buffer is asked: a pair that is delivered in between is counted twice, which only makes admission
-        // stricter.
-        let undelivered = self.ledger.undelivered();
-        let progress = self.buffer.progress();
-        if !is_published(policy, &progress) {
-            return Err(UnknownVersion(policy).into());
-        }
-        let deadline = now + self.terms.ttl;
-        let held = self.leases.renew(actor, deadline, wanted);
-        if !held.is_empty() {
-            tracing::info!(%actor, tasks = held.len(), "leases given again: their answer was lost");
-            return Ok(self.tasks(held));
-        }
-        let situation = Situation {
-            version: progress.version.number,
-            training: progress.training,
-            fresh: progress.fresh + undelivered,
-            open: self.leases.open(),
-            behaviour: policy.number,
-        };
-        let taken = match self.admission.allow(&situation, wanted) {
-            Allowance::Wait(pause) => return Ok(LeaseAnswer::Wait(pause)),
-            Allowance::Tasks(count) => queue.take(count),
-            Allowance::Block { count, end } => queue.take_run(count, end),
-        };
-        let open: Vec<Attempt> = taken
-            .into_iter()
-            .filter(|(task, _)| !self.ledger.has(*task))
-            .collect();
-        if open.is_empty() {
-            return Ok(LeaseAnswer::Wait(Pause::AllLeased));
-        }
-        for &(task, attempt) in &open {
-            self.leases.give(
-                task,
-                Lease {
-                    holder: actor.clone(),
-                    deadline,
-                    attempt,
-                    version: policy,
-                },
-            );
-        }
-        Ok(self.tasks(open.into_iter().map(|(task, _)| task)))
-    }
-
-    fn tasks(&self, tasks: impl IntoIterator<Item = TaskId>) -> LeaseAnswer {
-        let tasks = tasks.into_iter().map(|task| self.assortment.task(task));
-        LeaseAnswer::Tasks(tasks.collect())
     }
 
     /// Takes in the outcome of a task that `actor` holds.
@@ -317,53 +223,31 @@ impl ControlPlane {
         Ok(())
     }
 
-    /// Takes back tasks that `actor` holds; returns how many those were.
-    pub(crate) fn hand_back(&self, actor: &ActorId, tasks: &[TaskId], now: Instant) -> u32 {
-        self.actors.seen(actor, now);
-        self.note_pause(actor);
-        tasks
-            .iter()
-            .map(|&task| u32::from(self.end_and_reissue(task, actor, FailureReason::Abandoned)))
-            .sum()
-    }
-
-    /// Ends every lease that ran out longer than the grace period ago.
-    pub(crate) fn expire(&self, now: Instant) {
-        let Some(latest) = now.checked_sub(self.terms.grace) else {
-            return;
-        };
-        if failpoint::breaks(Mutation::EternalLease) {
-            return;
-        }
-        for (task, lease) in self.leases.expire(latest) {
-            tracing::warn!(task = task.0, actor = %lease.holder, attempt = lease.attempt, "lease ran out");
-            self.ledger.count_expired();
-            self.note_pause(&lease.holder);
-            self.reissue(task, &lease, FailureReason::Abandoned);
-        }
-    }
-
     /// Records are durable: their outcomes go to training, in this order.
     pub(crate) fn deliver(&self, records: Vec<Record>) {
         let Some(last) = records.last().map(|record| record.sequence) else {
             return;
         };
         let pairs = records.iter().filter(|record| record.outcome.is_pair()).count();
-        if let Some(audience) = self.audience.get() {
-            records
-                .iter()
-                .for_each(|record| audience.hear(record, &self.identity, &self.assortment));
-        }
+        let news = self.audience.get().map(|audience| {
+            let creatives = shown::creatives(&records, &self.identity, &self.assortment);
+            (audience, creatives)
+        });
         records.into_iter().for_each(|record| self.buffer.push(record));
         self.ledger.delivered(last, pairs);
+        // Neither training nor who waits for an acknowledgement waits for who looks on.
+        if let Some((audience, creatives)) = news {
+            audience.hear(creatives);
+        }
     }
 
     /// A version was trained: it is announced with what its training measured.
     pub(crate) fn publish(&self, version: PolicyVersion, weights: Weights, metrics: VersionMetrics) {
         let last = version.number >= self.admission.versions;
-        if let Some(audience) = self.audience.get() {
-            audience.hear_of_version(version, &metrics.values);
-        }
+        let news = self
+            .audience
+            .get()
+            .map(|audience| (audience, metrics.values.clone()));
         self.metrics
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -371,6 +255,9 @@ impl ControlPlane {
         // Known before it is announced, so that nobody samples from a version that is unknown here.
         self.buffer.published(version);
         self.broadcast.publish(version, weights, last);
+        if let Some((audience, values)) = news {
+            audience.hear_of_version(version, values);
+        }
     }
 
     /// Whether `version` is one of this run that can be sampled from.
@@ -393,6 +280,12 @@ impl ControlPlane {
     pub(crate) fn metrics(&self, from: usize) -> Vec<VersionMetrics> {
         let metrics = self.metrics.lock().unwrap_or_else(PoisonError::into_inner);
         metrics.iter().skip(from).cloned().collect()
+    }
+
+    /// What was measured for the first version of this start and for the newest; `None` before there is one.
+    pub(crate) fn first_and_newest_metrics(&self) -> Option<[VersionMetrics; 2]> {
+        let metrics = self.metrics.lock().unwrap_or_else(PoisonError::into_inner);
+        Some([metrics.first()?.clone(), metrics.last()?.clone()])
     }
 
     /// How tasks ended so far.
@@ -420,11 +313,6 @@ impl ControlPlane {
     /// The products.
     pub(crate) fn assortment(&self) -> &Assortment {
         &self.assortment
-    }
-
-    /// Tasks that are leased now.
-    pub(crate) fn leased(&self) -> usize {
-        self.leases.open()
     }
 
     /// Which start of the run's learner this is.
@@ -464,32 +352,6 @@ impl ControlPlane {
         tracing::warn!(%refusal, "outcome refused");
         self.ledger.count_refused();
         Receipt::Refused(refusal)
-    }
-
-    fn end_and_reissue(&self, task: TaskId, actor: &ActorId, reason: FailureReason) -> bool {
-        let ended = self.leases.end(task, actor);
-        ended.inspect(|lease| self.reissue(task, lease, reason)).is_some()
-    }
-
-    /// Queues a task again, or gives it up after its last attempt for the reason that attempt ended.
-    fn reissue(&self, task: TaskId, lease: &Lease, reason: FailureReason) {
-        if lease.attempt < self.terms.max_attempts {
-            self.queue().put_back(task, lease.attempt + 1);
-            return;
-        }
-        let detail = format!("no outcome in {} leases", lease.attempt);
-        tracing::warn!(task = task.0, attempts = lease.attempt, "task given up");
-        let given_up = RolloutOutcome::Failed {
-            task,
-            reason,
-            retryable: false,
-            detail,
-        };
-        self.record(given_up, None);
-    }
-
-    fn queue(&self) -> MutexGuard<'_, TaskQueue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

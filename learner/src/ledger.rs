@@ -4,6 +4,7 @@
 //! What is recorded waits here until the writer (`ledger/writer.rs`) has made it durable; then it goes to training, and
 //! whoever waits for its acknowledgement hears of it. At most as much waits as leases were open.
 
+mod book;
 mod counts;
 mod record;
 mod view;
@@ -15,9 +16,8 @@ pub(crate) use record::{ExpiryNote, Identity, Record, StartNote, TrainingNote};
 pub use view::{BarredLine, LedgerLine, LedgerLines, LedgerSummary, LedgerView, Seeds};
 pub(crate) use writer::keep;
 
-use common::{ActorId, CandidateGroup, Digest, LearnerEpoch, ProductTask, RolloutOutcome, TaskId};
-use failpoint::Mutation;
-use std::collections::BTreeMap;
+use book::Book;
+use common::{ActorId, Digest, LearnerEpoch, ProductTask, RolloutOutcome, TaskId};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, watch};
 
@@ -57,23 +57,6 @@ pub(crate) struct Ledger {
     durable: watch::Sender<Durable>,
 }
 
-#[derive(Debug, Default)]
-struct Book {
-    terminal: BTreeMap<TaskId, Digest>,
-    counts: OutcomeCounts,
-    /// The sequence of the next record.
-    next: u64,
-    /// Recorded, and not yet taken by the writer.
-    waiting: Vec<Record>,
-    /// Noted, and not yet taken by the writer.
-    notes: Vec<TrainingNote>,
-    /// How many notes there have been.
-    noted: u64,
-    /// Pairs recorded, and not yet delivered.
-    undelivered: usize,
-    closed: bool,
-}
-
 #[derive(Debug, Clone, Copy)]
 struct Durable {
     /// Every record of a lower sequence is durable.
@@ -105,57 +88,33 @@ impl Ledger {
 
     /// Takes in a record of an earlier start, which is durable. Records come in the order of their sequences.
     pub(crate) fn restore(&self, record: &Record) {
-        let mut book = self.book();
-        book.terminal.insert(record.outcome.task(), record.digest);
-        book.counts.add(&record.outcome);
-        book.next = record.sequence + 1;
+        self.book().restore(record);
         self.durable
             .send_modify(|durable| durable.below = record.sequence + 1);
     }
 
-    /// Records a terminal outcome of `task`, with who submitted it, if somebody did.
+    /// Records the terminal outcome of `task`, with who submitted it, if somebody did.
     pub(crate) fn record(
         &self,
         outcome: RolloutOutcome,
         task: ProductTask,
         actor: Option<&ActorId>,
     ) -> Recorded {
-        let (digest, prompt) = (
-            record::outcome_digest(&outcome),
-            store::digest(task.instruction.as_bytes()),
-        );
-        let mut book = self.book();
-        if let Some(digest) = book.recorded(task.id) {
-            book.counts.duplicates += 1;
-            return Recorded::Already { digest };
-        }
-        book.terminal.insert(task.id, digest);
-        let models = book.counts.reward_models.len();
-        book.counts.add(&outcome);
-        let is_new_model = book.counts.reward_models.len() > models;
-        if let Some(model) = outcome.group().and_then(CandidateGroup::reward_model)
-            && is_new_model
-        {
-            match models {
-                0 => tracing::info!(%model, "the run's first scores"),
-                _ => tracing::warn!(%model, models, "scores of another reward model than before"),
-            }
-        }
-        book.undelivered += usize::from(outcome.is_pair());
         let record = Record {
-            sequence: book.next,
+            // Its place is where it comes in.
+            sequence: 0,
             epoch: self.epoch,
-            digest,
+            digest: record::outcome_digest(&outcome),
             outcome,
             product: task.product,
-            prompt,
+            prompt: store::digest(task.instruction.as_bytes()),
             actor: actor.cloned(),
         };
-        book.next += 1;
-        book.waiting.push(record);
-        drop(book);
-        self.arrived.notify_one();
-        Recorded::First
+        let recorded = self.book().enter(record);
+        if recorded == Recorded::First {
+            self.arrived.notify_one();
+        }
+        recorded
     }
 
     /// Notes down what a version was trained from.
@@ -231,10 +190,7 @@ impl Ledger {
 
     /// The digest of the outcome that stands for a task; counts the question as a duplicate when there is one.
     pub(crate) fn duplicate_of(&self, task: TaskId) -> Option<Digest> {
-        let mut book = self.book();
-        let digest = book.recorded(task);
-        book.counts.duplicates += u64::from(digest.is_some());
-        digest
+        self.book().duplicate_of(task)
     }
 
     /// Whether a task has a terminal outcome.
@@ -244,13 +200,7 @@ impl Ledger {
 
     /// The first task without a terminal outcome.
     pub(crate) fn first_open(&self) -> TaskId {
-        let book = self.book();
-        let consecutive = book
-            .terminal
-            .keys()
-            .zip(0..)
-            .take_while(|(task, place)| task.0 == *place);
-        TaskId(consecutive.count() as u64)
+        self.book().first_open()
     }
 
     /// How much has been recorded, and how much of that is not durable yet.
@@ -295,19 +245,12 @@ impl Ledger {
     }
 }
 
-impl Book {
-    /// The digest of the outcome that stands for a task.
-    fn recorded(&self, task: TaskId) -> Option<Digest> {
-        let found = self.terminal.get(&task).copied();
-        found.filter(|_| !failpoint::breaks(Mutation::NoDedupe))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::test_outcomes::{failed, no_pair, pair, task};
     use futures::FutureExt as _;
+    use std::collections::BTreeMap;
 
     fn ledger() -> Ledger {
         Ledger::new(LearnerEpoch(1))

@@ -23,6 +23,7 @@ use dashboard::{
 };
 use proto::InvalidMessage;
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 use store::{Journal, Store, StoreError};
 use tokio::task::JoinHandle;
@@ -39,16 +40,21 @@ const STALEST: u64 = 1000;
 pub(crate) struct Audience(Arc<Chronicle>);
 
 impl Audience {
-    /// A record is durable.
-    pub(crate) fn hear(&self, record: &Record, run: &Identity, assortment: &Assortment) {
-        self.0.add(creative::creative(record, assortment, run.run_seed));
+    /// The records of these creatives are durable.
+    pub(crate) fn hear(&self, creatives: Vec<Creative>) {
+        creatives.into_iter().for_each(|creative| self.0.add(creative));
     }
 
     /// A version is published, with what its training measured.
-    pub(crate) fn hear_of_version(&self, version: PolicyVersion, metrics: &BTreeMap<String, f64>) {
-        let values = metrics.clone();
+    pub(crate) fn hear_of_version(&self, version: PolicyVersion, values: BTreeMap<String, f64>) {
         self.0.add_version(VersionPoint { version, values });
     }
+}
+
+/// Records as creatives, for an [`Audience`].
+pub(crate) fn creatives(records: &[Record], run: &Identity, assortment: &Assortment) -> Vec<Creative> {
+    let creative = |record| creative::creative(record, assortment, run.run_seed);
+    records.iter().map(creative).collect()
 }
 
 /// A run that is shown.
@@ -126,7 +132,7 @@ impl RunView for Shown {
             pairs_waiting: progress.fresh as u64,
             pairs_trained: progress.trained,
             pairs_refused: progress.refused.total(),
-            leased: control.leased() as u64,
+            leased: control.open_leases() as u64,
             recorded: control.ledger.recorded(),
             endings: endings(&control.outcomes()),
             actors: control
@@ -158,10 +164,6 @@ impl RunView for Shown {
     }
 
     async fn creatives(&self, from: u64, until: u64) -> Result<Vec<Creative>, ViewError> {
-        // The journal's engine refuses an empty range.
-        if from >= until {
-            return Ok(vec![]);
-        }
         let mut records = self
             .journal
             .records(Record::keys_between(from, until))
@@ -185,8 +187,12 @@ impl RunView for Shown {
         };
         let read = match of {
             PictureOf::Product => {
-                let cutout = self.control.assortment().task(creative.task).image;
-                self.store.get_content(PRODUCTS, &cutout).await.map(Some)
+                let task = self.control.assortment().task(creative.task);
+                // The catalogue may have changed: another product's picture is none of this one's.
+                match task.product.as_str() == creative.product {
+                    true => self.store.get_content(PRODUCTS, &task.image).await.map(Some),
+                    false => Ok(None),
+                }
             }
             PictureOf::Candidate(place) => match creative.candidates.get(place).and_then(|c| c.image) {
                 Some(image) => self.images.read(&image, MOST_BYTES).await,
@@ -207,25 +213,44 @@ impl Shown {
 
     async fn record(&self, sequence: u64) -> Result<Option<Record>, LearnerError> {
         let keys = Record::keys_between(sequence, sequence.saturating_add(1));
-        let found = self.journal.records(keys).await?.next().await?;
-        let record = found.map(|(_, content)| Record::read(&content)).transpose();
-        record.map_err(|source| self.damaged(source))
+        self.first(keys, Record::read).await
     }
 
-    /// The versions that were trained from a pair. A version of the epoch that recorded it, or of a later one, and not more
-    /// versions later than a pair can be behind: so little is read, however long the run is.
+    /// The newest start of the run's learner, where one is noted.
+    async fn start(&self) -> Result<Option<StartNote>, LearnerError> {
+        self.first(StartNote::keys(), StartNote::read).await
+    }
+
+    /// The first entry of the journal under these keys.
+    async fn first<T>(
+        &self,
+        keys: Range<Bytes>,
+        read: fn(&[u8]) -> Result<T, InvalidMessage>,
+    ) -> Result<Option<T>, LearnerError> {
+        let found = self.journal.records(keys).await?.next().await?;
+        let entry = found.map(|(_, content)| read(&content)).transpose();
+        entry.map_err(|source| self.damaged(source))
+    }
+
+    /// The versions that were trained from a pair. A version of the epoch that recorded it, or of a later one; after the version that
+    /// sampled it, where that is of the same epoch, and not more versions later than a pair can be behind: so little is read, however
+    /// long the run is.
     async fn trained(&self, record: &Record) -> Result<Vec<TrainedIn>, LearnerError> {
         let group = record.outcome.group().filter(|_| record.outcome.is_pair());
         let sampled = group.and_then(|group| group.candidates().first());
         let Some(sampled) = sampled.map(|candidate| candidate.trajectory.behaviour()) else {
             return Ok(vec![]);
         };
-        let start = self.journal.records(StartNote::keys()).await?.next().await?;
-        let start = start.map(|(_, content)| StartNote::read(&content)).transpose();
-        let start = start.map_err(|source| self.damaged(source))?;
+        let start = self.start().await?;
         let (mut trained, until) = (vec![], sampled.number.saturating_add(STALEST + 2));
         for epoch in record.epoch.0..=self.control.epoch().0 {
-            let keys = TrainingNote::keys_between(LearnerEpoch(epoch), 0, until);
+            // A later start may have gone on from a version before the one that sampled.
+            let from = if epoch == sampled.epoch.0 {
+                sampled.number
+            } else {
+                0
+            };
+            let keys = TrainingNote::keys_between(LearnerEpoch(epoch), from, until);
             let mut notes = self.journal.records(keys).await?;
             while let Some((_, content)) = notes.next().await? {
                 let note = TrainingNote::read(&content).map_err(|source| self.damaged(source))?;
@@ -241,13 +266,8 @@ impl Shown {
 
     /// What became of each candidate's image, where it is not there.
     async fn gone(&self, creative: &Creative) -> Result<Vec<Option<&'static str>>, LearnerError> {
-        let note = self.journal.records(ExpiryNote::keys()).await?.next().await?;
-        let note = note.map(|(_, content)| ExpiryNote::read(&content)).transpose();
-        let expired_before = note
-            .map_err(|source| self.damaged(source))?
-            .unwrap_or_default()
-            .before;
-        let why = if creative.sequence < expired_before {
+        let note = self.first(ExpiryNote::keys(), ExpiryNote::read).await?;
+        let why = if creative.sequence < note.unwrap_or_default().before {
             "expired"
         } else {
             "missing"

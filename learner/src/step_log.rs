@@ -70,20 +70,10 @@ impl StepLog {
     }
 
     /// A version was trained at this step, in so much of this thread's time.
-    ///
-    /// # Errors
-    /// [`LearnerError::File`] when its scalars cannot be written.
-    pub(crate) fn version(
-        &mut self,
-        step: u64,
-        metrics: &Metrics,
-        took: Duration,
-    ) -> Result<(), LearnerError> {
+    pub(crate) fn version(&mut self, step: u64, metrics: &Metrics, took: Duration) {
         self.measured.training_seconds.inc_by(took.as_secs_f64());
         let metrics = metrics.iter().map(|(name, value)| (name.as_str(), *value));
-        self.scalars
-            .as_mut()
-            .map_or(Ok(()), |file| file.scalars("version", step, metrics))
+        self.tell("version", step, metrics);
     }
 
     /// Records a step. Whoever follows the file sees whole lines.
@@ -93,10 +83,8 @@ impl StepLog {
     pub(crate) fn record(&mut self, record: &StepRecord<'_>) -> Result<(), LearnerError> {
         tracing::debug!(step = record.step, version = %record.version, metrics = ?record.metrics, "step");
         self.measured.stepped(record.step, record.metrics, record.took);
-        if let Some(scalars) = &mut self.scalars {
-            let metrics = record.metrics.values().iter();
-            scalars.scalars("step", record.step, metrics.map(|(name, value)| (*name, *value)))?;
-        }
+        let metrics = record.metrics.values().iter();
+        self.tell("step", record.step, metrics.map(|(name, value)| (*name, *value)));
         let Some((path, file)) = &mut self.file else {
             return Ok(());
         };
@@ -105,6 +93,20 @@ impl StepLog {
         line.push(b'\n');
         file.write_all(&line)
             .map_err(LearnerError::file("write to", path))
+    }
+
+    /// Writes scalars for TensorBoard. A run does not end because somebody can no longer watch it.
+    fn tell<'a>(&mut self, group: &str, step: u64, values: impl Iterator<Item = (&'a str, f64)>) {
+        let Some(file) = &mut self.scalars else {
+            return;
+        };
+        if let Err(error) = file.scalars(group, step, values) {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "nothing more is written for TensorBoard"
+            );
+            self.scalars = None;
+        }
     }
 }
 

@@ -154,7 +154,7 @@ impl Trainer {
             version = version.next();
             let metrics = version_metrics(&steps, &pairs, &nats(&reference));
             let took = clock::now().saturating_duration_since(begun);
-            log.version(self.optimizer.steps(), &metrics, took)?;
+            log.version(self.optimizer.steps(), &metrics, took);
             let is_kept = pairs.sampled.is_some() && self.config.is_checkpointed(version);
             publish(TrainedVersion {
                 version,

@@ -165,8 +165,7 @@ fn who_is_not_proven_to_take_part_is_refused_and_told_why() {
         .collect();
     told(&[&to_learner, of_run], &strange, 1, &["tls.ca"]);
     let plain = to_learner.replace("https", "http");
-    // Why, the actor hears only where its side of the connection outlives the refusal (`tls` of `proto`); the learner always tells.
-    told(&[&plain], &[], 1, &["learner at http://"]);
+    told(&[&plain], &[], 1, &["speaks TLS", "set [tls]"]);
     wait_until("the learner does not say who was refused", || {
         let said = fs::read_to_string(learner.log()).unwrap();
         said.contains("connection refused") && said.contains("speaks plain text")

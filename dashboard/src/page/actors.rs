@@ -79,7 +79,7 @@ pub(super) fn actors(snapshot: &Snapshot) -> Markup {
                 tbody { @for (state, actor) in actors.iter().take(MOST) { (row(*state, actor, snapshot)) } }
             }
         }
-        @if actors.len() > MOST { p.note { "and " (count((actors.len() - MOST) as u64)) " more that do what they should" } }
+        @if actors.len() > MOST { p.note { "and " (count((actors.len() - MOST) as u64)) " more, in no more trouble than these" } }
         @if forgotten > 0 { p.note { (count(forgotten as u64)) " that went more than 15 minutes ago are not shown" } }
     }
 }

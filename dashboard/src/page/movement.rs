@@ -32,7 +32,15 @@ pub(super) fn movement(tallies: &Tallies, from: Option<PolicyVersion>, to: Optio
         found.copied().unwrap_or(otherwise)
     };
     let (before, after) = (named(from, first), named(to, last));
+    let asked = [from, to].into_iter().flatten();
+    let unknown: Vec<PolicyVersion> = asked
+        .filter(|asked| scored.iter().all(|(known, _)| known != asked))
+        .collect();
+    let all = tallies.all();
     html! {
+        @for version in unknown {
+            p.warning { "Of " (version) " no scored group is kept apart: another version is compared in its place." }
+        }
         (choice(&scored, before.0, after.0, to.is_none()))
         (change(before, after))
         section aria-labelledby="versions-title" {
@@ -42,7 +50,7 @@ pub(super) fn movement(tallies: &Tallies, from: Option<PolicyVersion>, to: Optio
         section aria-labelledby="all-title" {
             h2 #all-title { "The whole run" }
             p.note { "All versions together. An actor that sampled later had a better policy: to compare actors, compare two versions above." }
-            div.columns { @for kind in Kind::ALL { (whole(kind, &tallies.all())) } }
+            div.columns { @for kind in Kind::ALL { (whole(kind, &all)) } }
         }
     }
 }
@@ -82,6 +90,7 @@ fn change(before: (PolicyVersion, &VersionTally), after: (PolicyVersion, &Versio
             strong.up[sure && change > 0.0].down[sure && change < 0.0] { (signed(change)) }
             @if let Some(margin) = margin { " ± " (number(margin)) }
             @if from == to { ". It is the same version." }
+            @else if margin.is_none() { ", of too few groups to tell that from chance." }
             @else if sure { "." }
             @else { ", which is within what chance does." }
         }

@@ -1,12 +1,10 @@
 //! The table `[learner.scaling]`: between which bounds, and how quickly, the wanted number of actors may change.
 
+use crate::actors::MOST;
 use common::SettingsCheck;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
-
-/// Most actors that may be wanted: as many as the learner keeps apart.
-const MOST_ACTORS: usize = 4096;
 
 /// Seconds of a day.
 const DAY_S: f64 = 86_400.0;
@@ -46,8 +44,8 @@ impl Default for ScalingConfig {
 impl ScalingConfig {
     /// Notes every mistake.
     pub(super) fn check(&self, check: &mut SettingsCheck) {
-        check.within("scaling.min_actors", self.min_actors, 1..=MOST_ACTORS, "");
-        check.within("scaling.max_actors", self.max_actors, 1..=MOST_ACTORS, "");
+        check.within("scaling.min_actors", self.min_actors, 1..=MOST, "");
+        check.within("scaling.max_actors", self.max_actors, 1..=MOST, "");
         check.require(
             self.max_actors >= self.min_actors,
             "scaling.max_actors",

@@ -16,7 +16,9 @@ impl ControlPlane {
 
     /// Looks at where the run stands and says how many actors it could use.
     pub(crate) fn look(&self, now: Instant) {
-        let scale = self.scaling().look(now, &self.situation(now));
+        // Before what is measured is locked: handlers wait for that lock.
+        let situation = self.situation(now);
+        let scale = self.scaling().look(now, &situation);
         self.scale.send_if_modified(|last| {
             let is_told = (last.wanted, last.active) != (scale.wanted, scale.active);
             *last = scale;
@@ -34,10 +36,11 @@ impl ControlPlane {
         self.scale.subscribe()
     }
 
-    pub(super) fn note_lease(&self, actor: &ActorId, answer: &LeaseAnswer, now: Instant) {
+    /// An actor asked for tasks; `None`: it was denied.
+    pub(super) fn note_lease(&self, actor: &ActorId, answer: Option<&LeaseAnswer>, now: Instant) {
         match answer {
-            LeaseAnswer::Tasks(_) => self.scaling().leased(actor, now),
-            LeaseAnswer::Wait(_) | LeaseAnswer::Complete => self.note_pause(actor),
+            Some(LeaseAnswer::Tasks(_)) => self.scaling().leased(actor, now),
+            Some(LeaseAnswer::Wait(_) | LeaseAnswer::Complete) | None => self.note_pause(actor),
         }
     }
 

@@ -1,6 +1,7 @@
 //! Runs without a network or a model: actors that lease, submit, fall silent and lie.
 
 use super::*;
+use crate::admission::Pause;
 use crate::assortment::test_catalogue::catalogue;
 use crate::test_outcomes::{failed, no_pair, pair, pair_of, version, weights};
 use crate::training_pair::PairSource as _;

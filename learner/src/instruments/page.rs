@@ -66,9 +66,8 @@ fn goodput(page: &mut Page<'_>, control: &ControlPlane, outcomes: &OutcomeCounts
 
 /// How far the mean reward has risen since the first version of this start; `None` unless it has.
 fn gained(control: &ControlPlane) -> Option<f64> {
-    let metrics = control.metrics(0);
-    let reward = |at: Option<&crate::run::VersionMetrics>| at?.values.get("reward").copied();
-    let gained = reward(metrics.last())? - reward(metrics.first())?;
+    let [first, newest] = control.first_and_newest_metrics()?;
+    let gained = newest.values.get("reward")? - first.values.get("reward")?;
     (gained > 0.0).then_some(gained)
 }
 
@@ -166,11 +165,8 @@ fn training(page: &mut Page<'_>, control: &ControlPlane) -> Result {
             .iter()
             .map(|(reason, count)| ([("reason", reason.as_str())], *count)),
     )?;
-    let newest = control
-        .metrics(0)
-        .pop()
-        .map(|version| version.values)
-        .unwrap_or_default();
+    let newest = control.first_and_newest_metrics();
+    let newest = newest.map(|[_, newest]| newest.values).unwrap_or_default();
     page.maybe_gauge(
         "train_staleness_versions",
         "How many versions the stalest pair of the newest version's batch lay behind.",

@@ -62,8 +62,9 @@ async fn append(
     loop {
         match tokio::time::timeout(PATIENCE, &mut written).await {
             Ok(done) => {
+                done?;
                 seconds.observe(clock::now().saturating_duration_since(begun).as_secs_f64());
-                return done.map(|()| (records, notes.len()));
+                return Ok((records, notes.len()));
             }
             // The engine tries again by itself; people are told what the run waits for.
             Err(_) => tracing::warn!(

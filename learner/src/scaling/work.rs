@@ -5,12 +5,10 @@
 //! counts when that lease was given at once.
 
 use super::rate::Rate;
+use crate::actors::MOST;
 use common::{ActorId, RolloutOutcome};
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
-
-/// Actors that are kept apart; the work of further ones is not measured.
-const MOST: usize = 4096;
 
 /// After so long without a word an actor is forgotten when there is no room for another.
 const SILENCE: Duration = Duration::from_secs(600);
@@ -50,7 +48,7 @@ struct Worker {
     since: Option<Instant>,
 }
 
-/// The actors' work.
+/// The actors' work. That of further ones than [`MOST`] is not measured.
 #[derive(Debug, Default)]
 pub(super) struct WorkLog {
     workers: HashMap<ActorId, Worker>,

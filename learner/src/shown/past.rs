@@ -2,7 +2,7 @@
 
 use super::Shown;
 use crate::error::LearnerError;
-use crate::ledger::{Record, StartNote, TrainingNote};
+use crate::ledger::{Record, TrainingNote};
 use dashboard::VersionPoint;
 
 /// How many records are read before it is said how far that is.
@@ -15,19 +15,15 @@ const STEP: u64 = 512;
 pub(super) async fn read(shown: &Shown, until: u64) -> Result<(), LearnerError> {
     shown.chronicle.reading(0, until);
     curves(shown).await?;
-    // The journal's engine refuses an empty range.
-    if until == 0 {
-        return Ok(());
-    }
     let mut records = shown.journal.records(Record::keys_between(0, until)).await?;
     while let Some((_, content)) = records.next().await? {
         let record = Record::read(&content).map_err(|source| shown.damaged(source))?;
         shown.chronicle.add(shown.creative(&record));
         if record.sequence.is_multiple_of(STEP) {
             shown.chronicle.reading(record.sequence, until);
-            // Thousands of records may lie in one block of the journal.
-            tokio::task::yield_now().await;
         }
+        // Thousands of records may lie in one block of the journal: reading them waits for nothing.
+        tokio::task::yield_now().await;
     }
     shown.chronicle.reading(until, until);
     Ok(())
@@ -35,9 +31,7 @@ pub(super) async fn read(shown: &Shown, until: u64) -> Result<(), LearnerError> 
 
 /// What the versions measured that this start's weights have come through.
 async fn curves(shown: &Shown) -> Result<(), LearnerError> {
-    let start = shown.journal.records(StartNote::keys()).await?.next().await?;
-    let start = start.map(|(_, content)| StartNote::read(&content)).transpose();
-    let start = start.map_err(|source| shown.damaged(source))?;
+    let start = shown.start().await?;
     let mut notes = shown.journal.records(TrainingNote::keys()).await?;
     while let Some((_, content)) = notes.next().await? {
         let TrainingNote { version, metrics, .. } =

@@ -13,7 +13,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -22,6 +22,10 @@ use tonic::transport::server::{Connected, TcpConnectInfo, TcpIncoming};
 
 /// How long a caller may take to prove who it is.
 const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
+
+/// How long one that has not is heard out, and how often, so that it learns why.
+const PARTING_TIME: Duration = Duration::from_secs(1);
+const LAST_READS: usize = 64;
 
 /// Callers that prove who they are at the same time; more wait in the system's queue. Each holds some tens of kilobytes.
 const HANDSHAKES: usize = 512;
@@ -121,14 +125,35 @@ async fn handshake<C: AsyncRead + AsyncWrite + Unpin>(
     credentials: &Credentials,
 ) -> Result<Accepted<C>, HandshakeError> {
     let acceptor = TlsAcceptor::from(credentials.current().server.clone());
-    let stream = acceptor.accept(connection).await;
-    let stream = stream.map_err(|error| HandshakeError::of(&error))?;
+    let stream = match acceptor.accept(connection).into_fallible().await {
+        Ok(stream) => stream,
+        Err((error, connection)) => {
+            part(connection).await;
+            return Err(HandshakeError::of(&error));
+        }
+    };
     let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
     let roles = shown.map(names_of).transpose()?.map(|names| names.roles.into());
     Ok(Accepted {
         remote: Remote { address, roles },
         stream: Either::Right(stream),
     })
+}
+
+/// Lets the other side read why: a connection that is closed while something of it is unread takes back what was said on it.
+async fn part(mut connection: impl AsyncRead + AsyncWrite + Unpin) {
+    let parted = async {
+        let mut unread = [0; 1 << 10];
+        connection.shutdown().await?;
+        for _ in 0..LAST_READS {
+            if connection.read(&mut unread).await? == 0 {
+                break;
+            }
+        }
+        io::Result::Ok(())
+    };
+    // Who has gone needs no farewell.
+    let _gone = tokio::time::timeout(PARTING_TIME, parted).await;
 }
 
 fn refused<T>(address: Option<SocketAddr>, error: &HandshakeError) -> Option<T> {

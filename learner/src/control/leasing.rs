@@ -1,0 +1,159 @@
+//! Leases as they are given, handed back and run out. Whether any may be given is `admission.rs`'s affair, which task comes next
+//! `task_queue.rs`'s; who holds what stands in `leases.rs`.
+
+use super::{ControlPlane, LeaseDenied, UnknownVersion, is_published};
+use crate::admission::{Allowance, Pause, Situation};
+use crate::leases::Lease;
+use crate::task_queue::{Attempt, TaskQueue};
+use common::{ActorId, FailureReason, PolicyVersion, ProductTask, RolloutOutcome, TaskId};
+use failpoint::Mutation;
+use std::sync::{MutexGuard, PoisonError};
+use std::time::Instant;
+
+/// The answer to an actor that asks for tasks.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum LeaseAnswer {
+    /// Tasks, at least one.
+    Tasks(Vec<ProductTask>),
+    /// Nothing now.
+    Wait(Pause),
+    /// The run needs no more rollouts.
+    Complete,
+}
+
+impl ControlPlane {
+    /// Leases up to `wanted` tasks to an actor that samples from `policy`. One that still holds tasks gets those again:
+    /// actors work on one lease at a time, so the answer that gave them was lost.
+    ///
+    /// # Errors
+    /// [`LeaseDenied`] when this run has not published `policy`, or the actor is in quarantine.
+    pub(crate) fn lease(
+        &self,
+        actor: &ActorId,
+        policy: PolicyVersion,
+        wanted: usize,
+        now: Instant,
+    ) -> Result<LeaseAnswer, LeaseDenied> {
+        let answer = self.try_lease(actor, policy, wanted, now);
+        self.note_lease(actor, answer.as_ref().ok(), now);
+        answer
+    }
+
+    fn try_lease(
+        &self,
+        actor: &ActorId,
+        policy: PolicyVersion,
+        wanted: usize,
+        now: Instant,
+    ) -> Result<LeaseAnswer, LeaseDenied> {
+        self.actors.seen(actor, now);
+        if let Some(reason) = self.actors.quarantine(actor) {
+            return Err(LeaseDenied::Quarantined(reason));
+        }
+        if self.is_complete() {
+            return Ok(LeaseAnswer::Complete);
+        }
+        let mut queue = self.queue();
+        // Before the buffer is asked: a pair that is delivered in between is counted twice, which only makes admission
+        // stricter.
+        let undelivered = self.ledger.undelivered();
+        let progress = self.buffer.progress();
+        if !is_published(policy, &progress) {
+            return Err(UnknownVersion(policy).into());
+        }
+        let deadline = now + self.terms.ttl;
+        let held = self.leases.renew(actor, deadline, wanted);
+        if !held.is_empty() {
+            tracing::info!(%actor, tasks = held.len(), "leases given again: their answer was lost");
+            return Ok(self.tasks(held));
+        }
+        let situation = Situation {
+            version: progress.version.number,
+            training: progress.training,
+            fresh: progress.fresh + undelivered,
+            open: self.leases.open(),
+            behaviour: policy.number,
+        };
+        let taken = match self.admission.allow(&situation, wanted) {
+            Allowance::Wait(pause) => return Ok(LeaseAnswer::Wait(pause)),
+            Allowance::Tasks(count) => queue.take(count),
+            Allowance::Block { count, end } => queue.take_run(count, end),
+        };
+        let open: Vec<Attempt> = taken
+            .into_iter()
+            .filter(|(task, _)| !self.ledger.has(*task))
+            .collect();
+        if open.is_empty() {
+            return Ok(LeaseAnswer::Wait(Pause::AllLeased));
+        }
+        for &(task, attempt) in &open {
+            self.leases.give(
+                task,
+                Lease {
+                    holder: actor.clone(),
+                    deadline,
+                    attempt,
+                    version: policy,
+                },
+            );
+        }
+        Ok(self.tasks(open.into_iter().map(|(task, _)| task)))
+    }
+
+    fn tasks(&self, tasks: impl IntoIterator<Item = TaskId>) -> LeaseAnswer {
+        let tasks = tasks.into_iter().map(|task| self.assortment.task(task));
+        LeaseAnswer::Tasks(tasks.collect())
+    }
+
+    /// Takes back tasks that `actor` holds; returns how many those were.
+    pub(crate) fn hand_back(&self, actor: &ActorId, tasks: &[TaskId], now: Instant) -> u32 {
+        self.actors.seen(actor, now);
+        self.note_pause(actor);
+        tasks
+            .iter()
+            .map(|&task| u32::from(self.end_and_reissue(task, actor, FailureReason::Abandoned)))
+            .sum()
+    }
+
+    /// Ends every lease that ran out longer than the grace period ago.
+    pub(crate) fn expire(&self, now: Instant) {
+        let Some(latest) = now.checked_sub(self.terms.grace) else {
+            return;
+        };
+        if failpoint::breaks(Mutation::EternalLease) {
+            return;
+        }
+        for (task, lease) in self.leases.expire(latest) {
+            tracing::warn!(task = task.0, actor = %lease.holder, attempt = lease.attempt, "lease ran out");
+            self.ledger.count_expired();
+            self.note_pause(&lease.holder);
+            self.reissue(task, &lease, FailureReason::Abandoned);
+        }
+    }
+
+    pub(super) fn end_and_reissue(&self, task: TaskId, actor: &ActorId, reason: FailureReason) -> bool {
+        let ended = self.leases.end(task, actor);
+        ended.inspect(|lease| self.reissue(task, lease, reason)).is_some()
+    }
+
+    /// Queues a task again, or gives it up after its last attempt for the reason that attempt ended.
+    fn reissue(&self, task: TaskId, lease: &Lease, reason: FailureReason) {
+        if lease.attempt < self.terms.max_attempts {
+            self.queue().put_back(task, lease.attempt + 1);
+            return;
+        }
+        let detail = format!("no outcome in {} leases", lease.attempt);
+        tracing::warn!(task = task.0, attempts = lease.attempt, "task given up");
+        let given_up = RolloutOutcome::Failed {
+            task,
+            reason,
+            retryable: false,
+            detail,
+        };
+        self.record(given_up, None);
+    }
+
+    fn queue(&self) -> MutexGuard<'_, TaskQueue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
