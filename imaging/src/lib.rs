@@ -5,6 +5,7 @@
 //! What says `compat` in its name follows CAIG's reference to the pixel, and with it OpenCV.
 
 pub mod area;
+mod around;
 pub mod canny;
 pub mod composite;
 pub mod control;
@@ -19,6 +20,7 @@ mod parity;
 pub mod placement;
 mod region;
 mod resample;
+pub mod soft_edge;
 
 pub use error::ImagingError;
 pub use region::Region;

@@ -16,4 +16,4 @@ if __name__ == "__main__":
             os.chmod(f"{folder}/{name}", stat.S_IRUSR | stat.S_IWUSR | stat.S_IRGRP | stat.S_IROTH)
             total += os.path.getsize(f"{folder}/{name}")
     print(total, "bytes")
-    assert total < 2_500_000
+    assert total < 3_100_000

@@ -9,6 +9,13 @@ PROMPTS = dict(
     empty="", short="a bottle of perfume on a wooden desk",
     unicode="Café  Zürich – 夏のセール 🙂\tnai\u0308ve\n½ ﬁne", mixed="It's THE Shoe; don't, they'RE 50% OFF!!! (wet-stone) <|endoftext|> we'll I'd e.g.",
     exact=None, long=LONG + "and a café terrace")
+# Emphasised text by hand: the parts that it stands for, and the weight of each.
+EMPHASISED = dict(
+    nested=("a (wooden desk:1.3), [blurred] bokeh, (soft ((light)))",
+            [("a ", 1), ("wooden desk", 1.3), (", ", 1), ("blurred", 1 / 1.1), (" bokeh, ", 1), ("soft ", 1.1), ("light", 1.1 ** 3)]),
+    # The emphasis reaches over a chunk's end.
+    across=("a bottle of perfume, " * 5 + "(golden hour, sunset over the ocean:1.4) on [[wet]] stone",
+            [("a bottle of perfume, " * 5, 1), ("golden hour, sunset over the ocean", 1.4), (" on ", 1), ("wet", 1 / 1.21), (" stone", 1)]))
 SHAPES = {"square": (16, 16), "wide": (16, 24)}  # rows, columns of the latents
 TIMESTEPS = [981, 21]
 STRIDE = {"square": 1, "wide": 3}  # what is kept of the decoded picture
@@ -37,6 +44,30 @@ def text_numbers(model, tokenizer):
         tensors[f"{name}.last"] = out.last_hidden_state[0]
         if name == "mixed":
             tensors.update({f"{name}.hidden.{i}": h[0] for i, h in enumerate(out.hidden_states)})
+    return rows, tensors
+
+
+@torch.no_grad()
+def emphasis_numbers(model, tokenizer):
+    """Chunks of 75 tokens, begin and end around each, the last filled with the padding; each chunk's output is multiplied by the
+    weights, 1 for what is no text, and brought back to the mean it had."""
+    rows, tensors = [], {}
+    for name, (text, parts) in EMPHASISED.items():
+        tokens = [(i, w) for part, w in parts for i in tokenizer(part, add_special_tokens=False).input_ids]
+        chunks = []
+        for at in range(0, len(tokens), 75):
+            here = tokens[at:at + 75]
+            ids = [tokenizer.bos_token_id, *(i for i, _ in here), tokenizer.eos_token_id]
+            weights = [1.0, *(w for _, w in here), 1.0]
+            filled = 77 - len(ids)
+            z = model(torch.tensor([ids + [tokenizer.pad_token_id] * filled])).last_hidden_state[0]
+            weighted = z * torch.tensor(weights + [1.0] * filled)[:, None]
+            chunks.append(weighted * (z.mean() / weighted.mean()))
+        rows.append(dict(name=name, text=text, chunks=len(chunks)))
+        tensors[f"{name}.weighted"] = torch.cat(chunks)
+    ids = tokenizer(EMPHASISED["nested"][0], padding="max_length", max_length=77).input_ids
+    assert len(ids) == 77
+    tensors["nested.as_text"] = model(torch.tensor([ids])).last_hidden_state[0]
     return rows, tensors
 
 
@@ -100,6 +131,10 @@ def make_text():
         tensors="<name>.last [77,16]: after the last norm; <name>.hidden.N [77,16]: embeddings (0), after layer N", prompts=rows),
         rows=["prompts"])
     write_tensors(f"{EXPECTED}/text.safetensors", tensors)
+    rows, tensors = emphasis_numbers(open_text_encoder(), open_tokenizer())
+    write_json(f"{EXPECTED}/emphasis.json", dict(
+        tensors="<name>.weighted [chunks * 77,16]; nested.as_text [77,16]: brackets are brackets", prompts=rows), rows=["prompts"])
+    write_tensors(f"{EXPECTED}/emphasis.safetensors", tensors)
 
 
 def make():

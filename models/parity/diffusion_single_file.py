@@ -1,5 +1,7 @@
-"""The miniature's weights in one file under the names of the original latent-diffusion code, as community checkpoints come."""
-import re
+"""The miniature's weights in one file under the names of the original latent-diffusion code, as community checkpoints come: as
+safetensors, and as the `.ckpt` that Lightning wrote."""
+import re, sys, types
+import numpy as np
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from diffusers.loaders.single_file_utils import (convert_ldm_clip_checkpoint, convert_ldm_unet_checkpoint,
@@ -7,7 +9,7 @@ from diffusers.loaders.single_file_utils import (convert_ldm_clip_checkpoint, co
 from safetensors.torch import load_file
 from diffusion_common import OUT, TINY, open_model, open_text_encoder, write_tensors
 
-FILE = f"{OUT}/single_file.safetensors"
+FILE, CHECKPOINT = f"{OUT}/single_file.safetensors", f"{OUT}/single_file.ckpt"
 UNET_HEAD = {"time_embedding.linear_1": "time_embed.0", "time_embedding.linear_2": "time_embed.2", "conv_in": "input_blocks.0.0",
              "conv_norm_out": "out.0", "conv_out": "out.2"}
 UNET_RESNET = {"norm1": "in_layers.0", "conv1": "in_layers.2", "norm2": "out_layers.0", "conv2": "out_layers.3",
@@ -65,7 +67,26 @@ def make():
     out["alphas_cumprod"] = torch.cumprod(1 - betas, 0).float()  # as published files hold; no weight
     out["model_ema.num_updates"] = torch.tensor(0, dtype=torch.int32)
     write_tensors(FILE, out)
+    write_checkpoint(out)
     check(unet, vae)
+
+
+def write_checkpoint(state_dict):
+    """With what Lightning puts beside a state dict: a class, of which the file holds the name alone, and a number of numpy's."""
+    name = "pytorch_lightning.callbacks.model_checkpoint"
+    callback = type("ModelCheckpoint", (), {"__module__": name})
+    modules = {".".join(name.split(".")[:n]): types.ModuleType(name) for n in (1, 2, 3)}
+    modules[name].ModelCheckpoint = callback
+    sys.modules.update(modules)
+    state = {k: v.contiguous().clone() for k, v in sorted(state_dict.items())}
+    score = dict(monitor="val/loss", best_model_score=torch.tensor(0.25), last_score=np.float64(0.25), best_model_path="")
+    torch.save({"epoch": 0, "global_step": 7, "pytorch-lightning_version": "1.4.2", "state_dict": state, "callbacks": {callback: score},
+                "optimizer_states": [], "lr_schedulers": []}, CHECKPOINT)
+    back = torch.load(CHECKPOINT, weights_only=False)["state_dict"]
+    disk = load_file(FILE)
+    assert back.keys() == disk.keys() and all(torch.equal(back[k], v) for k, v in disk.items())
+    for module in modules:
+        del sys.modules[module]
 
 
 def check(unet, vae):

@@ -30,6 +30,9 @@ def text():
         rows, tensors = diffusion_networks.text_numbers(open_text_encoder(d), open_tokenizer())
         assert rows == prompts
         compare(os.path.relpath(d, OUT), tensors, want, 1e-5)
+    rows, tensors = diffusion_networks.emphasis_numbers(open_text_encoder(), open_tokenizer())
+    assert rows == read_json(f"{EXPECTED}/emphasis.json")["prompts"] and [r["chunks"] for r in rows] == [1, 2]
+    compare("emphasis", tensors, expected("emphasis"), 1e-5)
     lengths = {p["name"]: len(p["ids"]) for p in prompts}
     assert lengths["empty"] == 2 and lengths["exact"] == 77 and lengths["long"] > 77 and len(prompts) == 6
 

@@ -9,6 +9,7 @@ use imaging::{
     control::control_image,
     masks::{latent_repaint_mask, repaint_mask},
     placement::{self, Place},
+    soft_edge::held_background,
 };
 use models::ModelError;
 use models::diffusion::pipeline::Canvas;
@@ -19,6 +20,7 @@ pub(super) struct Composition {
     pub(super) placed: RgbaImage,
     /// What the networks see.
     pub(super) canvas: Canvas,
+    placing: Placing,
 }
 
 /// A product that cannot be placed.
@@ -61,12 +63,20 @@ impl Composition {
             latent_repaint_mask(&repaint),
             control_image(&placed),
         )?;
-        Ok(Self { placed, canvas })
+        Ok(Self {
+            placed,
+            canvas,
+            placing: config.placing,
+        })
     }
 
-    /// The product over what was painted: every fully opaque pixel is the product's.
+    /// The product over what was painted: every fully opaque pixel is the product's. What lies under its soft edge is held within
+    /// the colours of the background around it, unless the reference is followed.
     pub(super) fn finish(&self, painted: &RgbImage) -> Result<RgbImage, ImagingError> {
-        composite(painted, &self.placed)
+        match self.placing {
+            Placing::Premultiplied => composite(&held_background(painted, &self.placed)?, &self.placed),
+            Placing::Compat => composite(painted, &self.placed),
+        }
     }
 }
 

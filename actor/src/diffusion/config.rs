@@ -13,7 +13,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Placing {
-    /// Colours are averaged weighted by alpha, and the product's box has all its rows and columns: no halo.
+    /// Colours are averaged weighted by alpha, the product's box has all its rows and columns, and the background under soft edges is
+    /// held within the colours around it: no halo.
     Premultiplied,
     /// To the pixel as CAIG's reference does it, hidden colours and lost rows included.
     Compat,
@@ -23,8 +24,8 @@ pub enum Placing {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct DiffusionConfig {
-    /// Stable Diffusion as diffusers lays it out: a directory, its URL, or one `.safetensors` file with `tokenizer/` beside it.
-    /// Default empty: none.
+    /// Stable Diffusion as diffusers lays it out: a directory, its URL, or one `.safetensors` or `.ckpt` file with `tokenizer/` beside
+    /// it. Default empty: none.
     pub model: String,
     /// A ControlNet for edges, of the same U-net. Default empty: none.
     pub controlnet: String,

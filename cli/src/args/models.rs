@@ -16,6 +16,12 @@ pub(crate) struct EvaluateArgs {
     /// Directory of the reward model, or its URL
     #[arg(long, value_name = "DIR")]
     pub(crate) reward_model: Option<PathBuf>,
+    /// Measure the versions of a run as they are published, until its last, and tell its learner what they do
+    #[arg(long, conflicts_with = "adapters")]
+    pub(crate) follow: bool,
+    /// The learner of that run
+    #[arg(long, value_name = "URL", requires = "follow")]
+    pub(crate) learner: Option<String>,
     /// Products of a JSON catalogue ([{id, image, new_caption}]), or of its URL, instead of the simulated shop's
     #[arg(long, value_name = "FILE")]
     pub(crate) catalog: Option<PathBuf>,
@@ -34,7 +40,7 @@ pub(crate) struct EvaluateArgs {
 /// Arguments of `adwright inspect`.
 #[derive(Debug, Args)]
 pub(crate) struct InspectArgs {
-    /// Directory of a model, or of an adapter in PEFT's layout, or its URL (docs/models.md)
+    /// Directory of a model, of an adapter in PEFT's layout, or of what paints, or its URL (docs/models.md)
     #[arg(value_name = "DIR")]
     pub(crate) directory: PathBuf,
     /// One JSON object on standard output

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 /// Arguments of `adwright render`.
 #[derive(Debug, Args)]
 pub(crate) struct RenderArgs {
-    /// Stable Diffusion as diffusers lays it out, its URL, or a single .safetensors file (default: diffusion.model)
+    /// Stable Diffusion as diffusers lays it out, its URL, or a single .safetensors or .ckpt file (default: diffusion.model)
     #[arg(long, value_name = "DIR")]
     pub(crate) sd: Option<String>,
     /// A ControlNet for edges, or its URL (default: diffusion.controlnet)

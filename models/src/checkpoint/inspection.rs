@@ -1,8 +1,10 @@
 //! What a directory holds, without reading its weights: layout, sizes, and what is missing.
 
 mod adapter;
+mod diffusion;
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::Path;
 
 use serde::Serialize;
@@ -24,11 +26,12 @@ pub struct Inspection {
     pub parameters: u64,
     /// Of these, how many in each number format.
     pub dtypes: BTreeMap<String, u64>,
-    /// Rows of the token table; an adapter has none.
+    /// Rows of the token table; an adapter and a ControlNet have none.
     pub vocab_size: Option<usize>,
-    /// `json` or `sentencepiece`; an adapter has none.
+    /// `json` or `sentencepiece`; an adapter and a ControlNet have none.
     pub tokenizer: Option<&'static str>,
-    /// The prompt template that is used with it: `vicuna_v1`, or `own`, that of `adwright.json`; an adapter has none.
+    /// The prompt template that is used with it: `vicuna_v1`, or `own`, that of `adwright.json`; an adapter and what paints have
+    /// none.
     pub template: Option<&'static str>,
     /// Weights that its configuration needs and its files lack.
     pub missing: Vec<String>,
@@ -40,13 +43,16 @@ pub struct Inspection {
     pub digest: String,
 }
 
-/// Inspects the directory of a model or of an adapter.
+/// Inspects the directory of a model, of an adapter, or of what paints.
 ///
 /// # Errors
 /// [`ModelError::File`] or [`ModelError::Content`] with the file at fault.
 pub fn inspect(dir: &Path) -> Result<Inspection, ModelError> {
     if dir.join(ADAPTER_CONFIG).exists() && !dir.join(CONFIG).exists() {
         return adapter::inspect(dir);
+    }
+    if let Some(layout) = diffusion::layout(dir) {
+        return diffusion::inspect(dir, layout);
     }
     let mut foreign = Directory::open(dir)?;
     let comparison = foreign.compare();
@@ -83,12 +89,16 @@ fn dtypes(shards: &Shards) -> BTreeMap<String, u64> {
 /// # Errors
 /// [`ModelError::File`] or [`ModelError::Content`] with the file at fault.
 pub(super) fn digest(shards: &Shards) -> Result<blake3::Hash, ModelError> {
-    let mut paths: Vec<_> = shards.paths().collect();
+    let name = |path: &Path| path.file_name().unwrap_or_default().to_owned();
+    digest_of(shards.paths().collect(), name)
+}
+
+/// The same of any files, under the names that are given.
+fn digest_of(mut paths: Vec<&Path>, name: impl Fn(&Path) -> OsString) -> Result<blake3::Hash, ModelError> {
     paths.sort_unstable();
     let mut whole = blake3::Hasher::new();
     for path in paths {
-        let name = path.file_name().unwrap_or_default();
-        whole.update(name.as_encoded_bytes()).update(&[0]);
+        whole.update(name(path).as_encoded_bytes()).update(&[0]);
         whole.update(file_digest(path)?.as_bytes());
     }
     Ok(whole.finalize())

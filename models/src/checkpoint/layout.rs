@@ -26,6 +26,12 @@ pub enum Layout {
     /// An adapter as the PEFT library writes it: no model of its own.
     #[serde(rename = "peft")]
     Peft,
+    /// Stable Diffusion as diffusers lays it out.
+    #[serde(rename = "sd15")]
+    StableDiffusion,
+    /// A ControlNet as diffusers writes it.
+    #[serde(rename = "controlnet")]
+    ControlNet,
 }
 
 /// How a checkpoint's weights are named.
@@ -90,6 +96,11 @@ impl Layout {
             (false, "llava") => Self::LlavaHf15,
             (false, _) => Self::LlavaHf16,
         }
+    }
+
+    /// Whether it is of what paints, and of no policy or reward model.
+    pub fn paints(self) -> bool {
+        matches!(self, Self::StableDiffusion | Self::ControlNet)
     }
 }
 

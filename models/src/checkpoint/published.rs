@@ -39,11 +39,13 @@ fn file(name: &str) -> &str {
 /// Whether a file of a folder is read, all of whose files are `beside`.
 fn is_of_set(name: &str, beside: &[&str]) -> bool {
     let has = |of: fn(&str) -> bool| beside.iter().any(|name| of(name) && !is_variant(name));
-    let has_safetensors = beside.iter().any(|name| is_safetensors(name));
-    let (is_bin, is_narrow) = (
-        is_pytorch(name),
-        is_variant(name) && (has(is_safetensors) || has(is_pytorch)),
-    );
+    let is_complete = has(is_safetensors) || has(is_pytorch);
+    // Safetensors that are left out for a whole `.bin` do not keep that one out.
+    let has_safetensors = match is_complete {
+        true => has(is_safetensors),
+        false => beside.iter().any(|name| is_safetensors(name)),
+    };
+    let (is_bin, is_narrow) = (is_pytorch(name), is_complete && is_variant(name));
     !name.starts_with('.')
         && !is_narrow
         && match end(name) {
@@ -177,5 +179,7 @@ mod tests {
         assert_eq!(kept(&control), &control[..2]);
         let narrow = ["config.json", "diffusion_pytorch_model.fp16.safetensors"];
         assert_eq!(kept(&narrow), narrow);
+        let mixed = ["config.json", "model.fp16.safetensors", "pytorch_model.bin"];
+        assert_eq!(kept(&mixed), ["config.json", "pytorch_model.bin"]);
     }
 }

@@ -22,7 +22,11 @@ use super::unet::Unet;
 use crate::directory::read_json;
 use crate::error::ModelError;
 use crate::weights::shards::Shards;
-use crate::weights::streaming::{WeightSource, elements};
+use crate::weights::streaming::{Comparison, WeightSource, elements};
+
+mod compared;
+
+pub(crate) use compared::Compared;
 
 /// What diffusers calls the weights of its own networks.
 const DIFFUSERS: &[&str] = &["diffusion_pytorch_model"];
@@ -32,6 +36,9 @@ const TRANSFORMERS: &[&str] = &["model", "pytorch_model"];
 
 /// Pixels of a side that make one of the latents: what the ControlNet and the masks are made for.
 const FACTOR: usize = 8;
+
+/// What both call a network's configuration.
+const CONFIG: &str = "config.json";
 
 /// Tables that are computed from the configuration.
 const COMPUTED: &str = "embeddings.position_ids";
@@ -71,12 +78,19 @@ pub struct ControlNetFiles {
 
 impl StableDiffusion {
     /// Opens a directory with `unet/`, `vae/`, `text_encoder/`, `tokenizer/` and `scheduler/`; or a single
-    /// `.safetensors` file, beside which `tokenizer/` lies, and those of the others whose `config.json` says something else than
+    /// `.safetensors` or `.ckpt` file, beside which `tokenizer/` lies, and those of the others whose `config.json` says something else than
     /// Stable Diffusion 1.5's.
     ///
     /// # Errors
     /// [`ModelError::File`] or [`ModelError::Content`] with the file and key, or all tensors at fault.
     pub fn open(place: &Path) -> Result<Self, ModelError> {
+        let model = Self::described(place)?;
+        model.check_weights()?;
+        Ok(model)
+    }
+
+    /// The same, its weights not looked at.
+    fn described(place: &Path) -> Result<Self, ModelError> {
         let beside = Self::descriptions(place);
         let read = |part: &str, file: &str| -> Result<Option<Map<String, Value>>, ModelError> {
             let path = beside.join(part).join(file);
@@ -88,19 +102,17 @@ impl StableDiffusion {
         let of = |part: &str, file: &str, error: ModelError| error.in_file(&beside.join(part).join(file));
         let model = Self {
             place: place.to_owned(),
-            unet: match read("unet", "config.json")? {
-                Some(json) => UnetConfig::of_unet(json).map_err(|error| of("unet", "config.json", error))?,
+            unet: match read("unet", CONFIG)? {
+                Some(json) => UnetConfig::of_unet(json).map_err(|error| of("unet", CONFIG, error))?,
                 None => UnetConfig::stable_diffusion_15(),
             },
-            autoencoder: match read("vae", "config.json")? {
-                Some(json) => {
-                    AutoencoderConfig::read(json).map_err(|error| of("vae", "config.json", error))?
-                }
+            autoencoder: match read("vae", CONFIG)? {
+                Some(json) => AutoencoderConfig::read(json).map_err(|error| of("vae", CONFIG, error))?,
                 None => AutoencoderConfig::stable_diffusion_15(),
             },
-            text_encoder: match read("text_encoder", "config.json")? {
+            text_encoder: match read("text_encoder", CONFIG)? {
                 Some(json) => {
-                    TextEncoderConfig::read(json).map_err(|error| of("text_encoder", "config.json", error))?
+                    TextEncoderConfig::read(json).map_err(|error| of("text_encoder", CONFIG, error))?
                 }
                 None => TextEncoderConfig::stable_diffusion_15(),
             },
@@ -111,7 +123,6 @@ impl StableDiffusion {
             tokenizer: ClipTokenizer::load(&beside.join("tokenizer"))?,
         };
         model.check_parts(&beside)?;
-        model.check_weights()?;
         Ok(model)
     }
 
@@ -130,7 +141,7 @@ impl StableDiffusion {
         let factor = self.autoencoder.factor();
         if factor != FACTOR {
             return Err(ModelError::Content {
-                path: beside.join("vae").join("config.json"),
+                path: beside.join("vae").join(CONFIG),
                 reason: format!(
                     "block_out_channels = {:?}: expected four levels, which make one of the latents of {FACTOR} pixels a side",
                     self.autoencoder.block_out_channels
@@ -140,7 +151,7 @@ impl StableDiffusion {
         let (width, expected) = (self.text_encoder.hidden_size, self.unet.cross_attention_dim);
         if width != expected {
             return Err(ModelError::Content {
-                path: beside.join("text_encoder").join("config.json"),
+                path: beside.join("text_encoder").join(CONFIG),
                 reason: format!(
                     "hidden_size = {width}: expected {expected}, the U-net's cross_attention_dim"
                 ),
@@ -276,16 +287,22 @@ impl ControlNetFiles {
     /// [`ModelError::File`] or [`ModelError::Content`] with the file and key, or all tensors at fault; a ControlNet that was made
     /// for another U-net.
     pub fn open(dir: &Path, unet: &UnetConfig) -> Result<Self, ModelError> {
-        let path = dir.join("config.json");
-        let config = UnetConfig::of_controlnet(read_json(&path)?).map_err(|error| error.in_file(&path))?;
-        config.check_fits(unet).map_err(|error| error.in_file(&path))?;
-        let files = Self {
-            place: dir.to_owned(),
-            config,
-        };
+        let files = Self::described(dir)?;
+        let fits = files.config.check_fits(unet);
+        fits.map_err(|error| error.in_file(&dir.join(CONFIG)))?;
         let fresh = files.config.init_controlnet(&Device::flex(), 0);
         files.source()?.compare(&fresh)?;
         Ok(files)
+    }
+
+    /// The same for any U-net, its weights not looked at.
+    fn described(dir: &Path) -> Result<Self, ModelError> {
+        let path = dir.join(CONFIG);
+        let config = UnetConfig::of_controlnet(read_json(&path)?).map_err(|error| error.in_file(&path))?;
+        Ok(Self {
+            place: dir.to_owned(),
+            config,
+        })
     }
 
     /// Reads it.
@@ -357,10 +374,16 @@ impl Source {
         }
     }
 
-    fn compare<M: Module>(mut self, fresh: &M) -> Result<(), ModelError> {
-        let place = self.shards.place().to_owned();
-        let compared = self.weights(None, &mut |_, _| ()).compare(fresh).into_result();
-        compared.map_err(|error| error.in_file(&place))
+    fn compare<M: Module>(self, fresh: &M) -> Result<(), ModelError> {
+        let (shards, comparison) = self.compared(fresh);
+        comparison
+            .into_result()
+            .map_err(|error| error.in_file(shards.place()))
+    }
+
+    fn compared<M: Module>(mut self, fresh: &M) -> (Shards, Comparison) {
+        let comparison = self.weights(None, &mut |_, _| ()).compare(fresh);
+        (self.shards, comparison)
     }
 
     fn load<M: Module>(mut self, fresh: M, dtype: DType) -> Result<M, ModelError> {

@@ -179,3 +179,46 @@ fn failed(error: impl std::fmt::Display) -> ModelError {
         reason: error.to_string(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokenizers::{PaddingParams, PaddingStrategy, TruncationParams};
+
+    use super::*;
+
+    #[test]
+    fn what_a_saved_file_says_of_cutting_and_filling_changes_no_ids() {
+        let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("parity/fixtures/diffusion/tiny/tokenizer");
+        let known = ClipTokenizer::load(&fixture).unwrap();
+        let mut used = known.inner.clone();
+        let cut = TruncationParams {
+            max_length: 20,
+            ..TruncationParams::default()
+        };
+        used.with_truncation(Some(cut)).unwrap();
+        used.with_padding(Some(PaddingParams {
+            strategy: PaddingStrategy::Fixed(77),
+            ..PaddingParams::default()
+        }));
+        let (long, short) = ("green leaves on wet stone ".repeat(30), "a wooden desk");
+        // It is what it says: without care these would be cut and filled.
+        assert_eq!(
+            used.encode_fast(long.as_str(), false).unwrap().get_ids().len(),
+            77
+        );
+        let saved = |inner: &Inner| {
+            let dir = tempfile::tempdir().unwrap();
+            inner.save(dir.path().join("tokenizer.json"), false).unwrap();
+            ClipTokenizer::load(dir.path()).unwrap()
+        };
+        let (plain, used) = (saved(&known.inner), saved(&used));
+        for text in [long.as_str(), short, ""] {
+            let expected = known.encode(text).unwrap();
+            assert_eq!(plain.encode(text).unwrap(), expected);
+            assert_eq!(used.encode(text).unwrap(), expected);
+        }
+        assert!(known.encode(&long).unwrap().len() > 77);
+        let special = |tokenizer: &ClipTokenizer| (tokenizer.begin, tokenizer.end, tokenizer.pad);
+        assert_eq!(special(&used), special(&known));
+    }
+}

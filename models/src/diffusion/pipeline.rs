@@ -46,7 +46,7 @@ pub use config::PipelineConfig;
 use denoising::{Begun, Denoising, Guidance};
 pub use given_noise::GivenNoise;
 pub use picture::Picture;
-use text::Texts;
+pub(super) use text::Texts;
 
 /// Products whose latents and edges are kept for the next picture. One takes about 6 MiB at 512x512.
 const KEPT_CANVASES: NonZero<usize> = NonZero::new(8).expect("not zero");

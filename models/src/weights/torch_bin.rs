@@ -10,7 +10,9 @@
 //! Read are dicts and `OrderedDict`s of tensors and parameters, also views that are transposed, cut out or
 //! share a storage. Values beside them that are `None`, truth values, numbers or strings are skipped. Where
 //! the dict has another dict under one of the [`WRAPPERS`], that is the state dict; what else is beside it,
-//! such as the state of an optimizer, is not read, but a tensor there is an error.
+//! such as the state of an optimizer, is not read, but a tensor there is an error. There, and only there, a few
+//! names that Lightning's checkpoints hold beside their state dict may stand; nothing is imported for them, and no
+//! call of one is made.
 //!
 //! Not read are whole pickled modules, sparse and quantised tensors, complex numbers, big-endian files,
 //! compressed zip files and the formats before torch 1.6. Checksums are not verified, as torch does not

@@ -108,6 +108,9 @@ fn fixed() -> Vec<(&'static str, Value)> {
         ("resnet_time_scale_shift", json!("default")),
         ("dual_cross_attention", json!(false)),
         ("only_cross_attention", json!(false)),
+        ("mid_block_only_cross_attention", json!(false)),
+        // Older files say no so; newer ones leave it out.
+        ("cross_attention_norm", json!(false)),
         ("upcast_attention", json!(false)),
         ("transformer_layers_per_block", json!(1)),
         ("mid_block_type", json!("UNetMidBlock2DCrossAttn")),
@@ -124,7 +127,7 @@ fn fixed() -> Vec<(&'static str, Value)> {
 }
 
 /// What has to be absent: each stands for another network.
-const ABSENT: [&str; 14] = [
+const ABSENT: [&str; 12] = [
     "class_embed_type",
     "addition_embed_type",
     "addition_time_embed_dim",
@@ -136,9 +139,7 @@ const ABSENT: [&str; 14] = [
     "time_embedding_act_fn",
     "time_embedding_dim",
     "projection_class_embeddings_input_dim",
-    "cross_attention_norm",
     "reverse_transformer_layers_per_block",
-    "mid_block_only_cross_attention",
 ];
 
 impl UnetConfig {
@@ -368,5 +369,32 @@ impl UnetConfig {
                 "from 0 to 1",
             ),
         ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(key: &str, value: Value) -> Result<UnetConfig, ModelError> {
+        UnetConfig::of_unet([(key.to_owned(), value)].into_iter().collect())
+    }
+
+    #[test]
+    fn what_asks_for_nothing_is_taken_and_what_asks_for_another_network_is_refused() {
+        for key in ["cross_attention_norm", "mid_block_only_cross_attention"] {
+            for harmless in [Value::Null, json!(false)] {
+                read(key, harmless).unwrap();
+            }
+        }
+        for (key, value) in [
+            ("cross_attention_norm", json!("layer_norm")),
+            ("mid_block_only_cross_attention", json!(true)),
+            ("class_embed_type", json!("timestep")),
+            ("time_embedding_dim", json!(64)),
+        ] {
+            let refused = read(key, value).unwrap_err().to_string();
+            assert!(refused.contains(key), "{refused}");
+        }
     }
 }

@@ -45,8 +45,8 @@ enum Role {
 /// The layers of a file.
 ///
 /// # Errors
-/// [`ModelError::Adapter`] for a tensor that is no part of a low-rank layer, a layer without one of its factors, factors of another
-/// rank, and metadata that asks for another strength than one alpha for all.
+/// [`ModelError::Adapter`] for a tensor that is no part of a low-rank layer or part of one twice, a layer without one of its factors,
+/// factors of another rank, and metadata that asks for another strength than one alpha for all.
 pub(super) fn layers(bytes: &[u8]) -> Result<BTreeMap<String, Layer>, ModelError> {
     let tensors = from_safetensors(bytes)?;
     check_finite(&tensors)?;
@@ -55,11 +55,19 @@ pub(super) fn layers(bytes: &[u8]) -> Result<BTreeMap<String, Layer>, ModelError
     let (mut downs, mut ups, mut own) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
     let mut foreign = vec![];
     for (name, data) in tensors {
-        match part(&name) {
-            Some((layer, Role::Down)) => drop(downs.insert(layer, data)),
-            Some((layer, Role::Up)) => drop(ups.insert(layer, data)),
-            Some((layer, Role::Alpha)) => drop(own.insert(layer, data.iter::<f64>().next())),
-            None => foreign.push(name),
+        let is_again = match part(&name) {
+            Some((layer, Role::Down)) => downs.insert(layer, data).is_some(),
+            Some((layer, Role::Up)) => ups.insert(layer, data).is_some(),
+            Some((layer, Role::Alpha)) => own.insert(layer, data.iter::<f64>().next()).is_some(),
+            None => {
+                foreign.push(name.clone());
+                false
+            }
+        };
+        if is_again {
+            return Err(refused(format!(
+                "{name} is there a second time under another name, expected once"
+            )));
         }
     }
     if !foreign.is_empty() {
@@ -184,6 +192,12 @@ mod tests {
         assert_eq!(layers(&file(&good, &[])).unwrap().len(), 1);
         assert!(refused(&[(down, &[2, 4])], &[]).contains("one factor"));
         assert!(refused(&[("unet.a.hada_w1_a", &[2, 4])], &[]).contains("hada_w1_a"));
+        let again: [(&str, &[usize]); 3] = [
+            (down, &[2, 4]),
+            ("unet.a.lora.down.weight", &[2, 4]),
+            (up, &[3, 2]),
+        ];
+        assert!(refused(&again, &[]).contains("second time"));
         for shape in [&[][..], &[4], &[0, 4]] {
             assert!(refused(&[(down, shape), (up, &[3, 2])], &[]).contains("rank 2 or 4"));
         }

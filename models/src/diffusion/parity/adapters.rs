@@ -58,20 +58,26 @@ fn descriptions_only(dir: &Path) {
 
 #[test]
 fn a_single_file_is_the_same_model() {
-    let dir = tempfile::tempdir().unwrap();
-    descriptions_only(dir.path());
-    let file = dir.path().join("model.safetensors");
-    fs::copy(fixtures().join("single_file.safetensors"), &file).unwrap();
-    let (single, model, device) = (StableDiffusion::open(&file).unwrap(), tiny(), Device::flex());
+    for ending in ["safetensors", "ckpt"] {
+        let dir = tempfile::tempdir().unwrap();
+        descriptions_only(dir.path());
+        let file = dir.path().join(format!("model.{ending}"));
+        fs::copy(fixtures().join(format!("single_file.{ending}")), &file).unwrap();
+        is_the_tiny_model(&StableDiffusion::open(&file).unwrap());
+    }
+}
+
+fn is_the_tiny_model(single: &StableDiffusion) {
+    let (model, device) = (&tiny(), Device::flex());
     let unet =
         |model: &StableDiffusion| collect(&model.read_unet(&device, DType::F32, None).unwrap(), |_| true);
-    assert_eq!(unet(&single), unet(&model));
+    assert_eq!(unet(single), unet(model));
     let vae =
         |model: &StableDiffusion| collect(&model.read_autoencoder(&device, DType::F32).unwrap(), |_| true);
-    assert_eq!(vae(&single), vae(&model));
+    assert_eq!(vae(single), vae(model));
     let text = |model: &StableDiffusion| {
         let encoder = model.read_text_encoder(&device, DType::F32, None);
         collect(&encoder.unwrap(), |_| true)
     };
-    assert_eq!(text(&single), text(&model));
+    assert_eq!(text(single), text(model));
 }

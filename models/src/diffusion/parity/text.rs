@@ -5,6 +5,8 @@ use serde::Deserialize;
 
 use super::{Expected, fixtures, tiny};
 use crate::attention::causal_bias;
+use crate::diffusion::part::Part;
+use crate::diffusion::pipeline::Texts;
 use crate::diffusion::prompt::{LongPrompts, PromptStyle, chunks};
 use crate::diffusion::text_encoder::TextEncoder;
 use crate::directory::read_json;
@@ -90,6 +92,55 @@ fn the_encoder_gives_the_same_tokens_layer_by_layer() {
         }
     }
     expected.report("text encoder, layer by layer");
+}
+
+#[derive(Deserialize)]
+struct Emphasised {
+    prompts: Vec<EmphasisedRow>,
+}
+
+#[derive(Deserialize)]
+struct EmphasisedRow {
+    name: String,
+    text: String,
+    chunks: usize,
+}
+
+fn emphasised() -> Vec<EmphasisedRow> {
+    let file: Emphasised = read_json(&fixtures().join("expected/emphasis.json")).unwrap();
+    file.prompts
+}
+
+/// A description as the U-net attends to it.
+fn embedded(text: &str, emphasis: bool) -> Tensor<3> {
+    let style = PromptStyle {
+        emphasis,
+        ..PromptStyle::default()
+    };
+    let mut texts = Texts::new(tiny().tokenizer, 77, style);
+    let read = || tiny().read_text_encoder(&Device::flex(), DType::F32, None);
+    let read = texts.embed(&[text], &mut Part::new(read, true), &Device::flex());
+    read.unwrap().remove(0).unwrap()
+}
+
+#[test]
+fn emphasis_multiplies_tokens_and_keeps_the_mean_of_each_chunk() {
+    let expected = Expected::of("emphasis");
+    let rows = emphasised();
+    assert_eq!(rows.iter().map(|row| row.chunks).collect::<Vec<_>>(), [1, 2]);
+    for row in rows {
+        let weighted = embedded(&row.text, true);
+        assert_eq!(weighted.dims()[1], 77 * row.chunks, "{}", row.name);
+        expected.compare(&format!("{}.weighted", row.name), weighted.into_data());
+    }
+}
+
+#[test]
+fn brackets_are_text_where_emphasis_is_not_asked_for() {
+    let row = emphasised().remove(0);
+    assert_eq!(row.name, "nested");
+    let expected = Expected::of("emphasis");
+    expected.compare("nested.as_text", embedded(&row.text, false).into_data());
 }
 
 #[test]

@@ -15,7 +15,7 @@ use crate::error::ModelError;
 const KEPT: NonZero<usize> = NonZero::new(64).expect("not zero");
 
 /// Reads descriptions.
-pub(super) struct Texts {
+pub(in crate::diffusion) struct Texts {
     tokenizer: ClipTokenizer,
     /// Tokens that the encoder reads at once.
     length: usize,
@@ -24,7 +24,7 @@ pub(super) struct Texts {
 }
 
 impl Texts {
-    pub(super) fn new(tokenizer: ClipTokenizer, length: usize, style: PromptStyle) -> Self {
+    pub(in crate::diffusion) fn new(tokenizer: ClipTokenizer, length: usize, style: PromptStyle) -> Self {
         Self {
             tokenizer,
             length,
@@ -38,7 +38,7 @@ impl Texts {
     ///
     /// # Shapes
     /// `[1, chunks * length, width]` each
-    pub(super) fn embed(
+    pub(in crate::diffusion) fn embed(
         &mut self,
         texts: &[&str],
         encoder: &mut Part<TextEncoder>,

@@ -287,6 +287,39 @@ mod tests {
         }
     }
 
+    /// diffusers' `DDIMScheduler.from_config` limits the estimate of the clean latents there, which Stable Diffusion's latents exceed.
+    #[test]
+    fn ddim_limits_the_estimate_only_where_the_file_is_its_own_or_says_so() {
+        let limit = |text: &str| {
+            let schedule = Schedule::new(Sampler::Ddim, &loaded(text).unwrap(), 5).unwrap();
+            let limits: Vec<Option<f64>> = schedule.steps.iter().map(|step| step.estimate.limit).collect();
+            assert!(limits.iter().all(|limit| *limit == limits[0]));
+            limits[0]
+        };
+        for class in [
+            "EulerDiscreteScheduler",
+            "EulerAncestralDiscreteScheduler",
+            "DPMSolverMultistepScheduler",
+        ] {
+            assert_eq!(
+                limit(&format!(r#"{{"_class_name": "{class}"}}"#)),
+                None,
+                "{class}"
+            );
+        }
+        assert_eq!(limit(r#"{"_class_name": "DDIMScheduler"}"#), Some(1.0));
+        assert_eq!(
+            limit(r#"{"_class_name": "DDIMScheduler", "clip_sample": false}"#),
+            None
+        );
+        assert_eq!(
+            limit(
+                r#"{"_class_name": "EulerDiscreteScheduler", "clip_sample": true, "clip_sample_range": 3}"#
+            ),
+            Some(3.0)
+        );
+    }
+
     #[test]
     fn what_would_change_a_samplers_numbers_is_refused_for_that_sampler_alone() {
         let config = loaded(r#"{"final_sigmas_type": "sigma_min", "thresholding": true}"#).unwrap();

@@ -18,6 +18,17 @@ const MAX_OPCODES: usize = 4 << 20;
 const MAX_LINE: usize = 200;
 /// Most dimensions of a tensor.
 const MAX_RANK: usize = 8;
+/// What stands beside a state dict in the checkpoints that Lightning wrote, module and name: the class that is
+/// the key of a callback's state, and how numpy's numbers are pickled. They are read as names; what a call of one
+/// would make is not made.
+const INERT: [(&str, &str); 5] = [
+    ("pytorch_lightning.callbacks.model_checkpoint", "ModelCheckpoint"),
+    ("numpy.core.multiarray", "scalar"),
+    // The same since numpy 2.
+    ("numpy._core.multiarray", "scalar"),
+    ("numpy", "dtype"),
+    ("_codecs", "encode"),
+];
 
 /// The number of a value.
 type Id = usize;
@@ -43,6 +54,8 @@ enum Global {
     RebuildTensor,
     RebuildParameter,
     Storage(Dtype),
+    /// One of [`INERT`], and whatever is made of it: an error wherever a value is looked at.
+    Inert,
 }
 
 /// A storage as the pickle describes it; nothing of it has been compared with the file.
@@ -205,10 +218,10 @@ impl<'a> Machine<'a> {
                 let value = value.ok_or_else(|| self.wrong(reason))?;
                 self.push(value);
             }
-            // BUILD: the attributes of an OrderedDict, such as `_metadata`, are dropped.
+            // BUILD: the attributes of an OrderedDict, such as `_metadata`, are dropped, and those of what is inert.
             b'b' => {
                 self.pop()?;
-                if !matches!(self.top()?, Value::Dict(_)) {
+                if !matches!(self.top()?, Value::Dict(_) | Value::Global(Global::Inert)) {
                     return Err(self.wrong("sets attributes of something that is no OrderedDict"));
                 }
             }
@@ -228,7 +241,7 @@ impl<'a> Machine<'a> {
             ("torch._utils", "_rebuild_tensor_v2") => Some(Global::RebuildTensor),
             ("torch._utils", "_rebuild_parameter") => Some(Global::RebuildParameter),
             ("torch", class) => Dtype::of_storage(class).map(Global::Storage),
-            _ => None,
+            global => INERT.contains(&global).then_some(Global::Inert),
         };
         global.ok_or_else(|| TorchError::Global {
             offset: self.opcode_at,
@@ -263,6 +276,7 @@ impl<'a> Machine<'a> {
             return None;
         };
         match (function, &args[..]) {
+            (Global::Inert, _) => Some(Value::Global(Global::Inert)),
             (Global::OrderedDict, []) => Some(Value::Dict(vec![])),
             (Global::RebuildParameter, &[tensor, _requires_grad, _hooks]) => match &self.values[tensor] {
                 Value::Tensor(tensor) => Some(Value::Tensor(tensor.clone())),

@@ -1,0 +1,157 @@
+//! What paints: a directory as diffusers lays it out, or a ControlNet's. Its networks are told as one, each
+//! weight with its network's directory before its name.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde_json::{Map, Value};
+
+use super::{Inspection, digest_of, dtypes};
+use crate::checkpoint::described::CONFIG;
+use crate::checkpoint::layout::Layout;
+use crate::diffusion::checkpoint::Compared;
+use crate::directory::read_json;
+use crate::error::ModelError;
+
+/// What diffusers writes beside the networks.
+const INDEX: &str = "model_index.json";
+
+/// What diffusers calls a ControlNet in its configuration.
+const CONTROLNET: &str = "ControlNetModel";
+
+/// The layout of a directory of diffusers; none of any other, and none where nothing can be read.
+pub(super) fn layout(dir: &Path) -> Option<Layout> {
+    if dir.join(INDEX).is_file() {
+        return Some(Layout::StableDiffusion);
+    }
+    let config: Map<String, Value> = read_json(&dir.join(CONFIG)).ok()?;
+    let class = config.get("_class_name")?.as_str()?;
+    (class == CONTROLNET).then_some(Layout::ControlNet)
+}
+
+/// Inspects such a directory.
+///
+/// # Errors
+/// [`ModelError::File`] or [`ModelError::Content`] with the file at fault.
+pub(super) fn inspect(dir: &Path, layout: Layout) -> Result<Inspection, ModelError> {
+    let compared = match layout {
+        Layout::ControlNet => Compared::controlnet(dir)?,
+        _ => Compared::stable_diffusion(dir)?,
+    };
+    let (mut missing, mut unused, mut misshaped) = (vec![], vec![], vec![]);
+    let mut formats = BTreeMap::new();
+    for (part, shards, comparison) in &compared.parts {
+        let named = |name: &String| match part.is_empty() {
+            true => name.clone(),
+            false => format!("{part}/{name}"),
+        };
+        missing.extend(comparison.missing.iter().map(named));
+        unused.extend(comparison.unused.iter().map(named));
+        misshaped.extend(comparison.misshaped.iter().map(named));
+        for (dtype, count) in dtypes(shards) {
+            *formats.entry(dtype).or_default() += count;
+        }
+    }
+    let paths = compared.parts.iter().flat_map(|(_, shards, _)| shards.paths());
+    let below = |path: &Path| path.strip_prefix(dir).unwrap_or(path).as_os_str().to_owned();
+    let digest = digest_of(paths.collect(), below)?;
+    Ok(Inspection {
+        layout,
+        parameters: formats.values().sum(),
+        dtypes: formats,
+        vocab_size: compared.vocab_size,
+        tokenizer: compared.vocab_size.map(|_| "json"),
+        template: None,
+        missing,
+        unused,
+        misshaped,
+        digest: format!("blake3:{digest}"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::PathBuf;
+
+    use super::super::inspect;
+    use super::*;
+
+    fn fixture(name: &str) -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("parity/fixtures/diffusion")
+            .join(name)
+    }
+
+    #[test]
+    fn a_whole_model_and_its_controlnet_are_told_and_nothing_is_missing() {
+        let model = inspect(&fixture("tiny")).unwrap();
+        assert_eq!(model.layout, Layout::StableDiffusion);
+        // As its files' headers add up: U-net, autoencoder, text encoder.
+        assert_eq!(model.parameters, 89_552 + 29_187 + 15_312);
+        assert_eq!(model.dtypes, [("F32".to_owned(), model.parameters)].into());
+        let vocabulary = fixture("tiny").join("text_encoder/config.json");
+        let vocabulary: Map<String, Value> = read_json(&vocabulary).unwrap();
+        assert_eq!(
+            model.vocab_size.map(|size| size as u64),
+            vocabulary["vocab_size"].as_u64()
+        );
+        assert_eq!((model.tokenizer, model.template), (Some("json"), None));
+        let control = inspect(&fixture("controlnet")).unwrap();
+        assert_eq!((control.layout, control.parameters), (Layout::ControlNet, 41_616));
+        assert_eq!((control.vocab_size, control.tokenizer), (None, None));
+        for found in [&model, &control] {
+            let lists = [&found.missing, &found.unused, &found.misshaped];
+            assert!(lists.iter().all(|list| list.is_empty()), "{found:?}");
+        }
+        assert_ne!(model.digest, control.digest);
+    }
+
+    fn copy(from: &Path, to: &Path) {
+        fs::create_dir_all(to).unwrap();
+        for entry in fs::read_dir(from).unwrap() {
+            let entry = entry.unwrap();
+            let target = to.join(entry.file_name());
+            match entry.path().is_dir() {
+                true => copy(&entry.path(), &target),
+                false => drop(fs::copy(entry.path(), target).unwrap()),
+            }
+        }
+    }
+
+    #[test]
+    fn every_weight_that_is_missing_or_has_no_place_is_told_with_its_network() {
+        let dir = tempfile::tempdir().unwrap();
+        copy(&fixture("tiny"), dir.path());
+        let config = dir.path().join("unet/config.json");
+        let mut changed: Map<String, Value> = read_json(&config).unwrap();
+        let layers = changed["layers_per_block"].as_u64().unwrap();
+        let mut found_with = |layers: u64| {
+            changed.insert("layers_per_block".into(), layers.into());
+            fs::write(&config, serde_json::to_vec(&changed).unwrap()).unwrap();
+            inspect(dir.path()).unwrap()
+        };
+        let more = found_with(layers + 1);
+        let of_unet =
+            |names: &[String]| !names.is_empty() && names.iter().all(|name| name.starts_with("unet/"));
+        assert!(of_unet(&more.missing), "{more:?}");
+        let fewer = found_with(layers - 1);
+        assert!(of_unet(&fewer.unused), "{fewer:?}");
+        let whole = found_with(layers);
+        assert_eq!((whole.missing.len(), whole.unused.len()), (0, 0));
+        assert_eq!([&more.digest, &fewer.digest], [&whole.digest; 2]);
+        assert_eq!(whole.digest, inspect(&fixture("tiny")).unwrap().digest);
+    }
+
+    #[test]
+    fn a_network_without_its_file_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        copy(&fixture("tiny"), dir.path());
+        fs::remove_file(dir.path().join("vae/diffusion_pytorch_model.safetensors")).unwrap();
+        let refused = inspect(dir.path()).unwrap_err().to_string();
+        assert!(
+            refused.contains("vae/diffusion_pytorch_model.safetensors"),
+            "{refused}"
+        );
+    }
+}
