@@ -3,24 +3,34 @@
 import json
 import re
 
-from rules import DOCS, rule
+import promql_parser
 
-WORDS = set(
-    """sum by rate increase histogram_quantile max min count on and or unless ignoring group_left avg label_values le
-    without bool offset""".split()
-)
+from rules import DOCS, rule, settings
+
 # Prometheus' own.
 GIVEN = {"up"}
 
 
 def metrics_of(expression):
-    """The metric names in an expression: what is left without strings, selectors' labels, grouping and functions."""
-    text = re.sub(r'"[^"]*"', "", expression)
-    text = re.sub(r"\{[^}]*\}", "", text)
-    text = re.sub(r"\[[^\]]*\]", "", text)
-    text = re.sub(r"\b(by|on|without|ignoring|group_left)\s*\([^)]*\)", "", text)
-    text = re.sub(r"label_values\(([^,]*),[^)]*\)", r"\1", text)
-    return {word for word in re.findall(r"[a-zA-Z_][a-zA-Z0-9_]*", text) if word not in WORDS | GIVEN}
+    """The metrics that an expression reads; a ValueError when it is no PromQL."""
+    found, waiting = set(), [promql_parser.parse(expression)]
+    while waiting:
+        at = waiting.pop()
+        if isinstance(at, promql_parser.VectorSelector):
+            found.add(at.name)
+        if isinstance(at, promql_parser.MatrixSelector):
+            waiting.append(at.vector_selector)
+        waiting += [getattr(at, part) for part in ("lhs", "rhs", "expr") if hasattr(at, part)]
+        waiting += getattr(at, "args", [])
+    return found - GIVEN
+
+
+def unknown(expression, known):
+    """What is wrong with what an expression reads."""
+    try:
+        return [f"{name} is not in docs/metrics.md" for name in sorted(metrics_of(expression) - known)]
+    except ValueError as error:
+        return [f"no PromQL: {error}"]
 
 
 def documented():
@@ -59,11 +69,11 @@ def metrics(overlay):
     known = documented()
     for thing in overlay.of("PrometheusRule"):
         for alert in (one for group in thing["spec"]["groups"] for one in group["rules"]):
-            for name in sorted(metrics_of(alert["expr"]) - known):
-                yield f"alert {alert['alert']}: {name} is not in docs/metrics.md"
+            for sentence in unknown(alert["expr"], known):
+                yield f"alert {alert['alert']}: {sentence}"
     for title, expression in panels(overlay):
-        for name in sorted(metrics_of(expression) - known):
-            yield f"panel {title}: {name} is not in docs/metrics.md"
+        for sentence in unknown(expression, known):
+            yield f"panel {title}: {sentence}"
 
 
 def boards(overlay):
@@ -77,6 +87,16 @@ def panels(overlay):
         for panel in board["panels"]:
             for target in panel["targets"]:
                 yield panel["title"], target["expr"]
+
+
+@rule("a failure is read before its process ends")
+def lingers(overlay):
+    for monitor in overlay.of("PodMonitor"):
+        for end in monitor["spec"]["podMetricsEndpoints"]:
+            needed = 2 * float(end["interval"].removesuffix("s"))
+            given = settings(overlay)["learner"]["linger_ms"] / 1000
+            if given < needed:
+                yield f"learner.linger_ms is {given:g} s, and two readings take {needed:g} s"
 
 
 @rule("every pod is watched")

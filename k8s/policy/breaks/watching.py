@@ -1,6 +1,6 @@
 """Breaks of what is read of a run."""
 
-from mutations import breaks, container, put, simple
+from mutations import breaks, config, container, put, simple
 
 simple(
     "alerts say what to do",
@@ -24,6 +24,20 @@ simple(
     "a misspelt one in an alert",
     lambda o: put(
         o.of("PrometheusRule")[0]["spec"]["groups"][0]["rules"][0], "expr", "learner_run_fialed == 1"
+    ),
+)
+simple(
+    "a failure is read before its process ends",
+    "gpu",
+    "the program's default",
+    lambda o: config(o, "linger_ms = 60000", ""),
+)
+simple(
+    "metrics exist",
+    "gpu",
+    "an alert that is no PromQL",
+    lambda o: put(
+        o.of("PrometheusRule")[0]["spec"]["groups"][0]["rules"][0], "expr", "max by (namespace (learner_run_failed)"
     ),
 )
 simple(
