@@ -34,9 +34,8 @@ pub(crate) enum News {
     Closed,
 }
 
-/// What comes of listening to a stream.
-enum Heard {
-    Newer(Box<Manifest>),
+/// How a stream ends.
+enum Ended {
     Broken,
     Closed,
 }
@@ -77,10 +76,17 @@ impl<'a> Announcements<'a> {
                 self.stream = Some(self.open().await?);
                 return Ok(News::Opened);
             };
-            match next_manifest(self.learner, stream, self.known).await? {
-                Heard::Newer(manifest) => return Ok(News::Newer(manifest)),
-                Heard::Broken => self.stream = None,
-                Heard::Closed => {
+            let (newest, ended) = next_manifest(self.learner, stream, self.known).await?;
+            match (newest, ended) {
+                (newest, Some(Ended::Broken)) => {
+                    self.stream = None;
+                    if let Some(newest) = newest {
+                        return Ok(News::Newer(newest));
+                    }
+                }
+                // A stream that is closed says so again.
+                (Some(newest), _) => return Ok(News::Newer(newest)),
+                (None, _) => {
                     self.stream = None;
                     return Ok(News::Closed);
                 }
@@ -121,33 +127,34 @@ pub(crate) async fn run_is_over(learner: &LearnerClient, joined: &Manifest) -> R
     Ok(())
 }
 
-/// The newest manifest that has come, or else the next one.
+/// The newest manifest that has come, or else the next one; and how the stream ended, if it did. One of the two is there.
 async fn next_manifest(
     learner: &LearnerClient,
     stream: &mut Streaming<pb::PolicyManifest>,
     version: PolicyVersion,
-) -> Result<Heard, ActorError> {
+) -> Result<(Option<Box<Manifest>>, Option<Ended>), ActorError> {
     let mut newest: Option<Manifest> = None;
     loop {
         // Only what has already come replaces a manifest in hand.
         let announced = match newest {
-            None => stream.next().await,
-            Some(_) => stream.next().now_or_never().flatten(),
+            None => Some(stream.next().await),
+            Some(_) => stream.next().now_or_never(),
         };
         let ended = match announced {
-            Some(Ok(manifest)) => {
+            None => None,
+            Some(Some(Ok(manifest))) => {
                 let manifest = Manifest::try_from(manifest).map_err(|e| learner.peer().malformed(e))?;
                 let known = newest.as_ref().map_or(version, |newest| newest.version);
                 newest = accept(learner, manifest, known)?.or(newest);
                 continue;
             }
-            Some(Err(status)) => {
+            Some(Some(Err(status))) => {
                 tracing::warn!(code = ?status.code(), message = status.message(), "announcements of weights interrupted");
-                Heard::Broken
+                Some(Ended::Broken)
             }
-            None => Heard::Closed,
+            Some(None) => Some(Ended::Closed),
         };
-        return Ok(newest.map_or(ended, |newest| Heard::Newer(Box::new(newest))));
+        return Ok((newest.map(Box::new), ended));
     }
 }
 

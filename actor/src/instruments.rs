@@ -19,7 +19,7 @@ use std::time::Duration;
 /// A sum that is not counted in whole numbers.
 pub(crate) type Sum = Counter<f64, AtomicU64>;
 
-/// An actor's instruments. Clones are the same ones; without anybody who reads them they cost nothing.
+/// An actor's instruments. Clones are the same ones; where nobody reads them they cost an addition each.
 #[derive(Debug, Clone, Default)]
 pub struct Instruments {
     /// Whether the actor takes part, and that it comes along until it does.
@@ -56,24 +56,22 @@ struct Said {
 
 /// How long the stages of rollouts take.
 #[derive(Debug)]
-struct Stages([(&'static str, Histogram); 6]);
+struct Stages(Vec<(&'static str, Histogram)>);
 
 /// The stage that is no sample's: newer weights are taken over between two batches.
 pub(crate) const ADOPT: &str = "adopt";
 
 impl Default for Stages {
     fn default() -> Self {
-        let of = |stage: Stage| stage.name();
-        let names = [
+        let of_samples = [
             Stage::Lease,
             Stage::Sample,
             Stage::Render,
             Stage::Score,
             Stage::Submit,
-        ]
-        .map(of);
-        let [lease, sample, render, score, submit] = names;
-        Self([lease, sample, render, score, submit, ADOPT].map(|name| (name, observe::seconds())))
+        ];
+        let names = of_samples.map(Stage::name).into_iter().chain([ADOPT]);
+        Self(names.map(|name| (name, observe::seconds())).collect())
     }
 }
 

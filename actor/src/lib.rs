@@ -240,7 +240,12 @@ async fn take_part(
     pulse.set_ready(true);
     let ended = tokio::select! {
         ended = rollouts.run() => ended,
-        () = drained(shutdown.clone(), seconds(config.drain_timeout_s)) => Ok(()),
+        () = async {
+            shutdown.cancelled().await;
+            pulse.set_ready(false);
+            health.set_ready(false).await;
+            drained(shutdown.clone(), seconds(config.drain_timeout_s)).await;
+        } => Ok(()),
     };
     pulse.set_ready(false);
     health.set_ready(false).await;
@@ -311,7 +316,7 @@ async fn start(
     let builder = PolicyBuilder::new(&policy, canary);
     let mut source = WeightSource::new(learner.clone(), shelf, builder);
     // Not the version that was joined at: fetching the base may have outlasted it.
-    let adapted = source.newest().await?;
+    let adapted = startup::as_bytes_come(pulse, &learner, source.newest()).await?;
     let version = adapted.version;
     let summary = ActorSummary {
         run_id: Some(learner.run().clone()),

@@ -7,7 +7,7 @@ use common::RunId;
 use failpoint::Point;
 use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use proto::{
-    Authorizer, Call, Caller, Door, InvalidMessage, Remote, WireError, artifact_stream,
+    Authorizer, Call, Caller, Door, InvalidMessage, QUESTION_BYTES, Remote, WireError, artifact_stream,
     artifact_stream::Source,
     pb::{
         self,
@@ -33,9 +33,6 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// How long the next chunk may take to arrive here before who waits for it is sent elsewhere.
 const STALL: Duration = Duration::from_secs(5);
 
-/// The largest request, in bytes: a header and a digest are far below.
-const MAX_REQUEST_BYTES: usize = 64 << 10;
-
 /// Serves what is on the shelf.
 pub(crate) struct Relay {
     shelf: Arc<Shelf>,
@@ -59,7 +56,7 @@ impl Relay {
     /// The service, which refuses peers before it reads what they say.
     pub(crate) fn behind_its_door(self) -> InterceptedService<RelayServiceServer<Self>, Door> {
         let door = Door::of(self.authorizer.clone());
-        let service = RelayServiceServer::new(self).max_decoding_message_size(MAX_REQUEST_BYTES);
+        let service = RelayServiceServer::new(self).max_decoding_message_size(QUESTION_BYTES);
         InterceptedService::new(service, door)
     }
 

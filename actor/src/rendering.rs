@@ -92,6 +92,10 @@ pub(crate) async fn until_ready(generator: Arc<dyn ImageGenerator>) -> Result<()
 }
 
 impl Render for Renderer {
+    fn is_own_work(&self) -> bool {
+        !self.generator.is_outside()
+    }
+
     /// The images of a group share their noise seed, so that they differ by description only. Nothing is begun once the generator is
     /// lost to this lease. A generator outside is waited for as long as what it renders could still be scored in time.
     async fn render(&mut self, lease: &Lease, sampled: &PerTask<Vec<Trajectory>>) -> PerTask<RenderedGroup> {

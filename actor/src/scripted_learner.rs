@@ -160,6 +160,13 @@ impl LearnerService for ScriptedLearner {
         Err(Status::unimplemented("not in this script"))
     }
 
+    async fn report_evaluation(
+        &self,
+        _: Request<pb::ReportEvaluationRequest>,
+    ) -> Answer<pb::ReportEvaluationResponse> {
+        Err(Status::unimplemented("not in this script"))
+    }
+
     async fn get_run_status(&self, _: Request<pb::GetRunStatusRequest>) -> Answer<pb::RunStatus> {
         Err(Status::unimplemented("not in this script"))
     }

@@ -56,6 +56,11 @@ pub(crate) trait Service: Send {
 
 /// What turns descriptions into images.
 pub(crate) trait Render: Service {
+    /// Whether this process does the work, and not a service that it waits for.
+    fn is_own_work(&self) -> bool {
+        true
+    }
+
     /// What becomes of each trajectory: an image, or why there is none that can be used.
     fn render(
         &mut self,

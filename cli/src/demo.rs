@@ -16,7 +16,6 @@ mod earlier;
 mod fleet;
 mod font;
 mod liveness;
-mod observer;
 mod output_dir;
 mod plan;
 mod processes;
@@ -29,6 +28,7 @@ mod soak;
 mod stages;
 mod table;
 mod training;
+mod versions;
 
 pub(crate) use curves::{Run as Curve, draw as draw_curves};
 pub(crate) use plan::Plan;

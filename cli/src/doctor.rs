@@ -1,7 +1,8 @@
 //! What is looked at before a job is launched, each thing by itself and all at the same time.
 //!
 //! A check says what it found and what would be right; it repairs nothing, and what it writes (one object in the store) it takes
-//! away again. None of them prints a credential: texts of the store and of the services name keys and addresses only.
+//! away again, unless the store stops answering meanwhile. None of them prints a credential: texts of the store and of the
+//! services name keys and addresses only.
 
 mod endpoints;
 mod finding;
@@ -56,6 +57,7 @@ pub(crate) async fn examine(job: Job, patience: Duration) -> Vec<Finding> {
         ("disk", aside(&job, local::disks)),
         ("ports", aside(&job, local::ports)),
         ("tls", aside(&job, local::certificates)),
+        ("dashboard", aside(&job, local::dashboard)),
         ("sources", aside(&job, sources::examine)),
     ];
     checks.extend(models::checks(&job));

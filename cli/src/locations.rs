@@ -29,16 +29,20 @@ pub(crate) fn open_store(key: &str, location: &str, settings: &StoreSettings) ->
 /// # Errors
 /// Configuration at fault, naming the key.
 pub(crate) fn existing_store(key: &str, location: &str, settings: &StoreSettings) -> Outcome<Store> {
-    let path = match Url::parse(location) {
-        Ok(url) if url.scheme() == "file" => url.to_file_path().ok(),
-        _ if location.contains("://") => None,
-        _ => Some(PathBuf::from(location)),
-    };
-    if path.is_some_and(|path| !path.is_dir()) {
+    if directory(location).is_some_and(|path| !path.is_dir()) {
         let missing = Err(anyhow!("{key} = {location:?}: there is no such directory"));
         return missing.or_configuration();
     }
     open_store(key, location, settings)
+}
+
+/// The directory of this machine that a location means; `None` where it is none's, such as a bucket.
+pub(crate) fn directory(location: &str) -> Option<PathBuf> {
+    match Url::parse(location) {
+        Ok(url) if url.scheme() == "file" => url.to_file_path().ok(),
+        _ if location.contains("://") => None,
+        _ => Some(PathBuf::from(location)),
+    }
 }
 
 fn directory_url(location: &str) -> anyhow::Result<String> {

@@ -18,6 +18,7 @@ mod launch;
 mod locations;
 mod monitoring;
 mod node_cache;
+mod observer;
 mod output;
 mod peer;
 mod progress;

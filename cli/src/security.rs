@@ -45,10 +45,7 @@ impl Security {
                 renewal: None,
             });
         }
-        let pem = read(&config.tls).or_configuration()?;
-        let credentials = Credentials::new(&pem)
-            .context("[tls] cannot be used")
-            .or_configuration()?;
+        let (pem, credentials) = loaded(&config.tls)?;
         check_names(&credentials, role, &config.run.id).or_configuration()?;
         Ok(Self {
             transport: Transport::secured(credentials.clone()),
@@ -69,10 +66,7 @@ impl Security {
         if !config.tls.is_set() {
             return Ok(Transport::plain());
         }
-        let pem = read(&config.tls).or_configuration()?;
-        let credentials = Credentials::new(&pem)
-            .context("[tls] cannot be used")
-            .or_configuration()?;
+        let (_, credentials) = loaded(&config.tls)?;
         Ok(Transport::secured(credentials))
     }
 
@@ -141,6 +135,14 @@ impl Renewal {
             }
         }
     }
+}
+
+fn loaded(files: &TlsConfig) -> Outcome<(Pem, Credentials)> {
+    let pem = read(files).or_configuration()?;
+    let credentials = Credentials::new(&pem)
+        .context("[tls] cannot be used")
+        .or_configuration()?;
+    Ok((pem, credentials))
 }
 
 fn read(files: &TlsConfig) -> anyhow::Result<Pem> {

@@ -25,7 +25,7 @@ pub use candidate::{Candidate, CandidateGroup, CandidateImage, InvalidGroup};
 pub use digest::{Digest, InvalidDigest};
 pub use id::{ActorId, InvalidId, LearnerEpoch, ProductId, RunId, TaskId};
 pub use outcome::{FailureReason, InvalidPair, NoPairReason, PreferencePair, RolloutOutcome};
-pub use reward::{InvalidReward, Reward};
+pub use reward::{InvalidReward, Reward, Sides};
 pub use seed::{Purpose, derive_seed};
 pub use settings::{InvalidConfig, InvalidSetting, SettingsCheck};
 pub use standing::{Barred, Guardrail, Standing};

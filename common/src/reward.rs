@@ -1,11 +1,21 @@
 //! What the reward model says of an image.
 
-use serde::{Deserialize, Serialize};
-
 /// A computed reward: always finite. What could not be computed has no `Reward` at all, never 0.
-#[derive(Debug, Clone, Copy, PartialEq, PartialOrd, Serialize, Deserialize)]
-#[serde(try_from = "f64", into = "f64")]
-pub struct Reward(f64);
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Reward {
+    value: f64,
+    sides: Option<Sides>,
+}
+
+/// What a model that is shown two images at once says of one, by the side on which it stood: its mean margin over the others of its
+/// group, in the reward's unit. The reward is the mean of the two; how far they differ is the model's taste for a side.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Sides {
+    /// On the left, the image that is shown first.
+    pub left: f64,
+    /// On the right.
+    pub right: f64,
+}
 
 /// A number that is no reward.
 #[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
@@ -22,28 +32,37 @@ impl Reward {
     /// [`InvalidReward`] for NaN and infinities.
     pub fn new(value: f64) -> Result<Self, InvalidReward> {
         if value.is_finite() {
-            Ok(Self(value))
+            Ok(Self { value, sides: None })
         } else {
             Err(InvalidReward { given: value })
         }
     }
 
+    /// The same with what the model said on either side.
+    ///
+    /// # Errors
+    /// [`InvalidReward`] for NaN and infinities.
+    pub fn with_sides(self, sides: Sides) -> Result<Self, InvalidReward> {
+        match [sides.left, sides.right]
+            .into_iter()
+            .find(|side| !side.is_finite())
+        {
+            Some(given) => Err(InvalidReward { given }),
+            None => Ok(Self {
+                sides: Some(sides),
+                ..self
+            }),
+        }
+    }
+
     /// The number, on the reward model's own scale (log-odds of a click, up to a constant per product).
     pub fn value(self) -> f64 {
-        self.0
+        self.value
     }
-}
 
-impl TryFrom<f64> for Reward {
-    type Error = InvalidReward;
-    fn try_from(value: f64) -> Result<Self, InvalidReward> {
-        Self::new(value)
-    }
-}
-
-impl From<Reward> for f64 {
-    fn from(reward: Reward) -> f64 {
-        reward.0
+    /// What the model said on either side; `None` of a model for which sides make no difference.
+    pub fn sides(self) -> Option<Sides> {
+        self.sides
     }
 }
 
@@ -55,6 +74,9 @@ mod tests {
     fn a_reward_that_was_not_computed_cannot_be_written_as_a_number() {
         assert!(Reward::new(f64::NAN).is_err());
         assert!(Reward::new(f64::INFINITY).is_err());
-        assert_eq!(Reward::new(-0.5).unwrap().value(), -0.5);
+        let reward = Reward::new(-0.5).unwrap();
+        assert_eq!((reward.value(), reward.sides()), (-0.5, None));
+        let (left, right) = (0.25, f64::NEG_INFINITY);
+        assert!(reward.with_sides(Sides { left, right }).is_err());
     }
 }

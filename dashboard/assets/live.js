@@ -5,6 +5,7 @@
   const events = document.body.dataset.events;
   const gone = document.getElementById("gone");
   if (!events || !gone) return;
+  const away = gone.textContent;
 
   // Longer than the server is ever silent.
   const PATIENCE = 12000;
@@ -73,7 +74,9 @@
   }
 
   function lost() {
-    if (document.querySelector("#state .done, #state .bad")) gone.textContent = gone.dataset.over;
+    // A run that failed may have gone on since.
+    const words = document.querySelector("#state .done, #state .bad") ? gone.dataset.over : away;
+    if (gone.textContent !== words) gone.textContent = words;
     if (gone.hidden) gone.hidden = false;
     document.body.classList.add("stale");
   }
@@ -108,7 +111,8 @@
     } catch {
       // Nobody is there yet.
     }
-    open();
+    // Nobody may look any more.
+    if (!document.hidden) open();
   }
 
   setInterval(() => {

@@ -19,7 +19,7 @@ pub(crate) const NEWEST: usize = 24;
 /// Groups that "now" is the mean of.
 const RECENT: usize = 256;
 
-/// What the training of a version measured.
+/// What was measured of a version: in its training, or on held-out products.
 #[derive(Debug, Clone, PartialEq)]
 pub struct VersionPoint {
     /// The version.
@@ -38,6 +38,8 @@ pub struct Chronicle {
 struct Book {
     /// By the version's number.
     points: Thinned<Arc<VersionPoint>>,
+    /// The same on held-out products.
+    evaluated: Thinned<Arc<VersionPoint>>,
     /// The same of what was sampled.
     sampled: Thinned<VersionTally>,
     tallies: Tallies,
@@ -62,6 +64,8 @@ pub(crate) struct Reading {
 pub(crate) struct Excerpt {
     /// What training measured, oldest version first.
     pub(crate) points: Vec<Arc<VersionPoint>>,
+    /// What versions do on held-out products, oldest first.
+    pub(crate) evaluated: Vec<Arc<VersionPoint>>,
     /// What was sampled by the versions around a number.
     pub(crate) sampled: Vec<(u64, VersionTally)>,
     /// Newest first.
@@ -100,6 +104,13 @@ impl Chronicle {
         book.points.put(point.version.number, Arc::new(point));
     }
 
+    /// Takes in what a version does on held-out products.
+    pub fn add_evaluation(&self, point: VersionPoint) {
+        let mut book = self.book();
+        book.revision += 1;
+        book.evaluated.put(point.version.number, Arc::new(point));
+    }
+
     /// So many of so many records of earlier starts have been read.
     pub fn reading(&self, done: u64, all: u64) {
         let mut book = self.book();
@@ -129,6 +140,7 @@ impl Chronicle {
         book.recent.values().for_each(|&reward| recent.add(reward));
         Excerpt {
             points: book.points.kept.values().cloned().collect(),
+            evaluated: book.evaluated.kept.values().cloned().collect(),
             sampled: book
                 .sampled
                 .kept

@@ -26,8 +26,9 @@ pub use access::{Access, AccessError};
 pub use chronicle::{Chronicle, VersionPoint};
 pub use config::DashboardConfig;
 pub use door::{Door, DoorError};
+pub use picture::MOST_BYTES as MOST_PICTURE_BYTES;
 pub use server::serve;
 pub use view::{
-    Actor, Canary, Candidate, Creative, Ending, History, Outcome, Overview, PictureOf, Role, RunState,
-    RunView, TrainedIn, ViewError,
+    Actor, Candidate, Creative, Ending, History, Outcome, Overview, PictureOf, Role, RunState, RunView,
+    TrainedIn, ViewError,
 };

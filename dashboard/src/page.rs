@@ -44,6 +44,9 @@ pub(crate) struct Section {
     pub(crate) html: Arc<str>,
 }
 
+/// Outcomes on a page.
+pub(crate) const PAGE: u64 = 24;
+
 /// The changing parts that every page which follows the run has in its head.
 pub(crate) const HEAD: [&str; 2] = ["state", "news"];
 
@@ -85,7 +88,7 @@ pub(crate) fn creatives(overview: &Overview, all: &[Creative], from: u64, until:
         (cards::cards(all.iter()))
         nav.pages aria-label="More outcomes" {
             @if until < overview.recorded {
-                a.button href={ "/creatives?before=" (until.saturating_add(until - from).min(overview.recorded)) } rel="prev" { "Newer" }
+                a.button href={ "/creatives?before=" (until.saturating_add(PAGE).min(overview.recorded)) } rel="prev" { "Newer" }
             }
             @if from > 0 { a.button href={ "/creatives?before=" (from) } rel="next" { "Older" } }
         }

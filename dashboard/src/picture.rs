@@ -5,8 +5,8 @@ use bytes::Bytes;
 use image::{ImageFormat, ImageReader, Limits};
 use std::io::Cursor;
 
-/// Most bytes of a stored picture.
-const MOST_BYTES: usize = 32 << 20;
+/// Most bytes of a stored picture that is shown.
+pub const MOST_BYTES: usize = 32 << 20;
 
 /// Longest side, in pixels.
 const MOST_SIDE: u32 = 4096;

@@ -2,7 +2,7 @@
 
 use crate::access::{Access, is_guess};
 use crate::live::{Live, Subject};
-use crate::page;
+use crate::page::{self, PAGE};
 use crate::picture::{self, SMALL};
 use crate::view::PictureOf;
 use axum::Router;
@@ -40,9 +40,6 @@ const LOGIN_BYTES: usize = 4 << 10;
 /// connections.
 const WRONG_TOKEN: Duration = Duration::from_millis(500);
 const REFUSED_AT_ONCE: usize = 4;
-
-/// Outcomes on a page.
-const PAGE: u64 = 24;
 
 /// What the handlers share.
 struct App {
@@ -205,7 +202,8 @@ async fn events(State(app): Shared, uri: Uri) -> Response {
 async fn creatives(State(app): Shared, uri: Uri) -> Response {
     let overview = app.live.run.overview();
     let asked = query(&uri).get("before").and_then(|before| before.parse().ok());
-    let until = asked.unwrap_or(overview.recorded).min(overview.recorded);
+    let recorded = overview.recorded;
+    let until = asked.unwrap_or(recorded).clamp(recorded.min(1), recorded);
     let from = until.saturating_sub(PAGE);
     let _place = app.place().await;
     match app.live.run.creatives(from, until).await {

@@ -7,7 +7,9 @@ use crate::view::{
 };
 use async_trait::async_trait;
 use bytes::Bytes;
-use common::{ActorId, CanaryReport, CanaryVerdict, Digest, LearnerEpoch, PolicyVersion, RunId, TaskId};
+use common::{
+    ActorId, CanaryReport, CanaryVerdict, Digest, LearnerEpoch, PolicyVersion, RunId, Sides, TaskId,
+};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,6 +34,10 @@ pub(crate) fn creative(sequence: u64, sampled_by: u64, actor: &str, rewards: &[f
         image: Some(Digest::from_bytes([place as u8; 32])),
         defects: 0,
         reward,
+        sides: reward.map(|reward| Sides {
+            left: reward + 0.25,
+            right: reward - 0.25,
+        }),
         barred: None,
         role: match place {
             0 => Role::Chosen,

@@ -4,7 +4,7 @@ use crate::chronicle::Chronicle;
 use crate::moments::Moments;
 use async_trait::async_trait;
 use bytes::Bytes;
-use common::{ActorId, CanaryReport, Digest, PolicyVersion, RunId, TaskId};
+use common::{ActorId, CanaryReport, Digest, PolicyVersion, RunId, Sides, TaskId};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -115,7 +115,7 @@ pub struct Actor {
     /// The version it samples from; `None` before its first.
     pub version: Option<PolicyVersion>,
     /// What the canary said of that.
-    pub canary: Option<Canary>,
+    pub canary: Option<CanaryReport>,
     /// Outcomes it has submitted to this start of the learner.
     pub outcomes: u64,
     /// Why it gets no leases.
@@ -127,9 +127,6 @@ pub struct Actor {
     /// Since when it has not called.
     pub silent: Duration,
 }
-
-/// What the canary said.
-pub type Canary = CanaryReport;
 
 /// How a task ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -196,6 +193,8 @@ pub struct Candidate {
     pub defects: u32,
     /// Its reward, in log odds.
     pub reward: Option<f64>,
+    /// What the reward model said on either side; `None` of a model for which sides make no difference.
+    pub sides: Option<Sides>,
     /// The guardrail that barred it, and what that measured.
     pub barred: Option<(&'static str, Option<f64>)>,
     /// What it is to its pair.

@@ -1,11 +1,14 @@
 //! Who takes part in a run and how far each has come. Observations only: nothing here decides anything but when a finished
 //! run may close its doors.
 
-use crate::control::ControlPlane;
+mod following;
+
+pub(crate) use following::Following;
+
 use common::{ActorId, CanaryReport, CanaryVerdict, PolicyVersion};
 use dashmap::DashMap;
 use serde::Serialize;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// What the learner knows of one actor.
@@ -81,36 +84,10 @@ const MOST_SECONDS: f64 = 1e9;
 #[derive(Debug, Default)]
 pub(crate) struct ActorRegistry {
     actors: DashMap<ActorId, Entry>,
+    /// Versions adopted by all, forgotten ones included.
+    adoptions: AtomicU64,
     /// How many streams of announcements each caller holds open, observers included.
     following: DashMap<ActorId, usize>,
-}
-
-/// A caller that follows the announcements, until it is dropped.
-pub(crate) struct Following {
-    control: Arc<ControlPlane>,
-    caller: ActorId,
-}
-
-impl Following {
-    /// Of a caller whose stream has opened; `None` for one without a name that an actor could have.
-    pub(crate) fn begin(control: &Arc<ControlPlane>, caller: &str) -> Option<Self> {
-        let caller = ActorId::new(caller).ok()?;
-        *control.actors.following.entry(caller.clone()).or_default() += 1;
-        Some(Self {
-            control: control.clone(),
-            caller,
-        })
-    }
-}
-
-impl Drop for Following {
-    fn drop(&mut self) {
-        let following = &self.control.actors.following;
-        if let Some(mut streams) = following.get_mut(&self.caller) {
-            *streams -= 1;
-        }
-        following.remove_if(&self.caller, |_, streams| *streams == 0);
-    }
 }
 
 impl ActorRegistry {
@@ -133,7 +110,9 @@ impl ActorRegistry {
             match &summary.quarantine {
                 Some(reason) => tracing::warn!(%actor, reason, "actor in quarantine"),
                 None => {
-                    summary.adoptions += u64::from(summary.version != Some(version));
+                    let more = u64::from(summary.version != Some(version));
+                    self.adoptions.fetch_add(more, Ordering::Relaxed);
+                    summary.adoptions += more;
                     summary.version = Some(version);
                 }
             }
@@ -206,6 +185,16 @@ impl ActorRegistry {
             .iter()
             .filter(|entry| is_present(entry.value()))
             .count()
+    }
+
+    /// Versions that actors have adopted, those of actors that are no longer remembered included.
+    pub(crate) fn adoptions(&self) -> u64 {
+        self.adoptions.load(Ordering::Relaxed)
+    }
+
+    /// How many are remembered.
+    pub(crate) fn known(&self) -> usize {
+        self.actors.len()
     }
 
     /// Every actor, by name.
@@ -381,10 +370,16 @@ mod tests {
     fn made_up_names_cost_no_more_memory_than_the_bound_and_the_one_silent_for_longest_goes_first() {
         let (registry, start) = (ActorRegistry::default(), Instant::now());
         let name = |number: usize| ActorId::new(format!("a{number}")).unwrap();
+        registry.adopted(&name(0), start, &adoption(1, 1, 1));
         for number in 0..MOST + 3 {
             registry.seen(&name(number), start + Duration::from_millis(number as u64));
         }
         assert_eq!(registry.summaries().len(), MOST);
+        assert_eq!(
+            registry.adoptions(),
+            1,
+            "a forgotten actor's adoptions stay counted"
+        );
         let known = |number| registry.actors.contains_key(&name(number));
         assert!(!known(0) && !known(2) && known(3) && known(MOST + 2));
     }

@@ -28,6 +28,9 @@ pub(crate) const MAX_MICRO_BATCHES: usize = 64;
 /// Norms that a gradient may be clipped to; single precision has room for them on both sides.
 pub(crate) const CLIP_NORMS: RangeInclusive<f64> = 1e-6..=1e6;
 
+/// Versions that a pair may lie behind when it is trained, at most (`max_staleness`).
+pub(crate) const MOST_STALENESS: u64 = 1_000;
+
 /// Milliseconds of a day, the longest wait that makes sense.
 const DAY_MS: u64 = 86_400_000;
 
@@ -211,7 +214,12 @@ impl LearnerConfig {
         for (key, value, most) in counts {
             check.within(key, value, 1..=most, "");
         }
-        check.within("max_staleness", self.max_staleness, 0..=1_000, "versions");
+        check.within(
+            "max_staleness",
+            self.max_staleness,
+            0..=MOST_STALENESS,
+            "versions",
+        );
         check.within("keep_images_days", self.keep_images_days, 0.0..=36_500.0, "days");
         check.within(
             "memory_bytes",

@@ -7,6 +7,7 @@
 
 mod acceptance;
 mod denial;
+mod held_out;
 mod leasing;
 mod receipt;
 mod scale;
@@ -56,6 +57,7 @@ pub(crate) struct ControlPlane {
     queue: Mutex<TaskQueue>,
     leases: LeaseTable,
     metrics: Mutex<Vec<VersionMetrics>>,
+    held_out: Mutex<Option<VersionMetrics>>,
     failure: OnceLock<Failure>,
     scaling: Mutex<Scaling>,
     scale: watch::Sender<Scale>,
@@ -125,6 +127,7 @@ impl ControlPlane {
             ledger,
             measured: Arc::default(),
             metrics: Mutex::default(),
+            held_out: Mutex::default(),
             failure: OnceLock::new(),
             scaling: Mutex::new(scaling),
             scale: watch::Sender::new(Scale::at_first(&config.scaling)),
@@ -235,7 +238,7 @@ impl ControlPlane {
         });
         records.into_iter().for_each(|record| self.buffer.push(record));
         self.ledger.delivered(last, pairs);
-        // Neither training nor who waits for an acknowledgement waits for who looks on.
+        // Told last: neither training nor who waits for an acknowledgement waits for a page that is being drawn.
         if let Some((audience, creatives)) = news {
             audience.hear(creatives);
         }

@@ -6,14 +6,16 @@
 
 mod book;
 mod counts;
+mod note;
 mod record;
 mod view;
 mod writer;
 
 pub use counts::OutcomeCounts;
 pub(crate) use counts::{failure_name, no_pair_name};
+pub(crate) use note::{EvaluationNote, Note};
 pub(crate) use record::{ExpiryNote, Identity, Record, StartNote, TrainingNote};
-pub use view::{BarredLine, LedgerLine, LedgerLines, LedgerSummary, LedgerView, Seeds};
+pub use view::{BarredLine, LedgerLine, LedgerLines, LedgerSummary, LedgerView, Seeds, SidesLine};
 pub(crate) use writer::keep;
 
 use book::Book;
@@ -117,10 +119,10 @@ impl Ledger {
         recorded
     }
 
-    /// Notes down what a version was trained from.
-    pub(crate) fn note(&self, training: TrainingNote) {
+    /// Notes something down.
+    pub(crate) fn note(&self, note: impl Into<Note>) {
         let mut book = self.book();
-        book.notes.push(training);
+        book.notes.push(note.into());
         book.noted += 1;
         drop(book);
         self.arrived.notify_one();
@@ -128,7 +130,7 @@ impl Ledger {
 
     /// What waits to be made durable, records or notes; `None` when nothing more will. For one caller at a time, which then
     /// calls [`delivered`](Self::delivered) or [`fail`](Self::fail).
-    pub(crate) async fn arrivals(&self) -> Option<(Vec<Record>, Vec<TrainingNote>)> {
+    pub(crate) async fn arrivals(&self) -> Option<(Vec<Record>, Vec<Note>)> {
         loop {
             {
                 let mut book = self.book();

@@ -73,7 +73,9 @@ pub use config::{LearnerConfig, LossConfig, LossMode, MaskConfig, Partner, Retir
 pub use error::LearnerError;
 pub use images::{ImageCounts, ImageState};
 pub use instruments::Instruments;
-pub use ledger::{BarredLine, LedgerLine, LedgerLines, LedgerSummary, LedgerView, OutcomeCounts, Seeds};
+pub use ledger::{
+    BarredLine, LedgerLine, LedgerLines, LedgerSummary, LedgerView, OutcomeCounts, Seeds, SidesLine,
+};
 pub use offline::{OfflineInputs, OfflineProgress, train_on_pairs};
 pub use pretrain::{PretrainConfig, PretrainProgress, PretrainStart, Pretraining, pretrain};
 pub use prompts::{CompletionLimits, check_prompts};

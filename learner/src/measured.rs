@@ -52,6 +52,14 @@ impl Default for Measured {
 }
 
 impl Measured {
+    /// The run goes on behind so many optimizer steps of earlier starts.
+    pub(crate) fn goes_on_behind(&self, steps: u64) {
+        self.last_step
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .number = steps;
+    }
+
     /// An optimizer step was taken.
     pub(crate) fn stepped(&self, number: u64, metrics: &StepMetrics, took: Duration) {
         self.step_seconds.observe(took.as_secs_f64());
@@ -59,11 +67,24 @@ impl Measured {
         *self.last_step.lock().unwrap_or_else(PoisonError::into_inner) = LastStep { number, metrics };
     }
 
-    /// The last step; number 0 before there was one.
+    /// The last step; number 0 before the run had one, and nothing measured before this start had one.
     pub(crate) fn last_step(&self) -> LastStep {
         self.last_step
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_later_start_counts_the_steps_that_it_goes_on_from_before_its_first_one() {
+        let measured = Measured::default();
+        measured.goes_on_behind(24);
+        let last = measured.last_step();
+        assert_eq!((last.number, last.metrics.len()), (24, 0));
     }
 }

@@ -313,6 +313,23 @@ impl LearnerService for Service {
         Ok(Response::new(pb::ReportAdoptionResponse {}))
     }
 
+    async fn report_evaluation(
+        &self,
+        request: Request<pb::ReportEvaluationRequest>,
+    ) -> Result<Response<pb::ReportEvaluationResponse>, Status> {
+        let (_, message, span) =
+            self.admit("LearnerService/ReportEvaluation", request, |m| m.header.take())?;
+        let version = required_version("report_evaluation_request.version", message.version)?;
+        let values = proto::figures("report_evaluation_request.values", message.values);
+        let values = values.map_err(WireError::from)?;
+        let evaluated = span.in_scope(|| self.control.evaluated(version, values));
+        evaluated.map_err(|unknown| WireError::NotFound(unknown.to_string()))?;
+        // An observer that reports faster than the store takes it in waits here.
+        let durable = self.control.ledger.durable().await;
+        durable.map_err(|failed| WireError::Unavailable(failed.to_string()))?;
+        Ok(Response::new(pb::ReportEvaluationResponse {}))
+    }
+
     async fn get_run_status(
         &self,
         request: Request<pb::GetRunStatusRequest>,

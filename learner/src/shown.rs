@@ -9,7 +9,7 @@ mod past;
 use crate::actors::Sighting;
 use crate::assortment::{Assortment, PRODUCTS};
 use crate::clock;
-use crate::config::LearnerConfig;
+use crate::config::{LearnerConfig, MOST_STALENESS};
 use crate::control::ControlPlane;
 use crate::error::LearnerError;
 use crate::images::Images;
@@ -18,8 +18,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use common::{LearnerEpoch, PolicyVersion};
 use dashboard::{
-    Actor, Chronicle, Creative, Door, Ending, History, Overview, PictureOf, RunState, RunView, TrainedIn,
-    VersionPoint, ViewError,
+    Actor, Chronicle, Creative, Door, Ending, History, MOST_PICTURE_BYTES, Overview, PictureOf, RunState,
+    RunView, TrainedIn, VersionPoint, ViewError,
 };
 use proto::InvalidMessage;
 use std::collections::BTreeMap;
@@ -28,12 +28,6 @@ use std::sync::Arc;
 use store::{Journal, Store, StoreError};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-
-/// Most bytes of a picture that are read for the dashboard.
-const MOST_BYTES: u64 = 32 << 20;
-
-/// The most versions that a pair can lie behind when it is trained (`learner.max_staleness`).
-const STALEST: u64 = 1000;
 
 /// Whoever is told of what is recorded.
 #[derive(Debug, Clone)]
@@ -48,6 +42,11 @@ impl Audience {
     /// A version is published, with what its training measured.
     pub(crate) fn hear_of_version(&self, version: PolicyVersion, values: BTreeMap<String, f64>) {
         self.0.add_version(VersionPoint { version, values });
+    }
+
+    /// What a version does on held-out products was reported.
+    pub(crate) fn hear_of_evaluation(&self, version: PolicyVersion, values: BTreeMap<String, f64>) {
+        self.0.add_evaluation(VersionPoint { version, values });
     }
 }
 
@@ -195,7 +194,7 @@ impl RunView for Shown {
                 }
             }
             PictureOf::Candidate(place) => match creative.candidates.get(place).and_then(|c| c.image) {
-                Some(image) => self.images.read(&image, MOST_BYTES).await,
+                Some(image) => self.images.read(&image, MOST_PICTURE_BYTES as u64).await,
                 None => Ok(None),
             },
         };
@@ -242,7 +241,7 @@ impl Shown {
             return Ok(vec![]);
         };
         let start = self.start().await?;
-        let (mut trained, until) = (vec![], sampled.number.saturating_add(STALEST + 2));
+        let (mut trained, until) = (vec![], sampled.number.saturating_add(MOST_STALENESS + 2));
         for epoch in record.epoch.0..=self.control.epoch().0 {
             // A later start may have gone on from a version before the one that sampled.
             let from = if epoch == sampled.epoch.0 {

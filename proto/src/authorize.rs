@@ -108,7 +108,7 @@ pub struct AllowRoles {
 }
 
 /// Which roles call what. A method that is not listed is for nobody.
-const CALLERS: [(&str, &[PeerRole]); 16] = {
+const CALLERS: [(&str, &[PeerRole]); 17] = {
     use PeerRole::{Actor, Admin, Learner, Observer, RewardServer, Scaler};
     [
         ("LearnerService/Join", &[Actor]),
@@ -118,6 +118,7 @@ const CALLERS: [(&str, &[PeerRole]); 16] = {
         ("LearnerService/ReportAdoption", &[Actor]),
         ("LearnerService/WatchPolicy", &[Actor, Observer, Admin]),
         ("LearnerService/FetchArtifact", &[Actor, Observer, Admin]),
+        ("LearnerService/ReportEvaluation", &[Observer, Admin]),
         // A learner asks itself when it starts.
         ("LearnerService/GetRunStatus", &[Learner, Observer, Admin, Scaler]),
         ("RewardService/ScoreGroups", &[Actor]),
@@ -155,7 +156,7 @@ impl Authorizer for AllowRoles {
         let found = peer
             .roles
             .as_deref()
-            .map_or_else(|| "no certificate".into(), shown);
+            .map_or_else(|| "no certificate".into(), RoleName::list);
         let expected = format!("expected a certificate of run {}, found {found}", self.run);
         Err(PeerDenied::new(peer, expected))
     }
@@ -173,7 +174,8 @@ impl Authorizer for AllowRoles {
         match self.roles(call.peer).any(|role| callers.contains(&role)) {
             true => Ok(()),
             false => {
-                let found = call.peer.roles.as_deref().map(shown).unwrap_or_default();
+                let found = call.peer.roles.as_deref().map(RoleName::list);
+                let found = found.unwrap_or_default();
                 let expected: Vec<&str> = callers.iter().map(|role| role.name()).collect();
                 let reason = format!(
                     "its certificate names {found}, expected {}",
@@ -181,16 +183,6 @@ impl Authorizer for AllowRoles {
                 );
                 Err(denied(reason))
             }
-        }
-    }
-}
-
-fn shown(roles: &[RoleName]) -> String {
-    match roles {
-        [] => "no role".into(),
-        roles => {
-            let names: Vec<String> = roles.iter().map(ToString::to_string).collect();
-            names.join(", ")
         }
     }
 }
@@ -219,6 +211,7 @@ impl Interceptor for Door {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeSet;
     use std::net::SocketAddr;
 
     fn call(peer: &str) -> Result<(), Denied> {
@@ -295,6 +288,32 @@ mod tests {
             "{refused}"
         );
         assert!(may(&["admin.spring"], "LearnerService/Unknown").is_err());
+    }
+
+    #[test]
+    fn every_call_that_a_role_serves_has_its_callers() {
+        let mut served = BTreeSet::new();
+        for definition in [
+            include_str!("../adwright/v1/learner.proto"),
+            include_str!("../adwright/v1/relay.proto"),
+            include_str!("../adwright/v1/reward.proto"),
+            include_str!("../keda/externalscaler.proto"),
+        ] {
+            let mut service = "";
+            for line in definition.lines() {
+                let mut words = line.split([' ', '(']).filter(|word| !word.is_empty());
+                match (words.next(), words.next()) {
+                    (Some("service"), Some(name)) => service = name,
+                    (Some("rpc"), Some(method)) => {
+                        served.insert(format!("{service}/{method}"));
+                    }
+                    _ => {}
+                }
+            }
+        }
+        let listed: BTreeSet<String> = CALLERS.iter().map(|(method, _)| (*method).to_owned()).collect();
+        assert_eq!(listed, served);
+        assert_eq!(listed.len(), CALLERS.len(), "one is listed twice");
     }
 
     #[test]

@@ -3,10 +3,12 @@
 mod artifact;
 mod canary;
 mod candidate;
+mod evaluation;
 mod outcome;
 mod plain;
 
-pub use candidate::trajectory;
+pub use candidate::{reward, trajectory};
+pub use evaluation::figures;
 
 /// The most entries that one request may carry (leased tasks, outcomes, groups).
 pub const MAX_BATCH: usize = 1024;

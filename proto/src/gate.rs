@@ -17,7 +17,7 @@ use tonic::server::NamedService;
 use tower_service::Service;
 
 /// The most bytes of a request that only asks: a header is far below.
-const QUESTION_BYTES: usize = 64 << 10;
+pub const QUESTION_BYTES: usize = 64 << 10;
 
 /// A server's bound for what it lets in.
 pub trait Admission: Clone + Send + Sync + 'static {

@@ -83,10 +83,13 @@ pub fn channel(
     who: Answering,
     settings: impl FnOnce(Endpoint) -> Endpoint,
 ) -> Result<Channel, tonic::transport::Error> {
-    let endpoint = settings(plain(Endpoint::from_shared(url.to_owned())?));
+    let endpoint = Endpoint::from_shared(url.to_owned())?;
+    let called = endpoint.uri().clone();
+    let endpoint = settings(plain(endpoint));
     let network = network.clone();
-    let connector = tower::service_fn(move |uri: Uri| {
-        let connection = destination(&uri, who).map(|to| network.connect(to));
+    let connector = tower::service_fn(move |_: Uri| {
+        let to = host_and_port(&called).map(|(host, port)| Destination { host, port, who });
+        let connection = to.map(|to| network.connect(to));
         async move { connection?.await.map(TokioIo::new) }
     });
     Ok(endpoint.connect_with_connector_lazy(connector))
@@ -103,14 +106,19 @@ fn plain(endpoint: Endpoint) -> Endpoint {
     }
 }
 
-fn destination(uri: &Uri, who: Answering) -> io::Result<Destination> {
-    let named = uri.host().zip(uri.port_u16().or(Some(80)));
-    let (host, port) = named.ok_or_else(|| io::Error::other(format!("{uri} names no host")))?;
-    Ok(Destination {
-        host: host.trim_start_matches('[').trim_end_matches(']').to_owned(),
-        port,
-        who,
-    })
+/// The host that a URL names, an IPv6 address without brackets, and its port: 443 under `https` and 80 else where it names none.
+///
+/// # Errors
+/// When it names no host.
+pub fn host_and_port(url: &Uri) -> io::Result<(String, u16)> {
+    let host = url.host().ok_or_else(|| io::Error::other("it names no host"))?;
+    let usual = if url.scheme_str() == Some("https") {
+        443
+    } else {
+        80
+    };
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    Ok((host.to_owned(), url.port_u16().unwrap_or(usual)))
 }
 
 /// Connections that a server accepts, such as tonic's `TcpIncoming`.
@@ -132,16 +140,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn hosts_are_what_the_url_names_without_brackets() {
-        let parsed = |url: &str| {
-            destination(&url.parse().unwrap(), Answering::Host).map(|to| (to.to_string(), to.host))
-        };
-        assert_eq!(
-            parsed("http://[::1]:7400").unwrap(),
-            ("[::1]:7400".into(), "::1".into())
-        );
-        assert_eq!(parsed("http://learner:7400").unwrap().0, "learner:7400");
+    fn hosts_are_what_the_url_names_without_brackets_and_ports_are_those_of_its_scheme() {
+        let parsed = |url: &str| host_and_port(&url.parse().unwrap());
+        for (url, host, port) in [
+            ("http://[::1]:7400", "::1", 7400),
+            ("https://learner:7400", "learner", 7400),
+            ("https://images.example", "images.example", 443),
+            ("http://images.example", "images.example", 80),
+        ] {
+            assert_eq!(parsed(url).unwrap(), (host.to_owned(), port), "{url}");
+        }
         assert!(parsed("/path").is_err());
+    }
+
+    #[test]
+    fn a_destination_is_shown_as_an_address_is_written() {
+        let to = |host: &str| Destination {
+            host: host.into(),
+            port: 7400,
+            who: Answering::Host,
+        };
+        assert_eq!(to("::1").to_string(), "[::1]:7400");
+        assert_eq!(to("learner").to_string(), "learner:7400");
     }
 
     #[test]

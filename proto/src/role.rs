@@ -67,6 +67,15 @@ impl RoleName {
         let run = RunId::new(run).ok()?;
         Some(Self { role, run })
     }
+
+    /// Several of them for people.
+    pub(crate) fn list(names: &[Self]) -> String {
+        if names.is_empty() {
+            return "no role".into();
+        }
+        let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+        names.join(", ")
+    }
 }
 
 impl fmt::Display for RoleName {

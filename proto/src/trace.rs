@@ -86,6 +86,7 @@ mod tests {
         let mut metadata = MetadataMap::new();
         inject(trace, &mut metadata);
         assert_eq!(extract(&metadata), Some(trace));
+        assert_eq!(TraceId::from_bytes(&trace.to_bytes()), Some(trace));
     }
 
     #[test]
@@ -101,6 +102,9 @@ mod tests {
             let mut metadata = MetadataMap::new();
             metadata.insert(TRACEPARENT, bad.parse().unwrap());
             assert_eq!(extract(&metadata), None, "{bad:?}");
+        }
+        for bad in [&[][..], &[1; 15], &[1; 17], &[0; 16]] {
+            assert_eq!(TraceId::from_bytes(bad), None, "{bad:?}");
         }
     }
 }

@@ -6,7 +6,7 @@
 
 use crate::budget::Budget;
 use crate::scorer::{GroupScores, ScoreFailure, ScoreResult};
-use common::Digest;
+use common::{Digest, Sides};
 use lru::LruCache;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -237,7 +237,8 @@ impl State {
 }
 
 fn entry_bytes(scores: &GroupScores) -> usize {
-    ENTRY_BYTES + scores.rewards.len() * size_of::<f64>()
+    let sides = scores.sides.as_ref().map_or(0, Vec::len);
+    ENTRY_BYTES + scores.rewards.len() * size_of::<f64>() + sides * size_of::<Sides>()
 }
 
 #[cfg(test)]
@@ -252,6 +253,7 @@ mod tests {
             rewards: vec![reward, -reward],
             confidence: 0.75,
             orientation_flips: 0.0,
+            sides: None,
         }
     }
 

@@ -4,6 +4,7 @@
 use crate::budget::{Budget, Charge, Place};
 use proto::{Admission, Meter, WireError};
 use std::sync::Arc;
+use tokio::time::Instant;
 
 /// The method whose requests are large.
 const SCORE_GROUPS: &str = "/adwright.v1.RewardService/ScoreGroups";
@@ -15,6 +16,8 @@ pub(crate) struct Admitted {
     pub(crate) place: Arc<Place>,
     /// Its bytes.
     pub(crate) charge: Arc<Charge>,
+    /// When it was let in.
+    pub(crate) since: Instant,
 }
 
 /// Lets in whoever finds room in a budget.
@@ -37,6 +40,7 @@ impl Admission for RoomToScore {
         extensions.insert(Admitted {
             place: Arc::new(place),
             charge: charge.clone(),
+            since: Instant::now(),
         });
         Ok(Some(charge))
     }

@@ -11,7 +11,7 @@ use std::fmt;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, OnceLock};
 
-/// A reward-server's instruments. Clones are the same ones; without anybody who reads them they cost nothing.
+/// A reward-server's instruments. Clones are the same ones; where nobody reads them they cost an addition each.
 #[derive(Clone)]
 pub struct Instruments {
     /// Whether it serves, and that it comes along until it does.

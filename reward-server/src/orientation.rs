@@ -3,6 +3,8 @@
 //! Every ordered pair (left, right) has a margin. A siamese model's two orders agree exactly; a model that sees both
 //! creatives at once has a taste for a side, so its two orders are averaged and the disagreements counted.
 
+use common::Sides;
+
 /// Margins of all ordered pairs of one group, on the model's raw scale.
 #[derive(Debug, Clone, PartialEq)]
 pub struct OrientedMargins {
@@ -53,6 +55,23 @@ impl OrientedMargins {
         }
     }
 
+    /// What is said of each creative by the side on which it stood: its mean margin over the whole group, itself included, on the left
+    /// and on the right. The mean of the two is its [`scores`](Self::scores). `None` when both orders of every pair agree exactly.
+    pub(crate) fn sides(&self) -> Option<Vec<Sides>> {
+        let agrees = |(a, b): (usize, usize)| self.placed(a, b) == -self.placed(b, a);
+        if pairs(self.creatives).into_iter().all(agrees) {
+            return None;
+        }
+        let mean = |margin: &dyn Fn(usize) -> f64| {
+            (0..self.creatives).map(margin).sum::<f64>() / self.creatives as f64
+        };
+        let sides = |a| Sides {
+            left: mean(&|b| self.placed(a, b)),
+            right: mean(&|b| -self.placed(b, a)),
+        };
+        Some((0..self.creatives).map(sides).collect())
+    }
+
     /// One number per creative whose differences are the margins as nearly as numbers can be (least squares): the mean
     /// margin over the whole group, itself included.
     pub(crate) fn scores(&self) -> Vec<f64> {
@@ -87,6 +106,12 @@ mod tests {
         assert!((margins.margin(1, 0) + 0.75).abs() < 1e-12);
         // 0.5 and 0.25 are smaller than the taste, 0.75 is not.
         assert_eq!(margins.flip_share(), 2.0 / 3.0);
+        let sides = margins.sides().unwrap();
+        for (side, score) in sides.iter().zip(margins.scores()) {
+            assert!(((side.left + side.right) / 2.0 - score).abs() < 1e-12);
+            // The taste, at two of the three places of the mean.
+            assert!(((side.left - side.right) / 2.0 - 0.4).abs() < 1e-12);
+        }
     }
 
     #[test]
@@ -104,6 +129,7 @@ mod tests {
             OrientedMargins::new(3, |left, right| left as f64 - right as f64).flip_share(),
             0.0
         );
-        assert_eq!(OrientedMargins::new(2, |_, _| 0.0).flip_share(), 0.0);
+        let indifferent = OrientedMargins::new(2, |_, _| 0.0);
+        assert_eq!((indifferent.flip_share(), indifferent.sides()), (0.0, None));
     }
 }

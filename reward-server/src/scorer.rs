@@ -2,6 +2,7 @@
 
 use crate::orientation::OrientedMargins;
 use crate::served::{CreativeGroup, RawScores, ServedModel};
+use common::Sides;
 use models::ctr::Calibration;
 use std::fmt;
 
@@ -15,6 +16,8 @@ pub struct GroupScores {
     pub confidence: f64,
     /// The share of pairs whose preference flips when the two change places.
     pub orientation_flips: f64,
+    /// What was said of each creative on either side, in the unit of the rewards; `None` when sides made no difference.
+    pub sides: Option<Vec<Sides>>,
 }
 
 /// Why a group has no scores.
@@ -127,8 +130,19 @@ fn group_scores(raw: RawScores, creatives: usize, calibration: &Calibration) -> 
     Ok(GroupScores {
         confidence: confidence(&scores, &margins, calibration),
         orientation_flips: margins.flip_share(),
+        sides: margins
+            .sides()
+            .map(|sides| scaled(&sides, calibration.reward_scale)),
         rewards,
     })
+}
+
+fn scaled(sides: &[Sides], scale: f64) -> Vec<Sides> {
+    let scaled = |&Sides { left, right }: &Sides| Sides {
+        left: left * scale,
+        right: right * scale,
+    };
+    sides.iter().map(scaled).collect()
 }
 
 /// Probability that the creative of the highest score beats that of the lowest, never below a coin's.
@@ -190,7 +204,7 @@ mod tests {
         let scores = all(&model, &[group("red chair", &[10, 90, 200])], 256).remove(0);
         let mut reversed = all(&model, &[group("red chair", &[200, 90, 10])], 256).remove(0);
         reversed.rewards.reverse();
-        assert_eq!(scores.orientation_flips, 0.0);
+        assert_eq!((scores.orientation_flips, scores.sides), (0.0, None));
         assert_eq!(scores.rewards, reversed.rewards);
     }
 
@@ -203,6 +217,9 @@ mod tests {
             assert!((a - b).abs() < 1e-5, "{scores:?} {reversed:?}");
         }
         assert!(scores.rewards.iter().sum::<f64>().abs() < 1e-5);
+        for (reward, side) in scores.rewards.iter().zip(scores.sides.unwrap()) {
+            assert!((reward - (side.left + side.right) / 2.0).abs() < 1e-5);
+        }
     }
 
     #[test]

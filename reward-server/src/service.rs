@@ -40,7 +40,7 @@ pub(crate) struct Service {
     min_confidence: f64,
     /// The number of the next request.
     requests: AtomicU64,
-    /// How long requests take.
+    /// How long requests take, from when they were let in.
     seconds: Histogram,
 }
 
@@ -102,7 +102,7 @@ impl Service {
     }
 
     async fn score(&self, groups: Vec<pb::ImageGroup>, admitted: Admitted) -> Result<Scored, WireError> {
-        let Admitted { place, charge } = admitted;
+        let Admitted { place, charge, since } = admitted;
         let images: usize = groups.iter().map(|group| group.images.len()).sum();
         charge.add(groups.len() * GROUP_BYTES + images * IMAGE_BYTES)?;
         let serving = self.serving()?;
@@ -119,7 +119,7 @@ impl Service {
         let request = self.requests.fetch_add(1, Relaxed);
         let (mut answers, mut new) = (Vec::with_capacity(digests.len()), vec![]);
         let (mut hits, mut joined) = (0, 0);
-        let (begun, spent) = (Instant::now(), Arc::new(AtomicU64::new(0)));
+        let spent = Arc::new(AtomicU64::new(0));
         let samples = digests
             .iter()
             .map(|(_, group)| TraceId::from_bytes(&group.trace_id));
@@ -157,7 +157,7 @@ impl Service {
         drop(charge);
         let results = join_all(answers.into_iter().map(Answer::get)).await;
         drop(place);
-        let took = begun.elapsed();
+        let took = since.elapsed();
         self.seconds.observe(took.as_secs_f64());
         Stage::ScoreGroup.over(took, samples);
         let trusted = |scores: GroupScores| scores.trusted(self.min_confidence);
@@ -295,10 +295,12 @@ fn to_wire(result: ScoreResult) -> pb::GroupScore {
             rewards,
             confidence,
             orientation_flips,
+            sides,
         }) => group_score::Result::Scores(pb::Scores {
             rewards,
             confidence,
             orientation_flips,
+            sides: sides.unwrap_or_default().into_iter().map(Into::into).collect(),
         }),
         Err(failure) => {
             let reason = match failure {

@@ -32,7 +32,7 @@ const PICTURE: usize = 3 * data::cutout::MAX_DECODED_BYTES as usize;
 const FILE: usize = 16 << 20;
 
 /// Every way in.
-pub const DOORS: [Door; 22] = [
+pub const DOORS: [Door; 23] = [
     message("JoinRequest", |bytes| {
         caller(bytes, |m: pb::JoinRequest| m.header)
     }),
@@ -72,6 +72,13 @@ pub const DOORS: [Door; 22] = [
             Caller::try_from(m.header)?;
             m.version.map(PolicyVersion::try_from).transpose()?;
             m.canary.map(CanaryReport::try_from).transpose().map(drop)
+        })
+    }),
+    message("ReportEvaluationRequest", |bytes| {
+        admitted(bytes, |m: pb::ReportEvaluationRequest| {
+            Caller::try_from(m.header)?;
+            m.version.map(PolicyVersion::try_from).transpose()?;
+            proto::figures("values", m.values).map(drop)
         })
     }),
     message("GetRunStatusRequest", |bytes| {

@@ -13,7 +13,7 @@ pub(super) fn write(page: &mut Page<'_>, counts: &Counts, learner: Option<&Learn
     });
     page.sum(
         "rollout_compute_seconds",
-        "Seconds in which this actor has sampled and rendered.",
+        "Seconds in which this actor has sampled and rendered; not those of an image service.",
         own,
     )?;
     let scored = "Seconds of reward models' time that this actor's questions have taken.";

@@ -2,10 +2,11 @@
 
 use super::GroupRewards;
 use crate::failure::{Failure, PerTask};
-use common::{Digest, FailureReason, Reward};
+use common::{Digest, FailureReason};
 use proto::{
     InvalidMessage,
     pb::{self, group_score},
+    reward,
 };
 
 /// The model that computed an answer.
@@ -48,12 +49,14 @@ fn group_result(
             Err(InvalidMessage::new("scores.rewards", reason))
         }
         group_score::Result::Scores(scores) => {
-            let rewards = scores
-                .rewards
-                .into_iter()
-                .map(Reward::new)
-                .collect::<Result<_, _>>();
-            let rewards = rewards.map_err(|e| InvalidMessage::new("scores.rewards", e))?;
+            let sides = scores.sides;
+            if !sides.is_empty() && sides.len() != images {
+                let reason = format!("{} for {images} images", sides.len());
+                return Err(InvalidMessage::new("scores.sides", reason));
+            }
+            let rewards = scores.rewards.into_iter().enumerate();
+            let rewards = rewards.map(|(place, value)| reward("scores.rewards", value, sides.get(place)));
+            let rewards = rewards.collect::<Result<_, _>>()?;
             Ok(Ok(GroupRewards { rewards, model }))
         }
     }

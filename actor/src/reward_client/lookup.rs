@@ -18,9 +18,7 @@ impl Lookup for System {
         let uri = url.parse::<Uri>();
         async move {
             let uri = uri.map_err(io::Error::other)?;
-            let host = uri.host().ok_or_else(|| io::Error::other("it names no host"))?;
-            let host = host.trim_start_matches('[').trim_end_matches(']');
-            let port = uri.port_u16().unwrap_or(80);
+            let (host, port) = proto::host_and_port(&uri)?;
             Ok(tokio::net::lookup_host((host, port)).await?.collect())
         }
         .boxed()

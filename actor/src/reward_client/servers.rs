@@ -24,7 +24,7 @@ use tonic_health::pb::{
 /// The most addresses that are used: a host of more is taken for a mistake of whoever answers for it.
 const MOST: usize = 256;
 
-/// How long a server may take to say how it is.
+/// How long a server may take to say how it is, and the resolver to name the servers: whoever does not must not hold up the next look.
 const CHECK_TIME: Duration = Duration::from_secs(2);
 
 /// The servers, and the task that tends them.
@@ -133,7 +133,9 @@ impl Servers {
         let tending = tokio::spawn(async move {
             loop {
                 tokio::time::sleep(every).await;
-                if let Err(status) = tended.look_up().await {
+                let looked_up = timeout(CHECK_TIME, tended.look_up()).await;
+                let late = |_| Err(Status::deadline_exceeded("the resolver does not answer"));
+                if let Err(status) = looked_up.unwrap_or_else(late) {
                     tracing::warn!(
                         reason = status.message(),
                         "reward-servers were not looked up again"

@@ -24,16 +24,16 @@ pub(super) fn run(args: &ActorArgs) -> Outcome<()> {
         .resolve()
         .or_configuration()?;
     let telemetry = telemetry::start(&config, Role::Actor)?;
+    let security = Security::open(&config, PeerRole::Actor)?;
     let host = Host::start(&config, args.role.compute.with_parent)?;
+    // Everything that may be wrong comes before the first thing that is written, and before the process says that it started.
+    let actor_id = ActorId::new(args.id.clone().unwrap_or_else(own_name)).or_configuration()?;
+    let placement = config.compute.placement().or_configuration()?;
     let instruments = Instruments::default();
     let watched = Watched::of(Role::Actor, &instruments.pulse, &telemetry, |page| {
         instruments.register(page)
     });
     host.watch(&config, watched)?;
-    // Everything that may be wrong comes before the first thing that is written.
-    let actor_id = ActorId::new(args.id.clone().unwrap_or_else(own_name)).or_configuration()?;
-    let placement = config.compute.placement().or_configuration()?;
-    let security = Security::open(&config, PeerRole::Actor)?;
     let network = security.transport.network();
     let (given, name, runtime) = (config.clone(), actor_id.clone(), host.handle());
     let Some(image_generator) =

@@ -1,4 +1,7 @@
-//! `adwright evaluate`: a policy, alone and with adapters, on the test products of a catalogue with fixed prompts and seeds.
+//! `adwright evaluate`: a policy, alone and with adapters, on the test products of a catalogue with fixed prompts and seeds; or the
+//! versions of a run as they come.
+
+mod follow;
 
 use crate::args::EvaluateArgs;
 use crate::evaluation::{Evaluation, Evaluator, WinRate, win_rate};
@@ -55,6 +58,7 @@ pub(super) fn run(args: &EvaluateArgs) -> Outcome<()> {
             args.reward_model.as_deref().map(path),
         )
         .flag("--catalog", "catalogue.source", args.catalog.as_deref().map(path))
+        .flag("--learner", "endpoints.learner", args.learner.clone())
         .flag("--seed", "run.seed", super::seed(args.seed))
         .sets(&args.config.sets)
         .resolve()
@@ -77,6 +81,9 @@ pub(super) fn run(args: &EvaluateArgs) -> Outcome<()> {
     let progress = Progress::detect();
     let mut evaluator = Evaluator::load(&config, Shop::open(&config)?, policy, reward).or_configuration()?;
     evaluator.check_prompts().or_configuration()?;
+    if args.follow {
+        return role::small_runtime()?.block_on(follow::follow(&config, evaluator, policy, args.json));
+    }
     let mut stage = progress.stage("evaluation");
     let mut policies = vec![];
     for (number, (name, adapter)) in adapters.into_iter().enumerate() {

@@ -6,6 +6,7 @@ use crate::failure::{OrConfiguration as _, Outcome};
 use crate::launch::{Image, Manifests, Overlay, config_of, image_of};
 use crate::output;
 use anyhow::{Context as _, anyhow};
+use common::RunId;
 use std::io::{self, Write as _};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -42,6 +43,7 @@ fn overlay(args: &LaunchArgs) -> Outcome<Overlay> {
     let base = manifests.overlay(&args.overlay).or_configuration()?;
     let file = config_of(&base).or_configuration()?;
     let config = checked(&file, &args.sets)?;
+    let run = renamed(&file, &args.sets)?;
     let namespace = args
         .namespace
         .as_deref()
@@ -61,6 +63,7 @@ fn overlay(args: &LaunchArgs) -> Outcome<Overlay> {
     Ok(Overlay {
         base,
         config,
+        run,
         namespace,
         image,
     })
@@ -85,6 +88,17 @@ fn checked(file: &Path, sets: &[String]) -> Outcome<String> {
     }
     let text = toml::to_string_pretty(&given).context("the configuration has no TOML form")?;
     Ok(format!("{HEAD}{text}"))
+}
+
+/// The run's name where `sets` change it and certificates have it.
+fn renamed(file: &Path, sets: &[String]) -> Outcome<Option<RunId>> {
+    let layers = || Layers::default().file(Some(file));
+    let (below, _) = layers().examine();
+    let (config, _) = layers().sets(sets).examine();
+    match config.tls.is_set() && config.run.id != below.run.id {
+        true => RunId::new(config.run.id).or_configuration().map(Some),
+        false => Ok(None),
+    }
 }
 
 fn namespace(name: &str) -> anyhow::Result<String> {
@@ -133,6 +147,7 @@ fn no_kubectl(flag: &str, error: &io::Error) -> anyhow::Error {
 mod tests {
     use super::*;
     use crate::failure::Failure;
+    use proto::PeerRole;
 
     #[test]
     fn keys_are_set_on_top_of_the_overlays_and_a_mistake_is_the_users() {
@@ -149,6 +164,57 @@ mod tests {
         assert!(
             matches!(&wrong, Err(Failure::Configuration(error)) if error.to_string().contains("2 mistakes")),
             "{wrong:?}"
+        );
+    }
+
+    #[test]
+    fn a_run_of_another_name_and_namespace_is_certified_and_scaled_under_them() {
+        let place = tempfile::tempdir().unwrap();
+        let args = LaunchArgs {
+            overlay: "elastic-keda".into(),
+            sets: vec!["run.id=spring".into()],
+            namespace: Some("ads".into()),
+            image: None,
+            out: place.path().to_owned(),
+            manifests: Path::new(env!("CARGO_MANIFEST_DIR")).join("../k8s"),
+            dry_run: false,
+            apply: false,
+        };
+        overlay(&args).unwrap().write(&args.out).unwrap();
+        let Ok(rendered) = kubectl().arg("kustomize").arg(&args.out).output() else {
+            writeln!(io::stderr(), "skipped, nothing renders the overlay").unwrap();
+            return;
+        };
+        let told = String::from_utf8_lossy(&rendered.stderr);
+        assert!(rendered.status.success(), "{told}");
+        let objects = String::from_utf8(rendered.stdout).unwrap();
+        for role in PeerRole::ALL {
+            assert!(objects.contains(&format!("- {role}.spring\n")), "{role}");
+        }
+        assert!(!objects.contains(".demo\n"), "a certificate names the run below");
+        for host in [
+            "- adwright-learner.ads\n",
+            "scalerAddress: adwright-learner.ads:7400\n",
+        ] {
+            assert!(objects.contains(host), "{host} is not in\n{objects}");
+        }
+    }
+
+    #[test]
+    fn a_run_is_certified_anew_only_where_its_name_changes_and_certificates_have_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("config.toml");
+        let renamed_by = |text: &str, set: &str| {
+            std::fs::write(&file, text).unwrap();
+            renamed(&file, &[set.to_owned()]).unwrap()
+        };
+        let plain = "[run]\nid = \"demo\"\n";
+        let secured = format!("{plain}[tls]\ncert = \"c\"\nkey = \"k\"\nca = \"a\"\n");
+        assert_eq!(renamed_by(plain, "run.id=spring"), None);
+        assert_eq!(renamed_by(&secured, "run.seed=3"), None);
+        assert_eq!(
+            renamed_by(&secured, "run.id=spring"),
+            Some(RunId::new("spring").unwrap())
         );
     }
 

@@ -31,6 +31,9 @@ pub(super) fn run(args: &LearnerArgs) -> Outcome<()> {
     let telemetry = telemetry::start(&config, Role::Learner)?;
     let security = Security::open(&config, PeerRole::Learner)?;
     let host = Host::start(&config, args.role.compute.with_parent)?;
+    // A device that is not there is told before a model is brought for it.
+    let run_id = RunId::new(config.run.id.as_str()).or_configuration()?;
+    let placement = config.compute.placement().or_configuration()?;
     let instruments = Instruments::default();
     let watched = Watched::of(Role::Learner, &instruments.pulse, &telemetry, |page| {
         instruments.register(page)
@@ -42,8 +45,6 @@ pub(super) fn run(args: &LearnerArgs) -> Outcome<()> {
         return Ok(());
     };
     let shutdown = host.shutdown();
-    let run_id = RunId::new(config.run.id.as_str()).or_configuration()?;
-    let placement = config.compute.placement().or_configuration()?;
     host.run(async {
         let (grpc, address) = role::bind(&config.endpoints.learner_listen).await?;
         let dashboard = open_dashboard(&config.dashboard).await?;

@@ -5,7 +5,6 @@ use super::{layers, role_layers};
 use crate::args::{Cli, Command};
 use crate::config::{Config, ConfigError};
 use clap::Parser as _;
-use serde::Deserialize as _;
 use serde_json::Value;
 use std::fs;
 use std::io::Write as _;
@@ -44,10 +43,7 @@ fn render(overlay: &Path) -> Result<Vec<Value>, String> {
         String::from_utf8_lossy(&rendered.stderr)
     );
     let text = String::from_utf8(rendered.stdout).unwrap();
-    let documents = serde_yaml::Deserializer::from_str(&text);
-    Ok(documents
-        .map(|document| Value::deserialize(document).unwrap())
-        .collect())
+    Ok(serde_saphyr::from_multiple(&text).unwrap())
 }
 
 /// Every container of ours at any depth, with where it is.

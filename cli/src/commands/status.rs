@@ -44,6 +44,8 @@ struct Watched {
     transport: Transport,
     learner_url: String,
     reward_url: Option<String>,
+    /// The reward-server for as long as it answers: one that does not is reached for again, which says best why not.
+    reward: Option<Peer>,
     begun: Instant,
     /// From which position on metrics are asked for: that of the newest version.
     metrics_from: u64,
@@ -64,6 +66,7 @@ impl Watched {
             transport,
             learner_url: url.clone(),
             reward_url: asked.then(|| config.endpoints.reward.clone()),
+            reward: None,
             begun: Instant::now(),
             metrics_from: u64::MAX,
         })
@@ -92,7 +95,8 @@ impl Watched {
                 None => {}
             }
             before = Some(reading);
-            due += interval;
+            // After a slow answer the next reading is due now, and those that were missed are not made up for.
+            due = (due + interval).max(Instant::now());
             tokio::time::sleep_until(due).await;
         }
     }
@@ -104,9 +108,9 @@ impl Watched {
         }
         let run = self.ask().await?;
         self.metrics_from = newest(&run);
-        let reward = match &self.reward_url {
+        let reward = match self.reward_url.clone() {
             Some(url) => Some(
-                self.reward(url)
+                self.reward(&url)
                     .await
                     .map_err(|trouble| format!("{url}: {trouble}")),
             ),
@@ -116,11 +120,14 @@ impl Watched {
         Ok(Reading { run, reward, at })
     }
 
-    async fn reward(&self, url: &str) -> Result<pb::RewardServerStatus, Trouble> {
-        dial(&self.transport, PeerRole::RewardServer, url)
-            .await?
-            .server_status()
-            .await
+    async fn reward(&mut self, url: &str) -> Result<pb::RewardServerStatus, Trouble> {
+        let server = match self.reward.take() {
+            Some(server) => server,
+            None => dial(&self.transport, PeerRole::RewardServer, url).await?,
+        };
+        let status = server.server_status().await?;
+        self.reward = Some(server);
+        Ok(status)
     }
 
     async fn ask(&self) -> Outcome<pb::RunStatus> {

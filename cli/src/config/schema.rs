@@ -17,11 +17,15 @@ use std::collections::BTreeMap;
 
 /// The schema (JSON Schema, draft 2020-12) with every table written out where it stands.
 pub(crate) fn schema() -> Value {
+    with(&ranges())
+}
+
+fn with(ranges: &BTreeMap<String, Range>) -> Value {
     let settings = SchemaSettings::draft2020_12().with(|settings| settings.inline_subschemas = true);
     let root = settings.into_generator().into_root_schema_for::<Config>();
     let mut schema = root.to_value();
     let defaults = serde_json::to_value(Config::default()).unwrap_or_default();
-    complete(&mut schema, &defaults, "", &ranges());
+    complete(&mut schema, &defaults, "", ranges);
     if let Some(root) = schema.as_object_mut() {
         root.insert("title".into(), json!("Adwright"));
     }

@@ -1,12 +1,14 @@
 //! The tables that belong to the command line itself; the services define theirs.
 
 mod demo;
+mod endpoints;
 mod sources;
 mod store;
 mod telemetry;
 mod tls;
 
 pub(crate) use demo::{DemoConfig, Stages};
+pub(crate) use endpoints::EndpointsConfig;
 pub(crate) use sources::{CatalogueConfig, ClickLogConfig, CorpusConfig};
 pub(crate) use store::StoreConfig;
 pub(crate) use telemetry::{LogFormat, TelemetryConfig};
@@ -22,8 +24,6 @@ use models::processor::Transparency;
 use models::template::PromptTemplate;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::net::{IpAddr, SocketAddr};
-use tonic::transport::Uri;
 
 /// `[run]`: name and seed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -259,145 +259,4 @@ fn is_model(text: &str) -> bool {
         true => text.parse::<HubModel>().is_ok(),
         false => is_location(text),
     }
-}
-
-/// `[endpoints]`: who listens and dials where. The defaults let the roles find each other on one machine.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct EndpointsConfig {
-    /// Address the learner listens on (`--listen`); port 0 takes a free one. Default `127.0.0.1:7400`: loopback, where nothing
-    /// needs to be proven.
-    pub(crate) learner_listen: String,
-    /// Address the reward-server listens on (`--listen`). Default `127.0.0.1:7401`.
-    pub(crate) reward_listen: String,
-    /// Address an actor answers health checks on (`--listen`). Default `127.0.0.1:0`: any free port, as a machine has several.
-    pub(crate) actor_listen: String,
-    /// Where actors find the learner (`--learner`). Default `http://127.0.0.1:7400`, its default address.
-    pub(crate) learner: String,
-    /// Where actors find the reward-server (`--reward`). Default `http://127.0.0.1:7401`, its default address.
-    pub(crate) reward: String,
-    /// Where actors find the image service, with `actor.image_generator = "remote"`. Default `http://127.0.0.1:7402`, the address of the
-    /// example in docs/image_service.
-    pub(crate) images: String,
-    /// Whether the roles answer callers from other machines although nothing is encrypted and nobody proves who they are: whoever
-    /// reaches their addresses reads and steers the run. Default false: only this machine.
-    pub(crate) insecure_plaintext_network: bool,
-}
-
-impl Default for EndpointsConfig {
-    fn default() -> Self {
-        Self {
-            learner_listen: "127.0.0.1:7400".into(),
-            reward_listen: "127.0.0.1:7401".into(),
-            actor_listen: "127.0.0.1:0".into(),
-            learner: "http://127.0.0.1:7400".into(),
-            reward: "http://127.0.0.1:7401".into(),
-            images: "http://127.0.0.1:7402".into(),
-            insecure_plaintext_network: false,
-        }
-    }
-}
-
-impl EndpointsConfig {
-    /// What does not go with whether connections are `secured`: each key with its value and what would be right.
-    pub(super) fn disagreements(&self, secured: bool) -> Vec<(&'static str, String, &'static str)> {
-        let mut found = Vec::new();
-        let unset = Self::default();
-        let dialled = [
-            ("learner", &self.learner, unset.learner),
-            ("reward", &self.reward, unset.reward),
-            ("images", &self.images, unset.images),
-        ];
-        // One that nobody set may be one that this role does not dial.
-        for (key, url, _) in dialled.into_iter().filter(|(_, url, unset)| *url != unset) {
-            if let Some(wanted) = self.wrong_url(url, secured) {
-                found.push((key, url.clone(), wanted));
-            }
-        }
-        let listens = [
-            ("learner_listen", &self.learner_listen),
-            ("reward_listen", &self.reward_listen),
-            ("actor_listen", &self.actor_listen),
-        ];
-        let open = !secured && !self.insecure_plaintext_network;
-        for (key, address) in listens.into_iter().filter(|_| open) {
-            if address
-                .parse::<SocketAddr>()
-                .is_ok_and(|address| !address.ip().is_loopback())
-            {
-                let wanted = "an address of this machine alone, or [tls], or endpoints.insecure_plaintext_network = true";
-                found.push((key, address.clone(), wanted));
-            }
-        }
-        if secured && self.insecure_plaintext_network {
-            let wanted = "false where [tls] is set";
-            found.push(("insecure_plaintext_network", "true".into(), wanted));
-        }
-        found
-    }
-
-    fn wrong_url(&self, url: &str, secured: bool) -> Option<&'static str> {
-        let uri = url.parse::<Uri>().ok()?;
-        match (uri.scheme_str()?, secured) {
-            ("https", false) => Some("http://..., or certificates in [tls]"),
-            ("http", true) => Some("https://..., as [tls] is set"),
-            ("http", false) if !self.insecure_plaintext_network && !is_this_machine(uri.host()?) => {
-                Some("https:// with [tls], or endpoints.insecure_plaintext_network = true")
-            }
-            _ => None,
-        }
-    }
-
-    pub(super) fn validate(&self) -> Result<(), InvalidConfig> {
-        let mut check = SettingsCheck::default();
-        let listens = [
-            ("learner_listen", &self.learner_listen),
-            ("reward_listen", &self.reward_listen),
-            ("actor_listen", &self.actor_listen),
-        ];
-        for (key, text) in listens {
-            check.require(
-                is_host_and_port(text),
-                key,
-                text,
-                "HOST:PORT, such as 127.0.0.1:7400 or localhost:0",
-            );
-        }
-        for (key, text) in [
-            ("learner", &self.learner),
-            ("reward", &self.reward),
-            ("images", &self.images),
-        ] {
-            let wanted = "a URL without name or password, such as http://127.0.0.1:7400";
-            check.require(is_http_url(text), key, text, wanted);
-        }
-        check.finish()
-    }
-}
-
-/// A name is looked up when it is listened on.
-fn is_host_and_port(text: &str) -> bool {
-    let is_name = |host: &str| !host.is_empty() && !host.contains([':', '/', ' ']);
-    let named = text.rsplit_once(':');
-    text.parse::<SocketAddr>().is_ok()
-        || named.is_some_and(|(host, port)| is_name(host) && port.parse::<u16>().is_ok())
-}
-
-fn is_http_url(text: &str) -> bool {
-    let parsed = text.parse::<Uri>().ok();
-    let is_host = |uri: &Uri| {
-        uri.authority()
-            .is_some_and(|authority| !authority.as_str().contains('@'))
-    };
-    let known = |uri: Uri| matches!(uri.scheme_str(), Some("http" | "https")) && is_host(&uri);
-    parsed.is_some_and(known)
-}
-
-/// Whether a host's name or address means this machine to everybody.
-fn is_this_machine(host: &str) -> bool {
-    let address = host
-        .trim_start_matches('[')
-        .trim_end_matches(']')
-        .parse::<IpAddr>();
-    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
 }

@@ -4,12 +4,14 @@
 //! second: in the first one caches fill.
 
 use super::fleet::Fleet;
-use super::observer::Observer;
+
 use super::report::Process;
 use super::roles::Roles;
 use super::training::interrupted;
+use crate::observer::Observer;
 use crate::progress::Progress;
 use anyhow::{Context as _, bail};
+use proto::tls::Transport;
 use serde::Serialize;
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
@@ -85,7 +87,7 @@ async fn watch(
 ) -> anyhow::Result<SoakFigures> {
     fleet.start_actors(roles).await?;
     let processes = fleet.processes();
-    let observer = Observer::connect(fleet.learner_endpoint()).await?;
+    let observer = Observer::connect("demo", &Transport::plain(), fleet.learner_endpoint()).await?;
     let begun = Instant::now();
     let readings = tokio::select! {
         readings = read(&processes, time, progress) => readings?,

@@ -1,15 +1,17 @@
 //! Stage C of a demo: one run of the roles, followed and measured from outside while it goes on.
 
 use super::fleet::Fleet;
-use super::observer::{BrokenOff, Observer, Published, Watch};
 use super::report::{Process, Round};
 use super::roles::{Roles, RunFiles};
 use super::table;
+use super::versions::{BrokenOff, Published, Watch};
 use crate::evaluation::{Evaluation, Evaluator};
+use crate::observer::Observer;
 use crate::progress::{Progress, Stage};
 use anyhow::{Context as _, anyhow};
 use common::PolicyVersion;
 use models::compute_thread::ComputeThread;
+use proto::tls::Transport;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::pin::pin;
@@ -144,13 +146,13 @@ async fn follow(
     progress: &Progress,
     stage: &mut Stage,
 ) -> anyhow::Result<(Vec<Round>, Evaluation, Evaluation)> {
-    let observer = Observer::connect(fleet.learner_endpoint()).await?;
-    let watch = observer.watch(&roles.files.versions).await?;
+    let observer = Observer::connect("demo", &Transport::plain(), fleet.learner_endpoint()).await?;
+    let watch = Watch::open(&observer, &roles.files.versions).await?;
     let (published, versions) = mpsc::channel(BACKLOG);
     let work = async {
         tokio::try_join!(
             run(roles, fleet, watch, published, progress),
-            measure(versions, evaluator, progress)
+            measure(versions, evaluator, &observer, progress)
         )
     };
     let learner = &roles.config.learner;
@@ -223,6 +225,7 @@ fn last_version(files: &RunFiles, number: u64) -> anyhow::Result<Published> {
 async fn measure(
     mut versions: mpsc::Receiver<Published>,
     evaluator: &ComputeThread<Evaluator>,
+    observer: &Observer,
     progress: &Progress,
 ) -> anyhow::Result<(Vec<Round>, Evaluation, Evaluation)> {
     progress.print(&table::header())?;
@@ -240,6 +243,10 @@ async fn measure(
             .await??;
         let round = evaluation.round(version.number, &metrics)?;
         progress.print(&table::row(&round))?;
+        if let Err(error) = observer.report(version, evaluation.held_out()).await {
+            // The learner does not wait for ever for what is measured of its last versions.
+            tracing::debug!(%version, error = format!("{error:#}"), "not reported");
+        }
         rounds.push(round);
         start.get_or_insert_with(|| evaluation.clone());
         end = Some(evaluation);

@@ -50,9 +50,9 @@ async fn learner(job: &Job) -> Finding {
     };
     let status = match asked.await {
         Ok(status) => status,
-        // Its certificate has proven what it is and of which run; an actor may not ask for more.
+        // Its certificate has proven what it is, and that the run is that of ours; an actor may not ask for more.
         Err(Trouble::Denied(_)) if job.config.tls.is_set() => {
-            let found = format!("{url} is the learner of this run, by its certificate");
+            let found = format!("{url} proves to be the learner of this certificate's run");
             return Finding::ok("endpoint", key, found);
         }
         Err(trouble) => return told(job, key, url, &trouble, "a learner"),

@@ -1,12 +1,18 @@
-//! What lies on this machine: room on its disks, the ports that roles will listen on, certificates.
+//! What lies on this machine: room on its disks, the ports that roles will listen on, certificates, the dashboard's token.
 
 use super::{Finding, Job};
+use crate::config::Config;
 use crate::node_cache;
 use crate::ready::Role;
 use crate::security::Security;
 use std::io;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
+
+/// The roles that listen at an address, its key, the address, and the flag that names another one.
+type Listens<'a> = (&'static [Role], &'static str, &'a str, &'static str);
+
+const EVERY: [Role; 3] = [Role::Learner, Role::RewardServer, Role::Actor];
 
 /// Below this much room in a directory that takes weights, somebody should look.
 const LITTLE_BYTES: u64 = 1 << 30;
@@ -47,27 +53,54 @@ fn free(directory: &Path) -> io::Result<u64> {
 
 /// Whether each role could listen where it is told to.
 pub(super) fn ports(job: &Job) -> Vec<Finding> {
-    let endpoints = &job.config.endpoints;
-    let listens = [
-        (
-            Role::Learner,
-            "endpoints.learner_listen",
-            &endpoints.learner_listen,
-        ),
-        (
-            Role::RewardServer,
-            "endpoints.reward_listen",
-            &endpoints.reward_listen,
-        ),
-        (Role::Actor, "endpoints.actor_listen", &endpoints.actor_listen),
-    ];
-    let asked = listens.into_iter().filter(|(role, ..)| job.concerns(*role));
+    let listens = listens(&job.config).into_iter();
+    let asked = listens.filter(|(roles, _, address, _)| {
+        let concerns = roles.iter().any(|role| job.concerns(*role));
+        // People and monitoring may have none.
+        concerns && !address.is_empty()
+    });
     asked
-        .map(|(_, key, address)| port(key, address, job.role.is_some()))
+        .map(|(_, key, address, flag)| port(key, address, flag, job.role.is_some()))
         .collect()
 }
 
-fn port(key: &str, address: &str, must: bool) -> Finding {
+fn listens(config: &Config) -> [Listens<'_>; 5] {
+    let endpoints = &config.endpoints;
+    [
+        (
+            &[Role::Learner],
+            "endpoints.learner_listen",
+            &endpoints.learner_listen,
+            "--listen",
+        ),
+        (
+            &[Role::RewardServer],
+            "endpoints.reward_listen",
+            &endpoints.reward_listen,
+            "--listen",
+        ),
+        (
+            &[Role::Actor],
+            "endpoints.actor_listen",
+            &endpoints.actor_listen,
+            "--listen",
+        ),
+        (
+            &[Role::Learner],
+            "dashboard.listen",
+            &config.dashboard.listen,
+            "--dashboard",
+        ),
+        (
+            &EVERY,
+            "telemetry.metrics_listen",
+            &config.telemetry.metrics_listen,
+            "--metrics",
+        ),
+    ]
+}
+
+fn port(key: &str, address: &str, flag: &str, must: bool) -> Finding {
     match TcpListener::bind(address) {
         Ok(_) => Finding::ok("ports", key, format!("{address} is free")),
         Err(error) if error.kind() == io::ErrorKind::AddrInUse && !must => {
@@ -75,7 +108,7 @@ fn port(key: &str, address: &str, must: bool) -> Finding {
                 .right("a free address, unless the job runs already")
         }
         Err(error) => Finding::error("ports", key, format!("cannot listen on {address}: {error}"))
-            .right("a free address of this machine (--listen)"),
+            .right(format!("a free address of this machine ({flag})")),
     }
 }
 
@@ -97,6 +130,23 @@ pub(super) fn certificates(job: &Job) -> Vec<Finding> {
     }]
 }
 
+/// Whether the token is one that the dashboard takes, where it is shown.
+pub(super) fn dashboard(job: &Job) -> Vec<Finding> {
+    let config = &job.config.dashboard;
+    if !job.concerns(Role::Learner) || !config.is_on() {
+        return vec![];
+    }
+    let key = "dashboard.token_file";
+    vec![match ::dashboard::Access::of(config) {
+        Ok(_) if config.token_file.is_empty() => {
+            Finding::ok("dashboard", key, "none, for this machine alone")
+        }
+        Ok(_) => Finding::ok("dashboard", key, format!("{} has a token", config.token_file)),
+        Err(error) => Finding::mistake("dashboard", key, format!("{:#}", anyhow::Error::from(error)))
+            .right("a file of this machine whose first line is the token (docs/dashboard.md)"),
+    }]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -106,15 +156,69 @@ mod tests {
     fn a_taken_port_is_an_error_for_the_role_that_needs_it_and_else_a_warning() {
         let taken = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = taken.local_addr().unwrap().to_string();
-        assert_eq!(port("k", &address, true).level, Level::Error);
-        let found = port("k", &address, false);
+        assert_eq!(port("k", &address, "--listen", true).level, Level::Error);
+        let found = port("k", &address, "--listen", false);
         assert!(
             found.level == Level::Warning && found.found.contains(&address),
             "{found:?}"
         );
         drop(taken);
-        assert_eq!(port("k", &address, true).level, Level::Ok);
-        assert_eq!(port("k", "192.0.2.1:0", false).level, Level::Error);
+        assert_eq!(port("k", &address, "--listen", true).level, Level::Ok);
+        let elsewhere = port("k", "192.0.2.1:0", "--metrics", false);
+        assert_eq!(elsewhere.level, Level::Error);
+        assert!(elsewhere.right.unwrap().contains("--metrics"));
+    }
+
+    #[test]
+    fn a_role_is_asked_of_every_address_that_it_listens_at() {
+        let mut config = Config::default();
+        config.endpoints.learner_listen = "127.0.0.1:0".into();
+        config.endpoints.reward_listen = "127.0.0.1:0".into();
+        let keys = |config: &Config, role| {
+            let config = config.clone();
+            let found = ports(&Job { config, role }).into_iter();
+            found.map(|finding| finding.subject).collect::<Vec<_>>()
+        };
+        assert_eq!(keys(&config, Some(Role::Learner)), ["endpoints.learner_listen"]);
+        config.dashboard.listen = "127.0.0.1:0".into();
+        config.telemetry.metrics_listen = "127.0.0.1:0".into();
+        assert_eq!(
+            keys(&config, Some(Role::Learner)),
+            [
+                "endpoints.learner_listen",
+                "dashboard.listen",
+                "telemetry.metrics_listen"
+            ]
+        );
+        assert_eq!(
+            keys(&config, Some(Role::Actor)),
+            ["endpoints.actor_listen", "telemetry.metrics_listen"]
+        );
+        assert_eq!(keys(&config, None).len(), 5);
+    }
+
+    #[test]
+    fn a_token_that_the_dashboard_would_refuse_is_a_mistake() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("token");
+        let mut config = Config::default();
+        let none = Job {
+            config: config.clone(),
+            role: None,
+        };
+        assert!(dashboard(&none).is_empty());
+        config.dashboard.listen = "0.0.0.0:7403".into();
+        config.dashboard.token_file = file.display().to_string();
+        let job = Job {
+            config,
+            role: Some(Role::Learner),
+        };
+        for (token, level) in [("sh0rt", Level::Error), ("correct-horse-battery", Level::Ok)] {
+            std::fs::write(&file, token).unwrap();
+            let found = dashboard(&job);
+            assert_eq!(found[0].level, level, "{found:?}");
+            assert!(!found[0].found.contains(token));
+        }
     }
 
     #[test]

@@ -135,15 +135,12 @@ fn layout(key: &str, directory: &Path) -> Finding {
                 .right("a model of a layout in docs/models.md (`adwright inspect`)");
         }
     };
-    let lacking = found.missing.len() + found.misshaped.len();
-    if lacking > 0 {
-        let first = found
-            .missing
-            .iter()
-            .chain(&found.misshaped)
-            .next()
-            .cloned()
-            .unwrap_or_default();
+    if found.layout.paints() {
+        return Finding::mistake("model", key, format!("{shown} paints: {}", in_words(&found)))
+            .right("a policy's or reward model's directory; what paints is named in [diffusion]");
+    }
+    if let Some(first) = found.missing.iter().chain(&found.misshaped).next() {
+        let lacking = found.missing.len() + found.misshaped.len();
         return Finding::mistake(
             "model",
             key,
@@ -166,7 +163,10 @@ fn painting(key: &str, path: &Path) -> Finding {
     let described = ["model_index.json", "config.json"]
         .iter()
         .any(|name| path.join(name).is_file());
-    let one_file = path.is_file() && path.extension().is_some_and(|end| end == "safetensors");
+    let one_file = path.is_file()
+        && path
+            .extension()
+            .is_some_and(|end| end == "safetensors" || end == "ckpt");
     match described || one_file {
         true => Finding::ok("model", key, format!("{shown} is there")),
         false => Finding::mistake(
@@ -174,7 +174,7 @@ fn painting(key: &str, path: &Path) -> Finding {
             key,
             format!("{shown} has neither model_index.json nor config.json"),
         )
-        .right("a directory as diffusers writes it, or one .safetensors file"),
+        .right("a directory as diffusers writes it, or one .safetensors or .ckpt file"),
     }
 }
 
@@ -267,6 +267,27 @@ mod tests {
             (Level::Error, Some(Fault::Configuration))
         );
         assert!(found.found.contains("model.safetensors"), "{found:?}");
+    }
+
+    #[test]
+    fn what_paints_is_no_policy_and_is_taken_as_a_directory_or_as_one_file() {
+        let fixture = "../models/parity/fixtures/diffusion/tiny";
+        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join(fixture);
+        let refused = local(&model(directory.to_str().unwrap(), true));
+        assert_eq!(refused.fault, Some(Fault::Configuration), "{refused:?}");
+        assert!(refused.found.contains("sd15"), "{refused:?}");
+        let painting = |path: &Path| super::painting("diffusion.model", path).level;
+        assert_eq!(painting(&directory), Level::Ok);
+        let place = tempfile::tempdir().unwrap();
+        for (name, level) in [
+            ("model.safetensors", Level::Ok),
+            ("model.ckpt", Level::Ok),
+            ("model.zip", Level::Error),
+        ] {
+            let file = place.path().join(name);
+            std::fs::write(&file, "weights").unwrap();
+            assert_eq!(painting(&file), level, "{name}");
+        }
     }
 
     #[tokio::test]

@@ -130,11 +130,7 @@ struct Made {
 
 impl Made {
     fn before(location: &str, run: &str) -> Self {
-        let root = match url::Url::parse(location) {
-            Ok(url) if url.scheme() == "file" => url.to_file_path().ok(),
-            _ if location.contains("://") => None,
-            _ => std::path::absolute(location).ok(),
-        };
+        let root = locations::directory(location).and_then(|path| std::path::absolute(path).ok());
         let deepest = root.map(|root| root.join("runs").join(run).join("doctor"));
         let there = |path: &PathBuf| path.ancestors().find(|path| path.exists()).map(Path::to_owned);
         Self {

@@ -52,6 +52,22 @@ pub(crate) struct Sample {
 }
 
 impl Evaluation {
+    /// What whoever looks at the run is told of the version (docs/metrics.md).
+    pub(crate) fn held_out(&self) -> BTreeMap<String, f64> {
+        let always = [
+            ("reward", self.reward),
+            ("kl", self.kl),
+            ("entropy", self.entropy),
+            ("completion_tokens", self.completion_tokens),
+            ("invalid_rate", self.invalid_rate),
+            ("distinct_descriptions", self.distinct_descriptions as f64),
+        ];
+        let known = [("true_ctr", self.true_ctr), ("match_rate", self.match_rate)];
+        let known = known.into_iter().filter_map(|(name, value)| Some((name, value?)));
+        let figures = always.into_iter().chain(known);
+        figures.map(|(name, value)| (name.to_owned(), value)).collect()
+    }
+
     /// These figures beside those of the training that led to the version.
     ///
     /// # Errors

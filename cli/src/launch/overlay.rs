@@ -1,7 +1,9 @@
 //! The overlay that is written: `kustomization.yaml` and the whole configuration, nothing else.
 
 use super::kustomization::{CONFIG_FILE, CONFIG_MAP};
+use super::patches::patches;
 use anyhow::{Context as _, anyhow};
+use common::RunId;
 use std::fmt::Write as _;
 use std::path::{Component, Path, PathBuf};
 
@@ -51,6 +53,8 @@ pub(crate) struct Overlay {
     pub(crate) base: PathBuf,
     /// The configuration as a whole, as TOML.
     pub(crate) config: String,
+    /// The run's name where certificates are to have it: another one than the overlay below.
+    pub(crate) run: Option<RunId>,
     /// Namespace of all objects.
     pub(crate) namespace: Option<String>,
     /// By which name the image goes below, and what it becomes.
@@ -75,7 +79,7 @@ impl Overlay {
         let mut text = format!(
             "{MARK}, which replaces it when it is called again.\napiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\n"
         );
-        // A string takes whatever is written; JSON's strings are YAML's too.
+        // A string takes whatever is written.
         if let Some(namespace) = &self.namespace {
             writeln!(text, "namespace: {}", quoted(namespace)).ok();
         }
@@ -99,11 +103,12 @@ impl Overlay {
                 }
             }
         }
-        text
+        text + &patches(self.run.as_ref(), self.namespace.as_deref())
     }
 }
 
-fn quoted(text: &str) -> String {
+/// A text as JSON has it, which is YAML's too.
+pub(super) fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 
@@ -184,6 +189,7 @@ mod tests {
         let overlay = Overlay {
             base: root.path().to_owned(),
             config: "[run]\nid = \"x\"\n".into(),
+            run: None,
             namespace: Some("ads".into()),
             image: None,
         };

@@ -43,7 +43,7 @@ pub(crate) fn table(view: &View) -> Vec<String> {
     }
     lines.extend(actors(&view.actors));
     lines.extend(metrics(view));
-    lines
+    lines.into_iter().map(plain).collect()
 }
 
 /// One reading as one line.
@@ -54,7 +54,7 @@ pub(crate) fn line(view: &View) -> String {
         .filter(|actor| actor.quarantine.is_some())
         .count();
     let of = |name: &str| view.metrics.get(name).map_or("-".into(), |value| short(*value));
-    format!(
+    plain(format!(
         "{} version {} {} pairs {} ({}/s) trained {} refused {} actors {} quarantined {quarantined} loss {} reward {}",
         view.run,
         view.version,
@@ -66,7 +66,12 @@ pub(crate) fn line(view: &View) -> String {
         view.actors.len(),
         of("loss"),
         of("reward"),
-    )
+    ))
+}
+
+/// A line as a terminal may have it: what roles say of themselves may hold line breaks, or orders to a terminal.
+fn plain(line: String) -> String {
+    line.replace(char::is_control, " ")
 }
 
 fn state(view: &View) -> String {
@@ -240,6 +245,20 @@ mod tests {
             "{line}"
         );
         assert!(!line.contains('\n'));
+    }
+
+    #[test]
+    fn nothing_that_a_role_says_orders_a_terminal_about_or_breaks_a_line() {
+        let mut now = reading(2.0, 130, 60);
+        now.run.actors[1].waiting_for = "\u{1b}[2J\nthe reward-server".into();
+        now.run.failure = "a\nb".into();
+        let view = View::of(&now, None).unwrap();
+        let lines = [table(&view), vec![line(&view)]].concat();
+        assert!(
+            lines.iter().all(|line| !line.contains(char::is_control)),
+            "{lines:#?}"
+        );
+        assert!(lines.iter().any(|line| line.contains("[2J the reward-server")));
     }
 
     #[test]

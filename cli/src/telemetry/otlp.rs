@@ -6,7 +6,7 @@
 mod sending;
 
 use super::spans::{Spans, attribute, stages};
-use crate::failure::Outcome;
+use crate::failure::{OrConfiguration as _, Outcome};
 use crate::ready::Role;
 use crate::role;
 use anyhow::Context as _;
@@ -51,9 +51,11 @@ impl Exporter {
     /// Sends spans of this process to `collector` from here on.
     ///
     /// # Errors
-    /// When the address is none, or the system gives no thread.
+    /// Configuration at fault when the address is none; a failed command when the system gives no thread.
     pub(super) fn start(collector: &str, role: Role, run: &str) -> Outcome<Self> {
-        let endpoint = Endpoint::from_shared(collector.to_owned()).context("telemetry.otlp")?;
+        let endpoint = Endpoint::from_shared(collector.to_owned())
+            .context("telemetry.otlp")
+            .or_configuration()?;
         let endpoint = endpoint.connect_timeout(ANSWER_TIME).timeout(ANSWER_TIME);
         let runtime = role::small_runtime()?;
         let (queue, waiting) = mpsc::channel(QUEUE);

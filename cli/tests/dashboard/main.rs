@@ -12,14 +12,18 @@
     clippy::disallowed_methods,
     reason = "these tests wait for other processes, and are told by their environment what to keep"
 )]
-#![allow(dead_code, reason = "the stage is that of other tests, which do more on it")]
 
 mod browser;
 mod page;
+mod tour;
+
+// The stage of other tests, which do more on it than these do.
+#[allow(dead_code, reason = "of use to other tests")]
 #[path = "../processes/program.rs"]
 mod program;
+#[allow(dead_code, reason = "of use to other tests")]
 #[path = "../processes/role.rs"]
 mod role;
+#[allow(dead_code, reason = "of use to other tests")]
 #[path = "../processes/stage.rs"]
 mod stage;
-mod tour;

@@ -1,60 +1,28 @@
 //! The example actor of docs/external_actor as a process, with stubs made from our definitions: it is the only actor of a run, which ends.
 
 use crate::program::wait_until;
+use crate::python::Example;
 use crate::stage::{Place, Stage, configured, done};
 use serde_json::Value;
-use std::fs;
-use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// Names the Python that has the packages of docs/external_actor/requirements.txt. Default `python3`.
-const PYTHON: &str = "EXTERNAL_ACTOR_PYTHON";
-
-fn python() -> String {
-    let python = std::env::var(PYTHON).unwrap_or_else(|_| "python3".into());
-    let asked = Command::new(&python)
-        .args(["-c", "import blake3, grpc, grpc_tools, PIL"])
-        .output();
-    let has_packages = asked.as_ref().is_ok_and(|asked| asked.status.success());
-    assert!(
-        has_packages,
-        "{python} has not the packages of docs/external_actor/requirements.txt: install them in a venv and name its python with {PYTHON}; \
-         {asked:?}"
-    );
-    python
-}
-
-fn repository() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
-}
-
-fn make_stubs(python: &str, directory: &Path) -> PathBuf {
-    let stubs = directory.join("stubs");
-    fs::create_dir(&stubs).unwrap();
-    let files = ["common", "learner", "reward"].map(|name| format!("adwright/v1/{name}.proto"));
-    let made = Command::new(python)
-        .args(["-m", "grpc_tools.protoc", "-I", "proto", "--python_out"])
-        .arg(&stubs)
-        .arg("--grpc_python_out")
-        .arg(&stubs)
-        .args(files)
-        .current_dir(repository())
-        .output()
-        .unwrap();
-    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-    stubs
-}
+const EXAMPLE: Example = Example {
+    name: "external_actor",
+    variable: "EXTERNAL_ACTOR_PYTHON",
+    modules: "blake3, grpc, grpc_tools, PIL",
+    definitions: &["learner", "reward"],
+};
 
 /// The actor's command line.
 fn actor(python: &str, stage: &Stage, learner: &Place<'_>, reward: &Place<'_>) -> Command {
     let address = |place: &Place<'_>| place.url().trim_start_matches("http://").to_owned();
     let mut command = Command::new(python);
     command
-        .arg(repository().join("docs/external_actor/actor.py"))
+        .arg(EXAMPLE.file("actor.py"))
         .args(["--learner", &address(learner), "--reward", &address(reward)])
         .args(["--store", "store", "--id", "python"])
         .current_dir(stage.directory.path())
-        .env("PYTHONPATH", make_stubs(python, stage.directory.path()))
+        .env("PYTHONPATH", EXAMPLE.stubs(python, stage.directory.path()))
         .env("PYTHONDONTWRITEBYTECODE", "1")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -65,7 +33,7 @@ fn actor(python: &str, stage: &Stage, learner: &Place<'_>, reward: &Place<'_>) -
 #[test]
 #[ignore = "needs a Python with the packages of docs/external_actor/requirements.txt; .ci/run runs it"]
 fn a_run_is_trained_from_what_an_actor_in_python_submits() {
-    let python = python();
+    let python = EXAMPLE.python();
     let stage = Stage::with_models();
     let (reward, mut learner) = (stage.reward_server(), stage.learner("foreign", &[]));
     let actor = actor(&python, &stage, &learner, &reward).spawn().unwrap();

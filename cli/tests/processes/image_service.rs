@@ -2,6 +2,7 @@
 //! with it: the service is killed in the middle and comes back.
 
 use crate::program::wait_until;
+use crate::python::Example;
 use crate::stage::{Stage, configured, done};
 use serde_json::Value;
 use std::fs;
@@ -9,26 +10,15 @@ use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-/// Names the Python that has the packages of docs/image_service/requirements.txt. Default `python3`.
-const PYTHON: &str = "IMAGE_SERVICE_PYTHON";
+const EXAMPLE: Example = Example {
+    name: "image_service",
+    variable: "IMAGE_SERVICE_PYTHON",
+    modules: "grpc, grpc_health, grpc_tools, PIL",
+    definitions: &["image"],
+};
 
 /// Side of the service's pictures, in pixels: none that the simulated shop renders.
 const SIDE: u32 = 40;
-
-/// The Python to run the service with.
-fn python() -> String {
-    let python = std::env::var(PYTHON).unwrap_or_else(|_| "python3".into());
-    let asked = Command::new(&python)
-        .args(["-c", "import grpc, grpc_health, grpc_tools, PIL"])
-        .output();
-    let has_packages = asked.as_ref().is_ok_and(|asked| asked.status.success());
-    assert!(
-        has_packages,
-        "{python} has not the packages of docs/image_service/requirements.txt: install them in a venv and name its python with {PYTHON}; \
-         {asked:?}"
-    );
-    python
-}
 
 /// The service, killed when the test fails.
 struct Service {
@@ -38,9 +28,8 @@ struct Service {
 
 impl Service {
     fn start(python: &str, stubs: &Path, listen: &str) -> Self {
-        let server = repository().join("docs/image_service/server.py");
         let mut child = Command::new(python)
-            .arg(server)
+            .arg(EXAMPLE.file("server.py"))
             .args(["--listen", listen, "--side", &SIDE.to_string()])
             .env("PYTHONPATH", stubs)
             .env("PYTHONDONTWRITEBYTECODE", "1")
@@ -67,26 +56,6 @@ impl Drop for Service {
     }
 }
 
-fn repository() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
-}
-
-fn make_stubs(python: &str, directory: &Path) -> PathBuf {
-    let stubs = directory.join("stubs");
-    fs::create_dir(&stubs).unwrap();
-    let made = Command::new(python)
-        .args(["-m", "grpc_tools.protoc", "-I", "proto", "--python_out"])
-        .arg(&stubs)
-        .arg("--grpc_python_out")
-        .arg(&stubs)
-        .args(["adwright/v1/common.proto", "adwright/v1/image.proto"])
-        .current_dir(repository())
-        .output()
-        .unwrap();
-    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-    stubs
-}
-
 fn images(directory: &Path) -> Vec<PathBuf> {
     let files = fs::read_dir(directory.join("store/runs/served/images"));
     files.map_or(vec![], |files| files.map(|file| file.unwrap().path()).collect())
@@ -95,10 +64,10 @@ fn images(directory: &Path) -> Vec<PathBuf> {
 #[test]
 #[ignore = "needs a Python with the packages of docs/image_service/requirements.txt; .ci/run runs it"]
 fn a_run_renders_with_the_example_service_and_outlasts_its_death() {
-    let python = python();
+    let python = EXAMPLE.python();
     let stage = Stage::with_models();
     let directory = stage.directory.path();
-    let stubs = make_stubs(&python, directory);
+    let stubs = EXAMPLE.stubs(&python, directory);
     let service = Service::start(&python, &stubs, "127.0.0.1:0");
     let (reward, mut learner) = (stage.reward_server(), stage.learner("served", &[]));
     let endpoint = format!("endpoints.images=http://{}", service.address);

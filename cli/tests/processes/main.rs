@@ -14,11 +14,13 @@ mod external_actor;
 #[path = "../fixtures/mod.rs"]
 mod fixtures;
 mod foreign_run;
+mod held_out;
 mod image_service;
 mod interrupt;
 mod mutual_tls;
 mod painted_run;
 mod program;
+mod python;
 mod reward_server;
 mod role;
 mod rollback;

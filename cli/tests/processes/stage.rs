@@ -206,32 +206,32 @@ impl Stage {
 
     /// One that scores for the named run only, where its callers prove who they are.
     pub(crate) fn reward_server_of(&self, run: &str) -> Place<'_> {
-        let arguments = vec!["--model=reward-model".into(), format!("--set=run.id={run}")];
-        Place::start(self.directory.path(), "reward-server", arguments, &[])
+        self.reward_server_with(&[format!("run.id={run}")])
     }
 
     /// A reward-server with settings of its own.
     pub(crate) fn reward_server_with(&self, settings: &[String]) -> Place<'_> {
-        let arguments = vec!["--model=reward-model".into()];
-        let arguments = arguments
-            .into_iter()
-            .chain(settings.iter().map(|set| format!("--set={set}")));
-        Place::start(self.directory.path(), "reward-server", arguments.collect(), &[])
+        let mut arguments = vec!["--model=reward-model".to_owned()];
+        arguments.extend(settings.iter().map(|set| format!("--set={set}")));
+        Place::start(self.directory.path(), "reward-server", arguments, &[])
     }
 
     /// A learner with settings of its own.
     pub(crate) fn learner_with(&self, run: &str, settings: &[String]) -> Place<'_> {
-        let (adapter, run) = (format!("--adapter=adapter-{run}"), format!("--set=run.id={run}"));
-        let arguments = vec!["--policy=policy".into(), adapter, run];
-        let arguments = arguments
-            .into_iter()
-            .chain(settings.iter().map(|set| format!("--set={set}")));
-        Place::start(self.directory.path(), "learner", arguments.collect(), &[])
+        self.learner_in(run, settings, &[])
     }
 
     pub(crate) fn learner(&self, run: &str, environment: &[(&'static str, &str)]) -> Place<'_> {
-        let (adapter, run) = (format!("--adapter=adapter-{run}"), format!("--set=run.id={run}"));
-        let arguments = vec!["--policy=policy".into(), adapter, run];
+        self.learner_in(run, &[], environment)
+    }
+
+    fn learner_in(&self, run: &str, settings: &[String], environment: &[(&'static str, &str)]) -> Place<'_> {
+        let mut arguments = vec![
+            "--policy=policy".into(),
+            format!("--adapter=adapter-{run}"),
+            format!("--set=run.id={run}"),
+        ];
+        arguments.extend(settings.iter().map(|set| format!("--set={set}")));
         Place::start(self.directory.path(), "learner", arguments, environment)
     }
 

@@ -1,21 +1,23 @@
 //! Which curves are shown, and what they are made of.
 
 use super::chart::{Chart, Line};
-use crate::chronicle::Excerpt;
+use crate::chronicle::{Excerpt, VersionPoint};
 use crate::tallies::VersionTally;
 use maud::{Markup, html};
+use std::sync::Arc;
 
 /// All of them.
 pub(super) fn curves(excerpt: &Excerpt) -> Markup {
-    let line = |name: &'static str, metric: &str| Line {
+    let of = |points: &[Arc<VersionPoint>], name: &'static str, metric: &str| Line {
         name,
-        points: excerpt
-            .points
+        points: points
             .iter()
             .filter_map(|point| Some((point.version.number, *point.values.get(metric)?)))
             .filter(|(_, value)| value.is_finite())
             .collect(),
     };
+    let line = |name, metric: &str| of(&excerpt.points, name, metric);
+    let held_out = |name, metric: &str| of(&excerpt.evaluated, name, metric);
     let sampled = |name: &'static str, share: &dyn Fn(&VersionTally) -> Option<f64>| Line {
         name,
         points: excerpt
@@ -30,6 +32,19 @@ pub(super) fn curves(excerpt: &Excerpt) -> Markup {
             "Reward",
             "mean of the groups a version was trained from, log odds",
             vec![line("reward", "reward")],
+        ),
+        chart(
+            "Reward on held-out products",
+            "mean of products that are never trained on, as an evaluator reports it, log odds",
+            vec![held_out("reward", "reward")],
+        ),
+        chart(
+            "Match on held-out products",
+            "share of valid descriptions that fit their product, and of invalid ones",
+            vec![
+                held_out("match", "match_rate"),
+                held_out("invalid", "invalid_rate"),
+            ],
         ),
         chart(
             "Loss",

@@ -18,6 +18,8 @@ pub(super) fn count(count: u64) -> String {
 
 /// A number with three significant places behind the point, or fewer when it is large.
 pub(super) fn number(value: f64) -> String {
+    // Nothing has no sign.
+    let value = value + 0.0;
     let text = match value.abs() {
         huge if !huge.is_finite() => "–".to_owned(),
         large if large >= 1000.0 => format!("{value:.0}"),
@@ -87,7 +89,10 @@ mod tests {
             shown,
             ["0.250", "\u{2212}0.125", "12.35", "1234", "1.0e\u{2212}5", "–"]
         );
-        assert_eq!([0.0, -1.0].map(signed), ["+0.000", "\u{2212}1.000"]);
+        assert_eq!(
+            [0.0, -0.0, -1.0].map(signed),
+            ["+0.000", "+0.000", "\u{2212}1.000"]
+        );
         assert_eq!(
             short(&Digest::from_bytes([0xab; 32]).to_string()),
             "blake3:abababababab"

@@ -4,6 +4,7 @@ use super::cards::{class, margin, outcome, picture, role};
 use super::format::{number, short_digest, signed, words};
 use super::layout::{Place, page};
 use crate::view::{Candidate, Creative, History, Outcome, Overview, Role, TrainedIn};
+use common::Sides;
 use maud::{Markup, html};
 
 /// The page.
@@ -27,7 +28,7 @@ pub(crate) fn history(overview: &Overview, history: &History) -> Markup {
             }
             p.note {
                 "Scores are log odds of a click, up to a constant a product: the mean of both orientations where the reward model compares "
-                "two images. What it said of each orientation alone is not recorded, nor how often it changed its mind when images changed places."
+                "two images, each of which stands once on the left and once on the right of every other one. A model that looks at one image at a time knows no sides."
             }
         }
         (trained(creative, &history.trained))
@@ -92,6 +93,9 @@ fn one(creative: &Creative, place: usize, candidate: &Candidate, gone: Option<&s
                     @if candidate.defects > 0 { span.pill.warn { (candidate.defects) " defect" @if candidate.defects > 1 { "s" } } }
                 }
                 blockquote { (candidate.text) }
+                @if let Some(Sides { left, right }) = candidate.sides {
+                    p.note { "scored " (signed(left)) " on the left and " (signed(right)) " on the right" }
+                }
                 p.note {
                     (candidate.tokens) " tokens, log-probability " (number(candidate.log_prob))
                     @if !candidate.stopped { ", cut off at the limit" }

@@ -31,8 +31,8 @@ pub(crate) fn living(run: &RunId, subject: Subject, sections: &[Section]) -> Mar
                     h2 #curves-title { "Training" }
                     div #curves { (inside("curves")) }
                     p.note {
-                        "By policy version; the run's start is on the left. What held-out products say is measured by "
-                        code { "adwright evaluate" } " and by the demo, not by the learner, which never sees them."
+                        "By policy version; the run's start is on the left. What versions do on held-out products is reported by "
+                        code { "adwright evaluate --follow" } " or the demo: the learner never sees those."
                     }
                 }
                 section aria-labelledby="actors-title" {

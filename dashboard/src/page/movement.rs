@@ -61,16 +61,21 @@ fn choice(
     after: PolicyVersion,
     follows: bool,
 ) -> Markup {
-    let options = |chosen: PolicyVersion| {
-        html! { @for (version, _) in scored.iter().rev() { option value=(version) selected[*version == chosen] { (version) } } }
+    // By key, so that what somebody has chosen stays that version when a newer one comes above it.
+    let options = |chosen: Option<PolicyVersion>| {
+        html! {
+            @for (version, _) in scored.iter().rev() {
+                option value=(version) data-key=(version) selected[Some(*version) == chosen] { (version) }
+            }
+        }
     };
     html! {
         form.choice method="get" action="/why" {
-            label for="from" { "From" } select #from name="from" { (options(before)) }
+            label for="from" { "From" } select #from name="from" { (options(Some(before))) }
             label for="to" { "to" }
             select #to name="to" {
                 option value="" selected[follows] { "the newest" }
-                @for (version, _) in scored.iter().rev() { option value=(version) selected[!follows && *version == after] { (version) } }
+                (options((!follows).then_some(after)))
             }
             button type="submit" { "Compare" }
         }

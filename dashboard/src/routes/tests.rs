@@ -120,6 +120,23 @@ async fn every_page_is_there_and_every_answer_is_guarded_against_what_others_wro
 }
 
 #[tokio::test]
+async fn from_the_oldest_outcomes_one_gets_back_to_the_page_before_them() {
+    let router = pages("127.0.0.1:0", false);
+    let oldest = of(&router, "/creatives?before=6").await;
+    let text = oldest.text();
+    assert!(
+        text.contains("href=\"/creatives?before=30\" rel=\"prev\"") && !text.contains("rel=\"next\""),
+        "{text}"
+    );
+    let first = of(&router, "/creatives?before=0").await;
+    assert!(
+        first.text().contains("Outcomes #0 to #0 of the 1,234"),
+        "{}",
+        first.text()
+    );
+}
+
+#[tokio::test]
 async fn the_history_of_a_creative_names_everything_it_was_made_from() {
     let page = of(&pages("127.0.0.1:0", false), "/creatives/1").await;
     for said in [

@@ -1,6 +1,6 @@
 //! What scaling is told of a run's leases and outcomes, and what it says. It decides nothing of the run.
 
-use super::{ControlPlane, LeaseAnswer, Receipt};
+use super::{ControlPlane, Failure, LeaseAnswer, Receipt};
 use crate::admission::{Allowance, Situation as Asked};
 use crate::scaling::{Scale, Scaling, Situation, Work};
 use common::ActorId;
@@ -78,7 +78,8 @@ impl ControlPlane {
             present: self.actors.present(now, self.terms.ttl + self.terms.grace),
             leasable: !matches!(self.admission.allow(&asked, 1), Allowance::Wait(_)),
             more_to_come: self.admission.leases_more(&asked),
-            over: self.is_complete() || self.failure().is_some(),
+            // A learner that fails has a successor, a run that fails has none.
+            over: self.is_complete() || matches!(self.failure(), Some(Failure::Run(_))),
         }
     }
 

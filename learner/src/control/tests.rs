@@ -346,11 +346,26 @@ async fn i5_an_actor_whose_weights_do_nothing_is_neither_leased_to_nor_listened_
 }
 
 #[tokio::test]
+async fn what_versions_do_on_held_out_products_is_noted_and_only_of_versions_of_this_run() {
+    let run = run(|_| {}).await;
+    let figures = |reward| BTreeMap::from([("reward".to_owned(), reward)]);
+    assert_eq!(run.control.held_out(), None);
+    run.control.evaluated(version(0), figures(0.25)).unwrap();
+    assert!(run.control.evaluated(version(1), figures(0.5)).is_err());
+    let newest = run.control.held_out().unwrap();
+    assert_eq!((newest.version, newest.values), (version(0), figures(0.25)));
+    let (records, notes) = run.control.ledger.arrivals().await.unwrap();
+    assert_eq!((records.len(), notes.len()), (0, 1));
+}
+
+#[tokio::test]
 async fn docs_metrics_md_has_every_name_of_the_learners_page_and_its_first_line_is_the_goodput() {
     let mut run = run(|_| {}).await;
     assert_eq!(run.leased("a", 0, 3), [0, 1, 2]);
     run.submit("a", pair(0, 0));
     run.submit("a", no_pair(1, 0));
+    let figures = BTreeMap::from([("match_rate".to_owned(), 0.5)]);
+    run.control.evaluated(version(0), figures).unwrap();
     let control = Arc::new(std::mem::replace(&mut run, self::run(|_| {}).await).control);
     let instruments = crate::Instruments::default();
     instruments.watch(&control);
@@ -368,6 +383,7 @@ async fn docs_metrics_md_has_every_name_of_the_learners_page_and_its_first_line_
         page.contains("\nrollout_leases_open 1.0\n") && page.contains("\nrollout_images_total 4\n"),
         "{page}"
     );
+    assert!(page.contains("held_out{figure=\"match_rate\"} 0.5\n"), "{page}");
     let names = page
         .lines()
         .filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next());

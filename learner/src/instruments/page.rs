@@ -15,6 +15,7 @@ pub(super) fn write(page: &mut Page<'_>, control: &ControlPlane) -> Result {
     actors(page, control)?;
     ledger(page, control)?;
     training(page, control)?;
+    held_out(page, control)?;
     weights(page, control)
 }
 
@@ -71,6 +72,22 @@ fn gained(control: &ControlPlane) -> Option<f64> {
     (gained > 0.0).then_some(gained)
 }
 
+/// What an observer has told of the newest version that it measured.
+fn held_out(page: &mut Page<'_>, control: &ControlPlane) -> Result {
+    let newest = control.held_out();
+    page.maybe_gauge(
+        "held_out_version_number",
+        "The newest version that was measured on held-out products; absent before one was reported.",
+        newest.as_ref().map(|newest| newest.version.number as f64),
+    )?;
+    let figures = newest.iter().flat_map(|newest| &newest.values);
+    page.gauges(
+        "held_out",
+        "What it does there, by the name of the figure.",
+        figures.map(|(name, value)| ([("figure", name.as_str())], *value)),
+    )
+}
+
 fn rollouts(page: &mut Page<'_>, control: &ControlPlane, outcomes: &OutcomeCounts) -> Result {
     let pairs = std::iter::once(([("kind", "pair"), ("reason", "")], outcomes.pairs));
     let no_pairs = outcomes.no_pairs.iter();
@@ -124,14 +141,12 @@ fn actors(page: &mut Page<'_>, control: &ControlPlane) -> Result {
     page.gauges("rollout_actors", help, counted)?;
     let wanted = "Actors that the run could use (docs/scaling.md); none when it is complete.";
     page.gauge("rollout_actors_wanted", wanted, control.scale().wanted as f64)?;
-    let known = control.actors.summaries();
     let joined = "Actors that took part in this start of the learner.";
-    page.gauge("rollout_actors_joined", joined, known.len() as f64)?;
-    let adoptions = known.iter().map(|actor| actor.adoptions).sum();
+    page.gauge("rollout_actors_joined", joined, control.actors.known() as f64)?;
     page.counter(
         "weights_adoptions",
         "Versions that actors have adopted.",
-        adoptions,
+        control.actors.adoptions(),
     )
 }
 

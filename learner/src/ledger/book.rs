@@ -1,6 +1,6 @@
 //! What a ledger knows at once: which tasks have ended, how many ended how, and what waits for the writer. `ledger.rs` locks it.
 
-use super::{OutcomeCounts, Record, Recorded, TrainingNote};
+use super::{Note, OutcomeCounts, Record, Recorded};
 use common::{CandidateGroup, Digest, RolloutOutcome, TaskId};
 use failpoint::Mutation;
 use std::collections::BTreeMap;
@@ -16,7 +16,7 @@ pub(super) struct Book {
     /// Recorded, and not yet taken by the writer.
     pub(super) waiting: Vec<Record>,
     /// Noted, and not yet taken by the writer.
-    pub(super) notes: Vec<TrainingNote>,
+    pub(super) notes: Vec<Note>,
     /// How many notes there have been.
     pub(super) noted: u64,
     /// Pairs recorded, and not yet delivered.

@@ -8,7 +8,7 @@ use proto::{InvalidMessage, pb};
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-/// Under which first byte of a key the kinds of records are.
+/// Under which first byte of a key the kinds of records are; `note.rs` has another one.
 const IDENTITY: u8 = b'i';
 const OUTCOME: u8 = b'o';
 const TRAINING: u8 = b't';
@@ -277,18 +277,21 @@ impl ExpiryNote {
 }
 
 /// The keys of a kind.
-fn keys_of(kind: u8) -> Range<Bytes> {
+pub(super) fn keys_of(kind: u8) -> Range<Bytes> {
     key(kind, &[])..key(kind + 1, &[])
 }
 
 /// A kind and numbers, so that keys are in the order of the numbers.
-fn key(kind: u8, numbers: &[u64]) -> Bytes {
+pub(super) fn key(kind: u8, numbers: &[u64]) -> Bytes {
     let mut key = vec![kind];
     numbers.iter().for_each(|number| key.extend(number.to_be_bytes()));
     key.into()
 }
 
-fn decode<M: prost::Message + Default>(what: &'static str, content: &[u8]) -> Result<M, InvalidMessage> {
+pub(super) fn decode<M: prost::Message + Default>(
+    what: &'static str,
+    content: &[u8],
+) -> Result<M, InvalidMessage> {
     M::decode(content).map_err(|e| InvalidMessage::new(what, e))
 }
 

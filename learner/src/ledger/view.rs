@@ -2,7 +2,7 @@
 
 mod line;
 
-pub use line::{BarredLine, LedgerLine, Seeds};
+pub use line::{BarredLine, LedgerLine, Seeds, SidesLine};
 
 use super::{ExpiryNote, Identity, OutcomeCounts, Record, StartNote, TrainingNote};
 use crate::error::LearnerError;

@@ -1,6 +1,6 @@
 //! What is recorded goes to the journal and, once it is durable, to training: in the order of the record.
 
-use super::{Record, TrainingNote};
+use super::{Note, Record};
 use crate::clock;
 use crate::control::ControlPlane;
 use crate::error::LearnerError;
@@ -51,11 +51,11 @@ async fn until_closed(control: &ControlPlane, journal: &Journal) -> Result<(), S
 async fn append(
     journal: &Journal,
     records: Vec<Record>,
-    notes: Vec<TrainingNote>,
+    notes: Vec<Note>,
     seconds: &Histogram,
 ) -> Result<(Vec<Record>, usize), StoreError> {
     let stored = records.iter().map(Record::stored);
-    let stored: Vec<_> = stored.chain(notes.iter().map(TrainingNote::stored)).collect();
+    let stored: Vec<_> = stored.chain(notes.iter().map(Note::stored)).collect();
     let write = journal.append(stored);
     let mut written = pin!(failpoint::during(Point::LedgerWrite, write));
     let begun = clock::now();

@@ -221,6 +221,7 @@ fn assemble(
     ));
     if let Some(checkpoint) = &checkpoint {
         control.buffer.restore(checkpoint.manifest.account);
+        control.measured.goes_on_behind(checkpoint.manifest.steps);
     }
     resume::take_up(&control.buffer, untrained, &start.lineage, config.retired_rule());
     let (keeper, kept) = Keeper::new();

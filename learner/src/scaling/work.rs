@@ -83,11 +83,11 @@ impl WorkLog {
         let Some(worker) = self.worker(actor, now) else {
             return;
         };
-        let since = worker.since.replace(now);
+        let (since, joined) = (worker.since.replace(now), worker.joined.take());
         if work == Work::Nothing {
             return;
         }
-        if let Some(joined) = worker.joined.take() {
+        if let Some(joined) = joined {
             self.cold_starts.truncate(COLD_STARTS - 1);
             self.cold_starts.push_front(now.saturating_duration_since(joined));
         }
@@ -170,6 +170,17 @@ mod tests {
         log.leased(&a, after(start, 5));
         log.ended(&a, Work::Nothing, after(start, 50), MEMORY);
         assert_eq!(log.pairs_per_s(), before);
+    }
+
+    #[test]
+    fn an_actor_that_fails_at_first_says_nothing_of_a_cold_start() {
+        let (mut log, a, start) = (WorkLog::default(), actor("a"), Instant::now());
+        log.joined(&a, start);
+        log.leased(&a, after(start, 3));
+        // The reward-server is away for half an hour.
+        log.ended(&a, Work::Nothing, after(start, 9), MEMORY);
+        log.ended(&a, Work::Pair, after(start, 1800), MEMORY);
+        assert_eq!(log.cold_start(), None);
     }
 
     #[test]

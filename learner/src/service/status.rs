@@ -24,6 +24,7 @@ pub(super) fn run_status(control: &ControlPlane, metrics_from: usize) -> pb::Run
         bytes_per_publish: control.broadcast.newest().adapter.bytes(),
         actors: control.actors.summaries().into_iter().map(actor).collect(),
         metrics: control.metrics(metrics_from).into_iter().map(metrics).collect(),
+        held_out: control.held_out().map(metrics),
         scaling: Some(scaling(&control.scale())),
     }
 }

@@ -87,6 +87,7 @@ fn candidate(sampled: &Sampled, role: Role) -> Candidate {
         image: sampled.image,
         defects: sampled.defects,
         reward: sampled.reward().map(Reward::value),
+        sides: sampled.reward().and_then(Reward::sides),
         barred: sampled
             .standing
             .barred()

@@ -2,7 +2,7 @@
 
 use super::Shown;
 use crate::error::LearnerError;
-use crate::ledger::{Record, TrainingNote};
+use crate::ledger::{EvaluationNote, Record, TrainingNote};
 use dashboard::VersionPoint;
 
 /// How many records are read before it is said how far that is.
@@ -15,6 +15,7 @@ const STEP: u64 = 512;
 pub(super) async fn read(shown: &Shown, until: u64) -> Result<(), LearnerError> {
     shown.chronicle.reading(0, until);
     curves(shown).await?;
+    evaluations(shown).await?;
     let mut records = shown.journal.records(Record::keys_between(0, until)).await?;
     while let Some((_, content)) = records.next().await? {
         let record = Record::read(&content).map_err(|source| shown.damaged(source))?;
@@ -42,6 +43,20 @@ async fn curves(shown: &Shown) -> Result<(), LearnerError> {
                 version,
                 values: metrics,
             });
+        }
+    }
+    Ok(())
+}
+
+/// What those versions do on held-out products.
+async fn evaluations(shown: &Shown) -> Result<(), LearnerError> {
+    let start = shown.start().await?;
+    let mut notes = shown.journal.records(EvaluationNote::keys()).await?;
+    while let Some((_, content)) = notes.next().await? {
+        let EvaluationNote { version, values } =
+            EvaluationNote::read(&content).map_err(|source| shown.damaged(source))?;
+        if start.as_ref().is_none_or(|start| start.holds(version)) {
+            shown.chronicle.add_evaluation(VersionPoint { version, values });
         }
     }
     Ok(())

@@ -3,7 +3,7 @@
 use super::{InvalidMessage, from_wire, required, to_wire};
 use crate::pb;
 use common::{
-    Barred, Candidate, CandidateGroup, Digest, Finish, Guardrail, Reward, Standing, TaskId, Trajectory,
+    Barred, Candidate, CandidateGroup, Digest, Finish, Guardrail, Reward, Sides, Standing, TaskId, Trajectory,
 };
 
 /// The most candidates of one task, and the most tokens of one completion, that a message may carry.
@@ -77,12 +77,31 @@ impl From<&CandidateGroup> for pb::CandidateGroup {
             reward: candidate.reward().map_or(f64::NAN, Reward::value),
             barred: candidate.standing.barred().map(Into::into),
             unscored: candidate.standing == Standing::Unscored,
+            sides: candidate.reward().and_then(Reward::sides).map(Into::into),
         });
         Self {
             candidates: candidates.collect(),
             reward_model: group.reward_model().map(Into::into),
         }
     }
+}
+
+impl From<Sides> for pb::Sides {
+    fn from(Sides { left, right }: Sides) -> Self {
+        Self { left, right }
+    }
+}
+
+/// A reward and what was said on either side, if that was told.
+///
+/// # Errors
+/// [`InvalidMessage`] when a number is not finite.
+pub fn reward(field: &'static str, value: f64, sides: Option<&pb::Sides>) -> Result<Reward, InvalidMessage> {
+    let reward = Reward::new(value).and_then(|reward| match sides {
+        Some(&pb::Sides { left, right }) => reward.with_sides(Sides { left, right }),
+        None => Ok(reward),
+    });
+    reward.map_err(|e| InvalidMessage::new(field, e))
 }
 
 impl From<Barred> for pb::Barred {
@@ -114,7 +133,7 @@ impl TryFrom<pb::Barred> for Barred {
 }
 
 fn candidate(task: TaskId, message: pb::Candidate) -> Result<Candidate, InvalidMessage> {
-    let standing = standing(message.reward, message.barred, message.unscored)?;
+    let standing = standing(message.reward, message.barred, message.unscored, message.sides)?;
     let image = message.image.map(Digest::try_from).transpose()?;
     Ok(Candidate {
         trajectory: trajectory(task, required("candidate.trajectory", message.trajectory)?)?,
@@ -128,12 +147,16 @@ fn candidate(task: TaskId, message: pb::Candidate) -> Result<Candidate, InvalidM
 }
 
 /// Exactly one of the three is said.
-fn standing(reward: f64, barred: Option<pb::Barred>, unscored: bool) -> Result<Standing, InvalidMessage> {
+fn standing(
+    value: f64,
+    barred: Option<pb::Barred>,
+    unscored: bool,
+    sides: Option<pb::Sides>,
+) -> Result<Standing, InvalidMessage> {
+    let has_reward = !value.is_nan() || sides.is_some();
     match (barred, unscored) {
-        (None, false) => Reward::new(reward)
-            .map(Standing::Scored)
-            .map_err(|e| InvalidMessage::new("candidate.reward", e)),
-        (barred, unscored) if !reward.is_nan() || (barred.is_some() && unscored) => Err(InvalidMessage::new(
+        (None, false) => reward("candidate.reward", value, sides.as_ref()).map(Standing::Scored),
+        (barred, unscored) if has_reward || (barred.is_some() && unscored) => Err(InvalidMessage::new(
             "candidate",
             "it says more than one of: reward, barred, unscored",
         )),

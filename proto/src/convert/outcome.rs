@@ -105,7 +105,7 @@ mod tests {
     use super::*;
     use common::{
         Barred, CandidateGroup, CandidateImage, Digest, Finish, Guardrail, LearnerEpoch, PolicyVersion,
-        ProductId, ProductTask, Reward, Trajectory,
+        ProductId, ProductTask, Reward, Sides, Trajectory,
     };
     use proptest::prelude::*;
     use prost::Message;
@@ -121,10 +121,10 @@ mod tests {
             (tokens, 1u64..9, 0u64..99, any::<bool>()),
             (any::<[u8; 32]>(), any::<bool>(), 0u32..6),
             prop::option::weighted(0.3, barred),
-            -9f64..9.0,
+            (-9f64..9.0, prop::option::of((-9f64..9.0, -9f64..9.0))),
         )
             .prop_map(
-                |((tokens, epoch, number, stop), (image, made, defects), barred, reward)| {
+                |((tokens, epoch, number, stop), (image, made, defects), barred, (reward, sides))| {
                     let (ids, log_probs) = tokens.into_iter().unzip();
                     let epoch = LearnerEpoch(epoch);
                     let version = PolicyVersion { epoch, number };
@@ -136,7 +136,10 @@ mod tests {
                         defects,
                         barred,
                     };
-                    (trajectory.unwrap(), image, Reward::new(reward).unwrap())
+                    let reward = Reward::new(reward).unwrap();
+                    let sides = sides.map(|(left, right)| Sides { left, right });
+                    let reward = sides.map_or(reward, |sides| reward.with_sides(sides).unwrap());
+                    (trajectory.unwrap(), image, reward)
                 },
             )
     }
@@ -242,6 +245,7 @@ mod tests {
             reward,
             barred: guardrail.map(|guardrail| pb::Barred { guardrail, measured }),
             unscored,
+            sides: None,
         };
         let blank = Some(pb::Guardrail::Blank.into());
         for (message, field) in [
@@ -260,6 +264,11 @@ mod tests {
         ] {
             assert_eq!(refused(message.clone()).field, field, "{message:?}");
         }
+        let sided = pb::Candidate {
+            sides: Some(pb::Sides::default()),
+            ..candidate(f64::NAN, blank, None, false)
+        };
+        assert_eq!(refused(sided).field, "candidate");
         let pictureless = pb::Candidate {
             image: None,
             ..candidate(0.5, None, None, false)

@@ -72,8 +72,8 @@ impl Credentials {
         let (expected, found) = (self.current().roles.clone(), &loaded.roles);
         if expected != *found {
             return Err(CredentialsError::Other {
-                expected: shown(&expected),
-                found: shown(found),
+                expected: RoleName::list(&expected),
+                found: RoleName::list(found),
             });
         }
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(loaded);
@@ -100,13 +100,10 @@ impl Credentials {
 
 impl fmt::Debug for Credentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Credentials").field(&shown(&self.roles())).finish()
+        f.debug_tuple("Credentials")
+            .field(&RoleName::list(&self.roles()))
+            .finish()
     }
-}
-
-fn shown(roles: &[RoleName]) -> String {
-    let names: Vec<String> = roles.iter().map(ToString::to_string).collect();
-    names.join(", ")
 }
 
 impl Loaded {

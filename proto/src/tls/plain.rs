@@ -47,6 +47,8 @@ impl<C: AsyncRead + Unpin> AsyncRead for PlainText<C> {
         if let Some(&first) = into.filled().get(filled).filter(|_| !self.begun) {
             self.begun = true;
             if first == ALERT {
+                // Whoever waits for a call may only hear that the connection is gone.
+                tracing::warn!("{}", HandshakeError::Secured);
                 return Poll::Ready(Err(HandshakeError::Secured.into()));
             }
         }

@@ -4,11 +4,16 @@ use super::test_authority::Authority;
 use super::{Credentials, CredentialsError, HandshakeError, Pem, Tls, Transport};
 use crate::{Answering, Destination, Duplex, Network, PeerRole, Tcp};
 use futures::StreamExt as _;
+use rustls::crypto::ring;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, RootCertStore, ServerConfig, version};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::{TlsAcceptor, TlsConnector};
 use tonic::transport::server::Connected as _;
 
 const LEARNER: &[&str] = &["learner.spring", "adwright-learner"];
@@ -77,14 +82,10 @@ async fn a_server_in_another_role_or_of_another_run_is_not_talked_to() {
         &["learner.SPRING"],
         &["*.spring", "actor.spring"],
     ] {
-        let (address, _told) = serve(secured_as_it_is(&authority, names)).await;
+        let (address, _told) = serve(secured(&authority.pem(names))).await;
         let refused = why(call(&*actor, address, PeerRole::Learner).await);
         assert!(refused.contains("certificate"), "{names:?}: {refused}");
     }
-}
-
-fn secured_as_it_is(authority: &Authority, names: &[&str]) -> Transport {
-    secured(&authority.pem(names))
 }
 
 #[tokio::test]
@@ -156,6 +157,65 @@ fn what_everybody_would_refuse_is_refused_before_it_is_used() {
         let told = refused(&pem).to_string();
         assert!(told.starts_with(part), "{told}");
     }
+}
+
+/// A certificate and its key as the library takes them, past the checks of [`Credentials`].
+fn unchecked(pem: &Pem) -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>) {
+    let certificate = CertificateDer::from_pem_slice(&pem.cert).unwrap();
+    (
+        vec![certificate],
+        PrivateKeyDer::from_pem_slice(&pem.key).unwrap(),
+    )
+}
+
+#[tokio::test]
+async fn a_caller_whose_certificate_has_expired_is_told_so() {
+    let authority = Authority::new();
+    let (address, _told) = serve(secured(&authority.pem(LEARNER))).await;
+    let pem = authority.expired(&["actor.spring"]);
+    let mut roots = RootCertStore::empty();
+    roots
+        .add(CertificateDer::from_pem_slice(&pem.ca).unwrap())
+        .unwrap();
+    let (certificates, key) = unchecked(&pem);
+    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_protocol_versions(&[&version::TLS13])
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_client_auth_cert(certificates, key)
+        .unwrap();
+    let name = ServerName::try_from("learner.spring").unwrap();
+    let stream = TcpStream::connect(address).await.unwrap();
+    let connected = TlsConnector::from(Arc::new(config)).connect(name, stream).await;
+    let refused = why(match connected {
+        Ok(mut connection) => connection.read_u8().await.map(drop),
+        Err(error) => Err(error),
+    });
+    assert_eq!(
+        refused,
+        "it does not accept this side's certificate: it has expired"
+    );
+}
+
+#[tokio::test]
+async fn a_server_whose_certificate_has_expired_is_not_talked_to() {
+    let authority = Authority::new();
+    let (certificates, key) = unchecked(&authority.expired(LEARNER));
+    let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_protocol_versions(&[&version::TLS13])
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(certificates, key)
+        .unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        TlsAcceptor::from(Arc::new(config)).accept(stream).await.ok();
+    });
+    let actor = secured(&authority.pem(&["actor.spring"])).network();
+    let refused = why(call(&*actor, address, PeerRole::Learner).await);
+    assert_eq!(refused, "its certificate is not accepted: it has expired");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use super::{
     full,
     ranges::{Range, ranges},
-    schema,
+    with,
 };
 use crate::config::Config;
 use serde_json::Value;
@@ -23,12 +23,14 @@ adwright config schema --markdown > docs/configuration.md
 
 /// The whole page.
 pub(crate) fn markdown() -> String {
+    let ranges = ranges();
+    let schema = with(&ranges);
     let mut page = Page {
         text: HEAD.to_owned(),
-        ranges: ranges(),
+        ranges,
         order: order(),
     };
-    page.table("", &schema());
+    page.table("", &schema);
     page.text
 }
 

@@ -4,7 +4,7 @@ use super::{TrainedAt, kept};
 use crate::images::ImageState;
 use crate::ledger::{Record, counts};
 use common::{
-    Barred, Candidate, CandidateGroup, Digest, PolicyVersion, Purpose, Reward, RolloutOutcome, TaskId,
+    Barred, Candidate, CandidateGroup, Digest, PolicyVersion, Purpose, Reward, RolloutOutcome, Sides, TaskId,
     derive_seed,
 };
 use serde::Serialize;
@@ -38,6 +38,8 @@ pub struct LedgerLine {
     pub images: Vec<Option<ImageState>>,
     /// Their rewards, in log odds; `None` for a candidate that is barred, or alone with an image.
     pub rewards: Vec<Option<f64>>,
+    /// What the reward model said on either side; `None` of a model for which sides make no difference.
+    pub sides: Vec<Option<SidesLine>>,
     /// Why each is barred; `None` for one that is not.
     pub barred: Vec<Option<BarredLine>>,
     /// The reward model; `None` when it was not asked.
@@ -47,6 +49,21 @@ pub struct LedgerLine {
     pub trained_step: Option<u64>,
     /// Every version that was trained from it, those that a crash has lost among them, oldest first.
     pub trained_versions: Vec<PolicyVersion>,
+}
+
+/// A candidate's reward by the side on which it stood, in log odds.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct SidesLine {
+    /// On the left.
+    pub left: f64,
+    /// On the right.
+    pub right: f64,
+}
+
+impl From<Sides> for SidesLine {
+    fn from(Sides { left, right }: Sides) -> Self {
+        Self { left, right }
+    }
 }
 
 /// Why a candidate is barred.
@@ -115,6 +132,10 @@ impl LedgerLine {
             rewards: candidates
                 .iter()
                 .map(|candidate| candidate.reward().map(Reward::value))
+                .collect(),
+            sides: candidates
+                .iter()
+                .map(|candidate| Some(candidate.reward()?.sides()?.into()))
                 .collect(),
             barred: candidates
                 .iter()

@@ -1,0 +1,43 @@
+//! What observers say that versions do on held-out products. It is recorded and shown; nothing of the run depends on it.
+
+use super::{ControlPlane, UnknownVersion};
+use crate::ledger::EvaluationNote;
+use crate::run::VersionMetrics;
+use common::PolicyVersion;
+use std::collections::BTreeMap;
+use std::sync::PoisonError;
+
+impl ControlPlane {
+    /// A version was measured.
+    ///
+    /// # Errors
+    /// [`UnknownVersion`] when this run has not published it.
+    pub(crate) fn evaluated(
+        &self,
+        version: PolicyVersion,
+        values: BTreeMap<String, f64>,
+    ) -> Result<(), UnknownVersion> {
+        self.check_published(version)?;
+        tracing::info!(%version, ?values, "measured on held-out products");
+        self.ledger.note(EvaluationNote {
+            version,
+            values: values.clone(),
+        });
+        if let Some(audience) = self.audience.get() {
+            audience.hear_of_evaluation(version, values.clone());
+        }
+        let mut newest = self.held_out.lock().unwrap_or_else(PoisonError::into_inner);
+        if newest.as_ref().is_none_or(|newest| newest.version <= version) {
+            *newest = Some(VersionMetrics { version, values });
+        }
+        Ok(())
+    }
+
+    /// What the newest version does that was measured; `None` before one was reported to this start.
+    pub(crate) fn held_out(&self) -> Option<VersionMetrics> {
+        self.held_out
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+}
