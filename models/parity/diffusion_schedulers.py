@@ -52,6 +52,21 @@ def run(s, steps, noise=None, dtype=torch.float32):
     return torch.cat(kept), torch.cat(drawn)
 
 
+def behind(s, steps):
+    """What the inpainting pipeline lays behind the mask after each step that is kept: the product's latents, as noisy as the next
+    step expects them, and clean after the last one."""
+    clean, noise = (torch.randn([1, 4, 4, 4], generator=torch.Generator("cpu").manual_seed(seed)) for seed in (43, 42))
+    s.set_timesteps(steps)
+    if hasattr(s, "set_begin_index"):
+        s.set_begin_index(0)  # as the pipeline does; from then on steps are counted, and no longer looked up
+    x, kept = noise * s.init_noise_sigma, []
+    for i, t in enumerate(s.timesteps):
+        x = s.step(network(s.scale_model_input(x, t), t), t, x).prev_sample
+        if i + 1 in KEPT[steps]:
+            kept.append(s.add_noise(clean, noise, s.timesteps[i + 1:i + 2]) if i + 1 < steps else clean)
+    return torch.cat(kept).reshape(-1, 64)
+
+
 def schedules():
     out, rows = {}, []
     for name in SCHEDULERS:
@@ -68,6 +83,9 @@ def schedules():
                     kept, drawn = run(scheduler(name, prediction, spacing), steps)
                     assert torch.isfinite(kept).all()
                     out[f"{key}.{prediction}"] = kept.reshape(-1, 64)
+                    blended = behind(scheduler(name, prediction, spacing), steps)
+                    # The levels are the same whatever the network tells.
+                    assert torch.equal(out.setdefault(f"{key}.behind", blended), blended)
                     if name == "euler-a" and steps == 30:
                         out["noise"] = drawn
     return out, rows
@@ -85,5 +103,6 @@ def make():
         config=PUBLISHED, more={k: v[1] for k, v in SCHEDULERS.items()}, network="sin(3*x)*0.8 + t/1000*0.1 of the scaled input x",
         noise="[31,4,4,4]: of one generator, seed 42: first the initial noise (times init_noise_sigma), then one for each step, euler-a only",
         kept={str(k): v for k, v in KEPT.items()},
-        tensors="<key>.timesteps, <key>.sigmas (not DDIM), <key>.<epsilon|v_prediction> [kept steps, 64]: latents [1,4,4,4] after them",
+        tensors="<key>.timesteps, <key>.sigmas (not DDIM), <key>.<epsilon|v_prediction> [kept steps, 64]: latents [1,4,4,4] after them; "
+                "<key>.behind [kept steps, 64]: add_noise of clean latents (seed 43) and noise (seed 42) at the next timestep, clean after the last",
         schedules=rows), rows=["schedules"])

@@ -5,7 +5,7 @@ from diffusers import (AutoencoderKL, ControlNetModel, DDIMScheduler, StableDiff
                        UNet2DConditionModel)
 from PIL import Image
 from safetensors.torch import load_file
-import diffusion_lora, diffusion_networks, diffusion_pipeline, diffusion_schedulers, diffusion_single_file
+import diffusion_controlnet_file, diffusion_lora, diffusion_networks, diffusion_pipeline, diffusion_schedulers, diffusion_single_file
 from diffusion_common import CONTROLNET, EXPECTED, OUT, TINY, open_model, open_text_encoder, open_tokenizer, read_json
 from diffusion_pictures import conditions, place
 
@@ -79,11 +79,34 @@ def pipeline():
 def lora():
     for path in (diffusion_lora.LORA, diffusion_lora.KOHYA):
         compare(os.path.relpath(path, OUT), diffusion_lora.lora_numbers(path), expected("lora"), 1e-5)
+    for path in (diffusion_lora.TEXT_LORA, diffusion_lora.TEXT_KOHYA):
+        compare(os.path.relpath(path, OUT), folded_into_text(path), expected("lora-text"), 1e-5)
+
+
+@torch.no_grad()
+def folded_into_text(path):
+    """By hand: weight + scale * alpha / rank * B A. diffusers' loader wants a newer PEFT for a text encoder than it does for a U-net."""
+    factors, out = load_file(path), {}
+    ids = next(p["padded"] for p in read_json(f"{EXPECTED}/text.json")["prompts"] if p["name"] == "mixed")
+    for scale in diffusion_lora.SCALES:
+        model, folded = open_text_encoder(), 0
+        for name, module in model.named_modules():
+            peft, kohya = "text_encoder.text_model." + name, "lora_te_text_model_" + name.replace(".", "_")
+            down = factors.get(f"{peft}.lora_A.weight", factors.get(f"{kohya}.lora_down.weight"))
+            up = factors.get(f"{peft}.lora_B.weight", factors.get(f"{kohya}.lora_up.weight"))
+            if down is not None:
+                module.weight += scale * diffusion_lora.ALPHA / diffusion_lora.RANK * (up.float() @ down.float())
+                folded += 1
+        assert folded == 10
+        out[f"mixed.scale.{scale}"] = model(torch.tensor([ids])).last_hidden_state[0]
+    return out
 
 
 def single_file():
     keys = diffusion_single_file.check(open_model(UNet2DConditionModel, f"{TINY}/unet"), open_model(AutoencoderKL, f"{TINY}/vae"))
     print("single_file:", keys, "keys, every weight equal")
+    keys = diffusion_controlnet_file.check(open_model(ControlNetModel, CONTROLNET))
+    print("controlnet_file:", keys, "keys, every weight equal")
 
 
 if __name__ == "__main__":

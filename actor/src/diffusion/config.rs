@@ -27,7 +27,8 @@ pub struct DiffusionConfig {
     /// Stable Diffusion as diffusers lays it out: a directory, its URL, or one `.safetensors` or `.ckpt` file with `tokenizer/` beside
     /// it. Default empty: none.
     pub model: String,
-    /// A ControlNet for edges, of the same U-net. Default empty: none.
+    /// A ControlNet for edges, of the same U-net: a directory, its URL, or one `.safetensors`, `.pth` or `.ckpt` file. Default empty:
+    /// none.
     pub controlnet: String,
     /// An adapter of the model, a `.safetensors` file in diffusers' or kohya's naming. Default empty: none.
     pub lora: String,

@@ -19,7 +19,7 @@ pub(super) const NAME: &str = "diffusion";
 pub struct DiffusionFiles {
     /// A directory as diffusers lays it out, or a single file.
     pub model: PathBuf,
-    /// The ControlNet's directory.
+    /// The ControlNet's directory, or a single file.
     pub controlnet: PathBuf,
     /// An adapter's file.
     pub lora: Option<PathBuf>,

@@ -40,7 +40,7 @@ pub(crate) struct EvaluateArgs {
 /// Arguments of `adwright inspect`.
 #[derive(Debug, Args)]
 pub(crate) struct InspectArgs {
-    /// Directory of a model, of an adapter in PEFT's layout, or of what paints, or its URL (docs/models.md)
+    /// Directory of a model, of an adapter in PEFT's layout, or of what paints, its URL (docs/models.md), or one file that paints
     #[arg(value_name = "DIR")]
     pub(crate) directory: PathBuf,
     /// One JSON object on standard output

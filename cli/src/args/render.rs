@@ -10,7 +10,7 @@ pub(crate) struct RenderArgs {
     /// Stable Diffusion as diffusers lays it out, its URL, or a single .safetensors or .ckpt file (default: diffusion.model)
     #[arg(long, value_name = "DIR")]
     pub(crate) sd: Option<String>,
-    /// A ControlNet for edges, or its URL (default: diffusion.controlnet)
+    /// A ControlNet for edges as diffusers lays it out, its URL, or a single .safetensors, .pth or .ckpt file (default: diffusion.controlnet)
     #[arg(long, value_name = "DIR")]
     pub(crate) controlnet: Option<String>,
     /// An adapter of the model: a .safetensors file (default: diffusion.lora)

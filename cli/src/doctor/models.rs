@@ -166,7 +166,7 @@ fn painting(key: &str, path: &Path) -> Finding {
     let one_file = path.is_file()
         && path
             .extension()
-            .is_some_and(|end| end == "safetensors" || end == "ckpt");
+            .is_some_and(|end| ["safetensors", "ckpt", "pth"].iter().any(|known| end == *known));
     match described || one_file {
         true => Finding::ok("model", key, format!("{shown} is there")),
         false => Finding::mistake(
@@ -174,7 +174,7 @@ fn painting(key: &str, path: &Path) -> Finding {
             key,
             format!("{shown} has neither model_index.json nor config.json"),
         )
-        .right("a directory as diffusers writes it, or one .safetensors or .ckpt file"),
+        .right("a directory as diffusers writes it, or one .safetensors, .ckpt or .pth file"),
     }
 }
 
@@ -282,6 +282,7 @@ mod tests {
         for (name, level) in [
             ("model.safetensors", Level::Ok),
             ("model.ckpt", Level::Ok),
+            ("model.pth", Level::Ok),
             ("model.zip", Level::Error),
         ] {
             let file = place.path().join(name);

@@ -43,11 +43,14 @@ pub struct Inspection {
     pub digest: String,
 }
 
-/// Inspects the directory of a model, of an adapter, or of what paints.
+/// Inspects the directory of a model, of an adapter, or of what paints, or a single file that paints.
 ///
 /// # Errors
 /// [`ModelError::File`] or [`ModelError::Content`] with the file at fault.
 pub fn inspect(dir: &Path) -> Result<Inspection, ModelError> {
+    if dir.is_file() {
+        return diffusion::inspect(dir, diffusion::layout_of_file(dir)?);
+    }
     if dir.join(ADAPTER_CONFIG).exists() && !dir.join(CONFIG).exists() {
         return adapter::inspect(dir);
     }

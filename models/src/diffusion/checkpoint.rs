@@ -1,5 +1,5 @@
 //! Diffusion models on disk: a directory as diffusers writes it, or a single file with that directory's descriptions beside
-//! it, and a ControlNet's directory.
+//! it, and a ControlNet in either form.
 //!
 //! Opening reads descriptions and headers only and compares every name and shape, so that all that is wrong is said before
 //! the first weight is read.
@@ -13,7 +13,6 @@ use serde_json::{Map, Value};
 use super::autoencoder::Autoencoder;
 use super::clip_tokenizer::ClipTokenizer;
 use super::config::{AutoencoderConfig, UnetConfig};
-use super::controlnet::ControlNet;
 use super::lora::DiffusionLora;
 use super::naming;
 use super::schedule::SamplerConfig;
@@ -25,8 +24,10 @@ use crate::weights::shards::Shards;
 use crate::weights::streaming::{Comparison, WeightSource, elements};
 
 mod compared;
+mod controlnet;
 
-pub(crate) use compared::Compared;
+pub(crate) use compared::{Compared, Held};
+pub use controlnet::ControlNetFiles;
 
 /// What diffusers calls the weights of its own networks.
 const DIFFUSERS: &[&str] = &["diffusion_pytorch_model"];
@@ -66,14 +67,6 @@ pub struct StableDiffusion {
     pub sampler: SamplerConfig,
     /// Its tokenizer.
     pub tokenizer: ClipTokenizer,
-}
-
-/// A ControlNet on disk, described and checked.
-#[derive(Debug, Clone)]
-pub struct ControlNetFiles {
-    place: PathBuf,
-    /// Its shape.
-    pub config: UnetConfig,
 }
 
 impl StableDiffusion {
@@ -278,44 +271,6 @@ fn autoencoder_directory(dir: &Path) -> Result<Source, ModelError> {
 
 fn text_encoder_directory(dir: &Path) -> Result<Source, ModelError> {
     Ok(Source::of_directory(dir, TRANSFORMERS, str::to_owned)?.bare_or_not())
-}
-
-impl ControlNetFiles {
-    /// Opens a ControlNet's directory for a U-net.
-    ///
-    /// # Errors
-    /// [`ModelError::File`] or [`ModelError::Content`] with the file and key, or all tensors at fault; a ControlNet that was made
-    /// for another U-net.
-    pub fn open(dir: &Path, unet: &UnetConfig) -> Result<Self, ModelError> {
-        let files = Self::described(dir)?;
-        let fits = files.config.check_fits(unet);
-        fits.map_err(|error| error.in_file(&dir.join(CONFIG)))?;
-        let fresh = files.config.init_controlnet(&Device::flex(), 0);
-        files.source()?.compare(&fresh)?;
-        Ok(files)
-    }
-
-    /// The same for any U-net, its weights not looked at.
-    fn described(dir: &Path) -> Result<Self, ModelError> {
-        let path = dir.join(CONFIG);
-        let config = UnetConfig::of_controlnet(read_json(&path)?).map_err(|error| error.in_file(&path))?;
-        Ok(Self {
-            place: dir.to_owned(),
-            config,
-        })
-    }
-
-    /// Reads it.
-    ///
-    /// # Errors
-    /// [`ModelError::Content`] with the file and tensor that cannot be read, or is not finite.
-    pub fn read(&self, device: &Device, dtype: DType) -> Result<ControlNet, ModelError> {
-        self.source()?.load(self.config.init_controlnet(device, 0), dtype)
-    }
-
-    fn source(&self) -> Result<Source, ModelError> {
-        unet_directory(&self.place)
-    }
 }
 
 /// The files of one network and what they call its weights.

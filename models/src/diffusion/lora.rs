@@ -44,17 +44,22 @@ impl Network {
         }
     }
 
-    /// Both names of a layer of ours.
-    fn names(self, ours: &str) -> [String; 2] {
+    /// What a layer of ours may be called.
+    fn names(self, ours: &str) -> Vec<String> {
         let theirs = match self {
             Self::Unet => naming::unet(&format!("{ours}.")).trim_end_matches('.').to_owned(),
             Self::TextEncoder => ours.to_owned(),
         };
         let [peft, kohya] = self.prefixes();
-        [
+        let mut names = vec![
             format!("{peft}{theirs}"),
             format!("{kohya}{}", theirs.replace('.', "_")),
-        ]
+        ];
+        // Without its outermost level, which transformers 5 leaves out.
+        if let Some(bare) = theirs.strip_prefix("text_model.") {
+            names.push(format!("{peft}{bare}"));
+        }
+        names
     }
 }
 

@@ -29,6 +29,7 @@ pub(super) fn autoencoder_before_018(ours: &str) -> String {
 pub(super) const SINGLE_UNET: &str = "model.diffusion_model.";
 pub(super) const SINGLE_AUTOENCODER: &str = "first_stage_model.";
 pub(super) const SINGLE_TEXT_ENCODER: &str = "cond_stage_model.transformer.";
+pub(super) const SINGLE_CONTROLNET: &str = "control_model.";
 
 /// A single file's name of a weight of the U-net, below [`SINGLE_UNET`].
 pub(super) fn single_unet(config: &UnetConfig, ours: &str) -> String {
@@ -89,6 +90,24 @@ fn single_resnet(rest: &[&str]) -> String {
         other => other,
     };
     format!("{layer}.{rest}")
+}
+
+/// A single file's name of a weight of the ControlNet, below [`SINGLE_CONTROLNET`].
+pub(super) fn single_controlnet(config: &UnetConfig, ours: &str) -> String {
+    // The control image's convolutions are every second layer there, behind each an activation.
+    let hint = |convolution: usize, rest: &str| format!("input_hint_block.{}.{rest}", 2 * convolution);
+    let within = 2 * config.conditioning_embedding_out_channels.len().saturating_sub(1);
+    let path: Vec<&str> = ours.split('.').collect();
+    match path.as_slice() {
+        ["controlnet_cond_embedding", "conv_in", rest] => hint(0, rest),
+        ["controlnet_cond_embedding", "blocks", index, rest] => {
+            hint(1 + index.parse::<usize>().unwrap_or_default(), rest)
+        }
+        ["controlnet_cond_embedding", "conv_out", rest] => hint(1 + within, rest),
+        ["controlnet_down_blocks", index, rest] => format!("zero_convs.{index}.0.{rest}"),
+        ["controlnet_mid_block", rest] => format!("middle_block_out.0.{rest}"),
+        _ => single_unet(config, ours),
+    }
 }
 
 /// A single file's name of a weight of the autoencoder, below [`SINGLE_AUTOENCODER`].
@@ -182,6 +201,29 @@ mod tests {
             ),
         ] {
             assert_eq!(single_unet(&config, ours), theirs);
+        }
+        let config = config.with_control();
+        for (ours, theirs) in [
+            (
+                "controlnet_cond_embedding.conv_in.weight",
+                "input_hint_block.0.weight",
+            ),
+            (
+                "controlnet_cond_embedding.blocks.5.bias",
+                "input_hint_block.12.bias",
+            ),
+            (
+                "controlnet_cond_embedding.conv_out.bias",
+                "input_hint_block.14.bias",
+            ),
+            ("controlnet_down_blocks.11.weight", "zero_convs.11.0.weight"),
+            ("controlnet_mid_block.bias", "middle_block_out.0.bias"),
+            (
+                "mid_block.resnets.1.norm1.bias",
+                "middle_block.2.in_layers.0.bias",
+            ),
+        ] {
+            assert_eq!(single_controlnet(&config, ours), theirs);
         }
         let config = AutoencoderConfig::stable_diffusion_15();
         for (ours, theirs) in [

@@ -39,6 +39,8 @@ mod config;
 mod denoising;
 mod given_noise;
 mod picture;
+#[cfg(test)]
+mod tests;
 mod text;
 
 pub use canvas::Canvas;

@@ -1,7 +1,7 @@
-//! What paints: a directory as diffusers lays it out, or a ControlNet's. Its networks are told as one, each
-//! weight with its network's directory before its name.
+//! What paints: a directory as diffusers lays it out, a ControlNet's, or either in a single file. Its networks
+//! are told as one, each weight with its network's directory before its name.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use serde_json::{Map, Value};
@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use super::{Inspection, digest_of, dtypes};
 use crate::checkpoint::described::CONFIG;
 use crate::checkpoint::layout::Layout;
-use crate::diffusion::checkpoint::Compared;
+use crate::diffusion::checkpoint::{Compared, Held};
 use crate::directory::read_json;
 use crate::error::ModelError;
 
@@ -29,14 +29,25 @@ pub(super) fn layout(dir: &Path) -> Option<Layout> {
     (class == CONTROLNET).then_some(Layout::ControlNet)
 }
 
-/// Inspects such a directory.
+/// The layout of a single file.
+///
+/// # Errors
+/// [`ModelError::File`] or [`ModelError::Content`] when it cannot be read or does not paint.
+pub(super) fn layout_of_file(file: &Path) -> Result<Layout, ModelError> {
+    Ok(match Held::of(file)? {
+        Held::StableDiffusion => Layout::StableDiffusion,
+        Held::ControlNet => Layout::ControlNet,
+    })
+}
+
+/// Inspects such a directory or file.
 ///
 /// # Errors
 /// [`ModelError::File`] or [`ModelError::Content`] with the file at fault.
-pub(super) fn inspect(dir: &Path, layout: Layout) -> Result<Inspection, ModelError> {
+pub(super) fn inspect(place: &Path, layout: Layout) -> Result<Inspection, ModelError> {
     let compared = match layout {
-        Layout::ControlNet => Compared::controlnet(dir)?,
-        _ => Compared::stable_diffusion(dir)?,
+        Layout::ControlNet => Compared::controlnet(place)?,
+        _ => Compared::stable_diffusion(place)?,
     };
     let (mut missing, mut unused, mut misshaped) = (vec![], vec![], vec![]);
     let mut formats = BTreeMap::new();
@@ -52,9 +63,20 @@ pub(super) fn inspect(dir: &Path, layout: Layout) -> Result<Inspection, ModelErr
             *formats.entry(dtype).or_default() += count;
         }
     }
-    let paths = compared.parts.iter().flat_map(|(_, shards, _)| shards.paths());
-    let below = |path: &Path| path.strip_prefix(dir).unwrap_or(path).as_os_str().to_owned();
-    let digest = digest_of(paths.collect(), below)?;
+    // A single file is there once for each of its networks.
+    let paths: BTreeSet<&Path> = compared
+        .parts
+        .iter()
+        .flat_map(|(_, shards, _)| shards.paths())
+        .collect();
+    let top = if place.is_file() {
+        place.parent()
+    } else {
+        Some(place)
+    };
+    let top = top.unwrap_or(place);
+    let below = |path: &Path| path.strip_prefix(top).unwrap_or(path).as_os_str().to_owned();
+    let digest = digest_of(paths.into_iter().collect(), below)?;
     Ok(Inspection {
         layout,
         parameters: formats.values().sum(),
@@ -141,6 +163,42 @@ mod tests {
         assert_eq!((whole.missing.len(), whole.unused.len()), (0, 0));
         assert_eq!([&more.digest, &fewer.digest], [&whole.digest; 2]);
         assert_eq!(whole.digest, inspect(&fixture("tiny")).unwrap().digest);
+    }
+
+    #[test]
+    fn a_single_file_is_told_as_what_it_holds() {
+        let dir = tempfile::tempdir().unwrap();
+        copy(&fixture("tiny"), dir.path());
+        copy(&fixture("controlnet"), &dir.path().join("controlnet"));
+        let of = |name: &str| {
+            let file = dir.path().join(Path::new(name).file_name().unwrap());
+            fs::copy(fixture(name), &file).unwrap();
+            inspect(&file)
+        };
+        let digests = [
+            ("single_file.safetensors", Layout::StableDiffusion),
+            ("single_file.ckpt", Layout::StableDiffusion),
+            ("controlnet_file.safetensors", Layout::ControlNet),
+            ("controlnet_file.pth", Layout::ControlNet),
+        ]
+        .map(|(name, layout)| {
+            let found = of(name).unwrap();
+            assert_eq!(found.layout, layout, "{name}");
+            let lists = [&found.missing, &found.unused, &found.misshaped];
+            assert!(lists.iter().all(|list| list.is_empty()), "{found:?}");
+            let expected = match layout {
+                // The positions are no weights, but lie among them.
+                Layout::StableDiffusion => vec![("F16".to_owned(), 134_051), ("I64".to_owned(), 77)],
+                _ => vec![("F16".to_owned(), 41_616)],
+            };
+            assert_eq!(found.dtypes, expected.into_iter().collect(), "{name}");
+            found.digest
+        });
+        assert_eq!(BTreeSet::from(digests).len(), 4);
+        let refused = of("lora/kohya.safetensors").unwrap_err().to_string();
+        for word in ["kohya.safetensors", "control_model.", "model.diffusion_model."] {
+            assert!(refused.contains(word), "{refused}");
+        }
     }
 
     #[test]

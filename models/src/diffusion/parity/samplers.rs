@@ -1,6 +1,6 @@
 //! Every sampler, spacing and prediction over 30 and over 7 steps, with a formula in place of the network.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use burn::tensor::{Device, Tensor};
 use serde::Deserialize;
@@ -13,6 +13,9 @@ use crate::directory::read_json;
 
 /// Latents reach some 15 at the first steps; this is 1e-5 of that.
 const TOLERANCE: f64 = 2e-4;
+
+/// Of the latents.
+const SHAPE: [usize; 4] = [1, 4, 4, 4];
 
 #[derive(Deserialize)]
 struct Fixture {
@@ -89,9 +92,41 @@ fn every_sampler_takes_the_same_steps() {
     }
 }
 
+/// What the pipeline keeps around the product's place: its latents, as noisy as the next step expects them, and clean in the end.
+#[test]
+fn what_lies_behind_the_mask_is_as_noisy_as_the_next_step() {
+    let fixture: Fixture = read_json(&fixtures().join("expected/schedulers.json")).unwrap();
+    let (expected, device) = (Expected::of("schedulers"), Device::flex());
+    let clean = NoiseStream::new(43).normal(SHAPE, &device);
+    let noise = NoiseStream::new(42).normal(SHAPE, &device);
+    let (mut seen, mut worst) = (BTreeSet::new(), 0.0f64);
+    for row in &fixture.schedules {
+        let (kept, theirs) = (
+            fixture.kept(row),
+            expected.numbers(&format!("{}.behind", row.key)),
+        );
+        for prediction in ["epsilon", "v_prediction"] {
+            let sampler = sampler(&row.scheduler);
+            let schedule = Schedule::new(sampler, &fixture.config(row, prediction), row.steps).unwrap();
+            let behind = |&step: &usize| {
+                let blend = schedule.steps[step - 1].behind;
+                let blended = blend.of(clean.clone(), noise.clone()).into_data();
+                blended.iter::<f64>().collect::<Vec<_>>()
+            };
+            let ours: Vec<f64> = kept.iter().flat_map(behind).collect();
+            assert_eq!(ours.len(), theirs.len());
+            let difference = largest_difference(&ours, &theirs);
+            worst = worst.max(difference);
+            assert!(difference < TOLERANCE, "{} {prediction}: {difference:e}", row.key);
+            seen.insert(sampler.name());
+        }
+    }
+    assert_eq!(seen, Sampler::ALL.iter().map(|sampler| sampler.name()).collect());
+    report("latents behind the mask, all samplers", worst);
+}
+
 /// The latents behind the steps that are kept.
 fn run(schedule: &Schedule, kept: &[usize], device: &Device) -> Vec<f64> {
-    const SHAPE: [usize; 4] = [1, 4, 4, 4];
     let mut stream = NoiseStream::new(42);
     let mut latents = stream.normal(SHAPE, device) * schedule.initial;
     let (mut before, mut found) = (None, vec![]);

@@ -1,15 +1,20 @@
 //! Tokenizer and text encoder.
 
+use std::fs;
+use std::path::Path;
+
 use burn::tensor::{DType, Device, Tensor};
+use safetensors::{SafeTensors, serialize};
 use serde::Deserialize;
 
 use super::{Expected, fixtures, tiny};
 use crate::attention::causal_bias;
+use crate::diffusion::lora::DiffusionLora;
 use crate::diffusion::part::Part;
 use crate::diffusion::pipeline::Texts;
 use crate::diffusion::prompt::{LongPrompts, PromptStyle, chunks};
 use crate::diffusion::text_encoder::TextEncoder;
-use crate::directory::read_json;
+use crate::directory::{read, read_json};
 
 #[derive(Deserialize)]
 struct Prompts {
@@ -154,6 +159,40 @@ fn a_pickle_and_a_16_bit_file_under_bare_names_are_the_same_encoder() {
         let last = encoder.forward(std::slice::from_ref(&row.padded), &device);
         expected.compare("short.last", last.into_data());
     }
+}
+
+/// The adapter's file as transformers 5 names what it makes, without the encoder's outermost level.
+fn without_level(file: &Path) -> Vec<u8> {
+    let bytes = read(file).unwrap();
+    let (_, metadata) = SafeTensors::read_metadata(&bytes).unwrap();
+    let tensors = SafeTensors::deserialize(&bytes).unwrap();
+    let bare = tensors
+        .iter()
+        .map(|(name, view)| (name.replace(".text_model.", "."), view));
+    serialize(bare.collect::<Vec<_>>(), metadata.metadata().clone()).unwrap()
+}
+
+#[test]
+fn an_adapter_of_the_text_encoder_in_every_spelling() {
+    let (device, expected) = (Device::flex(), Expected::of("lora-text"));
+    let row = prompts().into_iter().find(|row| row.name == "mixed").unwrap();
+    let [peft, kohya] = ["text_encoder", "text_encoder_kohya"]
+        .map(|file| fixtures().join(format!("lora/{file}.safetensors")));
+    let dir = tempfile::tempdir().unwrap();
+    let bare = dir.path().join("bare.safetensors");
+    fs::write(&bare, without_level(&peft)).unwrap();
+    for file in [peft, kohya, bare] {
+        for (scale, name) in [(1.0, "mixed.scale.1.0"), (0.5, "mixed.scale.0.5")] {
+            let lora = DiffusionLora::read(&file, scale).unwrap();
+            tiny().check_lora(&lora).unwrap();
+            let encoder = tiny().read_text_encoder(&device, DType::F32, Some(&lora));
+            let last = encoder
+                .unwrap()
+                .forward(std::slice::from_ref(&row.padded), &device);
+            expected.compare(name, last.into_data());
+        }
+    }
+    expected.report("LoRA of the text encoder, both spellings");
 }
 
 fn hidden_states(encoder: &TextEncoder, ids: &[u32]) -> Vec<Tensor<3>> {
