@@ -50,6 +50,7 @@ pub(crate) struct Counts {
 struct Said {
     version: Option<PolicyVersion>,
     waiting: bool,
+    complete: bool,
     /// Attempts that were repeated, by the role of the peer.
     retries: Vec<(&'static str, Counter)>,
 }
@@ -117,6 +118,11 @@ impl Instruments {
     pub(crate) fn waits(&self, waiting: bool) {
         self.counts.said().waiting = waiting;
     }
+
+    /// The learner has said that the run is complete.
+    pub(crate) fn run_is_complete(&self) {
+        self.counts.said().complete = true;
+    }
 }
 
 impl Counts {
@@ -138,8 +144,6 @@ impl Collector for Instruments {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use prometheus_client::encoding::prometheus_text::encode;
-    use std::collections::BTreeSet;
 
     #[test]
     fn docs_metrics_md_has_every_name_of_the_page_and_no_other() {
@@ -147,23 +151,7 @@ mod tests {
         instruments.over(Stage::Sample, Duration::from_millis(5), [TraceId::of(1, 2)]);
         let mut registry = Registry::default();
         instruments.register(&mut registry);
-        let mut page = String::new();
-        encode(&mut page, &registry).unwrap();
-        let names = page
-            .lines()
-            .filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next());
-        let text = include_str!("../../docs/metrics.md");
-        let chapter = text
-            .split("\n### Actor\n")
-            .nth(1)
-            .unwrap()
-            .split("\n#")
-            .next()
-            .unwrap();
-        let documented = chapter
-            .lines()
-            .filter_map(|line| line.strip_prefix("| `")?.split('`').next());
-        assert_eq!(documented.collect::<BTreeSet<_>>(), names.collect());
+        let page = observe::documented_page(&registry, "Actor");
         assert!(
             page.contains("rollout_stage_seconds_count{stage=\"sample\"} 1"),
             "{page}"

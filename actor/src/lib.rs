@@ -6,7 +6,6 @@
 
 mod announcements;
 mod base_model;
-mod cache;
 mod canary;
 mod config;
 mod decode_times;
@@ -196,8 +195,12 @@ pub async fn run(
     let (passes_on, relay) = PassesOn::on(port, &config, inputs.authorizer.clone());
     let incoming = inputs.transport.incoming(listener);
     let health = Health::serve(incoming, config.max_connections, relay).await;
+    let instruments = inputs.instruments.clone();
     let summary = take_part(&config, inputs, passes_on, &health, &shutdown).await;
     let complete = summary.as_ref().is_ok_and(|summary| summary.complete);
+    if complete {
+        instruments.run_is_complete();
+    }
     if complete && config.on_run_end == OnRunEnd::Idle {
         tracing::info!("the run is complete: idle until stopped");
         shutdown.cancelled().await;

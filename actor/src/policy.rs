@@ -5,7 +5,6 @@
 
 use crate::{
     ActorConfig, ActorError,
-    cache::DigestCache,
     decode_times::DecodeTimes,
     failure::{Failure, PerTask, chain},
     product_images::ProductImages,
@@ -13,7 +12,8 @@ use crate::{
     weight_source::Adapted,
 };
 use common::{
-    CanaryReport, Digest, FailureReason, Finish, PolicyVersion, ProductTask, Purpose, Trajectory, derive_seed,
+    CanaryReport, Digest, FailureReason, Finish, LastUsed, PolicyVersion, ProductTask, Purpose, Trajectory,
+    derive_seed,
 };
 use failpoint::Point;
 use image::RgbaImage;
@@ -55,7 +55,7 @@ type PicturedTask = (ProductTask, Arc<RgbaImage>);
 struct Sampler {
     policy: Policy,
     /// Features of one product each, `[1, patches, hidden]`: adapters do not change them.
-    features: DigestCache<ImageFeatures>,
+    features: LastUsed<Digest, ImageFeatures>,
     /// When tokens were drawn, where somebody wants to know.
     times: Option<DecodeTimes>,
 }
@@ -73,7 +73,7 @@ impl BehaviourPolicy {
         config: &ActorConfig,
         times: Option<DecodeTimes>,
     ) -> Result<Self, ActorError> {
-        let features = DigestCache::new(config.feature_cache_bytes);
+        let features = LastUsed::within(config.feature_cache_bytes);
         let (temperature, top_p, max_new_tokens) = (config.temperature, config.top_p, config.max_new_tokens);
         let params = SamplingParams {
             temperature,
@@ -240,10 +240,10 @@ impl Sampler {
 
     fn features(&mut self, digest: &Digest, picture: &RgbaImage) -> Result<ImageFeatures, ModelError> {
         if let Some(features) = self.features.get(digest) {
-            return Ok(features);
+            return Ok(features.clone());
         }
         let features = self.policy.image_features(&[picture])?;
-        self.features.insert(*digest, features.clone(), features.bytes());
+        self.features.put(*digest, features.clone(), features.bytes());
         Ok(features)
     }
 }
@@ -293,7 +293,7 @@ mod tests {
         let policy = Preset::Tiny.policy(tokenizer, &Device::flex(), 5);
         Sampler {
             policy,
-            features: DigestCache::new(1 << 20),
+            features: LastUsed::within(1 << 20),
             times: None,
         }
     }

@@ -1,10 +1,7 @@
 //! The products' cut-outs: read from the run's store by digest, decoded once, kept within a bound.
 
-use crate::{
-    cache::DigestCache,
-    failure::{Failure, PerTask},
-};
-use common::{Digest, FailureReason, ProductTask};
+use crate::failure::{Failure, PerTask};
+use common::{Digest, FailureReason, LastUsed, ProductTask};
 use image::RgbaImage;
 use std::sync::{Arc, Mutex, PoisonError};
 use store::Store;
@@ -15,14 +12,14 @@ const KIND: &str = "products";
 /// The cut-outs of the products leased so far.
 pub(crate) struct ProductImages {
     store: Store,
-    decoded: Mutex<DigestCache<Arc<RgbaImage>>>,
+    decoded: Mutex<LastUsed<Digest, Arc<RgbaImage>>>,
 }
 
 impl ProductImages {
     pub(crate) fn new(store: Store, cache_bytes: usize) -> Self {
         Self {
             store,
-            decoded: Mutex::new(DigestCache::new(cache_bytes)),
+            decoded: Mutex::new(LastUsed::within(cache_bytes)),
         }
     }
 
@@ -41,7 +38,8 @@ impl ProductImages {
             .decoded
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .get(digest);
+            .get(digest)
+            .cloned();
         if let Some(image) = known {
             return Ok(image);
         }
@@ -52,10 +50,11 @@ impl ProductImages {
         let image = decoded.map(Arc::new).map_err(|error| {
             Failure::lasting(FailureReason::Storage, format!("product image {digest}: {error}"))
         })?;
-        self.decoded
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(*digest, image.clone(), image.as_raw().len());
+        self.decoded.lock().unwrap_or_else(PoisonError::into_inner).put(
+            *digest,
+            image.clone(),
+            image.as_raw().len(),
+        );
         Ok(image)
     }
 }

@@ -191,7 +191,11 @@ impl Demo<'_> {
             }
         };
         let (directory, logs) = (place(self.work), place(&self.work.join("logs")));
-        let config = self.plan.config_of(loss);
+        let mut config = self.plan.config_of(loss);
+        if let Some(board) = config.telemetry.tensorboard_dir() {
+            // Two runs in one directory would be drawn as one.
+            config.telemetry.tensorboard = place(&board).display().to_string();
+        }
         let files = run_files(&config, &directory, shared.prepared)?;
         let roles = Roles {
             config: &config,

@@ -11,6 +11,7 @@ use crate::config::TelemetryConfig;
 use crate::failure::Outcome;
 use crate::ready::Role;
 use crate::role;
+use crate::security::Security;
 use crate::telemetry::Telemetry;
 use axum::Router;
 use axum::http::{StatusCode, header::CONTENT_TYPE};
@@ -40,16 +41,19 @@ pub(crate) struct Watched {
 }
 
 impl Watched {
-    /// A role whose page is what `register` puts into the registry, and below it what becomes of spans and which build this is.
+    /// A role whose page is what `register` puts into the registry, and below it what becomes of spans, when the certificate ends and
+    /// which build this is.
     pub(crate) fn of(
         role: Role,
         pulse: &Pulse,
         telemetry: &Telemetry,
+        security: &Security,
         register: impl FnOnce(&mut Registry),
     ) -> Self {
         let (mut own, mut process) = (Registry::default(), Registry::default());
         register(&mut own);
         telemetry.register(&mut process);
+        security.register(&mut process);
         let build = Info::new([("version", env!("CARGO_PKG_VERSION")), ("role", role.name())]);
         process.register("adwright_build", "The build and the role of this process.", build);
         Self {

@@ -1,7 +1,9 @@
 //! A running service, dialled once, by a command that asks it something: either it answers, or it is said in words why not.
 //!
-//! The address is looked up and connected to before the first call, because a channel's error tells a wrong name, a closed port and
-//! a service of another protocol apart badly. Nothing is retried.
+//! The address is looked up, connected to and, in plain text, greeted before the first call, because a channel's error tells a wrong
+//! name, a closed port and a service of another protocol apart badly. Nothing is retried.
+
+mod greeting;
 
 use anyhow::{Chain, Context as _, anyhow};
 use proto::pb;
@@ -72,14 +74,8 @@ impl Trouble {
                 _ => {}
             }
         }
-        let told = Chain::new(cause)
-            .map(ToString::to_string)
-            .collect::<Vec<_>>()
-            .join(": ");
-        match ["frame", "protocol"].iter().any(|word| told.contains(word)) {
-            true => Self::OtherProtocol(told),
-            false => Self::Unreachable(told),
-        }
+        let told = Chain::new(cause).map(ToString::to_string);
+        Self::Unreachable(told.collect::<Vec<_>>().join(": "))
     }
 }
 
@@ -122,10 +118,21 @@ impl Peer {
         patience: Duration,
     ) -> Result<Self, Trouble> {
         let uri: Uri = url.parse().map_err(|_| Trouble::Address(format!("{url:?}")))?;
-        let host = uri.host().filter(|_| uri.scheme().is_some());
-        let host =
-            host.ok_or_else(|| Trouble::Address(format!("{url:?} is not of the form http://host:port")))?;
-        let reached = reach(host.trim_matches(['[', ']']), uri.port_u16().unwrap_or(80));
+        if uri.host().is_none() || uri.scheme().is_none() {
+            return Err(Trouble::Address(format!(
+                "{url:?} is not of the form http://host:port"
+            )));
+        }
+        let is_plain = transport.scheme() == "http";
+        let reached = async {
+            let (host, port) =
+                proto::host_and_port(&uri).map_err(|error| Trouble::Address(error.to_string()))?;
+            let connection = reach(&host, port).await?;
+            match is_plain {
+                true => greeting::exchange(connection).await,
+                false => Ok(()),
+            }
+        };
         let seconds = patience.as_secs_f64();
         let late = || Err(Trouble::Unreachable(format!("no answer in {seconds} s")));
         tokio::time::timeout(patience, reached)
@@ -198,14 +205,14 @@ fn answered<T>(answer: Result<tonic::Response<T>, Status>) -> Result<T, Trouble>
         .map_err(|status| Trouble::of_status(&status))
 }
 
-async fn reach(host: &str, port: u16) -> Result<(), Trouble> {
+async fn reach(host: &str, port: u16) -> Result<TcpStream, Trouble> {
     let addresses = lookup_host((host, port))
         .await
         .map_err(|_| Trouble::Unresolved(host.to_owned()))?;
     let mut last = Trouble::Unresolved(host.to_owned());
     for address in addresses {
         last = match TcpStream::connect(address).await {
-            Ok(_) => return Ok(()),
+            Ok(connection) => return Ok(connection),
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Trouble::Refused,
             Err(error) => Trouble::Unreachable(error.to_string()),
         };
@@ -255,20 +262,21 @@ mod tests {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let answers = std::thread::spawn(move || {
-            // One connection looks whether somebody listens, the other one asks.
-            for stream in listener.incoming().take(2) {
+            let says: [&[u8]; 3] = [b"HTTP/1.1 400 Bad Request\r\n\r\n", &[21, 3, 3, 0, 2, 2, 70], b""];
+            for (stream, says) in listener.incoming().zip(says) {
                 let mut stream = stream.unwrap();
-                stream.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
-                let _heard = stream.read(&mut [0; 1024]);
-                stream
-                    .write_all(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n")
-                    .ok();
+                stream.write_all(says).unwrap();
+                stream.shutdown(std::net::Shutdown::Write).unwrap();
                 // One that closes with something unread takes its answer back.
                 while matches!(stream.read(&mut [0; 1024]), Ok(1..)) {}
             }
         });
-        let found = trouble(&format!("http://{address}")).await;
-        assert!(matches!(found, Trouble::OtherProtocol(_)), "{found:?}");
+        let url = format!("http://{address}");
+        let found = trouble(&url).await;
+        let told = "what listens there speaks no gRPC (it says \"HTTP/1.1 400 Bad Request\")";
+        assert_eq!(found.to_string(), told);
+        assert!(matches!(trouble(&url).await, Trouble::Unproven(_)));
+        assert!(matches!(trouble(&url).await, Trouble::Unreachable(_)));
         answers.join().unwrap();
     }
 

@@ -3,8 +3,12 @@
 use crate::config::{Config, TlsConfig};
 use crate::failure::{OrConfiguration as _, Outcome};
 use anyhow::{Context as _, anyhow};
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::DescriptorEncoder;
+use proto::observe::{Page, Registry};
 use proto::tls::{Credentials, Pem, Transport};
 use proto::{AllowLoopback, AllowNetwork, AllowRoles, Authorizer, PeerRole};
+use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -70,11 +74,30 @@ impl Security {
         Ok(Transport::secured(credentials))
     }
 
+    /// Puts the end of its certificate onto the process's page of numbers, where it has one.
+    pub(crate) fn register(&self, registry: &mut Registry) {
+        if self.renewal.is_some() {
+            registry.register_collector(Box::new(CertificatePage(self.transport.clone())));
+        }
+    }
+
     /// Takes renewed certificates for as long as the runtime lives. Call it inside a runtime.
     pub(crate) fn keep_renewed(&self) {
         if let Some(renewal) = self.renewal.clone() {
             tokio::spawn(renewal.run());
         }
+    }
+}
+
+/// What a process says of its certificate, as it is when somebody asks.
+#[derive(Debug)]
+struct CertificatePage(Transport);
+
+impl Collector for CertificatePage {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let ends = self.0.ends().map(|seconds| seconds as f64);
+        let help = "When the certificate of this process ends, Unix time.";
+        Page::from(encoder).maybe_gauge("tls_certificate_ends_seconds", help, ends)
     }
 }
 

@@ -6,6 +6,7 @@
 
 use crate::config::DashboardConfig;
 use blake3::Hash;
+use common::address::is_this_machine;
 use http::header::{AUTHORIZATION, COOKIE, HOST};
 use http::{HeaderMap, Uri};
 use std::fmt;
@@ -94,7 +95,7 @@ impl Access {
     pub(crate) fn is_for_here(&self, uri: &Uri, headers: &HeaderMap) -> bool {
         let named = headers.get(HOST).and_then(|host| host.to_str().ok());
         let named = uri.authority().map(|authority| authority.as_str()).or(named);
-        !self.this_machine_only || named.is_some_and(names_this_machine)
+        !self.this_machine_only || named.is_some_and(is_this_machine)
     }
 
     /// The cookie of somebody who knows the token; `None` for others.
@@ -166,21 +167,6 @@ pub(crate) fn is_guess(headers: &HeaderMap) -> bool {
     let cookies = headers.get_all(COOKIE).iter();
     let mut cookies = cookies.filter_map(|cookies| cookies.to_str().ok());
     headers.contains_key(AUTHORIZATION) || cookies.any(|cookies| cookies.contains(COOKIE_NAME))
-}
-
-/// Whether the host of a request is this machine by a name that nobody else can have.
-fn names_this_machine(host: &str) -> bool {
-    let name = match host.rsplit_once(':') {
-        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
-        _ => host,
-    };
-    let address = name
-        .trim_start_matches('[')
-        .trim_end_matches(']')
-        .parse::<std::net::IpAddr>();
-    address.map_or(name.eq_ignore_ascii_case("localhost"), |address| {
-        address.is_loopback()
-    })
 }
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
 //! The table `[dashboard]`. Whether the token is a good one is said where its file is read (`access.rs`).
 
+use common::address::{is_host_and_port, is_this_machine};
 use common::{InvalidConfig, SettingsCheck};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::net::SocketAddr;
 
 /// `[dashboard]`: whether the learner shows its run to people, and to whom.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -25,9 +25,7 @@ impl DashboardConfig {
 
     /// Whether only this machine reaches it.
     pub(crate) fn is_loopback(&self) -> bool {
-        let named = self.listen.rsplit_once(':').map(|(host, _)| host);
-        let address = self.listen.parse::<SocketAddr>();
-        address.map_or(named == Some("localhost"), |address| address.ip().is_loopback())
+        is_this_machine(&self.listen)
     }
 
     /// Checks the table.
@@ -50,14 +48,6 @@ impl DashboardConfig {
         );
         check.finish()
     }
-}
-
-/// A name is looked up when it is listened on.
-fn is_host_and_port(text: &str) -> bool {
-    let is_name = |host: &str| !host.is_empty() && !host.contains([':', '/', ' ']);
-    let named = text.rsplit_once(':');
-    text.parse::<SocketAddr>().is_ok()
-        || named.is_some_and(|(host, port)| is_name(host) && port.parse::<u16>().is_ok())
 }
 
 #[cfg(test)]

@@ -105,6 +105,7 @@ pub(crate) fn overview() -> Overview {
         pairs_refused: 2,
         leased: 32,
         recorded: 1234,
+        not_durable: 0,
         endings: vec![Ending {
             kind: "pair",
             reason: String::new(),
@@ -145,6 +146,10 @@ impl TestRun {
                 ]
                 .map(|(name, value)| (name.to_owned(), value / number as f64))
                 .into(),
+            });
+            chronicle.add_evaluation(crate::chronicle::VersionPoint {
+                version: version(number),
+                values: [("reward".to_owned(), 0.14 * number as f64)].into(),
             });
             chronicle.add(creative(
                 number,

@@ -88,6 +88,8 @@ pub struct Overview {
     pub leased: u64,
     /// Tasks whose outcome is in the ledger.
     pub recorded: u64,
+    /// Outcomes beside those, on their way there: they are not durable yet.
+    pub not_durable: u64,
     /// How tasks ended, one row a kind.
     pub endings: Vec<Ending>,
     /// Who takes part, in no order.

@@ -10,6 +10,7 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| integration_tests::knock(
         "WatchPolicyRequest",
         "FetchArtifactRequest",
         "ReportAdoptionRequest",
+        "ReportEvaluationRequest",
         "GetRunStatusRequest"
     ],
     bytes

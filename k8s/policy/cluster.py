@@ -29,11 +29,13 @@ def ip(*words):
 
 
 class Network:
-    """A bridge with the node at its first address and a namespace for each pod."""
+    """A bridge with the node at its first address and a namespace for each pod, from `open` to `close`."""
 
     def __init__(self):
         self.tag, self.pods = f"adw{os.getpid()}", 0
         self.switch = f"{self.tag}-switch"
+
+    def open(self):
         ip("netns", "add", self.switch)
         ip("-n", self.switch, "link", "add", "hub", "type", "bridge")
         ip("-n", self.switch, "addr", "add", "10.78.0.1/24", "dev", "hub")

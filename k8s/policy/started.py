@@ -64,12 +64,16 @@ def shrunk(values):
 
 
 class Run:
-    """The pods of `local`."""
+    """The pods of `local`. There is nothing of it on the machine before `open`, and nothing after `close`, however far it came."""
 
     def __init__(self, place, program):
         self.overlay, self.place, self.program = Overlay("local", render("local")), place, program
         self.values = shrunk(cluster.values(self.overlay))
-        self.network, self.started, self.names = cluster.Network(), [], {"localhost": "127.0.0.1"}
+        self.network, self.names = cluster.Network(), {"localhost": "127.0.0.1"}
+        self.started, self.others = [], []
+
+    def open(self):
+        self.network.open()
         sandbox.enter_network(self.network.switch)
 
     def template(self, role):
@@ -102,15 +106,15 @@ class Run:
         serve = subprocess.Popen(
             [*inside, here / container["command"][0], *container["args"]], stdout=log, stderr=log, cwd="/"
         )
+        self.others.append(serve)
         made = container["lifecycle"]["postStart"]["exec"]["command"]
         subprocess.run([*inside, sys.executable, *made[1:]], check=True, cwd="/")
         self.named("adwright-store", address)
-        return serve
 
-    def close(self, *others):
+    def close(self):
         for running in self.started:
             running.kill()
-        for process in others:
+        for process in self.others:
             process.kill()
             process.wait()
         self.network.close()
@@ -235,15 +239,16 @@ def main():
     begun, place = time.monotonic(), Path(tempfile.mkdtemp(prefix="adwright-started-"))
     # Users of pods go through it to what is theirs.
     place.chmod(0o755)
-    run, store, well = Run(place, program), None, False
+    run, well = Run(place, program), False
     try:
-        store = run.store()
+        run.open()
+        run.store()
         play(run)
         well = True
     except AssertionError as error:
         print(f"failed: {error}\nlogs: {place}", file=sys.stderr)
     finally:
-        run.close(*filter(None, [store]))
+        run.close()
         if well:
             shutil.rmtree(place, ignore_errors=True)
     print(f"{time.monotonic() - begun:.0f} s")

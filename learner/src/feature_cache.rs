@@ -4,6 +4,7 @@
 use crate::assortment::Assortment;
 use crate::mask::Masker;
 use crate::negatives::ProductImage;
+use common::LastUsed;
 use image::RgbaImage;
 use models::ModelError;
 use models::image_features::ImageFeatures;
@@ -20,10 +21,8 @@ pub(crate) struct FeatureCache {
     policy: Arc<Policy>,
     assortment: Arc<Assortment>,
     masker: Masker,
-    /// Of one image each.
-    kept: BTreeMap<ProductImage, ImageFeatures>,
-    /// Bytes that may be kept between batches.
-    bound: usize,
+    /// Of one whole image each.
+    kept: LastUsed<ProductImage, ImageFeatures>,
     images_per_pass: usize,
 }
 
@@ -39,8 +38,7 @@ impl FeatureCache {
             policy,
             assortment,
             masker,
-            kept: BTreeMap::new(),
-            bound,
+            kept: LastUsed::within(bound),
             images_per_pass: IMAGES_PER_PASS,
         }
     }
@@ -59,36 +57,27 @@ impl FeatureCache {
     /// # Errors
     /// [`ModelError`] when the tower fails.
     pub(crate) fn of(&mut self, images: &[ProductImage]) -> Result<ImageFeatures, ModelError> {
-        let missing: Vec<_> = images
-            .iter()
-            .copied()
-            .filter(|image| !self.kept.contains_key(image))
-            .collect();
+        let mut found = BTreeMap::new();
+        let mut missing = Vec::new();
+        for &image in images {
+            match self.kept.get(&image) {
+                Some(features) => drop(found.insert(image, features.clone())),
+                None => missing.push(image),
+            }
+        }
         for chunk in missing.chunks(self.images_per_pass) {
             let encoded = self.encode(chunk)?;
             for (row, &image) in chunk.iter().enumerate() {
-                self.kept.insert(image, encoded.select(&[row]));
+                let features = encoded.select(&[row]);
+                if let ProductImage::Whole(_) = image {
+                    self.kept.put(image, features.clone(), features.bytes());
+                }
+                found.insert(image, features);
             }
         }
-        let features = ImageFeatures::cat(images.iter().map(|image| self.kept[image].clone()).collect());
-        self.kept
-            .retain(|image, _| matches!(image, ProductImage::Whole(_)));
-        self.make_room(images);
-        Ok(features)
-    }
-
-    /// Forgets what is over the bound: first what the last batch did not need.
-    fn make_room(&mut self, needed: &[ProductImage]) {
-        if self.kept_bytes() > self.bound {
-            self.kept.retain(|image, _| needed.contains(image));
-        }
-        while self.kept_bytes() > self.bound {
-            self.kept.pop_last();
-        }
-    }
-
-    fn kept_bytes(&self) -> usize {
-        self.kept.values().map(ImageFeatures::bytes).sum()
+        Ok(ImageFeatures::cat(
+            images.iter().map(|image| found[image].clone()).collect(),
+        ))
     }
 
     fn encode(&self, images: &[ProductImage]) -> Result<ImageFeatures, ModelError> {
@@ -126,7 +115,7 @@ mod tests {
         for (round, kept) in [
             (vec![0, 1], 2),
             (vec![1, 2, 3], 3),
-            (vec![4, 0], 2),
+            (vec![4, 0], 3),
             (vec![4, 0, 1, 2], 3),
         ] {
             let mut images: Vec<_> = round.iter().copied().map(ProductImage::Whole).collect();
@@ -139,7 +128,7 @@ mod tests {
                 let found = together.select(&[row]).tokens().into_data();
                 found.assert_approx_eq::<f32>(&alone.tokens().into_data(), Tolerance::absolute(1e-5));
             }
-            assert!(features.kept.len() == kept && !features.kept.contains_key(&hidden));
+            assert!(features.kept.len() == kept && features.kept.get(&hidden).is_none());
         }
     }
 }

@@ -20,7 +20,7 @@ pub(crate) struct Negative {
 }
 
 /// An image of a product.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum ProductImage {
     /// The cut-out of a product, by index.
     Whole(usize),

@@ -21,6 +21,7 @@ use crate::ledger;
 use crate::shown;
 use common::RunId;
 use data::Catalogue;
+use futures::future::OptionFuture;
 use keepers::Keepers;
 use models::device::Placement;
 use models::policy::PolicyReading;
@@ -229,11 +230,12 @@ pub(crate) async fn serve<T: Training>(
     }
     instruments.pulse.set_ready(false);
     stop.cancel();
-    if let Some(Err(panic)) = futures::future::OptionFuture::from(showing).await {
+    let (drained, shown) = tokio::join!(server.drain(config.drain()), OptionFuture::from(showing));
+    if let Some(Err(panic)) = shown {
         // Nothing of the run depends on who has looked at it.
         tracing::warn!(%panic, "dashboard");
     }
-    server.drain(config.drain()).await?;
+    drained?;
     control.ledger.close();
     match unless_stopped(keepers.finish(), &shutdown, config.drain()).await {
         Some(finished) => result.and(finished)?,

@@ -133,6 +133,7 @@ impl RunView for Shown {
             pairs_refused: progress.refused.total(),
             leased: control.open_leases() as u64,
             recorded: control.ledger.recorded(),
+            not_durable: control.ledger.depth().waiting,
             endings: endings(&control.outcomes()),
             actors: control
                 .actors

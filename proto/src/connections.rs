@@ -9,13 +9,13 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Sleep;
 use tonic::codegen::tokio_stream::Stream;
 use tonic::transport::server::Connected;
 
 use crate::Incoming;
+use crate::attached::{Attached, Attachment};
 
 /// What every connection begins with: HTTP/2's preface and the head of its first frame. A TLS greeting is longer.
 const GREETING_BYTES: usize = 24 + 9;
@@ -85,7 +85,13 @@ impl<I: Incoming> Stream for Limited<I> {
                 Err(error) => return Poll::Ready(Some(Err(error))),
             };
             match this.places.clone().try_acquire_owned() {
-                Ok(place) => return Poll::Ready(Some(Ok(Placed::new(connection, place)))),
+                Ok(permit) => {
+                    let attachment = Place::new(permit);
+                    return Poll::Ready(Some(Ok(Attached {
+                        connection,
+                        attachment,
+                    })));
+                }
                 Err(_full) => this.tell_of_one_closed(),
             }
         }
@@ -103,74 +109,47 @@ impl<I> Limited<I> {
     }
 }
 
-/// A connection with its place, which it gives back when it ends.
-pub struct Placed<C> {
-    connection: C,
-    _place: OwnedSemaphorePermit,
+/// A connection with its place.
+pub type Placed<C> = Attached<C, Place>;
+
+/// A connection's place, given back when it ends.
+#[derive(Debug)]
+pub struct Place {
+    _permit: OwnedSemaphorePermit,
     /// Until it has greeted: by when it must have, and what it said so far.
     greeting: Option<(Pin<Box<Sleep>>, usize)>,
 }
 
-impl<C> Placed<C> {
-    fn new(connection: C, place: OwnedSemaphorePermit) -> Self {
+impl Place {
+    fn new(permit: OwnedSemaphorePermit) -> Self {
         let deadline = Box::pin(tokio::time::sleep(GREETING_TIME));
         Self {
-            connection,
-            _place: place,
+            _permit: permit,
             greeting: Some((deadline, 0)),
         }
     }
 }
 
-impl<C: AsyncRead + Unpin> AsyncRead for Placed<C> {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        if let Some((deadline, said)) = &mut this.greeting
+impl Attachment for Place {
+    fn before_read(&mut self, context: &mut Context<'_>) -> io::Result<()> {
+        if let Some((deadline, said)) = &mut self.greeting
             && deadline.as_mut().poll(context).is_ready()
         {
             let cut = NoGreeting { bytes: *said };
             tracing::debug!("connection cut: {cut}");
-            return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, cut)));
+            return Err(io::Error::new(io::ErrorKind::TimedOut, cut));
         }
-        let before = buffer.filled().len();
-        let read = ready!(Pin::new(&mut this.connection).poll_read(context, buffer));
-        if let Some((_, said)) = &mut this.greeting {
-            *said += buffer.filled().len() - before;
+        Ok(())
+    }
+
+    fn heard(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if let Some((_, said)) = &mut self.greeting {
+            *said += bytes.len();
             if *said >= GREETING_BYTES {
-                this.greeting = None;
+                self.greeting = None;
             }
         }
-        Poll::Ready(read)
-    }
-}
-
-impl<C: AsyncWrite + Unpin> AsyncWrite for Placed<C> {
-    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().connection).poll_write(context, bytes)
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().connection).poll_flush(context)
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().connection).poll_shutdown(context)
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        parts: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().connection).poll_write_vectored(context, parts)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.connection.is_write_vectored()
+        Ok(())
     }
 }
 

@@ -4,6 +4,7 @@
 //! valid. The definitions under `proto/adwright/v1` are a documented public interface.
 
 pub mod artifact_stream;
+mod attached;
 mod authorize;
 mod budget;
 #[cfg(test)]
@@ -23,9 +24,10 @@ pub mod tls;
 pub mod trace;
 mod wire_error;
 
+pub use attached::{Attached, Attachment};
 pub use authorize::{AllowLoopback, AllowNetwork, AllowRoles, Authorizer, Call, Denied, Door, PeerDenied};
 pub use budget::{ByteBudget, ByteCharge, NoRoom};
-pub use connections::{ConnectionLimit, Limited, NoGreeting, Placed, TooManyConnections};
+pub use connections::{ConnectionLimit, Limited, NoGreeting, Place, Placed, TooManyConnections};
 pub use convert::{InvalidMessage, MAX_BATCH, figures, reward, trajectory};
 pub use gate::{Admission, Gate, Meter, QUESTION_BYTES};
 pub use header::{Caller, header};

@@ -3,9 +3,13 @@
 //! The roles count and say; who listens is the command line's affair (`cli/src/monitoring.rs`). Nobody need listen: what is
 //! here then costs an addition of integers.
 
+#[cfg(feature = "testing")]
+mod documented;
 mod page;
 mod pulse;
 
+#[cfg(feature = "testing")]
+pub use documented::documented_page;
 pub use page::{Labels, Page};
 pub use prometheus_client::registry::Registry;
 pub use pulse::Pulse;

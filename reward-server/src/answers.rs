@@ -6,8 +6,7 @@
 
 use crate::budget::Budget;
 use crate::scorer::{GroupScores, ScoreFailure, ScoreResult};
-use common::{Digest, Sides};
-use lru::LruCache;
+use common::{Digest, LastUsed, Sides};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::oneshot;
@@ -32,13 +31,11 @@ pub(crate) fn question(model: Digest, caption: &str, images: &[bytes::Bytes]) ->
 #[derive(Debug)]
 pub(crate) struct Answers {
     state: Mutex<State>,
-    most_bytes: usize,
 }
 
 #[derive(Debug)]
 struct State {
-    kept: LruCache<Digest, GroupScores>,
-    kept_bytes: usize,
+    kept: LastUsed<Digest, GroupScores>,
     pending: HashMap<Digest, Pending>,
     /// The number of the next ticket.
     next: u64,
@@ -94,16 +91,13 @@ pub(crate) struct Ticket {
 impl Answers {
     /// Remembers at most `bytes` of answers.
     pub(crate) fn new(bytes: usize) -> Self {
-        let state = State {
-            kept: LruCache::unbounded(),
-            kept_bytes: 0,
-            pending: HashMap::new(),
-            next: 0,
-            counts: AnswerCounts::default(),
-        };
         Self {
-            state: Mutex::new(state),
-            most_bytes: bytes,
+            state: Mutex::new(State {
+                kept: LastUsed::within(bytes),
+                pending: HashMap::new(),
+                next: 0,
+                counts: AnswerCounts::default(),
+            }),
         }
     }
 
@@ -145,7 +139,7 @@ impl Answers {
         AnswerCounts {
             waiting: state.pending.len() as u64,
             kept: state.kept.len() as u64,
-            kept_bytes: state.kept_bytes as u64,
+            kept_bytes: state.kept.bytes() as u64,
             ..state.counts
         }
     }
@@ -199,7 +193,8 @@ impl Ticket {
         if computed {
             state.counts.computed += 1;
             if let Ok(scores) = &result {
-                state.keep(self.question, scores, self.answers.most_bytes);
+                let bytes = entry_bytes(scores);
+                state.kept.put(self.question, scores.clone(), bytes);
             }
         }
         drop(state);
@@ -214,25 +209,6 @@ impl Drop for Ticket {
     fn drop(&mut self) {
         self.budget.backlog().gone(self.units);
         self.settle(Err(ScoreFailure::unanswered()), false);
-    }
-}
-
-impl State {
-    fn keep(&mut self, question: Digest, scores: &GroupScores, most: usize) {
-        let bytes = entry_bytes(scores);
-        if bytes > most {
-            return;
-        }
-        if let Some(replaced) = self.kept.put(question, scores.clone()) {
-            self.kept_bytes -= entry_bytes(&replaced);
-        }
-        self.kept_bytes += bytes;
-        while self.kept_bytes > most {
-            let Some((_, oldest)) = self.kept.pop_lru() else {
-                return;
-            };
-            self.kept_bytes -= entry_bytes(&oldest);
-        }
     }
 }
 

@@ -30,6 +30,8 @@ pub struct TestCluster {
     pub learner: LearnerConfig,
     /// Settings of every actor.
     pub actor: ActorConfig,
+    /// Settings of the reward-server.
+    pub reward_server: RewardServerConfig,
     /// The run's seed.
     pub seed: u64,
     world: ShopWorld,
@@ -91,6 +93,7 @@ impl TestCluster {
                 reward_timeout_s: 10.0,
                 ..ActorConfig::default()
             },
+            reward_server: RewardServerConfig::default(),
             seed,
             reward_model: networks::reward_model(&world.corpus(), seed)?,
             store: Store::open("memory:///")?,
@@ -186,7 +189,7 @@ impl TestCluster {
     /// Starts the reward-server on a listener of the test's own.
     pub fn start_reward_at(&self, listener: TcpListener) -> Result<RewardServer> {
         serve_model_with(
-            RewardServerConfig::default(),
+            self.reward_server.clone(),
             self.reward_model.clone(),
             self.learner.deterministic,
             listener,

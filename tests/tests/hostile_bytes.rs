@@ -156,6 +156,12 @@ fn sample(door: &Door) -> Option<Vec<u8>> {
             ..Default::default()
         }
         .encode_to_vec(),
+        "ReportEvaluationRequest" => pb::ReportEvaluationRequest {
+            header: Some(known()),
+            version,
+            values: [("reward".to_owned(), 0.5)].into(),
+        }
+        .encode_to_vec(),
         "ScoreGroupsRequest" => pb::ScoreGroupsRequest {
             header: Some(known()),
             groups: vec![pb::ImageGroup {
@@ -189,6 +195,18 @@ fn what_is_right_is_let_in() {
         tried += 1;
     }
     assert!(tried >= 9, "{tried}");
+}
+
+#[test]
+fn every_door_is_one_of_a_fuzz_target() {
+    let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/../fuzz/fuzz_targets");
+    let targets = std::fs::read_dir(directory).unwrap();
+    let targets: String = targets
+        .map(|target| std::fs::read_to_string(target.unwrap().path()).unwrap())
+        .collect();
+    for door in &DOORS {
+        assert!(targets.contains(&format!("\"{}\"", door.name)), "{}", door.name);
+    }
 }
 
 proptest! {

@@ -11,13 +11,13 @@ pub(super) fn write(page: &mut Page<'_>, counts: &Counts, learner: Option<&Learn
     let (own, scoring) = learner.map_or((0.0, 0.0), |learner| {
         (learner.computed.own.get(), learner.computed.scoring.get())
     });
-    page.sum(
+    page.counter(
         "rollout_compute_seconds",
         "Seconds in which this actor has sampled and rendered; not those of an image service.",
         own,
     )?;
     let scored = "Seconds of reward models' time that this actor's questions have taken.";
-    page.sum("reward_compute_seconds", scored, scoring)?;
+    page.counter("reward_compute_seconds", scored, scoring)?;
     weights(page, counts, learner)
 }
 
@@ -57,7 +57,7 @@ fn rollouts(page: &mut Page<'_>, counts: &Counts) -> Result {
         f64::from(u8::from(counts.said().waiting)),
     )?;
     let waited = "Seconds in which the learner had no task for this actor.";
-    page.sum("rollout_wait_seconds", waited, counts.waited.get())?;
+    page.counter("rollout_wait_seconds", waited, counts.waited.get())?;
     let retries = counts.said().retries.clone();
     page.counters(
         "rollout_retries",
@@ -69,6 +69,9 @@ fn rollouts(page: &mut Page<'_>, counts: &Counts) -> Result {
 }
 
 fn weights(page: &mut Page<'_>, counts: &Counts, learner: Option<&LearnerClient>) -> Result {
+    let complete = "1 once the learner has said that the run is complete.";
+    let is_complete = counts.said().complete;
+    page.gauge("learner_run_complete", complete, f64::from(u8::from(is_complete)))?;
     let version = counts.said().version;
     let epoch = "Epoch of the learner that published the version sampled from.";
     page.maybe_gauge(
@@ -93,4 +96,25 @@ fn weights(page: &mut Page<'_>, counts: &Counts, learner: Option<&LearnerClient>
     )?;
     let relayed = "Of both, what came from other actors, in bytes.";
     page.counter("weights_relayed_bytes", relayed, received.from_relays)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::instruments::Instruments;
+    use prometheus_client::encoding::prometheus_text::encode;
+    use proto::observe::Registry;
+
+    #[test]
+    fn a_run_is_complete_once_the_learner_has_said_so() {
+        let (instruments, mut registry) = (Instruments::default(), Registry::default());
+        instruments.register(&mut registry);
+        let said = || {
+            let mut page = String::new();
+            encode(&mut page, &registry).unwrap();
+            page.contains("\nlearner_run_complete 1.0\n")
+        };
+        assert!(!said());
+        instruments.run_is_complete();
+        assert!(said());
+    }
 }

@@ -31,7 +31,8 @@ pub(crate) struct StatusArgs {
     /// Where the reward-server listens (default: endpoints.reward, unless --learner is all that is given)
     #[arg(long, value_name = "URL")]
     pub(crate) reward: Option<String>,
-    /// Go on until the run ends or Ctrl-C: redrawn in place on a terminal, a line a reading elsewhere
+    /// Go on until the run ends or Ctrl-C: redrawn in place on a terminal, a line a reading elsewhere. A learner that
+    /// does not answer is waited for, 30 s at most
     #[arg(long)]
     pub(crate) watch: bool,
     /// Seconds between two readings, from which rates are computed

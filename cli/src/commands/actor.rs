@@ -30,7 +30,7 @@ pub(super) fn run(args: &ActorArgs) -> Outcome<()> {
     let actor_id = ActorId::new(args.id.clone().unwrap_or_else(own_name)).or_configuration()?;
     let placement = config.compute.placement().or_configuration()?;
     let instruments = Instruments::default();
-    let watched = Watched::of(Role::Actor, &instruments.pulse, &telemetry, |page| {
+    let watched = Watched::of(Role::Actor, &instruments.pulse, &telemetry, &security, |page| {
         instruments.register(page)
     });
     host.watch(&config, watched)?;

@@ -35,7 +35,7 @@ pub(super) fn run(args: &LearnerArgs) -> Outcome<()> {
     let run_id = RunId::new(config.run.id.as_str()).or_configuration()?;
     let placement = config.compute.placement().or_configuration()?;
     let instruments = Instruments::default();
-    let watched = Watched::of(Role::Learner, &instruments.pulse, &telemetry, |page| {
+    let watched = Watched::of(Role::Learner, &instruments.pulse, &telemetry, &security, |page| {
         instruments.register(page)
     });
     host.watch(&config, watched)?;

@@ -27,9 +27,11 @@ pub(super) fn run(args: &RewardServerArgs) -> Outcome<()> {
     let telemetry = telemetry::start(&config, Role::RewardServer)?;
     let security = Security::open(&config, PeerRole::RewardServer)?;
     let host = Host::start(&config, args.role.compute.with_parent)?;
+    // A device that is not there is told before a model is brought for it.
+    config.compute.placement().or_configuration()?;
     let instruments = Instruments::default();
     let pulse = instruments.pulse.clone();
-    let watched = Watched::of(Role::RewardServer, &pulse, &telemetry, |page| {
+    let watched = Watched::of(Role::RewardServer, &pulse, &telemetry, &security, |page| {
         instruments.register(page)
     });
     host.watch(&config, watched)?;

@@ -1,11 +1,12 @@
-//! `adwright status`: how a run goes, once or until it ends.
+//! `adwright status`: how a run goes, once or until it ends. A learner that is away for a while is waited for when its run is watched.
 
 use crate::args::StatusArgs;
 use crate::config::{Config, Layers};
 use crate::failure::{OrConfiguration as _, Outcome};
 use crate::peer::{Peer, Trouble};
+use crate::progress::Progress;
 use crate::security::Security;
-use crate::status::{Reading, Screen, View, line, table};
+use crate::status::{Outage, Reading, Screen, View, line, table};
 use crate::{output, role, telemetry};
 use anyhow::{Context as _, anyhow};
 use proto::tls::Transport;
@@ -74,39 +75,29 @@ impl Watched {
 
     async fn show(&mut self, args: &StatusArgs) -> Outcome<()> {
         let interval = Duration::from_secs_f64(args.interval);
-        let mut screen = if args.watch && !args.json {
-            Screen::open()
-        } else {
-            None
-        };
-        let mut before = None;
+        let mut shown = Shown::of(args);
         let mut due = self.begun;
         loop {
-            let reading = self.read().await?;
-            let view = View::of(&reading, before.as_ref())?;
-            let ended = view.complete || view.failure.is_some();
-            // A single look has a speed too.
-            if args.watch || before.is_some() || ended {
-                print(args, screen.as_mut(), &view)?;
+            match self.read().await {
+                Ok(reading) => {
+                    if shown.answered(reading)? {
+                        return Ok(());
+                    }
+                }
+                Err(trouble) => shown.missed(&self.learner_url, &trouble)?,
             }
-            match view.failure {
-                Some(failure) => return Err(anyhow!("the run {} failed: {failure}", view.run).into()),
-                None if ended || !args.watch && before.is_some() => return Ok(()),
-                None => {}
-            }
-            before = Some(reading);
             // After a slow answer the next reading is due now, and those that were missed are not made up for.
             due = (due + interval).max(Instant::now());
             tokio::time::sleep_until(due).await;
         }
     }
 
-    async fn read(&mut self) -> Outcome<Reading> {
+    async fn read(&mut self) -> Result<Reading, Trouble> {
         if self.metrics_from == u64::MAX {
-            let first = self.ask().await?;
+            let first = self.learner.run_status(self.metrics_from).await?;
             self.metrics_from = newest(&first);
         }
-        let run = self.ask().await?;
+        let run = self.learner.run_status(self.metrics_from).await?;
         self.metrics_from = newest(&run);
         let reward = match self.reward_url.clone() {
             Some(url) => Some(
@@ -129,11 +120,6 @@ impl Watched {
         self.reward = Some(server);
         Ok(status)
     }
-
-    async fn ask(&self) -> Outcome<pb::RunStatus> {
-        let answer = self.learner.run_status(self.metrics_from).await;
-        Ok(answer.map_err(|trouble| lost(&self.learner_url, &trouble))?)
-    }
 }
 
 /// The position of the newest version's metrics.
@@ -152,15 +138,67 @@ fn lost(url: &str, trouble: &Trouble) -> anyhow::Error {
     )
 }
 
-fn print(args: &StatusArgs, screen: Option<&mut Screen>, view: &View) -> std::io::Result<()> {
-    if args.json {
-        return output::json(view);
+/// What is on the screen or was written.
+struct Shown<'a> {
+    args: &'a StatusArgs,
+    screen: Option<Screen>,
+    last: Option<(Reading, View)>,
+    outage: Outage,
+}
+
+impl<'a> Shown<'a> {
+    fn of(args: &'a StatusArgs) -> Self {
+        let on_screen = args.watch && !args.json;
+        Self {
+            args,
+            screen: on_screen.then(Screen::open).flatten(),
+            last: None,
+            outage: Outage::default(),
+        }
     }
-    if let Some(screen) = screen {
-        return screen.draw(&table(view));
+
+    /// Shows a reading; whether it was the last one.
+    fn answered(&mut self, reading: Reading) -> Outcome<bool> {
+        self.outage.over();
+        let view = View::of(&reading, self.last.as_ref().map(|(before, _)| before))?;
+        let (ended, is_first) = (view.complete || view.failure.is_some(), self.last.is_none());
+        // A single look has a speed too.
+        if self.args.watch || !is_first || ended {
+            self.print(&view)?;
+        }
+        if let Some(failure) = &view.failure {
+            return Err(anyhow!("the run {} failed: {failure}", view.run).into());
+        }
+        self.last = Some((reading, view));
+        Ok(ended || !self.args.watch && !is_first)
     }
-    match args.watch {
-        true => output::line(&line(view)),
-        false => table(view).iter().try_for_each(|line| output::line(line)),
+
+    /// Says that the learner did not answer, which is borne for a while once it is watched.
+    fn missed(&mut self, url: &str, trouble: &Trouble) -> Outcome<()> {
+        let Some((_, view)) = self.last.as_ref().filter(|_| self.args.watch) else {
+            return Err(lost(url, trouble).into());
+        };
+        let is_new = self.outage.is_new();
+        let said = self.outage.missed(url, trouble, view, Instant::now())?;
+        match &mut self.screen {
+            Some(screen) => screen.draw(&[vec![said], table(view)].concat())?,
+            // Standard output has readings alone.
+            None if is_new => Progress::detect().say(&said),
+            None => {}
+        }
+        Ok(())
+    }
+
+    fn print(&mut self, view: &View) -> std::io::Result<()> {
+        if self.args.json {
+            return output::json(view);
+        }
+        if let Some(screen) = &mut self.screen {
+            return screen.draw(&table(view));
+        }
+        match self.args.watch {
+            true => output::line(&line(view)),
+            false => table(view).iter().try_for_each(|line| output::line(line)),
+        }
     }
 }

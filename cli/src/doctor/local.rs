@@ -8,6 +8,7 @@ use crate::security::Security;
 use std::io;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// The roles that listen at an address, its key, the address, and the flag that names another one.
 type Listens<'a> = (&'static [Role], &'static str, &'a str, &'static str);
@@ -16,6 +17,10 @@ const EVERY: [Role; 3] = [Role::Learner, Role::RewardServer, Role::Actor];
 
 /// Below this much room in a directory that takes weights, somebody should look.
 const LITTLE_BYTES: u64 = 1 << 30;
+
+/// A certificate that ends within this time may end before the job does.
+const SOON: Duration = Duration::from_secs(7 * DAY.as_secs());
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The directories that a role fills: what comes by URL, and what an actor receives.
 pub(super) fn disks(job: &Job) -> Vec<Finding> {
@@ -112,22 +117,47 @@ fn port(key: &str, address: &str, flag: &str, must: bool) -> Finding {
     }
 }
 
-/// Whether the certificates can be used, and are the role's where one is asked for.
+/// Whether the certificates can be used, and are the role's where one is asked for; for how long.
 pub(super) fn certificates(job: &Job) -> Vec<Finding> {
     let config = &job.config;
     if !config.tls.is_set() {
         return vec![];
     }
     let used = match job.role {
-        Some(role) => Security::open(config, role.peer()).map(drop),
-        None => Security::asking(config).map(drop),
+        Some(role) => Security::open(config, role.peer()).map(|security| security.transport),
+        None => Security::asking(config),
     };
     let right =
         "PEM files of a certificate for the role and run, its key, and the authority (docs/security.md)";
     vec![match used {
-        Ok(()) => Finding::ok("tls", "tls.cert", format!("{} can be used", config.tls.cert)),
+        Ok(transport) => lasting(&config.tls.cert, transport.ends().map(left)),
         Err(failure) => Finding::mistake("tls", "tls.cert", failure.reason()).right(right),
     }]
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a certificate ends by the machine's clock"
+)]
+fn left(ends: u64) -> Duration {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Duration::from_secs(ends).saturating_sub(now)
+}
+
+/// A certificate that can be used for so much longer, or for ever.
+fn lasting(file: &str, left: Option<Duration>) -> Finding {
+    let Some(left) = left else {
+        return Finding::ok("tls", "tls.cert", format!("{file} can be used, and never ends"));
+    };
+    let found = match (left.as_secs() / DAY.as_secs(), left.as_secs() / 3600) {
+        (0 | 1, hours) => format!("{file} can be used, and ends in {hours} hours"),
+        (days, _) => format!("{file} can be used, and ends in {days} days"),
+    };
+    match left < SOON {
+        true => Finding::warning("tls", "tls.cert", found)
+            .right("a certificate that is renewed before it ends (docs/security.md)"),
+        false => Finding::ok("tls", "tls.cert", found),
+    }
 }
 
 /// Whether the token is one that the dashboard takes, where it is shown.
@@ -150,7 +180,10 @@ pub(super) fn dashboard(job: &Job) -> Vec<Finding> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::authority::{Authority, store};
     use crate::doctor::Level;
+    use common::RunId;
+    use proto::PeerRole;
 
     #[test]
     fn a_taken_port_is_an_error_for_the_role_that_needs_it_and_else_a_warning() {
@@ -227,5 +260,43 @@ mod tests {
         let room = free(&parent.path().join("not/yet/there")).unwrap();
         assert!(room > 0);
         assert!(!parent.path().join("not").exists());
+    }
+
+    #[test]
+    fn a_certificate_says_how_long_it_lasts_and_warns_when_that_is_less_than_a_week() {
+        let run = RunId::new("spring").unwrap();
+        let found = |days: u32| {
+            let place = tempfile::tempdir().unwrap();
+            let authority = Authority::new(&run, days * DAY).unwrap();
+            store(&authority.issue(PeerRole::Actor, &[]).unwrap(), place.path()).unwrap();
+            let file = |name: &str| place.path().join(name).display().to_string();
+            let mut config = Config::default();
+            config.run.id = "spring".into();
+            config.tls.cert = file("tls.crt");
+            config.tls.key = file("tls.key");
+            config.tls.ca = file("ca.crt");
+            let role = Some(Role::Actor);
+            certificates(&Job { config, role }).remove(0)
+        };
+        let month = found(30);
+        assert!(
+            month.level == Level::Ok && month.found.contains("ends in 29 days"),
+            "{month:?}"
+        );
+        let days = found(5);
+        assert!(
+            days.level == Level::Warning && days.found.contains("ends in 4 days"),
+            "{days:?}"
+        );
+        let hours = found(1);
+        assert!(
+            hours.level == Level::Warning && hours.found.contains("ends in 23 hours"),
+            "{hours:?}"
+        );
+        let never = lasting("tls.crt", None);
+        assert!(
+            never.level == Level::Ok && never.found.contains("never"),
+            "{never:?}"
+        );
     }
 }

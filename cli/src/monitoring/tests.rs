@@ -2,7 +2,11 @@
 
 use super::liveness::{LIVENESS, READINESS, STARTUP};
 use super::*;
-use crate::config::TelemetryConfig;
+use crate::authority::{self, Authority};
+use crate::config::{Config, TelemetryConfig};
+use common::RunId;
+use proto::PeerRole;
+use proto::observe::documented_page;
 use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -155,4 +159,30 @@ async fn connections_beyond_the_bound_are_closed_and_the_others_are_served() {
         closed += usize::from(matches!(read, Ok(Ok(0) | Err(_))));
     }
     assert!(closed >= 6, "{closed} of 8 were closed at once");
+}
+
+#[test]
+fn docs_metrics_md_has_every_name_of_every_roles_page_and_the_certificates_end_only_where_there_is_one() {
+    let place = tempfile::tempdir().unwrap();
+    let authority = Authority::new(&RunId::new("spring").unwrap(), Duration::from_secs(86_400)).unwrap();
+    authority::store(&authority.issue(PeerRole::Actor, &[]).unwrap(), place.path()).unwrap();
+    let mut config = Config::default();
+    config.run.id = "spring".into();
+    let plain = Security::open(&config, PeerRole::Actor).unwrap();
+    let file = |name: &str| place.path().join(name).display().to_string();
+    config.tls.cert = file("tls.crt");
+    config.tls.key = file("tls.key");
+    config.tls.ca = file("ca.crt");
+    let secured = Security::open(&config, PeerRole::Actor).unwrap();
+    let (pulse, telemetry) = (Pulse::default(), Telemetry::in_vain());
+    let watched = |security| Watched::of(Role::Actor, &pulse, &telemetry, security, |_| ());
+    let page = documented_page(&watched(&secured).pages[1], "Every role");
+    let ends = secured.transport.ends().unwrap() as f64;
+    assert!(
+        page.contains(&format!("\ntls_certificate_ends_seconds {ends:?}\n")),
+        "{page}"
+    );
+    let mut page = String::new();
+    prometheus_text::encode(&mut page, &watched(&plain).pages[1]).unwrap();
+    assert!(!page.contains("tls_certificate"), "{page}");
 }

@@ -1,6 +1,6 @@
 //! A view as lines of text: the whole as a table, or one line where a reading is one.
 
-use super::view::{Actor, RewardServer, View};
+use super::view::{Actor, HeldOut, RewardServer, View};
 use std::collections::BTreeMap;
 
 /// Width of the names of rows.
@@ -38,6 +38,13 @@ pub(crate) fn table(view: &View) -> Vec<String> {
     });
     row("staleness", staleness);
     row("reward models", counts(&view.reward_models));
+    if let Some(HeldOut { version, values }) = &view.held_out {
+        let values = values
+            .iter()
+            .map(|(name, value)| format!("{name} {}", short(*value)));
+        let values: Vec<String> = values.collect();
+        row("held out", format!("{version}: {}", values.join(", ")));
+    }
     if let Some(server) = &view.reward_server {
         row("reward-server", self::server(server));
     }
@@ -222,6 +229,10 @@ mod tests {
         now.run.actors[0].quarantine = "canary mismatch".into();
         now.run.actors[1].waiting_for = "the reward-server".into();
         now.run.failure = "no pairs".into();
+        now.run.held_out = Some(proto::pb::VersionMetrics {
+            version: now.run.version,
+            values: [("reward".into(), 0.25)].into(),
+        });
         let view = View::of(&now, Some(&reading(0.0, 100, 50))).unwrap();
         let text = table(&view).join("\n");
         for part in [
@@ -230,6 +241,7 @@ mod tests {
             "quarantined: canary mismatch",
             "waiting for the reward-server",
             "3 (tie 3)",
+            "held out       v1.7: reward 0.25",
             "loss",
         ] {
             assert!(text.contains(part), "{part:?} is not in\n{text}");

@@ -64,8 +64,19 @@ pub(crate) struct View {
     pub(crate) actors: Vec<Actor>,
     /// Means over the steps that led to the newest version that has them.
     pub(crate) metrics: BTreeMap<String, f64>,
+    /// What the newest version that was measured on held-out products does there; none before one was reported.
+    pub(crate) held_out: Option<HeldOut>,
     /// The reward-server, where it was asked.
     pub(crate) reward_server: Option<RewardServer>,
+}
+
+/// Figures of a version on held-out products.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(crate) struct HeldOut {
+    /// The version.
+    pub(crate) version: String,
+    /// By name.
+    pub(crate) values: BTreeMap<String, f64>,
 }
 
 /// One actor.
@@ -164,6 +175,11 @@ impl View {
                 .map(|actor| of_actor(actor, newest, now, before))
                 .collect(),
             metrics: metrics.into_iter().collect(),
+            held_out: now.run.held_out.clone().and_then(|held_out| {
+                let version = peer::version(held_out.version).ok()?.to_string();
+                let values = held_out.values;
+                Some(HeldOut { version, values })
+            }),
             reward_server: now.reward.as_ref().map(|answer| of_server(answer, now, before)),
         })
     }

@@ -147,6 +147,8 @@ fn a_comparison_on_a_users_catalogue_writes_what_is_documented_and_ends_all_its_
             "dpo,joint_swap",
             "--rounds",
             "2",
+            "--set",
+            "telemetry.tensorboard=board",
         ],
     );
     assert!(demo.wait().unwrap().success(), "{}", bench.errors());
@@ -189,6 +191,7 @@ fn a_comparison_on_a_users_catalogue_writes_what_is_documented_and_ends_all_its_
         2
     );
     image::open(out.join("contact_sheet.png")).unwrap();
+    assert_eq!(names(&bench.path("board")), ["dpo", "joint_swap"]);
     let seconds = |mode: &str, part: &str| {
         let report = json(&out.join(mode).join("report.json"));
         report["wall_seconds"][part].as_f64().unwrap()

@@ -1,9 +1,11 @@
 //! The example actor of docs/external_actor as a process, with stubs made from our definitions: it is the only actor of a run, which ends.
 
-use crate::program::wait_until;
+use crate::program::{Guarded, wait_until};
 use crate::python::Example;
 use crate::stage::{Place, Stage, configured, done};
 use serde_json::Value;
+use std::fs;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 const EXAMPLE: Example = Example {
@@ -24,9 +26,7 @@ fn actor(python: &str, stage: &Stage, learner: &Place<'_>, reward: &Place<'_>) -
         .current_dir(stage.directory.path())
         .env("PYTHONPATH", EXAMPLE.stubs(python, stage.directory.path()))
         .env("PYTHONDONTWRITEBYTECODE", "1")
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
+        .stdin(Stdio::null());
     command
 }
 
@@ -36,16 +36,16 @@ fn a_run_is_trained_from_what_an_actor_in_python_submits() {
     let python = EXAMPLE.python();
     let stage = Stage::with_models();
     let (reward, mut learner) = (stage.reward_server(), stage.learner("foreign", &[]));
-    let actor = actor(&python, &stage, &learner, &reward).spawn().unwrap();
+    let [said, errors] = ["said", "errors"].map(|name| stage.directory.path().join(name));
+    let mut command = actor(&python, &stage, &learner, &reward);
+    let to = |path: &Path| fs::File::create(path).unwrap();
+    let mut actor = Guarded(command.stdout(to(&said)).stderr(to(&errors)).spawn().unwrap());
     wait_until("the run does not end", || learner.has_ended());
     assert!(learner.succeeded());
-    let said = actor.wait_with_output().unwrap();
-    let errors = String::from_utf8_lossy(&said.stderr);
-    assert!(said.status.success() && !errors.contains("refused"), "{errors}");
-    assert!(
-        String::from_utf8_lossy(&said.stdout).ends_with("done\n"),
-        "{said:?}"
-    );
+    let ended = actor.0.wait().unwrap();
+    let [said, errors] = [said, errors].map(|path| fs::read_to_string(path).unwrap());
+    assert!(ended.success() && !errors.contains("refused"), "{errors}");
+    assert!(said.ends_with("done\n"), "{said}");
 
     let export = ["ledger", "export", "--store", "store", "--run", "foreign"];
     let lines = done(&configured(stage.directory.path(), &export).output().unwrap());

@@ -1,14 +1,14 @@
 //! The example image service of docs/image_service as a process, with stubs made from our definitions, and a run whose actor renders
 //! with it: the service is killed in the middle and comes back.
 
-use crate::program::wait_until;
+use crate::program::{Guarded, wait_until};
 use crate::python::Example;
 use crate::stage::{Stage, configured, done};
 use serde_json::Value;
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
 const EXAMPLE: Example = Example {
     name: "image_service",
@@ -20,15 +20,15 @@ const EXAMPLE: Example = Example {
 /// Side of the service's pictures, in pixels: none that the simulated shop renders.
 const SIDE: u32 = 40;
 
-/// The service, killed when the test fails.
+/// The service.
 struct Service {
-    child: Child,
+    _process: Guarded,
     address: String,
 }
 
 impl Service {
     fn start(python: &str, stubs: &Path, listen: &str) -> Self {
-        let mut child = Command::new(python)
+        let child = Command::new(python)
             .arg(EXAMPLE.file("server.py"))
             .args(["--listen", listen, "--side", &SIDE.to_string()])
             .env("PYTHONPATH", stubs)
@@ -37,22 +37,18 @@ impl Service {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
+        let mut process = Guarded(child);
         let mut line = String::new();
-        let stdout = child.stdout.take().unwrap();
+        let stdout = process.0.stdout.take().unwrap();
         BufReader::new(stdout).read_line(&mut line).unwrap();
         let address = line.trim().strip_prefix("listening on ");
         let address = address
             .unwrap_or_else(|| panic!("the service said {line:?}"))
             .to_owned();
-        Self { child, address }
-    }
-}
-
-impl Drop for Service {
-    fn drop(&mut self) {
-        // One that has ended is not there to be killed.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        Self {
+            _process: process,
+            address,
+        }
     }
 }
 

@@ -25,5 +25,6 @@ mod reward_server;
 mod role;
 mod rollback;
 mod stage;
+mod status;
 mod store_table;
 mod watched;

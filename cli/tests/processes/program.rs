@@ -20,6 +20,17 @@ pub(crate) fn adwright(directory: &Path, arguments: &[&str]) -> Child {
         .unwrap()
 }
 
+/// A process that is killed when its test fails.
+pub(crate) struct Guarded(pub(crate) Child);
+
+impl Drop for Guarded {
+    fn drop(&mut self) {
+        // One that has ended is not there to be killed.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// Waits for something that other processes do.
 #[track_caller]
 pub(crate) fn wait_until(what: &str, mut done: impl FnMut() -> bool) {

@@ -77,10 +77,7 @@ pub(super) fn figures(snapshot: &Snapshot) -> Markup {
         (
             "Ledger",
             count(overview.recorded),
-            rates.recorded.map_or_else(
-                || "outcomes".into(),
-                |rate| format!("outcomes, {rate:.0} a minute"),
-            ),
+            ledger(overview.not_durable, rates.recorded),
         ),
     ];
     html! {
@@ -94,6 +91,16 @@ pub(super) fn figures(snapshot: &Snapshot) -> Markup {
             }
         }
     }
+}
+
+/// How fast outcomes come into the ledger, and how many are on their way.
+fn ledger(not_durable: u64, rate: Option<f64>) -> String {
+    let rate = rate.map_or_else(String::new, |rate| format!(", {rate:.0} a minute"));
+    let waiting = match not_durable {
+        0 => String::new(),
+        waiting => format!(", {} more not durable yet", count(waiting)),
+    };
+    format!("outcomes{rate}{waiting}")
 }
 
 /// How tasks ended.
@@ -125,5 +132,21 @@ pub(super) fn endings(overview: &Overview) -> Markup {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ledger_says_what_is_not_durable_yet_where_there_is_some() {
+        assert_eq!(ledger(0, None), "outcomes");
+        assert_eq!(ledger(0, Some(60.4)), "outcomes, 60 a minute");
+        assert_eq!(ledger(7, None), "outcomes, 7 more not durable yet");
+        assert_eq!(
+            ledger(7, Some(60.4)),
+            "outcomes, 60 a minute, 7 more not durable yet"
+        );
     }
 }

@@ -147,15 +147,26 @@ async fn the_history_of_a_creative_names_everything_it_was_made_from() {
         "completions <code>11</code>",
         "+0.250",
         "\u{2212}0.125",
+        "scored +0.500 on the left and +0.000 on the right",
         "chosen",
         "rejected",
         "v1.2</strong>, done at optimizer step 16",
         "image expired",
-        "not recorded",
         "write about",
     ] {
         assert!(page.text().contains(said), "{said:?} is not in {}", page.text());
     }
+}
+
+#[tokio::test]
+async fn what_versions_do_on_held_out_products_is_a_curve_of_its_own() {
+    let page = of(&pages("127.0.0.1:0", false), "/").await;
+    let curve = page.text().split("Reward on held-out products").nth(1).unwrap();
+    let curve = curve.split("</figure>").next().unwrap();
+    assert!(
+        curve.contains("0.420") && !curve.contains("Nothing measured yet"),
+        "{curve}"
+    );
 }
 
 #[tokio::test]

@@ -3,7 +3,8 @@
 use crate::actors::ActorSummary;
 use crate::clock;
 use crate::control::ControlPlane;
-use crate::ledger::OutcomeCounts;
+use crate::ledger::{OutcomeCounts, failure_name};
+use common::FailureReason;
 use proto::observe::Page;
 use std::fmt::Result;
 
@@ -19,10 +20,16 @@ pub(super) fn write(page: &mut Page<'_>, control: &ControlPlane) -> Result {
     weights(page, control)
 }
 
-/// Tasks that somebody sampled for, whatever became of that.
+/// Outcomes that were handed in, whatever became of them. Nobody sampled for a task that was given up because its leases ran out.
 fn sampled(outcomes: &OutcomeCounts) -> u64 {
-    let ended: u64 = outcomes.no_pairs.values().chain(outcomes.failures.values()).sum();
-    outcomes.pairs + ended + outcomes.duplicates + outcomes.refused
+    let abandoned = failure_name(FailureReason::Abandoned);
+    let failures = outcomes
+        .failures
+        .iter()
+        .filter(|(reason, _)| *reason != abandoned);
+    let failed: u64 = failures.map(|(_, count)| count).sum();
+    let no_pairs: u64 = outcomes.no_pairs.values().sum();
+    outcomes.pairs + no_pairs + failed + outcomes.duplicates + outcomes.refused
 }
 
 fn goodput(page: &mut Page<'_>, control: &ControlPlane, outcomes: &OutcomeCounts) -> Result {
@@ -49,7 +56,7 @@ fn goodput(page: &mut Page<'_>, control: &ControlPlane, outcomes: &OutcomeCounts
         "Compute seconds of all roles per point of mean reward gained since the first version of this start.",
         per_point(seconds),
     )?;
-    page.sums(
+    page.counters(
         "rollout_compute_seconds",
         "Seconds in which compute threads have worked for this start, by role.",
         [
@@ -233,4 +240,23 @@ fn weights(page: &mut Page<'_>, control: &ControlPlane) -> Result {
     page.gauge("weights_publish_bytes", bytes, newest.adapter.bytes() as f64)?;
     let sent = "Artifact payload sent by this learner, in bytes.";
     page.counter("weights_sent_bytes", sent, control.broadcast.sent())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_given_up_without_an_outcome_was_not_sampled() {
+        let counts = OutcomeCounts {
+            pairs: 8,
+            no_pairs: [("tie".to_owned(), 4)].into(),
+            failures: [("abandoned".to_owned(), 100), ("rendering".to_owned(), 2)].into(),
+            expired: 200,
+            duplicates: 1,
+            refused: 1,
+            ..OutcomeCounts::default()
+        };
+        assert_eq!(sampled(&counts), 16);
+    }
 }

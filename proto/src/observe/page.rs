@@ -2,7 +2,7 @@
 //!
 //! It says nothing of how a page is laid out or served.
 
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeCounterValue, EncodeMetric, MetricEncoder};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
@@ -28,26 +28,17 @@ impl Page<'_> {
     /// # Errors
     /// When the page cannot be written, as with all that follow.
     pub fn gauge(&mut self, name: &str, help: &str, value: f64) -> fmt::Result {
-        let encoder = self.described(name, help, MetricType::Gauge)?;
-        ConstGauge::new(value).encode(encoder)
+        self.maybe_gauge(name, help, Some(value))
     }
 
     /// The same where there may be none: then the page has its name and help alone.
     pub fn maybe_gauge(&mut self, name: &str, help: &str, value: Option<f64>) -> fmt::Result {
-        let encoder = self.described(name, help, MetricType::Gauge)?;
-        value.map_or(Ok(()), |value| ConstGauge::new(value).encode(encoder))
+        self.gauges(name, help, value.map(|value| ([], value)))
     }
 
-    /// A number that only grows; `name` without `_total`, which the page adds.
-    pub fn counter(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
-        let encoder = self.described(name, help, MetricType::Counter)?;
-        ConstCounter::new(value).encode(encoder)
-    }
-
-    /// The same of what is not counted in whole numbers.
-    pub fn sum(&mut self, name: &str, help: &str, value: f64) -> fmt::Result {
-        let encoder = self.described(name, help, MetricType::Counter)?;
-        ConstCounter::new(value).encode(encoder)
+    /// A number that only grows, whole or not; `name` without `_total`, which the page adds.
+    pub fn counter(&mut self, name: &str, help: &str, value: impl EncodeCounterValue) -> fmt::Result {
+        self.counters(name, help, [([], value)])
     }
 
     /// How values are spread.
@@ -63,33 +54,17 @@ impl Page<'_> {
         help: &str,
         values: impl IntoIterator<Item = (Labels<'l, N>, f64)>,
     ) -> fmt::Result {
-        let values = values.into_iter();
-        let values = values.map(|(labels, value)| (labels, ConstGauge::new(value)));
-        self.family(name, help, MetricType::Gauge, values)
+        self.family(name, help, MetricType::Gauge, values, ConstGauge::new)
     }
 
     /// Numbers that only grow, likewise.
-    pub fn counters<'l, const N: usize>(
+    pub fn counters<'l, const N: usize, V: EncodeCounterValue>(
         &mut self,
         name: &str,
         help: &str,
-        values: impl IntoIterator<Item = (Labels<'l, N>, u64)>,
+        values: impl IntoIterator<Item = (Labels<'l, N>, V)>,
     ) -> fmt::Result {
-        let values = values.into_iter();
-        let values = values.map(|(labels, value)| (labels, ConstCounter::new(value)));
-        self.family(name, help, MetricType::Counter, values)
-    }
-
-    /// The same of what is not counted in whole numbers.
-    pub fn sums<'l, const N: usize>(
-        &mut self,
-        name: &str,
-        help: &str,
-        values: impl IntoIterator<Item = (Labels<'l, N>, f64)>,
-    ) -> fmt::Result {
-        let values = values.into_iter();
-        let values = values.map(|(labels, value)| (labels, ConstCounter::new(value)));
-        self.family(name, help, MetricType::Counter, values)
+        self.family(name, help, MetricType::Counter, values, ConstCounter::new)
     }
 
     /// How values are spread, likewise.
@@ -99,19 +74,20 @@ impl Page<'_> {
         help: &str,
         values: impl IntoIterator<Item = (Labels<'l, N>, Histogram)>,
     ) -> fmt::Result {
-        self.family(name, help, MetricType::Histogram, values)
+        self.family(name, help, MetricType::Histogram, values, |histogram| histogram)
     }
 
-    fn family<'l, const N: usize, M: EncodeMetric>(
+    fn family<'l, const N: usize, V, M: EncodeMetric>(
         &mut self,
         name: &str,
         help: &str,
         kind: MetricType,
-        values: impl IntoIterator<Item = (Labels<'l, N>, M)>,
+        values: impl IntoIterator<Item = (Labels<'l, N>, V)>,
+        metric: impl Fn(V) -> M,
     ) -> fmt::Result {
         let mut encoder = self.described(name, help, kind)?;
         for (labels, value) in values {
-            value.encode(encoder.encode_family(&labels)?)?;
+            metric(value).encode(encoder.encode_family(&labels)?)?;
         }
         Ok(())
     }

@@ -11,12 +11,16 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
-use rustls::{ClientConfig, Error, RootCertStore, ServerConfig, version};
+use rustls::{CertificateError, ClientConfig, Error, RootCertStore, ServerConfig, version};
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 /// What HTTP/2 is called in a handshake.
 const ALPN: &[u8] = b"h2";
+
+/// The last second that a certificate can name, that of the year 9999, since 1970.
+const NEVER: Duration = Duration::from_secs(253_402_300_799);
 
 /// A process's certificates as they are written in files.
 pub struct Pem {
@@ -47,6 +51,7 @@ pub(super) struct Loaded {
     pub(super) server: Arc<ServerConfig>,
     pub(super) client: Arc<ClientConfig>,
     roles: Vec<RoleName>,
+    ends: Option<u64>,
 }
 
 impl Credentials {
@@ -90,6 +95,12 @@ impl Credentials {
         self.current().roles.clone()
     }
 
+    /// When the own certificate, or one that leads from it to an authority, ends and everybody refuses it: Unix time, in seconds.
+    /// `None`: never.
+    pub fn ends(&self) -> Option<u64> {
+        self.current().ends
+    }
+
     pub(super) fn current(&self) -> Arc<Loaded> {
         self.current
             .read()
@@ -119,6 +130,7 @@ impl Loaded {
             .map_err(|error| part("ca", error))?;
         check_own(&key, &*believed)?;
         Ok(Self {
+            ends: ends(&key, &*believed),
             server: Arc::new(server(&provider, believed, key.clone())?),
             client: Arc::new(client(&provider, roots, key)?),
             roles: names.roles,
@@ -147,6 +159,22 @@ fn check_own(key: &CertifiedKey, believed: &dyn ClientCertVerifier) -> Result<()
         Err(Error::InvalidCertificate(reason)) => Err(refused(certificate_reason(&reason))),
         Err(other) => Err(refused(other.to_string())),
     }
+}
+
+/// When the first certificate of the chain ends. The library reads certificates and does not give their times out, but with the
+/// refusal of one that has ended: each is asked about at a time when all have.
+fn ends(key: &CertifiedKey, believed: &dyn ClientCertVerifier) -> Option<u64> {
+    let never = UnixTime::since_unix_epoch(NEVER);
+    let end = |place: usize| {
+        let (own, others) = (&key.cert[place], &key.cert[place + 1..]);
+        match believed.verify_client_cert(own, others, never) {
+            Err(Error::InvalidCertificate(CertificateError::ExpiredContext { not_after, .. })) => {
+                Some(not_after.as_secs())
+            }
+            _ => None,
+        }
+    };
+    (0..key.cert.len()).filter_map(end).min()
 }
 
 fn server(

@@ -5,15 +5,14 @@ use super::credentials::Credentials;
 use super::error::HandshakeError;
 use super::names::names_of;
 use super::plain::Plain;
+use crate::attached::{Attached, Attachment};
 use crate::{Incoming, Network, Remote, Tcp};
 use futures::stream::{Stream, StreamExt as _};
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -57,6 +56,11 @@ impl Transport {
         }
     }
 
+    /// When the certificate that it shows ends: Unix time, in seconds. `None` in plain text, or never.
+    pub fn ends(&self) -> Option<u64> {
+        self.credentials.as_ref()?.ends()
+    }
+
     /// What calls are made over on the machine's network.
     pub fn network(&self) -> Arc<dyn Network> {
         self.over(Arc::new(Tcp))
@@ -97,9 +101,9 @@ impl Transport {
 }
 
 fn unproven<C: Connected<ConnectInfo = TcpConnectInfo>>(connection: C) -> Accepted<C> {
-    Accepted {
-        remote: connection.connect_info().remote_addr().into(),
-        stream: Either::Left(connection),
+    Attached {
+        attachment: connection.connect_info().remote_addr().into(),
+        connection: Either::Left(connection),
     }
 }
 
@@ -134,9 +138,9 @@ async fn handshake<C: AsyncRead + AsyncWrite + Unpin>(
     };
     let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
     let roles = shown.map(names_of).transpose()?.map(|names| names.roles.into());
-    Ok(Accepted {
-        remote: Remote { address, roles },
-        stream: Either::Right(stream),
+    Ok(Attached {
+        connection: Either::Right(stream),
+        attachment: Remote { address, roles },
     })
 }
 
@@ -161,57 +165,16 @@ fn refused<T>(address: Option<SocketAddr>, error: &HandshakeError) -> Option<T> 
     None
 }
 
-/// A connection that was accepted.
-#[derive(Debug)]
-pub struct Accepted<C> {
-    remote: Remote,
-    stream: Either<C, TlsStream<C>>,
-}
+/// A connection that was accepted, with who calls.
+pub type Accepted<C> = Attached<Either<C, TlsStream<C>>, Remote>;
+
+/// Who calls is known before it says anything.
+impl Attachment for Remote {}
 
 impl<C> Connected for Accepted<C> {
     type ConnectInfo = Remote;
 
     fn connect_info(&self) -> Remote {
-        self.remote.clone()
-    }
-}
-
-impl<C: AsyncRead + AsyncWrite + Unpin> AsyncRead for Accepted<C> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        into: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, into)
-    }
-}
-
-impl<C: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Accepted<C> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        self.attachment.clone()
     }
 }

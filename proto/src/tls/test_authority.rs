@@ -30,6 +30,11 @@ impl Authority {
         })
     }
 
+    /// One that ends with the last day before this year.
+    pub(super) fn ending(&self, names: &[&str], year: i32) -> Pem {
+        self.signed(names, |params| params.not_after = date_time_ymd(year, 1, 1))
+    }
+
     fn signed(&self, names: &[&str], change: impl FnOnce(&mut CertificateParams)) -> Pem {
         let names: Vec<String> = names.iter().map(|&name| name.into()).collect();
         let mut params = CertificateParams::new(names).unwrap();

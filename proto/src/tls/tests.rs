@@ -278,6 +278,17 @@ async fn renewed_certificates_serve_new_connections_and_others_are_not_taken() {
     call(&actor, address, PeerRole::Learner).await.unwrap();
 }
 
+#[test]
+fn when_a_certificate_ends_is_known_and_follows_a_renewal() {
+    let authority = Authority::new();
+    let credentials = Credentials::new(&authority.ending(LEARNER, 2100)).unwrap();
+    let transport = Transport::secured(credentials.clone());
+    assert_eq!(transport.ends(), Some(4_102_444_800));
+    credentials.replace(&authority.ending(LEARNER, 2101)).unwrap();
+    assert_eq!(transport.ends(), Some(4_133_980_800));
+    assert_eq!(Transport::plain().ends(), None);
+}
+
 #[tokio::test]
 async fn who_is_slow_to_prove_who_it_is_holds_up_nobody() {
     let authority = Authority::new();

@@ -1,5 +1,7 @@
 //! Callers that cost a server more than they are worth: lines that say nothing, too many of them, messages and headers too large,
-//! streams without end. Whoever behaves is served meanwhile.
+//! streams without end. Whoever behaves is served meanwhile. The learner is called here, a reward-server in `strangers/reward_server.rs`.
+
+mod reward_server;
 
 use anyhow::{Context as _, Result};
 use integration_tests::{Running, TestCluster};

@@ -1,9 +1,10 @@
 //! `[endpoints]`: who listens and dials where, and what an address may be.
 
+use common::address::{is_host_and_port, is_this_machine};
 use common::{InvalidConfig, SettingsCheck};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use tonic::transport::Uri;
 
 /// `[endpoints]`: who listens and dials where. The defaults let the roles find each other on one machine.
@@ -122,14 +123,6 @@ impl EndpointsConfig {
     }
 }
 
-/// A name is looked up when it is listened on.
-pub(super) fn is_host_and_port(text: &str) -> bool {
-    let is_name = |host: &str| !host.is_empty() && !host.contains([':', '/', ' ']);
-    let named = text.rsplit_once(':');
-    text.parse::<SocketAddr>().is_ok()
-        || named.is_some_and(|(host, port)| is_name(host) && port.parse::<u16>().is_ok())
-}
-
 fn is_http_url(text: &str) -> bool {
     let parsed = text.parse::<Uri>().ok();
     let is_host = |uri: &Uri| {
@@ -138,13 +131,4 @@ fn is_http_url(text: &str) -> bool {
     };
     let known = |uri: Uri| matches!(uri.scheme_str(), Some("http" | "https")) && is_host(&uri);
     parsed.is_some_and(known)
-}
-
-/// Whether a host's name or address means this machine to everybody.
-fn is_this_machine(host: &str) -> bool {
-    let address = host
-        .trim_start_matches('[')
-        .trim_end_matches(']')
-        .parse::<IpAddr>();
-    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
 }

@@ -1,6 +1,6 @@
 //! `[telemetry]`: how a process is watched. Nothing here changes a result.
 
-use super::endpoints::is_host_and_port;
+use common::address::is_host_and_port;
 use common::{InvalidConfig, SettingsCheck};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

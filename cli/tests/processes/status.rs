@@ -1,0 +1,39 @@
+//! `adwright status --watch` beside a learner that is killed and comes back.
+
+use crate::program::Guarded;
+use crate::stage::{Stage, command};
+use serde_json::Value;
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::process::Stdio;
+
+#[test]
+fn a_watched_run_is_shown_again_when_its_learner_is_back() {
+    let stage = Stage::with_models();
+    let directory = stage.directory.path();
+    let mut learner = stage.learner("seen", &[]);
+    let url = learner.url();
+    let watch = [
+        "status",
+        "--learner",
+        &url,
+        "--watch",
+        "--json",
+        "--interval",
+        "0.1",
+    ];
+    let errors = fs::File::create(directory.join("status.log")).unwrap();
+    let mut watching = command(directory, &watch);
+    let mut watching = Guarded(watching.stdout(Stdio::piped()).stderr(errors).spawn().unwrap());
+    let mut lines = BufReader::new(watching.0.stdout.take().unwrap()).lines();
+    let mut version = || {
+        let line = lines.next().expect("it goes on").unwrap();
+        let view: Value = serde_json::from_str(&line).unwrap();
+        view["version"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(version(), "v1.0");
+    learner.restart();
+    while version() != "v2.0" {}
+    let said = fs::read_to_string(directory.join("status.log")).unwrap();
+    assert!(said.contains("the learner does not answer"), "{said}");
+}
