@@ -263,7 +263,7 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let answers = std::thread::spawn(move || {
             let says: [&[u8]; 3] = [b"HTTP/1.1 400 Bad Request\r\n\r\n", &[21, 3, 3, 0, 2, 2, 70], b""];
-            for (stream, says) in listener.incoming().zip(says) {
+            for (says, stream) in says.into_iter().zip(listener.incoming()) {
                 let mut stream = stream.unwrap();
                 stream.write_all(says).unwrap();
                 stream.shutdown(std::net::Shutdown::Write).unwrap();

@@ -11,7 +11,7 @@ fn followed(directory: &Path, policy: &str, learner: &str) -> Output {
     let learner = format!("--learner={learner}");
     let follow = ["evaluate", "--follow", "--json", "--reward-model=reward-model"];
     let mut command = configured(directory, &[&follow[..], &[&model, &learner]].concat());
-    command.args(["--set", "demo.samples=2"]).output().unwrap()
+    command.args(["--set", "demo.samples=4"]).output().unwrap()
 }
 
 #[test]

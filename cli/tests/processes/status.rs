@@ -1,6 +1,6 @@
 //! `adwright status --watch` beside a learner that is killed and comes back.
 
-use crate::program::Guarded;
+use crate::program::{Guarded, wait_until};
 use crate::stage::{Stage, command};
 use serde_json::Value;
 use std::fs;
@@ -32,8 +32,11 @@ fn a_watched_run_is_shown_again_when_its_learner_is_back() {
         view["version"].as_str().unwrap().to_owned()
     };
     assert_eq!(version(), "v1.0");
+    learner.role = None;
+    wait_until("nobody says that the learner is gone", || {
+        let said = fs::read_to_string(directory.join("status.log")).unwrap();
+        said.contains("the learner does not answer")
+    });
     learner.restart();
     while version() != "v2.0" {}
-    let said = fs::read_to_string(directory.join("status.log")).unwrap();
-    assert!(said.contains("the learner does not answer"), "{said}");
 }

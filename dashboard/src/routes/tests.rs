@@ -161,7 +161,11 @@ async fn the_history_of_a_creative_names_everything_it_was_made_from() {
 #[tokio::test]
 async fn what_versions_do_on_held_out_products_is_a_curve_of_its_own() {
     let page = of(&pages("127.0.0.1:0", false), "/").await;
-    let curve = page.text().split("Reward on held-out products").nth(1).unwrap();
+    let curve = page
+        .text()
+        .split("<h3>Reward on held-out products</h3>")
+        .nth(1)
+        .unwrap();
     let curve = curve.split("</figure>").next().unwrap();
     assert!(
         curve.contains("0.420") && !curve.contains("Nothing measured yet"),
