@@ -50,7 +50,7 @@ k8s:
 
 # Make docs/dashboard.png anew, of a small run in headless Chromium
 dashboard-screenshot:
-    DASHBOARD_BROWSER=required DASHBOARD_SCREENSHOT="$PWD/docs/dashboard.png" cargo test --locked --workspace --test dashboard
+    DASHBOARD_BROWSER=required DASHBOARD_SCREENSHOT="$PWD/target/dashboard.png" cargo test --locked --workspace --test dashboard
 
 # Type-check the CUDA backend without its compiler
 check-cuda:

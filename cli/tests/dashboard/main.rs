@@ -1,7 +1,7 @@
 //! The dashboard in a real browser, over a real run: headless Chromium, driven over its own protocol. Where there is no Chromium the
 //! test says so and is passed over, but for `DASHBOARD_BROWSER=required`, with which `.ci/run` starts it.
 //!
-//! `DASHBOARD_SCREENSHOT=FILE` keeps the picture of the overview; `just dashboard-screenshot` makes docs/dashboard.png with it.
+//! `DASHBOARD_SCREENSHOT=FILE` keeps the picture of the overview; `just dashboard-screenshot` makes target/dashboard.png with it.
 
 #![cfg(target_os = "linux")]
 #![allow(
