@@ -48,7 +48,7 @@ k8s:
     cargo build --locked
     k8s/check.sh
 
-# Make docs/dashboard.png anew, of a small run in headless Chromium
+# Make target/dashboard.png, a picture of the dashboard of a small run in headless Chromium
 dashboard-screenshot:
     DASHBOARD_BROWSER=required DASHBOARD_SCREENSHOT="$PWD/target/dashboard.png" cargo test --locked --workspace --test dashboard
 
