@@ -13,7 +13,8 @@ use common::PolicyVersion;
 use futures::FutureExt as _;
 use models::checkpoint::{WeightFile, weight_files};
 use models::compute_thread::ComputeThread;
-use models::peft::{ADAPTER_CONFIG, ADAPTER_WEIGHTS, Adapter};
+use models::peft::{Adapter, read_adapter_config};
+use models::weights::from_safetensors;
 use proto::pb;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -22,10 +23,10 @@ use tonic::Streaming;
 
 /// A line of `--json`.
 #[derive(Serialize)]
-struct Line {
+struct Line<'a> {
     version: PolicyVersion,
     #[serde(flatten)]
-    values: BTreeMap<String, f64>,
+    values: &'a BTreeMap<String, f64>,
 }
 
 /// Follows the run of the configured learner until its last version is measured.
@@ -38,35 +39,26 @@ pub(super) async fn follow(config: &Config, evaluator: Evaluator, policy: &Path,
     let observer = Observer::connect("evaluate", &transport, &config.endpoints.learner).await?;
     let mut announced = observer.announcements().await?;
     let evaluator = ComputeThread::spawn("evaluation", 1, move || Ok::<_, anyhow::Error>(evaluator))?;
-    let mut is_checked = false;
-    while let Some(manifest) = newest(&mut announced, &observer).await? {
-        if !is_checked {
-            check_base(&manifest, policy)?;
-            is_checked = true;
-        }
-        let version: PolicyVersion = manifest
-            .version
-            .context("a manifest names no version")?
-            .try_into()
-            .map_err(anyhow::Error::from)?;
-        let adapter = fetch(&observer, &manifest).await;
+    let mut newest = next(&mut announced, &observer).await?;
+    if let Some(manifest) = &newest {
+        let (base, policy) = (manifest.base.clone(), policy.to_owned());
+        let checked = tokio::task::spawn_blocking(move || check_base(&base, &policy)).await;
+        checked.map_err(anyhow::Error::from)??;
+    }
+    while let Some(manifest) = newest {
+        let version = manifest.version.context("a manifest names no version")?;
+        let version = PolicyVersion::try_from(version).map_err(anyhow::Error::from)?;
+        let adapter = observer.adapter(&manifest).await;
         let adapter = adapter.with_context(|| format!("adapter of {version}"))?;
-        let figures = evaluator
-            .call(move |evaluator| evaluator.evaluate_with(&adapter))
-            .await
-            .map_err(anyhow::Error::from)??;
-        let values = figures.held_out();
-        tell(
-            &Line {
-                version,
-                values: values.clone(),
-            },
-            json,
-        )?;
+        let described = manifest.adapter_config_json;
+        let measured = evaluator.call(move |evaluator| measure(evaluator, &described, &adapter));
+        let values = measured.await.map_err(anyhow::Error::from)??;
+        tell(version, &values, json)?;
         observer.report(version, values).await?;
         if manifest.last {
             return Ok(());
         }
+        newest = next(&mut announced, &observer).await?;
     }
     Err(anyhow!(
         "{}: its announcements ended before the last version",
@@ -76,7 +68,7 @@ pub(super) async fn follow(config: &Config, evaluator: Evaluator, policy: &Path,
 }
 
 /// The newest version that has been announced, or else the next one; `None` when there will be none.
-async fn newest(
+async fn next(
     announced: &mut Streaming<pb::PolicyManifest>,
     observer: &Observer,
 ) -> anyhow::Result<Option<pb::PolicyManifest>> {
@@ -89,25 +81,25 @@ async fn newest(
     Ok(newest)
 }
 
-/// An announced adapter, by way of a directory in PEFT's layout.
-async fn fetch(observer: &Observer, manifest: &pb::PolicyManifest) -> anyhow::Result<Adapter> {
-    let bytes = observer.adapter(manifest).await?;
-    let described = manifest.adapter_config_json.clone();
-    let read = move || -> anyhow::Result<Adapter> {
-        let directory = tempfile::tempdir().context("cannot make a temporary directory")?;
-        std::fs::write(directory.path().join(ADAPTER_WEIGHTS), bytes)?;
-        std::fs::write(directory.path().join(ADAPTER_CONFIG), described)?;
-        Ok(Adapter::load(directory.path())?)
+/// What the policy does with an adapter as it was announced.
+fn measure(
+    evaluator: &mut Evaluator,
+    described: &str,
+    adapter: &[u8],
+) -> anyhow::Result<BTreeMap<String, f64>> {
+    let adapter = Adapter {
+        config: read_adapter_config(described)?,
+        weights: from_safetensors(adapter)?,
     };
-    tokio::task::spawn_blocking(read).await?
+    Ok(evaluator.evaluate_with(&adapter)?.held_out())
 }
 
 /// Refuses another base than the run's: its adapters would fit, and do something else.
-fn check_base(manifest: &pb::PolicyManifest, policy: &Path) -> Outcome<()> {
+fn check_base(base: &[pb::Artifact], policy: &Path) -> Outcome<()> {
     for WeightFile { name, path } in weight_files(policy).or_configuration()? {
-        let own = store::artifact_of_file(&name, &path)
-            .with_context(|| format!("cannot read {}", path.display()))?;
-        let theirs = manifest.base.iter().find(|artifact| artifact.name == name);
+        let own = store::artifact_of_file(&name, &path);
+        let own = own.with_context(|| format!("cannot read {}", path.display()))?;
+        let theirs = base.iter().find(|artifact| artifact.name == name);
         let theirs = theirs.and_then(|artifact| artifact.digest.clone());
         if theirs != Some(own.digest().into()) {
             return Err(Failure::Configuration(anyhow!(
@@ -119,15 +111,12 @@ fn check_base(manifest: &pb::PolicyManifest, policy: &Path) -> Outcome<()> {
     Ok(())
 }
 
-fn tell(line: &Line, json: bool) -> Outcome<()> {
+fn tell(version: PolicyVersion, values: &BTreeMap<String, f64>, json: bool) -> Outcome<()> {
     if json {
-        return Ok(output::json(line)?);
+        return Ok(output::json(&Line { version, values })?);
     }
-    let values = line
-        .values
-        .iter()
-        .map(|(name, value)| format!("{name} {value:.4}"));
+    let values = values.iter().map(|(name, value)| format!("{name} {value:.4}"));
     let values: Vec<String> = values.collect();
-    output::line(&format!("{}  {}", line.version, values.join("  ")))?;
+    output::line(&format!("{version}  {}", values.join("  ")))?;
     Ok(())
 }
