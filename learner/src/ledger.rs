@@ -13,8 +13,8 @@ mod writer;
 
 pub use counts::OutcomeCounts;
 pub(crate) use counts::{failure_name, no_pair_name};
-pub(crate) use note::{EvaluationNote, Note};
-pub(crate) use record::{ExpiryNote, Identity, Record, StartNote, TrainingNote};
+pub(crate) use note::{EvaluationNote, ExpiryNote, Note, StartNote, TrainingNote};
+pub(crate) use record::{Identity, Record};
 pub use view::{BarredLine, LedgerLine, LedgerLines, LedgerSummary, LedgerView, Seeds, SidesLine};
 pub(crate) use writer::keep;
 
