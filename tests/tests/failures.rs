@@ -397,29 +397,3 @@ async fn a_broken_image_fails_its_own_group_only() {
     assert_eq!(scores.rewards[0], scores.rewards[1]);
     reward.stopped().await.unwrap().unwrap();
 }
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_message_beyond_the_limit_is_refused_by_its_size() {
-    let cluster = TestCluster::new(20).unwrap();
-    let reward = cluster.start_reward().await.unwrap();
-    let images = vec![vec![0; proto::MAX_MESSAGE_BYTES / 2 + 1].into(); 2];
-    let groups = vec![pb::ImageGroup {
-        caption: String::new(),
-        images,
-        ..Default::default()
-    }];
-    let request = pb::ScoreGroupsRequest {
-        header: Some(header(None, None, "stranger")),
-        groups,
-    };
-    let refusal = reward
-        .reward_client()
-        .await
-        .unwrap()
-        .score_groups(request)
-        .await
-        .unwrap_err();
-    assert_eq!(refusal.code(), Code::OutOfRange, "{refusal}");
-    assert!(refusal.message().contains("too large"), "{refusal}");
-    reward.stopped().await.unwrap().unwrap();
-}

@@ -17,13 +17,13 @@ mod browser;
 mod page;
 mod tour;
 
-// The stage of other tests, which do more on it than these do.
-#[allow(dead_code, reason = "of use to other tests")]
+// The stage of other tests, which do more on it than these do; what is to be seen within seconds wants the machine alone, so this is
+// no part of their program.
+#[expect(dead_code, reason = "of use to other tests")]
 #[path = "../processes/program.rs"]
 mod program;
-#[allow(dead_code, reason = "of use to other tests")]
 #[path = "../processes/role.rs"]
 mod role;
-#[allow(dead_code, reason = "of use to other tests")]
+#[expect(dead_code, reason = "of use to other tests")]
 #[path = "../processes/stage.rs"]
 mod stage;

@@ -15,7 +15,7 @@ fn followed(directory: &Path, policy: &str, learner: &str) -> Output {
 }
 
 #[test]
-fn versions_are_measured_as_they_come_and_the_learner_is_told_and_keeps_it() {
+fn versions_are_measured_as_they_come_and_the_learner_takes_what_it_is_told() {
     let stage = Stage::with_models();
     let directory = stage.directory.path();
     let settings = ["learner.versions=3", "learner.linger_ms=60000"].map(str::to_owned);

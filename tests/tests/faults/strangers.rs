@@ -45,11 +45,15 @@ fn question(caller: &str) -> pb::GetRunStatusRequest {
 
 /// A new connection is served at once.
 async fn is_served(learner: &Learner) -> Result<()> {
-    let served = async {
+    promptly(async {
         let mut client = learner.learner_client().await?;
         client.get_run_status(question("well behaved")).await?;
-        anyhow::Ok(())
-    };
+        Ok(())
+    })
+    .await
+}
+
+async fn promptly(served: impl Future<Output = Result<()>>) -> Result<()> {
     timeout(PROMPT, served).await.context("nobody else is served")?
 }
 
@@ -81,35 +85,37 @@ fn resident() -> usize {
     pages.unwrap_or(0) * 4096
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn lines_of_a_byte_a_second_are_cut_and_others_are_served_meanwhile() -> Result<()> {
-    let (_cluster, learner) = learner(|_| {}).await?;
+/// Lines to `address` that say nothing, or a byte a second, are cut, and cost little while they last; `others` happens meanwhile.
+async fn lines_that_say_little_are_cut(
+    address: SocketAddr,
+    others: impl Future<Output = Result<()>>,
+) -> Result<()> {
     let before = resident();
+    let mut silent = TcpStream::connect(address).await?;
     let mut lines = JoinSet::new();
     for _ in 0..200 {
-        lines.spawn(drip(learner.address));
+        lines.spawn(drip(address));
     }
     sleep(Duration::from_secs(3)).await;
-    is_served(&learner).await?;
+    others.await?;
     let grown = resident().saturating_sub(before);
     assert!(
         grown < 128 << 20,
         "{grown} bytes more for 200 lines that say nothing"
     );
+    assert!(is_cut(&mut silent, Duration::from_secs(30)).await);
     while let Some(lasted) = lines.join_next().await {
         let lasted = lasted??;
         assert!(lasted < Duration::from_secs(30), "{lasted:?}");
     }
-    learner.stopped().await??;
     Ok(())
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn connections_beyond_the_limit_are_closed_at_once_and_places_come_back() -> Result<()> {
-    let (_cluster, learner) = learner(|cluster| cluster.learner.max_connections = 8).await?;
+/// Of more connections to `address` than `most` some stay open, no more than these; they have ended when this returns.
+async fn others_are_closed_beyond(most: usize, address: SocketAddr) -> Result<()> {
     let mut lines = vec![];
-    for _ in 0..40 {
-        let mut line = TcpStream::connect(learner.address).await?;
+    for _ in 0..5 * most {
+        let mut line = TcpStream::connect(address).await?;
         // One that is closed already may not take it.
         let _refused = line.write_all(GREETING).await;
         lines.push(line);
@@ -120,9 +126,24 @@ async fn connections_beyond_the_limit_are_closed_at_once_and_places_come_back() 
             open.push(line);
         }
     }
-    assert!((1..=8).contains(&open.len()), "{} lines are open", open.len());
+    assert!((1..=most).contains(&open.len()), "{} lines are open", open.len());
     drop(open);
     sleep(Duration::from_millis(300)).await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lines_of_a_byte_a_second_are_cut_and_others_are_served_meanwhile() -> Result<()> {
+    let (_cluster, learner) = learner(|_| {}).await?;
+    lines_that_say_little_are_cut(learner.address, is_served(&learner)).await?;
+    learner.stopped().await??;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_beyond_the_limit_are_closed_at_once_and_places_come_back() -> Result<()> {
+    let (_cluster, learner) = learner(|cluster| cluster.learner.max_connections = 8).await?;
+    others_are_closed_beyond(8, learner.address).await?;
     is_served(&learner).await?;
     learner.stopped().await??;
     Ok(())
