@@ -93,8 +93,8 @@ pub struct LearnerConfig {
     /// How many actors fetch weights from the learner, and from each actor that has them, 0 to 64; 0: everybody fetches from the
     /// learner. Default 2: the learner then sends each version twice, and a thousand actors are nine relays deep.
     pub relay_branches: usize,
-    /// How long a finished run waits for actors to adopt the last version and for others to fetch it, in milliseconds,
-    /// 0 to an hour. Default 3000.
+    /// How long a finished run waits at most for actors to adopt the last version and for others to fetch it, and a failed one in any
+    /// case, in milliseconds, 0 to an hour. Default 3000.
     pub linger_ms: u64,
     /// How long a stopped learner waits for open calls, in milliseconds, 0 to an hour. Default 5000.
     pub drain_ms: u64,

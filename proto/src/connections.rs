@@ -17,7 +17,7 @@ use tonic::transport::server::Connected;
 use crate::Incoming;
 use crate::attached::{Attached, Attachment};
 
-/// What every connection begins with: HTTP/2's preface and the head of its first frame. A TLS greeting is longer.
+/// What every connection begins with, in plain text or once it is proven: HTTP/2's preface and the head of its first frame.
 const GREETING_BYTES: usize = 24 + 9;
 
 /// How long a connection may take for that. A line of a byte a second, or one that says nothing, is cut.

@@ -55,6 +55,17 @@ async fn says(pages: &str, path: &str, words: &str) -> String {
     panic!("{path} does not say {words:?}: {}", get(pages, path).await);
 }
 
+/// Tells the learner what its first trained version is worth on held-out products.
+async fn evaluated(url: &str, reward: f64) {
+    let mut observer = LearnerServiceClient::connect(url.to_owned()).await.unwrap();
+    let evaluation = pb::ReportEvaluationRequest {
+        header: Some(header(None, None, "observer")),
+        version: Some(pb::PolicyVersion { epoch: 1, number: 1 }),
+        values: [("reward".to_owned(), reward)].into(),
+    };
+    observer.report_evaluation(evaluation).await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_run_is_shown_with_its_actors_and_the_pedigree_of_what_they_made_and_a_later_start_goes_on_with_it()
 {
@@ -84,6 +95,8 @@ async fn a_run_is_shown_with_its_actors_and_the_pedigree_of_what_they_made_and_a
     ] {
         assert!(get(&pages, none).await.starts_with("HTTP/1.1 404"), "{none}");
     }
+    evaluated(&first.url, 4.321).await;
+    says(&pages, "/", "4.321").await;
     actor.abort();
     says(&pages, "/", ">Gone<").await;
     first.shutdown.cancel();
@@ -91,6 +104,7 @@ async fn a_run_is_shown_with_its_actors_and_the_pedigree_of_what_they_made_and_a
     let (second, pages) = shown(&place).await;
     let curve = format!("at version {}", stopped.version.number);
     says(&pages, "/", &curve).await;
+    says(&pages, "/", "4.321").await;
     says(&pages, "/creatives/1", "v1.1</strong>, done at optimizer step 2").await;
     says(&pages, "/why", "painter").await;
     second.shutdown.cancel();
