@@ -11,8 +11,6 @@ LORA, KOHYA = f"{OUT}/lora/pytorch_lora_weights.safetensors", f"{OUT}/lora/kohya
 TEXT_LORA, TEXT_KOHYA = f"{OUT}/lora/text_encoder.safetensors", f"{OUT}/lora/text_encoder_kohya.safetensors"
 RANK, ALPHA, SCALES = 4, 6, (1.0, 0.5)
 TARGETS = r"(down_blocks\.0|mid_block|up_blocks\.1)\..*\.attn[12]\.(to_q|to_k|to_v|to_out\.0)"
-
-
 TEXT_TARGETS = r"encoder\.layers\.\d\.(self_attn\.(q_proj|v_proj|out_proj)|mlp\.fc[12])"
 NOTED = ("r", "lora_alpha", "target_modules", "rank_pattern", "alpha_pattern", "use_dora", "lora_bias")
 

@@ -2,25 +2,27 @@
 
 use std::path::Path;
 
+use crate::diffusion::presets::MODEL_INDEX;
+
 /// The folders of a diffusion model that are read; a safety checker is none of them.
 const PARTS: [&str; 5] = ["unet", "vae", "text_encoder", "tokenizer", "scheduler"];
-
-/// What marks a diffusion model, at the top.
-const DIFFUSION: &str = "model_index.json";
 
 /// Of the names of a repository's files, those that a model or an adapter in it is read from: what describes it (`.json`, tokenizers,
 /// templates), and its weights as safetensors, or as `.bin` where there are no safetensors, in 16 bits only where there is nothing
 /// else. Weights for other programs stay out, and so does what else lies there. Of a diffusion model, the folders that are read;
 /// of any other, the top.
 pub fn published(names: &[&str]) -> Vec<bool> {
-    let parts: &[&str] = if names.contains(&DIFFUSION) { &PARTS } else { &[""] };
+    let parts: &[&str] = match names.contains(&MODEL_INDEX) {
+        true => &PARTS,
+        false => &[""],
+    };
     let within = |part: &str| -> Vec<&str> {
         let of_part = |name: &&str| folder(name) == part;
         names.iter().copied().filter(of_part).map(file).collect()
     };
     let sets: Vec<(&str, Vec<&str>)> = parts.iter().map(|part| (*part, within(part))).collect();
     let is_read = |name: &&str| {
-        *name == DIFFUSION
+        *name == MODEL_INDEX
             || sets
                 .iter()
                 .any(|(part, beside)| folder(name) == *part && is_of_set(file(name), beside))
@@ -40,14 +42,12 @@ fn file(name: &str) -> &str {
 fn is_of_set(name: &str, beside: &[&str]) -> bool {
     let has = |of: fn(&str) -> bool| beside.iter().any(|name| of(name) && !is_variant(name));
     let is_complete = has(is_safetensors) || has(is_pytorch);
+    let is_narrow = |name: &str| is_complete && is_variant(name);
     // Safetensors that are left out for a whole `.bin` do not keep that one out.
-    let has_safetensors = match is_complete {
-        true => has(is_safetensors),
-        false => beside.iter().any(|name| is_safetensors(name)),
-    };
-    let (is_bin, is_narrow) = (is_pytorch(name), is_complete && is_variant(name));
+    let has_safetensors = beside.iter().any(|name| is_safetensors(name) && !is_narrow(name));
+    let is_bin = is_pytorch(name);
     !name.starts_with('.')
-        && !is_narrow
+        && !is_narrow(name)
         && match end(name) {
             Some("safetensors") => is_safetensors(name),
             Some("bin") => is_bin && !has_safetensors,

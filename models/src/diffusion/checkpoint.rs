@@ -78,7 +78,9 @@ impl StableDiffusion {
     /// [`ModelError::File`] or [`ModelError::Content`] with the file and key, or all tensors at fault.
     pub fn open(place: &Path) -> Result<Self, ModelError> {
         let model = Self::described(place)?;
-        model.check_weights()?;
+        for (_, shards, comparison) in model.compared()? {
+            check_same(&shards, comparison)?;
+        }
         Ok(model)
     }
 
@@ -153,15 +155,21 @@ impl StableDiffusion {
         Ok(())
     }
 
-    /// Compares the names and shapes of all weights.
-    fn check_weights(&self) -> Result<(), ModelError> {
+    /// Compares the names and shapes of all weights, each network's files under its directory.
+    fn compared(&self) -> Result<[(&'static str, Shards, Comparison); 3], ModelError> {
         // Nothing is drawn.
         let device = Device::flex();
-        self.unet_source()?.compare(&self.unet.init_unet(&device, 0))?;
-        self.autoencoder_source()?
-            .compare(&self.autoencoder.init(&device, 0))?;
-        self.text_encoder_source()?
-            .compare(&self.text_encoder.init(&device, 0))
+        let unet = self.unet.init_unet(&device, 0);
+        let (unet, of_unet) = self.unet_source()?.compared(&unet);
+        let vae = self.autoencoder.init(&device, 0);
+        let (vae, of_vae) = self.autoencoder_source()?.compared(&vae);
+        let text = self.text_encoder.init(&device, 0);
+        let (text, of_text) = self.text_encoder_source()?.compared(&text);
+        Ok([
+            ("unet", unet, of_unet),
+            ("vae", vae, of_vae),
+            ("text_encoder", text, of_text),
+        ])
     }
 
     /// Reads the U-net, with an adapter where one is given.
@@ -329,13 +337,6 @@ impl Source {
         }
     }
 
-    fn compare<M: Module>(self, fresh: &M) -> Result<(), ModelError> {
-        let (shards, comparison) = self.compared(fresh);
-        comparison
-            .into_result()
-            .map_err(|error| error.in_file(shards.place()))
-    }
-
     fn compared<M: Module>(mut self, fresh: &M) -> (Shards, Comparison) {
         let comparison = self.weights(None, &mut |_, _| ()).compare(fresh);
         (self.shards, comparison)
@@ -362,6 +363,12 @@ impl Source {
             progress,
         }
     }
+}
+
+/// Refuses files that differ from their network.
+fn check_same(shards: &Shards, comparison: Comparison) -> Result<(), ModelError> {
+    let same = comparison.into_result();
+    same.map_err(|error| error.in_file(shards.place()))
 }
 
 fn is_computed(name: &str) -> bool {

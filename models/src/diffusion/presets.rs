@@ -37,7 +37,7 @@ struct Shapes {
 }
 
 /// The marker of a whole model's directory.
-const MODEL_INDEX: &str = "model_index.json";
+pub(crate) const MODEL_INDEX: &str = "model_index.json";
 const CONFIG: &str = "config.json";
 const SCHEDULER: &str = "scheduler_config.json";
 
@@ -244,7 +244,7 @@ fn unet_json(config: &UnetConfig) -> Value {
 fn controlnet_json(config: &UnetConfig) -> Value {
     let without = ["out_channels", "up_block_types"];
     let more = json!({"controlnet_conditioning_channel_order": "rgb", "use_linear_projection": false});
-    of_class("ControlNetModel", config, &without, more)
+    of_class(UnetConfig::CONTROLNET, config, &without, more)
 }
 
 fn autoencoder_json(config: &AutoencoderConfig) -> Value {

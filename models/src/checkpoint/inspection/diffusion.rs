@@ -10,23 +10,19 @@ use super::{Inspection, digest_of, dtypes};
 use crate::checkpoint::described::CONFIG;
 use crate::checkpoint::layout::Layout;
 use crate::diffusion::checkpoint::{Compared, Held};
+use crate::diffusion::config::UnetConfig;
+use crate::diffusion::presets::MODEL_INDEX;
 use crate::directory::read_json;
 use crate::error::ModelError;
 
-/// What diffusers writes beside the networks.
-const INDEX: &str = "model_index.json";
-
-/// What diffusers calls a ControlNet in its configuration.
-const CONTROLNET: &str = "ControlNetModel";
-
 /// The layout of a directory of diffusers; none of any other, and none where nothing can be read.
 pub(super) fn layout(dir: &Path) -> Option<Layout> {
-    if dir.join(INDEX).is_file() {
+    if dir.join(MODEL_INDEX).is_file() {
         return Some(Layout::StableDiffusion);
     }
     let config: Map<String, Value> = read_json(&dir.join(CONFIG)).ok()?;
     let class = config.get("_class_name")?.as_str()?;
-    (class == CONTROLNET).then_some(Layout::ControlNet)
+    (class == UnetConfig::CONTROLNET).then_some(Layout::ControlNet)
 }
 
 /// The layout of a single file.
@@ -69,12 +65,10 @@ pub(super) fn inspect(place: &Path, layout: Layout) -> Result<Inspection, ModelE
         .iter()
         .flat_map(|(_, shards, _)| shards.paths())
         .collect();
-    let top = if place.is_file() {
-        place.parent()
-    } else {
-        Some(place)
+    let top = match place.is_file() {
+        true => place.parent().unwrap_or(place),
+        false => place,
     };
-    let top = top.unwrap_or(place);
     let below = |path: &Path| path.strip_prefix(top).unwrap_or(path).as_os_str().to_owned();
     let digest = digest_of(paths.into_iter().collect(), below)?;
     Ok(Inspection {

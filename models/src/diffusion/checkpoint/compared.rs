@@ -3,8 +3,6 @@
 
 use std::path::Path;
 
-use burn::tensor::Device;
-
 use super::{ControlNetFiles, StableDiffusion};
 use crate::diffusion::config::UnetConfig;
 use crate::diffusion::naming;
@@ -60,20 +58,9 @@ impl Compared {
     /// # Errors
     /// As [`StableDiffusion::open`], but for weights that differ.
     pub(crate) fn stable_diffusion(place: &Path) -> Result<Self, ModelError> {
-        // Nothing is drawn.
-        let (model, device) = (StableDiffusion::described(place)?, Device::flex());
-        let text = model.text_encoder.init(&device, 0);
-        let (text, text_compared) = model.text_encoder_source()?.compared(&text);
-        let unet = model.unet.init_unet(&device, 0);
-        let (unet, unet_compared) = model.unet_source()?.compared(&unet);
-        let vae = model.autoencoder.init(&device, 0);
-        let (vae, vae_compared) = model.autoencoder_source()?.compared(&vae);
+        let model = StableDiffusion::described(place)?;
         Ok(Self {
-            parts: vec![
-                ("text_encoder", text, text_compared),
-                ("unet", unet, unet_compared),
-                ("vae", vae, vae_compared),
-            ],
+            parts: model.compared()?.into(),
             vocab_size: Some(model.text_encoder.vocab_size),
         })
     }
@@ -85,8 +72,7 @@ impl Compared {
     /// As [`ControlNetFiles::open`], but for weights that differ.
     pub(crate) fn controlnet(place: &Path) -> Result<Self, ModelError> {
         let files = ControlNetFiles::described(place, &UnetConfig::stable_diffusion_15())?;
-        let fresh = files.config.init_controlnet(&Device::flex(), 0);
-        let (shards, comparison) = files.source()?.compared(&fresh);
+        let (shards, comparison) = files.compared()?;
         Ok(Self {
             parts: vec![("", shards, comparison)],
             vocab_size: None,

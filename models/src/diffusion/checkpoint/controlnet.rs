@@ -4,13 +4,14 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::{DType, Device};
 
-use super::{CONFIG, Source, unet_directory};
+use super::{CONFIG, Source, check_same, unet_directory};
 use crate::diffusion::config::UnetConfig;
 use crate::diffusion::controlnet::ControlNet;
 use crate::diffusion::naming;
 use crate::directory::read_json;
 use crate::error::ModelError;
 use crate::weights::shards::Shards;
+use crate::weights::streaming::Comparison;
 
 /// Where the description of a single file lies, beside it.
 const BESIDE: &str = "controlnet";
@@ -72,8 +73,8 @@ impl ControlNetFiles {
         let (files, description) = (Self::described(place, unet)?, Self::description(place));
         let fits = files.config.check_fits(unet);
         fits.map_err(|error| error.in_file(&description))?;
-        let fresh = files.config.init_controlnet(&Device::flex(), 0);
-        match files.source()?.compare(&fresh) {
+        let (shards, comparison) = files.compared()?;
+        match check_same(&shards, comparison) {
             Err(ModelError::Content { path, reason }) if !description.exists() => Err(ModelError::Content {
                 path,
                 reason: format!(
@@ -99,6 +100,13 @@ impl ControlNetFiles {
             place: place.to_owned(),
             config,
         })
+    }
+
+    /// Compares the names and shapes of its weights.
+    pub(super) fn compared(&self) -> Result<(Shards, Comparison), ModelError> {
+        // Nothing is drawn.
+        let fresh = self.config.init_controlnet(&Device::flex(), 0);
+        Ok(self.source()?.compared(&fresh))
     }
 
     /// Where its description lies.
@@ -128,7 +136,7 @@ impl ControlNetFiles {
         format!("no tensor is called {}", names.join(" or "))
     }
 
-    pub(super) fn source(&self) -> Result<Source, ModelError> {
+    fn source(&self) -> Result<Source, ModelError> {
         if !self.place.is_file() {
             return unet_directory(&self.place);
         }

@@ -143,6 +143,9 @@ const ABSENT: [&str; 12] = [
 ];
 
 impl UnetConfig {
+    /// What diffusers calls a ControlNet in its configuration.
+    pub(crate) const CONTROLNET: &'static str = "ControlNetModel";
+
     /// Stable Diffusion 1.5's.
     pub fn stable_diffusion_15() -> Self {
         use Level::{AttentiveDown, AttentiveUp, Down, Up};
@@ -194,7 +197,7 @@ impl UnetConfig {
             "conditioning_embedding_out_channels": [16, 32, 96, 256],
             "conditioning_channels": 3,
         });
-        let config = Self::read(json, "ControlNetModel", defaults)?;
+        let config = Self::read(json, Self::CONTROLNET, defaults)?;
         config.check_controlnet()?;
         Ok(config)
     }

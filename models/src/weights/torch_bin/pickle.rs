@@ -1,5 +1,6 @@
 //! The pickle of a state dict, without Python: a stack machine that knows the opcodes and globals that
-//! `torch.save` writes for one, and nothing else. It builds plain values; nothing in it could run.
+//! `torch.save` writes for one, the names that Lightning puts beside it, and nothing else. It builds plain
+//! values; nothing in it could run.
 //!
 //! Every opcode costs at least one byte and makes at most one value; values refer to each other by number and
 //! are never copied, strings stay in the input, and nothing recurses. So memory is linear in the number of
@@ -8,9 +9,13 @@
 use std::collections::HashMap;
 use std::rc::Rc;
 
+use global::Global;
+
 use super::Dtype;
 use super::error::TorchError;
 use super::zip::int;
+
+mod global;
 
 /// Enough for about a hundred thousand tensors; a hostile file of so many costs some 300 MB.
 const MAX_OPCODES: usize = 4 << 20;
@@ -18,17 +23,6 @@ const MAX_OPCODES: usize = 4 << 20;
 const MAX_LINE: usize = 200;
 /// Most dimensions of a tensor.
 const MAX_RANK: usize = 8;
-/// What stands beside a state dict in the checkpoints that Lightning wrote, module and name: the class that is
-/// the key of a callback's state, and how numpy's numbers are pickled. They are read as names; what a call of one
-/// would make is not made.
-const INERT: [(&str, &str); 5] = [
-    ("pytorch_lightning.callbacks.model_checkpoint", "ModelCheckpoint"),
-    ("numpy.core.multiarray", "scalar"),
-    // The same since numpy 2.
-    ("numpy._core.multiarray", "scalar"),
-    ("numpy", "dtype"),
-    ("_codecs", "encode"),
-];
 
 /// The number of a value.
 type Id = usize;
@@ -46,16 +40,6 @@ enum Value<'a> {
     Global(Global),
     Storage(Rc<Storage<'a>>),
     Tensor(Rc<Tensor<'a>>),
-}
-
-#[derive(Clone, Copy)]
-enum Global {
-    OrderedDict,
-    RebuildTensor,
-    RebuildParameter,
-    Storage(Dtype),
-    /// One of [`INERT`], and whatever is made of it: an error wherever a value is looked at.
-    Inert,
 }
 
 /// A storage as the pickle describes it; nothing of it has been compared with the file.
@@ -236,14 +220,7 @@ impl<'a> Machine<'a> {
     /// Takes a class or function, named by two lines, off the input.
     fn global(&mut self) -> Result<Global, TorchError> {
         let (module, name) = (self.line()?, self.line()?);
-        let global = match (module, name) {
-            ("collections", "OrderedDict") => Some(Global::OrderedDict),
-            ("torch._utils", "_rebuild_tensor_v2") => Some(Global::RebuildTensor),
-            ("torch._utils", "_rebuild_parameter") => Some(Global::RebuildParameter),
-            ("torch", class) => Dtype::of_storage(class).map(Global::Storage),
-            global => INERT.contains(&global).then_some(Global::Inert),
-        };
-        global.ok_or_else(|| TorchError::Global {
+        Global::of(module, name).ok_or_else(|| TorchError::Global {
             offset: self.opcode_at,
             global: format!("{module}.{name}"),
         })
