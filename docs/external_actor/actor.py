@@ -8,6 +8,7 @@ import argparse
 import io
 import json
 import math
+import os
 import pathlib
 import random
 import signal
@@ -180,11 +181,19 @@ class Actor:
         return learner_pb2.RolloutOutcome(task=task.task, failed=failure)
 
     def keep(self, picture):
-        """Stores a picture under its digest, before anybody is told of it. In a bucket this is one PUT."""
+        """Stores a picture under its digest, on the disk, before anybody is told of it. In a bucket this is one PUT."""
         digest = blake3(picture)
         directory = self.store / "runs" / self.run / "images"
         directory.mkdir(parents=True, exist_ok=True)
-        (directory / digest.hexdigest()).write_bytes(picture)
+        partial = directory / f"{digest.hexdigest()}.{self.name}"
+        with partial.open("wb") as file:
+            file.write(picture)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.rename(directory / digest.hexdigest())
+        entries = os.open(directory, os.O_RDONLY)  # the new name is on the disk when its directory is
+        os.fsync(entries)
+        os.close(entries)
         return common_pb2.Digest(blake3=digest.digest())
 
 

@@ -21,6 +21,8 @@ pub(crate) const EXPECTED: &str = "expected file:///absolute/directory, s3://buc
 pub(crate) struct Backend {
     /// The client.
     pub(crate) store: Arc<dyn ObjectStore>,
+    /// One whose writes are synced to the disk before they count as done. What a bucket or memory acknowledges, it keeps as it can.
+    pub(crate) synced: Arc<dyn ObjectStore>,
     /// The URL's place in it.
     pub(crate) root: Path,
     /// Where its credentials come from, for errors.
@@ -63,9 +65,14 @@ pub(crate) fn connect(url: &Url, settings: &StoreSettings) -> Result<Backend, St
         }
         _ => return Err(fault(EXPECTED.into())),
     };
+    let synced: Arc<dyn ObjectStore> = match &scheme {
+        ObjectStoreScheme::Local => Arc::new(LocalFileSystem::new().with_fsync(true)),
+        _ => store.clone(),
+    };
     let credentials = credentials::source(&scheme);
     Ok(Backend {
         store,
+        synced,
         root,
         credentials,
     })

@@ -1,32 +1,46 @@
-//! Content-addressed bytes: the key is the digest.
+//! Content-addressed bytes: the key is the digest. They are synced to the disk before anybody hears of the digest: what names it,
+//! such as a record of a ledger, may be durable at once.
 
 use crate::{Store, StoreError, aside, digest};
 use bytes::Bytes;
 use common::Digest;
 
 impl Store {
-    /// Stores bytes under their digest in `kind` (such as `images`) and returns the digest. Storing the same bytes
-    /// again does nothing.
+    /// Stores bytes under their digest in `kind` (such as `products`), durably, and returns the digest. Storing the same bytes
+    /// again does nothing; a file that a power cut has left empty or cut short is replaced.
     ///
     /// # Errors
     /// [`StoreError::Backend`] naming the key.
     pub async fn put_content(&self, kind: &str, bytes: impl Into<Bytes>) -> Result<Digest, StoreError> {
         let bytes = bytes.into();
         let digest = digest(&bytes);
-        match self.create(&content_key(kind, &digest), bytes).await {
-            Ok(()) | Err(StoreError::Exists { .. }) => Ok(digest),
-            Err(error) => Err(error),
+        let (key, store) = (content_key(kind, &digest), self.synced());
+        // A bucket may deny to tell of a key that is not there: then the attempt to create it tells.
+        let there = store.find(&key).await.ok().flatten();
+        if there
+            .as_ref()
+            .is_some_and(|found| found.size == bytes.len() as u64)
+        {
+            return Ok(digest);
         }
+        match store.create(&key, bytes.clone()).await {
+            Err(StoreError::Exists { .. }) if there.is_some() => store.put(&key, bytes).await?,
+            // It has come meanwhile.
+            Ok(()) | Err(StoreError::Exists { .. }) => {}
+            Err(error) => return Err(error),
+        }
+        Ok(digest)
     }
 
-    /// Stores bytes under their digest in `kind`, also when they are there already: they are as old as they were last stored.
+    /// Stores bytes under their digest in `kind`, durably, also when they are there already: they are as old as they were last
+    /// stored.
     ///
     /// # Errors
     /// [`StoreError::Backend`] naming the key.
     pub async fn renew_content(&self, kind: &str, bytes: impl Into<Bytes>) -> Result<Digest, StoreError> {
         let bytes = bytes.into();
         let digest = digest(&bytes);
-        self.put(&content_key(kind, &digest), bytes).await?;
+        self.synced().put(&content_key(kind, &digest), bytes).await?;
         Ok(digest)
     }
 
@@ -80,6 +94,20 @@ mod tests {
             assert_eq!(first, second);
             assert_eq!(
                 &store.get_content("images", &first).await.unwrap()[..],
+                b"picture"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn content_that_a_power_cut_has_left_empty_is_stored_again() {
+        let directory = tempfile::tempdir().unwrap();
+        for store in stores(directory.path()).await {
+            let key = content_key("products", &digest(b"picture"));
+            store.put(&key, Bytes::new()).await.unwrap();
+            let stored = store.put_content("products", &b"picture"[..]).await.unwrap();
+            assert_eq!(
+                &store.get_content("products", &stored).await.unwrap()[..],
                 b"picture"
             );
         }

@@ -38,9 +38,7 @@ pub use upload::{PART, Upload};
 use backend::Backend;
 use bytes::Bytes;
 use common::Digest;
-use object_store::{
-    ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload, local::LocalFileSystem, path::Path,
-};
+use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload, path::Path};
 use std::fmt;
 use std::sync::Arc;
 use url::Url;
@@ -54,6 +52,8 @@ pub fn digest(bytes: &[u8]) -> Digest {
 #[derive(Clone)]
 pub struct Store {
     backend: Arc<dyn ObjectStore>,
+    /// The same place; every write is synced to the disk before it counts as done.
+    synced: Arc<dyn ObjectStore>,
     root: Path,
     url: Url,
     credentials: &'static str,
@@ -85,11 +85,13 @@ impl Store {
         })?;
         let Backend {
             store,
+            synced,
             root,
             credentials,
         } = backend::connect(&parsed, settings)?;
         Ok(Self {
             backend: store,
+            synced,
             root,
             url: parsed,
             credentials,
@@ -100,6 +102,7 @@ impl Store {
     /// A store in the root of whatever `backend` is, known by `url`.
     pub fn over(backend: Arc<dyn ObjectStore>, url: Url) -> Self {
         Self {
+            synced: backend.clone(),
             backend,
             root: Path::default(),
             url,
@@ -117,12 +120,8 @@ impl Store {
     /// Only a directory makes a difference.
     #[must_use]
     pub fn synced(&self) -> Self {
-        let backend: Arc<dyn ObjectStore> = match self.url.scheme() {
-            "file" => Arc::new(LocalFileSystem::new().with_fsync(true)),
-            _ => self.backend.clone(),
-        };
         Self {
-            backend,
+            backend: self.synced.clone(),
             ..self.clone()
         }
     }
@@ -273,3 +272,6 @@ impl fmt::Debug for Store {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

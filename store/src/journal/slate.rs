@@ -63,7 +63,7 @@ impl Store {
             garbage_collector_options: Some(self.garbage()),
             ..Settings::default()
         };
-        let builder = Db::builder(path, self.synced().backend).with_settings(settings);
+        let builder = Db::builder(path, self.synced.clone()).with_settings(settings);
         let db = builder
             .build()
             .await
