@@ -4,6 +4,7 @@ use crate::{ActorError, product_images::ProductImages};
 use common::{Canary, CanaryQuestion, CanaryReport, CompletionNats, OwnNats};
 use models::{
     ModelError,
+    compute_thread::ComputeThread,
     llava::Llava,
     policy::Policy,
     probe::{Probe, ProbeRow},
@@ -14,6 +15,7 @@ use std::sync::Arc;
 pub(crate) struct CanaryCheck {
     policy: Policy,
     products: Arc<ProductImages>,
+    thread: Arc<ComputeThread<()>>,
     /// The run's questions, prepared once.
     prepared: Option<Arc<Prepared>>,
     /// What the version before says of them.
@@ -29,11 +31,12 @@ struct Prepared {
 }
 
 impl CanaryCheck {
-    /// A check for versions of `policy`.
-    pub(crate) fn new(policy: Policy, products: Arc<ProductImages>) -> Self {
+    /// A check for versions of `policy`, which are asked on `thread`.
+    pub(crate) fn new(policy: Policy, products: Arc<ProductImages>, thread: Arc<ComputeThread<()>>) -> Self {
         Self {
             policy: policy.without_adapter(),
             products,
+            thread,
             prepared: None,
             before: None,
         }
@@ -51,7 +54,10 @@ impl CanaryCheck {
     ) -> Result<CanaryReport, ActorError> {
         let prepared = self.prepare(&canary.questions).await?;
         let (probe, model) = (prepared.clone(), version.clone());
-        let nats = compute(move || probe.probe.log_probs(&model)).await?;
+        let nats = self
+            .thread
+            .call(move |()| probe.probe.log_probs(&model))
+            .await??;
         let report = canary.compare(OwnNats {
             reference: &prepared.reference,
             old: self.before.as_ref().unwrap_or(&prepared.reference),
@@ -74,7 +80,7 @@ impl CanaryCheck {
             })?);
         }
         let (policy, questions) = (self.policy.clone(), questions.to_vec());
-        let prepare = move || {
+        let prepare = move |_: &mut ()| -> Result<Prepared, ModelError> {
             let rows = questions.iter().zip(&images).map(|(question, image)| ProbeRow {
                 instruction: &question.instruction,
                 image,
@@ -87,20 +93,10 @@ impl CanaryCheck {
                 questions,
             })
         };
-        let prepared = Arc::new(compute(prepare).await?);
+        let prepared = Arc::new(self.thread.call(prepare).await??);
         self.before = None;
         Ok(self.prepared.insert(prepared).clone())
     }
-}
-
-async fn compute<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, ModelError> + Send + 'static,
-) -> Result<T, ActorError> {
-    let done = tokio::task::spawn_blocking(work).await;
-    Ok(done.map_err(|source| ActorError::Task {
-        task: "canary",
-        source,
-    })??)
 }
 
 #[cfg(test)]
@@ -121,6 +117,10 @@ mod tests {
         let corpus = ["an oak desk in warm light", "a steel lamp by the sea"];
         let tokenizer = Tokenizer::train(corpus.iter(), 280, SpecialTokens::default()).unwrap();
         Preset::Tiny.policy(tokenizer, &Device::flex(), 5)
+    }
+
+    fn thread() -> Arc<ComputeThread<()>> {
+        Arc::new(ComputeThread::spawn("weights", 1, || Ok::<_, ActorError>(())).unwrap())
     }
 
     /// The policy with every weight of its adapter at `value`, on these projections.
@@ -184,12 +184,12 @@ mod tests {
                 CanaryVerdict::Mismatch,
             ),
         ] {
-            let mut check = CanaryCheck::new(policy.clone(), products.clone());
+            let mut check = CanaryCheck::new(policy.clone(), products.clone(), thread());
             let report = check.check(&published, &bound).await.unwrap();
             assert_eq!(report.verdict, expected, "{name}: {report:?}");
         }
         // The same version twice proves nothing the second time.
-        let mut check = CanaryCheck::new(policy.clone(), products);
+        let mut check = CanaryCheck::new(policy.clone(), products, thread());
         check.check(&published, &trained).await.unwrap();
         let again = check.check(&published, &trained).await.unwrap();
         assert_eq!(again.verdict, CanaryVerdict::Inconclusive);
@@ -202,7 +202,7 @@ mod tests {
         let missing = Digest::from_bytes([6; 32]);
         let published = canary(&policy, &policy.model, &picture, missing);
         let products = Arc::new(ProductImages::new(Store::open("memory:///").unwrap(), 1 << 20));
-        let refused = CanaryCheck::new(policy.clone(), products)
+        let refused = CanaryCheck::new(policy.clone(), products, thread())
             .check(&published, &policy.model)
             .await;
         let refusal = refused.unwrap_err().to_string();

@@ -17,7 +17,10 @@ pub use call_times::CallTimes;
 pub(crate) use lease::{Lease, LeaseAnswer};
 pub(crate) use transfers::Received;
 
-use crate::{ActorConfig, ActorError, config::seconds, instruments::Sum, manifest::Manifest, peer::Peer};
+use crate::{
+    ActorConfig, ActorError, background::Background, config::seconds, instruments::Sum, manifest::Manifest,
+    peer::Peer,
+};
 use call_times::Stopwatch;
 use common::{ActorId, Artifact, CanaryReport, LearnerEpoch, PolicyVersion, RunId, TaskId};
 use proto::{
@@ -44,6 +47,8 @@ const LEAVE_TAKING: Duration = Duration::from_secs(1);
 pub(crate) struct LearnerClient {
     peer: Peer,
     client: LearnerServiceClient<Channel>,
+    /// For artifacts: where sampling comes first, a connection of its own.
+    artifacts: LearnerServiceClient<Channel>,
     request_timeout: Duration,
     actor: ActorId,
     run: RunId,
@@ -84,7 +89,8 @@ impl LearnerClient {
         &self.actor
     }
 
-    /// Takes part in the run of the learner at `url`, reached over `network`; answers with the policy to start from.
+    /// Takes part in the run of the learner at `url`, reached over `network`; answers with the policy to start from. Artifacts come in the
+    /// background.
     ///
     /// # Errors
     /// [`ActorError`] when the learner stays unreachable, refuses, or answers with something malformed.
@@ -94,14 +100,22 @@ impl LearnerClient {
         actor: ActorId,
         relay_port: u16,
         config: &ActorConfig,
+        background: &Background,
     ) -> Result<(Self, Manifest), ActorError> {
         let patience = seconds(config.learner_timeout_s);
         let who = Answering::Role(PeerRole::Learner);
         let peer = Peer::new("learner", who, url, network, patience).called_by(&actor);
         let request_timeout = seconds(config.request_timeout_s);
-        let client = LearnerServiceClient::new(peer.channel(request_timeout)?)
-            .max_decoding_message_size(MAX_MESSAGE_BYTES)
-            .max_encoding_message_size(MAX_MESSAGE_BYTES);
+        let connect = || -> Result<_, ActorError> {
+            Ok(LearnerServiceClient::new(peer.channel(request_timeout)?)
+                .max_decoding_message_size(MAX_MESSAGE_BYTES)
+                .max_encoding_message_size(MAX_MESSAGE_BYTES))
+        };
+        let client = connect()?;
+        let artifacts = match background.is_own() {
+            true => background.make(connect)?,
+            false => client.clone(),
+        };
         let trace = actor_trace(&actor);
         let stranger = header(None, None, actor.as_str());
         let answer = ask_to_join(&peer, &client, trace, stranger).await?;
@@ -111,6 +125,7 @@ impl LearnerClient {
             trace,
             peer,
             client,
+            artifacts,
             request_timeout,
             actor,
             run,
@@ -253,6 +268,7 @@ impl LearnerClient {
             header: Some(self.header()),
             after: Some(after.into()),
             relay_port: if as_relay { self.relay_port.into() } else { 0 },
+            evaluates: false,
         });
         Ok(self.client.clone().watch_policy(request).await?.into_inner())
     }

@@ -5,6 +5,7 @@
 //! gradients, or how many actors there are.
 
 mod announcements;
+mod background;
 mod base_model;
 mod canary;
 mod config;
@@ -50,7 +51,7 @@ pub use remote_generator::RemoteGenerator;
 pub use simulated::{Decoding, Served, SimulatedActorInputs, SimulatedSampling, run_simulated};
 
 use announcements::run_is_over;
-use canary::CanaryCheck;
+use background::Background;
 use common::{ActorId, PolicyVersion, RunId};
 use config::seconds;
 use data::ImageGenerator;
@@ -195,13 +196,17 @@ pub async fn run(
     let (passes_on, relay) = PassesOn::on(port, &config, inputs.authorizer.clone());
     let incoming = inputs.transport.incoming(listener);
     let health = Health::serve(incoming, config.max_connections, relay).await;
-    let instruments = inputs.instruments.clone();
+    let (instruments, placement) = (inputs.instruments.clone(), inputs.placement.clone());
     let summary = take_part(&config, inputs, passes_on, &health, &shutdown).await;
     let complete = summary.as_ref().is_ok_and(|summary| summary.complete);
     if complete {
         instruments.run_is_complete();
     }
     if complete && config.on_run_end == OnRunEnd::Idle {
+        let freed = tokio::task::spawn_blocking(move || placement.give_back_memory()).await;
+        if let Err(error) = freed {
+            tracing::warn!(%error, "the device did not give back what it keeps");
+        }
         tracing::info!("the run is complete: idle until stopped");
         shutdown.cancelled().await;
     }
@@ -221,8 +226,9 @@ async fn take_part(
     shutdown: &CancellationToken,
 ) -> Result<ActorSummary, ActorError> {
     let pulse = inputs.instruments.pulse.clone();
+    let background = Background::start()?;
     let (learner, manifest) = tokio::select! {
-        joined = join(config, &inputs, passes_on.port) => joined?,
+        joined = join(config, &inputs, passes_on.port, &background) => joined?,
         () = shutdown.cancelled() => return Ok(ActorSummary::default()),
     };
     let mut summary = ActorSummary {
@@ -230,7 +236,7 @@ async fn take_part(
         ..ActorSummary::default()
     };
     let mut rollouts = tokio::select! {
-        started = start(config, inputs, passes_on, learner.clone(), &manifest, shutdown.clone()) => started?,
+        started = start(config, inputs, passes_on, learner.clone(), &manifest, &background, shutdown.clone()) => started?,
         over = run_is_over(&learner, &manifest) => {
             over?;
             tracing::info!("the run was over before this actor could take part");
@@ -261,9 +267,10 @@ async fn join(
     config: &ActorConfig,
     inputs: &ActorInputs,
     relay_port: u16,
+    background: &Background,
 ) -> Result<(Arc<LearnerClient>, Manifest), ActorError> {
     let (network, name) = (inputs.transport.network(), inputs.actor_id.clone());
-    let joining = LearnerClient::join(&inputs.learner_url, network, name, relay_port, config);
+    let joining = LearnerClient::join(&inputs.learner_url, network, name, relay_port, config, background);
     let (learner, manifest) = startup::patient(&inputs.instruments.pulse, joining).await?;
     tracing::info!(run = %learner.run(), version = %manifest.version, "joined");
     let learner = Arc::new(learner);
@@ -278,6 +285,7 @@ async fn start(
     passes_on: PassesOn,
     learner: Arc<LearnerClient>,
     manifest: &Manifest,
+    background: &Background,
     shutdown: CancellationToken,
 ) -> Result<ActorLoop, ActorError> {
     let ActorInputs {
@@ -315,8 +323,8 @@ async fn start(
         source,
     })??;
     let products = Arc::new(ProductImages::new(store.clone(), config.product_cache_bytes));
-    let canary = CanaryCheck::new(policy.clone(), products.clone());
-    let builder = PolicyBuilder::new(&policy, canary);
+    let thread = background.compute_thread().await?;
+    let builder = PolicyBuilder::new(&policy, products.clone(), thread);
     let mut source = WeightSource::new(learner.clone(), shelf, builder);
     // Not the version that was joined at: fetching the base may have outlasted it.
     let adapted = startup::as_bytes_come(pulse, &learner, source.newest()).await?;
@@ -338,7 +346,7 @@ async fn start(
             unrendered: UndoneLeases::default(),
         },
         reward,
-        weights: WeightSync::start(source, version),
+        weights: WeightSync::start(source, version, background),
         rule: PairingRule::from(config),
         tasks_per_lease: config.tasks_per_lease,
         patience: config::seconds(config.learner_timeout_s),

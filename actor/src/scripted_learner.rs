@@ -1,6 +1,6 @@
 //! For tests: a learner that only hands out weights, and does so as badly as a test wants.
 
-use crate::{ActorConfig, learner_client::LearnerClient, manifest::Manifest};
+use crate::{ActorConfig, background::Background, learner_client::LearnerClient, manifest::Manifest};
 use common::{ActorId, Artifact, Digest, LearnerEpoch, PolicyVersion};
 use futures::stream::{self, BoxStream, StreamExt};
 use proto::Tcp;
@@ -96,10 +96,16 @@ pub(crate) async fn join(
         learner_timeout_s: 1.0,
         ..ActorConfig::default()
     };
-    let (client, manifest) =
-        LearnerClient::join(&url, Arc::new(Tcp), ActorId::new("actor-0").unwrap(), 0, &config)
-            .await
-            .unwrap();
+    let (client, manifest) = LearnerClient::join(
+        &url,
+        Arc::new(Tcp),
+        ActorId::new("actor-0").unwrap(),
+        0,
+        &config,
+        &Background::shared(),
+    )
+    .await
+    .unwrap();
     (Arc::new(client), manifest, script)
 }
 

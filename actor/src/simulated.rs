@@ -5,7 +5,7 @@
 
 use crate::{
     ActorConfig, ActorError, ActorSummary, PassesOn,
-    canary::CanaryCheck,
+    background::Background,
     decode_times::DecodeTimes,
     drained,
     failure::PerTask,
@@ -132,8 +132,13 @@ async fn take_part(
         sampling,
         authorizer: _,
     } = inputs;
+    let background = match sampling {
+        SimulatedSampling::Pause(_) => Background::shared(),
+        SimulatedSampling::Decode(_) => Background::start()?,
+    };
+    let port = passes_on.port;
     let (mut learner, _) =
-        LearnerClient::join(&learner_url, network, actor_id, passes_on.port, config).await?;
+        LearnerClient::join(&learner_url, network, actor_id, port, config, &background).await?;
     learner.time_calls_while(timed);
     let learner = Arc::new(learner);
     passes_on.joined(&learner);
@@ -146,6 +151,7 @@ async fn take_part(
         SimulatedSampling::Pause(generate) => {
             let mut source = WeightSource::new(learner.clone(), shelf, Unbuilt);
             let adapted = source.newest().await?;
+            let weights = WeightSync::start(source, adapted.version, &background);
             let policy = Pause {
                 adapted,
                 run_seed,
@@ -153,37 +159,37 @@ async fn take_part(
                 tokens: config.max_new_tokens,
                 generate,
             };
-            work(config, learner, source, policy, begun, shutdown).await
+            work(config, learner, weights, policy, begun, shutdown).await
         }
         SimulatedSampling::Decode(decoding) => {
             let Decoding { policy, store, times } = *decoding;
             let products = Arc::new(ProductImages::new(store, config.product_cache_bytes));
-            let canary = CanaryCheck::new(policy.clone(), products.clone());
-            let builder = PolicyBuilder::new(&policy, canary);
+            let thread = background.compute_thread().await?;
+            let builder = PolicyBuilder::new(&policy, products.clone(), thread);
             let mut source = WeightSource::new(learner.clone(), shelf, builder);
             let adapted = source.newest().await?;
+            let weights = WeightSync::start(source, adapted.version, &background);
             let policy =
                 BehaviourPolicy::start(policy, adapted, products, run_seed, config, Some(times)).await?;
-            work(config, learner, source, policy, begun, shutdown).await
+            work(config, learner, weights, policy, begun, shutdown).await
         }
     }
 }
 
 /// The loop from when it has `begun`.
-async fn work<B: BuildWeights, P: Behaviour<Weights = B::Weights>>(
+async fn work<P: Behaviour>(
     config: &ActorConfig,
     learner: Arc<LearnerClient>,
-    source: WeightSource<B>,
+    weights: WeightSync<P::Weights>,
     policy: P,
     begun: impl Future<Output = ()>,
     shutdown: &CancellationToken,
 ) -> Result<(ActorSummary, CallTimes), ActorError> {
-    let version = policy.version();
     let mut rollouts = RolloutLoop {
         policy,
         renderer: Unrendered,
         reward: Unscored,
-        weights: WeightSync::start(source, version),
+        weights,
         rule: PairingRule::from(config),
         tasks_per_lease: config.tasks_per_lease,
         patience: seconds(config.learner_timeout_s),

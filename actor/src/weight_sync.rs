@@ -7,6 +7,7 @@
 use crate::{
     ActorError,
     announcements::{Announcements, News},
+    background::Background,
     weight_source::{Adapted, BuildWeights, WeightSource},
 };
 use common::PolicyVersion;
@@ -29,17 +30,18 @@ struct Progress<W> {
 }
 
 impl<W: Send + Sync + 'static> WeightSync<W> {
-    /// Follows the learner from `version` on.
+    /// Follows the learner from `version` on, in the background.
     pub(crate) fn start(
         source: WeightSource<impl BuildWeights<Weights = W>>,
         version: PolicyVersion,
+        background: &Background,
     ) -> Self {
         let (sender, progress) = watch::channel(Progress {
             newest: None,
             closed: false,
         });
         let span = tracing::info_span!("weights", trace_id = %source.learner.trace());
-        let task = Some(tokio::spawn(follow(source, version, sender).instrument(span)));
+        let task = Some(background.spawn(follow(source, version, sender).instrument(span)));
         Self { progress, task }
     }
 
@@ -122,10 +124,11 @@ mod tests {
     use crate::learner_client::LearnerClient;
     use crate::product_images::ProductImages;
     use crate::scripted_learner::{Script, artifact, join, manifest};
-    use crate::{canary::CanaryCheck, policy_builder::PolicyBuilder, shelf::Shelf};
+    use crate::{policy_builder::PolicyBuilder, shelf::Shelf};
     use burn::tensor::Device;
     use models::{
         ModelError,
+        compute_thread::ComputeThread,
         llava::Llava,
         lora::LoraConfig,
         peft::adapter_bytes,
@@ -149,8 +152,8 @@ mod tests {
 
     fn source(learner: Arc<LearnerClient>) -> WeightSource<PolicyBuilder> {
         let products = Arc::new(ProductImages::new(Store::open("memory:///").unwrap(), 1 << 20));
-        let canary = CanaryCheck::new(policy(), products);
-        let builder = PolicyBuilder::new(&policy(), canary);
+        let thread = ComputeThread::spawn("weights", 1, || Ok::<_, ActorError>(())).unwrap();
+        let builder = PolicyBuilder::new(&policy(), products, thread);
         WeightSource::new(learner, Arc::new(Shelf::new()), builder)
     }
 
@@ -167,7 +170,7 @@ mod tests {
         let (learner, _, script) = join(manifest(2, 3, first), script).await;
         let mut source = source(learner);
         let start = source.newest().await.unwrap().version;
-        (WeightSync::start(source, start), script)
+        (WeightSync::start(source, start, &Background::shared()), script)
     }
 
     /// Announces versions given as (epoch, number, served bytes, bytes promised).
@@ -182,7 +185,10 @@ mod tests {
         let (learner, first, _) = join(manifest(2, 3, &first), script).await;
         let mut source = source(learner);
         let start = source.build(first).await.unwrap();
-        (WeightSync::start(source, start.version), start.version)
+        (
+            WeightSync::start(source, start.version, &Background::shared()),
+            start.version,
+        )
     }
 
     async fn newest_within(
@@ -283,7 +289,7 @@ mod tests {
         assert_eq!(start.version.number, 9);
         script.lock().unwrap().newest = Some(manifest(2, 12, &newest));
         script.lock().unwrap().announced = vec![manifest(2, 10, &old)];
-        let mut sync = WeightSync::start(source, start.version);
+        let mut sync = WeightSync::start(source, start.version, &Background::shared());
         let found = newest_within(&mut sync, Duration::from_secs(20)).await.unwrap();
         assert_eq!(found.unwrap().version.number, 12);
         sync.stop().await;

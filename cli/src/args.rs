@@ -200,7 +200,7 @@ pub(crate) struct RoleArgs {
     /// Serve GET /metrics and health checks here, in plain text; port 0 takes a free one, which the log names
     #[arg(long, value_name = "HOST:PORT")]
     pub(crate) metrics: Option<String>,
-    /// Where the learner listens. Only actors dial it, the other roles accept and ignore this
+    /// Where the learner listens. Actors dial it, and reward-servers that follow their run; the learner accepts and ignores this
     #[arg(long, value_name = "URL")]
     pub(crate) learner: Option<String>,
     /// Where the reward-server listens. Only actors dial it, the other roles accept and ignore this

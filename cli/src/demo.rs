@@ -9,6 +9,7 @@
     reason = "how long stages and rounds take is one of the results"
 )]
 
+mod charts;
 mod contact_sheet;
 mod curves;
 mod earlier;
@@ -30,6 +31,7 @@ mod table;
 mod training;
 mod versions;
 
+pub(crate) use charts::{Chart, Line, draw as draw_charts};
 pub(crate) use curves::{Run as Curve, draw as draw_curves};
 pub(crate) use plan::Plan;
 pub(crate) use report::{Report, Round};

@@ -14,7 +14,7 @@ pub(crate) use win_rate::{WinRate, win_rate};
 use crate::config::Config;
 use crate::reward::Reward;
 use crate::shop::{self, Shop};
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use common::Purpose;
 use data::Product;
 use figures::{mean, mean_known};
@@ -40,7 +40,8 @@ pub(crate) struct Evaluator {
     /// With which subject each one changes places.
     partners: Vec<Option<usize>>,
     settings: Settings,
-    anchors: Option<Vec<RgbImage>>,
+    /// An image of each subject, of the first version measured.
+    anchors: Option<Vec<Option<RgbImage>>>,
     /// The first version measured: modes that are compared start from the same one.
     start: Option<(Vec<u8>, Evaluation)>,
 }
@@ -50,6 +51,8 @@ struct Settings {
     kl_samples: usize,
     batch: usize,
     score_batch: usize,
+    /// Descriptions of a product that are rendered together, as an actor renders a group.
+    group: usize,
     params: SamplingParams,
 }
 
@@ -63,9 +66,11 @@ struct Nats {
 struct Judged {
     subject: usize,
     completion: Completion,
-    creative: RgbImage,
+    /// `None` where the description gave no image.
+    creative: Option<RgbImage>,
     defects: u32,
-    reward: f64,
+    /// Of the image.
+    reward: Option<f64>,
 }
 
 impl Evaluator {
@@ -85,6 +90,7 @@ impl Evaluator {
             kl_samples: config.demo.kl_samples,
             batch: config.demo.batch,
             score_batch: config.reward_server.max_batch,
+            group: config.actor.group_size,
             params: SamplingParams::plain(config.actor.max_new_tokens),
         };
         let reward = Reward::load(config, reward, &mut |_, _| ())?;
@@ -173,7 +179,7 @@ impl Evaluator {
             swapped: self.swapped_inputs(&completions, &features)?,
         };
         let judged = self.judge(completions)?;
-        Ok(self.summarise(&judged, measures))
+        self.summarise(&judged, measures)
     }
 
     /// Mean of log pi - log ref over the completions that are compared, in nats; the reference is the policy without its
@@ -269,69 +275,98 @@ impl Evaluator {
     }
 
     fn judge(&mut self, completions: Vec<Completion>) -> anyhow::Result<Vec<Judged>> {
+        let mut judged = self.rendered(completions)?;
         let samples = self.settings.samples;
-        let mut judged = Vec::with_capacity(completions.len());
-        for (i, completion) in completions.into_iter().enumerate() {
-            let subject = &self.subjects[i / samples];
-            let rendered = self.shop.generator.generate_one(
-                &self.product(subject).image,
-                &completion.text,
-                subject.noise_seed,
-            );
-            let rendered = rendered.with_context(|| format!("product {}", self.product(subject).id))?;
-            // A description that did not end is one that an actor would not offer either.
-            let defects = rendered.defects + u32::from(completion.finish == Finish::Length);
-            judged.push(Judged {
-                subject: i / samples,
-                completion,
-                creative: rendered.image,
-                defects,
-                reward: 0.0,
-            });
-        }
         let anchors = self.anchors.get_or_insert_with(|| {
-            judged
-                .chunks(samples)
-                .map(|group| group[0].creative.clone())
-                .collect()
+            let first = |group: &[Judged]| group.iter().find_map(|judged| judged.creative.clone());
+            judged.chunks(samples).map(first).collect()
         });
+        let products = self.shop.catalogue.products();
         let groups: Vec<CreativeGroup> = judged
             .chunks(samples)
             .zip(anchors.iter())
-            .map(|(group, anchor)| {
-                let caption = self.shop.catalogue.products()[self.subjects[group[0].subject].product]
-                    .caption
-                    .clone();
-                let creatives = group
+            .map(|(group, anchor)| CreativeGroup {
+                caption: products[self.subjects[group[0].subject].product].caption.clone(),
+                creatives: group
                     .iter()
-                    .map(|judged| judged.creative.clone())
-                    .chain([anchor.clone()]);
-                CreativeGroup {
-                    caption,
-                    creatives: creatives.collect(),
-                }
+                    .filter_map(|judged| judged.creative.clone())
+                    .chain(anchor.clone())
+                    .collect(),
             })
             .collect();
+        // A model that only compares centres every group on 0: there, the first version's image is the zero.
+        let compares = self.reward.compares();
+        let (there, groups): (Vec<usize>, Vec<CreativeGroup>) = groups
+            .into_iter()
+            .enumerate()
+            .filter(|(_, group)| !group.creatives.is_empty())
+            .unzip();
         let scores = self.reward.score_groups(&groups, self.settings.score_batch);
-        for (group, scores) in judged.chunks_mut(samples).zip(scores) {
+        for (at, scores) in there.into_iter().zip(scores) {
             let rewards = scores
                 .context("the evaluation's creatives cannot be scored")?
                 .rewards;
-            // A model that only compares centres every group on 0: there, the first version's sample is the zero.
-            let zero = if self.reward.compares() {
-                rewards[samples]
-            } else {
-                0.0
+            let zero = match (compares, &anchors[at]) {
+                (false, _) => Some(0.0),
+                (true, Some(_)) => rewards.last().copied(),
+                (true, None) => None,
             };
-            group
-                .iter_mut()
-                .zip(rewards)
-                .for_each(|(judged, reward)| judged.reward = reward - zero);
+            let group = &mut judged[at * samples..][..samples];
+            let pictured = group.iter_mut().filter(|judged| judged.creative.is_some());
+            for (judged, reward) in pictured.zip(rewards) {
+                judged.reward = zero.map(|zero| reward - zero);
+            }
         }
         Ok(judged)
     }
 
-    fn summarise(&self, judged: &[Judged], nats: Nats) -> Evaluation {
+    /// The completions with their images.
+    fn rendered(&self, completions: Vec<Completion>) -> anyhow::Result<Vec<Judged>> {
+        let mut judged = Vec::with_capacity(completions.len());
+        for (at, of_subject) in completions.chunks(self.settings.samples).enumerate() {
+            let subject = &self.subjects[at];
+            let product = self.product(subject);
+            for group in of_subject.chunks(self.settings.group) {
+                let texts: Vec<String> = group.iter().map(|completion| completion.text.clone()).collect();
+                let images = self
+                    .shop
+                    .generator
+                    .generate(&product.image, &texts, subject.noise_seed);
+                let images = images.with_context(|| format!("product {}", product.id))?;
+                ensure!(
+                    images.len() == group.len(),
+                    "product {}: {} images of {} descriptions",
+                    product.id,
+                    images.len(),
+                    group.len()
+                );
+                judged.extend(group.iter().zip(images).map(|(completion, image)| {
+                    // A description that did not end, or gives no image, is one that an actor would not offer either.
+                    let unfinished = u32::from(completion.finish == Finish::Length);
+                    let (creative, defects) = match image {
+                        Ok(image) => (Some(image.image), image.defects),
+                        Err(_) => (None, 1),
+                    };
+                    Judged {
+                        subject: at,
+                        completion: completion.clone(),
+                        creative,
+                        defects: defects + unfinished,
+                        reward: None,
+                    }
+                }));
+            }
+        }
+        Ok(judged)
+    }
+
+    fn summarise(&self, judged: &[Judged], nats: Nats) -> anyhow::Result<Evaluation> {
+        let scored: Vec<f64> = judged.iter().filter_map(|judged| judged.reward).collect();
+        ensure!(
+            !scored.is_empty(),
+            "none of {} descriptions of test products gave an image that can be scored",
+            judged.len()
+        );
         let oracle = self.shop.oracle.as_deref();
         let product = |judged: &Judged| self.product(&self.subjects[judged.subject]);
         let true_ctr = |judged: &Judged| Some(oracle?.true_ctr(product(judged), &judged.completion.text));
@@ -349,11 +384,11 @@ impl Evaluator {
             product: self.subjects[judged.subject].product,
             description: judged.completion.text.clone(),
             noise_seed: self.subjects[judged.subject].noise_seed,
-            predicted_ctr: self.reward.predicted_ctr(judged.reward),
+            predicted_ctr: judged.reward.and_then(|reward| self.reward.predicted_ctr(reward)),
             true_ctr: true_ctr(judged),
         };
-        Evaluation {
-            reward: mean(judged.iter().map(|judged| judged.reward)),
+        Ok(Evaluation {
+            reward: mean(scored.into_iter()),
             rewards: judged.iter().map(|judged| judged.reward).collect(),
             true_ctr: mean_known(judged.iter().map(true_ctr)),
             match_rate: mean_known(judged.iter().map(matches)),
@@ -368,7 +403,7 @@ impl Evaluator {
             invalid_rate: mean(judged.iter().map(|judged| share(judged.defects > 0))),
             distinct_descriptions: texts.len() as u64,
             samples: judged.iter().step_by(self.settings.samples).map(sample).collect(),
-        }
+        })
     }
 }
 

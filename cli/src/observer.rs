@@ -84,7 +84,8 @@ impl Observer {
         self.status_from(u64::MAX).await
     }
 
-    /// Opens the announcements: the newest version, then each as it is published.
+    /// Opens the announcements: the newest version, then each as it is published. While they are open, a learner whose run is complete
+    /// waits for a report of the last version.
     ///
     /// # Errors
     /// When the learner does not answer.
@@ -94,6 +95,7 @@ impl Observer {
             after: None,
             // It passes nothing on.
             relay_port: 0,
+            evaluates: true,
         };
         let announced = self.client.clone().watch_policy(request).await;
         Ok(announced.with_context(|| self.lost())?.into_inner())

@@ -47,12 +47,15 @@ pub(crate) fn runtime(config: &Config) -> anyhow::Result<Runtime> {
         .context("cannot start the async runtime")
 }
 
-/// The runtime of a command that only waits for a store.
+/// The runtime of a command that waits for a store or a service; a thread of its own does the waiting, whatever the caller computes.
 ///
 /// # Errors
 /// When the system gives it nothing to wait with.
 pub(crate) fn small_runtime() -> anyhow::Result<Runtime> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build();
     runtime.context("cannot start the async runtime")
 }
 

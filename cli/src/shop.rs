@@ -37,6 +37,23 @@ impl Shop {
         Self::with_products(config, own)
     }
 
+    /// The same, whose descriptions are rendered by what actors render with, for whoever calls itself `caller`.
+    ///
+    /// # Errors
+    /// A mistake of configuration; an image service that does not serve.
+    pub(crate) fn with_actors_generator(
+        self,
+        config: &Config,
+        caller: &str,
+        network: Arc<dyn Network>,
+        runtime: Handle,
+    ) -> Outcome<Self> {
+        let caller = ActorId::new(caller).or_configuration()?;
+        let generator = image_generator(config, &caller, network, runtime)?;
+        generator.ready().map_err(anyhow::Error::from)?;
+        Ok(Self { generator, ..self })
+    }
+
     /// The simulated shop, which advertises a user's own products where there are some.
     ///
     /// # Errors
@@ -122,7 +139,7 @@ pub(crate) fn world(config: &Config) -> Outcome<ShopWorld> {
     ShopWorld::new(config.shopworld.clone(), seed(config, Purpose::World, 0)).or_configuration()
 }
 
-/// What the actor of this name renders with. `runtime` drives its connections over `network`, where it has some.
+/// What the actor of this name renders with; others who render so take a name of their own. `runtime` drives its connections over `network`, where it has some.
 ///
 /// # Errors
 /// A mistake of configuration.

@@ -40,7 +40,7 @@ struct Book {
     points: Thinned<Arc<VersionPoint>>,
     /// The same on held-out products.
     evaluated: Thinned<Arc<VersionPoint>>,
-    /// The same of what was sampled.
+    /// The same of what was sampled by versions of the run's lineage, in which a number is one version.
     sampled: Thinned<VersionTally>,
     tallies: Tallies,
     newest: BTreeMap<u64, Arc<Creative>>,
@@ -66,7 +66,7 @@ pub(crate) struct Excerpt {
     pub(crate) points: Vec<Arc<VersionPoint>>,
     /// What versions do on held-out products, oldest first.
     pub(crate) evaluated: Vec<Arc<VersionPoint>>,
-    /// What was sampled by the versions around a number.
+    /// What was sampled by the versions of the run's lineage around a number.
     pub(crate) sampled: Vec<(u64, VersionTally)>,
     /// Newest first.
     pub(crate) newest: Vec<Arc<Creative>>,
@@ -80,21 +80,15 @@ impl Chronicle {
     /// Takes in what became of a task.
     pub fn add(&self, creative: Creative) {
         let mut book = self.book();
-        book.revision += 1;
-        book.tallies.add(&creative);
         if let Some(version) = creative.version {
             book.sampled.add(version.number, &creative);
         }
-        if let Some(mean) = creative.mean_reward() {
-            book.recent.insert(creative.sequence, mean);
-            if book.recent.len() > RECENT {
-                book.recent.pop_first();
-            }
-        }
-        book.newest.insert(creative.sequence, Arc::new(creative));
-        if book.newest.len() > NEWEST {
-            book.newest.pop_first();
-        }
+        book.add(creative);
+    }
+
+    /// Takes in what became of a task that a retired version sampled, one that the run's weights did not come through: it is in no curve.
+    pub fn add_retired(&self, creative: Creative) {
+        self.book().add(creative);
     }
 
     /// Takes in what the training of a version measured.
@@ -155,6 +149,23 @@ impl Chronicle {
 
     fn book(&self) -> MutexGuard<'_, Book> {
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Book {
+    fn add(&mut self, creative: Creative) {
+        self.revision += 1;
+        self.tallies.add(&creative);
+        if let Some(mean) = creative.mean_reward() {
+            self.recent.insert(creative.sequence, mean);
+            if self.recent.len() > RECENT {
+                self.recent.pop_first();
+            }
+        }
+        self.newest.insert(creative.sequence, Arc::new(creative));
+        if self.newest.len() > NEWEST {
+            self.newest.pop_first();
+        }
     }
 }
 
@@ -261,6 +272,30 @@ mod tests {
         chronicle.add(creative(3, 3, "a", &[9.0]));
         assert_eq!(chronicle.excerpt().recent.mean(), Some(1.5));
         assert!(chronicle.recall(2999).is_some() && chronicle.recall(3).is_none());
+    }
+
+    #[test]
+    fn what_a_retired_version_sampled_is_counted_under_its_name_and_in_no_curve() {
+        let chronicle = Chronicle::default();
+        let epoch = |epoch, number| PolicyVersion {
+            epoch: common::LearnerEpoch(epoch),
+            number,
+        };
+        let of = |sequence, version: PolicyVersion, defects| {
+            let mut creative = creative(sequence, version.number, "a", &[1.0, 2.0]);
+            creative.version = Some(version);
+            creative.candidates[0].defects = defects;
+            creative
+        };
+        chronicle.add_retired(of(0, epoch(1, 6), 1));
+        chronicle.add(of(1, epoch(2, 6), 0));
+        let excerpt = chronicle.excerpt();
+        let (number, tally) = &excerpt.sampled[0];
+        assert_eq!((*number, tally.defective_share()), (6, Some(0.0)));
+        let tallies = chronicle.tallies();
+        let share = |version| tallies.version(version).unwrap().defective_share();
+        assert_eq!((share(epoch(1, 6)), share(epoch(2, 6))), (Some(0.5), Some(0.0)));
+        assert_eq!(excerpt.newest.len(), 2);
     }
 
     #[test]

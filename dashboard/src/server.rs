@@ -89,3 +89,112 @@ fn told(ended: hyper::Result<()>) {
         tracing::debug!(%error, "dashboard: connection");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::DashboardConfig;
+    use crate::test_run::TestRun;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::time::{Instant, sleep, timeout};
+
+    const QUESTION: &[u8] = b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n";
+
+    /// Serves a run that stands still; where.
+    async fn served() -> String {
+        let config = DashboardConfig {
+            listen: "127.0.0.1:0".into(),
+            ..DashboardConfig::default()
+        };
+        let door = Door::open(&config).await.unwrap();
+        let address = door.listener.local_addr().unwrap().to_string();
+        tokio::spawn(serve(door, TestRun::new(), CancellationToken::new()));
+        address
+    }
+
+    /// What is answered to bytes that are sent as they are, until the line is closed.
+    async fn answer(address: &str, bytes: &[u8]) -> String {
+        let mut line = TcpStream::connect(address).await.unwrap();
+        // Who is let go may not be able to send all of it.
+        line.write_all(bytes).await.ok();
+        let mut answer = vec![];
+        line.read_to_end(&mut answer).await.ok();
+        String::from_utf8_lossy(&answer).into_owned()
+    }
+
+    /// What is answered to a question of `bytes` bytes.
+    async fn answer_to(address: &str, bytes: usize) -> String {
+        let head = b"GET / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\nx: ";
+        let mut question = head.to_vec();
+        question.resize(bytes - 4, b'a');
+        question.extend(b"\r\n\r\n");
+        answer(address, &question).await
+    }
+
+    async fn is_served(address: &str) -> bool {
+        answer_to(address, 256).await.starts_with("HTTP/1.1 200")
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_says_nothing_or_too_little_is_let_go() {
+        let address = served().await;
+        let in_time = |since: Instant| (HEAD_TIME..2 * HEAD_TIME).contains(&since.elapsed());
+        for said in [&QUESTION[..0], &QUESTION[..20], QUESTION] {
+            let since = Instant::now();
+            // A line that has been answered may ask again, and is let go like the others.
+            let answered = answer(&address, said).await;
+            assert!(in_time(since), "{said:?}: {:?}", since.elapsed());
+            assert_eq!(
+                answered.starts_with("HTTP/1.1 200"),
+                said == QUESTION,
+                "{answered}"
+            );
+        }
+        let (since, mut line) = (Instant::now(), TcpStream::connect(&address).await.unwrap());
+        line.write_all(b"GET /").await.unwrap();
+        let second = Duration::from_secs(1);
+        while line.write_all(b"a").await.is_ok() && timeout(second, line.read(&mut [0])).await.is_err() {}
+        assert!(in_time(since), "a byte a second: {:?}", since.elapsed());
+        assert!(is_served(&address).await);
+    }
+
+    #[tokio::test]
+    async fn a_head_that_is_too_large_is_refused() {
+        let address = served().await;
+        let most = answer_to(&address, HEAD_BYTES / 2).await;
+        assert!(most.starts_with("HTTP/1.1 200"), "{most}");
+        let large = answer_to(&address, 2 * HEAD_BYTES).await;
+        assert!(large.is_empty() || large.starts_with("HTTP/1.1 431"), "{large}");
+        let many = "x: y\r\n".repeat(HEADERS + 1);
+        let many = format!("GET / HTTP/1.1\r\nhost: localhost\r\n{many}\r\n");
+        let many = answer(&address, many.as_bytes()).await;
+        assert!(many.starts_with("HTTP/1.1 431"), "{many}");
+    }
+
+    #[tokio::test]
+    async fn connections_beyond_the_bound_are_closed_at_once_and_their_places_come_back() {
+        let address = served().await;
+        let mut held = vec![];
+        for _ in 1..CONNECTIONS {
+            held.push(TcpStream::connect(&address).await.unwrap());
+        }
+        assert!(is_served(&address).await, "the last place is free");
+        // One of these takes it.
+        let mut closed = 0;
+        for _ in 0..9 {
+            let mut line = TcpStream::connect(&address).await.unwrap();
+            match timeout(Duration::from_secs(1), line.read(&mut [0])).await {
+                Ok(Ok(0) | Err(_)) => closed += 1,
+                _ => held.push(line),
+            }
+        }
+        assert!(closed >= 8, "{closed} of 9 were closed at once");
+        drop(held);
+        let again = async {
+            while !is_served(&address).await {
+                sleep(Duration::from_millis(20)).await;
+            }
+        };
+        timeout(Duration::from_secs(10), again).await.unwrap();
+    }
+}

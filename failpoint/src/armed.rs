@@ -1,6 +1,6 @@
 //! A process that is to die at a point.
 
-use crate::Point;
+use crate::{Mutation, Point};
 use std::io::Write as _;
 use std::pin::pin;
 use std::sync::OnceLock;
@@ -10,6 +10,9 @@ use std::time::Duration;
 
 /// The environment variable that arms a process: a point's name, a colon, and at which reach it dies, from 1.
 pub const VARIABLE: &str = "ADWRIGHT_FAILPOINT";
+
+/// The environment variable that has a process break a promise: a [`Mutation`]'s name.
+pub const MUTATION: &str = "ADWRIGHT_MUTATION";
 
 /// How far what was begun gets: a small file is written by then and not yet synced.
 const HEAD_START: Duration = Duration::from_micros(300);
@@ -24,26 +27,42 @@ struct Death {
     reached: AtomicU64,
 }
 
-/// Reads from the environment what this process dies of. Later calls do nothing.
+/// Reads from the environment what this process dies of and which promise it breaks. Later calls do nothing.
 ///
 /// # Errors
-/// What is wrong with the variable.
-#[expect(clippy::disallowed_methods, reason = "only a test build can be told to die")]
+/// What is wrong with a variable.
 pub fn arm() -> Result<(), String> {
-    let Some(text) = std::env::var_os(VARIABLE) else {
-        return Ok(());
-    };
-    let text = text.to_string_lossy();
-    let death = read(&text).ok_or_else(|| {
-        let names: Vec<_> = Point::ALL.iter().map(|point| point.name()).collect();
-        format!(
-            "{VARIABLE}={text:?} is no failpoint; expected a name and a reach such as {}:1, of {}",
-            names[0],
-            names.join(", ")
-        )
-    })?;
-    DEATH.get_or_init(|| death);
+    if let Some(text) = variable(VARIABLE) {
+        let death = read(&text).ok_or_else(|| {
+            let names: Vec<_> = Point::ALL.iter().map(|point| point.name()).collect();
+            format!(
+                "{VARIABLE}={text:?} is no failpoint; expected a name and a reach such as {}:1, of {}",
+                names[0],
+                names.join(", ")
+            )
+        })?;
+        DEATH.get_or_init(|| death);
+    }
+    if let Some(text) = variable(MUTATION) {
+        let mutation = Mutation::named(&text).ok_or_else(|| {
+            let all = Mutation::SIMULATED.iter().chain(Mutation::OF_WEIGHTS);
+            let names: Vec<_> = all.map(|mutation| mutation.name()).collect();
+            format!(
+                "{MUTATION}={text:?} is no mutation; expected one of {}",
+                names.join(", ")
+            )
+        })?;
+        mutation.commit();
+    }
     Ok(())
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "only a test build can be told to die or to break"
+)]
+fn variable(name: &str) -> Option<String> {
+    Some(std::env::var_os(name)?.to_string_lossy().into_owned())
 }
 
 fn read(text: &str) -> Option<Death> {

@@ -3,7 +3,7 @@
 //!
 //! A role calls [`reach`] where a death would hurt most. Without the feature `failpoints`, so in every release, that is an
 //! empty function and the points have no names. With it, [`arm`] reads from the environment which point this process dies at
-//! and at which reach. In the same way [`breaks`] is false in every release. Nothing here waits, recovers or knows what a role does.
+//! and at which reach, and which promise it breaks: [`breaks`] is false in every release. Nothing here waits, recovers or knows what a role does.
 
 mod mutation;
 mod point;
@@ -17,7 +17,7 @@ pub use mutation::breaks;
 pub use point::Point;
 
 #[cfg(feature = "failpoints")]
-pub use armed::{VARIABLE, arm, during, reach};
+pub use armed::{MUTATION, VARIABLE, arm, during, reach};
 
 /// Does nothing: this build has no failpoints.
 #[cfg(not(feature = "failpoints"))]

@@ -1,4 +1,4 @@
-//! Promises of the protocol that a test build can be told to break, so that the simulation proves it would notice.
+//! Promises of the protocol that a test build can be told to break, so that it is proven that somebody would notice.
 
 #[cfg(feature = "failpoints")]
 use std::sync::OnceLock;
@@ -18,6 +18,10 @@ pub enum Mutation {
     CursorBeforeWeights,
     /// Leases do not run out.
     EternalLease,
+    /// A version's adapter is not bound.
+    Unbound,
+    /// A version's adapter is bound to other modules than the learner's.
+    WrongModules,
 }
 
 /// What this process breaks.
@@ -26,8 +30,8 @@ static BROKEN: OnceLock<Mutation> = OnceLock::new();
 
 #[cfg(feature = "failpoints")]
 impl Mutation {
-    /// All of them.
-    pub const ALL: &[Self] = &[
+    /// Those that the simulation notices.
+    pub const SIMULATED: &[Self] = &[
         Self::AckBeforeDurable,
         Self::NoDedupe,
         Self::NoEpochCheck,
@@ -35,6 +39,15 @@ impl Mutation {
         Self::CursorBeforeWeights,
         Self::EternalLease,
     ];
+
+    /// Those that the canary notices.
+    pub const OF_WEIGHTS: &[Self] = &[Self::Unbound, Self::WrongModules];
+
+    /// The one of a name.
+    pub fn named(name: &str) -> Option<Self> {
+        let all = Self::SIMULATED.iter().chain(Self::OF_WEIGHTS);
+        all.copied().find(|mutation| mutation.name() == name)
+    }
 
     /// Its name.
     pub fn name(self) -> &'static str {
@@ -45,6 +58,8 @@ impl Mutation {
             Self::NoDigestCheck => "no-digest-check",
             Self::CursorBeforeWeights => "cursor-before-weights",
             Self::EternalLease => "eternal-lease",
+            Self::Unbound => "unbound",
+            Self::WrongModules => "wrong-modules",
         }
     }
 

@@ -7,6 +7,7 @@ pub(crate) use following::Following;
 
 use common::{ActorId, CanaryReport, CanaryVerdict, PolicyVersion};
 use dashmap::DashMap;
+use following::Follower;
 use serde::Serialize;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -86,8 +87,8 @@ pub(crate) struct ActorRegistry {
     actors: DashMap<ActorId, Entry>,
     /// Versions adopted by all, forgotten ones included.
     adoptions: AtomicU64,
-    /// How many streams of announcements each caller holds open, observers included.
-    following: DashMap<ActorId, usize>,
+    /// Who holds streams of announcements open, observers included.
+    following: DashMap<ActorId, Follower>,
 }
 
 impl ActorRegistry {

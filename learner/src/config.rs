@@ -96,6 +96,10 @@ pub struct LearnerConfig {
     /// How long a finished run waits at most for actors to adopt the last version and for others to fetch it, and a failed one in any
     /// case, in milliseconds, 0 to an hour. Default 3000.
     pub linger_ms: u64,
+    /// How long a finished run waits at most for an evaluator that follows the announcements to report what the last version does on
+    /// held-out products, in milliseconds, 0 to a day. Default 600000: a demo measures a version in seconds and may be some versions
+    /// behind. Where nobody evaluates, no time is lost.
+    pub evaluation_linger_ms: u64,
     /// How long a stopped learner waits for open calls, in milliseconds, 0 to an hour. Default 5000.
     pub drain_ms: u64,
     /// How many versions' weights can be fetched, the newest included, 1 to 1000. Default 3: an actor that is fetching one may see
@@ -165,6 +169,7 @@ impl Default for LearnerConfig {
             retry_after_ms: 20,
             relay_branches: 2,
             linger_ms: 3_000,
+            evaluation_linger_ms: 600_000,
             drain_ms: 5_000,
             keep_versions: 3,
             memory_bytes: 256 << 20,
@@ -240,6 +245,7 @@ impl LearnerConfig {
             ("ledger_flush_ms", self.ledger_flush_ms, 1..=10_000),
             ("retry_after_ms", self.retry_after_ms, 1..=60_000),
             ("linger_ms", self.linger_ms, 0..=3_600_000),
+            ("evaluation_linger_ms", self.evaluation_linger_ms, 0..=DAY_MS),
             ("drain_ms", self.drain_ms, 0..=3_600_000),
         ];
         for (key, value, range) in waits {
@@ -329,6 +335,10 @@ impl LearnerConfig {
 
     pub(crate) fn linger(&self) -> Duration {
         Duration::from_millis(self.linger_ms)
+    }
+
+    pub(crate) fn evaluation_linger(&self) -> Duration {
+        Duration::from_millis(self.evaluation_linger_ms)
     }
 
     pub(crate) fn drain(&self) -> Duration {

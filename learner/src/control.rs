@@ -30,6 +30,7 @@ use crate::run::VersionMetrics;
 use crate::scaling::{Scale, Scaling, Work};
 use crate::shown::{self, Audience};
 use crate::task_queue::TaskQueue;
+use crate::tensorboard::Board;
 use common::{ActorId, Digest, FailureReason, LearnerEpoch, PolicyVersion, RolloutOutcome, TaskId};
 use proto::trace::{Stage, TraceId};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -50,6 +51,8 @@ pub(crate) struct ControlPlane {
     pub(crate) ledger: Ledger,
     /// What is measured beside.
     pub(crate) measured: Arc<Measured>,
+    /// What is written for TensorBoard.
+    pub(crate) board: Arc<Board>,
     assortment: Arc<Assortment>,
     admission: Admission,
     terms: Terms,
@@ -126,6 +129,7 @@ impl ControlPlane {
             leases: LeaseTable::default(),
             ledger,
             measured: Arc::default(),
+            board: Arc::default(),
             metrics: Mutex::default(),
             held_out: Mutex::default(),
             failure: OnceLock::new(),

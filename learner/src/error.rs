@@ -57,22 +57,26 @@ pub enum LearnerError {
         expected: u64,
     },
     /// The run was begun with other settings than it is to go on with.
-    #[error("run {run} cannot go on from version {version}:\n{}\nonly these may change: {}", changes.join("\n"), crate::config::FREE.join(", "))]
+    #[error("run {run} cannot go on:\n{}\nonly these may change: {}", changes.join("\n"), crate::config::FREE.join(", "))]
     ChangedSettings {
         /// The run.
         run: RunId,
-        /// The version it would go on from.
-        version: PolicyVersion,
         /// Each setting with both values.
         changes: Vec<String>,
     },
+    /// The run was begun with another catalogue than it is to go on with.
+    #[error("run {run} cannot go on:\n{}\na run has one catalogue; name another run (run.id) for another one", changes.join("\n"))]
+    ChangedCatalogue {
+        /// The run.
+        run: RunId,
+        /// What differs.
+        changes: Vec<String>,
+    },
     /// The run was begun with another base policy than it is to go on with.
-    #[error("run {run} cannot go on from version {version}: the base policy in {} is another one than it was begun with", policy.display())]
+    #[error("run {run} cannot go on: the base policy in {} is another one than it was begun with", policy.display())]
     ChangedBase {
         /// The run.
         run: RunId,
-        /// The version it would go on from.
-        version: PolicyVersion,
         /// The policy given.
         policy: PathBuf,
     },
@@ -157,6 +161,7 @@ impl LearnerError {
                 | Self::AdapterPlace { .. }
                 | Self::AnotherRun { .. }
                 | Self::ChangedSettings { .. }
+                | Self::ChangedCatalogue { .. }
                 | Self::ChangedBase { .. }
         )
     }

@@ -4,13 +4,17 @@
 //! What is recorded waits here until the writer (`ledger/writer.rs`) has made it durable; then it goes to training, and
 //! whoever waits for its acknowledgement hears of it. At most as much waits as leases were open.
 
+mod beginning;
 mod book;
+mod catalogue;
 mod counts;
 mod note;
 mod record;
 mod view;
 mod writer;
 
+pub(crate) use beginning::Beginning;
+pub(crate) use catalogue::CatalogueDigests;
 pub use counts::OutcomeCounts;
 pub(crate) use counts::{failure_name, no_pair_name};
 pub(crate) use note::{EvaluationNote, ExpiryNote, Note, StartNote, TrainingNote};

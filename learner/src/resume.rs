@@ -1,13 +1,13 @@
 //! What earlier starts of a run left behind, taken up again.
 
-use crate::checkpoint::{Checkpoint, Checkpoints, Manifest};
-use crate::config::{LearnerConfig, RetiredPairs, fixed_changes};
+use crate::checkpoint::{Checkpoint, Checkpoints};
+use crate::config::{RetiredPairs, fixed_changes};
 use crate::error::LearnerError;
-use crate::ledger::{Identity, Ledger, Record, StartNote};
+use crate::ledger::{Beginning, EvaluationNote, Identity, Ledger, Record, StartNote};
 use crate::lineage::Lineage;
 use crate::pair_buffer::PairBuffer;
 use crate::run::LearnerInputs;
-use common::{Digest, LearnerEpoch, PolicyVersion, RolloutOutcome};
+use common::{LearnerEpoch, PolicyVersion, RolloutOutcome};
 use proto::InvalidMessage;
 use std::time::Duration;
 use store::{Journal, Store, StoreError};
@@ -26,19 +26,22 @@ pub(crate) struct OpenLedger {
     pub(crate) lineage: Lineage,
     /// Records that its weights do not contain, in their order.
     pub(crate) untrained: Vec<Record>,
+    /// Whether an earlier start was told what the weights that this one begins with do on held-out products.
+    pub(crate) measured: bool,
 }
 
 /// Opens a run's ledger, which fences every earlier start, finds the newest checkpoint, and reads what the ledger holds.
 ///
 /// # Errors
-/// [`LearnerError::AnotherRun`] when the ledger was begun with another seed, [`LearnerError::Ledger`] naming a record that
+/// As [`check`], for a run that another start has begun since, the base apart; [`LearnerError::Ledger`] naming a record that
 /// cannot be read, [`LearnerError::Checkpoint`] when there are checkpoints and none can be read, [`LearnerError::Store`].
 pub(crate) async fn open(
     store: &Store,
-    identity: &Identity,
+    beginning: &Beginning,
     flush: Duration,
 ) -> Result<OpenLedger, LearnerError> {
-    let key = Identity::ledger_of(&identity.run);
+    let run = &beginning.identity.run;
+    let key = Identity::ledger_of(run);
     let journal = store.open_journal(&key, flush).await?;
     let damaged = |source: InvalidMessage| LearnerError::Ledger {
         key: key.clone(),
@@ -46,10 +49,10 @@ pub(crate) async fn open(
         source,
     };
     match journal.records(Identity::keys()).await?.next().await? {
-        None => journal.append([identity.stored()]).await?,
-        Some((_, content)) => same_run(&Identity::read(&content).map_err(damaged)?, identity, store)?,
+        None => journal.append([beginning.stored()]).await?,
+        Some((_, content)) => same_run(&Beginning::read(&content).map_err(damaged)?, beginning, store)?,
     }
-    let checkpoint = Checkpoints::of(store, &identity.run).newest().await?;
+    let checkpoint = Checkpoints::of(store, run).newest().await?;
     let cursor = checkpoint
         .as_ref()
         .map_or(0, |found| found.manifest.account.cursor);
@@ -62,6 +65,15 @@ pub(crate) async fn open(
         lineage: lineage.clone(),
     };
     journal.append([note.stored()]).await?;
+    let first = checkpoint
+        .as_ref()
+        .map_or(0, |found| found.manifest.version.number);
+    let mut measured = false;
+    let mut evaluations = journal.records(EvaluationNote::keys()).await?;
+    while let Some((_, content)) = evaluations.next().await? {
+        let EvaluationNote { version, .. } = EvaluationNote::read(&content).map_err(damaged)?;
+        measured |= version.number == first && lineage.holds(version);
+    }
     let ledger = Ledger::new(epoch);
     let mut untrained = vec![];
     let mut records = journal.records(Record::keys()).await?;
@@ -79,76 +91,84 @@ pub(crate) async fn open(
         checkpoint,
         lineage,
         untrained,
+        measured,
     })
 }
 
-/// Refuses to take over a run that was begun with another seed, with other settings or on another base. Nothing is written and
-/// nobody fenced: the learner of a run goes on when somebody starts another one by mistake.
+/// Refuses to take over a run that was begun with another seed, another catalogue, other settings or on another base. Nothing is
+/// written and nobody fenced: the learner of a run goes on when somebody starts another one by mistake. The ledger of an earlier
+/// version of the program tells the seed only; then settings and base are those of its newest checkpoint.
 ///
 /// # Errors
-/// [`LearnerError::AnotherRun`], [`LearnerError::ChangedSettings`], [`LearnerError::ChangedBase`], [`LearnerError::Ledger`],
-/// [`LearnerError::Store`].
-pub(crate) async fn check(
-    inputs: &LearnerInputs,
-    identity: &Identity,
-    config: &LearnerConfig,
-    base: Digest,
-) -> Result<(), LearnerError> {
-    let key = Identity::ledger_of(&identity.run);
-    match inputs.store.read_journal(&key).await {
+/// [`LearnerError::AnotherRun`], [`LearnerError::ChangedCatalogue`], [`LearnerError::ChangedSettings`],
+/// [`LearnerError::ChangedBase`], [`LearnerError::Ledger`], [`LearnerError::Store`].
+pub(crate) async fn check(inputs: &LearnerInputs, beginning: &Beginning) -> Result<(), LearnerError> {
+    let (store, run) = (&inputs.store, &beginning.identity.run);
+    let key = Identity::ledger_of(run);
+    match store.read_journal(&key).await {
         Err(StoreError::NotFound { .. }) => {}
         Err(error) => return Err(error.into()),
         Ok(reader) => {
             if let Some((_, content)) = reader.records(Identity::keys()).await?.next().await? {
-                let url = inputs.store.url().to_string();
+                let url = store.url().to_string();
                 let found =
-                    Identity::read(&content).map_err(|source| LearnerError::Ledger { key, url, source })?;
-                same_run(&found, identity, &inputs.store)?;
+                    Beginning::read(&content).map_err(|source| LearnerError::Ledger { key, url, source })?;
+                same_run(&found, beginning, store)?;
+                same_base(&found, beginning, inputs)?;
             }
         }
     }
-    let checkpoints = Checkpoints::of(&inputs.store, &identity.run);
+    let checkpoints = Checkpoints::of(store, run);
     for version in checkpoints.order().await?.versions {
         // One that cannot be read is passed over, as it is when the run goes on.
         if let Ok(manifest) = checkpoints.manifest(version).await {
-            return same_training(&manifest, config, base, inputs);
+            let found = Beginning {
+                identity: Identity {
+                    run: run.clone(),
+                    run_seed: manifest.start.run_seed,
+                },
+                base: Some(manifest.start.base),
+                catalogue: None,
+                config: Some(manifest.start.config),
+            };
+            same_run(&found, beginning, store)?;
+            return same_base(&found, beginning, inputs);
         }
     }
     Ok(())
 }
 
-fn same_run(found: &Identity, identity: &Identity, store: &Store) -> Result<(), LearnerError> {
-    if found == identity {
-        return Ok(());
-    }
-    Err(LearnerError::AnotherRun {
-        run: identity.run.clone(),
-        url: store.url().to_string(),
-        found: found.run_seed,
-        expected: identity.run_seed,
-    })
-}
-
-fn same_training(
-    manifest: &Manifest,
-    config: &LearnerConfig,
-    base: Digest,
-    inputs: &LearnerInputs,
-) -> Result<(), LearnerError> {
-    let (run, version) = (inputs.run_id.clone(), manifest.version);
-    let changes = fixed_changes(&manifest.start.config, config);
-    if !changes.is_empty() {
-        return Err(LearnerError::ChangedSettings {
+fn same_run(found: &Beginning, now: &Beginning, store: &Store) -> Result<(), LearnerError> {
+    let run = now.identity.run.clone();
+    if found.identity != now.identity {
+        return Err(LearnerError::AnotherRun {
             run,
-            version,
-            changes,
+            url: store.url().to_string(),
+            found: found.identity.run_seed,
+            expected: now.identity.run_seed,
         });
     }
-    if manifest.start.base != base {
-        let policy = inputs.policy_dir.clone();
-        return Err(LearnerError::ChangedBase { run, version, policy });
+    if let (Some(begun), Some(now)) = (&found.catalogue, &now.catalogue) {
+        let changes = begun.changes(now);
+        if !changes.is_empty() {
+            return Err(LearnerError::ChangedCatalogue { run, changes });
+        }
+    }
+    if let (Some(begun), Some(now)) = (&found.config, &now.config) {
+        let changes = fixed_changes(begun, now);
+        if !changes.is_empty() {
+            return Err(LearnerError::ChangedSettings { run, changes });
+        }
     }
     Ok(())
+}
+
+fn same_base(found: &Beginning, now: &Beginning, inputs: &LearnerInputs) -> Result<(), LearnerError> {
+    if found.base.is_none() || found.base == now.base {
+        return Ok(());
+    }
+    let (run, policy) = (now.identity.run.clone(), inputs.policy_dir.clone());
+    Err(LearnerError::ChangedBase { run, policy })
 }
 
 /// Hands the untrained records of earlier starts to training. What becomes of pairs of versions that are no part of the run
@@ -179,7 +199,10 @@ mod tests {
     use super::*;
     use crate::account::Account;
     use crate::account::Refused;
-    use crate::checkpoint::Start;
+    use crate::assortment::test_catalogue::catalogue;
+    use crate::checkpoint::{Manifest, Start};
+    use crate::config::LearnerConfig;
+    use crate::ledger::CatalogueDigests;
     use crate::pair_buffer::BatchRule;
     use crate::test_outcomes::{no_pair, pair, record, task, version};
     use crate::training_pair::PairSource as _;
@@ -187,17 +210,17 @@ mod tests {
 
     const FLUSH: Duration = Duration::from_millis(5);
 
-    fn identity(run_seed: u64) -> Identity {
-        Identity {
+    fn beginning(run_seed: u64) -> Beginning {
+        Beginning::of_earlier_version(Identity {
             run: RunId::new("spring").unwrap(),
             run_seed,
-        }
+        })
     }
 
     #[tokio::test]
     async fn i1_what_an_earlier_start_acknowledged_is_taken_up_from_the_cursor_on() {
         let store = Store::open("memory:///").unwrap();
-        let first = open(&store, &identity(7), FLUSH).await.unwrap();
+        let first = open(&store, &beginning(7), FLUSH).await.unwrap();
         assert_eq!((first.epoch, first.untrained.len()), (LearnerEpoch(1), 0));
         for number in [4, 0, 1] {
             first.ledger.record(pair(number, 0), task(number), None);
@@ -215,9 +238,9 @@ mod tests {
         };
         let manifest = Manifest::new(version(1), 2, account, Start::of_test(Lineage::default()));
         let checkpoint = manifest.with("adapter".into(), "moments".into());
-        let checkpoints = Checkpoints::of(&store, &identity(7).run);
+        let checkpoints = Checkpoints::of(&store, &beginning(7).identity.run);
         checkpoints.write(checkpoint.clone()).await.unwrap();
-        let later = open(&store, &identity(7), FLUSH).await.unwrap();
+        let later = open(&store, &beginning(7), FLUSH).await.unwrap();
         assert_eq!(later.checkpoint, Some(checkpoint));
         assert_eq!(later.epoch, LearnerEpoch(2));
         assert_eq!(later.untrained, recorded[1..]);
@@ -237,12 +260,45 @@ mod tests {
     #[tokio::test]
     async fn a_run_of_the_same_name_and_another_seed_is_refused_with_both_seeds() {
         let store = Store::open("memory:///").unwrap();
-        open(&store, &identity(7), FLUSH).await.unwrap();
-        let refusal = open(&store, &identity(8), FLUSH).await.err().unwrap().to_string();
+        open(&store, &beginning(7), FLUSH).await.unwrap();
+        let refusal = open(&store, &beginning(8), FLUSH)
+            .await
+            .err()
+            .unwrap()
+            .to_string();
         assert!(
             refusal.contains("spring") && refusal.contains('7') && refusal.contains('8'),
             "{refusal}"
         );
+    }
+
+    #[tokio::test]
+    async fn what_a_ledger_of_an_earlier_version_of_the_program_does_not_tell_is_not_compared() {
+        let now = Beginning {
+            base: Some(store::digest(b"base")),
+            catalogue: Some(CatalogueDigests::of(&catalogue(&[None; 3]))),
+            config: Some(LearnerConfig::default()),
+            ..beginning(7)
+        };
+        let mut config = LearnerConfig::default();
+        config.loss.beta = 0.25;
+        let other_settings = Beginning {
+            config: Some(config),
+            ..now.clone()
+        };
+        let earlier = Store::open("memory:///").unwrap();
+        open(&earlier, &beginning(7), FLUSH).await.unwrap();
+        for beginning in [&now, &other_settings] {
+            open(&earlier, beginning, FLUSH).await.unwrap();
+        }
+        let todays = Store::open("memory:///").unwrap();
+        open(&todays, &now, FLUSH).await.unwrap();
+        let refusal = open(&todays, &other_settings, FLUSH).await.err().unwrap();
+        assert!(
+            matches!(refusal, LearnerError::ChangedSettings { .. }),
+            "{refusal}"
+        );
+        open(&todays, &now, FLUSH).await.unwrap();
     }
 
     #[test]

@@ -65,7 +65,8 @@ pub struct LearnerInputs {
     /// A directory for the pairs that are trained on, in the form that TRL's DPO trainer takes (`pairs.jsonl` and their
     /// images), replacing those that were there; `None` for nowhere.
     pub pairs_dir: Option<PathBuf>,
-    /// Where TensorBoard finds the metrics of steps and versions: a directory, which is made; `None` for nowhere.
+    /// Where TensorBoard finds the metrics of steps and versions, and what versions do on held-out products: a directory, which is
+    /// made; `None` for nowhere.
     pub tensorboard_dir: Option<PathBuf>,
     /// Where the policy computes, and the number format of its frozen weights there; the adapter is trained in f32.
     pub placement: Placement,
@@ -316,7 +317,8 @@ async fn supervise(
     }
 }
 
-/// Gives actors time to adopt the last version, observers time to fetch it, and everybody time to hear of a failure.
+/// Gives actors time to adopt the last version, observers time to fetch it and evaluators to tell what it does on held-out products,
+/// and everybody time to hear of a failure.
 async fn linger(
     control: &ControlPlane,
     config: &LearnerConfig,
@@ -324,12 +326,20 @@ async fn linger(
     complete: bool,
 ) {
     control.look(clock::now());
-    let deadline = clock::now() + config.linger();
+    let begun = clock::now();
     let last = control.broadcast.newest().version;
     let nobody_is_busy =
         || control.broadcast.watchers() == 0 && control.actors.all_done(last, clock::now(), config.linger());
     let done = || complete && nobody_is_busy();
-    while !done() && clock::now() < deadline && !shutdown.is_cancelled() {
+    let awaits_evaluation = || complete && control.awaits_evaluation(last);
+    let patience = || match awaits_evaluation() {
+        true => config.linger().max(config.evaluation_linger()),
+        false => config.linger(),
+    };
+    if awaits_evaluation() {
+        tracing::info!(version = %last, at_most = ?patience(), "waiting for held-out results of the last version");
+    }
+    while !done() && clock::now() < begun + patience() && !shutdown.is_cancelled() {
         tokio::time::sleep(TICK.min(config.linger())).await;
     }
 }

@@ -254,7 +254,7 @@ impl LearnerService for Service {
             .map_err(WireError::from)?;
         let relay = relay_of(peer, message.relay_port)?;
         let place = self.control.broadcast.relays.enter(relay);
-        let following = Following::begin(&self.control, &caller.id);
+        let following = Following::begin(&self.control, &caller.id, message.evaluates);
         Ok(Response::new(
             announcements(self.control.clone(), place, following, after, self.stop.clone()).boxed(),
         ))
@@ -322,11 +322,21 @@ impl LearnerService for Service {
         let version = required_version("report_evaluation_request.version", message.version)?;
         let values = proto::figures("report_evaluation_request.values", message.values);
         let values = values.map_err(WireError::from)?;
-        let evaluated = span.in_scope(|| self.control.evaluated(version, values));
+        let told = values.clone();
+        let evaluated = span.in_scope(|| self.control.evaluated(version, told));
         evaluated.map_err(|unknown| WireError::NotFound(unknown.to_string()))?;
         // An observer that reports faster than the store takes it in waits here.
         let durable = self.control.ledger.durable().await;
         durable.map_err(|failed| WireError::Unavailable(failed.to_string()))?;
+        if self.control.board.is_open() {
+            let board = self.control.board.clone();
+            let write = move || {
+                let values = values.iter().map(|(name, value)| (name.as_str(), *value));
+                board.held_out(version, values);
+            };
+            let written = tokio::task::spawn_blocking(write).await;
+            written.map_err(|panic| WireError::Internal(panic.to_string()))?;
+        }
         Ok(Response::new(pb::ReportEvaluationResponse {}))
     }
 

@@ -10,14 +10,14 @@ use crate::config::LearnerConfig;
 use crate::control::ControlPlane;
 use crate::error::LearnerError;
 use crate::instruments::Instruments;
-use crate::ledger::{Identity, TrainingNote};
+use crate::ledger::{Beginning, CatalogueDigests, Identity, TrainingNote};
 use crate::prompts::CompletionLimits;
 use crate::resume::{self, OpenLedger};
 use crate::run::{
     Publisher, Resumable, RunSummary, Setup, Surroundings, Trained, Training, VersionMetrics, serve,
 };
 use bytes::Bytes;
-use common::{PolicyVersion, Purpose, RunId, TaskId, derive_seed};
+use common::{Digest, PolicyVersion, Purpose, RunId, TaskId, derive_seed};
 use data::Catalogue;
 use futures::executor::block_on;
 use models::peft::adapter_config;
@@ -99,7 +99,19 @@ pub async fn run_simulated(
         run_seed: inputs.run_seed,
     };
     let assortment = Assortment::open(inputs.catalogue.clone(), &inputs.store, inputs.run_seed).await?;
-    let opened = resume::open(&inputs.store, &identity, config.ledger_flush()).await?;
+    let catalogue = inputs.catalogue.clone();
+    let digests = move || CatalogueDigests::of(catalogue.as_ref());
+    let pixels = inputs.catalogue.products().iter();
+    let pixels = pixels.map(|product| product.image.as_raw().len()).sum();
+    let catalogue = store::aside(pixels, digests).await;
+    let catalogue = catalogue.map_err(|panic| LearnerError::panicked("hashing the catalogue", &panic))?;
+    let beginning = Beginning {
+        identity: identity.clone(),
+        base: Some(base()),
+        catalogue: Some(catalogue),
+        config: Some(config.clone()),
+    };
+    let opened = resume::open(&inputs.store, &beginning, config.ledger_flush()).await?;
     let surroundings = Surroundings {
         incoming,
         authorizer: inputs.authorizer.clone(),
@@ -129,6 +141,7 @@ fn assemble(
         checkpoint,
         lineage,
         untrained,
+        measured: _,
     } = opened;
     let mut version = PolicyVersion::initial(epoch);
     let adapter = match &checkpoint {
@@ -171,7 +184,7 @@ fn assemble(
         start: Start {
             run_seed: inputs.run_seed,
             lineage,
-            base: store::digest(b"simulated"),
+            base: base(),
             base_files: vec![],
             config,
         },
@@ -271,6 +284,11 @@ impl SimulatedTraining {
         let published = tokio::task::spawn_blocking(move || block_on(publish)).await;
         published.map_err(|panic| LearnerError::panicked("publishing", &panic))?
     }
+}
+
+/// What stands for the digest of a base.
+fn base() -> Digest {
+    store::digest(b"simulated")
 }
 
 /// Bytes that are a version's alone.

@@ -4,7 +4,7 @@
 use crate::error::LearnerError;
 use crate::measured::Measured;
 use crate::metrics::{Metrics, StepMetrics};
-use crate::tensorboard::EventFile;
+use crate::tensorboard::Board;
 use common::PolicyVersion;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
@@ -17,7 +17,7 @@ use std::time::Duration;
 #[derive(Debug, Default)]
 pub(crate) struct StepLog {
     file: Option<(PathBuf, File)>,
-    scalars: Option<EventFile>,
+    board: Arc<Board>,
     measured: Arc<Measured>,
 }
 
@@ -64,16 +64,16 @@ impl StepLog {
         Self { measured, ..self }
     }
 
-    /// The same that writes scalars into `file`, too.
-    pub(crate) fn with_scalars(self, scalars: Option<EventFile>) -> Self {
-        Self { scalars, ..self }
+    /// The same that writes scalars for TensorBoard, too.
+    pub(crate) fn showing(self, board: Arc<Board>) -> Self {
+        Self { board, ..self }
     }
 
     /// A version was trained at this step, in so much of this thread's time.
     pub(crate) fn version(&mut self, step: u64, metrics: &Metrics, took: Duration) {
         self.measured.training_seconds.inc_by(took.as_secs_f64());
         let metrics = metrics.iter().map(|(name, value)| (name.as_str(), *value));
-        self.tell("version", step, metrics);
+        self.board.version(step, metrics);
     }
 
     /// Records a step. Whoever follows the file sees whole lines.
@@ -84,7 +84,8 @@ impl StepLog {
         tracing::debug!(step = record.step, version = %record.version, metrics = ?record.metrics, "step");
         self.measured.stepped(record.step, record.metrics, record.took);
         let metrics = record.metrics.values().iter();
-        self.tell("step", record.step, metrics.map(|(name, value)| (*name, *value)));
+        self.board
+            .step(record.step, metrics.map(|(name, value)| (*name, *value)));
         let Some((path, file)) = &mut self.file else {
             return Ok(());
         };
@@ -93,20 +94,6 @@ impl StepLog {
         line.push(b'\n');
         file.write_all(&line)
             .map_err(LearnerError::file("write to", path))
-    }
-
-    /// Writes scalars for TensorBoard. A run does not end because somebody can no longer watch it.
-    fn tell<'a>(&mut self, group: &str, step: u64, values: impl Iterator<Item = (&'a str, f64)>) {
-        let Some(file) = &mut self.scalars else {
-            return;
-        };
-        if let Err(error) = file.scalars(group, step, values) {
-            tracing::warn!(
-                error = &error as &dyn std::error::Error,
-                "nothing more is written for TensorBoard"
-            );
-            self.scalars = None;
-        }
     }
 }
 

@@ -3,6 +3,10 @@
 //! Only scalars are written. A start says first from which step on it writes, so that a reader drops what an earlier start wrote
 //! of steps that a crash has lost.
 
+mod board;
+
+pub(crate) use board::Board;
+
 use crate::error::LearnerError;
 use prost::Message;
 use std::fs::File;
@@ -159,4 +163,4 @@ fn masked(bytes: &[u8]) -> u32 {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

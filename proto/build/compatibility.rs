@@ -1,7 +1,9 @@
-//! Whether today's wire still understands who speaks the last released one: messages, fields, methods and enum values may come,
-//! none may go or change its number, type or cardinality.
+//! Whether today's wire still understands who speaks an earlier one: messages, fields, methods and enum values may come, none may go
+//! or change its number, type, cardinality or the choice (`oneof`) that it is one of.
 
-use prost_types::{DescriptorProto, EnumDescriptorProto, FileDescriptorSet, ServiceDescriptorProto};
+use prost_types::{
+    DescriptorProto, EnumDescriptorProto, FieldDescriptorProto, FileDescriptorSet, ServiceDescriptorProto,
+};
 use std::collections::BTreeMap;
 
 /// What a wire consists of: a name, and what must stay as it is under it.
@@ -40,7 +42,7 @@ fn add_message(within: &str, message: &DescriptorProto, parts: &mut Parts) {
     for field in &message.field {
         // On the wire a field is its number. Its name counts too: JSON and people use it.
         let is = format!(
-            "field {} of {:?}, {:?}{}",
+            "field {} of {:?}, {:?}{}{}",
             field.number(),
             field.r#type(),
             field.label(),
@@ -48,6 +50,9 @@ fn add_message(within: &str, message: &DescriptorProto, parts: &mut Parts) {
                 .type_name
                 .as_deref()
                 .map(|of| format!(", {of}"))
+                .unwrap_or_default(),
+            choice(message, field)
+                .map(|of| format!(", one of {of:?}"))
                 .unwrap_or_default()
         );
         parts.insert(format!("{name}.{}", field.name()), is);
@@ -61,6 +66,12 @@ fn add_message(within: &str, message: &DescriptorProto, parts: &mut Parts) {
         .enum_type
         .iter()
         .for_each(|values| add_enum(&within, values, parts));
+}
+
+/// The `oneof` that a field is a member of. An optional field is the only one of its own.
+fn choice<'a>(message: &'a DescriptorProto, field: &FieldDescriptorProto) -> Option<&'a str> {
+    let index = usize::try_from(field.oneof_index?).ok()?;
+    Some(message.oneof_decl.get(index)?.name())
 }
 
 fn add_enum(within: &str, values: &EnumDescriptorProto, parts: &mut Parts) {

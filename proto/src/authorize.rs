@@ -116,7 +116,11 @@ const CALLERS: [(&str, &[PeerRole]); 17] = {
         ("LearnerService/SubmitOutcomes", &[Actor]),
         ("LearnerService/ReturnTasks", &[Actor]),
         ("LearnerService/ReportAdoption", &[Actor]),
-        ("LearnerService/WatchPolicy", &[Actor, Observer, Admin]),
+        // By the last version a reward-server knows that its run is complete.
+        (
+            "LearnerService/WatchPolicy",
+            &[Actor, RewardServer, Observer, Admin],
+        ),
         ("LearnerService/FetchArtifact", &[Actor, Observer, Admin]),
         ("LearnerService/ReportEvaluation", &[Observer, Admin]),
         // A learner asks itself when it starts.

@@ -4,7 +4,8 @@ use crate::compatibility::breaking_changes;
 use prost_types::field_descriptor_proto::{Label, Type};
 use prost_types::{
     DescriptorProto, EnumDescriptorProto, EnumValueDescriptorProto, FieldDescriptorProto,
-    FileDescriptorProto, FileDescriptorSet, MethodDescriptorProto, ServiceDescriptorProto,
+    FileDescriptorProto, FileDescriptorSet, MethodDescriptorProto, OneofDescriptorProto,
+    ServiceDescriptorProto,
 };
 
 fn field(name: &str, number: i32) -> FieldDescriptorProto {
@@ -17,11 +18,26 @@ fn field(name: &str, number: i32) -> FieldDescriptorProto {
     }
 }
 
+fn choice(name: &str) -> OneofDescriptorProto {
+    OneofDescriptorProto {
+        name: Some(name.into()),
+        ..Default::default()
+    }
+}
+
 fn wire() -> FileDescriptorSet {
     let file = FileDescriptorProto {
         message_type: vec![DescriptorProto {
             name: Some("Lease".into()),
-            field: vec![field("task", 1), field("ttl_ms", 2)],
+            field: vec![
+                field("task", 1),
+                field("ttl_ms", 2),
+                FieldDescriptorProto {
+                    oneof_index: Some(0),
+                    ..field("wait", 3)
+                },
+            ],
+            oneof_decl: vec![choice("answer"), choice("reason")],
             ..Default::default()
         }],
         enum_type: vec![EnumDescriptorProto {
@@ -51,18 +67,30 @@ fn wire() -> FileDescriptorSet {
 #[test]
 fn what_is_added_breaks_nothing_and_what_goes_or_changes_is_named() {
     type Change = fn(&mut FileDescriptorProto);
-    let cases: [(Change, &str); 7] = [
-        (|f| f.message_type[0].field.push(field("more", 3)), ""),
+    let cases: [(Change, &str); 10] = [
+        (|f| f.message_type[0].field.push(field("more", 4)), ""),
         (|f| f.message_type.push(DescriptorProto::default()), ""),
         (
-            |f| f.message_type[0].field[1].number = Some(3),
+            |f| f.message_type[0].field[1].number = Some(4),
             "Lease.ttl_ms was field 2",
         ),
         (
             |f| f.message_type[0].field[0].r#type = Some(Type::Uint32.into()),
             "Lease.task was field 1 of Uint64",
         ),
-        (|f| f.message_type[0].field.truncate(1), "Lease.ttl_ms (field 2"),
+        (
+            |f| f.message_type[0].field[2].oneof_index = None,
+            "Lease.wait was field 3 of Uint64, Optional, one of \"answer\" and is",
+        ),
+        (
+            |f| f.message_type[0].field[2].oneof_index = Some(1),
+            "Lease.wait was field 3 of Uint64, Optional, one of \"answer\" and is",
+        ),
+        (
+            |f| f.message_type[0].field[1].oneof_index = Some(0),
+            "Lease.ttl_ms was field 2 of Uint64, Optional and is",
+        ),
+        (|f| f.message_type[0].field.truncate(2), "Lease.wait (field 3"),
         (
             |f| f.enum_type[0].value[0].number = Some(2),
             "Finish.FINISH_STOP was value 1",

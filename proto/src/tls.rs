@@ -6,6 +6,7 @@
 mod client;
 mod credentials;
 mod error;
+mod handshakes;
 mod names;
 mod plain;
 mod server;

@@ -72,6 +72,9 @@ pub enum WireError {
         /// When the caller should come again; it travels as the metadata `retry-after-ms` too.
         retry_after: Duration,
     },
+    /// The run that the server was for is complete.
+    #[error("its run is complete: this server holds no model any more; start it again for another run")]
+    RunComplete,
     /// The server failed.
     #[error("internal error: {0}")]
     Internal(String),
@@ -83,7 +86,9 @@ impl WireError {
         match self {
             Self::Invalid(_) => Code::InvalidArgument,
             Self::Denied(_) | Self::PeerDenied(_) => Code::PermissionDenied,
-            Self::WrongRun { .. } | Self::NotJoined | Self::Quarantined { .. } => Code::FailedPrecondition,
+            Self::WrongRun { .. } | Self::NotJoined | Self::Quarantined { .. } | Self::RunComplete => {
+                Code::FailedPrecondition
+            }
             Self::Fenced { .. } | Self::StaleEpoch { .. } => Code::Aborted,
             Self::NotFound(_) => Code::NotFound,
             Self::Unavailable(_) => Code::Unavailable,
@@ -98,6 +103,13 @@ impl WireError {
             status.code(),
             Code::Unavailable | Code::DeadlineExceeded | Code::ResourceExhausted | Code::Unknown
         )
+    }
+
+    /// Whether the callee is away rather than unwilling. A request whose deadline passed, or whose connection went away, comes back as
+    /// cancelled; one that broke in the middle of a frame as internal, with the transport's error behind it, which no answer has.
+    pub fn is_outage(status: &Status) -> bool {
+        let broke = status.code() == Code::Internal && std::error::Error::source(status).is_some();
+        broke || Self::is_retryable(status) || status.code() == Code::Cancelled
     }
 
     /// When a refusal asks the caller to come again, at most a minute later; `None` where it does not say.
@@ -122,6 +134,7 @@ impl From<WireError> for Status {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::Arc;
 
     #[test]
     fn a_refusal_is_never_retried_and_an_outage_is() {
@@ -130,6 +143,16 @@ mod tests {
         assert!(!WireError::is_retryable(&refused));
         assert!(WireError::is_retryable(&outage));
         assert!(outage.message().contains("loading"));
+    }
+
+    #[test]
+    fn a_connection_that_broke_is_an_outage_and_an_internal_failure_of_the_callee_is_none() {
+        assert!(!WireError::is_outage(&Status::internal("the run failed")));
+        let mut broken = Status::internal("h2 protocol error");
+        broken.set_source(Arc::new(std::io::Error::from(
+            std::io::ErrorKind::ConnectionReset,
+        )));
+        assert!(WireError::is_outage(&broken));
     }
 
     #[test]

@@ -133,6 +133,11 @@ impl Answers {
         Asked::New(ticket, answered)
     }
 
+    /// Remembers nothing from now on.
+    pub(crate) fn forget(&self) {
+        self.state().kept = LastUsed::within(0);
+    }
+
     /// How questions were answered so far.
     pub(crate) fn counts(&self) -> AnswerCounts {
         let state = self.state();

@@ -5,9 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::sleep;
 
 /// Nobody is sent away for less or for more time than this.
 const RETRY_AFTER: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(5)];
+
+/// How often it is looked whether requests are worked on.
+const TICK: Duration = Duration::from_millis(50);
 
 /// The bounds of a server and what is left of them.
 #[derive(Debug)]
@@ -17,6 +21,8 @@ pub(crate) struct Budget {
     bytes: Arc<ByteBudget>,
     backlog: Backlog,
     shed: AtomicU64,
+    /// Requests that came, let in or not.
+    came: AtomicU64,
 }
 
 /// One request's place, held until it is answered.
@@ -39,6 +45,7 @@ impl Budget {
             bytes: Arc::new(ByteBudget::new(bytes)),
             backlog: Backlog::default(),
             shed: AtomicU64::new(0),
+            came: AtomicU64::new(0),
         }
     }
 
@@ -47,6 +54,7 @@ impl Budget {
     /// # Errors
     /// [`WireError::Overloaded`] when there is no place.
     pub(crate) fn enter(self: &Arc<Self>) -> Result<(Place, Charge), WireError> {
+        self.came.fetch_add(1, Relaxed);
         let place = self.places.clone().try_acquire_owned();
         let place = place.map_err(|_| {
             let most = self.most_requests;
@@ -69,6 +77,24 @@ impl Budget {
     /// Requests that are worked on.
     pub(crate) fn requests(&self) -> usize {
         self.most_requests.saturating_sub(self.places.available_permits())
+    }
+
+    /// Returns once no request has come for this long, and none is worked on.
+    pub(crate) async fn quiet_for(&self, time: Duration) {
+        loop {
+            let came = self.came.load(Relaxed);
+            sleep(time.max(TICK)).await;
+            if self.requests() == 0 && self.came.load(Relaxed) == came {
+                return;
+            }
+        }
+    }
+
+    /// Returns once no request is worked on.
+    pub(crate) async fn answered(&self) {
+        while self.requests() > 0 {
+            sleep(TICK).await;
+        }
     }
 
     /// Bytes that are held.

@@ -48,6 +48,25 @@ pub struct RewardServerConfig {
     /// How long requests under way may still take when the server is asked to stop, in seconds, 0 to 3600. Default 10:
     /// below the 30 s that orchestrators grant.
     pub drain_timeout_s: f64,
+    /// What the server does once the run is complete: `exit`, or `idle`, which unloads the model and answers that it is not ready until it
+    /// is stopped; for both it follows the learner at `endpoints.learner`. With `serve` it follows nobody. Default `serve`: a server may be
+    /// there for several runs. A Deployment starts a pod that has ended again, so there it is `idle`.
+    pub on_run_end: OnRunEnd,
+    /// How long nobody must have asked for scores, once the run is complete, before that happens, in seconds, 0 to 3600. Default 60: an
+    /// actor may still be at work on its last tasks.
+    pub linger_s: f64,
+}
+
+/// What a reward-server does once its run is complete.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OnRunEnd {
+    /// It serves on, and does not ask whether there is a run.
+    Serve,
+    /// It ends.
+    Exit,
+    /// It holds nothing, is not ready, and waits to be stopped.
+    Idle,
 }
 
 impl Default for RewardServerConfig {
@@ -64,6 +83,8 @@ impl Default for RewardServerConfig {
             min_confidence: 0.5,
             question: CAIG_QUESTION.to_owned(),
             drain_timeout_s: 10.0,
+            on_run_end: OnRunEnd::Serve,
+            linger_s: 60.0,
         }
     }
 }
@@ -91,6 +112,7 @@ impl RewardServerConfig {
         check.within("min_confidence", self.min_confidence, 0.5..=1.0, "");
         check.within("question", self.question.chars().count(), 1..=1000, "characters");
         check.within("drain_timeout_s", self.drain_timeout_s, 0.0..=3600.0, "seconds");
+        check.within("linger_s", self.linger_s, 0.0..=3600.0, "seconds");
         check.finish()
     }
 
@@ -107,6 +129,11 @@ impl RewardServerConfig {
     /// How long requests under way may still take when the server is asked to stop.
     pub fn drain_timeout(&self) -> Duration {
         Duration::from_secs_f64(self.drain_timeout_s)
+    }
+
+    /// How long nobody must have asked for scores after the run.
+    pub(crate) fn linger(&self) -> Duration {
+        Duration::from_secs_f64(self.linger_s)
     }
 }
 

@@ -8,7 +8,7 @@ use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::metrics::histogram::Histogram;
 use proto::observe::{self, Page, Pulse, Registry};
 use std::fmt;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 
 /// A reward-server's instruments. Clones are the same ones; where nobody reads them they cost an addition each.
@@ -19,6 +19,8 @@ pub struct Instruments {
     /// How long requests took, from when they were let in to their answer.
     pub(crate) request_seconds: Histogram,
     served: Arc<OnceLock<Served>>,
+    /// Whether the run is complete.
+    complete: Arc<AtomicBool>,
 }
 
 /// What the page is read from.
@@ -33,6 +35,7 @@ impl Default for Instruments {
             pulse: Pulse::default(),
             request_seconds: observe::seconds(),
             served: Arc::default(),
+            complete: Arc::default(),
         }
     }
 }
@@ -55,6 +58,11 @@ impl Instruments {
         // A process serves once.
         let _same = self.served.set(Served { models, reloads });
     }
+
+    /// The run is complete.
+    pub(crate) fn run_is_complete(&self) {
+        self.complete.store(true, Relaxed);
+    }
 }
 
 impl Collector for Instruments {
@@ -66,7 +74,10 @@ impl Collector for Instruments {
         requests(page, models, &self.request_seconds)?;
         groups(page, models)?;
         batches(page, models)?;
-        served(page, models, reloads)
+        served(page, models, reloads)?;
+        let complete = "1 once the learner has said that the run is complete.";
+        let is_complete = f64::from(u8::from(self.complete.load(Relaxed)));
+        page.gauge("learner_run_complete", complete, is_complete)
     }
 }
 
@@ -126,7 +137,9 @@ fn batches(page: &mut Page<'_>, models: &Models) -> fmt::Result {
 
 fn served(page: &mut Page<'_>, models: &Models, reloads: &ReloadState) -> fmt::Result {
     let serving = models.current();
-    let named = serving.map(|serving| (serving.digest.to_string(), serving.form.clone()));
+    let named = serving
+        .ok()
+        .map(|serving| (serving.digest.to_string(), serving.form.clone()));
     let labels = named
         .as_ref()
         .map(|(digest, form)| [("digest", digest.as_str()), ("form", form.as_str())]);

@@ -16,6 +16,7 @@ mod gate;
 mod instruments;
 mod orientation;
 mod reload;
+mod run_end;
 mod scorer;
 #[cfg(test)]
 mod scripted;
@@ -26,7 +27,7 @@ mod serving;
 mod toy_log;
 mod training;
 
-pub use config::{RewardConfig, RewardServerConfig};
+pub use config::{OnRunEnd, RewardConfig, RewardServerConfig};
 pub use error::RewardError;
 pub use evaluation::{RewardReport, check_log, evaluate};
 pub use instruments::Instruments;
@@ -38,11 +39,12 @@ pub use served::{BatchUnit, CreativeGroup, Preparation, RawScores, ServedCaig, S
 pub use training::{LoadedTraining, RewardProgress, train, train_loaded};
 
 use gate::RoomToScore;
-use proto::observe::Pulse;
+use models::device::Placement;
 use proto::pb::reward_service_server::RewardServiceServer;
 use proto::tls::Transport;
 use proto::{Authorizer, ConnectionLimit, Door, Gate, Incoming, MAX_MESSAGE_BYTES};
 use reload::{ReloadState, Reloader};
+use run_end::{Readiness, RunEnd};
 use service::Service;
 use serving::Models;
 use std::sync::Arc;
@@ -51,7 +53,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Server;
-use tonic_health::ServingStatus;
+use tonic_health::pb::health_server::{Health, HealthServer};
 
 /// Open streams of one connection.
 const STREAMS_PER_CONNECTION: u32 = 16;
@@ -63,12 +65,19 @@ const CALL_TIME: Duration = Duration::from_secs(300);
 /// How long a connection may be silent before the caller is asked whether it lives, and how long it may take to answer.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
 
+/// The service as it is served.
+type Scoring = InterceptedService<Gate<RewardServiceServer<Service>, RoomToScore>, Door>;
+
 /// What a reward-server needs besides its configuration.
 pub struct RewardServerInputs<M> {
     /// The model to serve first.
     pub model: M,
     /// Where it came from, so that another one there can take over; `None`: it stays.
     pub source: Option<ModelSource<M>>,
+    /// Where it computes; what the device keeps for it is given back with it.
+    pub placement: Placement,
+    /// Cancelled by whoever hears that the run is complete.
+    pub run_complete: CancellationToken,
     /// Whether scores must not depend on who else asks, not even in the last bit: every group then goes through the model by
     /// itself.
     pub deterministic: bool,
@@ -80,7 +89,8 @@ pub struct RewardServerInputs<M> {
     pub instruments: Instruments,
 }
 
-/// Serves a reward model on `listener` until `shutdown` is cancelled, then finishes the requests under way.
+/// Serves a reward model on `listener` until `shutdown` is cancelled, or the run is complete and [`OnRunEnd::Exit`] says so, then finishes the
+/// requests under way. With [`OnRunEnd::Idle`] a complete run ends the model, and requests are refused until `shutdown`.
 ///
 /// # Errors
 /// [`RewardError::Config`], [`RewardError::Model`] when the model has no digest (it holds NaN), [`RewardError::Unusable`] when
@@ -96,6 +106,8 @@ pub async fn run<M: ServedModel>(
     let RewardServerInputs {
         model,
         source,
+        placement,
+        run_complete,
         deterministic,
         authorizer,
         transport,
@@ -108,15 +120,28 @@ pub async fn run<M: ServedModel>(
     models.replace(serving);
     let reloads = Arc::new(ReloadState::default());
     instruments.watch(&models, &reloads);
-    let watching = CancellationToken::new();
+    // Ends the serving, and with it all that runs beside it.
+    let stop = shutdown.child_token();
+    let watching = stop.child_token();
     let watch = async {
-        match source {
-            Some(source) => {
-                let reloader = Reloader::new(source, models.clone(), reloads.clone());
-                reloader.watch(&config, watching.clone()).await;
-            }
-            None => watching.cancelled().await,
+        if let Some(source) = source {
+            let reloader = Reloader::new(source, models.clone(), reloads.clone());
+            reloader.watch(&config, watching.clone()).await;
         }
+    };
+    // Whoever asks whether the server is well needs to be nobody in particular; it serves from here until it drains.
+    let (health, health_service) = tonic_health::server::health_reporter();
+    let readiness = Readiness::of(health, instruments.pulse.clone());
+    readiness.set(true).await;
+    let end = RunEnd {
+        run_complete,
+        config: &config,
+        models: &models,
+        placement,
+        watching: watching.clone(),
+        readiness: &readiness,
+        instruments: &instruments,
+        stop: stop.clone(),
     };
     let serve = async {
         let service = Service::new(
@@ -126,45 +151,35 @@ pub async fn run<M: ServedModel>(
             config.min_confidence,
             instruments.request_seconds.clone(),
         );
-        let pulse = &instruments.pulse;
-        let served = serve(
-            service,
-            authorizer,
-            models.clone(),
-            &config,
-            incoming,
-            &shutdown,
-            pulse,
-        )
-        .await;
-        watching.cancel();
+        let service = scoring(service, authorizer, &models);
+        let served = serve(service, health_service, &config, incoming, &stop, &readiness).await;
+        stop.cancel();
         served
     };
-    let (served, ()) = tokio::join!(serve, watch);
+    let (served, (), ()) = tokio::join!(serve, watch, end.obey());
     models.end(config.drain_timeout()).await;
     served
 }
 
-/// Serves until `shutdown`, and the drain after it.
-async fn serve(
-    service: Service,
-    authorizer: Arc<dyn Authorizer>,
-    models: Arc<Models>,
-    config: &RewardServerConfig,
-    incoming: impl Incoming,
-    shutdown: &CancellationToken,
-    pulse: &Pulse,
-) -> Result<(), RewardError> {
+/// The service with its bounds and its door before it.
+fn scoring(service: Service, authorizer: Arc<dyn Authorizer>, models: &Models) -> Scoring {
     let service = RewardServiceServer::new(service)
         .max_decoding_message_size(MAX_MESSAGE_BYTES)
         .max_encoding_message_size(MAX_MESSAGE_BYTES);
     let service = Gate::before(service, RoomToScore(models.budget.clone()));
-    let service = InterceptedService::new(service, Door::of(authorizer));
-    // Whoever asks whether the server is well needs to be nobody in particular; it serves from here until it drains.
-    let (health, health_service) = tonic_health::server::health_reporter();
-    health.set_service_status("", ServingStatus::Serving).await;
-    pulse.set_ready(true);
-    let asked = shutdown.clone().cancelled_owned();
+    InterceptedService::new(service, Door::of(authorizer))
+}
+
+/// Serves until `stop`, and the drain after it.
+async fn serve(
+    service: Scoring,
+    health: HealthServer<impl Health>,
+    config: &RewardServerConfig,
+    incoming: impl Incoming,
+    stop: &CancellationToken,
+    readiness: &Readiness,
+) -> Result<(), RewardError> {
+    let asked = stop.clone().cancelled_owned();
     let limit = ConnectionLimit {
         most: config.max_connections,
         setting: "reward_server.max_connections",
@@ -176,12 +191,11 @@ async fn serve(
         .http2_keepalive_interval(Some(KEEP_ALIVE))
         .http2_keepalive_timeout(Some(KEEP_ALIVE))
         .add_service(service)
-        .add_service(health_service)
+        .add_service(health)
         .serve_with_incoming_shutdown(incoming, asked);
     let deadline = async {
-        shutdown.cancelled().await;
-        pulse.set_ready(false);
-        health.set_service_status("", ServingStatus::NotServing).await;
+        stop.cancelled().await;
+        readiness.set(false).await;
         tokio::time::sleep(config.drain_timeout()).await;
     };
     tokio::select! {

@@ -132,7 +132,11 @@ impl<M: ServedModel> Reloader<M> {
             }
             Err(error) => {
                 let reason = chain(&error);
-                let serving = self.models.current().map(|serving| serving.digest.to_string());
+                let serving = self
+                    .models
+                    .current()
+                    .ok()
+                    .map(|serving| serving.digest.to_string());
                 tracing::error!(%directory, reason, serving, "the model directory cannot be served; the old model goes on");
                 self.state.note(false, Some(reason));
             }
@@ -150,7 +154,7 @@ impl<M: ServedModel> Reloader<M> {
                 directory: self.source.directory.clone(),
             });
         }
-        let Some(old) = self.models.current() else {
+        let Ok(old) = self.models.current() else {
             return Ok(false);
         };
         if model.form() != old.form {

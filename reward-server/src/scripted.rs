@@ -55,6 +55,11 @@ impl Scripted {
         asked.iter().filter(probe).cloned().collect()
     }
 
+    /// How many of it there are, a served one included.
+    pub(crate) fn copies(&self) -> usize {
+        Arc::strong_count(&self.asked)
+    }
+
     /// Passes that begin from now on last until [`open`](Self::open).
     pub(crate) fn close(&self) {
         *self.closed.0.lock().unwrap() = true;

@@ -7,7 +7,7 @@ use crate::batching::Question;
 use crate::gate::Admitted;
 use crate::reload::ReloadState;
 use crate::scorer::{GroupScores, ScoreFailure, ScoreResult};
-use crate::serving::{Models, Serving};
+use crate::serving::{Models, NoModel, Serving};
 use common::Digest;
 use failpoint::Point;
 use futures::future::join_all;
@@ -97,8 +97,10 @@ impl Service {
     }
 
     fn serving(&self) -> Result<Arc<Serving>, WireError> {
-        let serving = self.models.current();
-        serving.ok_or_else(|| WireError::Unavailable("the reward model is loading".into()))
+        self.models.current().map_err(|none| match none {
+            NoModel::Loading => WireError::Unavailable("the reward model is loading".into()),
+            NoModel::Unloaded => WireError::RunComplete,
+        })
     }
 
     async fn score(&self, groups: Vec<pb::ImageGroup>, admitted: Admitted) -> Result<Scored, WireError> {

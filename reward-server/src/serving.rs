@@ -15,6 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 /// A model that answers questions.
@@ -30,6 +31,26 @@ pub(crate) struct Serving {
     pub(crate) questions: mpsc::Sender<Vec<Question>>,
 }
 
+/// What requests are given to.
+#[derive(Debug, Clone, Default)]
+enum Current {
+    /// A model is being read.
+    #[default]
+    None,
+    Serving(Arc<Serving>),
+    /// There was one, and there will be no other.
+    Unloaded,
+}
+
+/// Why no model takes requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NoModel {
+    /// It is being read.
+    Loading,
+    /// The run is complete.
+    Unloaded,
+}
+
 /// The current model, and what all models of a server share.
 #[derive(Debug)]
 pub(crate) struct Models {
@@ -42,7 +63,7 @@ pub(crate) struct Models {
     rule: BatchRule,
     queue: usize,
     decodes: usize,
-    current: Mutex<Option<Arc<Serving>>>,
+    current: Mutex<Current>,
     batchers: Mutex<JoinSet<()>>,
     stop: CancellationToken,
 }
@@ -112,15 +133,32 @@ impl Models {
         Ok(serving)
     }
 
-    /// From now on requests are given to `serving`.
+    /// From now on requests are given to `serving`, unless models are unloaded.
     pub(crate) fn replace(&self, serving: Serving) {
-        let before = self.current_place().replace(Arc::new(serving));
-        drop(before);
+        let mut current = self.current_place();
+        if !matches!(*current, Current::Unloaded) {
+            *current = Current::Serving(Arc::new(serving));
+        }
     }
 
-    /// The model for a request that comes now; `None` before there is one.
-    pub(crate) fn current(&self) -> Option<Arc<Serving>> {
-        self.current_place().clone()
+    /// The model for a request that comes now.
+    pub(crate) fn current(&self) -> Result<Arc<Serving>, NoModel> {
+        match &*self.current_place() {
+            Current::None => Err(NoModel::Loading),
+            Current::Serving(serving) => Ok(serving.clone()),
+            Current::Unloaded => Err(NoModel::Unloaded),
+        }
+    }
+
+    /// Gives no request to any model from now on, and ends them, with what they have computed, once every request under way is answered
+    /// or `limit` is over.
+    pub(crate) async fn unload(&self, limit: Duration) {
+        *self.current_place() = Current::Unloaded;
+        if timeout(limit, self.budget.answered()).await.is_err() {
+            tracing::warn!("requests are left unanswered by the model that is unloaded");
+        }
+        self.answers.forget();
+        self.end(limit).await;
     }
 
     /// Ends every model when the batch that it works on is done; waits for that no longer than `limit`.
@@ -128,14 +166,14 @@ impl Models {
         self.stop.cancel();
         let mut batchers = std::mem::take(&mut *self.batchers());
         let ended = async { while batchers.join_next().await.is_some() {} };
-        if tokio::time::timeout(limit, ended).await.is_err() {
+        if timeout(limit, ended).await.is_err() {
             tracing::warn!("the reward model is still at work");
             // Dropping them here would wait for their threads.
             batchers.detach_all();
         }
     }
 
-    fn current_place(&self) -> MutexGuard<'_, Option<Arc<Serving>>> {
+    fn current_place(&self) -> MutexGuard<'_, Current> {
         self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

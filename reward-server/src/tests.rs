@@ -1,6 +1,7 @@
 //! The server from outside, over real connections.
 
 mod reloading;
+mod run_end;
 mod served;
 mod sharing;
 mod shedding;

@@ -310,6 +310,8 @@ pub fn serve_model_with(
     let inputs = RewardServerInputs {
         model,
         source: None,
+        placement: Placement::cpu(),
+        run_complete: CancellationToken::new(),
         deterministic,
         authorizer: Arc::new(AllowLoopback),
         transport: proto::tls::Transport::plain(),

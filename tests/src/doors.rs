@@ -3,13 +3,15 @@
 //!
 //! Nothing is served here. The fuzz targets (`fuzz/`) and `tests/tests/hostile_bytes.rs` push arbitrary bytes through the same doors.
 
-use common::{CanaryReport, Digest, PolicyVersion, RolloutOutcome};
+use common::{CanaryReport, Digest, PolicyVersion, RolloutOutcome, RunId};
+use models::peft::read_adapter_config;
 use models::sentencepiece::SentencePiece;
 use models::tokenizer::{SpecialTokens, Tokenizer};
 use models::weights::{from_safetensors, torch_bin::TorchFile};
 use prost::Message;
-use proto::{Caller, InvalidMessage, keda, pb};
+use proto::{Caller, InvalidMessage, keda, pb, trace};
 use std::io::Cursor;
+use tonic::metadata::{MetadataMap, MetadataValue};
 
 /// A way in.
 #[derive(Debug, Clone, Copy)]
@@ -32,7 +34,7 @@ const PICTURE: usize = 3 * data::cutout::MAX_DECODED_BYTES as usize;
 const FILE: usize = 16 << 20;
 
 /// Every way in.
-pub const DOORS: [Door; 23] = [
+pub const DOORS: [Door; 34] = [
     message("JoinRequest", |bytes| {
         caller(bytes, |m: pb::JoinRequest| m.header)
     }),
@@ -84,12 +86,8 @@ pub const DOORS: [Door; 23] = [
     message("GetRunStatusRequest", |bytes| {
         caller(bytes, |m: pb::GetRunStatusRequest| m.header)
     }),
-    message("ScaledObjectRef", |bytes| {
-        keda::ScaledObjectRef::decode(bytes).is_ok()
-    }),
-    message("GetMetricsRequest", |bytes| {
-        keda::GetMetricsRequest::decode(bytes).is_ok()
-    }),
+    message("ScaledObjectRef", decodes::<keda::ScaledObjectRef>),
+    message("GetMetricsRequest", decodes::<keda::GetMetricsRequest>),
     message("ScoreGroupsRequest", |bytes| {
         admitted(bytes, |m: pb::ScoreGroupsRequest| {
             Caller::try_from(m.header)?;
@@ -102,15 +100,14 @@ pub const DOORS: [Door; 23] = [
     message("GetServerStatusRequest", |bytes| {
         caller(bytes, |m: pb::GetServerStatusRequest| m.header)
     }),
-    message("PolicyManifest", |bytes| {
-        admitted(bytes, |m: pb::PolicyManifest| {
-            let artifacts = m.base.into_iter().chain(m.adapter);
-            artifacts
-                .map(common::Artifact::try_from)
-                .try_for_each(|artifact| artifact.map(drop))?;
-            m.canary.map(common::Canary::try_from).transpose().map(drop)
+    message("JoinResponse", |bytes| {
+        admitted(bytes, |m: pb::JoinResponse| {
+            RunId::new(m.run_id).map_err(|error| InvalidMessage::new("run_id", error))?;
+            manifest(m.policy.ok_or_else(|| InvalidMessage::missing("policy"))?)
         })
     }),
+    message("PolicyManifest", |bytes| admitted(bytes, manifest)),
+    message("ArtifactChunk", decodes::<pb::ArtifactChunk>),
     message("LeaseTasksResponse", |bytes| {
         admitted(bytes, |m: pb::LeaseTasksResponse| match m.answer {
             Some(pb::lease_tasks_response::Answer::Lease(lease)) => {
@@ -120,11 +117,39 @@ pub const DOORS: [Door; 23] = [
             _ => Ok(()),
         })
     }),
-    message("ScoreGroupsResponse", |bytes| {
-        pb::ScoreGroupsResponse::decode(bytes).is_ok()
+    message("SubmitOutcomesResponse", decodes::<pb::SubmitOutcomesResponse>),
+    message("ReturnTasksResponse", decodes::<pb::ReturnTasksResponse>),
+    message("ReportAdoptionResponse", decodes::<pb::ReportAdoptionResponse>),
+    message(
+        "ReportEvaluationResponse",
+        decodes::<pb::ReportEvaluationResponse>,
+    ),
+    message("RunStatus", |bytes| {
+        admitted(bytes, |m: pb::RunStatus| {
+            let version = m.version.ok_or_else(|| InvalidMessage::missing("version"))?;
+            let actors = m.actors.into_iter().filter_map(|actor| actor.version);
+            let measured = m.metrics.into_iter().chain(m.held_out);
+            let measured = measured.filter_map(|metrics| metrics.version);
+            let mut versions = actors.chain(measured).chain([version]);
+            versions.try_for_each(|version| PolicyVersion::try_from(version).map(drop))
+        })
     }),
-    message("GenerateGroupResponse", |bytes| {
-        pb::GenerateGroupResponse::decode(bytes).is_ok()
+    message("ScoreGroupsResponse", decodes::<pb::ScoreGroupsResponse>),
+    message("RewardModel", |bytes| {
+        admitted(bytes, |m: pb::RewardModel| {
+            let digest = m.digest.ok_or_else(|| InvalidMessage::missing("digest"))?;
+            Digest::try_from(digest).map(drop)
+        })
+    }),
+    message("RewardServerStatus", decodes::<pb::RewardServerStatus>),
+    message("GenerateGroupResponse", decodes::<pb::GenerateGroupResponse>),
+    message("ImageGenerator", decodes::<pb::ImageGenerator>),
+    message("traceparent", |bytes| {
+        let mut metadata = MetadataMap::new();
+        MetadataValue::try_from(bytes).is_ok_and(|value| {
+            metadata.insert("traceparent", value);
+            trace::extract(&metadata).is_some()
+        })
     }),
     Door {
         name: "cut-out",
@@ -176,12 +201,31 @@ const fn file(name: &'static str, admits: fn(&[u8]) -> bool) -> Door {
     }
 }
 
+/// A message of which nothing is required.
+fn decodes<M: Message + Default>(bytes: &[u8]) -> bool {
+    M::decode(bytes).is_ok()
+}
+
 fn admitted<M: Message + Default>(bytes: &[u8], check: fn(M) -> Result<(), InvalidMessage>) -> bool {
     M::decode(bytes).is_ok_and(|message| check(message).is_ok())
 }
 
 fn caller<M: Message + Default>(bytes: &[u8], header: fn(M) -> Option<pb::RequestHeader>) -> bool {
     M::decode(bytes).is_ok_and(|message| Caller::try_from(header(message)).is_ok())
+}
+
+/// What a learner says that a version consists of.
+fn manifest(m: pb::PolicyManifest) -> Result<(), InvalidMessage> {
+    let version = m.version.ok_or_else(|| InvalidMessage::missing("version"))?;
+    PolicyVersion::try_from(version)?;
+    let adapter = m.adapter.ok_or_else(|| InvalidMessage::missing("adapter"))?;
+    m.base
+        .into_iter()
+        .chain([adapter])
+        .try_for_each(|artifact| common::Artifact::try_from(artifact).map(drop))?;
+    read_adapter_config(&m.adapter_config_json)
+        .map_err(|error| InvalidMessage::new("adapter_config_json", error))?;
+    m.canary.map(common::Canary::try_from).transpose().map(drop)
 }
 
 /// Finds the tensors and reads the small ones.

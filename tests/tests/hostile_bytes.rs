@@ -128,6 +128,59 @@ fn known() -> pb::RequestHeader {
     header(Some(&run), Some(common::LearnerEpoch(1)), "actor-0")
 }
 
+fn digest() -> pb::Digest {
+    pb::Digest { blake3: vec![7; 32] }
+}
+
+fn manifest() -> pb::PolicyManifest {
+    let artifact = |name: &str| pb::Artifact {
+        name: name.into(),
+        bytes: 9,
+        digest: Some(digest()),
+        chunk_bytes: 4,
+        chunk_digests: vec![7; 96],
+    };
+    let question = pb::CanaryQuestion {
+        instruction: "describe the lamp".into(),
+        image: Some(digest()),
+        completion_ids: vec![7, 8],
+        reference_log_probs: vec![-1.0, -2.0],
+        log_probs: vec![-1.5, -0.5],
+    };
+    pb::PolicyManifest {
+        version: Some(pb::PolicyVersion { epoch: 1, number: 3 }),
+        base: vec![artifact("config.json")],
+        adapter: Some(artifact("adapter_model.safetensors")),
+        adapter_config_json:
+            r#"{"r": 4, "lora_alpha": 8, "target_modules": ["q_proj"], "peft_type": "LORA"}"#.into(),
+        last: false,
+        canary: Some(pb::Canary {
+            questions: vec![question],
+        }),
+        relays: vec!["10.0.0.7:4000".into()],
+    }
+}
+
+fn status() -> pb::RunStatus {
+    let version = Some(pb::PolicyVersion { epoch: 1, number: 3 });
+    let metrics = pb::VersionMetrics {
+        version,
+        values: [("loss".to_owned(), 0.5)].into(),
+    };
+    pb::RunStatus {
+        run_id: "demo".into(),
+        version,
+        actors: vec![pb::ActorStatus {
+            actor_id: "actor-0".into(),
+            version,
+            ..Default::default()
+        }],
+        metrics: vec![metrics.clone()],
+        held_out: Some(metrics),
+        ..Default::default()
+    }
+}
+
 /// Bytes that the door lets in.
 fn sample(door: &Door) -> Option<Vec<u8>> {
     let picture = || {
@@ -175,6 +228,39 @@ fn sample(door: &Door) -> Option<Vec<u8>> {
             header: Some(known()),
         }
         .encode_to_vec(),
+        "JoinResponse" => pb::JoinResponse {
+            run_id: "demo".into(),
+            learner_epoch: 1,
+            run_seed: 7,
+            policy: Some(manifest()),
+        }
+        .encode_to_vec(),
+        "PolicyManifest" => manifest().encode_to_vec(),
+        "ArtifactChunk" => pb::ArtifactChunk {
+            offset: 1 << 20,
+            data: vec![7; 64].into(),
+        }
+        .encode_to_vec(),
+        "SubmitOutcomesResponse" => pb::SubmitOutcomesResponse {
+            receipts: vec![pb::OutcomeReceipt {
+                task: 4,
+                disposition: pb::Disposition::Refused.into(),
+                detail: "an unknown task".into(),
+            }],
+        }
+        .encode_to_vec(),
+        "RunStatus" => status().encode_to_vec(),
+        "RewardModel" => pb::RewardModel {
+            digest: Some(digest()),
+            form: "siamese".into(),
+        }
+        .encode_to_vec(),
+        "ImageGenerator" => pb::ImageGenerator {
+            name: "painter".into(),
+            max_descriptions: 8,
+        }
+        .encode_to_vec(),
+        "traceparent" => b"00-0000000000000007000000000000002a-000000000000002a-01".to_vec(),
         "cut-out" | "picture" => picture(),
         "safetensors" => {
             let head = br#"{"w":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}"#;
@@ -194,7 +280,79 @@ fn what_is_right_is_let_in() {
         assert!(knock(door, &bytes).unwrap(), "{} is not let in", door.name);
         tried += 1;
     }
-    assert!(tried >= 9, "{tried}");
+    assert!(tried >= 19, "{tried}");
+}
+
+/// A method of a service, and what goes either way.
+struct Method {
+    service: String,
+    request: String,
+    answer: String,
+}
+
+/// The methods that a definition of the wire has.
+fn methods(definition: &str) -> Vec<Method> {
+    let (mut service, mut methods) = (String::new(), vec![]);
+    for line in definition.lines().map(str::trim) {
+        if let Some(named) = line.strip_prefix("service ") {
+            service = named.trim_end_matches('{').trim().to_owned();
+        }
+        let Some(method) = line.strip_prefix("rpc ") else {
+            continue;
+        };
+        let mut messages = method.split('(').skip(1).map(|part| {
+            let message = part.split(')').next().unwrap_or_default();
+            message.trim_start_matches("stream ").to_owned()
+        });
+        let (Some(request), Some(answer), None) = (messages.next(), messages.next(), messages.next()) else {
+            panic!("not one method in a line: {line}");
+        };
+        methods.push(Method {
+            service: service.clone(),
+            request,
+            answer,
+        });
+    }
+    methods
+}
+
+#[test]
+fn every_message_of_every_method_has_its_door() {
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../proto");
+    let mut found = vec![];
+    for directory in ["adwright/v1", "keda"] {
+        for file in std::fs::read_dir(format!("{root}/{directory}")).unwrap() {
+            let definition = std::fs::read_to_string(file.unwrap().path()).unwrap();
+            found.extend(methods(&definition));
+        }
+    }
+    let mut services: Vec<&str> = found.iter().map(|method| method.service.as_str()).collect();
+    services.dedup();
+    services.sort_unstable();
+    let known = [
+        "ExternalScaler",
+        "ImageService",
+        "LearnerService",
+        "RelayService",
+        "RewardService",
+    ];
+    assert_eq!(services, known);
+    let doors: Vec<&str> = DOORS.iter().map(|door| door.name).collect();
+    for method in &found {
+        // Somebody else serves the one, and asks the other.
+        let comes_in = match method.service.as_str() {
+            "ImageService" => vec![&method.answer],
+            "ExternalScaler" => vec![&method.request],
+            _ => vec![&method.request, &method.answer],
+        };
+        for message in comes_in {
+            assert!(
+                doors.contains(&message.as_str()),
+                "{message} of {} has no door in tests/src/doors.rs",
+                method.service
+            );
+        }
+    }
 }
 
 #[test]

@@ -157,7 +157,7 @@ impl LearnerClient {
         offset: u64,
     ) -> Result<Streaming<pb::ArtifactChunk>, Status> {
         let request = self.request(self.fetch_request(artifact, offset));
-        Ok(self.client.clone().fetch_artifact(request).await?.into_inner())
+        Ok(self.artifacts.clone().fetch_artifact(request).await?.into_inner())
     }
 
     /// Asks a relay.
@@ -215,6 +215,9 @@ mod tests {
     use tokio::net::TcpListener;
 
     const BYTES: &[u8] = b"some forty bytes of weights to be fetched";
+
+    /// As many of another version.
+    const OLD: &[u8] = b"as many bytes of the version before this.";
 
     /// What was verified.
     #[derive(Default)]
@@ -323,19 +326,33 @@ mod tests {
     async fn i5_a_relay_that_lies_breaks_off_or_is_not_there_costs_no_chunk_and_is_not_asked_again() {
         let mut forged = BYTES.to_vec();
         forged[20] ^= 1;
+        let other = |chunk: usize, found: &[u8]| {
+            let at = chunk * 8..(chunk + 1) * 8;
+            let (found, expected) = (store::digest(&found[at.clone()]), store::digest(&BYTES[at]));
+            format!("chunk {chunk}: received bytes have digest {found}, the manifest says {expected}")
+        };
         let gone = TcpListener::bind("127.0.0.1:0")
             .await
             .unwrap()
             .local_addr()
             .unwrap();
-        for (relay, resumed) in [
-            (relay(&forged, None).await, 16),
-            (relay(BYTES, Some(30)).await, 24),
-            (gone, 0),
+        for (relay, resumed, why) in [
+            (relay(&forged, None).await, 16, other(2, &forged)),
+            (relay(OLD, None).await, 0, other(0, OLD)),
+            (relay(BYTES, Some(30)).await, 24, "broken by the script".into()),
+            (gone, 0, "Unavailable".into()),
         ] {
+            let (learner, ..) = join(manifest(2, 0, b""), serving(BYTES, None)).await;
+            let promised = artifact(BYTES);
+            let (mut download, mut kept) = (Download::new(&promised), Kept::default());
+            let given_up =
+                learner.fetch_relayed(relay, &promised, Payload::Adapter, &mut download, &mut kept);
+            let reason = given_up.await.unwrap().unwrap_err();
+            assert!(reason.contains(&why), "{reason}");
+            assert_eq!(kept.0, BYTES[..resumed]);
             let (fetched, learner, script) = fetch(serving(BYTES, None), &[relay]).await;
             assert_eq!(fetched.unwrap(), BYTES);
-            assert_eq!(script.lock().unwrap().offsets, [resumed]);
+            assert_eq!(script.lock().unwrap().offsets, [resumed as u64]);
             assert!(learner.transfers.is_avoided(relay, Instant::now()));
         }
     }

@@ -12,7 +12,7 @@ pub(crate) enum BenchCommand {
     Broadcast(BroadcastArgs),
     /// How a policy ends when its pairs may be 0, 1, 2... versions old: a demo each, from one start
     Staleness(Box<StalenessArgs>),
-    /// A demo's roles at work for an hour: how much memory each holds
+    /// A demo's roles at work for an hour: how much memory each holds, how the ledger grows
     Soak(Box<SoakArgs>),
 }
 

@@ -220,6 +220,7 @@ impl Rig {
             header: Some(header(Some(&self.run), None, "bench")),
             after,
             relay_port: 0,
+            evaluates: false,
         };
         Ok(self.client.watch_policy(request).await?.into_inner())
     }

@@ -1,12 +1,13 @@
 //! How stale pairs may be: one demo a bound, all from one policy and one reward model, measured on held-out products.
 //!
 //! The bound is a permission. How stale pairs really were follows from how fast sampling and training are on this machine, and is
-//! reported beside it.
+//! reported and charted beside it.
 
 use crate::args::StalenessArgs;
-use crate::demo::{self, Curve, Plan, Report};
+use crate::demo::{self, Chart, Curve, Line, Plan, Report};
 use crate::failure::Outcome;
 use anyhow::Context as _;
+use image::RgbImage;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use tokio_util::sync::CancellationToken;
@@ -61,7 +62,7 @@ impl Bounds {
         &self.0[0].1
     }
 
-    /// Runs them one after the other and writes `staleness.json` and `curves.png`.
+    /// Runs them one after the other and writes `staleness.json`, `staleness.png` (results by staleness) and `curves.png` (by round).
     ///
     /// # Errors
     /// When a demo fails or `shutdown` comes first; the output of those that finished stays.
@@ -88,6 +89,9 @@ impl Bounds {
         };
         let json = serde_json::to_vec_pretty(&figures).context("figures")?;
         std::fs::write(out.join("staleness.json"), json).context("cannot write staleness.json")?;
+        draw(&figures.points)?
+            .save(out.join("staleness.png"))
+            .context("cannot write staleness.png")?;
         let curve = |(bound, report): (u64, Report)| Curve {
             label: format!("max_staleness {bound}"),
             rounds: report.rounds,
@@ -99,6 +103,49 @@ impl Bounds {
             .context("cannot write curves.png")?;
         Ok(figures)
     }
+}
+
+/// What is charted over staleness.
+type Measure = (&'static str, fn(&Point) -> Option<f64>);
+
+const MEASURES: [Measure; 2] = [
+    ("true CTR on test products, %, by staleness in versions", |p| {
+        p.true_ctr.map(|v| v * 100.0)
+    }),
+    (
+        "reward on test products, log odds, by staleness in versions",
+        |p| Some(p.reward_test_products),
+    ),
+];
+
+/// Draws what the bounds came to.
+///
+/// # Errors
+/// When the plotting library fails.
+fn draw(points: &[Point]) -> anyhow::Result<RgbImage> {
+    let charts = MEASURES.map(|(measure, value)| Chart {
+        title: measure.to_owned(),
+        lines: lines(points, value),
+        dots: true,
+    });
+    demo::draw_charts("Bounded staleness", &charts, (1, 2), (1000, 420))
+}
+
+/// A measure over the bound, and over how stale pairs were.
+fn lines(points: &[Point], value: fn(&Point) -> Option<f64>) -> Vec<Line> {
+    let line = |label: &str, staleness: fn(&Point) -> f64| {
+        let point = |point: &Point| Some((staleness(point), value(point)?));
+        let mut points: Vec<(f64, f64)> = points.iter().filter_map(point).collect();
+        points.sort_by(|a, b| a.0.total_cmp(&b.0));
+        Line {
+            label: label.to_owned(),
+            points,
+        }
+    };
+    vec![
+        line("bound (max_staleness)", |p| p.max_staleness as f64),
+        line("measured, mean", |p| p.staleness_mean),
+    ]
 }
 
 fn place(out: &Path, bound: u64) -> PathBuf {
@@ -125,5 +172,51 @@ fn point(max_staleness: u64, report: &Report) -> Point {
         rl_seconds: report.wall_seconds.rl,
         pairs_submitted: report.pairs_submitted,
         pairs_trained: report.pairs_trained,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bound(max_staleness: u64, staleness_mean: f64, true_ctr: Option<f64>) -> Point {
+        Point {
+            max_staleness,
+            staleness_mean,
+            staleness_most: max_staleness,
+            true_ctr,
+            match_rate: None,
+            headroom_share: None,
+            reward_test_products: 1.5 - 0.125 * max_staleness as f64,
+            invalid_rate: 0.0,
+            rl_seconds: 1.0,
+            pairs_submitted: 256,
+            pairs_trained: 256,
+        }
+    }
+
+    #[test]
+    fn results_are_charted_over_the_bound_and_over_what_was_measured() {
+        let points = [
+            bound(0, 0.0, Some(0.5)),
+            bound(4, 3.0, Some(0.25)),
+            bound(8, 2.5, None),
+        ];
+        let charted = MEASURES.map(|(_, value)| {
+            let lines = lines(&points, value).into_iter();
+            lines.map(|line| line.points).collect::<Vec<_>>()
+        });
+        let ctr = [vec![(0.0, 50.0), (4.0, 25.0)], vec![(0.0, 50.0), (3.0, 25.0)]];
+        let reward = [
+            vec![(0.0, 1.5), (4.0, 1.0), (8.0, 0.5)],
+            vec![(0.0, 1.5), (2.5, 0.5), (3.0, 1.0)],
+        ];
+        assert_eq!(charted, [ctr, reward]);
+        assert_eq!(draw(&points).unwrap().dimensions(), (1000, 420));
+    }
+
+    #[test]
+    fn a_catalogue_without_truth_and_a_single_bound_can_be_drawn() {
+        assert_eq!(draw(&[bound(0, 0.0, None)]).unwrap().dimensions(), (1000, 420));
     }
 }

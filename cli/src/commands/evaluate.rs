@@ -7,11 +7,14 @@ use crate::args::EvaluateArgs;
 use crate::evaluation::{Evaluation, Evaluator, WinRate, win_rate};
 use crate::failure::{OrConfiguration as _, Outcome};
 use crate::progress::Progress;
+use crate::security::Security;
 use crate::shop::{self, Shop};
 use crate::{locations, node_cache, output, role, telemetry};
+use actor::Generator;
 use anyhow::Context as _;
 use common::Purpose;
 use models::peft::Adapter;
+use proto::tls::Transport;
 use serde::Serialize;
 use std::path::Path;
 
@@ -79,10 +82,21 @@ pub(super) fn run(args: &EvaluateArgs) -> Outcome<()> {
         }))
         .collect::<Outcome<_>>()?;
     let progress = Progress::detect();
-    let mut evaluator = Evaluator::load(&config, Shop::open(&config)?, policy, reward).or_configuration()?;
+    let runtime = role::small_runtime()?;
+    let transport = match config.actor.image_generator {
+        Generator::Remote => Security::asking(&config)?,
+        Generator::Shopworld | Generator::Diffusion => Transport::plain(),
+    };
+    let shop = Shop::open(&config)?.with_actors_generator(
+        &config,
+        "evaluate",
+        transport.network(),
+        runtime.handle().clone(),
+    )?;
+    let mut evaluator = Evaluator::load(&config, shop, policy, reward).or_configuration()?;
     evaluator.check_prompts().or_configuration()?;
     if args.follow {
-        return role::small_runtime()?.block_on(follow::follow(&config, evaluator, policy, args.json));
+        return runtime.block_on(follow::follow(&config, evaluator, policy, args.json));
     }
     let mut stage = progress.stage("evaluation");
     let mut policies = vec![];

@@ -3,8 +3,9 @@
 use crate::args::LaunchArgs;
 use crate::config::{ConfigError, Layers};
 use crate::failure::{OrConfiguration as _, Outcome};
-use crate::launch::{Image, Manifests, Overlay, config_of, image_of};
+use crate::launch::{Image, Manifests, Moved, Objects, Overlay, Patch, config_of, fitting, image_of, unfit};
 use crate::output;
+use crate::progress::Progress;
 use anyhow::{Context as _, anyhow};
 use common::RunId;
 use std::io::{self, Write as _};
@@ -42,7 +43,14 @@ fn overlay(args: &LaunchArgs) -> Outcome<Overlay> {
     let manifests = Manifests::open(&args.manifests).or_configuration()?;
     let base = manifests.overlay(&args.overlay).or_configuration()?;
     let file = config_of(&base).or_configuration()?;
-    let config = checked(&file, &args.sets)?;
+    let objects = Objects::of(&base).or_configuration()?;
+    let moved = Moved::of(&file, &args.sets);
+    let sets: Vec<String> = moved
+        .iter()
+        .flat_map(Moved::sets)
+        .chain(args.sets.iter().cloned())
+        .collect();
+    let (config, fitting) = checked(&file, &sets, &objects)?;
     let run = renamed(&file, &args.sets)?;
     let namespace = args
         .namespace
@@ -60,17 +68,22 @@ fn overlay(args: &LaunchArgs) -> Outcome<Overlay> {
         Some(image) => Some((image_of(&base).or_configuration()?, image)),
         None => None,
     };
+    if let Some(moved) = &moved {
+        Progress::detect().say(&moved.to_string());
+    }
     Ok(Overlay {
         base,
         config,
         run,
         namespace,
         image,
+        fitting,
     })
 }
 
-/// The overlay's configuration with the keys set, as TOML, once it has passed every check of the real one.
-fn checked(file: &Path, sets: &[String]) -> Outcome<String> {
+/// The overlay's configuration with the keys set, as TOML, once it has passed every check of the real one and those of the manifests; and
+/// what it needs otherwise of these.
+fn checked(file: &Path, sets: &[String], objects: &Objects) -> Outcome<(String, Vec<Patch>)> {
     let layers = || Layers::default().file(Some(file)).sets(sets);
     let given = layers().given();
     let device = given.get("compute").and_then(|compute| compute.get("device"));
@@ -82,12 +95,16 @@ fn checked(file: &Path, sets: &[String]) -> Outcome<String> {
         true => vec!["compute.device=cpu".to_owned()],
         false => vec![],
     };
-    let (_, mistakes) = layers().sets(&elsewhere).examine();
+    let (config, mut mistakes) = layers().sets(&elsewhere).examine();
+    // A key that is a mistake keeps its default, of which nothing is to be said.
+    if mistakes.is_empty() {
+        mistakes = unfit(&config, objects);
+    }
     if !mistakes.is_empty() {
         return Err(ConfigError { mistakes }).or_configuration();
     }
     let text = toml::to_string_pretty(&given).context("the configuration has no TOML form")?;
-    Ok(format!("{HEAD}{text}"))
+    Ok((format!("{HEAD}{text}"), fitting(&config, objects)))
 }
 
 /// The run's name where `sets` change it and certificates have it.
@@ -154,8 +171,14 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("config.toml");
         std::fs::write(&file, "[run]\nid = \"gpu\"\n[compute]\ndevice = \"cuda\"\n").unwrap();
-        let set = |sets: &[&str]| checked(&file, &sets.iter().map(|&set| set.to_owned()).collect::<Vec<_>>());
-        let text = set(&["learner.versions=9", "loss.beta=0.5"]).unwrap();
+        let nothing = directory.path().join("kustomization.yaml");
+        std::fs::write(nothing, "resources: []\n").unwrap();
+        let objects = Objects::of(directory.path()).unwrap();
+        let set = |sets: &[&str]| {
+            let sets: Vec<String> = sets.iter().map(|&set| set.to_owned()).collect();
+            checked(&file, &sets, &objects)
+        };
+        let (text, _) = set(&["learner.versions=9", "loss.beta=0.5"]).unwrap();
         let table: toml::Table = text.parse().unwrap();
         assert_eq!(table["compute"]["device"].as_str(), Some("cuda"));
         assert_eq!(table["learner"]["versions"].as_integer(), Some(9));

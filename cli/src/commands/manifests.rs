@@ -105,6 +105,7 @@ fn configured(arguments: &[String]) -> Result<Config, ConfigError> {
             layers(&args.train.config, &args.train.compute),
             &args.train.config,
         ),
+        Command::Evaluate(args) => (layers(&args.config, &args.compute), &args.config),
         other => panic!("no pod runs this: {other:?}"),
     };
     // Where the overlay computes is not where this test does.

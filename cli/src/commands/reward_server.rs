@@ -1,4 +1,7 @@
-//! `adwright reward-server`: serves one reward model, ours or a checkpoint of CAIG's, and another one that takes its place.
+//! `adwright reward-server`: serves one reward model, ours or a checkpoint of CAIG's, and another one that takes its place, until it is
+//! stopped or its run is complete.
+
+mod run_end;
 
 use crate::args::RewardServerArgs;
 use crate::config::Config;
@@ -10,12 +13,14 @@ use crate::reward::Reward;
 use crate::role::Host;
 use crate::security::Security;
 use crate::{locations, node_cache, role, shutdown, telemetry};
-use ::reward_server::{Instruments, ModelSource, RewardError, RewardServerInputs, ServedModel};
+use ::reward_server::{Instruments, ModelSource, OnRunEnd, RewardError, RewardServerInputs, ServedModel};
 use anyhow::Context as _;
 use models::checkpoint::in_log;
 use proto::PeerRole;
 use proto::observe::Pulse;
+use run_end::Announcements;
 use std::path::Path;
+use tokio_util::sync::CancellationToken;
 
 /// Runs the command.
 pub(super) fn run(args: &RewardServerArgs) -> Outcome<()> {
@@ -29,6 +34,14 @@ pub(super) fn run(args: &RewardServerArgs) -> Outcome<()> {
     let host = Host::start(&config, args.role.compute.with_parent)?;
     // A device that is not there is told before a model is brought for it.
     config.compute.placement().or_configuration()?;
+    let follows = config.reward_server.on_run_end != OnRunEnd::Serve;
+    let runtime = host.handle();
+    let learner = follows
+        .then(|| {
+            let _inside = runtime.enter();
+            Announcements::of(&config, &security.transport)
+        })
+        .transpose()?;
     let instruments = Instruments::default();
     let pulse = instruments.pulse.clone();
     let watched = Watched::of(Role::RewardServer, &pulse, &telemetry, &security, |page| {
@@ -50,8 +63,8 @@ pub(super) fn run(args: &RewardServerArgs) -> Outcome<()> {
         return Ok(());
     };
     match model {
-        Reward::Trained(model) => serve(&config, host, &security, *model, trained, instruments),
-        Reward::Caig(model) => serve(&config, host, &security, *model, caig, instruments),
+        Reward::Trained(model) => serve(&config, host, &security, *model, trained, learner, instruments),
+        Reward::Caig(model) => serve(&config, host, &security, *model, caig, learner, instruments),
     }
 }
 
@@ -87,13 +100,17 @@ fn serve<M: ServedModel>(
     security: &Security,
     model: M,
     source: ModelSource<M>,
+    learner: Option<Announcements>,
     instruments: Instruments,
 ) -> Outcome<()> {
     let shutdown = host.shutdown();
     let asked = source.asked.clone();
+    let run_complete = CancellationToken::new();
     let inputs = RewardServerInputs {
         model,
         source: Some(source),
+        placement: config.compute.placement().or_configuration()?,
+        run_complete: run_complete.clone(),
         deterministic: config.learner.deterministic,
         authorizer: security.authorizer.clone(),
         transport: security.transport.clone(),
@@ -101,6 +118,12 @@ fn serve<M: ServedModel>(
     };
     host.run(async {
         shutdown::tell_of_hangups(asked).context("cannot receive signals")?;
+        if let Some(learner) = learner {
+            tokio::spawn(async move {
+                learner.run_is_complete().await;
+                run_complete.cancel();
+            });
+        }
         let (listener, address) = role::bind(&config.endpoints.reward_listen).await?;
         let service = ::reward_server::run(config.reward_server.clone(), inputs, listener, shutdown);
         role::serve(Role::RewardServer, address, security, service).await??;

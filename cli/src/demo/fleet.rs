@@ -6,10 +6,12 @@ use super::processes::{Child, stop_all};
 use super::report::Process;
 use super::roles::Roles;
 use crate::config::Config;
+use crate::observer::Observer;
 use crate::progress::Progress;
 use crate::ready::Ready;
 use anyhow::{Context as _, anyhow, bail};
 use futures::stream::{FuturesUnordered, StreamExt as _};
+use proto::tls::Transport;
 use std::time::Duration;
 
 /// How long a learner whose actors have failed is given to fail itself.
@@ -46,6 +48,8 @@ struct Patience {
     drain: Duration,
     /// From the last actor's orderly end to the learner's.
     farewell: Duration,
+    /// What a learner whose run is complete may take beyond that, for the last version to be measured.
+    evaluation: Duration,
 }
 
 impl Patience {
@@ -62,6 +66,7 @@ impl Patience {
             start: Duration::from_secs(config.demo.start_timeout_s),
             drain: longest.saturating_add(Duration::from_secs(config.demo.drain_timeout_s)),
             farewell: linger.saturating_add(learner).saturating_add(LAST_WRITES),
+            evaluation: Duration::from_millis(config.learner.evaluation_linger_ms),
         }
     }
 }
@@ -150,7 +155,7 @@ impl Fleet {
     }
 
     async fn until_learner_ends(&mut self, progress: &Progress) -> anyhow::Result<()> {
-        let mut going = self.actors.len();
+        let (mut going, endpoint) = (self.actors.len(), self.learner.ready.endpoint.clone());
         let mut actors: FuturesUnordered<_> = self.actors.iter_mut().map(Member::ended).collect();
         let mut learner = std::pin::pin!(self.learner.ended());
         let mut reward = std::pin::pin!(self.reward.ended());
@@ -174,10 +179,16 @@ impl Fleet {
         };
         // Actors leave because the learner does: then its words are those that matter.
         let (patience, reason) = match last {
-            Ok(()) => (
-                self.patience.farewell,
-                anyhow!("every actor ended before the run was complete"),
-            ),
+            Ok(()) => {
+                let Patience {
+                    farewell, evaluation, ..
+                } = self.patience;
+                let patience = match is_complete(&endpoint).await {
+                    true => farewell.saturating_add(evaluation),
+                    false => farewell,
+                };
+                (patience, anyhow!("every actor ended before the run was complete"))
+            }
             Err(error) => (LAST_WORDS, error.context("no actor is left")),
         };
         tokio::time::timeout(patience, learner)
@@ -206,6 +217,15 @@ impl Fleet {
         }
         failures
     }
+}
+
+/// Whether the learner at `endpoint` says that all versions are published.
+async fn is_complete(endpoint: &str) -> bool {
+    let status = async {
+        let observer = Observer::connect("demo", &Transport::plain(), endpoint).await?;
+        observer.status().await
+    };
+    status.await.is_ok_and(|status| status.complete)
 }
 
 impl Member {
@@ -264,6 +284,7 @@ mod tests {
                 start: Duration::ZERO,
                 drain: Duration::from_secs(20),
                 farewell,
+                evaluation: Duration::from_secs(600),
             },
         };
         let progress = Progress::detect();

@@ -1,19 +1,20 @@
-//! A run's processes for as long as is asked, and how much memory they hold meanwhile.
+//! A run's processes for as long as is asked, how much memory they hold meanwhile, and how the ledger grows.
 //!
 //! What a process holds is its resident set, read from the system. Its growth is that of the last tenth of the time over the
 //! second: in the first one caches fill.
 
 use super::fleet::Fleet;
-
 use super::report::Process;
 use super::roles::Roles;
 use super::training::interrupted;
+use crate::locations;
 use crate::observer::Observer;
 use crate::progress::Progress;
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use proto::tls::Transport;
 use serde::Serialize;
 use std::time::{Duration, Instant};
+use store::{Store, StoreSettings};
 use tokio_util::sync::CancellationToken;
 
 /// Readings of each process.
@@ -28,9 +29,19 @@ pub(crate) struct SoakFigures {
     versions: u64,
     /// Pairs submitted meanwhile.
     pairs: u64,
+    /// What the ledger takes in the run's store, in bytes and in files.
+    ledger_bytes: Growth,
+    ledger_files: Growth,
     /// The largest growth of any process, as a share.
     growth_max: f64,
     processes: Vec<Resident>,
+}
+
+/// A size when the actors had started, and when the time was over.
+#[derive(Debug, PartialEq, Serialize)]
+struct Growth {
+    start: u64,
+    end: u64,
 }
 
 /// One process.
@@ -88,12 +99,15 @@ async fn watch(
     fleet.start_actors(roles).await?;
     let processes = fleet.processes();
     let observer = Observer::connect("demo", &Transport::plain(), fleet.learner_endpoint()).await?;
+    let (store, ledger) = ledger(roles)?;
     let begun = Instant::now();
+    let (bytes, files) = usage(&store, &ledger).await?;
     let readings = tokio::select! {
         readings = read(&processes, time, progress) => readings?,
         ended = fleet.ended_early(progress) => return Err(ended),
     };
     let status = observer.status().await?;
+    let (bytes_then, files_then) = usage(&store, &ledger).await?;
     let figures = processes.into_iter().zip(readings);
     let processes: Vec<Resident> = figures
         .map(|(process, readings)| resident(process, readings))
@@ -103,12 +117,39 @@ async fn watch(
         seconds: begun.elapsed().as_secs_f64(),
         versions: status.version.map_or(0, |version| version.number),
         pairs: status.outcomes.map_or(0, |outcomes| outcomes.pairs),
+        ledger_bytes: Growth {
+            start: bytes,
+            end: bytes_then,
+        },
+        ledger_files: Growth {
+            start: files,
+            end: files_then,
+        },
         growth_max: processes
             .iter()
             .map(|process| process.growth)
             .fold(f64::MIN, f64::max),
         processes,
     })
+}
+
+/// The run's store, and where in it the ledger is.
+fn ledger(roles: &Roles<'_>) -> anyhow::Result<(Store, String)> {
+    let place = roles.files.store.display().to_string();
+    let store = locations::open_store("store.url", &place, &StoreSettings::default());
+    let store = store.map_err(|failure| anyhow!("{failure}"))?;
+    Ok((store, format!("runs/{}/ledger", roles.config.run.id)))
+}
+
+/// Bytes and files below a key.
+async fn usage(store: &Store, key: &str) -> anyhow::Result<(u64, u64)> {
+    let mut listing = store.listing(key)?;
+    let (mut bytes, mut files) = (0, 0);
+    while let Some(found) = listing.next().await? {
+        bytes += found.size;
+        files += 1;
+    }
+    Ok((bytes, files))
 }
 
 /// Readings of each process, evenly over `time`.
@@ -163,6 +204,20 @@ fn median(readings: &[u64]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn what_lies_below_a_key_is_counted_and_nothing_else() {
+        let store = Store::open("memory:///").unwrap();
+        for (key, bytes) in [
+            ("runs/demo/ledger/wal/1", 3),
+            ("runs/demo/ledger/compacted/2", 4),
+            ("runs/demo/images/3", 5),
+        ] {
+            store.put(key, vec![0; bytes]).await.unwrap();
+        }
+        assert_eq!(usage(&store, "runs/demo/ledger").await.unwrap(), (7, 2));
+        assert_eq!(usage(&store, "runs/other/ledger").await.unwrap(), (0, 0));
+    }
 
     #[test]
     fn resident_memory_is_read_as_the_system_writes_it() {

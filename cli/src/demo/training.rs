@@ -165,7 +165,7 @@ async fn follow(
 
 /// The run itself, every version of which goes to `published`.
 ///
-/// A learner does not wait for ever for those who follow it. Where the last version was not heard of in time, it is taken
+/// A learner does not wait for ever for those who measure it. Where the last version was not heard of in time, it is taken
 /// from the files that the learner has left.
 async fn run(
     roles: &Roles<'_>,
@@ -219,6 +219,7 @@ fn last_version(files: &RunFiles, number: u64) -> anyhow::Result<Published> {
         metrics: metrics
             .with_context(|| format!("{} has no metrics of {version}", files.summary.display()))?
             .values,
+        last: true,
     })
 }
 
@@ -234,6 +235,7 @@ async fn measure(
         version,
         adapter,
         metrics,
+        last,
     }) = versions.recv().await
     {
         let bytes = tokio::fs::read(&adapter).await;
@@ -250,6 +252,9 @@ async fn measure(
         rounds.push(round);
         start.get_or_insert_with(|| evaluation.clone());
         end = Some(evaluation);
+        if last {
+            break;
+        }
     }
     let nothing = "the learner published nothing";
     Ok((rounds, start.context(nothing)?, end.context(nothing)?))

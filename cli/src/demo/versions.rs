@@ -18,6 +18,8 @@ pub(super) struct Published {
     pub(super) adapter: PathBuf,
     /// Means over the training steps that led to it, by name; empty for the initial version.
     pub(super) metrics: BTreeMap<String, f64>,
+    /// Whether no version follows.
+    pub(super) last: bool,
 }
 
 /// The announcements of one learner, from its initial version on.
@@ -54,7 +56,8 @@ impl Watch {
         })
     }
 
-    /// Sends every version as it is published until the last; then the learner knows that this observer is done.
+    /// Sends every version as it is published until the last, and stays until nobody takes any more: then all are measured, and the
+    /// learner knows that this observer is done.
     ///
     /// # Errors
     /// When the learner breaks off before, sends other bytes than it announced, or has replaced a version before it was
@@ -76,6 +79,7 @@ impl Watch {
             sent.map_err(|_| anyhow!("the evaluation has ended"))?;
             self.next += 1;
             if last {
+                published.closed().await;
                 return Ok(());
             }
         }
@@ -86,6 +90,7 @@ impl Watch {
     }
 
     async fn fetch(&self, manifest: pb::PolicyManifest) -> anyhow::Result<Published> {
+        let last = manifest.last;
         let version: PolicyVersion = manifest
             .version
             .context("a manifest names no version")?
@@ -105,6 +110,7 @@ impl Watch {
             version,
             adapter,
             metrics: self.observer.metrics(version).await?,
+            last,
         })
     }
 }

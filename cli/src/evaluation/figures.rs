@@ -9,11 +9,11 @@ use std::collections::BTreeMap;
 /// One version's figures.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Evaluation {
-    /// Mean reward.
+    /// Mean reward of the samples that have an image.
     pub(crate) reward: f64,
-    /// The reward of every sample, product after product.
+    /// The reward of every sample, product after product; `None` of one without an image.
     #[serde(skip)]
-    pub(crate) rewards: Vec<f64>,
+    pub(crate) rewards: Vec<Option<f64>>,
     /// Mean true click-through rate, where it is known.
     pub(crate) true_ctr: Option<f64>,
     /// Share of descriptions that match their product, where it is known.
@@ -27,7 +27,7 @@ pub(crate) struct Evaluation {
     pub(super) entropy: f64,
     /// Mean tokens of a completion.
     pub(super) completion_tokens: f64,
-    /// Share of descriptions with a part that cannot be rendered, or without an end.
+    /// Share of descriptions with a part that cannot be rendered, without an end, or without an image.
     pub(crate) invalid_rate: f64,
     /// Different valid descriptions.
     pub(crate) distinct_descriptions: u64,

@@ -10,19 +10,22 @@ const RESAMPLES: usize = 1000;
 /// A win rate with its interval.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub(crate) struct WinRate {
-    /// Share of samples in which the first scores higher; equal scores count half.
+    /// Share of samples in which the first scores higher; equal scores count half, and no image is less than any.
     pub(crate) win_rate: f64,
     /// Its 95 % interval, `[low, high]`: percentiles of a bootstrap over products (Efron 1979), whose samples belong together.
     pub(crate) win_rate_ci: [f64; 2],
 }
 
 /// Compares rewards of the same samples, `samples` of each product, product after product (at least one).
-pub(crate) fn win_rate(first: &[f64], second: &[f64], samples: usize, seed: u64) -> WinRate {
-    let point = |(first, second): (&f64, &f64)| match first.total_cmp(second) {
-        std::cmp::Ordering::Greater => 1.0,
-        std::cmp::Ordering::Equal => 0.5,
-        std::cmp::Ordering::Less => 0.0,
-    };
+pub(crate) fn win_rate(first: &[Option<f64>], second: &[Option<f64>], samples: usize, seed: u64) -> WinRate {
+    // Any finite reward is above that.
+    let or_least = |reward: &Option<f64>| reward.unwrap_or(f64::NEG_INFINITY);
+    let point =
+        |(first, second): (&Option<f64>, &Option<f64>)| match or_least(first).total_cmp(&or_least(second)) {
+            std::cmp::Ordering::Greater => 1.0,
+            std::cmp::Ordering::Equal => 0.5,
+            std::cmp::Ordering::Less => 0.0,
+        };
     let points: Vec<f64> = first.iter().zip(second).map(point).collect();
     let products: Vec<f64> = points
         .chunks(samples.max(1))
@@ -51,18 +54,28 @@ mod tests {
 
     #[test]
     fn wins_count_one_and_ties_half() {
-        let found = win_rate(&[1.0, 2.0, 3.0, 0.0], &[0.0, 2.0, 4.0, 1.0], 2, 1);
+        let found = win_rate(
+            &[1.0, 2.0, 3.0, 0.0].map(Some),
+            &[0.0, 2.0, 4.0, 1.0].map(Some),
+            2,
+            1,
+        );
         assert_eq!(found.win_rate, 0.375);
         let [low, high] = found.win_rate_ci;
         assert!(low <= 0.375 && 0.375 <= high);
-        assert_eq!(win_rate(&[1.0; 6], &[0.0; 6], 3, 1).win_rate_ci, [1.0, 1.0]);
+        assert_eq!(
+            win_rate(&[Some(1.0); 6], &[Some(0.0); 6], 3, 1).win_rate_ci,
+            [1.0, 1.0]
+        );
+        assert_eq!(win_rate(&[Some(-9.0), None], &[None, None], 1, 1).win_rate, 0.75);
     }
 
     #[test]
     fn the_interval_is_that_of_products_not_of_samples() {
         // Every product is either won or lost as a whole: many samples of it are no more evidence.
-        let first: Vec<f64> = (0..20).flat_map(|product| [f64::from(product % 2); 50]).collect();
-        let [low, high] = win_rate(&first, &[0.5; 1000], 50, 3).win_rate_ci;
+        let won = |product| [Some(f64::from(product % 2)); 50];
+        let first: Vec<Option<f64>> = (0..20).flat_map(won).collect();
+        let [low, high] = win_rate(&first, &[Some(0.5); 1000], 50, 3).win_rate_ci;
         assert!(low < 0.35 && high > 0.65, "{low} {high}");
     }
 }

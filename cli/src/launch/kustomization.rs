@@ -1,4 +1,5 @@
-//! The little that is read of Kustomize's files: which configuration an overlay ends with, and by which name its image goes.
+//! The little that is read of Kustomize's files: what an overlay builds on, which configuration it ends with, and by which name its image
+//! goes.
 
 use anyhow::{Context as _, anyhow};
 use serde::Deserialize;
@@ -24,8 +25,10 @@ pub(crate) struct Manifests {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct Kustomization {
-    resources: Vec<String>,
+pub(super) struct Kustomization {
+    pub(super) resources: Vec<String>,
+    pub(super) components: Vec<String>,
+    pub(super) patches: Vec<Patched>,
     #[serde(rename = "configMapGenerator")]
     generators: Vec<Generator>,
     images: Vec<Renamed>,
@@ -36,6 +39,13 @@ struct Kustomization {
 struct Generator {
     name: String,
     files: Vec<String>,
+}
+
+/// A patch: one that the kustomization holds itself has no path.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Patched {
+    pub(super) path: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -117,7 +127,7 @@ fn config_within(directory: &Path, depth: usize) -> anyhow::Result<Option<PathBu
             return Ok(Some(directory.join(path)));
         }
     }
-    for below in below(directory, &read) {
+    for below in directories(directory, &read) {
         if let Some(found) = config_within(&below, depth + 1)? {
             return Ok(Some(found));
         }
@@ -136,7 +146,7 @@ pub(crate) fn image_of(overlay: &Path) -> anyhow::Result<String> {
 fn image_within(directory: &Path, depth: usize) -> anyhow::Result<String> {
     let read = read(directory, depth)?;
     let mut name = IMAGE.to_owned();
-    for below in below(directory, &read) {
+    for below in directories(directory, &read) {
         let found = image_within(&below, depth + 1)?;
         if found != IMAGE {
             name = found;
@@ -146,7 +156,7 @@ fn image_within(directory: &Path, depth: usize) -> anyhow::Result<String> {
     Ok(renamed.and_then(|image| image.new_name.clone()).unwrap_or(name))
 }
 
-fn read(directory: &Path, depth: usize) -> anyhow::Result<Kustomization> {
+pub(super) fn read(directory: &Path, depth: usize) -> anyhow::Result<Kustomization> {
     let path = directory.join("kustomization.yaml");
     let shown = path.display();
     if depth > MAX_DEPTH {
@@ -157,12 +167,16 @@ fn read(directory: &Path, depth: usize) -> anyhow::Result<Kustomization> {
 }
 
 /// The directories that a kustomization builds on.
-fn below(directory: &Path, read: &Kustomization) -> Vec<PathBuf> {
-    let named = read.resources.iter().filter(|resource| !resource.contains("://"));
+fn directories(directory: &Path, read: &Kustomization) -> impl Iterator<Item = PathBuf> {
+    below(directory, &read.resources).filter(|path| path.is_dir())
+}
+
+/// Those of the names in a kustomization that are files and directories here; others are addresses.
+pub(super) fn below(directory: &Path, names: &[String]) -> impl Iterator<Item = PathBuf> {
+    let named = names.iter().filter(|name| !name.contains("://"));
     named
-        .map(|resource| directory.join(resource))
-        .filter(|path| path.is_dir())
-        .collect()
+        .map(|name| directory.join(name))
+        .filter(|path| path.exists())
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! The overlay that is written: `kustomization.yaml` and the whole configuration, nothing else.
 
 use super::kustomization::{CONFIG_FILE, CONFIG_MAP};
-use super::patches::patches;
+use super::patches::{Patch, patches};
 use anyhow::{Context as _, anyhow};
 use common::RunId;
 use std::fmt::Write as _;
@@ -59,6 +59,8 @@ pub(crate) struct Overlay {
     pub(crate) namespace: Option<String>,
     /// By which name the image goes below, and what it becomes.
     pub(crate) image: Option<(String, Image)>,
+    /// What else of the manifests the configuration needs otherwise.
+    pub(crate) fitting: Vec<Patch>,
 }
 
 impl Overlay {
@@ -103,12 +105,12 @@ impl Overlay {
                 }
             }
         }
-        text + &patches(self.run.as_ref(), self.namespace.as_deref())
+        text + &patches(self.run.as_ref(), self.namespace.as_deref(), &self.fitting)
     }
 }
 
 /// A text as JSON has it, which is YAML's too.
-pub(super) fn quoted(text: &str) -> String {
+fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 
@@ -192,6 +194,7 @@ mod tests {
             run: None,
             namespace: Some("ads".into()),
             image: None,
+            fitting: vec![],
         };
         let out = root.path().join("out");
         overlay.write(&out).unwrap();

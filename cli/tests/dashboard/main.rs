@@ -19,6 +19,8 @@ mod tour;
 
 // The stage of other tests, which do more on it than these do; what is to be seen within seconds wants the machine alone, so this is
 // no part of their program.
+#[path = "../processes/http.rs"]
+mod http;
 #[expect(dead_code, reason = "of use to other tests")]
 #[path = "../processes/program.rs"]
 mod program;

@@ -1,6 +1,7 @@
 //! What somebody who opens the dashboard sees and can do, one thing after the other on one run.
 
 use crate::browser::Browser;
+use crate::http::{number, page_of};
 use crate::page::Page;
 use crate::stage::{Place, Stage, port};
 use std::time::Duration;
@@ -29,9 +30,11 @@ fn a_person_watches_a_run_sees_an_actor_die_and_opens_the_history_of_a_creative(
     let stage = Stage::with_models();
     let reward = stage.reward_server();
     // Long enough for everything below.
-    // At an address that stays, as it is started twice.
+    // At addresses that stay, as it is started twice.
+    let numbers = format!("127.0.0.1:{}", port());
     let shown = [
         format!("dashboard.listen=127.0.0.1:{}", port()),
+        format!("telemetry.metrics_listen={numbers}"),
         "learner.versions=2000".into(),
     ];
     let learner = stage.learner_with("shown", &shown);
@@ -53,6 +56,7 @@ fn a_person_watches_a_run_sees_an_actor_die_and_opens_the_history_of_a_creative(
         .map(|id| stage.actor(id, &learner, &reward))
         .into();
     live_numbers_change_by_themselves(&mut page);
+    numbers_are_those_of_the_run(&mut page, &numbers);
     keep_a_screenshot(&mut page);
     nothing_is_wider_than_a_phone_and_dark_is_dark(&mut page, &url);
     the_keyboard_reaches_everything(&mut page, &url);
@@ -105,11 +109,53 @@ fn live_numbers_change_by_themselves(page: &mut Page) {
         "pictures come",
         "[...document.querySelectorAll('#creatives img')].slice(0, 4).every(i => i.naturalWidth > 0)",
     );
-    let shift = "new Promise(done => { let sum = 0; \
-                 new PerformanceObserver(list => list.getEntries().forEach(entry => sum += entry.value))\
-                 .observe({ type: 'layout-shift' }); setTimeout(() => done(sum), 2000); })";
-    let shifted = page.value(shift).as_f64().unwrap();
-    assert!(shifted < 0.05, "the layout has shifted by {shifted}");
+    nothing_jumps(page);
+}
+
+/// Watches the layout for two seconds of the run, in which nobody does anything.
+fn nothing_jumps(page: &mut Page) {
+    // What was closed above may still move what is below it.
+    page.value("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => done(true))))");
+    let watch = "new Promise(done => { \
+                 const seen = []; \
+                 const box = at => [at.x, at.y, at.width, at.height].map(Math.round).join(' '); \
+                 const moved = source => { \
+                     const node = source.node?.nodeType === 3 ? source.node.parentElement : source.node; \
+                     return `${node?.closest('[id]')?.id}: ${node?.tagName} ${node?.className} ${node?.textContent?.slice(0, 40)} \
+                             from ${box(source.previousRect)} to ${box(source.currentRect)}`; }; \
+                 const take = list => list.forEach(shift => seen.push({ value: shift.value, moved: shift.sources.map(moved) })); \
+                 const watcher = new PerformanceObserver(list => take(list.getEntries())); \
+                 watcher.observe({ type: 'layout-shift' }); \
+                 setTimeout(() => { take(watcher.takeRecords()); done(seen); }, 2000); })";
+    let seen = page.value(watch);
+    let shifts = seen.as_array().unwrap();
+    let sum: f64 = shifts.iter().map(|shift| shift["value"].as_f64().unwrap()).sum();
+    assert!(sum < 0.05, "the layout has shifted by {sum}: {seen:#}");
+}
+
+/// What the page shows lies between what the learner says before and after.
+fn numbers_are_those_of_the_run(page: &mut Page, numbers: &str) {
+    for (name, of_run) in [
+        ("Ledger", "ledger_records_total"),
+        ("Pairs trained", "train_pairs_total"),
+        ("Policy version", "weights_policy_version"),
+    ] {
+        // `1,234`, or `3 / 2000`.
+        let shown = format!("parseInt({}.replaceAll(',', ''))", figure(name));
+        let before = number(&page_of(numbers), of_run);
+        assert!(before > 0.0, "{of_run} is {before}");
+        let told = page.until(
+            &format!("{name} is at least {before}"),
+            &format!("{shown} >= {before}"),
+        );
+        assert!(told < LIVE, "{name}: {told:?}");
+        let shown = page.value(&shown).as_f64().unwrap();
+        let after = number(&page_of(numbers), of_run);
+        assert!(
+            (before..=after).contains(&shown),
+            "{name} is {shown}, {of_run} from {before} to {after}"
+        );
+    }
 }
 
 /// Where it is asked for, the picture of the overview once there is something on it.

@@ -1,5 +1,6 @@
 //! The smallest demo, from outside: what it writes, and that it leaves no process behind however it ends.
 
+use crate::http::ask;
 use crate::program::{adwright, signal, wait_until};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -95,6 +96,31 @@ impl Bench {
         lines.filter(|(_, line)| line.contains(&directory)).collect()
     }
 
+    /// Waits until the demo says where it is watched, and looks there with and without the token.
+    fn is_watched(&self, token: &str) {
+        let mut address = String::new();
+        wait_until("nobody says where to watch", || {
+            let said = self.errors();
+            let told = said
+                .lines()
+                .find_map(|line| line.strip_prefix("watch it at http://"));
+            address = told.unwrap_or_default().trim_end_matches('/').to_owned();
+            !address.is_empty()
+        });
+        let stranger = ask(&address, "GET /", &[], "");
+        assert!(stranger.starts_with("HTTP/1.1 401"), "{stranger}");
+        let page = ask(
+            &address,
+            "GET /",
+            &[&format!("authorization: Bearer {token}")],
+            "",
+        );
+        assert!(
+            page.starts_with("HTTP/1.1 200") && page.contains("<dt>Policy version</dt>"),
+            "{page}"
+        );
+    }
+
     #[track_caller]
     fn no_process_is_left(&self) {
         wait_until("no process is left", || self.processes().is_empty());
@@ -138,6 +164,9 @@ fn json(path: &Path) -> Value {
 fn a_comparison_on_a_users_catalogue_writes_what_is_documented_and_ends_all_its_processes() {
     let bench = Bench::new();
     let catalogue = bench.catalogue();
+    let token = "correct-horse-battery";
+    std::fs::write(bench.path("token"), token).unwrap();
+    let token_file = format!("dashboard.token_file={}", bench.path("token").display());
     let mut demo = bench.demo(
         "first",
         &[
@@ -149,8 +178,13 @@ fn a_comparison_on_a_users_catalogue_writes_what_is_documented_and_ends_all_its_
             "2",
             "--set",
             "telemetry.tensorboard=board",
+            "--dashboard",
+            "127.0.0.1:0",
+            "--set",
+            &token_file,
         ],
     );
+    bench.is_watched(token);
     assert!(demo.wait().unwrap().success(), "{}", bench.errors());
     bench.no_process_is_left();
     let out = bench.path("first");
@@ -190,8 +224,26 @@ fn a_comparison_on_a_users_catalogue_writes_what_is_documented_and_ends_all_its_
         json(&out.join("compare.json"))["modes"].as_array().unwrap().len(),
         2
     );
+    let written = ["config.toml", "report.json", "compare.json"].map(|name| out.join(name));
+    let of_modes = ["config.toml", "report.json", "run.json"].map(|name| out.join("dpo").join(name));
+    for file in written.iter().chain(&of_modes) {
+        let text = std::fs::read_to_string(file).unwrap();
+        assert!(!text.contains(token), "{} has the token", file.display());
+    }
     image::open(out.join("contact_sheet.png")).unwrap();
     assert_eq!(names(&bench.path("board")), ["dpo", "joint_swap"]);
+    for mode in ["dpo", "joint_swap"] {
+        let board = bench.path("board").join(mode);
+        let events = std::fs::read(board.join(&names(&board)[0])).unwrap();
+        let results = events
+            .windows(15)
+            .filter(|bytes| bytes == b"held_out/reward")
+            .count();
+        assert_eq!(
+            results, 3,
+            "the learner of {mode} did not wait for the last version's"
+        );
+    }
     let seconds = |mode: &str, part: &str| {
         let report = json(&out.join(mode).join("report.json"));
         report["wall_seconds"][part].as_f64().unwrap()

@@ -1,4 +1,5 @@
-//! The example actor of docs/external_actor as a process, with stubs made from our definitions: it is the only actor of a run, which ends.
+//! The example actor of docs/external_actor as a process, with stubs made from our definitions, today's and the
+//! oldest: it is the only actor of a run, which ends.
 
 use crate::program::{Guarded, wait_until};
 use crate::python::Example;
@@ -13,18 +14,36 @@ const EXAMPLE: Example = Example {
     variable: "EXTERNAL_ACTOR_PYTHON",
     modules: "blake3, grpc, grpc_tools, PIL",
     definitions: &["learner", "reward"],
+    root: "proto",
 };
 
-/// The actor's command line.
-fn actor(python: &str, stage: &Stage, learner: &Place<'_>, reward: &Place<'_>) -> Command {
+/// One of the oldest wire.
+const OLDER: Example = Example {
+    root: "proto/baseline/2026-11-28",
+    ..EXAMPLE
+};
+
+/// What the example looks at that the oldest wire does not have.
+const NEWER: &str = "lease.HasField(\"reward_model\") and scored.reward_model != lease.reward_model";
+
+/// The command line of an actor whose program is `source`.
+fn actor(
+    (example, source): (&Example, &str),
+    python: &str,
+    stage: &Stage,
+    learner: &Place<'_>,
+    reward: &Place<'_>,
+) -> Command {
+    let program = stage.directory.path().join("actor.py");
+    fs::write(&program, source).unwrap();
     let address = |place: &Place<'_>| place.url().trim_start_matches("http://").to_owned();
     let mut command = Command::new(python);
     command
-        .arg(EXAMPLE.file("actor.py"))
+        .arg(program)
         .args(["--learner", &address(learner), "--reward", &address(reward)])
         .args(["--store", "store", "--id", "python"])
         .current_dir(stage.directory.path())
-        .env("PYTHONPATH", EXAMPLE.stubs(python, stage.directory.path()))
+        .env("PYTHONPATH", example.stubs(python, stage.directory.path()))
         .env("PYTHONDONTWRITEBYTECODE", "1")
         .stdin(Stdio::null());
     command
@@ -33,11 +52,25 @@ fn actor(python: &str, stage: &Stage, learner: &Place<'_>, reward: &Place<'_>) -
 #[test]
 #[ignore = "needs a Python with the packages of docs/external_actor/requirements.txt; .ci/run runs it"]
 fn a_run_is_trained_from_what_an_actor_in_python_submits() {
-    let python = EXAMPLE.python();
+    let source = fs::read_to_string(EXAMPLE.file("actor.py")).unwrap();
+    a_run_is_trained_from_what_it_submits(&EXAMPLE, &source);
+}
+
+#[test]
+#[ignore = "needs a Python with the packages of docs/external_actor/requirements.txt; .ci/run runs it"]
+fn a_run_is_trained_from_what_an_actor_of_the_oldest_wire_submits() {
+    let source = fs::read_to_string(OLDER.file("actor.py")).unwrap();
+    let older = source.replace(NEWER, "False");
+    assert_ne!(older, source);
+    a_run_is_trained_from_what_it_submits(&OLDER, &older);
+}
+
+fn a_run_is_trained_from_what_it_submits(example: &Example, source: &str) {
+    let python = example.python();
     let stage = Stage::with_models();
     let (reward, mut learner) = (stage.reward_server(), stage.learner("foreign", &[]));
     let [said, errors] = ["said", "errors"].map(|name| stage.directory.path().join(name));
-    let mut command = actor(&python, &stage, &learner, &reward);
+    let mut command = actor((example, source), &python, &stage, &learner, &reward);
     let to = |path: &Path| fs::File::create(path).unwrap();
     let mut actor = Guarded(command.stdout(to(&said)).stderr(to(&errors)).spawn().unwrap());
     wait_until("the run does not end", || learner.has_ended());

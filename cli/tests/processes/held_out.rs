@@ -14,6 +14,28 @@ fn followed(directory: &Path, policy: &str, learner: &str) -> Output {
     command.args(["--set", "demo.samples=4"]).output().unwrap()
 }
 
+/// The reward of the policy in `policy` on two test products, rendered as these settings say.
+pub(crate) fn reward_of_base(directory: &Path, settings: &[&str]) -> f64 {
+    let models = [
+        "evaluate",
+        "--json",
+        "--model=policy",
+        "--reward-model=reward-model",
+    ];
+    let mut command = configured(directory, &models);
+    command.args([
+        "--set",
+        "demo.products=2",
+        "--set",
+        "demo.samples=2",
+        "--set",
+        "demo.kl_samples=2",
+    ]);
+    command.args(settings.iter().flat_map(|setting| ["--set", setting]));
+    let report: Value = serde_json::from_str(&done(&command.output().unwrap())).unwrap();
+    report["policies"][0]["reward"].as_f64().unwrap()
+}
+
 #[test]
 fn versions_are_measured_as_they_come_and_the_learner_takes_what_it_is_told() {
     let stage = Stage::with_models();

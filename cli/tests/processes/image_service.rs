@@ -1,6 +1,7 @@
 //! The example image service of docs/image_service as a process, with stubs made from our definitions, and a run whose actor renders
 //! with it: the service is killed in the middle and comes back.
 
+use crate::held_out::reward_of_base;
 use crate::program::{Guarded, wait_until};
 use crate::python::Example;
 use crate::stage::{Stage, configured, done};
@@ -15,6 +16,7 @@ const EXAMPLE: Example = Example {
     variable: "IMAGE_SERVICE_PYTHON",
     modules: "grpc, grpc_health, grpc_tools, PIL",
     definitions: &["image"],
+    root: "proto",
 };
 
 /// Side of the service's pictures, in pixels: none that the simulated shop renders.
@@ -81,6 +83,11 @@ fn a_run_renders_with_the_example_service_and_outlasts_its_death() {
     assert!(!learner.has_ended());
     let _back = Service::start(&python, &stubs, &address);
     stage.adapter_of("served", learner);
+
+    assert_ne!(
+        reward_of_base(directory, &settings),
+        reward_of_base(directory, &[])
+    );
 
     let export = ["ledger", "export", "--store", "store", "--run", "served"];
     let lines = done(&configured(directory, &export).output().unwrap());

@@ -8,6 +8,7 @@
 #![allow(clippy::disallowed_methods, reason = "these tests wait for other processes")]
 
 mod by_url;
+mod canary;
 mod damage;
 mod demo;
 mod external_actor;
@@ -15,6 +16,7 @@ mod external_actor;
 mod fixtures;
 mod foreign_run;
 mod held_out;
+mod http;
 mod image_service;
 mod interrupt;
 mod mutual_tls;
@@ -24,6 +26,7 @@ mod python;
 mod reward_server;
 mod role;
 mod rollback;
+mod run_end;
 mod stage;
 mod status;
 mod store_table;

@@ -1,6 +1,8 @@
 //! Roles that prove who they are: a whole run of them, and what becomes of those who cannot.
 
-use crate::program::wait_until;
+use crate::program::{signal, wait_until};
+use crate::reward_server::{asked, train};
+use crate::role::Role;
 use crate::stage::{CERTIFICATES, Place, Stage, certificates, command, configured, done};
 use common::RunId;
 use proto::pb::learner_service_client::LearnerServiceClient;
@@ -8,14 +10,16 @@ use proto::pb::{self};
 use proto::tls::{Credentials, Pem, Transport};
 use proto::{Answering, PeerRole, header};
 use std::fs;
+use std::net::TcpStream;
 use std::path::Path;
+use std::time::Duration;
 use tonic::Code;
 use tonic::transport::Channel;
 
 const RUN: &str = "proven";
 
 /// Makes certificates for every role, or renews them.
-fn certify(directory: &Path, run: &str, out: &str) {
+pub(crate) fn certify(directory: &Path, run: &str, out: &str) {
     let arguments = ["certificates", "--run", run, "--out", out];
     done(&command(directory, &arguments).output().unwrap());
 }
@@ -33,12 +37,16 @@ fn pem(directory: &Path, role: &str) -> Pem {
     }
 }
 
+/// A connection to a `callee` for whoever shows the certificate of `role`.
+pub(crate) fn channel(directory: &Path, role: &str, callee: PeerRole, url: &str) -> Channel {
+    let transport = Transport::secured(Credentials::new(&pem(directory, role)).unwrap());
+    let who = Answering::Role(callee);
+    proto::channel(&transport.network(), url, who, |endpoint| endpoint).unwrap()
+}
+
 /// A client that shows the certificate of `role`.
 fn client(directory: &Path, role: &str, url: &str) -> LearnerServiceClient<Channel> {
-    let transport = Transport::secured(Credentials::new(&pem(directory, role)).unwrap());
-    let who = Answering::Role(PeerRole::Learner);
-    let channel = proto::channel(&transport.network(), url, who, |endpoint| endpoint);
-    LearnerServiceClient::new(channel.unwrap())
+    LearnerServiceClient::new(channel(directory, role, PeerRole::Learner, url))
 }
 
 async fn status(mut client: LearnerServiceClient<Channel>) -> Result<pb::RunStatus, tonic::Status> {
@@ -170,4 +178,43 @@ fn who_is_not_proven_to_take_part_is_refused_and_told_why() {
         let said = fs::read_to_string(learner.log()).unwrap();
         said.contains("connection refused") && said.contains("speaks plain text")
     });
+}
+
+#[test]
+fn strangers_on_every_place_keep_out_nobody_who_is_proven() {
+    let directory = tempfile::tempdir().unwrap();
+    let directory = directory.path();
+    train(directory, "model", "1");
+    certify(directory, RUN, CERTIFICATES);
+    let run = format!("run.id={RUN}");
+    let arguments = [
+        "reward-server",
+        "--model",
+        "model",
+        "--listen",
+        "127.0.0.1:0",
+        "--set",
+        &run,
+    ];
+    let mut command = command(directory, &arguments);
+    command.args(certificates(directory, "reward-server"));
+    let (role, endpoint) = Role::start(&mut command, &directory.join("reward-server.log"));
+    let endpoint = endpoint.unwrap();
+    let address = endpoint.strip_prefix("https://").unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let certificates = directory.join(CERTIFICATES);
+    let mut lines = vec![];
+    for _ in 0..3 {
+        // More than may prove who they are at the same time, and they say nothing.
+        lines.truncate(0);
+        lines.extend((0..600).map(|_| TcpStream::connect(address).unwrap()));
+        let served = runtime.block_on(async {
+            let channel = channel(&certificates, "actor", PeerRole::RewardServer, &endpoint);
+            // A line that says nothing is cut by itself after ten seconds.
+            tokio::time::timeout(Duration::from_secs(5), asked(channel)).await
+        });
+        served.expect("kept out").unwrap();
+    }
+    signal(role.process(), "TERM");
+    assert!(role.wait());
 }

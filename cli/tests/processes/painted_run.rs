@@ -1,5 +1,6 @@
 //! A run whose actor paints with Stable Diffusion in miniature, and pictures painted by hand with the same files.
 
+use crate::held_out::reward_of_base;
 use crate::stage::{Stage, command, configured, done};
 use serde_json::Value;
 use std::fs;
@@ -50,6 +51,14 @@ fn a_run_paints_around_its_products() {
         assert!(!line["barred"].to_string().contains("leakage"), "{line}");
     }
     all_are_of_side(directory, "painted", SIDE);
+
+    // What the policy does on test products is measured on pictures of the same painter.
+    let (painted, drawn) = (
+        reward_of_base(directory, &settings),
+        reward_of_base(directory, &[]),
+    );
+    assert_ne!(painted, drawn);
+    assert_eq!(painted, reward_of_base(directory, &settings));
 }
 
 /// A run's outcomes.

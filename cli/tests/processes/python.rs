@@ -14,6 +14,8 @@ pub(crate) struct Example {
     pub(crate) modules: &'static str,
     /// The definitions that it speaks, beside those that all share.
     pub(crate) definitions: &'static [&'static str],
+    /// The directory that they are read from.
+    pub(crate) root: &'static str,
 }
 
 impl Example {
@@ -44,7 +46,7 @@ impl Example {
         fs::create_dir(&stubs).unwrap();
         let names = std::iter::once(&"common").chain(self.definitions);
         let made = Command::new(python)
-            .args(["-m", "grpc_tools.protoc", "-I", "proto", "--python_out"])
+            .args(["-m", "grpc_tools.protoc", "-I", self.root, "--python_out"])
             .arg(&stubs)
             .arg("--grpc_python_out")
             .arg(&stubs)

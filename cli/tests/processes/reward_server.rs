@@ -13,8 +13,18 @@ use std::time::Duration;
 use tokio::runtime::Runtime;
 use tonic::transport::Channel;
 
+/// Which model is served, or why there is no answer.
+pub(crate) async fn asked(channel: Channel) -> Result<pb::RewardModel, tonic::Status> {
+    let header = Some(proto::header(None, None, "test"));
+    let mut client = RewardServiceClient::new(channel);
+    let answer = client
+        .get_reward_model(pb::GetRewardModelRequest { header })
+        .await;
+    answer.map(tonic::Response::into_inner)
+}
+
 /// Trains a small model.
-fn train(directory: &Path, name: &str, seed: &str) {
+pub(crate) fn train(directory: &Path, name: &str, seed: &str) {
     let settings = [
         "shopworld.products=16",
         "reward.epochs=1",

@@ -2,6 +2,7 @@
 
 use crate::program::wait_until;
 use crate::role::Role;
+use failpoint::Mutation;
 use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -247,13 +248,41 @@ impl Stage {
         reward: &Place<'_>,
         settings: &[&str],
     ) -> Place<'_> {
+        self.actor_in(id, learner, reward, settings, &[])
+    }
+
+    /// An actor that breaks a promise.
+    pub(crate) fn actor_that_breaks(
+        &self,
+        mutation: Mutation,
+        id: &str,
+        learner: &Place<'_>,
+        reward: &Place<'_>,
+    ) -> Place<'_> {
+        self.actor_in(
+            id,
+            learner,
+            reward,
+            &[],
+            &[(failpoint::MUTATION, mutation.name())],
+        )
+    }
+
+    fn actor_in(
+        &self,
+        id: &str,
+        learner: &Place<'_>,
+        reward: &Place<'_>,
+        settings: &[&str],
+        environment: &[(&'static str, &str)],
+    ) -> Place<'_> {
         let mut arguments = vec![
             format!("--learner={}", learner.url()),
             format!("--reward={}", reward.url()),
             format!("--id={id}"),
         ];
         arguments.extend(settings.iter().map(|set| format!("--set={set}")));
-        Place::start(self.directory.path(), "actor", arguments, &[])
+        Place::start(self.directory.path(), "actor", arguments, environment)
     }
 
     /// Waits for the run's end.

@@ -5,33 +5,36 @@ use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::process::Command;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
-/// A server that speaks HTTP and has nothing: every request is answered 503, and counted.
-fn overloaded() -> (String, Arc<AtomicUsize>) {
+/// The heads of requests.
+type Heads = Arc<Mutex<Vec<String>>>;
+
+/// A server that speaks HTTP and has nothing: every request is answered 503, and its head is kept.
+pub(crate) fn overloaded() -> (String, Heads) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let (url, requests) = (
         format!("http://{}", listener.local_addr().unwrap()),
-        Arc::<AtomicUsize>::default(),
+        Heads::default(),
     );
-    let counted = requests.clone();
+    let kept = requests.clone();
     // Ends with the test's process.
     std::thread::spawn(move || {
         listener
             .incoming()
             .flatten()
-            .for_each(|stream| refuse(&stream, &counted))
+            .for_each(|stream| refuse(&stream, &kept))
     });
     (url, requests)
 }
 
-fn refuse(stream: &TcpStream, requests: &AtomicUsize) {
+fn refuse(stream: &TcpStream, requests: &Mutex<Vec<String>>) {
     let read = BufReader::new(stream).lines().map_while(Result::ok);
-    if read.take_while(|line| !line.is_empty()).count() == 0 {
+    let head: Vec<String> = read.take_while(|line| !line.is_empty()).collect();
+    if head.is_empty() {
         return;
     }
-    requests.fetch_add(1, Ordering::SeqCst);
+    requests.lock().unwrap().push(head.join("\n"));
     let answer = "HTTP/1.1 503 Slow Down\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
     let _ = (&mut &*stream).write_all(answer.as_bytes());
 }
@@ -55,7 +58,7 @@ fn requests(arguments: &[&str]) -> usize {
         !output.status.success() && said.contains("s3://bucket/prefix"),
         "{said}"
     );
-    requests.load(Ordering::SeqCst)
+    requests.lock().unwrap().len()
 }
 
 #[test]

@@ -1,7 +1,11 @@
 //! The roles of a real run, watched: their pages, their health, their logs, the traces of their samples, and TensorBoard's file.
 
-use crate::program::wait_until;
-use crate::stage::{Place, Stage};
+use crate::http::{ask, number, page_of};
+use crate::mutual_tls::certify;
+use crate::program::{signal, wait_until};
+use crate::role::Role;
+use crate::stage::{CERTIFICATES, Place, Stage, certificates, command, configured, done, port};
+use crate::store_table::overloaded;
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
     TraceService, TraceServiceServer,
 };
@@ -12,8 +16,8 @@ use opentelemetry_proto::tonic::trace::v1::Span;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::{Arc, Mutex};
 use tonic::transport::Endpoint;
 use tonic::{Request, Response, Status};
@@ -56,35 +60,15 @@ const STAGES: [&str; 8] = [
 /// By how much one process's reading of the clock may be late, in nanoseconds.
 const LATE: u64 = 30_000_000;
 
-fn page_of(address: &str) -> String {
-    let mut stream = TcpStream::connect(address).unwrap();
-    stream
-        .write_all(b"GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
-        .unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-    answer.split_once("\r\n\r\n").unwrap().1.to_owned()
-}
-
-fn number(page: &str, name: &str) -> f64 {
-    let line = page
-        .lines()
-        .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-    line.unwrap_or_else(|| panic!("no {name} in {page}"))
-        .parse()
-        .unwrap()
-}
-
 /// Where a role is watched, as its log says.
-fn watched_at(role: &Place<'_>) -> String {
+pub(crate) fn watched_at(role: &Place<'_>) -> String {
     let line = role.line_with("metrics and health are served");
     let address = line.split("127.0.0.1:").nth(1).unwrap();
     let port: String = address.chars().take_while(char::is_ascii_digit).collect();
     format!("127.0.0.1:{port}")
 }
 
-async fn health(address: &str, service: &str) -> String {
+pub(crate) async fn health(address: &str, service: &str) -> String {
     let endpoint = Endpoint::from_shared(format!("http://{address}")).unwrap();
     let mut client = HealthClient::new(endpoint.connect().await.unwrap());
     let service = service.to_owned();
@@ -158,7 +142,7 @@ fn a_run_is_seen_from_outside_from_its_leases_to_its_steps() {
     lines_are_json(&said);
     let board = fs::read_dir(stage.directory.path().join("board")).unwrap();
     assert_eq!(board.count(), 1);
-    crate::program::signal(reward.process(), "TERM");
+    signal(reward.process(), "TERM");
     assert!(reward.succeeded());
     let spans = collector.0.lock().unwrap();
     every_trained_pair_is_one_trace_of_all_stages(&spans);
@@ -218,38 +202,50 @@ fn every_trained_pair_is_one_trace_of_all_stages(spans: &[(String, Span)]) {
 /// What a role is given that nobody else may learn.
 const SECRET: &str = "correct-horse-battery";
 
+/// A command that says all it can, and has the secret wherever it could be given one.
+fn talkative(mut command: Command) -> Command {
+    let secrets = ["HF_TOKEN", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"];
+    command.envs(secrets.map(|name| (name, SECRET))).envs([
+        ("AWS_ACCESS_KEY_ID", "id"),
+        ("AWS_REGION", "here"),
+        ("RUST_LOG", "trace"),
+    ]);
+    command
+}
+
 #[test]
 fn no_secret_is_logged_however_much_is() {
     let directory = tempfile::tempdir().unwrap();
+    let (server, heads) = overloaded();
     let with_password = format!("http://me:{SECRET}@127.0.0.1:9");
-    let set = |key: &str| format!("--set={key}={with_password}");
-    let hub = ["learner".to_owned(), "--policy=hf:org/name".into()];
-    let bucket = [
-        "ledger",
-        "inspect",
-        "--store=s3://bucket/runs",
-        "--run=r",
-        "--set=store.max_retries=0",
+    let refused = |key: &str| vec!["actor".to_owned(), format!("--set={key}={with_password}")];
+    let once = "--set=store.max_retries=0".to_owned();
+    let hub = vec!["learner".to_owned(), "--policy=hf:org/name".into(), once.clone()];
+    let bucket = ["ledger", "inspect", "--store=s3://bucket/runs", "--run=r"].map(str::to_owned);
+    let in_url = vec![
+        "learner".to_owned(),
+        format!("--store=s3://key:{SECRET}@bucket/runs"),
     ];
-    let runs: [Vec<String>; 5] = [
-        hub.into(),
-        bucket.map(str::to_owned).into(),
-        vec!["actor".into(), set("endpoints.learner")],
-        vec!["actor".into(), set("telemetry.otlp")],
-        vec!["learner".into(), format!("--store=s3://key:{SECRET}@bucket/runs")],
+    // Which credentials whoever is asked gets to see.
+    let runs = [
+        (hub, vec![format!("authorization: bearer {SECRET}")]),
+        (
+            [&bucket[..], &[once]].concat(),
+            vec![
+                "authorization: aws4-hmac-sha256 credential=id/".to_owned(),
+                format!("x-amz-security-token: {SECRET}"),
+            ],
+        ),
+        (refused("endpoints.learner"), vec![]),
+        (refused("telemetry.otlp"), vec![]),
+        (in_url, vec![]),
     ];
-    for arguments in runs {
+    for (arguments, shown) in runs {
+        heads.lock().unwrap().clear();
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-        let mut command = crate::stage::command(directory.path(), &arguments);
-        let secrets = ["HF_TOKEN", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"];
-        command.envs(secrets.map(|name| (name, SECRET)));
-        command.envs([("HF_ENDPOINT", "http://127.0.0.1:9"), ("HF_ALLOW_HTTP", "true")]);
-        command.envs([("AWS_ENDPOINT", "http://127.0.0.1:9"), ("AWS_ALLOW_HTTP", "true")]);
-        command.envs([
-            ("AWS_ACCESS_KEY_ID", "id"),
-            ("AWS_REGION", "here"),
-            ("RUST_LOG", "trace"),
-        ]);
+        let mut command = talkative(command(directory.path(), &arguments));
+        command.envs([("HF_ENDPOINT", &server), ("AWS_ENDPOINT_URL", &server)]);
+        command.envs([("HF_ALLOW_HTTP", "true"), ("AWS_ALLOW_HTTP", "true")]);
         let output = command.output().unwrap();
         let said =
             String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
@@ -260,5 +256,131 @@ fn no_secret_is_logged_however_much_is() {
         for word in [SECRET, "AWS4-HMAC", "Bearer "] {
             assert!(!said.contains(word), "{arguments:?} said {word:?}: {said}");
         }
+        let asked = heads.lock().unwrap().join("\n").to_lowercase();
+        assert_eq!(asked.is_empty(), shown.is_empty(), "{arguments:?} asked {asked}");
+        for credential in shown {
+            assert!(
+                asked.contains(&credential),
+                "{arguments:?} asked without {credential:?}: {asked}"
+            );
+        }
+    }
+}
+
+/// A role that proves who it is and says all it can, in `ROLE.log`.
+fn talkative_role(directory: &Path, role: &str, arguments: &[&str]) -> (Role, Option<String>) {
+    let always = [
+        role,
+        "--listen=127.0.0.1:0",
+        "--deterministic",
+        "--set=run.id=guarded",
+    ];
+    let mut command = talkative(configured(directory, &always));
+    command.args(certificates(directory, role)).args(arguments);
+    Role::start(&mut command, &directory.join(format!("{role}.log")))
+}
+
+/// Looks at a dashboard with a wrong token, the right one, and the session that it gives; answers with the session.
+fn looked_at(dashboard: &str) -> String {
+    let login = |token: &str| ask(dashboard, "POST /login", &[], &format!("token={token}"));
+    assert!(login(GUESS).starts_with("HTTP/1.1 401"));
+    let welcome = login(SECRET);
+    let cookie = welcome.lines().find_map(|line| line.strip_prefix("set-cookie: "));
+    let cookie = cookie.unwrap().split(';').next().unwrap();
+    for header in [
+        format!("cookie: {cookie}"),
+        format!("authorization: Bearer {SECRET}"),
+    ] {
+        let page = ask(dashboard, "GET /", &[&header], "");
+        assert!(page.starts_with("HTTP/1.1 200"), "{page}");
+    }
+    cookie.split_once('=').unwrap().1.to_owned()
+}
+
+/// What somebody takes for the secret.
+const GUESS: &str = "wrong-horse-battery";
+
+/// The files below a directory, but for those that are `kept` secret.
+fn files(directory: &Path, kept: &[&Path]) -> Vec<PathBuf> {
+    let entries = fs::read_dir(directory)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    let open = entries.filter(|path| !kept.contains(&path.as_path()));
+    open.flat_map(|path| match path.is_dir() {
+        true => files(&path, kept),
+        false => vec![path],
+    })
+    .collect()
+}
+
+#[test]
+fn no_log_or_file_of_a_run_has_its_keys_its_tokens_or_the_dashboards_sessions() {
+    let directory = tempfile::tempdir().unwrap();
+    let directory = directory.path();
+    let mut pretrain = configured(directory, &["pretrain", "--out=policy"]);
+    done(&pretrain.arg("--set=pretrain.samples=400").output().unwrap());
+    let train_reward = ["train-reward", "--out=reward-model"];
+    done(&configured(directory, &train_reward).output().unwrap());
+    certify(directory, "guarded", CERTIFICATES);
+    let (kept_keys, kept_token) = (directory.join(CERTIFICATES), directory.join("token"));
+    fs::write(&kept_token, SECRET).unwrap();
+
+    let dashboard = format!("127.0.0.1:{}", port());
+    let shown = format!("--dashboard={dashboard}");
+    let of_learner = [
+        "--policy=policy",
+        "--adapter=adapter",
+        "--store=store",
+        "--summary=run.json",
+        "--steps=steps.jsonl",
+        "--set=learner.versions=2",
+        "--set=dashboard.token_file=token",
+        &shown,
+    ];
+    let (learner, to_learner) = talkative_role(directory, "learner", &of_learner);
+    let (reward, to_reward) = talkative_role(directory, "reward-server", &["--model=reward-model"]);
+    let (to_learner, to_reward) = (
+        format!("--learner={}", to_learner.unwrap()),
+        format!("--reward={}", to_reward.unwrap()),
+    );
+    let session = looked_at(&dashboard);
+    let status = ["status", "--json", "--set=run.id=guarded", &to_learner];
+    let mut status = talkative(command(directory, &status));
+    let status = status.args(certificates(directory, "observer")).output().unwrap();
+    fs::write(directory.join("status.log"), &status.stderr).unwrap();
+    fs::write(directory.join("status.json"), done(&status)).unwrap();
+    let of_actor = ["--store=store", &to_learner, &to_reward];
+    let (actor, _) = talkative_role(directory, "actor", &of_actor);
+    assert!(learner.wait() && actor.wait());
+    signal(reward.process(), "TERM");
+    assert!(reward.wait());
+
+    let mut secrets = vec![SECRET.to_owned(), GUESS.to_owned(), session];
+    for role in ["learner", "reward-server", "actor", "observer"] {
+        let key = fs::read_to_string(kept_keys.join(role).join("tls.key")).unwrap();
+        let lines = key.lines().filter(|line| !line.starts_with('-'));
+        secrets.extend(lines.map(str::to_owned));
+    }
+    assert!(secrets.len() >= 3 + 4 * 2 && secrets.iter().all(|secret| secret.len() >= 16));
+    let mut said = BTreeSet::new();
+    for file in files(directory, &[&kept_keys, &kept_token]) {
+        let bytes = fs::read(&file).unwrap();
+        let text = String::from_utf8_lossy(&bytes);
+        for secret in &secrets {
+            assert!(!text.contains(secret), "{} has {secret:?}", file.display());
+        }
+        if text.contains(" TRACE ") || text.contains("\"version\"") {
+            said.insert(file.file_name().unwrap().to_str().unwrap().to_owned());
+        }
+    }
+    for name in [
+        "actor.log",
+        "learner.log",
+        "reward-server.log",
+        "status.log",
+        "status.json",
+        "run.json",
+    ] {
+        assert!(said.contains(name), "{name} says nothing: {said:?}");
     }
 }

@@ -25,11 +25,12 @@ fn card(creative: &Creative) -> Markup {
             a.card href={ "/creatives/" (creative.sequence) } {
                 div.thumbs {
                     @for (place, candidate) in &shown { (thumb(creative.sequence, *place, candidate)) }
-                    @if shown.is_empty() { div.thumb.none { "no image" } }
+                    @if shown.is_empty() { div.thumb { div.none { "no image" } span.score { "no score" } } }
                 }
                 strong.caption { (creative.caption) }
                 span.facts {
-                    span class={ "pill " (class(&creative.outcome)) } { (outcome(&creative.outcome)) }
+                    @let ended = outcome(&creative.outcome);
+                    span class={ "pill " (class(&creative.outcome)) } title=(ended) { (ended) }
                     @if let Some(version) = creative.version { span { (version) } }
                     span.number { "#" (count(creative.sequence)) }
                 }

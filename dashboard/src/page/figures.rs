@@ -82,25 +82,27 @@ pub(super) fn figures(snapshot: &Snapshot) -> Markup {
     ];
     html! {
         @if let RunState::Failed(why) = &overview.state { p.trouble { strong { "The run failed. " } (why) } }
-        @if let Some(reading) = excerpt.reading {
-            p.note { "Reading what earlier starts recorded: " (count(reading.done)) " of " (count(reading.all)) " outcomes." }
-        }
         dl.figures {
             @for (name, value, more) in rows {
                 div { dt { (name) } dd { strong { (value) } span { (more) } } }
             }
+        }
+        @if let Some(reading) = excerpt.reading {
+            p.note.reading { "Reading earlier outcomes: " (count(reading.done)) " of " (count(reading.all)) "." }
         }
     }
 }
 
 /// How fast outcomes come into the ledger, and how many are on their way.
 fn ledger(not_durable: u64, rate: Option<f64>) -> String {
-    let rate = rate.map_or_else(String::new, |rate| format!(", {rate:.0} a minute"));
-    let waiting = match not_durable {
-        0 => String::new(),
-        waiting => format!(", {} more not durable yet", count(waiting)),
-    };
-    format!("outcomes{rate}{waiting}")
+    let rate = rate.map_or_else(
+        || "outcomes".into(),
+        |rate| format!("{rate:.0} outcomes a minute"),
+    );
+    match not_durable {
+        0 => rate,
+        waiting => format!("{rate}, {} not durable yet", count(waiting)),
+    }
 }
 
 /// How tasks ended.
@@ -142,11 +144,8 @@ mod tests {
     #[test]
     fn the_ledger_says_what_is_not_durable_yet_where_there_is_some() {
         assert_eq!(ledger(0, None), "outcomes");
-        assert_eq!(ledger(0, Some(60.4)), "outcomes, 60 a minute");
-        assert_eq!(ledger(7, None), "outcomes, 7 more not durable yet");
-        assert_eq!(
-            ledger(7, Some(60.4)),
-            "outcomes, 60 a minute, 7 more not durable yet"
-        );
+        assert_eq!(ledger(0, Some(60.4)), "60 outcomes a minute");
+        assert_eq!(ledger(7, None), "outcomes, 7 not durable yet");
+        assert_eq!(ledger(7, Some(60.4)), "60 outcomes a minute, 7 not durable yet");
     }
 }

@@ -5,6 +5,7 @@ use crate::config::DashboardConfig;
 use crate::test_run::{HOSTILE, TestRun};
 use http::Request;
 use http::header::{ACCEPT, AUTHORIZATION, COOKIE, HOST};
+use proptest::prelude::*;
 use tower::ServiceExt as _;
 
 const TOKEN: &str = "correct-horse-battery";
@@ -317,5 +318,60 @@ async fn what_a_page_needs_comes_from_here_under_names_that_change_with_it() {
             !asset.text().contains("http://") || name.ends_with("svg"),
             "{name}"
         );
+    }
+}
+
+/// Text of anybody, often near what is asked for.
+fn near(right: &'static str) -> impl Strategy<Value = Vec<u8>> {
+    let damaged = (any::<prop::sample::Index>(), any::<u8>()).prop_map(move |(at, byte)| {
+        let mut bytes = right.as_bytes().to_vec();
+        let at = at.index(bytes.len());
+        bytes[at] = byte;
+        bytes
+    });
+    prop_oneof![prop::collection::vec(any::<u8>(), 0..200), damaged]
+}
+
+/// A request as the router gets it; `None`: HTTP has no such one.
+fn well_formed(request: http::request::Builder, body: Vec<u8>) -> Option<Request<Body>> {
+    request.body(Body::from(body)).ok()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn no_query_cookie_or_login_breaks_a_page_or_lets_a_stranger_in(
+        query in near("page=why&from=v1.1&to=v1.3&before=30"),
+        cookie in near("adwright-0123abcd=0000000000000000000000000000000000000000000000000000000000000000"),
+        login in near("token=correct-horse-batterz"),
+    ) {
+        prop_assume!(login != format!("token={TOKEN}").into_bytes());
+        let query = String::from_utf8_lossy(&query).into_owned();
+        let encoded: String = url::form_urlencoded::byte_serialize(query.as_bytes()).collect();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+        runtime.block_on(async {
+            let open = pages("127.0.0.1:0", false);
+            for query in [&query, &encoded] {
+                for path in ["/", "/why", "/creatives", "/events"] {
+                    let uri = format!("{path}?{query}");
+                    let Some(request) = well_formed(Request::get(uri).header(HOST, "localhost"), vec![]) else {
+                        continue;
+                    };
+                    let status = open.clone().oneshot(request).await.unwrap().status();
+                    assert_eq!(status, StatusCode::OK, "{path}?{query}");
+                }
+            }
+            let closed = pages("0.0.0.0:0", true);
+            let asked = [
+                well_formed(Request::get("/").header(COOKIE, &cookie[..]), vec![]),
+                well_formed(Request::get("/").header(AUTHORIZATION, &cookie[..]), vec![]),
+                well_formed(Request::post("/login"), login),
+            ];
+            for request in asked.into_iter().flatten() {
+                let status = closed.clone().oneshot(request).await.unwrap().status();
+                assert_eq!(status, StatusCode::UNAUTHORIZED);
+            }
+        });
     }
 }

@@ -6,10 +6,11 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// They decide when, where and how fast things are done, not what is learned from what.
-pub(crate) const FREE: [&str; 27] = [
+pub(crate) const FREE: [&str; 28] = [
     "activation_checkpointing",
     "checkpoint_every",
     "drain_ms",
+    "evaluation_linger_ms",
     "feature_cache_bytes",
     "keep_checkpoints",
     "keep_images_days",

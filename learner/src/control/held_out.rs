@@ -33,6 +33,13 @@ impl ControlPlane {
         Ok(())
     }
 
+    /// Whether an evaluator is still to report what the run's `last` version does.
+    pub(crate) fn awaits_evaluation(&self, last: PolicyVersion) -> bool {
+        let newest = self.held_out.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_measured = newest.as_ref().is_some_and(|newest| newest.version == last);
+        !is_measured && self.actors.evaluator_follows()
+    }
+
     /// What the newest version does that was measured; `None` before one was reported to this start.
     pub(crate) fn held_out(&self) -> Option<VersionMetrics> {
         self.held_out

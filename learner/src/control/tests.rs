@@ -1,6 +1,7 @@
 //! Runs without a network or a model: actors that lease, submit, fall silent and lie.
 
 use super::*;
+use crate::actors::Following;
 use crate::admission::Pause;
 use crate::assortment::test_catalogue::catalogue;
 use crate::test_outcomes::{failed, no_pair, pair, pair_of, version, weights};
@@ -356,6 +357,21 @@ async fn what_versions_do_on_held_out_products_is_noted_and_only_of_versions_of_
     assert_eq!((newest.version, newest.values), (version(0), figures(0.25)));
     let (records, notes) = run.control.ledger.arrivals().await.unwrap();
     assert_eq!((records.len(), notes.len()), (0, 1));
+}
+
+#[tokio::test]
+async fn the_last_version_is_awaited_of_evaluators_while_they_follow_and_until_it_is_reported() {
+    let control = Arc::new(run(|_| {}).await.control);
+    let follow = |evaluates| Following::begin(&control, "observer", evaluates).unwrap();
+    let _looks_on = follow(false);
+    assert!(!control.awaits_evaluation(version(0)));
+    let evaluator = follow(true);
+    assert!(control.awaits_evaluation(version(0)));
+    drop(evaluator);
+    assert!(!control.awaits_evaluation(version(0)));
+    let _evaluator = follow(true);
+    control.evaluated(version(0), BTreeMap::new()).unwrap();
+    assert!(!control.awaits_evaluation(version(0)) && control.awaits_evaluation(version(1)));
 }
 
 #[tokio::test]

@@ -147,6 +147,11 @@ impl StartNote {
     pub(crate) fn holds(&self, version: PolicyVersion) -> bool {
         version.epoch == self.epoch || self.lineage.has_checkpoint(version)
     }
+
+    /// Whether `version` is retired: what it sampled is of weights that this start's have not come through.
+    pub(crate) fn has_retired(&self, version: PolicyVersion) -> bool {
+        version.epoch != self.epoch && !self.lineage.holds(version)
+    }
 }
 
 impl ExpiryNote {

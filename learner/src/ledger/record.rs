@@ -7,7 +7,7 @@ use proto::{InvalidMessage, pb};
 use std::ops::Range;
 
 /// Under which first byte of a key identity and records are; `note.rs` has those of notes.
-const IDENTITY: u8 = b'i';
+pub(super) const IDENTITY: u8 = b'i';
 const OUTCOME: u8 = b'o';
 
 /// The terminal outcome of one task.
@@ -114,16 +114,7 @@ impl Identity {
         keys_of(IDENTITY)
     }
 
-    /// Its stored form.
-    pub(crate) fn stored(&self) -> Stored {
-        let message = pb::LedgerIdentity {
-            run_id: self.run.to_string(),
-            run_seed: self.run_seed,
-        };
-        (key(IDENTITY, &[]), message.encode_to_vec().into())
-    }
-
-    /// Reads its stored form.
+    /// Reads it from the stored form of what its run was [begun with](super::Beginning).
     ///
     /// # Errors
     /// What is missing or out of range.
@@ -155,7 +146,7 @@ pub(super) fn decode<M: prost::Message + Default>(
     M::decode(content).map_err(|e| InvalidMessage::new(what, e))
 }
 
-fn digest(field: &'static str, digest: Option<pb::Digest>) -> Result<Digest, InvalidMessage> {
+pub(super) fn digest(field: &'static str, digest: Option<pb::Digest>) -> Result<Digest, InvalidMessage> {
     digest.ok_or_else(|| InvalidMessage::missing(field))?.try_into()
 }
 
@@ -187,11 +178,6 @@ mod tests {
             assert!(before < key && Record::keys().contains(&key));
             before = key;
         }
-        let identity = Identity {
-            run: RunId::new("spring").unwrap(),
-            run_seed: u64::MAX,
-        };
-        assert_eq!(Identity::read(&identity.stored().1).unwrap(), identity);
         let later = |sequence| Record::keys_from(sequence).contains(&before);
         assert!(later(255) && later(256) && !later(257));
     }

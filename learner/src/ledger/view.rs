@@ -205,6 +205,7 @@ fn damaged((key, url): &(String, String), source: InvalidMessage) -> LearnerErro
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ledger::Beginning;
     use crate::test_outcomes::{all_barred_but_one, failed, no_pair, pair, record, version};
     use common::{Purpose, derive_seed};
     use std::time::Duration;
@@ -294,8 +295,9 @@ mod tests {
             metrics: BTreeMap::new(),
         };
         let notes = [note(3, 24).stored(), note(4, 32).stored()];
+        let beginning = Beginning::of_earlier_version(identity.clone()).stored();
         journal
-            .append(records.chain([identity.stored()]).chain(notes))
+            .append(records.chain([beginning]).chain(notes))
             .await
             .unwrap();
         let view = LedgerView::open(&store, &identity.run).await.unwrap();

@@ -12,7 +12,7 @@ use crate::collate::Collator;
 use crate::config::LearnerConfig;
 use crate::control::ControlPlane;
 use crate::error::LearnerError;
-use crate::ledger::{Identity, TrainingNote};
+use crate::ledger::{Beginning, CatalogueDigests, Identity, TrainingNote};
 use crate::mask::Masker;
 use crate::pair_log::{PairLog, Recorded};
 use crate::partners::Partners;
@@ -99,13 +99,20 @@ pub(super) async fn prepare(
         Ok((policy, base))
     };
     let (policy, base) = off_the_runtime("reading the policy's files", describe).await?;
-    let identity = Identity {
-        run: inputs.run_id.clone(),
-        run_seed: inputs.run_seed,
+    let catalogue = inputs.catalogue.clone();
+    let digests = move || Ok(CatalogueDigests::of(catalogue.as_ref()));
+    let beginning = Beginning {
+        identity: Identity {
+            run: inputs.run_id.clone(),
+            run_seed: inputs.run_seed,
+        },
+        base: Some(base_digest(&base)),
+        catalogue: Some(off_the_runtime("hashing the catalogue", digests).await?),
+        config: Some(config.clone()),
     };
-    resume::check(inputs, &identity, config, base_digest(&base)).await?;
+    resume::check(inputs, &beginning).await?;
     let assortment = Assortment::open(inputs.catalogue.clone(), &inputs.store, inputs.run_seed).await?;
-    let opened = resume::open(&inputs.store, &identity, config.ledger_flush()).await?;
+    let opened = resume::open(&inputs.store, &beginning, config.ledger_flush()).await?;
     failpoint::reach(Point::Fenced);
     let (config, inputs, assortment) = (config.clone(), inputs.clone(), Arc::new(assortment));
     let assemble = move || assemble(config, inputs, policy, base, completions, assortment, opened);
@@ -137,6 +144,7 @@ fn assemble(
         checkpoint,
         lineage,
         untrained,
+        measured,
     } = opened;
     let start = Start {
         run_seed: inputs.run_seed,
@@ -233,15 +241,15 @@ fn assemble(
         keeper,
         start,
     };
-    let scalars = inputs.tensorboard_dir.as_deref();
-    let scalars = scalars
-        .map(|directory| EventFile::create(directory, steps))
-        .transpose()?;
+    if let Some(directory) = inputs.tensorboard_dir.as_deref() {
+        let file = EventFile::create(directory, steps)?;
+        control.board.open(file, version, steps, measured);
+    }
     let training = PolicyTraining {
         trainer,
         log: StepLog::open(inputs.steps_file.as_deref(), steps)?
             .noting(control.measured.clone())
-            .with_scalars(scalars),
+            .showing(control.board.clone()),
         pairs,
         canary,
         publisher,

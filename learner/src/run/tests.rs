@@ -275,6 +275,7 @@ async fn a_run_stopped_before_its_first_version_drains_and_leaves_an_earlier_ada
         header: actor.header(),
         after: actor.manifest.version,
         relay_port: 0,
+        evaluates: false,
     };
     let mut news = client.watch_policy(watch).await.unwrap().into_inner();
     running.shutdown.cancel();
@@ -317,6 +318,7 @@ async fn a_finished_run_waits_for_whoever_still_follows_it() {
         header: Some(header(None, None, "observer")),
         after: None,
         relay_port: 0,
+        evaluates: false,
     };
     let mut news = observer.watch_policy(watch).await.unwrap().into_inner();
     TestActor::join(&running.url, "a").await.work(made_up).await;
@@ -333,6 +335,46 @@ async fn a_finished_run_waits_for_whoever_still_follows_it() {
     drop((news, observer));
     assert!(running.ended.await.unwrap().unwrap().complete);
     assert!(left.elapsed() < Duration::from_secs(2), "it waited for nobody");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_finished_run_waits_for_held_out_results_of_its_last_version_and_for_no_others() {
+    for evaluates in [true, false] {
+        let running = start(LearnerConfig {
+            linger_ms: 500,
+            ..config()
+        })
+        .await;
+        let mut observer = LearnerServiceClient::connect(running.url.clone()).await.unwrap();
+        let watch = pb::WatchPolicyRequest {
+            header: Some(header(None, None, "observer")),
+            after: None,
+            relay_port: 0,
+            evaluates,
+        };
+        let mut news = observer.watch_policy(watch).await.unwrap().into_inner();
+        TestActor::join(&running.url, "a").await.work(made_up).await;
+        let last = loop {
+            let manifest = news.message().await.unwrap().unwrap();
+            if manifest.last {
+                break manifest.version;
+            }
+        };
+        if evaluates {
+            // Much longer than it waits for others.
+            tokio::time::sleep(Duration::from_millis(1500)).await;
+            let evaluation = pb::ReportEvaluationRequest {
+                header: Some(header(None, None, "observer")),
+                version: last,
+                values: [("reward".to_owned(), 0.25)].into(),
+            };
+            observer.report_evaluation(evaluation).await.unwrap();
+        }
+        // The stream is still open.
+        let ended = tokio::time::timeout(Duration::from_secs(20), running.ended).await;
+        let summary = ended.expect("it waits no longer").unwrap().unwrap();
+        assert!(summary.complete && news.message().await.unwrap().is_none());
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -3,6 +3,7 @@
 use super::Shown;
 use crate::error::LearnerError;
 use crate::ledger::{EvaluationNote, Record, TrainingNote};
+use common::PolicyVersion;
 use dashboard::VersionPoint;
 
 /// How many records are read before it is said how far that is.
@@ -14,12 +15,19 @@ const STEP: u64 = 512;
 /// [`LearnerError::Store`] and [`LearnerError::Ledger`].
 pub(super) async fn read(shown: &Shown, until: u64) -> Result<(), LearnerError> {
     shown.chronicle.reading(0, until);
-    curves(shown).await?;
-    evaluations(shown).await?;
+    let start = shown.start().await?;
+    let holds = |version| start.as_ref().is_none_or(|start| start.holds(version));
+    let has_retired = |version| start.as_ref().is_some_and(|start| start.has_retired(version));
+    curves(shown, holds).await?;
+    evaluations(shown, holds).await?;
     let mut records = shown.journal.records(Record::keys_between(0, until)).await?;
     while let Some((_, content)) = records.next().await? {
         let record = Record::read(&content).map_err(|source| shown.damaged(source))?;
-        shown.chronicle.add(shown.creative(&record));
+        let creative = shown.creative(&record);
+        match creative.version.is_some_and(has_retired) {
+            true => shown.chronicle.add_retired(creative),
+            false => shown.chronicle.add(creative),
+        }
         if record.sequence.is_multiple_of(STEP) {
             shown.chronicle.reading(record.sequence, until);
         }
@@ -31,14 +39,12 @@ pub(super) async fn read(shown: &Shown, until: u64) -> Result<(), LearnerError> 
 }
 
 /// What the versions measured that this start's weights have come through.
-async fn curves(shown: &Shown) -> Result<(), LearnerError> {
-    let start = shown.start().await?;
+async fn curves(shown: &Shown, holds: impl Fn(PolicyVersion) -> bool) -> Result<(), LearnerError> {
     let mut notes = shown.journal.records(TrainingNote::keys()).await?;
     while let Some((_, content)) = notes.next().await? {
         let TrainingNote { version, metrics, .. } =
             TrainingNote::read(&content).map_err(|source| shown.damaged(source))?;
-        let holds = start.as_ref().is_none_or(|start| start.holds(version));
-        if holds && !metrics.is_empty() {
+        if holds(version) && !metrics.is_empty() {
             shown.chronicle.add_version(VersionPoint {
                 version,
                 values: metrics,
@@ -49,13 +55,12 @@ async fn curves(shown: &Shown) -> Result<(), LearnerError> {
 }
 
 /// What those versions do on held-out products.
-async fn evaluations(shown: &Shown) -> Result<(), LearnerError> {
-    let start = shown.start().await?;
+async fn evaluations(shown: &Shown, holds: impl Fn(PolicyVersion) -> bool) -> Result<(), LearnerError> {
     let mut notes = shown.journal.records(EvaluationNote::keys()).await?;
     while let Some((_, content)) = notes.next().await? {
         let EvaluationNote { version, values } =
             EvaluationNote::read(&content).map_err(|source| shown.damaged(source))?;
-        if start.as_ref().is_none_or(|start| start.holds(version)) {
+        if holds(version) {
             shown.chronicle.add_evaluation(VersionPoint { version, values });
         }
     }

@@ -21,6 +21,31 @@ fn events(mut bytes: &[u8]) -> Vec<Event> {
     events
 }
 
+/// Every scalar of the files in `directory`, in the order of the files: its step, its name and its value.
+pub(crate) fn scalars_in(directory: &Path) -> Vec<(i64, String, f32)> {
+    let files = std::fs::read_dir(directory).unwrap();
+    let mut files: Vec<PathBuf> = files.map(|file| file.unwrap().path()).collect();
+    files.sort();
+    let read = files
+        .iter()
+        .flat_map(|file| scalars(&events(&std::fs::read(file).unwrap())));
+    read.collect()
+}
+
+fn scalars(events: &[Event]) -> Vec<(i64, String, f32)> {
+    let values = events.iter().flat_map(|event| {
+        let values = event
+            .summary
+            .clone()
+            .map(|summary| summary.value)
+            .unwrap_or_default();
+        values
+            .into_iter()
+            .map(move |value| (event.step, value.tag, value.simple_value))
+    });
+    values.collect()
+}
+
 fn written(directory: &Path) -> Vec<u8> {
     let mut file = EventFile::create_at(directory, 4, 1_700_000_000.5).unwrap();
     for at in 5..8 {
@@ -29,6 +54,11 @@ fn written(directory: &Path) -> Vec<u8> {
     }
     file.scalars("version", 7, [("reward", -0.25)].into_iter())
         .unwrap();
+    // Held-out results come late.
+    for at in [5, 7] {
+        let values = [("reward", at as f64 / 8.0)];
+        file.scalars("held_out", at, values.into_iter()).unwrap();
+    }
     std::fs::read(&file.path).unwrap()
 }
 
@@ -41,19 +71,40 @@ fn a_file_says_where_it_begins_and_has_every_scalar_once() {
         (events[1].step, events[1].session_log.clone()),
         (5, Some(SessionLog { status: START }))
     );
-    let scalars: Vec<(i64, String, f32)> = events[2..]
-        .iter()
-        .flat_map(|event| {
-            let values = event.summary.clone().unwrap().value;
-            values
-                .into_iter()
-                .map(|value| (event.step, value.tag, value.simple_value))
-        })
-        .collect();
-    assert_eq!(scalars.len(), 7);
+    let scalars = scalars(&events);
+    assert_eq!(scalars.len(), 9);
     assert_eq!(scalars[0], (5, "step/loss".into(), 0.2));
     assert_eq!(scalars[6], (7, "version/reward".into(), -0.25));
+    assert_eq!(scalars[7], (5, "held_out/reward".into(), 0.625));
     assert!(events[2].wall_time > 1.7e9);
+}
+
+#[test]
+fn held_out_results_stand_once_at_the_steps_of_their_versions_and_none_behind_a_newer_one() {
+    for (measured, expected) in [
+        (false, &[(4, 2.0), (6, 3.0), (10, 5.0)][..]),
+        (true, &[(6, 3.0), (10, 5.0)]),
+    ] {
+        let directory = tempfile::tempdir().unwrap();
+        let board = Board::default();
+        let value = |number: u64| [("reward", number as f64)].into_iter();
+        let held_out = |number: u64| board.held_out(crate::test_outcomes::version(number), value(number));
+        held_out(2);
+        assert!(!board.is_open(), "nothing is written before there is a file");
+        let file = EventFile::create(directory.path(), 4).unwrap();
+        board.open(file, crate::test_outcomes::version(2), 4, measured);
+        held_out(2);
+        for step in [6, 8, 10] {
+            board.step(step, value(0));
+            board.version(step, value(0));
+        }
+        // The last one is not there yet.
+        [3, 5, 4, 5, 6].into_iter().for_each(held_out);
+        let found = scalars_in(directory.path()).into_iter();
+        let found = found.filter(|(_, tag, _)| tag == "held_out/reward");
+        let found: Vec<(i64, f32)> = found.map(|(step, _, value)| (step, value)).collect();
+        assert_eq!(found, expected, "{measured}");
+    }
 }
 
 #[test]
@@ -83,13 +134,8 @@ fn tensorboard_reads_what_is_written() {
     assert_eq!(without_clock(&written(directory.path())), without_clock(&fixture));
     let read = std::fs::read_to_string(format!("{PARITY}/read.json")).unwrap();
     let read: Vec<(String, i64, f32)> = serde_json::from_str(&read).unwrap();
-    let scalars = events(&fixture).into_iter().flat_map(|event| {
-        let values = event.summary.map(|summary| summary.value).unwrap_or_default();
-        values
-            .into_iter()
-            .map(move |value| (value.tag, event.step, value.simple_value))
-    });
-    let mut scalars: Vec<_> = scalars.collect();
+    let scalars = scalars(&events(&fixture)).into_iter();
+    let mut scalars: Vec<_> = scalars.map(|(step, tag, value)| (tag, step, value)).collect();
     scalars.sort_by(|a, b| (&a.0, a.1).cmp(&(&b.0, b.1)));
     assert_eq!(read, scalars);
 }

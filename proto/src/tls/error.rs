@@ -89,6 +89,16 @@ pub enum HandshakeError {
         /// How long was waited.
         seconds: u64,
     },
+    /// Others wait for its place.
+    #[error(
+        "it took longest to prove who it is and made room for another: {places} may at the same time, {cut} made room"
+    )]
+    Crowded {
+        /// How many may be at it.
+        places: usize,
+        /// How many have made room by now.
+        cut: u64,
+    },
     /// Something else.
     #[error("{reason}")]
     Other {

@@ -3,11 +3,12 @@
 use super::client::Tls;
 use super::credentials::Credentials;
 use super::error::HandshakeError;
+use super::handshakes::Handshakes;
 use super::names::names_of;
 use super::plain::Plain;
 use crate::attached::{Attached, Attachment};
 use crate::{Incoming, Network, Remote, Tcp};
-use futures::stream::{Stream, StreamExt as _};
+use futures::stream::Stream;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -26,7 +27,7 @@ const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
 const PARTING_TIME: Duration = Duration::from_secs(1);
 const LAST_READS: usize = 64;
 
-/// Callers that prove who they are at the same time; more wait in the system's queue. Each holds some tens of kilobytes.
+/// Callers that prove who they are at the same time. Each holds some tens of kilobytes.
 const HANDSHAKES: usize = 512;
 
 /// What a process's connections are made of, both ways.
@@ -85,18 +86,30 @@ impl Transport {
         I: Stream<Item = io::Result<C>> + Send + 'static,
         C: Connected<ConnectInfo = TcpConnectInfo> + AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
+        self.accept_with(HANDSHAKES, incoming)
+    }
+
+    /// The same with room for so many handshakes.
+    pub(super) fn accept_with<I, C>(
+        &self,
+        places: usize,
+        incoming: I,
+    ) -> impl Incoming<Connection = Accepted<C>> + use<I, C>
+    where
+        I: Stream<Item = io::Result<C>> + Send + 'static,
+        C: Connected<ConnectInfo = TcpConnectInfo> + AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
         let credentials = self.credentials.clone();
-        let accepted = move |connection: io::Result<C>| {
+        let prove = move |connection: C| {
             let credentials = credentials.clone();
             async move {
-                match (connection, credentials) {
-                    (Ok(connection), Some(credentials)) => proven(connection, &credentials).await.map(Ok),
-                    (connection, _) => Some(connection.map(unproven)),
+                match credentials {
+                    Some(credentials) => proven(connection, &credentials).await,
+                    None => Some(unproven(connection)),
                 }
             }
         };
-        let incoming = incoming.map(accepted).buffer_unordered(HANDSHAKES);
-        incoming.filter_map(std::future::ready)
+        Handshakes::of(incoming, places, prove)
     }
 }
 
@@ -160,7 +173,7 @@ async fn part(mut connection: impl AsyncRead + AsyncWrite + Unpin) {
     let _gone = tokio::time::timeout(PARTING_TIME, parted).await;
 }
 
-fn refused<T>(address: Option<SocketAddr>, error: &HandshakeError) -> Option<T> {
+pub(super) fn refused<T>(address: Option<SocketAddr>, error: &HandshakeError) -> Option<T> {
     tracing::warn!(peer = Remote::from(address).shown(), %error, "connection refused");
     None
 }

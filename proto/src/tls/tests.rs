@@ -4,27 +4,40 @@ use super::test_authority::Authority;
 use super::{Credentials, CredentialsError, HandshakeError, Pem, Tls, Transport};
 use crate::{Answering, Destination, Duplex, Network, PeerRole, Tcp};
 use futures::StreamExt as _;
+use rustls::client::Resumption;
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, RootCertStore, ServerConfig, version};
+use rustls::server::ServerSessionMemoryCache;
+use rustls::{ClientConfig, HandshakeKind, RootCertStore, ServerConfig, version};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::time::{sleep, timeout};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
-use tonic::transport::server::Connected as _;
+use tonic::transport::server::{Connected as _, TcpIncoming};
 
 const LEARNER: &[&str] = &["learner.spring", "adwright-learner"];
 
 /// A server that tells who called, and sends a byte to who got in.
 async fn serve(transport: Transport) -> (SocketAddr, tokio::sync::mpsc::Receiver<String>) {
+    serve_with(512, transport).await
+}
+
+/// The same with room for so many handshakes.
+async fn serve_with(
+    places: usize,
+    transport: Transport,
+) -> (SocketAddr, tokio::sync::mpsc::Receiver<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let (tell, told) = tokio::sync::mpsc::channel(8);
+    let (tell, told) = tokio::sync::mpsc::channel(64);
     tokio::spawn(async move {
-        let mut incoming = std::pin::pin!(transport.incoming(listener));
+        let incoming = transport.accept_with(places, TcpIncoming::from(listener));
+        let mut incoming = std::pin::pin!(incoming);
         while let Some(accepted) = incoming.next().await {
             let mut accepted = accepted.unwrap();
             let roles = accepted.connect_info().roles.unwrap_or_default();
@@ -278,6 +291,52 @@ async fn renewed_certificates_serve_new_connections_and_others_are_not_taken() {
     call(&actor, address, PeerRole::Learner).await.unwrap();
 }
 
+/// How the second of two connections between the same two begins.
+async fn second_handshake(caller: &Arc<ClientConfig>, callee: &Arc<ServerConfig>) -> HandshakeKind {
+    let connector = TlsConnector::from(caller.clone());
+    let acceptor = TlsAcceptor::from(callee.clone());
+    let connect = || async {
+        let (near, far) = tokio::io::duplex(1 << 16);
+        let name = ServerName::try_from("learner.spring").unwrap();
+        let called = async {
+            let mut line = connector.connect(name, near).await.unwrap();
+            // What a later connection could take up comes before the first byte.
+            line.read_u8().await.unwrap();
+            line.get_ref().1.handshake_kind().unwrap()
+        };
+        let served = async {
+            let mut line = acceptor.accept(far).await.unwrap();
+            line.write_all(b"!").await.unwrap();
+            line.flush().await.unwrap();
+        };
+        tokio::join!(called, served).0
+    };
+    connect().await;
+    connect().await
+}
+
+#[tokio::test]
+async fn neither_side_takes_up_an_earlier_session_with_one_that_would() {
+    let authority = Authority::new();
+    let loaded = |names: &[&str]| Credentials::new(&authority.pem(names)).unwrap().current();
+    let (learner, actor) = (loaded(LEARNER), loaded(&["actor.spring"]));
+    let mut willing_caller = ClientConfig::clone(&actor.client);
+    willing_caller.resumption = Resumption::in_memory_sessions(8);
+    let mut willing_callee = ServerConfig::clone(&learner.server);
+    willing_callee.send_tls13_tickets = 2;
+    willing_callee.session_storage = ServerSessionMemoryCache::new(8);
+    let (willing_caller, willing_callee) = (Arc::new(willing_caller), Arc::new(willing_callee));
+    let resumed = second_handshake(&willing_caller, &willing_callee).await;
+    assert_eq!(resumed, HandshakeKind::Resumed, "where both would");
+    for (caller, callee) in [
+        (&actor.client, &willing_callee),
+        (&willing_caller, &learner.server),
+        (&actor.client, &learner.server),
+    ] {
+        assert_eq!(second_handshake(caller, callee).await, HandshakeKind::Full);
+    }
+}
+
 #[test]
 fn when_a_certificate_ends_is_known_and_follows_a_renewal() {
     let authority = Authority::new();
@@ -299,4 +358,44 @@ async fn who_is_slow_to_prove_who_it_is_holds_up_nobody() {
     }
     let actor = secured(&authority.pem(&["actor.spring"])).network();
     call(&*actor, address, PeerRole::Learner).await.unwrap();
+}
+
+/// Takes every place with lines that say nothing, and again whenever one is cut.
+async fn crowd(address: SocketAddr, lines: usize) {
+    let hold = |_| async move {
+        loop {
+            let mut line = TcpStream::connect(address).await.unwrap();
+            line.read_u8().await.ok();
+        }
+    };
+    futures::future::join_all((0..lines).map(hold)).await;
+}
+
+#[tokio::test]
+async fn whoever_proves_who_it_is_finds_room_among_those_that_never_do() {
+    let authority = Authority::new();
+    let (address, _told) = serve_with(4, secured(&authority.pem(LEARNER))).await;
+    let crowd = tokio::spawn(crowd(address, 4));
+    sleep(Duration::from_millis(200)).await;
+    let actor = secured(&authority.pem(&["actor.spring"])).network();
+    for _ in 0..3 {
+        // A silent line is cut by itself after ten seconds.
+        let called = timeout(Duration::from_secs(4), call(&*actor, address, PeerRole::Learner));
+        called.await.expect("kept out").unwrap();
+    }
+    crowd.abort();
+}
+
+#[tokio::test]
+async fn those_who_come_together_wait_for_each_other_and_are_all_let_in() {
+    let authority = Authority::new();
+    let (address, mut told) = serve_with(2, secured(&authority.pem(LEARNER))).await;
+    let actor = secured(&authority.pem(&["actor.spring"])).network();
+    let calls = (0..16).map(|_| call(&*actor, address, PeerRole::Learner));
+    for called in futures::future::join_all(calls).await {
+        called.unwrap();
+    }
+    for _ in 0..16 {
+        assert_eq!(told.recv().await.unwrap(), "actor.spring");
+    }
 }

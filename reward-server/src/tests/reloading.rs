@@ -118,6 +118,8 @@ async fn a_model_that_gives_no_number_is_not_served() {
     let inputs = crate::RewardServerInputs {
         model,
         source: None,
+        placement: models::device::Placement::cpu(),
+        run_complete: tokio_util::sync::CancellationToken::new(),
         deterministic: false,
         authorizer: Arc::new(proto::AllowLoopback),
         transport: proto::tls::Transport::plain(),

@@ -1,8 +1,13 @@
 //! For tests: a server on a free port of the loopback, and what is asked of it.
 
-use crate::{ModelSource, RewardError, RewardServerConfig, RewardServerInputs, ServedModel, run};
+use crate::{
+    Instruments, ModelSource, RewardError, RewardServerConfig, RewardServerInputs, ServedModel, run,
+};
 use data::cutout::encode_rgb_png;
 use image::{Rgb, RgbImage};
+use models::device::Placement;
+use prometheus_client::encoding::prometheus_text::encode;
+use proto::observe::Registry;
 use proto::pb::reward_service_client::RewardServiceClient;
 use proto::pb::{self, group_score};
 use proto::{AllowLoopback, Authorizer};
@@ -10,9 +15,12 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
 /// A client of a server.
 pub(super) type Client = RewardServiceClient<Channel>;
@@ -22,6 +30,8 @@ pub(super) struct Served {
     url: String,
     shutdown: CancellationToken,
     server: JoinHandle<Result<(), RewardError>>,
+    run_complete: CancellationToken,
+    instruments: Instruments,
 }
 
 /// How a server is started.
@@ -56,20 +66,25 @@ impl Start {
     pub(super) async fn serve_from<M: ServedModel>(self, model: M, source: Option<ModelSource<M>>) -> Served {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let shutdown = CancellationToken::new();
+        let (shutdown, run_complete) = (CancellationToken::new(), CancellationToken::new());
+        let instruments = Instruments::default();
         let inputs = RewardServerInputs {
             model,
             source,
+            placement: Placement::cpu(),
+            run_complete: run_complete.clone(),
             deterministic: self.deterministic,
             authorizer: self.authorizer,
             transport: proto::tls::Transport::plain(),
-            instruments: crate::Instruments::default(),
+            instruments: instruments.clone(),
         };
         let server = tokio::spawn(run(self.config, inputs, listener, shutdown.clone()));
         let served = Served {
             url,
             shutdown,
             server,
+            run_complete,
+            instruments,
         };
         // Whoever is turned away is answered too.
         let request = pb::GetServerStatusRequest::default();
@@ -129,6 +144,35 @@ impl Served {
                 .await
                 .map(|answer| answer.into_inner())
         })
+    }
+
+    /// Tells it that its run is complete.
+    pub(super) fn complete_run(&self) {
+        self.run_complete.cancel();
+    }
+
+    /// Whether it takes requests, as it tells its callers and as it tells its process.
+    pub(super) async fn readiness(&self) -> (bool, bool) {
+        let mut health = HealthClient::new(self.channel().await);
+        let answer = health.check(HealthCheckRequest::default()).await.unwrap();
+        let serves = answer.into_inner().status() == ServingStatus::Serving;
+        (serves, *self.instruments.pulse.readiness().borrow())
+    }
+
+    /// Its numbers for whoever watches it.
+    pub(super) fn page(&self) -> String {
+        let (mut registry, mut page) = (Registry::default(), String::new());
+        self.instruments.register(&mut registry);
+        encode(&mut page, &registry).unwrap();
+        page
+    }
+
+    /// Waits until it ends by itself.
+    pub(super) async fn ended(self) -> Result<(), RewardError> {
+        timeout(Duration::from_secs(20), self.server)
+            .await
+            .unwrap()
+            .unwrap()
     }
 
     /// Stops it; whatever was under way has its time.

@@ -1,6 +1,8 @@
 //! Callers that cost a server more than they are worth: lines that say nothing, too many of them, messages and headers too large,
-//! streams without end. Whoever behaves is served meanwhile. The learner is called here, a reward-server in `strangers/reward_server.rs`.
+//! streams without end. Whoever behaves is served meanwhile. The learner is called here, a reward-server and an actor in
+//! `strangers/`.
 
+mod actor;
 mod reward_server;
 
 use anyhow::{Context as _, Result};
@@ -210,6 +212,7 @@ async fn follow(client: LearnerServiceClient<Channel>, times: usize) -> usize {
                 header: Some(header(None, None, &format!("follower-{number}"))),
                 after: None,
                 relay_port: 0,
+                evaluates: false,
             };
             let mut stream = client.watch_policy(request).await?.into_inner();
             stream.message().await?;

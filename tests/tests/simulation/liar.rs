@@ -43,6 +43,7 @@ async fn follow(run: &RunId, client: &mut LearnerServiceClient<Channel>) -> Said
         )),
         after: None,
         relay_port: PORT.into(),
+        evaluates: false,
     };
     let mut news = client.watch_policy(request).await?.into_inner();
     while news.message().await?.is_some() {}

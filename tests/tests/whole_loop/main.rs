@@ -2,7 +2,7 @@
 
 mod shop_pictures;
 
-use common::{LearnerEpoch, PolicyVersion};
+use common::{CanaryVerdict, LearnerEpoch, PolicyVersion};
 use integration_tests::TestCluster;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -67,6 +67,22 @@ async fn every_actor_receives_each_published_version_once_and_the_base_model_onc
         assert_eq!(told.base_bytes_received, own.base_bytes_received);
         assert_eq!(told.version, own.version);
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn i5_a_version_that_follows_another_is_proven_to_take_effect() {
+    let mut cluster = TestCluster::new(5).unwrap();
+    cluster.learner.deterministic = true;
+    // Steps that nobody takes for rounding.
+    (
+        cluster.learner.optimizer.learning_rate,
+        cluster.learner.optimizer.warmup_steps,
+    ) = (0.02, 0);
+    let run = cluster.run(1).await.unwrap().run;
+    let actor = &run.actors[0];
+    assert_eq!((run.version.number, actor.version), (2, Some(run.version)));
+    let report = actor.canary.unwrap();
+    assert_eq!(report.verdict, CanaryVerdict::Ok, "{report:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -2,7 +2,7 @@ use super::*;
 use crate::account::{Account, Refused};
 use crate::checkpoint::{Manifest, Start};
 use crate::images::ImageState::{self, Expired, Missing, Present};
-use crate::ledger::LedgerView;
+use crate::ledger::{Beginning, LedgerView};
 use crate::lineage::Lineage;
 use crate::test_outcomes::{failed, pair_of, record, version};
 use common::{Candidate, CandidateGroup, PreferencePair, RolloutOutcome, RunId};
@@ -99,7 +99,8 @@ async fn recorded_as(journal: &Journal, outcomes: Vec<RolloutOutcome>) {
     let records = (0..)
         .zip(outcomes)
         .map(|(sequence, outcome)| record(sequence, outcome).stored());
-    journal.append(records.chain([identity.stored()])).await.unwrap();
+    let beginning = Beginning::of_earlier_version(identity).stored();
+    journal.append(records.chain([beginning])).await.unwrap();
 }
 
 async fn checkpoint(store: &Store, number: u64, cursor: u64) {

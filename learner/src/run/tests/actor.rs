@@ -114,6 +114,7 @@ impl TestActor {
             header: self.header(),
             after: None,
             relay_port: 0,
+            evaluates: false,
         };
         let mut news = self.client.watch_policy(watch).await.unwrap().into_inner();
         while !self.manifest.last {

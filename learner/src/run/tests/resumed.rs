@@ -57,9 +57,66 @@ pub(super) async fn published(url: &str, number: u64) {
         header: Some(header(None, None, "observer")),
         after: None,
         relay_port: 0,
+        evaluates: false,
     };
     let mut news = observer.watch_policy(watch).await.unwrap().into_inner();
     while news.message().await.unwrap().unwrap().version.unwrap().number < number {}
+}
+
+/// Tells the learner what a version is worth on held-out products.
+pub(super) async fn evaluated(url: &str, version: PolicyVersion, reward: f64) {
+    let mut observer = LearnerServiceClient::connect(url.to_owned()).await.unwrap();
+    let evaluation = pb::ReportEvaluationRequest {
+        header: Some(header(None, None, "observer")),
+        version: Some(version.into()),
+        values: [("reward".to_owned(), reward)].into(),
+    };
+    observer.report_evaluation(evaluation).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn held_out_results_are_in_tensorboard_at_the_steps_of_their_versions_and_once_over_all_starts() {
+    let config = LearnerConfig {
+        versions: 200,
+        ..long()
+    };
+    let place = Place::new();
+    let board = place.directory.path().join("board");
+    let start = async || {
+        let inputs = LearnerInputs {
+            tensorboard_dir: Some(board.clone()),
+            ..place.inputs()
+        };
+        start_with(config.clone(), inputs, place.directory.clone()).await
+    };
+    let first = start().await;
+    let url = first.url.clone();
+    let actor = tokio::spawn(async move { TestActor::join(&url, "a").await.work(made_up).await });
+    published(&first.url, 2).await;
+    // Late: a newer version is there.
+    for (number, reward) in [(0, 0.5), (1, 0.25)] {
+        evaluated(&first.url, crate::test_outcomes::version(number), reward).await;
+    }
+    first.shutdown.cancel();
+    first.ended.await.unwrap().unwrap();
+    actor.abort();
+    let mut expected = vec![(0, 0.5), (2, 0.25)];
+    // Each start measures the version that it finds, as an evaluator of its own does.
+    for reward in [0.75, 1.0] {
+        let later = start().await;
+        let found = TestActor::join(&later.url, "b").await.version();
+        evaluated(&later.url, found, reward).await;
+        let step = 2 * found.number as i64;
+        if expected.iter().all(|(known, _)| *known < step) {
+            expected.push((step, reward as f32));
+        }
+        later.shutdown.cancel();
+        later.ended.await.unwrap().unwrap();
+    }
+    let found = crate::tensorboard::tests::scalars_in(&board).into_iter();
+    let found = found.filter(|(_, tag, _)| tag == "held_out/reward");
+    let found: Vec<(i64, f32)> = found.map(|(step, _, value)| (step, value)).collect();
+    assert_eq!(found, expected);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -175,7 +232,6 @@ async fn a_start_that_is_refused_does_not_disturb_the_learner_that_runs() {
     TestActor::join(&first.url, "a").await;
     let mut other = long();
     other.passes += 1;
-    // There is no checkpoint yet that could tell the settings; the seed is told by the ledger.
     let inputs = LearnerInputs {
         run_seed: 8,
         store: place.store.clone(),
@@ -199,24 +255,102 @@ async fn a_start_that_is_refused_does_not_disturb_the_learner_that_runs() {
     assert!(first.ended.await.unwrap().unwrap().complete);
 }
 
+/// Why a start is refused.
+async fn refusal(config: LearnerConfig, inputs: LearnerInputs) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let refusal = run(config, inputs, listener, CancellationToken::new())
+        .await
+        .unwrap_err();
+    assert!(refusal.is_configuration(), "{refusal}");
+    refusal.to_string()
+}
+
+/// A run in which another prompt makes the policy another base.
+fn on_another_base(inputs: LearnerInputs) -> LearnerInputs {
+    let template = models::template::PromptTemplate::parse("Q: <image> {instruction} A:").unwrap();
+    LearnerInputs {
+        policy_reading: PolicyReading {
+            template: Some(template),
+            ..PolicyReading::default()
+        },
+        ..inputs
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn other_settings_another_base_or_another_seed_do_not_take_a_run_over() {
+async fn before_its_first_checkpoint_too_a_run_goes_on_with_what_it_was_begun_with_or_not_at_all() {
+    let config = LearnerConfig {
+        deterministic: false,
+        versions: 200,
+        checkpoint_every: 200,
+        ..long()
+    };
+    let place = Place::new();
+    let first = place.start(config.clone()).await;
+    let url = first.url.clone();
+    let actor = tokio::spawn(async move { TestActor::join(&url, "a").await.work(made_up).await });
+    published(&first.url, 1).await;
+    first.shutdown.cancel();
+    first.ended.await.unwrap().unwrap();
+    actor.abort();
+    let checkpoints = Checkpoints::of(&place.store, &place.inputs().run_id);
+    assert!(checkpoints.order().await.unwrap().versions.is_empty());
+
+    let catalogue = LearnerInputs {
+        catalogue: Arc::new(catalogue(&[None; 7])),
+        ..place.inputs()
+    };
+    let message = refusal(config.clone(), catalogue).await;
+    assert!(
+        message.contains("products = 7: the run was begun with 5") && message.contains("run.id"),
+        "{message}"
+    );
+    let mut other = config.clone();
+    (other.loss.beta, other.lora.rank, other.lease_ttl_ms) = (3.0, 8, 1234);
+    let message = refusal(other, place.inputs()).await;
+    assert!(
+        message.contains("learner.loss.beta = 3.0: the run was begun with")
+            && message.contains("learner.lora.rank = 8: the run was begun with 2")
+            && !message.contains("= 1234")
+            && message.contains("only these may change: activation_checkpointing"),
+        "{message}"
+    );
+    let message = refusal(config.clone(), on_another_base(place.inputs())).await;
+    assert!(message.contains("base policy"), "{message}");
+
+    // Neither a refused start nor one with what may change is what later ones are compared with.
+    let free = LearnerConfig {
+        lease_ttl_ms: 1234,
+        max_staleness: 3,
+        ..config.clone()
+    };
+    for (epoch, config) in [(2, free), (3, config)] {
+        let later = place.start(config).await;
+        let joined = TestActor::join(&later.url, "b").await;
+        assert_eq!(joined.version().epoch, LearnerEpoch(epoch));
+        later.shutdown.cancel();
+        later.ended.await.unwrap().unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_catalogue_other_settings_another_base_or_another_seed_do_not_take_a_run_over() {
     let place = Place::new();
     let first = place.start(long()).await;
     TestActor::join(&first.url, "a").await.work(made_up).await;
     first.ended.await.unwrap().unwrap();
-    let refusal = async |config: LearnerConfig, inputs: LearnerInputs| {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let refusal = run(config, inputs, listener, CancellationToken::new())
-            .await
-            .unwrap_err();
-        assert!(refusal.is_configuration(), "{refusal}");
-        refusal.to_string()
+    let inputs = || place.inputs();
+    let catalogue = LearnerInputs {
+        catalogue: Arc::new(crate::assortment::test_catalogue::with_captions(&["lamp"; 5])),
+        ..inputs()
     };
-    let inputs = || LearnerInputs {
-        store: place.store.clone(),
-        ..inputs(place.directory.path())
-    };
+    let message = refusal(long(), catalogue).await;
+    assert!(
+        message.contains("catalogue, captions: ")
+            && !message.contains("products")
+            && !message.contains("ids"),
+        "{message}"
+    );
     let mut other = long();
     other.loss.beta = 0.25;
     other.lease_ttl_ms = 1234;
@@ -238,14 +372,6 @@ async fn other_settings_another_base_or_another_seed_do_not_take_a_run_over() {
         "{message}"
     );
     let policy_dir = place.directory.path().join("policy");
-    let template = models::template::PromptTemplate::parse("Q: <image> {instruction} A:").unwrap();
-    let other = LearnerInputs {
-        policy_reading: PolicyReading {
-            template: Some(template),
-            ..PolicyReading::default()
-        },
-        ..inputs()
-    };
-    let message = refusal(long(), other).await;
+    let message = refusal(long(), on_another_base(inputs())).await;
     assert!(message.contains(&policy_dir.display().to_string()), "{message}");
 }

@@ -1,27 +1,28 @@
 //! What the dashboard tells of a real run, over plain HTTP.
 
-use super::resumed::{Place, long, published};
+use super::resumed::{Place, evaluated, long, published};
 use super::*;
+use crate::test_outcomes::version;
 use dashboard::{DashboardConfig, Door};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 /// Starts a run that is shown; it, and where.
-async fn shown(place: &Place) -> (Running, String) {
+async fn shown(place: &Place, config: LearnerConfig) -> (Running, String) {
     let grpc = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", grpc.local_addr().unwrap());
-    let config = DashboardConfig {
+    let settings = DashboardConfig {
         listen: "127.0.0.1:0".into(),
         token_file: String::new(),
     };
-    let door = Door::open(&config).await.unwrap();
+    let door = Door::open(&settings).await.unwrap();
     let pages = door.url();
     let listeners = Listeners {
         grpc,
         dashboard: Some(door),
     };
     let shutdown = CancellationToken::new();
-    let ended = tokio::spawn(run(long(), place.inputs(), listeners, shutdown.clone()));
+    let ended = tokio::spawn(run(config, place.inputs(), listeners, shutdown.clone()));
     let directory = place.directory.clone();
     let running = Running {
         url,
@@ -55,22 +56,11 @@ async fn says(pages: &str, path: &str, words: &str) -> String {
     panic!("{path} does not say {words:?}: {}", get(pages, path).await);
 }
 
-/// Tells the learner what its first trained version is worth on held-out products.
-async fn evaluated(url: &str, reward: f64) {
-    let mut observer = LearnerServiceClient::connect(url.to_owned()).await.unwrap();
-    let evaluation = pb::ReportEvaluationRequest {
-        header: Some(header(None, None, "observer")),
-        version: Some(pb::PolicyVersion { epoch: 1, number: 1 }),
-        values: [("reward".to_owned(), reward)].into(),
-    };
-    observer.report_evaluation(evaluation).await.unwrap();
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_run_is_shown_with_its_actors_and_the_pedigree_of_what_they_made_and_a_later_start_goes_on_with_it()
 {
     let place = Place::new();
-    let (first, pages) = shown(&place).await;
+    let (first, pages) = shown(&place, long()).await;
     says(&pages, "/", "No actor has joined yet").await;
     let url = first.url.clone();
     let actor = tokio::spawn(async move { TestActor::join(&url, "painter").await.work(made_up).await });
@@ -95,18 +85,48 @@ async fn a_run_is_shown_with_its_actors_and_the_pedigree_of_what_they_made_and_a
     ] {
         assert!(get(&pages, none).await.starts_with("HTTP/1.1 404"), "{none}");
     }
-    evaluated(&first.url, 4.321).await;
+    evaluated(&first.url, version(1), 4.321).await;
     says(&pages, "/", "4.321").await;
     actor.abort();
     says(&pages, "/", ">Gone<").await;
     first.shutdown.cancel();
     let stopped = first.ended.await.unwrap().unwrap();
-    let (second, pages) = shown(&place).await;
+    let (second, pages) = shown(&place, long()).await;
     let curve = format!("at version {}", stopped.version.number);
     says(&pages, "/", &curve).await;
     says(&pages, "/", "4.321").await;
     says(&pages, "/creatives/1", "v1.1</strong>, done at optimizer step 2").await;
     says(&pages, "/why", "painter").await;
+    second.shutdown.cancel();
+    second.ended.await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_retired_versions_sampled_is_in_no_curve_of_a_later_start() {
+    let place = Place::new();
+    // A stop loses every version.
+    let config = LearnerConfig {
+        versions: 200,
+        checkpoint_every: 200,
+        deterministic: false,
+        ..long()
+    };
+    let (first, _) = shown(&place, config.clone()).await;
+    let url = first.url.clone();
+    let actor = tokio::spawn(async move { TestActor::join(&url, "a").await.work(made_up).await });
+    published(&first.url, 3).await;
+    first.shutdown.cancel();
+    first.ended.await.unwrap().unwrap();
+    actor.abort();
+    let (second, pages) = shown(&place, config).await;
+    says(&pages, "/why", "v1.2").await;
+    let page = says(&pages, "/", "Unusable candidates. with defects").await;
+    let curve = page.split("Unusable candidates. ").nth(1).unwrap();
+    let curve = curve.split('"').next().unwrap();
+    assert!(
+        curve.contains("at version 0") && !curve.contains("at version 1") && !curve.contains("at version 2"),
+        "{curve}"
+    );
     second.shutdown.cancel();
     second.ended.await.unwrap().unwrap();
 }

@@ -1,0 +1,147 @@
+//! Threads that stand back for sampling: what comes with new weights is received, verified, built and asked by the canary on them.
+//!
+//! Where there are cores to spare they are as quick as any. Where sampling takes every core, they get about a tenth of one each, so
+//! that its steps go on as they did.
+
+use crate::ActorError;
+use models::compute_thread::{ComputeError, ComputeThread};
+use std::future::Future;
+use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::task::JoinHandle;
+
+/// What is added to the threads' niceness. Linux weighs 10 about a tenth of 0 ([`sched(7)`]: 1.25 for each).
+///
+/// [`sched(7)`]: https://man7.org/linux/man-pages/man7/sched.7.html
+const NICENESS: i32 = 10;
+
+/// Threads that receive.
+const RECEIVING: usize = 2;
+
+/// Threads that verify, and wait for disks.
+const VERIFYING: usize = 4;
+
+/// Computations that may wait for the one that runs; there is one caller.
+const QUEUE_BOUND: usize = 1;
+
+/// An async runtime on such threads.
+pub(crate) struct Background {
+    handle: Handle,
+    /// `None` when it is somebody else's.
+    own: Option<Runtime>,
+}
+
+impl Background {
+    /// Starts the threads.
+    ///
+    /// # Errors
+    /// [`ActorError::Compute`] when the system gives none.
+    pub(crate) fn start() -> Result<Self, ActorError> {
+        let niceness = niceness() + NICENESS;
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(RECEIVING)
+            .max_blocking_threads(VERIFYING)
+            .thread_name("weights")
+            .on_thread_start(move || stand_back(niceness))
+            .enable_all()
+            .build();
+        let runtime = runtime.map_err(|error| ComputeError::Start {
+            name: "weights".into(),
+            reason: error.to_string(),
+        })?;
+        Ok(Self {
+            handle: runtime.handle().clone(),
+            own: Some(runtime),
+        })
+    }
+
+    /// The runtime that this is called in, which stands back for nothing: for whoever samples nothing.
+    pub(crate) fn shared() -> Self {
+        Self {
+            handle: Handle::current(),
+            own: None,
+        }
+    }
+
+    /// Whether it has threads of its own.
+    pub(crate) fn is_own(&self) -> bool {
+        self.own.is_some()
+    }
+
+    /// Makes something whose tasks, if it starts any, are to run here.
+    pub(crate) fn make<T>(&self, make: impl FnOnce() -> T) -> T {
+        let _inside = self.handle.enter();
+        make()
+    }
+
+    /// Has a task run here.
+    pub(crate) fn spawn<T: Send + 'static>(
+        &self,
+        task: impl Future<Output = T> + Send + 'static,
+    ) -> JoinHandle<T> {
+        self.handle.spawn(task)
+    }
+
+    /// A thread for computing, with a pool of its own, which stands back as well.
+    ///
+    /// # Errors
+    /// [`ActorError::Compute`] when the system gives none.
+    pub(crate) async fn compute_thread(&self) -> Result<ComputeThread<()>, ActorError> {
+        // Threads are as nice as those that start them.
+        let start = || ComputeThread::spawn("weights", QUEUE_BOUND, || Ok::<_, ComputeError>(()));
+        let started = self.handle.spawn_blocking(start).await;
+        let started = started.map_err(|source| ActorError::Task {
+            task: "starting a thread",
+            source,
+        })?;
+        Ok(started?)
+    }
+}
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        // What is under way is of no use to anybody any more, and to wait would hold up the runtime that this is dropped in.
+        if let Some(runtime) = self.own.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// How nice the calling thread is.
+fn niceness() -> i32 {
+    #[cfg(target_os = "linux")]
+    let niceness = rustix::process::getpriority_process(None).unwrap_or(0);
+    #[cfg(not(target_os = "linux"))]
+    let niceness = 0;
+    niceness
+}
+
+/// Makes the calling thread so nice. Elsewhere than on Linux niceness is a process's.
+fn stand_back(niceness: i32) {
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::process::setpriority_process(None, niceness) {
+        tracing::debug!(%error, "new weights compete with sampling for the processor");
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _nobody_elses = niceness;
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_runs_in_the_background_stands_back_and_nothing_else_does() {
+        let ours = niceness();
+        let background = Background::start().unwrap();
+        let task = background.spawn(async {
+            let job = tokio::task::spawn_blocking(niceness).await.unwrap();
+            (niceness(), job)
+        });
+        let nicer = (ours + NICENESS).min(19);
+        assert_eq!(task.await.unwrap(), (nicer, nicer));
+        let compute = background.compute_thread().await.unwrap();
+        assert_eq!(compute.call(|_| niceness()).await.unwrap(), nicer);
+        assert_eq!(niceness(), ours);
+        tokio::task::spawn_blocking(move || drop(compute)).await.unwrap();
+    }
+}
