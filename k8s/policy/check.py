@@ -3,6 +3,7 @@ every break must be caught by the rule that it is meant for. Ends with 1 when an
 
 import sys
 
+import looking_on  # noqa: F401
 import mutations
 import network  # noqa: F401
 import pods  # noqa: F401
@@ -11,14 +12,14 @@ import schemas
 import watching  # noqa: F401
 import wiring  # noqa: F401
 from breaks import fields
-from rendered import OVERLAYS, Overlay, render
+from rendered import COMBINED, OVERLAYS, Overlay, render
 from rules import RULES, broken
 
 
 def main():
     where = {}
     of_others = schemas.of_others()
-    overlays = {name: Overlay(name, render(name)) for name in ("base", *OVERLAYS)}
+    overlays = {name: Overlay(name, render(name)) for name in ("base", *OVERLAYS, *COMBINED)}
     for name, overlay in overlays.items():
         mistakes, checks = schemas.mistakes(overlay, of_others)
         # The base is no run: what its overlays add is missing.

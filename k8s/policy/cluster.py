@@ -67,7 +67,7 @@ class Running:
     def __init__(self, pod, place, network, program, values, hosts):
         self.pod, self.place, self.program, self.values, self.hosts = pod, place, program, values, hosts
         self.network, self.address = network.pod()
-        self.processes = []
+        self.processes, self.written = [], 0
         (place / "root").mkdir(parents=True)
         for volume in pod.spec["volumes"]:
             self.fill(volume, place / volume["name"])
@@ -76,14 +76,50 @@ class Running:
         directory.mkdir()
         if "emptyDir" in volume:
             # fsGroup: the group's, and what is made in it too.
-            os.chown(directory, 0, self.pod.spec["securityContext"]["fsGroup"])
+            os.chown(directory, 0, self.group)
             directory.chmod(0o2770)
-        for source in volume.get("projected", {}).get("sources", []):
-            mode = volume["projected"].get("defaultMode", 0o644)
-            for name, text in self.values["ConfigMap", source["configMap"]["name"]].items():
-                (directory / name).write_text(text)
-                (directory / name).chmod(mode)
-                os.chown(directory / name, 0, self.pod.spec["securityContext"]["fsGroup"])
+        if "projected" in volume:
+            self.project(volume["projected"], directory)
+
+    @property
+    def group(self):
+        return self.pod.spec["securityContext"]["fsGroup"]
+
+    def files(self, projected):
+        """(path, text) of everything that a projected volume has."""
+        for source in projected["sources"]:
+            for kind in ("configMap", "secret"):
+                if kind not in source:
+                    continue
+                data = self.values[kind[0].upper() + kind[1:], source[kind]["name"]]
+                items = source[kind].get("items") or [{"key": key, "path": key} for key in data]
+                yield from ((item["path"], data[item["key"]]) for item in items)
+
+    def project(self, projected, directory):
+        """The volume as a kubelet writes it: in a directory of its own, which takes the earlier one's place in one step."""
+        self.written += 1
+        new, link = directory / f"..written-{self.written}", directory / "..data"
+        earlier = os.readlink(link) if link.is_symlink() else None
+        for path, text in self.files(projected):
+            file = new / path
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text)
+            file.chmod(projected.get("defaultMode", 0o644))
+            os.chown(file, 0, self.group)
+            visible = directory / path.split("/")[0]
+            if not visible.is_symlink():
+                visible.symlink_to(Path("..data", visible.name))
+        swap = directory / "..data_tmp"
+        swap.symlink_to(new.name)
+        swap.rename(link)
+        if earlier:
+            shutil.rmtree(directory / earlier)
+
+    def refresh(self):
+        """What a kubelet does some time after a ConfigMap or a Secret has changed."""
+        for volume in self.pod.spec["volumes"]:
+            if "projected" in volume:
+                self.project(volume["projected"], self.place / volume["name"])
 
     def environment(self, container):
         found = {"PATH": "/usr/local/bin", "HOME": "/", "HOSTNAME": self.place.name}
@@ -112,9 +148,10 @@ class Running:
             "user": context["runAsUser"],
             "group": context["runAsGroup"],
         }
-        log = open(self.log(container["name"]), "wb")
         command = [sys.executable, HERE / "sandbox.py"]
-        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=log, stderr=log)
+        # A container that is started again goes on in its log.
+        with open(self.log(container["name"]), "ab") as log:
+            process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=log, stderr=log)
         process.stdin.write(json.dumps(wanted).encode())
         process.stdin.close()
         self.processes.append(process)
@@ -127,9 +164,9 @@ class Running:
         return self.log(container).read_text(errors="replace")
 
     def inside(self, container):
-        """The process of a container, as this machine numbers it."""
+        """The process of a container, the newest if it was started again, as this machine numbers it."""
         lines = [line for line in self.said(container).splitlines() if line.startswith('{"process"')]
-        return json.loads(lines[0])["process"] if lines else None
+        return json.loads(lines[-1])["process"] if lines else None
 
     def kill(self):
         for process in self.processes:

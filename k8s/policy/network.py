@@ -1,10 +1,17 @@
 """Who may talk to whom: policies against the table below, and certificates against the names that roles prove."""
 
 from rendered import matches
-from rules import MONITORING, rule, settings
+from rules import MONITORING, PORTS, rule, settings
 
 # (from, to, port); roles, or what a peer outside is called here.
-ALWAYS = {("actor", "learner", 7400), ("actor", "reward-server", 7401), ("actor", "actor", 7402)}
+ALWAYS = {
+    ("actor", "learner", 7400),
+    ("reward-server", "learner", 7400),
+    ("actor", "reward-server", 7401),
+    ("actor", "actor", 7402),
+}
+# Whose certificate a role shows that has none of its own name.
+SHOWN = {"evaluator": "observer"}
 PEERS = {
     ("kubernetes.io/metadata.name", "kube-system"): "names",
     ("kubernetes.io/metadata.name", "monitoring"): "prometheus",
@@ -23,10 +30,12 @@ PRIVATE = {
 
 def expected(overlay):
     flows = set(ALWAYS)
-    roles = ("learner", "reward-server", "actor")
+    roles = tuple(PORTS) + (("evaluator",) if overlay.named("Job", "adwright-evaluator") else ())
+    if "evaluator" in roles:
+        flows.add(("evaluator", "learner", PORTS["learner"]))
     flows |= {(role, "names", 53) for role in roles} | {(role, "anywhere", 443) for role in roles}
     if overlay.of("PodMonitor"):
-        flows |= {("prometheus", role, MONITORING) for role in roles}
+        flows |= {("prometheus", role, MONITORING) for role in PORTS}
     if overlay.of("ScaledObject"):
         flows.add(("keda", "learner", 7400))
     if overlay.named("Service", "adwright-store"):
@@ -126,7 +135,7 @@ def certificates(overlay):
         sources = [
             s for v in pod.spec["volumes"] for s in v.get("projected", {}).get("sources", []) if "secret" in s
         ]
-        if [source["secret"]["name"] for source in sources] != [f"adwright-{pod.role}-tls"]:
+        if [source["secret"]["name"] for source in sources] != [f"adwright-{SHOWN.get(pod.role, pod.role)}-tls"]:
             yield f"{pod} shows the certificates {sources}"
     for trigger in (one for thing in overlay.of("ScaledObject") for one in thing["spec"]["triggers"]):
         host, meta = trigger["metadata"]["scalerAddress"].split(":")[0], trigger["metadata"]

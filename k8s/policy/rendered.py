@@ -3,14 +3,26 @@
 Nothing is judged here."""
 
 import copy
+import os
 import subprocess
+import tempfile
 from pathlib import Path
 
 import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 OVERLAYS = sorted(path.parent.name for path in ROOT.glob("overlays/*/kustomization.yaml"))
-WORKLOADS = ("Deployment", "StatefulSet", "DaemonSet", "Job", "CronJob", "Pod", "ReplicaSet")
+# An overlay of somebody's own: a component more than the one that it builds on, and its own configuration (docs/operations.md).
+COMBINED = ("elastic-keda+evaluator",)
+OWN = """apiVersion: kustomize.config.k8s.io/v1beta1
+kind: Kustomization
+namespace: adwright
+resources: [{manifests}/overlays/{overlay}]
+components: [{manifests}/components/{component}]
+images: [{{name: adwright, newName: registry.example/adwright, newTag: "1.0"}}]
+configMapGenerator:
+  - {{name: adwright-config, namespace: adwright, behavior: replace, files: [config.toml]}}
+"""
 
 
 class UniqueKeys(yaml.SafeLoader):
@@ -26,12 +38,30 @@ class UniqueKeys(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def render(overlay):
-    """The objects of `k8s/overlays/<overlay>`, as kubectl renders them."""
+def render(name):
+    """The objects of `k8s/overlays/<name>`, of the base, or of a combination, as kubectl renders them."""
+    overlay, _, component = name.partition("+")
     directory = ROOT / "overlays" / overlay if overlay != "base" else ROOT / "base"
+    return combined(name, overlay, component) if component else rendered(name, directory)
+
+
+def combined(name, overlay, component):
+    # The simulated shop's pictures: the evaluator here has no GPU to paint with.
+    config = (ROOT / "overlays/gpu/config.toml").read_text()
+    config = config.replace('image_generator = "diffusion"', 'image_generator = "shopworld"')
+    with tempfile.TemporaryDirectory() as own:
+        # Kustomize takes no absolute path.
+        manifests = os.path.relpath(ROOT, os.path.realpath(own))
+        text = OWN.format(manifests=manifests, overlay=overlay, component=component)
+        Path(own, "kustomization.yaml").write_text(text)
+        Path(own, "config.toml").write_text(config)
+        return rendered(name, own)
+
+
+def rendered(name, directory):
     said = subprocess.run(["kubectl", "kustomize", directory], capture_output=True, text=True)
     if said.returncode:
-        raise SystemExit(f"{overlay}: {said.stderr.strip()}")
+        raise SystemExit(f"{name}: {said.stderr.strip()}")
     return [document for document in yaml.load_all(said.stdout, UniqueKeys) if document]
 
 
@@ -122,6 +152,10 @@ class Overlay:
 
     def our_pods(self):
         return [pod for pod in self.pods() if pod.is_ours]
+
+    def serving_pods(self):
+        """Those of ours that others call, and that are watched."""
+        return [pod for pod in self.our_pods() if pod.role != "evaluator"]
 
     def selected(self, selector):
         return [pod for pod in self.pods() if matches(selector, pod.labels)]

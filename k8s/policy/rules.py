@@ -6,6 +6,8 @@ from rendered import ROOT
 
 RULES = {}
 MONITORING = 7409
+# Of roles that are called otherwise than the command that they run.
+COMMANDS = {"evaluator": "evaluate"}
 PORTS = {"learner": 7400, "reward-server": 7401, "actor": 7402}
 DOCS = ROOT.parent / "docs"
 # How a rule ends that an overlay is too odd for.
@@ -70,4 +72,5 @@ def settings(overlay, container=None):
 
 def role_container(pod):
     """The container that is the pod's role."""
-    return next(container for container in pod.containers if container["args"][0] == pod.role)
+    command = COMMANDS.get(pod.role, pod.role)
+    return next(container for container in pod.containers if container["args"][0] == command)

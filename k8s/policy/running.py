@@ -10,7 +10,7 @@ MARGIN = 10
 @rule("probes")
 def probes(overlay):
     for pod in overlay.pods():
-        for container in pod.containers:
+        for container in pod.containers if pod.role != "evaluator" else []:
             for probe, service in PROBES.items():
                 given = container.get(probe, {})
                 if not given:
@@ -34,7 +34,7 @@ def pause_s(container):
 
 @rule("time to drain")
 def grace(overlay):
-    for pod in overlay.our_pods():
+    for pod in overlay.serving_pods():
         needed = drain_s(overlay, pod) + pause_s(role_container(pod)) + MARGIN
         given = pod.spec.get("terminationGracePeriodSeconds", 30)
         if given < needed:
@@ -43,14 +43,17 @@ def grace(overlay):
             yield f"{pod}: stops serving while its name still leads to it"
 
 
-@rule("actors end under a JobSet only")
+@rule("roles end under a JobSet only")
 def on_run_end(overlay):
     for pod in overlay.our_pods():
-        ends = settings(overlay, role_container(pod))["actor"]["on_run_end"]
-        if pod.role == "actor" and pod.kind != "JobSet" and ends != "idle":
-            yield f"{pod}: on_run_end = {ends}, and a {pod.kind} would start it again"
+        table = {"actor": "actor", "reward-server": "reward_server"}.get(pod.role)
+        if not table:
+            continue
+        ends = settings(overlay, role_container(pod))[table].get("on_run_end")
+        if pod.kind != "JobSet" and ends != "idle":
+            yield f"{pod}: {table}.on_run_end = {ends}, and a {pod.kind} would start it again, or its model would stay"
         if pod.role == "actor" and pod.kind == "JobSet" and ends != "exit":
-            yield f"{pod}: on_run_end = {ends}: its Job never completes"
+            yield f"{pod}: {table}.on_run_end = {ends}: its Job never completes"
 
 
 @rule("the learner is a job")
@@ -65,7 +68,7 @@ def learner(overlay):
 
 @rule("a stopped pod is no finished one")
 def unfinished(overlay):
-    for pod in overlay.our_pods():
+    for pod in overlay.serving_pods():
         if pod.kind not in ("Job", "JobSet") or pod.role == "reward-server":
             continue
         if pod.spec.get("restartPolicy") != "Never" or pod.controller.get("backoffLimit", 6) < 6:

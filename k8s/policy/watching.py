@@ -105,7 +105,7 @@ def watched(overlay):
         return
     for monitor in overlay.of("PodMonitor"):
         pods = {str(pod) for pod in overlay.selected(monitor["spec"]["selector"])}
-        if pods != {str(pod) for pod in overlay.our_pods()}:
+        if pods != {str(pod) for pod in overlay.serving_pods()}:
             yield f"PodMonitor/{monitor['metadata']['name']} reads {sorted(pods)}"
         for pod in overlay.selected(monitor["spec"]["selector"]):
             for end in monitor["spec"]["podMetricsEndpoints"]:

@@ -52,7 +52,7 @@ def services(overlay):
 
 @rule("listeners are the declared ports")
 def listeners(overlay):
-    for pod in overlay.our_pods():
+    for pod in overlay.serving_pods():
         container = role_container(pod)
         address = settings(overlay, container)["endpoints"][LISTEN[pod.role]]
         declared = {port.get("name"): port["containerPort"] for port in container.get("ports", [])}
@@ -112,7 +112,9 @@ def mounted(pod, container, path, writable):
         inside = path[len(mount["mountPath"]) + 1 :]
         for source in volume.get("projected", {}).get("sources", []):
             items = source.get("configMap", source.get("secret", {})).get("items")
-            if inside in [item["path"] for item in items or []] or ("configMap" in source and not items):
+            # A ConfigMap as it is has files of any name, and no directories.
+            whole = "configMap" in source and not items and "/" not in inside
+            if whole or inside in [item["path"] for item in items or []]:
                 return True
     return False
 
@@ -143,11 +145,14 @@ def files(overlay):
                     yield f"{where}: {path} cannot be written"
 
 
+READ = {"learner": ("policy",), "reward-server": ("reward_model",), "evaluator": ("policy", "reward_model")}
+
+
 @rule("models are there before they are read")
 def models(overlay):
     for pod in overlay.our_pods():
-        key = {"learner": "policy", "reward-server": "reward_model"}.get(pod.role)
-        path = settings(overlay)["paths"][key] if key else ""
         makers = [argument(container, "--out") for container in pod.spec.get("initContainers", [])]
-        if key and not re.match(r"^(s3|gs|az|hf):", path) and path not in makers:
-            yield f"{pod}: paths.{key} = {path} is made by nobody"
+        for key in READ.get(pod.role, ()):
+            path = settings(overlay)["paths"][key]
+            if not re.match(r"^(s3|gs|az|hf):", path) and path not in makers:
+                yield f"{pod}: paths.{key} = {path} is made by nobody"

@@ -5,7 +5,7 @@ import schemas
 # (overlay, kind, where below the object, a field that nobody has there)
 UNKNOWN = (
     ("local", "Deployment", ("spec", "template", "spec", "containers", 0), "imagee"),
-    ("local", "Job", ("spec", "podFailurePolicy", "rules", 0), "onExitCode"),
+    ("gpu", "Job", ("spec", "podFailurePolicy", "rules", 0), "onExitCode"),
     ("local", "Secret", (), "datas"),
     ("gpu", "NetworkPolicy", ("spec",), "ingres"),
     ("gpu", "PodDisruptionBudget", ("spec",), "maxUnavailible"),

@@ -14,6 +14,12 @@ simple(OPEN, "gpu", "relays are cut off", lambda o: o.named("NetworkPolicy", "ac
 simple(
     OPEN,
     "gpu",
+    "a reward-server that cannot ask whether its run is complete",
+    lambda o: o.named("NetworkPolicy", "reward-server")["spec"].pop("egress"),
+)
+simple(
+    OPEN,
+    "gpu",
     "everybody to the learner",
     lambda o: o.named("NetworkPolicy", "learner")["spec"]["ingress"][0].pop("from"),
 )

@@ -35,25 +35,37 @@ simple(
     lambda o: container(o, "reward-server").pop("lifecycle"),
 )
 simple(
-    "actors end under a JobSet only",
+    "roles end under a JobSet only",
     "gpu",
     "exit in the file",
-    lambda o: config(o, 'on_run_end = "idle"', 'on_run_end = "exit"'),
+    lambda o: config(o, '[actor]\non_run_end = "idle"', '[actor]\non_run_end = "exit"'),
 )
 simple(
-    "actors end under a JobSet only",
+    "roles end under a JobSet only",
+    "gpu",
+    "a reward-server that ends",
+    lambda o: config(o, '30.0\non_run_end = "idle"', '30.0\non_run_end = "exit"'),
+)
+simple(
+    "roles end under a JobSet only",
+    "local",
+    "a reward-server that keeps its model",
+    lambda o: config(o, '[reward_server]\non_run_end = "idle"', "[reward_server]"),
+)
+simple(
+    "roles end under a JobSet only",
     "local",
     "the program's default",
-    lambda o: config(o, 'on_run_end = "idle"', ""),
+    lambda o: config(o, '[actor]\non_run_end = "idle"', "[actor]"),
 )
 simple(
-    "actors end under a JobSet only",
+    "roles end under a JobSet only",
     "elastic",
     "exit by --set",
     lambda o: container(o, "actor")["args"].extend(["--set", "actor.on_run_end=exit"]),
 )
 simple(
-    "actors end under a JobSet only",
+    "roles end under a JobSet only",
     "jobset",
     "idle in a job",
     lambda o: put(container(o, "actor")["args"], -1, "actor.on_run_end=idle"),

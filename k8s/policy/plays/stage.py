@@ -1,0 +1,216 @@
+"""What every play has: a run smaller than the demo's, its pods, and what is asked of each of them."""
+
+import os
+import socket
+import subprocess
+import sys
+import tomllib
+import urllib.request
+from pathlib import Path
+
+import cluster
+import sandbox
+from cluster import Running, health, terminate, wait
+from rendered import Overlay, render
+from rules import MONITORING, merged
+
+# What is changed of every run that is played.
+SMALL = {
+    "shopworld": {"products": 16},
+    "pretrain": {"samples": 2000},
+    "reward": {"epochs": 1},
+    "compute": {"threads": 1},
+    # Deterministic, so that no version comes without each task's outcome, and leases that do not run out: a task
+    # that a drained actor kept to itself would keep the run from its end.
+    "learner": {
+        "versions": 20,
+        "pairs_per_version": 8,
+        "minibatch_pairs": 4,
+        "passes": 1,
+        "deterministic": True,
+        "max_staleness": 0,
+        "lease_ttl_ms": 3_600_000,
+        "lora": {"rank": 4},
+    },
+    "demo": {"samples": 2, "kl_samples": 1, "products": 2},
+    "actor": {"group_size": 2, "max_new_tokens": 8, "tasks_per_lease": 2},
+}
+
+
+def toml(table, name=""):
+    """A table as TOML, as far as a configuration has kinds of values."""
+    lines = [f"[{name}]"] if name else []
+    for key, value in table.items():
+        if not isinstance(value, dict):
+            text = str(value).lower() if isinstance(value, bool) else repr(value).replace("'", '"')
+            lines.append(f"{key} = {text}")
+    tables = [
+        toml(value, f"{name}.{key}".strip(".")) for key, value in table.items() if isinstance(value, dict)
+    ]
+    return "\n".join([*lines, *tables])
+
+
+def changed(values, changes):
+    for (kind, name), files in values.items():
+        if kind == "ConfigMap" and "config.toml" in files:
+            files["config.toml"] = toml(merged(merged(tomllib.loads(files["config.toml"]), SMALL), changes))
+    return values
+
+
+# Its store serves every play.
+LOCAL = Overlay("local", render("local"))
+
+
+class Run:
+    """The pods of an overlay, whose configuration is that of the file but for SMALL and `changes`. There is nothing of it on the machine before
+    `open`, and nothing after `close`, however far it came."""
+
+    def __init__(self, overlay, place, program, changes):
+        self.overlay, self.place, self.program = overlay, place, program
+        self.values = changed(cluster.values(overlay), changes)
+        self.network, self.names = cluster.Network(), {"localhost": "127.0.0.1"}
+        self.started, self.others = [], []
+
+    def open(self):
+        self.place.mkdir()
+        self.network.open()
+        sandbox.enter_network(self.network.switch)
+
+    def template(self, role):
+        return next(pod for pod in self.overlay.pods() if pod.role == role)
+
+    def pod(self, role, name, secrets={}):
+        """A pod of a role, with these Secrets in the place of the run's."""
+        place, hosts, values = self.place / name, self.place / "hosts", {**self.values, **secrets}
+        running = Running(self.template(role), place, self.network, self.program, values, hosts)
+        self.named(f"adwright-{role}", running.address)
+        self.started.append(running)
+        return running
+
+    def named(self, name, address):
+        """A service's name leads to this address from now on. The file is written in place: pods have it as it is."""
+        self.names[name] = address
+        (self.place / "hosts").write_text(
+            "".join(f"{address}\t{name}\n" for name, address in self.names.items())
+        )
+
+    def store(self):
+        """The store of `local`, outside a sandbox: it is not ours."""
+        container = next(pod for pod in LOCAL.pods() if pod.role == "store").containers[0]
+        name, address = self.network.pod()
+        log = open(self.place / "store.log", "wb")
+        here = Path(sys.executable).parent
+        inside = ["ip", "netns", "exec", name]
+        serve = subprocess.Popen(
+            [*inside, here / container["command"][0], *container["args"]], stdout=log, stderr=log, cwd="/"
+        )
+        self.others.append(serve)
+        made = container["lifecycle"]["postStart"]["exec"]["command"]
+        subprocess.run([*inside, sys.executable, *made[1:]], check=True, cwd="/")
+        self.named("adwright-store", address)
+
+    def close(self):
+        for running in self.started:
+            running.kill()
+        for process in self.others:
+            process.kill()
+            process.wait()
+        self.network.close()
+
+
+def prepare(*pods):
+    """Init containers: those of a pod one after the other, of several pods at the same time."""
+    waiting = [list(pod.pod.spec.get("initContainers", [])) for pod in pods]
+    while any(waiting):
+        making = [(pod, left.pop(0)) for pod, left in zip(pods, waiting) if left]
+        for pod, container, process in [(pod, container, pod.start(container)) for pod, container in making]:
+            said = f"{pod.place.name}: {container['name']}"
+            code = process.wait(timeout=600)
+            assert code == 0, f"{said} ended with {code}: {pod.said(container['name'])[-2000:]}"
+            print(f"{said}: exit 0", flush=True)
+
+
+def ready(running):
+    """Every probe of the pod, within the time that its startup probe allows, and every port that it declares."""
+    container = running.pod.containers[0]
+    process = running.start(container)
+    startup = container["startupProbe"]
+    allowed = startup["periodSeconds"] * startup["failureThreshold"]
+    for probe, seconds in (("startupProbe", allowed), ("livenessProbe", 5), ("readinessProbe", 120)):
+        what = f"{running.place.name}: {probe}"
+        wait(seconds, what, lambda: health(running.address, container[probe]) == "SERVING", [process])
+    for port in container["ports"]:
+        socket.create_connection((running.address, port["containerPort"]), timeout=5).close()
+    page(running.address)
+    held(running, container)
+    print(
+        f"{running.place.name}: three probes serve, ports {[port['containerPort'] for port in container['ports']]} answer",
+        flush=True,
+    )
+    return process
+
+
+def page(address):
+    """What Prometheus reads, at the port that the PodMonitor names."""
+    with urllib.request.urlopen(f"http://{address}:{MONITORING}/metrics", timeout=5) as answer:
+        text = answer.read().decode()
+    assert "# TYPE " in text, text[:500]
+    return text
+
+
+def held(running, container):
+    """That the process is as confined as the manifest says, by the kernel's own account."""
+    process = running.inside(container["name"])
+    status = dict(
+        line.split(":\t", 1)
+        for line in Path(f"/proc/{process}/status").read_text().splitlines()
+        if ":\t" in line
+    )
+    user = str(running.pod.spec["securityContext"]["runAsUser"])
+    assert status["Uid"].split() == [user] * 4, status["Uid"]
+    assert int(status["CapEff"], 16) == int(status["CapBnd"], 16) == 0 and status["NoNewPrivs"] == "1", status
+    mounts = {
+        fields[4]: fields[5].split(",")[0]
+        for fields in map(str.split, Path(f"/proc/{process}/mountinfo").read_text().splitlines())
+    }
+    assert (
+        mounts["/"] == "ro" and mounts["/etc/adwright"] == "ro" and mounts["/var/lib/adwright"] == "rw"
+    ), mounts
+
+
+def drained(running, process, status):
+    """SIGTERM with the time that is left of the grace period after preStop."""
+    container = running.pod.containers[0]
+    pause = container.get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
+    code, seconds = terminate(process, running.pod.spec["terminationGracePeriodSeconds"] - pause)
+    said = running.said(container["name"])
+    assert code == status, f"{running.place.name}: ended with {code}, not {status}: {said[-2000:]}"
+    assert "leases were not handed back" not in said, said[-2000:]
+    print(f"{running.place.name}: drained in {seconds:.1f} s, exit {code}", flush=True)
+
+
+def over(running, process, what, status=0):
+    """Waits for the end of a container that ends by itself."""
+    code = process.wait(timeout=300)
+    name = running.pod.containers[0]["name"]
+    assert code == status, f"{running.place.name}: ended with {code}, not {status}: {running.said(name)[-2000:]}"
+    print(f"{running.place.name}: {what}, exit {code}", flush=True)
+
+
+def published(learner):
+    return learner.said("learner").count(" published")
+
+
+def measured(learner):
+    return learner.said("learner").count("measured on held-out products")
+
+
+def idles(actor, process):
+    """An actor stays after its run, and takes no part in anything."""
+    probe = actor.pod.containers[0]["readinessProbe"]
+    what = f"{actor.place.name}: not ready after the run, and still there"
+    wait(60, what, lambda: health(actor.address, probe) == "NOT_SERVING", [process])
+    print(what, flush=True)
+    drained(actor, process, 0)
+
+
