@@ -1,5 +1,6 @@
 //! A simulated learner and its simulated actors in this process, on loopback.
 
+use super::aside::Aside;
 use super::line::Line;
 use crate::authority::Authority;
 use crate::config::Config;
@@ -54,6 +55,8 @@ pub(super) struct Rig {
     run: RunId,
     actors: JoinSet<Result<(ActorSummary, CallTimes), ActorError>>,
     learner: JoinHandle<Result<RunSummary, LearnerError>>,
+    /// What the learner runs on, where it is not what all run on.
+    _aside: Option<Aside>,
     begin: CancellationToken,
     timed: Arc<AtomicBool>,
     actors_stop: CancellationToken,
@@ -112,7 +115,14 @@ impl Rig {
             CancellationToken::new(),
         );
         let learner = learner::run_simulated(plan.learner, inputs, incoming, learner_stop.clone());
-        let learner = tokio::spawn(learner);
+        let aside = match plan.sampling {
+            SimulatedSampling::Pause(_) => None,
+            SimulatedSampling::Decode(_) => Some(Aside::start()?),
+        };
+        let learner = match &aside {
+            Some(aside) => aside.spawn(learner),
+            None => tokio::spawn(learner),
+        };
         let url = format!("http://{address}");
         let (observer, _) = trust.of(PeerRole::Observer)?;
         let who = Answering::Role(PeerRole::Learner);
@@ -123,6 +133,7 @@ impl Rig {
             run,
             actors: JoinSet::new(),
             learner,
+            _aside: aside,
             begin: begin.clone(),
             timed: Arc::default(),
             actors_stop: actors_stop.clone(),

@@ -1,7 +1,8 @@
 //! What an actor that decodes without a break notices of new weights: an adapter of the given length comes, is built beside the one
 //! that is decoded with, and is swapped in.
 //!
-//! Learner, building and decoding share this process and its cores. On a machine of its own an actor has nothing of the first.
+//! Learner, building and decoding share this process and its cores. The learner, which would have a machine of its own, stands back as far as
+//! threads can.
 
 use super::rig::{Plan, Rig};
 use crate::failure::Outcome;
