@@ -1,6 +1,6 @@
-//! Threads that stand back for sampling: what comes with new weights is received, verified, built and asked by the canary on them.
+//! Threads that stand back for others. An actor receives, verifies, builds and asks new weights on them.
 //!
-//! Where there are cores to spare they are as quick as any. Where sampling takes every core, they get about a tenth of one each, so
+//! Where there are cores to spare they are as quick as any. Where sampling takes every core, an actor's get about a tenth of one each, so
 //! that its steps go on as they did.
 
 use crate::ActorError;
@@ -9,43 +9,40 @@ use std::future::Future;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::task::JoinHandle;
 
-/// What is added to the threads' niceness. Linux weighs 10 about a tenth of 0 ([`sched(7)`]: 1.25 for each).
+/// What an actor adds to the niceness of the threads that new weights come on. Linux weighs 10 about a tenth of 0 ([`sched(7)`]: 1.25 for
+/// each).
 ///
 /// [`sched(7)`]: https://man7.org/linux/man-pages/man7/sched.7.html
-const NICENESS: i32 = 10;
+pub(crate) const OF_WEIGHTS: i32 = 10;
 
-/// Threads that receive.
-const RECEIVING: usize = 2;
-
-/// Threads that verify, and wait for disks.
-const VERIFYING: usize = 4;
+/// Threads that wait for networks.
+const WORKERS: usize = 2;
 
 /// Computations that may wait for the one that runs; there is one caller.
 const QUEUE_BOUND: usize = 1;
 
 /// An async runtime on such threads.
-pub(crate) struct Background {
+pub struct Background {
     handle: Handle,
     /// `None` when it is somebody else's.
     own: Option<Runtime>,
 }
 
 impl Background {
-    /// Starts the threads.
+    /// Starts the threads, so much nicer than the calling one: 1 to 19.
     ///
     /// # Errors
     /// [`ActorError::Compute`] when the system gives none.
-    pub(crate) fn start() -> Result<Self, ActorError> {
-        let niceness = niceness() + NICENESS;
+    pub fn start(nicer: i32) -> Result<Self, ActorError> {
+        let niceness = niceness() + nicer;
         let runtime = Builder::new_multi_thread()
-            .worker_threads(RECEIVING)
-            .max_blocking_threads(VERIFYING)
-            .thread_name("weights")
+            .worker_threads(WORKERS)
+            .thread_name("background")
             .on_thread_start(move || stand_back(niceness))
             .enable_all()
             .build();
         let runtime = runtime.map_err(|error| ComputeError::Start {
-            name: "weights".into(),
+            name: "background".into(),
             reason: error.to_string(),
         })?;
         Ok(Self {
@@ -74,10 +71,7 @@ impl Background {
     }
 
     /// Has a task run here.
-    pub(crate) fn spawn<T: Send + 'static>(
-        &self,
-        task: impl Future<Output = T> + Send + 'static,
-    ) -> JoinHandle<T> {
+    pub fn spawn<T: Send + 'static>(&self, task: impl Future<Output = T> + Send + 'static) -> JoinHandle<T> {
         self.handle.spawn(task)
     }
 
@@ -119,7 +113,7 @@ fn niceness() -> i32 {
 fn stand_back(niceness: i32) {
     #[cfg(target_os = "linux")]
     if let Err(error) = rustix::process::setpriority_process(None, niceness) {
-        tracing::debug!(%error, "new weights compete with sampling for the processor");
+        tracing::debug!(%error, "background threads are as nice as all others");
     }
     #[cfg(not(target_os = "linux"))]
     let _nobody_elses = niceness;
@@ -132,12 +126,12 @@ mod tests {
     #[tokio::test]
     async fn what_runs_in_the_background_stands_back_and_nothing_else_does() {
         let ours = niceness();
-        let background = Background::start().unwrap();
+        let background = Background::start(OF_WEIGHTS).unwrap();
         let task = background.spawn(async {
             let job = tokio::task::spawn_blocking(niceness).await.unwrap();
             (niceness(), job)
         });
-        let nicer = (ours + NICENESS).min(19);
+        let nicer = (ours + OF_WEIGHTS).min(19);
         assert_eq!(task.await.unwrap(), (nicer, nicer));
         let compute = background.compute_thread().await.unwrap();
         assert_eq!(compute.call(|_| niceness()).await.unwrap(), nicer);

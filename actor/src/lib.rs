@@ -38,6 +38,7 @@ mod undone;
 mod weight_source;
 mod weight_sync;
 
+pub use background::Background;
 pub use config::{ActorConfig, Generator, Labels, OnRunEnd};
 pub use decode_times::{DecodeStep, DecodeTimes};
 pub use diffusion::{DiffusionConfig, DiffusionFiles, DiffusionGenerator, Painter, Placing};
@@ -51,7 +52,6 @@ pub use remote_generator::RemoteGenerator;
 pub use simulated::{Decoding, Served, SimulatedActorInputs, SimulatedSampling, run_simulated};
 
 use announcements::run_is_over;
-use background::Background;
 use common::{ActorId, PolicyVersion, RunId};
 use config::seconds;
 use data::ImageGenerator;
@@ -226,7 +226,7 @@ async fn take_part(
     shutdown: &CancellationToken,
 ) -> Result<ActorSummary, ActorError> {
     let pulse = inputs.instruments.pulse.clone();
-    let background = Background::start()?;
+    let background = Background::start(background::OF_WEIGHTS)?;
     let (learner, manifest) = tokio::select! {
         joined = join(config, &inputs, passes_on.port, &background) => joined?,
         () = shutdown.cancelled() => return Ok(ActorSummary::default()),

@@ -5,7 +5,7 @@
 
 use crate::{
     ActorConfig, ActorError, ActorSummary, PassesOn,
-    background::Background,
+    background::{Background, OF_WEIGHTS},
     decode_times::DecodeTimes,
     drained,
     failure::PerTask,
@@ -134,7 +134,7 @@ async fn take_part(
     } = inputs;
     let background = match sampling {
         SimulatedSampling::Pause(_) => Background::shared(),
-        SimulatedSampling::Decode(_) => Background::start()?,
+        SimulatedSampling::Decode(_) => Background::start(OF_WEIGHTS)?,
     };
     let port = passes_on.port;
     let (mut learner, _) =

@@ -1,7 +1,6 @@
 //! Measurements of what is around the computing: a real learner and real actors over real connections, both of which pause where
 //! they would compute.
 
-mod aside;
 mod broadcast;
 mod control_plane;
 mod line;

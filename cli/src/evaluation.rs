@@ -4,6 +4,7 @@
 //! their weights only. The learner never sees any of this.
 
 mod figures;
+mod judged;
 mod subjects;
 mod swapped_inputs;
 mod win_rate;
@@ -14,18 +15,17 @@ pub(crate) use win_rate::{WinRate, win_rate};
 use crate::config::Config;
 use crate::reward::Reward;
 use crate::shop::{self, Shop};
-use anyhow::{Context as _, ensure};
+use anyhow::ensure;
 use common::Purpose;
 use data::Product;
 use figures::{mean, mean_known};
 use image::{RgbImage, RgbaImage};
+use judged::Judged;
 use models::batch::CompletionRow;
 use models::image_features::ImageFeatures;
 use models::peft::Adapter;
 use models::policy::{Completion, Policy, Prompt, SamplingParams};
-use models::sampling::Finish;
 use models::weights::from_safetensors;
-use reward_server::CreativeGroup;
 use std::collections::BTreeSet;
 use std::path::Path;
 use subjects::{Subject, subjects};
@@ -60,17 +60,6 @@ struct Settings {
 struct Nats {
     kl: f64,
     swapped: Option<SwappedInputs>,
-}
-
-/// A completion with what became of it.
-struct Judged {
-    subject: usize,
-    completion: Completion,
-    /// `None` where the description gave no image.
-    creative: Option<RgbImage>,
-    defects: u32,
-    /// Of the image.
-    reward: Option<f64>,
 }
 
 impl Evaluator {
@@ -272,92 +261,6 @@ impl Evaluator {
             image: Some(subject),
             completion_ids: &completion.token_ids,
         }
-    }
-
-    fn judge(&mut self, completions: Vec<Completion>) -> anyhow::Result<Vec<Judged>> {
-        let mut judged = self.rendered(completions)?;
-        let samples = self.settings.samples;
-        let anchors = self.anchors.get_or_insert_with(|| {
-            let first = |group: &[Judged]| group.iter().find_map(|judged| judged.creative.clone());
-            judged.chunks(samples).map(first).collect()
-        });
-        let products = self.shop.catalogue.products();
-        let groups: Vec<CreativeGroup> = judged
-            .chunks(samples)
-            .zip(anchors.iter())
-            .map(|(group, anchor)| CreativeGroup {
-                caption: products[self.subjects[group[0].subject].product].caption.clone(),
-                creatives: group
-                    .iter()
-                    .filter_map(|judged| judged.creative.clone())
-                    .chain(anchor.clone())
-                    .collect(),
-            })
-            .collect();
-        // A model that only compares centres every group on 0: there, the first version's image is the zero.
-        let compares = self.reward.compares();
-        let (there, groups): (Vec<usize>, Vec<CreativeGroup>) = groups
-            .into_iter()
-            .enumerate()
-            .filter(|(_, group)| !group.creatives.is_empty())
-            .unzip();
-        let scores = self.reward.score_groups(&groups, self.settings.score_batch);
-        for (at, scores) in there.into_iter().zip(scores) {
-            let rewards = scores
-                .context("the evaluation's creatives cannot be scored")?
-                .rewards;
-            let zero = match (compares, &anchors[at]) {
-                (false, _) => Some(0.0),
-                (true, Some(_)) => rewards.last().copied(),
-                (true, None) => None,
-            };
-            let group = &mut judged[at * samples..][..samples];
-            let pictured = group.iter_mut().filter(|judged| judged.creative.is_some());
-            for (judged, reward) in pictured.zip(rewards) {
-                judged.reward = zero.map(|zero| reward - zero);
-            }
-        }
-        Ok(judged)
-    }
-
-    /// The completions with their images.
-    fn rendered(&self, completions: Vec<Completion>) -> anyhow::Result<Vec<Judged>> {
-        let mut judged = Vec::with_capacity(completions.len());
-        for (at, of_subject) in completions.chunks(self.settings.samples).enumerate() {
-            let subject = &self.subjects[at];
-            let product = self.product(subject);
-            for group in of_subject.chunks(self.settings.group) {
-                let texts: Vec<String> = group.iter().map(|completion| completion.text.clone()).collect();
-                let images = self
-                    .shop
-                    .generator
-                    .generate(&product.image, &texts, subject.noise_seed);
-                let images = images.with_context(|| format!("product {}", product.id))?;
-                ensure!(
-                    images.len() == group.len(),
-                    "product {}: {} images of {} descriptions",
-                    product.id,
-                    images.len(),
-                    group.len()
-                );
-                judged.extend(group.iter().zip(images).map(|(completion, image)| {
-                    // A description that did not end, or gives no image, is one that an actor would not offer either.
-                    let unfinished = u32::from(completion.finish == Finish::Length);
-                    let (creative, defects) = match image {
-                        Ok(image) => (Some(image.image), image.defects),
-                        Err(_) => (None, 1),
-                    };
-                    Judged {
-                        subject: at,
-                        completion: completion.clone(),
-                        creative,
-                        defects: defects + unfinished,
-                        reward: None,
-                    }
-                }));
-            }
-        }
-        Ok(judged)
     }
 
     fn summarise(&self, judged: &[Judged], nats: Nats) -> anyhow::Result<Evaluation> {

@@ -133,7 +133,7 @@ fn every_answer_is_opencvs() {
 /// Compares cut-outs that are not in the repository. `parity/opencv.py --of` writes them and OpenCV's answers into
 /// `target/opencv`.
 #[test]
-#[ignore = "needs cut-outs of your own"]
+#[ignore = "needs cut-outs of your own: imaging/parity/opencv.py --of FOLDER writes them into target/opencv"]
 fn every_answer_to_cutouts_of_your_own_is_opencvs() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/opencv");
     let Comparison { compared, mistakes } = compare(&folder);

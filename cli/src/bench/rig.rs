@@ -1,13 +1,13 @@
 //! A simulated learner and its simulated actors in this process, on loopback.
 
-use super::aside::Aside;
 use super::line::Line;
 use crate::authority::Authority;
 use crate::config::Config;
 use crate::failure::Outcome;
 use crate::shop;
 use actor::{
-    ActorConfig, ActorError, ActorSummary, CallTimes, Served, SimulatedActorInputs, SimulatedSampling,
+    ActorConfig, ActorError, ActorSummary, Background, CallTimes, Served, SimulatedActorInputs,
+    SimulatedSampling,
 };
 use anyhow::{Context as _, anyhow};
 use common::{ActorId, RunId};
@@ -28,6 +28,9 @@ const JOINING: Duration = Duration::from_secs(300);
 
 /// How long certificates are valid for.
 const CERTIFIED: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// How far the learner stands back where decoding is measured: it would have a machine of its own.
+const NICEST: i32 = 19;
 
 /// How often the learner is asked how far it is.
 const ASKED_EVERY: Duration = Duration::from_millis(5);
@@ -56,7 +59,7 @@ pub(super) struct Rig {
     actors: JoinSet<Result<(ActorSummary, CallTimes), ActorError>>,
     learner: JoinHandle<Result<RunSummary, LearnerError>>,
     /// What the learner runs on, where it is not what all run on.
-    _aside: Option<Aside>,
+    _aside: Option<Background>,
     begin: CancellationToken,
     timed: Arc<AtomicBool>,
     actors_stop: CancellationToken,
@@ -117,7 +120,7 @@ impl Rig {
         let learner = learner::run_simulated(plan.learner, inputs, incoming, learner_stop.clone());
         let aside = match plan.sampling {
             SimulatedSampling::Pause(_) => None,
-            SimulatedSampling::Decode(_) => Some(Aside::start()?),
+            SimulatedSampling::Decode(_) => Some(Background::start(NICEST).context("the learner's threads")?),
         };
         let learner = match &aside {
             Some(aside) => aside.spawn(learner),
