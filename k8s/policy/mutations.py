@@ -8,23 +8,14 @@ Break = namedtuple("Break", "rule overlay what change")
 BREAKS = []
 
 
-def breaks(rule, overlay, what):
-    """Keeps a function that breaks `rule` in a copy of an overlay."""
-
-    def keep(function):
-        BREAKS.append(Break(rule, overlay, what, function))
-        return function
-
-    return keep
-
-
 def uncaught(overlays):
     """Breaks that change nothing, or that their rule does not see."""
     missed = []
     for one in BREAKS:
         copy = overlays[one.overlay].copy()
         one.change(copy)
-        if copy.objects == overlays[one.overlay].objects:
+        whole = overlays[one.overlay]
+        if (copy.objects, copy.containerfile) == (whole.objects, whole.containerfile):
             missed.append(f"{one.overlay}: {one.what}: changes nothing")
             continue
         before = {sentence for rule, sentence in broken(overlays[one.overlay]) if rule == one.rule}
@@ -47,6 +38,11 @@ def config(overlay, old, new):
         if "config.toml" in thing["data"]:
             assert old in thing["data"]["config.toml"], old
             thing["data"]["config.toml"] = thing["data"]["config.toml"].replace(old, new)
+
+
+def containerfile(overlay, old, new):
+    assert old in overlay.containerfile, old
+    overlay.containerfile = overlay.containerfile.replace(old, new)
 
 
 def remove(overlay, kind, name=None):

@@ -11,6 +11,7 @@ from pathlib import Path
 import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
+CONTAINERFILE = ROOT.parent / "Containerfile"
 OVERLAYS = sorted(path.parent.name for path in ROOT.glob("overlays/*/kustomization.yaml"))
 # An overlay of somebody's own: a component more than the one that it builds on, and its own configuration (docs/operations.md).
 COMBINED = ("elastic-keda+evaluator",)
@@ -25,7 +26,7 @@ configMapGenerator:
 """
 
 
-class UniqueKeys(yaml.SafeLoader):
+class UniqueKeys(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
     """YAML in which a key that is given twice is an error, not the last one."""
 
     def construct_mapping(self, node, deep=False):
@@ -119,13 +120,23 @@ class Pod:
 
 
 class Overlay:
-    """The rendered objects of one overlay."""
+    """The rendered objects of one overlay, and the Containerfile that its image is built from. `below` are the overlays of this
+    repository that one of somebody's own (own.py) builds on."""
 
-    def __init__(self, name, objects):
-        self.name, self.objects = name, objects
+    def __init__(self, name, objects, below=None):
+        self.name, self.objects, self.own = name, objects, below is not None
+        self.below = below if self.own else {name}
+        self.containerfile = CONTAINERFILE.read_text()
 
     def copy(self):
-        return Overlay(self.name, copy.deepcopy(self.objects))
+        other = copy.copy(self)
+        other.objects = copy.deepcopy(self.objects)
+        return other
+
+    @property
+    def is_local(self):
+        """Whether it is the demo's run beside its store, where alone nothing is encrypted."""
+        return "local" in self.below
 
     def of(self, *kinds):
         return [thing for thing in self.objects if thing["kind"] in kinds]
@@ -154,7 +165,7 @@ class Overlay:
         return [pod for pod in self.pods() if pod.is_ours]
 
     def serving_pods(self):
-        """Those of ours that others call, and that are watched."""
+        """Those of ours that others call."""
         return [pod for pod in self.our_pods() if pod.role != "evaluator"]
 
     def selected(self, selector):

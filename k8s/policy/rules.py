@@ -1,5 +1,6 @@
 """What a rule is: a name, and a function that yields what breaks it in an overlay. The rules themselves are in files by subject."""
 
+import functools
 import tomllib
 
 from rendered import ROOT
@@ -51,11 +52,22 @@ def argument(container, flag):
     return arguments[arguments.index(flag) + 1] if flag in arguments else None
 
 
+# Rules are asked hundreds of times, mostly of the same texts.
+@functools.cache
+def read(toml):
+    """The settings in a text, which nobody changes."""
+    return tomllib.loads(toml)
+
+
+@functools.cache
+def defaults():
+    """The settings of the program."""
+    return read((ROOT.parent / "configs/demo.toml").read_text())
+
+
 def settings(overlay, container=None):
     """The configuration of a container: the program's defaults, the run's file, then `--set`."""
-    both = merged(
-        tomllib.loads((ROOT.parent / "configs/demo.toml").read_text()), tomllib.loads(overlay.config())
-    )
+    both = merged(defaults(), read(overlay.config()))
     arguments = (container or {}).get("args", [])
     for flag, assignment in zip(arguments, arguments[1:]):
         if flag == "--set":

@@ -10,7 +10,7 @@ MARGIN = 10
 @rule("probes")
 def probes(overlay):
     for pod in overlay.pods():
-        for container in pod.containers if pod.role != "evaluator" else []:
+        for container in pod.containers:
             for probe, service in PROBES.items():
                 given = container.get(probe, {})
                 if not given:
@@ -69,7 +69,7 @@ def learner(overlay):
 @rule("a stopped pod is no finished one")
 def unfinished(overlay):
     for pod in overlay.serving_pods():
-        if pod.kind not in ("Job", "JobSet") or pod.role == "reward-server":
+        if pod.kind not in ("Job", "JobSet"):
             continue
         if pod.spec.get("restartPolicy") != "Never" or pod.controller.get("backoffLimit", 6) < 6:
             yield f"{pod}: its failures are not counted, or few are allowed"

@@ -69,6 +69,8 @@ def build(root, wanted):
         bind(f"/dev/{device}", f"{root}/dev/{device}", read_only=False)
     Path(f"{root}/etc").mkdir(exist_ok=True)
     Path(f"{root}/etc/nsswitch.conf").write_text("hosts: files dns\n")
+    # All addresses that a name has in the file, as names of services have them, and not its first alone.
+    Path(f"{root}/etc/host.conf").write_text("multi on\n")
     bind(wanted["hosts"], f"{root}/etc/hosts", read_only=True)
     Path(f"{root}/proc").mkdir()
     mount("proc", f"{root}/proc", "proc", NOSUID | NODEV | NOEXEC)

@@ -2,6 +2,8 @@
 
 An object without a schema is an error, not a warning."""
 
+import functools
+
 import jsonschema
 import kubernetes_validate
 import yaml
@@ -9,6 +11,9 @@ import yaml
 from rendered import ROOT
 
 VERSIONS = ("1.32", "1.37")
+
+# By itself it reads its schemas anew for every object.
+kubernetes_validate.utils.schema_contents = functools.cache(kubernetes_validate.utils.schema_contents)
 
 
 def of_others():

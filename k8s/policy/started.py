@@ -1,9 +1,11 @@
 """Starts the roles of two overlays under the constraints of their manifests: their command lines, configuration, environment, user,
 read-only root and volumes, each pod at an address of its own, every probe and every declared port called, SIGTERM with the grace period that the
-manifests give. `local` as it is (plays/local.py), and `elastic-keda` with an evaluator under mTLS (plays/proven.py), with the models of the
-first one.
+manifests give. `local` as it is (plays/local.py), `elastic-keda` with an evaluator under mTLS (plays/proven.py), and the same with several
+reward-servers behind one name (plays/balanced.py), both with the models of the first one.
 
-What is changed of both configurations, for a run of seconds, is said there and in plays/stage.py. The store is moto, as in `local`, from PyPI. Left
+Where no pod can be played it says why, and fails where PODS=required.
+
+What is changed of the configurations, for a run of seconds, is said there and in plays/stage.py. The store is moto, as in `local`, from PyPI. Left
 out is what the kernel would add on a node: limits of memory and CPU, filtered system calls, and network policies."""
 
 import os
@@ -17,7 +19,7 @@ from pathlib import Path
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 import cluster  # noqa: E402
-from plays import local, proven  # noqa: E402
+from plays import balanced, local, proven  # noqa: E402
 
 
 def played(play, place, program, *given):
@@ -29,7 +31,7 @@ def played(play, place, program, *given):
         made = play.play(run, *given)
     finally:
         run.close()
-    print(f"{run.overlay.name}: {time.monotonic() - begun:.0f} s", flush=True)
+    print(f"{play.__name__}, {run.overlay.name}: {time.monotonic() - begun:.0f} s", flush=True)
     return made
 
 
@@ -37,7 +39,7 @@ def main():
     reason = cluster.why_not()
     if reason:
         print(f"roles not started: {reason}")
-        return 0
+        return 1 if os.environ.get("PODS") == "required" else 0
     program = Path(sys.argv[1]).resolve()
     if not os.access(program, os.X_OK):
         print(f"no program at {program}: cargo build, or set ADWRIGHT")
@@ -48,6 +50,7 @@ def main():
     try:
         models = played(local, place / "local", program)
         played(proven, place / "proven", program, models)
+        played(balanced, place / "balanced", program, models)
     except AssertionError as error:
         print(f"failed: {error}\nlogs: {place}", file=sys.stderr)
         return 1

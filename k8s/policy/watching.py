@@ -1,28 +1,37 @@
-"""What is read of a run and who is told: alerts with something to do, metrics that exist."""
+"""What is read of a run and who is told: alerts with something to do, which are tried, metrics that exist, results that are shown."""
 
+import functools
 import json
 import re
 
 import promql_parser
+import yaml
 
+from rendered import ROOT
 from rules import DOCS, rule, settings
 
 # Prometheus' own.
 GIVEN = {"up"}
+# Where each alert fires and where it does not, as promtool reads it: a file of its name (tried.py).
+TRIALS = ROOT / "policy/alerts"
 
 
-def metrics_of(expression):
-    """The metrics that an expression reads; a ValueError when it is no PromQL."""
-    found, waiting = set(), [promql_parser.parse(expression)]
+def selectors(expression):
+    """What an expression reads: a metric with its labels each; a ValueError when it is no PromQL."""
+    found, waiting = [], [promql_parser.parse(expression)]
     while waiting:
         at = waiting.pop()
         if isinstance(at, promql_parser.VectorSelector):
-            found.add(at.name)
+            found.append(at)
         if isinstance(at, promql_parser.MatrixSelector):
             waiting.append(at.vector_selector)
         waiting += [getattr(at, part) for part in ("lhs", "rhs", "expr") if hasattr(at, part)]
         waiting += getattr(at, "args", [])
-    return found - GIVEN
+    return found
+
+
+def metrics_of(expression):
+    return {one.name for one in selectors(expression)} - GIVEN
 
 
 def unknown(expression, known):
@@ -48,38 +57,93 @@ def headings():
     }
 
 
+def alerts_of(overlay):
+    """In an overlay of somebody's own only those that we have too: what others say and read is their owner's."""
+    known = {file.stem for file in TRIALS.glob("*.yaml")}
+    for thing in overlay.of("PrometheusRule"):
+        for one in (one for group in thing["spec"]["groups"] for one in group["rules"]):
+            if "alert" in one and (not overlay.own or one["alert"] in known):
+                yield one
+
+
 @rule("alerts say what to do")
 def alerts(overlay):
     anchors, seen = headings(), set()
-    for thing in overlay.of("PrometheusRule"):
-        for alert in (one for group in thing["spec"]["groups"] for one in group["rules"]):
-            name, notes = alert["alert"], alert.get("annotations", {})
-            page, _, anchor = notes.get("runbook", "").partition("#")
-            if page != "docs/operations.md" or anchor not in anchors or not notes.get("summary"):
-                yield f"{name}: its runbook {notes.get('runbook')!r} leads nowhere"
-            if alert.get("labels", {}).get("severity") not in ("critical", "warning") or "for" not in alert:
-                yield f"{name}: no severity, or it fires at a blink"
-            if name in seen:
-                yield f"{name}: is there twice"
-            seen.add(name)
+    for alert in alerts_of(overlay):
+        name, notes = alert["alert"], alert.get("annotations", {})
+        page, _, anchor = notes.get("runbook", "").partition("#")
+        if page != "docs/operations.md" or anchor not in anchors or not notes.get("summary"):
+            yield f"{name}: its runbook {notes.get('runbook')!r} leads nowhere"
+        if alert.get("labels", {}).get("severity") not in ("critical", "warning") or "for" not in alert:
+            yield f"{name}: no severity, or it fires at a blink"
+        if name in seen:
+            yield f"{name}: is there twice"
+        seen.add(name)
+
+
+@functools.cache
+def trials_of(name):
+    """The courses of numbers that an alert is played with."""
+    file = TRIALS / f"{name}.yaml"
+    return yaml.safe_load(file.read_text())["tests"] if file.is_file() else []
+
+
+@rule("alerts are tried")
+def tried(overlay):
+    for name in [alert["alert"] for alert in alerts_of(overlay)] if not overlay.own else []:
+        trials = trials_of(name)
+        asked = [one for trial in trials for one in trial["alert_rule_test"] if one["alertname"] == name]
+        fires = [bool(one.get("exp_alerts")) for one in asked]
+        if True not in fires or False not in fires:
+            yield f"{name}: k8s/policy/alerts/{name}.yaml has to show where it fires, and where it does not"
 
 
 @rule("metrics exist")
 def metrics(overlay):
     known = documented()
-    for thing in overlay.of("PrometheusRule"):
-        for alert in (one for group in thing["spec"]["groups"] for one in group["rules"]):
-            for sentence in unknown(alert["expr"], known):
-                yield f"alert {alert['alert']}: {sentence}"
+    for alert in alerts_of(overlay):
+        for sentence in unknown(alert["expr"], known):
+            yield f"alert {alert['alert']}: {sentence}"
     for title, expression in panels(overlay):
         for sentence in unknown(expression, known):
             yield f"panel {title}: {sentence}"
+    for name, expression in variables(overlay):
+        for sentence in unknown(expression, known):
+            yield f"variable {name}: {sentence}"
+
+
+def figures():
+    """What an evaluator measures: the values that docs/metrics.md gives for the label `figure` of `held_out`."""
+    [row] = re.findall(r"^\| `held_out` \|.*$", (DOCS / "metrics.md").read_text(), re.MULTILINE)
+    return set(re.findall(r"`([a-z_]+)`", row.split("|")[3]))
+
+
+@rule("held-out results are shown")
+def held_out(overlay):
+    if not list(boards(overlay)):
+        return
+    shown = set()
+    for _, expression in panels(overlay):
+        for one in selectors(expression) if "held_out{" in expression else []:
+            named = [label.value for label in one.matchers.matchers if label.name == "figure"]
+            shown |= set("|".join(named).split("|")) if named else figures()
+    for figure in sorted(figures() - shown):
+        yield f"no panel shows the figure {figure} of held_out"
+    for figure in sorted(shown - figures()):
+        yield f"a panel shows held_out with the figure {figure}, which is not in docs/metrics.md"
 
 
 def boards(overlay):
     for thing in overlay.of("ConfigMap"):
         if thing["metadata"].get("labels", {}).get("grafana_dashboard"):
             yield from (json.loads(text) for text in thing["data"].values())
+
+
+def variables(overlay):
+    for board in boards(overlay):
+        for one in board["templating"]["list"]:
+            if one["type"] == "query":
+                yield one["name"], re.fullmatch(r"label_values\((.*), *\w+\)", one["query"]["query"])[1]
 
 
 def panels(overlay):
@@ -105,7 +169,7 @@ def watched(overlay):
         return
     for monitor in overlay.of("PodMonitor"):
         pods = {str(pod) for pod in overlay.selected(monitor["spec"]["selector"])}
-        if pods != {str(pod) for pod in overlay.serving_pods()}:
+        if pods != {str(pod) for pod in overlay.our_pods()}:
             yield f"PodMonitor/{monitor['metadata']['name']} reads {sorted(pods)}"
         for pod in overlay.selected(monitor["spec"]["selector"]):
             for end in monitor["spec"]["podMetricsEndpoints"]:

@@ -100,6 +100,27 @@ def references(overlay):
             yield f"{pod}: no PriorityClass {priority}"
 
 
+def controllers(overlay):
+    """(kind, name) of what makes pods, in kubectl's words, a JobSet's Jobs among them."""
+    for thing in overlay.of("Job", "Deployment", "JobSet"):
+        yield thing["kind"].lower(), thing["metadata"]["name"]
+    for thing in overlay.of("JobSet"):
+        for job in thing["spec"]["replicatedJobs"]:
+            for number in range(job["replicas"]):
+                yield "job", f"{thing['metadata']['name']}-{job['name']}-{number}"
+
+
+@rule("commands name what is there")
+def commands(overlay):
+    text = (DOCS / "operations.md").read_text()
+    there, evaluated = set(controllers(overlay)), overlay.named("Job", "adwright-evaluator")
+    for kind, name in sorted(set(re.findall(r"\b(job|deployment|jobset)[/ ](adwright[a-z0-9-]*)", text))):
+        in_set = kind == "jobset" or re.search(r"-[0-9]+$", name) is not None
+        here = in_set == bool(overlay.of("JobSet")) and (evaluated or not name.endswith("-evaluator"))
+        if here and (kind, name) not in there:
+            yield f"docs/operations.md speaks of {kind} {name}, which is not there"
+
+
 def mounted(pod, container, path, writable):
     """Whether `path` is in a volume of the container: one that it can write to, or one that has the file."""
     volumes = {volume["name"]: volume for volume in pod.spec.get("volumes", [])}

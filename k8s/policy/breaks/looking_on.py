@@ -4,6 +4,7 @@ from mutations import config, container, pod, put, remove, simple
 
 BESIDE = "elastic-keda+evaluator"
 LOOKS_ON = "an evaluator looks on"
+OTHERS = [{"key": "app.kubernetes.io/component", "operator": "NotIn", "values": ["evaluator"]}]
 simple(
     LOOKS_ON, "local", "started for ever", lambda o: put(o.named("Job", "adwright-evaluator"), "kind", "Deployment")
 )
@@ -26,9 +27,23 @@ simple(
 simple(
     LOOKS_ON,
     "local",
-    "a probe that nobody answers",
-    lambda o: put(container(o, "evaluator"), "livenessProbe", {"grpc": {"port": 7409}}),
+    "a port at which nobody listens",
+    lambda o: container(o, "evaluator")["ports"].append({"name": "grpc", "containerPort": 7403}),
 )
+simple(LOOKS_ON, "local", "not watched", lambda o: container(o, "evaluator")["args"].remove("--metrics"))
+simple(
+    LOOKS_ON,
+    "local",
+    "a drained one has finished",
+    lambda o: container(o, "evaluator")["args"].remove("--unfinished-status"),
+)
+simple(
+    LOOKS_ON,
+    "local",
+    "no time to end",
+    lambda o: put(pod(o, "evaluator").spec, "terminationGracePeriodSeconds", 5),
+)
+simple("probes", "local", "an evaluator that hangs unseen", lambda o: container(o, "evaluator").pop("livenessProbe"))
 simple(
     LOOKS_ON,
     BESIDE,
@@ -44,8 +59,8 @@ simple(
 simple(
     "nothing is open that nobody needs",
     BESIDE,
-    "numbers of what has none",
-    lambda o: o.named("NetworkPolicy", "prometheus")["spec"]["podSelector"].pop("matchExpressions"),
+    "an evaluator whose numbers nobody can read",
+    lambda o: put(o.named("NetworkPolicy", "prometheus")["spec"]["podSelector"], "matchExpressions", OTHERS),
 )
 simple(
     "certificates say who they are",
@@ -82,6 +97,6 @@ simple(
 simple(
     "every pod is watched",
     BESIDE,
-    "an evaluator, which has no numbers",
-    lambda o: o.of("PodMonitor")[0]["spec"]["selector"].pop("matchExpressions"),
+    "an evaluator that nobody watches",
+    lambda o: put(o.of("PodMonitor")[0]["spec"]["selector"], "matchExpressions", OTHERS),
 )

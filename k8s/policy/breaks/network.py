@@ -48,6 +48,14 @@ simple(
 simple(
     OPEN, "gpu", "no names", lambda o: o.named("NetworkPolicy", "names-and-stores")["spec"]["egress"].pop(0)
 )
+simple(
+    OPEN,
+    "gpu",
+    "an address that one cloud has",
+    lambda o: o.named("NetworkPolicy", "names-and-stores")["spec"]["egress"][1]["to"].append(
+        {"ipBlock": {"cidr": "169.254.170.23/32"}}
+    ),
+)
 simple(OPEN, "elastic-keda", "KEDA is kept out", lambda o: remove(o, "NetworkPolicy", "keda"))
 simple(OPEN, "local", "no way to the store", lambda o: remove(o, "NetworkPolicy", "to-the-store"))
 simple(

@@ -1,6 +1,6 @@
 """Breaks of what is read of a run."""
 
-from mutations import breaks, config, container, put, simple
+from mutations import config, container, put, simple
 
 simple(
     "alerts say what to do",
@@ -55,16 +55,29 @@ simple(
     ),
 )
 
+simple(
+    "alerts are tried",
+    "gpu",
+    "one that nobody has seen fire",
+    lambda o: o.of("PrometheusRule")[0]["spec"]["groups"][0]["rules"].append({"alert": "AdwrightSlow"}),
+)
 
-@breaks("metrics exist", "gpu", "a misspelt one in a panel")
-def _(overlay):
-    for thing in overlay.of("ConfigMap"):
-        for key, text in thing["data"].items():
-            thing["data"][key] = text.replace("ledger_waiting_records{", "ledger_waiting{")
+
+def board(rule, what, old, new):
+    """A break of the dashboard's text."""
+
+    def change(overlay):
+        for thing in overlay.of("ConfigMap"):
+            for key, text in thing["data"].items():
+                thing["data"][key] = text.replace(old, new)
+
+    simple(rule, "gpu", what, change)
 
 
-@breaks("every pod is watched", "gpu", "panels over each other")
-def _(overlay):
-    for thing in overlay.of("ConfigMap"):
-        for key, text in thing["data"].items():
-            thing["data"][key] = text.replace('"x": 8', '"x": 0')
+SHOWN = "held-out results are shown"
+board("metrics exist", "a misspelt one in a panel", "ledger_waiting_records{", "ledger_waiting{")
+board("metrics exist", "a misspelt one in a variable", "label_values(learner_epoch,", "label_values(learner_epoc,")
+board("metrics exist", "no metric of the held-out results", "held_out{", "heldout{")
+board(SHOWN, "no panel of them", "held_out{", "train_metric_loss{")
+board(SHOWN, "a figure that nobody measures", 'figure=\\"true_ctr', 'figure=\\"ctr')
+board("every pod is watched", "panels over each other", '"x": 8', '"x": 0')

@@ -158,3 +158,10 @@ simple(
     "it goes elsewhere",
     lambda o: config(o, "/var/lib/adwright/reward-model", "/var/lib/adwright/reward"),
 )
+NAMED = "commands name what is there"
+simple(NAMED, "gpu", "another learner", lambda o: put(o.named("Job", "adwright-learner")["metadata"], "name", "learner"))
+simple(NAMED, "local", "another actor", lambda o: put(o.of("Deployment")[0]["metadata"], "name", "actor"))
+simple(NAMED, "jobset", "another set", lambda o: put(o.of("JobSet")[0]["metadata"], "name", "adwright-run"))
+simple(
+    NAMED, "jobset", "another Job of it", lambda o: put(o.of("JobSet")[0]["spec"]["replicatedJobs"][2], "name", "actors")
+)

@@ -1,6 +1,7 @@
 """The overlay `local`, in plain text: an actor and the learner are drained in the middle of the run, and whoever looks on is started again."""
 
 from cluster import wait
+from rules import argument
 
 from .stage import LOCAL, SMALL, Run, drained, idles, measured, over, prepare, published, ready
 
@@ -9,14 +10,20 @@ def run(place, program):
     return Run(LOCAL, place, program, {})
 
 
+def unfinished(running):
+    """The exit status of a container that was stopped before the run was complete, as its manifest says."""
+    return int(argument(running.pod.containers[0], "--unfinished-status"))
+
+
 def play(run):
     """The models that it has made: the policy's directory and the reward model's."""
     reward, learner = run.pod("reward-server", "reward-server"), run.pod("learner", "learner-1")
     evaluator = run.pod("evaluator", "evaluator")
     prepare(reward, learner, evaluator)
     reward_process, learner_process = ready(reward), ready(learner)
-    [follow] = evaluator.pod.containers
-    following = evaluator.start(follow)
+    # While there is no actor yet, so that it costs the run no time.
+    drained(evaluator, ready(evaluator), unfinished(evaluator))
+    following = ready(evaluator)
     actors = []
     for number in range(1, run.overlay.named("Deployment", "adwright-actor")["spec"]["replicas"] + 1):
         actor = run.pod("actor", f"actor-{number}")
@@ -27,14 +34,13 @@ def play(run):
     wait(60, "held-out results", lambda: measured(learner) >= 1, alive)
     drained(*actors.pop(0), 0)
     assert learner_process.poll() is None, "the run was over before an actor was drained in it"
-    status = learner.pod.containers[0]["args"]
-    drained(learner, learner_process, int(status[status.index("--unfinished-status") + 1]))
+    drained(learner, learner_process, unfinished(learner))
     over(evaluator, following, "its learner is gone", 1)
 
     again = run.pod("learner", "learner-2")
     prepare(again)
     learner_process = ready(again)
-    following = evaluator.start(follow)
+    following = ready(evaluator)
     over(again, learner_process, "the run is complete")
     assert 0 < published(again) < SMALL["learner"]["versions"], "the second learner began anew"
     print(f"learner-2: {published(again)} versions more after {published(learner)}", flush=True)

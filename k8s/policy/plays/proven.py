@@ -8,7 +8,6 @@ by URL from the store, where they were pushed."""
 import re
 import socket
 import ssl
-import subprocess
 
 import grpc
 
@@ -17,7 +16,7 @@ from cluster import values, wait
 from rendered import COMBINED, Overlay, render
 from rules import PORTS
 
-from .stage import LOCAL, Run, drained, idles, measured, over, page, published, ready
+from .stage import LOCAL, Run, drained, heard, idles, measured, number, over, published, ready
 
 CHANGES = {
     "compute": {"device": "cpu", "dtype": "f32"},
@@ -31,8 +30,8 @@ CHANGES = {
 GREETING, ALERT = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0", 21
 
 
-def run(place, program):
-    own = Run(Overlay(COMBINED[0], render(COMBINED[0])), place, program, CHANGES)
+def run(place, program, changes=CHANGES):
+    own = Run(Overlay(COMBINED[0], render(COMBINED[0])), place, program, changes)
     # The Secret that people make (docs/operations.md): here with the keys of this store.
     [store] = [found for (kind, _), found in values(LOCAL).items() if kind == "Secret"]
     own.values["Secret", "adwright-store"] = store
@@ -43,11 +42,8 @@ def run(place, program):
 
 def push(run, models):
     """What docs/operations.md says that a bucket has."""
-    address = f"http://{run.names['adwright-store']}:9000"
-    environment = {**run.values["Secret", "adwright-store"], "AWS_ENDPOINT_URL": address, "HOME": "/"}
     for model, key in zip(models, ("policy", "reward_model")):
-        command = [run.program, "model", "push", model, CHANGES["paths"][key]]
-        subprocess.run(command, check=True, env=environment, capture_output=True, timeout=60)
+        run.told("model", "push", model, CHANGES["paths"][key])
 
 
 def asked(run, address, host, secret, method="externalscaler.ExternalScaler/IsActive"):
@@ -126,18 +122,6 @@ def plain_text(pods):
         assert answer[:1] == bytes([ALERT]), f"{pod.place.name}: answers plain text with {answer}"
         heard(pod, "connection refused.*speaks plain text")
         print(f"{pod.place.name}: plain text at {PORTS[role]} is refused", flush=True)
-
-
-def heard(pod, words):
-    name = pod.pod.containers[0]["name"]
-    wait(10, f"{pod.place.name} says {words}", lambda: re.search(words, pod.said(name)))
-
-
-def number(pod, name):
-    """One of its numbers, over all labels."""
-    found = re.findall(rf"^{name}(?:\{{.*\}})? (\S+)$", page(pod.address), re.MULTILINE)
-    assert found, f"{pod.place.name} has no {name}"
-    return sum(map(float, found))
 
 
 def shown(pod):

@@ -1,6 +1,7 @@
 """What every play has: a run smaller than the demo's, its pods, and what is asked of each of them."""
 
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -68,7 +69,7 @@ class Run:
     def __init__(self, overlay, place, program, changes):
         self.overlay, self.place, self.program = overlay, place, program
         self.values = changed(cluster.values(overlay), changes)
-        self.network, self.names = cluster.Network(), {"localhost": "127.0.0.1"}
+        self.network, self.names = cluster.Network(), {"localhost": ["127.0.0.1"]}
         self.started, self.others = [], []
 
     def open(self):
@@ -80,19 +81,34 @@ class Run:
         return next(pod for pod in self.overlay.pods() if pod.role == role)
 
     def pod(self, role, name, secrets={}):
-        """A pod of a role, with these Secrets in the place of the run's."""
+        """A pod of a role, with these Secrets in the place of the run's. Its service's name leads to it, and to no other."""
+        running = self.beside(role, name, secrets)
+        self.named(f"adwright-{role}", running.address)
+        return running
+
+    def beside(self, role, name, secrets={}):
+        """The same, and its service's name leads where it led."""
         place, hosts, values = self.place / name, self.place / "hosts", {**self.values, **secrets}
         running = Running(self.template(role), place, self.network, self.program, values, hosts)
-        self.named(f"adwright-{role}", running.address)
         self.started.append(running)
         return running
 
-    def named(self, name, address):
-        """A service's name leads to this address from now on. The file is written in place: pods have it as it is."""
-        self.names[name] = address
-        (self.place / "hosts").write_text(
-            "".join(f"{address}\t{name}\n" for name, address in self.names.items())
+    def named(self, name, *addresses):
+        """A service's name leads to these addresses from now on. The file is written in place: pods have it as it is."""
+        self.names[name] = addresses
+        lines = [f"{address}\t{name}\n" for name, found in self.names.items() for address in found]
+        (self.place / "hosts").write_text("".join(lines))
+
+    def told(self, *arguments):
+        """What the program says to somebody on the node who has the store's keys."""
+        [address] = self.names["adwright-store"]
+        keys = {"AWS_ENDPOINT_URL": f"http://{address}:9000", "HOME": "/"}
+        environment = {**self.values["Secret", "adwright-store"], **keys}
+        said = subprocess.run(
+            [self.program, *arguments], env=environment, capture_output=True, text=True, timeout=60
         )
+        assert said.returncode == 0, f"{' '.join(map(str, arguments))}: {said.stderr[-2000:]}"
+        return said.stdout
 
     def store(self):
         """The store of `local`, outside a sandbox: it is not ours."""
@@ -130,9 +146,11 @@ def prepare(*pods):
             print(f"{said}: exit 0", flush=True)
 
 
-def ready(running):
-    """Every probe of the pod, within the time that its startup probe allows, and every port that it declares."""
-    container = running.pod.containers[0]
+def ready(running, *more):
+    """Every probe of the pod, within the time that its startup probe allows, and every port that it declares. It is started with `more`
+    arguments than the manifest's."""
+    [container] = running.pod.containers
+    container = {**container, "args": [*container["args"], *more]}
     process = running.start(container)
     startup = container["startupProbe"]
     allowed = startup["periodSeconds"] * startup["failureThreshold"]
@@ -156,6 +174,18 @@ def page(address):
         text = answer.read().decode()
     assert "# TYPE " in text, text[:500]
     return text
+
+
+def number(running, name, label=""):
+    """One of a pod's numbers, over all labels, or over those with this one."""
+    found = re.findall(rf"^{name}((?:\{{.*\}})?) (\S+)$", page(running.address), re.MULTILINE)
+    assert found, f"{running.place.name} has no {name}"
+    return sum(float(value) for labels, value in found if label in labels)
+
+
+def heard(running, words):
+    name = running.pod.containers[0]["name"]
+    wait(10, f"{running.place.name} says {words}", lambda: re.search(words, running.said(name)))
 
 
 def held(running, container):

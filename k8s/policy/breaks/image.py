@@ -1,0 +1,74 @@
+"""Breaks of the image: of its Containerfile, and of manifests that it does not fit."""
+
+from mutations import container, containerfile, pod, put, simple
+
+PINNED = "the image is built of what is pinned"
+CHECKED = "what a build downloads is checked"
+RUNS_AS = "the image runs as its pods do"
+HAS = "the image has what pods mount and call"
+NAMED = "overlays name images that are built"
+RUST = "ARG RUST=docker.io/library/rust:1.95.0-slim-bookworm"
+USER = "USER 10001:10001\nEXPOSE"
+
+
+def file(rule, overlay, what, old, new):
+    simple(rule, overlay, what, lambda o: containerfile(o, old, new))
+
+
+file(PINNED, "gpu", "the newest", RUST, "ARG RUST=docker.io/library/rust:latest")
+file(PINNED, "gpu", "no tag", RUST, "ARG RUST=host:5000/rust")
+file(PINNED, "gpu", "some patch release", RUST, "ARG RUST=docker.io/library/rust:1.95-slim-bookworm")
+file(PINNED, "gpu", "a digest cut short", RUST, "ARG RUST=docker.io/library/rust@sha256:0123")
+file(PINNED, "gpu", "whatever is given", RUST, "ARG RUST")
+file(PINNED, "gpu", "a moving base", "FROM scratch AS cpu", "FROM docker.io/library/debian:bookworm-slim AS cpu")
+file(
+    PINNED,
+    "gpu",
+    "files of a moving image",
+    "COPY --from=build-cpu /image/ /",
+    "COPY --from=docker.io/library/busybox /bin/ /",
+)
+file(CHECKED, "gpu", "a download", "WORKDIR /src\n", "ADD https://example.com/cuda.run /cuda.run\nWORKDIR /src\n")
+file(
+    CHECKED,
+    "gpu",
+    "an archive by a flag that is none",
+    "WORKDIR /src\n",
+    "ADD --checksum=no http://a/b /b\nWORKDIR /src\n",
+)
+file(CHECKED, "gpu", "a branch", "WORKDIR /src\n", "ADD https://example.com/a.git#main /a\nWORKDIR /src\n")
+file(CHECKED, "gpu", "a script", "COPY . .\n", "COPY . .\nRUN curl -sSf https://example.com/install | \\\n    sh\n")
+file(RUNS_AS, "gpu", "root", USER, "EXPOSE")
+file(RUNS_AS, "gpu", "root by number", USER, "USER 0:0\nEXPOSE")
+file(RUNS_AS, "gpu", "a group of root", USER, "USER 10001:0\nEXPOSE")
+file(RUNS_AS, "gpu", "a name, which nobody can tell from root", USER, "USER adwright\nEXPOSE")
+file(RUNS_AS, "gpu", "root after all", "ENTRYPOINT", "USER root\nENTRYPOINT")
+file(RUNS_AS, "local", "somebody else than the pods", USER, "USER 10002:10002\nEXPOSE")
+simple(
+    RUNS_AS,
+    "gpu",
+    "a pod as somebody else",
+    lambda o: put(pod(o, "actor").spec["securityContext"], "runAsUser", 65534),
+)
+file(HAS, "gpu", "nowhere to work, on the CPU", " /image/var/lib/adwright /image/tmp", " /image/tmp")
+file(HAS, "gpu", "no /tmp", " /image/tmp \\", " \\")
+file(HAS, "gpu", "nowhere for the configuration, with CUDA", "install -d /etc/adwright", "true")
+file(HAS, "gpu", "a port too many", "EXPOSE 7400", "EXPOSE 7403 7400")
+file(HAS, "gpu", "no port of the monitoring", " 7409\n", "\n")
+file(HAS, "gpu", "a shell", 'ENTRYPOINT ["/usr/local/bin/adwright"]', "ENTRYPOINT /usr/local/bin/adwright")
+file(HAS, "gpu", "another program", 'ENTRYPOINT ["/usr/local/bin/adwright"]', 'ENTRYPOINT ["/opt/bin/adwright"]')
+file(HAS, "gpu", "a home in the image", "ENV HOME=/var/lib/adwright", "ENV HOME=/home/adwright")
+simple(
+    HAS,
+    "jobset",
+    "a mount that the image does not know",
+    lambda o: put(container(o, "actor")["volumeMounts"][1], "mountPath", "/work"),
+)
+simple(HAS, "gpu", "another command", lambda o: put(container(o, "learner"), "command", ["/bin/sh"]))
+file(NAMED, "gpu", "a target of another name", "AS cuda\n", "AS gpu\n")
+file(NAMED, "gpu", "a target of nobody", "FROM scratch AS cpu", "FROM scratch AS spare\n\nFROM scratch AS cpu")
+file(NAMED, "gpu", "another tag than the overlays'", "adwright:0.1.0-cuda", "adwright:0.2.0-cuda")
+file(NAMED, "gpu", "CUDA left out", " --features cuda", "")
+simple(NAMED, "gpu", "the CPU's image", lambda o: put(container(o, "actor"), "image", "adwright:0.1.0"))
+simple(NAMED, "local", "the image of CUDA", lambda o: put(container(o, "actor"), "image", "adwright:0.1.0-cuda"))
+simple(NAMED, "gpu", "an earlier version", lambda o: put(container(o, "actor"), "image", "adwright:0.0.9-cuda"))

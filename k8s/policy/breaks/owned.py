@@ -1,0 +1,104 @@
+"""Overlays as somebody may write them, some of which must hold and some of which a rule must refuse."""
+
+import os
+import re
+import tempfile
+from collections import namedtuple
+from pathlib import Path
+
+import own
+import schemas
+from rendered import ROOT
+from rules import DOCS, broken
+
+Case = namedtuple("Case", "what overlay changes more refused")
+SERVE = ('30.0\non_run_end = "idle"', '30.0\non_run_end = "serve"')
+POLICY = """apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {{name: credentials, namespace: adwright}}
+spec:
+  podSelector: {{matchLabels: {{app.kubernetes.io/name: adwright}}}}
+  policyTypes: [Egress]
+  egress: [{{to: [{{ipBlock: {{cidr: {cidr}}}}}], ports: [{{protocol: TCP, port: 80}}]}}]
+"""
+
+
+def reaching(cidr):
+    return {"policy.yaml": POLICY.format(cidr=cidr)}
+
+
+def patched(kind, name, operation):
+    return {"patches": f"patches:\n  - target: {{kind: {kind}, name: {name}}}\n    patch: '[{operation}]'\n"}
+
+
+def shown(beginning):
+    """What docs/operations.md shows of a kustomization, by its first words."""
+    [found] = re.findall(rf"```yaml\n({beginning}.*?)```", (DOCS / "operations.md").read_text(), re.DOTALL)
+    return found
+
+
+LATER = '{"op": "replace", "path": "/spec/groups/0/rules/2/for", "value": "2h"}'
+THEIRS = """{"op": "add", "path": "/spec/groups/-", "value": {"name": "ours", "rules": [
+      {"record": "ours:pods", "expr": "sum(kube_pod_info)"}, {"alert": "Ours", "expr": "ours:pods > 9", "for": "1m"}]}}"""
+MISSPELT = '{"op": "add", "path": "/spec/template/spec/containers/0/imagee", "value": "x"}'
+GRACE = '{"op": "add", "path": "/spec/template/spec/terminationGracePeriodSeconds", "value": 310}'
+LONGER = ("drain_timeout_s = 120.0", "drain_timeout_s = 300.0")
+# (what it is, the overlay below, changes of its configuration, further files, the rule that refuses it or None)
+CASES = (
+    Case("as docs/operations.md has it", "gpu", (), {}, None),
+    Case("a demo in plain text beside its store", "local", (), {}, None),
+    Case("one JobSet", "jobset", (), {}, None),
+    Case("more actors of a JobSet, as docs/operations.md has it", "jobset", (), {"patches": shown("patches:")}, None),
+    Case("with a way to where credentials come from", "gpu", (), reaching("169.254.170.23/32"), None),
+    Case("with a way to a whole network", "gpu", (), reaching("10.0.0.0/8"), "nothing is open that nobody needs"),
+    Case("an alert that waits for longer", "gpu", (), patched("PrometheusRule", "adwright", LATER), None),
+    Case("an alert of one's own", "gpu", (), patched("PrometheusRule", "adwright", THEIRS), None),
+    Case("a longer drain, with time for it", "gpu", (LONGER,), patched("Deployment", "adwright-actor", GRACE), None),
+    Case("a longer drain", "gpu", (LONGER,), {}, "time to drain"),
+    Case("a field that is none", "gpu", (), patched("Deployment", "adwright-actor", MISSPELT), "schemas"),
+    Case("a model for nobody", "gpu", (SERVE,), {}, "roles end under a JobSet only"),
+    Case("a server that its JobSet ends", "jobset", (SERVE,), {}, None),
+    Case(
+        "another run, certified as the first",
+        "gpu",
+        (('id = "demo"', 'id = "s"'),),
+        {},
+        "certificates say who they are",
+    ),
+    Case(
+        "plain text elsewhere",
+        "gpu",
+        (("[endpoints]", "[endpoints]\ninsecure_plaintext_network = true"),),
+        {},
+        "plain text in local alone",
+    ),
+)
+
+
+def write(case, place):
+    text = shown("apiVersion: kustomize").replace("../adwright/k8s", os.path.relpath(ROOT, os.path.realpath(place)))
+    files = dict(case.more)
+    text = text.replace("overlays/gpu", f"overlays/{case.overlay}") + files.pop("patches", "")
+    for name in files:
+        text = text.replace("resources: [", f"resources: [{name}, ")
+    below = ROOT / "overlays" / ("local" if case.overlay == "local" else "gpu")
+    config = (below / "config.toml").read_text()
+    for old, new in case.changes:
+        assert old in config, old
+        config = config.replace(old, new)
+    for name, content in {**files, "kustomization.yaml": text, "config.toml": config}.items():
+        Path(place, name).write_text(content)
+
+
+def unexpected(of_others):
+    """Cases that are judged otherwise than they should be."""
+    found = []
+    for case in CASES:
+        with tempfile.TemporaryDirectory() as place:
+            write(case, place)
+            overlay = own.overlay(place)
+        rules, (mistakes, _) = broken(overlay), schemas.mistakes(overlay, of_others)
+        by = {rule for rule, _ in rules} | ({"schemas"} if mistakes else set())
+        if by != ({case.refused} if case.refused else set()):
+            found.append(f"{case.what}: refused by {sorted(by)}, expected {case.refused}: {(mistakes + rules)[:3]}")
+    return found
