@@ -57,6 +57,10 @@ pub struct ActorConfig {
     /// Bytes of the products' image features that are kept on the device, 0 to 2^46. Default 512 MiB: a product takes 6 KiB for the
     /// demo's policy and 9 MiB for a 7B policy with 576 patches.
     pub feature_cache_bytes: usize,
+    /// Bytes that the tasks at hand may hold at the same time, beside what is kept for later: cut-outs, completions and pictures; 2^24 to
+    /// 2^46. As many tasks are leased as have room by the largest so far, `tasks_per_lease` at most and one at least. Default 1 GiB: 16
+    /// groups of 6 pictures of 512 x 512 pixels take some 350 MiB.
+    pub memory_bytes: usize,
     /// How long an unreachable learner is retried before the actor gives up, in seconds, 0.01 to a day (as all
     /// waits here). Default 60: a learner's restart.
     pub learner_timeout_s: f64,
@@ -137,6 +141,7 @@ impl Default for ActorConfig {
             concurrent_renders: 2,
             product_cache_bytes: 256 << 20,
             feature_cache_bytes: 512 << 20,
+            memory_bytes: 1 << 30,
             learner_timeout_s: 60.0,
             reward_timeout_s: 60.0,
             reward_lookup_s: 2.0,
@@ -175,6 +180,7 @@ impl ActorConfig {
                 0..=1 << 46,
                 "bytes",
             ),
+            ("memory_bytes", self.memory_bytes, 1 << 24..=1 << 46, "bytes"),
         ];
         for (key, value, range, unit) in counts {
             check.within(key, value, range, unit);

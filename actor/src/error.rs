@@ -24,6 +24,19 @@ pub enum ActorError {
     /// The image generator cannot be used.
     #[error(transparent)]
     ImageGenerator(#[from] GenerateError),
+    /// The pictures of one group have no room, and those of another one are as large.
+    #[error(
+        "one group of {group_size} takes {bytes} bytes, more than actor.memory_bytes = {most}: set at least {bytes}, or a smaller \
+         actor.group_size"
+    )]
+    GroupTooLarge {
+        /// What one takes: cut-out, completions and pictures.
+        bytes: usize,
+        /// What may be held.
+        most: usize,
+        /// Its candidates.
+        group_size: usize,
+    },
     /// An address is none.
     #[error("{role} address {url:?} is not of the form http://host:port")]
     Address {
@@ -201,6 +214,17 @@ impl ActorError {
 }
 
 impl ActorError {
+    /// Whether a peer is away, or does not serve: once the run is complete, as everybody may be.
+    pub(crate) fn is_absence(&self) -> bool {
+        let serves_no_more = |code: &tonic::Code| *code == tonic::Code::FailedPrecondition;
+        match self {
+            Self::Unreachable { .. } | Self::Overloaded { .. } | Self::Failing { .. } => true,
+            Self::Refused { code, .. } => serves_no_more(code),
+            Self::ImageGenerator(error) => matches!(error, GenerateError::Unavailable { .. }),
+            _ => false,
+        }
+    }
+
     /// Whether a peer no longer has what it was asked for.
     pub(crate) fn is_not_found(&self) -> bool {
         matches!(self, Self::Refused { code, .. } if *code == tonic::Code::NotFound)

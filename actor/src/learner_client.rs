@@ -231,30 +231,31 @@ impl LearnerClient {
         let _unheard = tokio::time::timeout(LEAVE_TAKING, client.lease_tasks(request)).await;
     }
 
-    /// Forgets every open lease: the learner that gave them is gone.
-    pub(crate) fn forget_leases(&self) {
-        self.open().clear();
+    /// Forgets every open lease, of a learner that is gone or a run that is complete; answers how many those were.
+    pub(crate) fn forget_leases(&self) -> u64 {
+        std::mem::take(&mut *self.open()).len() as u64
     }
 
-    /// Hands back every open lease, in one attempt; answers how many the learner took.
-    pub(crate) async fn hand_back(&self) -> Result<u64, Box<Status>> {
+    /// Hands back every open lease and says that this actor leaves, in one attempt; answers how many leases the learner took. Where there
+    /// is none, nobody need be there to hear it.
+    pub(crate) async fn leave(&self) -> Result<u64, Box<Status>> {
         let tasks: Vec<u64> = std::mem::take(&mut *self.open())
             .into_iter()
             .map(|task| task.0)
             .collect();
-        if tasks.is_empty() {
-            return Ok(0);
-        }
+        let holds_none = tasks.is_empty();
         let request = self.request(pb::ReturnTasksRequest {
             header: Some(self.header()),
             tasks,
+            leaves: true,
         });
-        let answer = self
-            .client
-            .clone()
-            .return_tasks(request)
-            .await
-            .map_err(Box::new)?;
+        let mut client = self.client.clone();
+        let answered = client.return_tasks(request);
+        if holds_none {
+            let _unheard = tokio::time::timeout(LEAVE_TAKING, answered).await;
+            return Ok(0);
+        }
+        let answer = answered.await.map_err(Box::new)?;
         Ok(answer.into_inner().returned.into())
     }
 

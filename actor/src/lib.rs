@@ -17,6 +17,7 @@ mod guardrails;
 mod health;
 mod instruments;
 mod learner_client;
+mod leaving;
 mod manifest;
 mod pairing;
 mod peer;
@@ -28,6 +29,7 @@ mod remote_generator;
 mod rendering;
 mod reward_client;
 mod rollout_loop;
+mod room;
 #[cfg(test)]
 mod scripted_learner;
 mod shelf;
@@ -58,6 +60,7 @@ use data::ImageGenerator;
 use guardrails::Guardrails;
 use health::Health;
 use learner_client::LearnerClient;
+use leaving::{drained, leave};
 use manifest::Manifest;
 use models::checkpoint::in_log;
 use models::device::Placement;
@@ -72,12 +75,11 @@ use relay::Relay;
 use rendering::Renderer;
 use reward_client::RewardClient;
 use rollout_loop::RolloutLoop;
+use room::Room;
 use shelf::Shelf;
-use stages::Behaviour;
 use std::{
     path::PathBuf,
     sync::{Arc, OnceLock},
-    time::Duration,
 };
 use store::Store;
 use tokio::net::TcpListener;
@@ -132,7 +134,7 @@ pub struct ActorSummary {
     pub failures: u64,
     /// Outcomes that the learner refused.
     pub refused: u64,
-    /// Outcomes that were dropped because the learner had been started anew since their lease.
+    /// Tasks at hand that were dropped: the learner had been started anew since their lease, or the run was complete.
     pub dropped: u64,
     /// Versions adopted, the one it started from included.
     pub adoptions: u64,
@@ -322,7 +324,8 @@ async fn start(
         task: "policy loading",
         source,
     })??;
-    let products = Arc::new(ProductImages::new(store.clone(), config.product_cache_bytes));
+    let (keep, room) = (config.product_cache_bytes, Room::of(config));
+    let products = Arc::new(ProductImages::new(store.clone(), keep, room));
     let thread = background.compute_thread().await?;
     let builder = PolicyBuilder::new(&policy, products.clone(), thread);
     let mut source = WeightSource::new(learner.clone(), shelf, builder);
@@ -343,6 +346,7 @@ async fn start(
             place: learner.run().images_prefix(),
             run_seed,
             concurrency: config.concurrent_renders,
+            at_hand: None,
             unrendered: UndoneLeases::default(),
         },
         reward,
@@ -355,38 +359,6 @@ async fn start(
         summary,
         instruments,
     })
-}
-
-/// Hands open leases back, joins what was started, and sums up.
-async fn leave<P: Behaviour, R, S>(rollouts: RolloutLoop<P, R, S>) -> Result<ActorSummary, ActorError> {
-    let RolloutLoop {
-        learner,
-        policy,
-        weights,
-        mut summary,
-        ..
-    } = rollouts;
-    match learner.hand_back().await {
-        Ok(handed_back) => summary.handed_back = handed_back,
-        Err(status) => {
-            tracing::warn!(
-                message = status.message(),
-                "leases were not handed back and will expire"
-            )
-        }
-    }
-    weights.stop().await;
-    policy.unload().await?;
-    let received = learner.received();
-    (summary.adapter_bytes_received, summary.base_bytes_received) = (received.adapter, received.base);
-    summary.relay_bytes_received = received.from_relays;
-    Ok(summary)
-}
-
-/// Returns once the time to finish after `shutdown` is over.
-async fn drained(shutdown: CancellationToken, deadline: Duration) {
-    shutdown.cancelled().await;
-    tokio::time::sleep(deadline).await;
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use crate::{
     ActorConfig, ActorError,
     decode_times::DecodeTimes,
     failure::{Failure, PerTask, chain},
-    product_images::ProductImages,
+    product_images::{CutOuts, ProductImages},
     stages::Behaviour,
     weight_source::Adapted,
 };
@@ -124,7 +124,10 @@ impl Behaviour for BehaviourPolicy {
 
     async fn sample(&self, tasks: &[ProductTask]) -> PerTask<Vec<Trajectory>> {
         let mut pictured: Vec<PicturedTask> = Vec::with_capacity(tasks.len());
-        let images = self.products.of(tasks).await;
+        let CutOuts {
+            images,
+            charge: _held,
+        } = self.products.of(tasks).await;
         let ready: Vec<Result<(), Failure>> = tasks
             .iter()
             .zip(images)

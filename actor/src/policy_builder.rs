@@ -48,7 +48,7 @@ impl BuildWeights for PolicyBuilder {
     ) -> Result<Built<Llava>, ActorError> {
         let (base, config) = (self.base.clone(), manifest.adapter_config.clone());
         let build = move |_: &mut ()| -> Result<Llava, ModelError> {
-            let mut adapter = weights::from_safetensors(&received.bytes())?;
+            let mut adapter = weights::from_safetensors_parts(&received.chunks())?;
             weights::check_finite(&adapter)?;
             let model = base.with_adapter(&config, 0)?;
             if failpoint::breaks(Mutation::Unbound) {

@@ -6,7 +6,8 @@ use crate::{
     failure::{Failure, PerTask},
     guardrails::{GroupGuardrails, Guardrails, of_no_image},
     learner_client::Lease,
-    product_images::ProductImages,
+    product_images::{CutOuts, ProductImages},
+    room::picture_bytes,
     stages::{Render, Service},
     undone::UndoneLeases,
 };
@@ -16,6 +17,7 @@ use data::{GenerateError, GeneratedImage, ImageGenerator, NoImage, cutout::encod
 use failpoint::Point;
 use futures::{StreamExt, stream};
 use image::RgbaImage;
+use proto::ByteCharge;
 use std::sync::{Arc, OnceLock};
 use store::Store;
 use tokio::time::{Instant, timeout_at};
@@ -52,10 +54,19 @@ pub(crate) struct Renderer {
     pub(crate) run_seed: u64,
     /// Tasks rendered at the same time.
     pub(crate) concurrency: usize,
+    /// What the lease at hand holds.
+    pub(crate) at_hand: Option<ByteCharge>,
     pub(crate) unrendered: UndoneLeases<GenerateError>,
 }
 
-/// What became of one description, not stored yet.
+/// What became of the descriptions of a group, not stored yet.
+struct EncodedGroup {
+    images: Vec<Encoded>,
+    /// What they take until they are submitted.
+    bytes: usize,
+}
+
+/// What became of one description.
 #[derive(Debug, Default)]
 struct Encoded {
     /// `None` where no image was made.
@@ -72,8 +83,10 @@ impl Service for Renderer {
     /// Waits until a generator that left the last lease unrendered can generate again.
     ///
     /// # Errors
-    /// [`ActorError::ImageGenerator`] when it cannot for too long, or left several leases in a row unrendered.
+    /// [`ActorError::GroupTooLarge`] when there is no room for the pictures of one group; [`ActorError::ImageGenerator`] when it cannot
+    /// for too long, or left several leases in a row unrendered.
     async fn recovered(&mut self) -> Result<(), ActorError> {
+        self.products.room().check()?;
         match self.unrendered.bearable()? {
             Some(_) => until_ready(self.generator.clone()).await,
             None => Ok(()),
@@ -96,16 +109,24 @@ impl Render for Renderer {
         !self.generator.is_outside()
     }
 
+    fn has_room_for(&mut self, wanted: usize) -> usize {
+        self.at_hand = None;
+        self.products.room().tasks(wanted)
+    }
+
     /// The images of a group share their noise seed, so that they differ by description only. Nothing is begun once the generator is
     /// lost to this lease. A generator outside is waited for as long as what it renders could still be scored in time.
     async fn render(&mut self, lease: &Lease, sampled: &PerTask<Vec<Trajectory>>) -> PerTask<RenderedGroup> {
         let lost = OnceLock::new();
         let end = self.generator.is_outside().then(|| lease.rendered_by());
+        self.at_hand = None;
+        let CutOuts { images, charge } = self.products.of(&lease.tasks).await;
         let mut groups = Vec::with_capacity(lease.tasks.len());
-        for (product, trajectories) in self.products.of(&lease.tasks).await.into_iter().zip(sampled) {
-            groups.push(self.render_one(product, trajectories, end, &lost));
+        for (product, trajectories) in images.into_iter().zip(sampled) {
+            groups.push(self.render_one(product, trajectories, end, &lost, &charge));
         }
         let rendered: PerTask<_> = stream::iter(groups).buffered(self.concurrency).collect().await;
+        self.at_hand = Some(charge);
         let asked = rendered.iter().any(Result::is_ok);
         let full = |error: &GenerateError| matches!(error, GenerateError::Unavailable { full: true, .. });
         self.unrendered.remember(lost.into_inner(), asked, full);
@@ -120,12 +141,15 @@ impl Renderer {
         trajectories: &Result<Vec<Trajectory>, Failure>,
         end: Option<Instant>,
         lost: &OnceLock<GenerateError>,
+        charge: &ByteCharge,
     ) -> Result<RenderedGroup, Failure> {
         let trajectories = trajectories.as_ref().map_err(Clone::clone)?;
         if let Some(error) = lost.get() {
             return Err(failure_of(error));
         }
-        let group = self.group(product?, trajectories);
+        let product = product?;
+        let cut_out = product.as_raw().len();
+        let group = self.group(product, trajectories);
         let images = match end {
             Some(end) => timeout_at(end, group)
                 .await
@@ -140,7 +164,9 @@ impl Renderer {
             }
             failure
         });
-        self.store(images?).await
+        let EncodedGroup { images, bytes } = images?;
+        self.products.room().pictures(charge, cut_out, bytes)?;
+        self.store(images).await
     }
 
     /// What a group that has not come in time amounts to.
@@ -158,7 +184,7 @@ impl Renderer {
         &self,
         product: Arc<RgbaImage>,
         trajectories: &[Trajectory],
-    ) -> Result<Vec<Encoded>, GenerateError> {
+    ) -> Result<EncodedGroup, GenerateError> {
         let (generator, guardrails) = (self.generator.clone(), self.guardrails.clone());
         // All of a group are sampled by one version.
         let seed = trajectories.first().map_or(0, |first| {
@@ -220,7 +246,7 @@ fn encoded(
     product: &RgbaImage,
     descriptions: &[String],
     seed: u64,
-) -> Result<Vec<Encoded>, GenerateError> {
+) -> Result<EncodedGroup, GenerateError> {
     let barred: Vec<Option<Barred>> = descriptions
         .iter()
         .map(|description| guardrails.of_description(description))
@@ -242,12 +268,20 @@ fn encoded(
             descriptions: admitted.len(),
         });
     }
-    let mut group = guardrails.of_group();
-    let mut next = || match images.next() {
-        Some(Ok(generated)) => checked(&generated, &mut group, generator.name()),
-        Some(Err(no_image)) => Ok(without_image(&no_image)),
-        // There are as many as were admitted.
-        None => Ok(Encoded::default()),
+    let (mut group, mut bytes) = (guardrails.of_group(), 0);
+    let mut next = || -> Result<Encoded, GenerateError> {
+        match images.next() {
+            Some(Ok(generated)) => {
+                let image = checked(&generated, &mut group, generator.name())?;
+                let placed = generated.placed.map_or(0, |placed| placed.as_raw().len());
+                let png = image.png.as_ref().map_or(0, Bytes::len);
+                bytes += picture_bytes(generated.image.as_raw().len(), placed, png);
+                Ok(image)
+            }
+            Some(Err(no_image)) => Ok(without_image(&no_image)),
+            // There are as many as were admitted.
+            None => Ok(Encoded::default()),
+        }
     };
     let outcome = |barred: Option<Barred>| match barred {
         None => next(),
@@ -256,7 +290,11 @@ fn encoded(
             ..Encoded::default()
         }),
     };
-    barred.into_iter().map(outcome).collect()
+    let images = barred
+        .into_iter()
+        .map(outcome)
+        .collect::<Result<_, GenerateError>>()?;
+    Ok(EncodedGroup { images, bytes })
 }
 
 fn checked(

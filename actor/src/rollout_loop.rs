@@ -7,7 +7,7 @@ mod candidates;
 
 use crate::{
     ActorError, ActorSummary,
-    failure::{PerTask, cut},
+    failure::{PerTask, chain, cut},
     instruments::{ADOPT, Instruments},
     learner_client::{LearnerClient, Lease, LeaseAnswer},
     pairing::{PairingRule, rollout_outcome},
@@ -27,6 +27,10 @@ use tracing::Instrument;
 
 /// How long the last version is waited for once the learner needs no more rollouts. A learner lingers about as long.
 const LAST_VERSION_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long the tasks at hand may still take once the last version is announced. Nothing is trained on them any more, and learner and
+/// reward-servers may be gone.
+const LAST_TASKS: Duration = Duration::from_secs(30);
 
 /// The longest word about what is waited for, in bytes.
 const MAX_WAITING_BYTES: usize = 1 << 10;
@@ -48,12 +52,39 @@ pub(crate) struct RolloutLoop<P: Behaviour, R, S> {
 }
 
 impl<P: Behaviour, R: Render, S: Score> RolloutLoop<P, R, S> {
-    /// Turns leased tasks into outcomes until the run is complete or the actor is asked to stop.
+    /// Turns leased tasks into outcomes until the run is complete or the actor is asked to stop. Of a run that is complete nobody need be
+    /// there any more.
     ///
     /// # Errors
     /// [`ActorError`] when the learner, the image generator or the reward-server is lost, or the learner refuses or sends weights that cannot be
     /// used.
     pub(crate) async fn run(&mut self) -> Result<(), ActorError> {
+        let too_late = self.weights.run_is_over_for(LAST_TASKS);
+        let ended = tokio::select! {
+            ended = self.roll_out() => ended,
+            () = too_late => {
+                self.drop_last_tasks("they took too long");
+                return Ok(());
+            }
+        };
+        match ended {
+            Err(error) if error.is_absence() && self.weights.run_is_over() => {
+                self.drop_last_tasks(&chain(&error));
+                Ok(())
+            }
+            ended => ended,
+        }
+    }
+
+    /// The run is complete, and whoever the tasks at hand were for may be gone.
+    fn drop_last_tasks(&mut self, reason: &str) {
+        let tasks = self.learner.forget_leases();
+        tracing::info!(tasks, reason, "the run is complete: what was at hand is dropped");
+        self.summary.dropped += tasks;
+        self.summary.complete = true;
+    }
+
+    async fn roll_out(&mut self) -> Result<(), ActorError> {
         self.report_adoption().await?;
         while let Some(lease) = self.lease().await? {
             let span = tracing::info_span!("rollout", trace_id = %lease.trace);
@@ -72,13 +103,18 @@ impl<P: Behaviour, R: Render, S: Score> RolloutLoop<P, R, S> {
             self.instruments.waits(true);
             self.report(&cut(what.clone(), MAX_WAITING_BYTES)).await?;
         }
-        let shutdown = self.shutdown.clone();
+        let (shutdown, over) = (
+            self.shutdown.clone(),
+            self.weights.run_is_over_for(Duration::ZERO),
+        );
         let recovered = async {
             self.renderer.recovered().await?;
             self.reward.recovered().await
         };
         tokio::select! {
             recovered = recovered => recovered?,
+            // Nobody needs it any more.
+            () = over => {}
             () = shutdown.cancelled() => {}
         }
         match waiting_for {
@@ -139,9 +175,8 @@ impl<P: Behaviour, R: Render, S: Score> RolloutLoop<P, R, S> {
                 self.summary.complete = true;
                 return Ok(None);
             }
-            let asked = self
-                .learner
-                .lease_tasks(self.policy.version(), self.tasks_per_lease);
+            let tasks = self.renderer.has_room_for(self.tasks_per_lease);
+            let asked = self.learner.lease_tasks(self.policy.version(), tasks);
             let answer = tokio::select! {
                 answer = asked => match answer {
                     Err(error) if error.is_other_epoch() => {
@@ -328,3 +363,6 @@ async fn shortly_after(shutdown: CancellationToken) {
     shutdown.cancelled().await;
     sleep(Duration::from_millis(500)).await;
 }
+
+#[cfg(test)]
+mod tests;

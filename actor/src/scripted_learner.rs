@@ -1,4 +1,4 @@
-//! For tests: a learner that only hands out weights, and does so as badly as a test wants.
+//! For tests: a learner that hands out weights, and perhaps one lease, and does so as badly as a test wants.
 
 use crate::{ActorConfig, background::Background, learner_client::LearnerClient, manifest::Manifest};
 use common::{ActorId, Artifact, Digest, LearnerEpoch, PolicyVersion};
@@ -34,6 +34,10 @@ pub(crate) struct Script {
     pub(crate) announced: Vec<pb::PolicyManifest>,
     /// Offsets asked for so far.
     pub(crate) offsets: Vec<u64>,
+    /// Leased to whoever asks first. All who ask later, and all who submit, are told that nobody serves.
+    pub(crate) lease: Option<pb::TaskLease>,
+    /// What was handed back.
+    pub(crate) returned: Vec<pb::ReturnTasksRequest>,
 }
 
 #[derive(Clone)]
@@ -78,11 +82,8 @@ pub(crate) fn serve_relay(listener: TcpListener, script: Script) {
     tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
 }
 
-/// Joins a scripted learner whose first version is `first`.
-pub(crate) async fn join(
-    first: pb::PolicyManifest,
-    script: Script,
-) -> (Arc<LearnerClient>, Manifest, Arc<Mutex<Script>>) {
+/// Serves a scripted learner whose first version is `first`; answers where.
+pub(crate) async fn serve(first: pb::PolicyManifest, script: Script) -> (String, Arc<Mutex<Script>>) {
     let script = Arc::new(Mutex::new(script));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -92,6 +93,15 @@ pub(crate) async fn join(
     });
     let server = tonic::transport::Server::builder().add_service(service);
     tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
+    (url, script)
+}
+
+/// Joins a scripted learner whose first version is `first`.
+pub(crate) async fn join(
+    first: pb::PolicyManifest,
+    script: Script,
+) -> (Arc<LearnerClient>, Manifest, Arc<Mutex<Script>>) {
+    let (url, script) = serve(first, script).await;
     let config = ActorConfig {
         learner_timeout_s: 1.0,
         ..ActorConfig::default()
@@ -145,25 +155,34 @@ impl LearnerService for ScriptedLearner {
     }
 
     async fn lease_tasks(&self, _: Request<pb::LeaseTasksRequest>) -> Answer<pb::LeaseTasksResponse> {
-        Err(Status::unimplemented("not in this script"))
+        let lease = self.script.lock().unwrap().lease.take();
+        let lease = lease.ok_or_else(|| Status::unavailable("nobody serves"))?;
+        let answer = Some(pb::lease_tasks_response::Answer::Lease(lease));
+        Ok(Response::new(pb::LeaseTasksResponse { answer }))
     }
 
     async fn submit_outcomes(
         &self,
         _: Request<pb::SubmitOutcomesRequest>,
     ) -> Answer<pb::SubmitOutcomesResponse> {
-        Err(Status::unimplemented("not in this script"))
+        Err(Status::unavailable("nobody serves"))
     }
 
-    async fn return_tasks(&self, _: Request<pb::ReturnTasksRequest>) -> Answer<pb::ReturnTasksResponse> {
-        Err(Status::unimplemented("not in this script"))
+    async fn return_tasks(
+        &self,
+        request: Request<pb::ReturnTasksRequest>,
+    ) -> Answer<pb::ReturnTasksResponse> {
+        let request = request.into_inner();
+        let returned = request.tasks.len() as u32;
+        self.script.lock().unwrap().returned.push(request);
+        Ok(Response::new(pb::ReturnTasksResponse { returned }))
     }
 
     async fn report_adoption(
         &self,
         _: Request<pb::ReportAdoptionRequest>,
     ) -> Answer<pb::ReportAdoptionResponse> {
-        Err(Status::unimplemented("not in this script"))
+        Ok(Response::new(pb::ReportAdoptionResponse {}))
     }
 
     async fn report_evaluation(

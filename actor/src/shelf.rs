@@ -135,19 +135,19 @@ impl Adapter {
             .wait_for(|arrived| arrived.is_none_or(|count| count > index))
             .await;
         come.ok()?.as_ref()?;
-        self.chunks().get(index).cloned()
+        self.arrived_chunks().get(index).cloned()
     }
 
-    /// All bytes of a whole adapter in a row.
-    pub(crate) fn bytes(&self) -> Vec<u8> {
-        self.chunks().concat()
+    /// The chunks that have come, in order: all bytes of a whole adapter, shared and not copied.
+    pub(crate) fn chunks(&self) -> Vec<Bytes> {
+        self.arrived_chunks().clone()
     }
 
     fn is_whole(&self) -> bool {
-        self.chunks().len() == self.artifact.chunks().len()
+        self.arrived_chunks().len() == self.artifact.chunks().len()
     }
 
-    fn chunks(&self) -> MutexGuard<'_, Vec<Bytes>> {
+    fn arrived_chunks(&self) -> MutexGuard<'_, Vec<Bytes>> {
         self.chunks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -155,7 +155,7 @@ impl Adapter {
 impl Receiving {
     /// The next chunk, verified.
     pub(crate) fn put(&mut self, chunk: Bytes) {
-        let mut chunks = self.adapter.chunks();
+        let mut chunks = self.adapter.arrived_chunks();
         chunks.push(chunk);
         let count = chunks.len();
         drop(chunks);
@@ -216,7 +216,7 @@ mod tests {
         assert_eq!(second.await.unwrap().unwrap(), "ef");
         assert_eq!(adapter.chunk(0).await.unwrap(), "abcd");
         drop(receiving);
-        assert_eq!(shelf.whole(&digest).unwrap().bytes(), b"abcdef");
+        assert_eq!(shelf.whole(&digest).unwrap().chunks(), ["abcd", "ef"]);
     }
 
     #[tokio::test]

@@ -7,12 +7,11 @@ use crate::{
     ActorConfig, ActorError, ActorSummary, PassesOn,
     background::{Background, OF_WEIGHTS},
     decode_times::DecodeTimes,
-    drained,
     failure::PerTask,
     health::Health,
     instruments::Instruments,
     learner_client::{CallTimes, LearnerClient, Lease},
-    leave,
+    leaving::{drained, leave},
     manifest::Manifest,
     pairing::PairingRule,
     policy::BehaviourPolicy,
@@ -21,6 +20,7 @@ use crate::{
     rendering::{RenderedGroup, RenderedImage, comparable},
     reward_client::GroupRewards,
     rollout_loop::RolloutLoop,
+    room::Room,
     seconds,
     shelf::Adapter,
     stages::{Behaviour, Render, Score, Service},
@@ -163,7 +163,11 @@ async fn take_part(
         }
         SimulatedSampling::Decode(decoding) => {
             let Decoding { policy, store, times } = *decoding;
-            let products = Arc::new(ProductImages::new(store, config.product_cache_bytes));
+            let products = Arc::new(ProductImages::new(
+                store,
+                config.product_cache_bytes,
+                Room::of(config),
+            ));
             let thread = background.compute_thread().await?;
             let builder = PolicyBuilder::new(&policy, products.clone(), thread);
             let mut source = WeightSource::new(learner.clone(), shelf, builder);
@@ -223,7 +227,7 @@ impl BuildWeights for Unbuilt {
 
     async fn build(&mut self, adapter: Arc<Adapter>, manifest: &Manifest) -> Result<Built<()>, ActorError> {
         if tracing::enabled!(tracing::Level::DEBUG) {
-            let (version, adapter) = (manifest.version, store::digest(&adapter.bytes()));
+            let (version, adapter) = (manifest.version, store::digest(&adapter.chunks().concat()));
             tracing::debug!(%version, %adapter, "version received");
         }
         Ok(Built {

@@ -61,6 +61,11 @@ pub(crate) trait Render: Service {
         true
     }
 
+    /// For how many tasks of those `wanted` it has room at the same time, now that none is at hand; at least one.
+    fn has_room_for(&mut self, wanted: usize) -> usize {
+        wanted
+    }
+
     /// What becomes of each trajectory: an image, or why there is none that can be used.
     fn render(
         &mut self,

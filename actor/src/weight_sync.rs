@@ -11,8 +11,8 @@ use crate::{
     weight_source::{Adapted, BuildWeights, WeightSource},
 };
 use common::PolicyVersion;
-use std::sync::Arc;
-use tokio::{sync::watch, task::JoinHandle};
+use std::{future::pending, sync::Arc, time::Duration};
+use tokio::{sync::watch, task::JoinHandle, time::sleep};
 use tracing::Instrument;
 
 /// The background task that keeps up with the learner.
@@ -27,6 +27,8 @@ struct Progress<W> {
     /// The learner has closed the stream of announcements and not opened another one: the run has ended, or the learner
     /// stops. A stream that broke is not closed.
     closed: bool,
+    /// The last version has been announced, whether it is ready or not: the run is complete.
+    over: bool,
 }
 
 impl<W: Send + Sync + 'static> WeightSync<W> {
@@ -39,6 +41,7 @@ impl<W: Send + Sync + 'static> WeightSync<W> {
         let (sender, progress) = watch::channel(Progress {
             newest: None,
             closed: false,
+            over: false,
         });
         let span = tracing::info_span!("weights", trace_id = %source.learner.trace());
         let task = Some(background.spawn(follow(source, version, sender).instrument(span)));
@@ -64,13 +67,31 @@ impl<W: Send + Sync + 'static> WeightSync<W> {
     /// Returns when [`newest`](Self::newest) may have something to say.
     pub(crate) async fn changed(&mut self) {
         if self.progress.changed().await.is_err() && self.task.is_none() {
-            std::future::pending().await
+            pending().await
         }
     }
 
     /// Whether the learner has stopped announcing.
     pub(crate) fn closed(&self) -> bool {
         self.task.is_none() || self.progress.borrow().closed
+    }
+
+    /// Whether the learner has announced the last version.
+    pub(crate) fn run_is_over(&self) -> bool {
+        self.progress.borrow().over
+    }
+
+    /// Returns when that has been so for some time.
+    pub(crate) fn run_is_over_for(&self, time: Duration) -> impl Future<Output = ()> + Send + use<W> {
+        let mut progress = self.progress.clone();
+        async move {
+            let is_over = progress.wait_for(|progress| progress.over).await.is_ok();
+            if !is_over {
+                // What has ended the background task before is told by `newest`.
+                pending().await
+            }
+            sleep(time).await;
+        }
     }
 
     /// Ends the background task.
@@ -102,6 +123,9 @@ async fn follow<B: BuildWeights>(
                 continue;
             }
         };
+        if manifest.last {
+            progress.send_modify(|progress| progress.over = true);
+        }
         let adapted = match source.build(manifest).await {
             Err(error) if error.is_not_found() => source.newest().await?,
             built => built?,
@@ -111,6 +135,7 @@ async fn follow<B: BuildWeights>(
         progress.send_replace(Progress {
             newest: Some(adapted),
             closed: false,
+            over: last,
         });
         if last {
             return Ok(());
@@ -124,7 +149,7 @@ mod tests {
     use crate::learner_client::LearnerClient;
     use crate::product_images::ProductImages;
     use crate::scripted_learner::{Script, artifact, join, manifest};
-    use crate::{policy_builder::PolicyBuilder, shelf::Shelf};
+    use crate::{policy_builder::PolicyBuilder, room::Room, shelf::Shelf};
     use burn::tensor::Device;
     use models::{
         ModelError,
@@ -151,7 +176,8 @@ mod tests {
     }
 
     fn source(learner: Arc<LearnerClient>) -> WeightSource<PolicyBuilder> {
-        let products = Arc::new(ProductImages::new(Store::open("memory:///").unwrap(), 1 << 20));
+        let (store, room) = (Store::open("memory:///").unwrap(), Room::new(1 << 20, 2, 1));
+        let products = Arc::new(ProductImages::new(store, 1 << 20, room));
         let thread = ComputeThread::spawn("weights", 1, || Ok::<_, ActorError>(())).unwrap();
         let builder = PolicyBuilder::new(&policy(), products, thread);
         WeightSource::new(learner, Arc::new(Shelf::new()), builder)

@@ -272,6 +272,8 @@ pub(crate) struct ActorArgs {
 pub(crate) struct RewardServerArgs {
     #[command(flatten)]
     pub(crate) role: RoleArgs,
+    #[command(flatten)]
+    pub(crate) end: EndArgs,
     /// Directory of the reward model, or its URL (docs/models.md)
     #[arg(long, value_name = "DIR")]
     pub(crate) model: Option<String>,

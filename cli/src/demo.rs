@@ -49,6 +49,7 @@ use learner::LossConfig;
 use models::compute_thread::ComputeThread;
 use output_dir::OutputDir;
 use processes::Launcher;
+use proto::observe::Pulse;
 use results::{Finished, Shared};
 use roles::{Roles, RunFiles};
 use stages::Prepared;
@@ -165,7 +166,7 @@ impl Demo<'_> {
     async fn evaluator(&self, prepared: &Prepared) -> anyhow::Result<ComputeThread<Evaluator>> {
         let (config, shop) = (self.plan.config.clone(), self.plan.shop.clone());
         let (policy, reward) = (prepared.policy.clone(), prepared.reward.clone());
-        let load = move || Evaluator::load(&config, shop, &policy, &reward);
+        let load = move || Evaluator::load(&config, shop, &policy, &reward, &Pulse::default());
         let spawn = || ComputeThread::spawn("evaluation", EVALUATION_QUEUE, load);
         tokio::task::spawn_blocking(spawn)
             .await

@@ -22,10 +22,12 @@ use figures::{mean, mean_known};
 use image::{RgbImage, RgbaImage};
 use judged::Judged;
 use models::batch::CompletionRow;
+use models::checkpoint::in_log;
 use models::image_features::ImageFeatures;
 use models::peft::Adapter;
 use models::policy::{Completion, Policy, Prompt, SamplingParams};
 use models::weights::from_safetensors;
+use proto::observe::Pulse;
 use std::collections::BTreeSet;
 use std::path::Path;
 use subjects::{Subject, subjects};
@@ -63,13 +65,20 @@ struct Nats {
 }
 
 impl Evaluator {
-    /// Loads the policy and the reward model.
+    /// Loads the policy and the reward model; `pulse` beats while their weights come.
     ///
     /// # Errors
     /// When a directory holds no such model.
-    pub(crate) fn load(config: &Config, shop: Shop, policy: &Path, reward: &Path) -> anyhow::Result<Self> {
+    pub(crate) fn load(
+        config: &Config,
+        shop: Shop,
+        policy: &Path,
+        reward: &Path,
+        pulse: &Pulse,
+    ) -> anyhow::Result<Self> {
         let placement = config.compute.placement()?;
-        let policy = Policy::load_on(policy, &placement, &mut |_, _| ())?;
+        let mut progress = pulse.with_progress(in_log("the policy"));
+        let policy = Policy::load_on(policy, &placement, &mut progress)?;
         let mut policy = policy.read_as(&config.policy.reading());
         let seed = shop::seed(config, Purpose::Initialisation, 0);
         policy.model = policy.model.with_adapter(&config.learner.lora, seed)?;
@@ -82,7 +91,8 @@ impl Evaluator {
             group: config.actor.group_size,
             params: SamplingParams::plain(config.actor.max_new_tokens),
         };
-        let reward = Reward::load(config, reward, &mut |_, _| ())?;
+        let mut progress = pulse.with_progress(in_log("the reward model"));
+        let reward = Reward::load(config, reward, &mut progress)?;
         let products = shop.catalogue.products();
         let products: Vec<&Product> = subjects
             .iter()

@@ -3,6 +3,7 @@
 //! This crate wires: it reads arguments and configuration, opens what the services need, runs them and shows what comes
 //! out. It says nothing of how they work.
 
+mod allocator;
 mod args;
 mod authority;
 mod bench;

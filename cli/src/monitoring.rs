@@ -9,7 +9,6 @@ mod server;
 
 use crate::config::TelemetryConfig;
 use crate::failure::Outcome;
-use crate::ready::Role;
 use crate::role;
 use crate::security::Security;
 use crate::telemetry::Telemetry;
@@ -32,8 +31,8 @@ const MAX_HEALTH_BYTES: usize = 1 << 10;
 
 /// What a process shows of itself.
 pub(crate) struct Watched {
-    /// Its role.
-    pub(crate) role: Role,
+    /// The name of its role.
+    pub(crate) role: &'static str,
     /// Its numbers, and below them those of the process: a registry alone would put numbers that are only read before others.
     pub(crate) pages: [Registry; 2],
     /// Whether it takes part and comes along.
@@ -44,17 +43,18 @@ impl Watched {
     /// A role whose page is what `register` puts into the registry, and below it what becomes of spans, when the certificate ends and
     /// which build this is.
     pub(crate) fn of(
-        role: Role,
+        role: impl Into<&'static str>,
         pulse: &Pulse,
         telemetry: &Telemetry,
         security: &Security,
         register: impl FnOnce(&mut Registry),
     ) -> Self {
+        let role = role.into();
         let (mut own, mut process) = (Registry::default(), Registry::default());
         register(&mut own);
         telemetry.register(&mut process);
         security.register(&mut process);
-        let build = Info::new([("version", env!("CARGO_PKG_VERSION")), ("role", role.name())]);
+        let build = Info::new([("version", env!("CARGO_PKG_VERSION")), ("role", role)]);
         process.register("adwright_build", "The build and the role of this process.", build);
         Self {
             role,
@@ -86,7 +86,7 @@ pub(crate) async fn start(
     liveness::first_word(&reporter).await;
     tokio::spawn(liveness::report(reporter, watched.pulse, config.stall(), drain));
     tokio::spawn(server::serve(listener, router));
-    tracing::info!(role = watched.role.name(), %address, "metrics and health are served");
+    tracing::info!(role = watched.role, %address, "metrics and health are served");
     Ok(())
 }
 

@@ -35,6 +35,12 @@ impl Role {
     }
 }
 
+impl From<Role> for &'static str {
+    fn from(role: Role) -> Self {
+        role.name()
+    }
+}
+
 /// `{"event":"ready","role":"actor","endpoint":"http://127.0.0.1:41233","pid":123}`
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Ready {

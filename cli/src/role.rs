@@ -1,5 +1,6 @@
 //! What the three services have in common as processes: a listener, a runtime, and the line that says they serve.
 
+use crate::allocator;
 use crate::config::Config;
 use crate::failure::Outcome;
 use crate::monitoring::{self, Watched};
@@ -67,12 +68,13 @@ pub(crate) struct Host {
 }
 
 impl Host {
-    /// Starts the runtime and listens for signals, before anything that takes time: from here on a signal means draining.
+    /// Starts the runtime, gives free memory back, and listens for signals, before anything that takes time: from here on a signal means draining.
     ///
     /// # Errors
     /// When the system gives no threads, or the process cannot receive signals.
     pub(crate) fn start(config: &Config, with_parent: bool) -> anyhow::Result<Self> {
         let runtime = runtime(config)?;
+        allocator::gives_back()?;
         let shutdown = runtime
             .block_on(async { Shutdown::listen(with_parent) })
             .context("cannot receive signals")?;

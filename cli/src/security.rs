@@ -51,7 +51,27 @@ impl Security {
         }
         let (pem, credentials) = loaded(&config.tls)?;
         check_names(&credentials, role, &config.run.id).or_configuration()?;
-        Ok(Self {
+        Ok(Self::proven(config, pem, credentials))
+    }
+
+    /// For a process that looks on for as long as a run lasts, and is called by nobody: the configured certificate, whosever it is.
+    ///
+    /// # Errors
+    /// Configuration at fault: a file that cannot be read or used.
+    pub(crate) fn looking_on(config: &Config) -> Outcome<Self> {
+        if !config.tls.is_set() {
+            return Ok(Self {
+                transport: Transport::plain(),
+                authorizer: Arc::new(AllowLoopback),
+                renewal: None,
+            });
+        }
+        let (pem, credentials) = loaded(&config.tls)?;
+        Ok(Self::proven(config, pem, credentials))
+    }
+
+    fn proven(config: &Config, pem: Pem, credentials: Credentials) -> Self {
+        Self {
             transport: Transport::secured(credentials.clone()),
             authorizer: Arc::new(AllowRoles::of(credentials.run().clone())),
             renewal: Some(Renewal {
@@ -59,7 +79,7 @@ impl Security {
                 files: config.tls.clone(),
                 seen: without_key(pem),
             }),
-        })
+        }
     }
 
     /// What a command's own connections stand on, which only asks: the configured certificate, whosever it is.

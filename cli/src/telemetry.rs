@@ -7,7 +7,6 @@ mod spans;
 
 use crate::config::{Config, LogFormat};
 use crate::failure::{OrConfiguration as _, Outcome};
-use crate::ready::Role;
 use anyhow::Context as _;
 use otlp::Exporter;
 use proto::observe::Registry;
@@ -39,7 +38,7 @@ impl Telemetry {
     /// That of an actor whose spans nobody takes.
     #[cfg(test)]
     pub(crate) fn in_vain() -> Self {
-        let exporter = Exporter::start("http://127.0.0.1:1", Role::Actor, "run");
+        let exporter = Exporter::start("http://127.0.0.1:1", "actor", "run");
         Self {
             exporter: Some(exporter.expect("an address and a thread")),
         }
@@ -63,15 +62,15 @@ pub(crate) fn init(default: &str) -> Outcome<()> {
     Ok(())
 }
 
-/// Installs the subscriber for a role: log lines as they are configured, and spans where they are collected.
+/// Installs the subscriber for a process of this role: log lines as they are configured, and spans where they are collected.
 ///
 /// # Errors
 /// A mistake of configuration when `RUST_LOG` is no filter; a failed command when the system gives no thread.
-pub(crate) fn start(config: &Config, role: Role) -> Outcome<Telemetry> {
+pub(crate) fn start(config: &Config, role: impl Into<&'static str>) -> Outcome<Telemetry> {
     let lines = lines(config.telemetry.log_format).with_filter(filter(ROLE)?);
     let exporter = match config.telemetry.otlp.as_str() {
         "" => None,
-        collector => Some(Exporter::start(collector, role, &config.run.id)?),
+        collector => Some(Exporter::start(collector, role.into(), &config.run.id)?),
     };
     let spans = exporter.as_ref().map(Exporter::layer);
     tracing_subscriber::registry().with(lines).with(spans).init();

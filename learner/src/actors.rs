@@ -2,6 +2,7 @@
 //! run may close its doors.
 
 mod following;
+mod leaving;
 
 pub(crate) use following::Following;
 
@@ -65,6 +66,8 @@ struct Entry {
     computed: [f64; 2],
     /// Whether it has called while it followed the announcements.
     has_followed: bool,
+    /// Whether the last thing it said was that it leaves.
+    has_left: bool,
 }
 
 /// What is known of an actor at a moment.
@@ -168,14 +171,6 @@ impl ActorRegistry {
         heard
     }
 
-    /// Whether every actor heard from within `silence` has adopted `last`; its manifest says that the run is over.
-    pub(crate) fn all_done(&self, last: PolicyVersion, now: Instant, silence: Duration) -> bool {
-        self.actors.iter().all(|entry| {
-            let gone = now.saturating_duration_since(entry.last_seen) > silence;
-            gone || entry.summary.version == Some(last)
-        })
-    }
-
     /// How many were heard from within `silence` and are not in quarantine.
     pub(crate) fn present(&self, now: Instant, silence: Duration) -> usize {
         let is_present = |entry: &Entry| {
@@ -252,9 +247,11 @@ impl ActorRegistry {
                 last_seen: now,
                 computed: [0.0; 2],
                 has_followed: false,
+                has_left: false,
             }
         });
         entry.last_seen = now;
+        entry.has_left = false;
         entry.has_followed |= self.following.contains_key(actor);
         change(&mut entry);
     }
@@ -383,21 +380,5 @@ mod tests {
         );
         let known = |number| registry.actors.contains_key(&name(number));
         assert!(!known(0) && !known(2) && known(3) && known(MOST + 2));
-    }
-
-    #[test]
-    fn a_run_waits_for_actors_that_lack_the_last_version_but_not_for_silent_ones() {
-        let (registry, now) = (ActorRegistry::default(), Instant::now());
-        let (a, b, silence) = (
-            ActorId::new("a").unwrap(),
-            ActorId::new("b").unwrap(),
-            Duration::from_secs(2),
-        );
-        assert!(registry.all_done(version(8), now, silence));
-        registry.seen(&b, now);
-        let later = now + Duration::from_secs(1);
-        registry.adopted(&a, later, &adoption(8, 1, 1));
-        assert!(!registry.all_done(version(8), later, silence));
-        assert!(registry.all_done(version(8), later + Duration::from_secs(2), silence));
     }
 }

@@ -1,6 +1,7 @@
 //! The gRPC face of the control plane: authorise, convert, call, convert back. No rule is decided here.
 
 mod announcements;
+mod callers;
 mod room;
 mod scaler;
 mod status;
@@ -18,13 +19,13 @@ use failpoint::{Mutation, Point};
 use futures::stream::{BoxStream, StreamExt, TryStreamExt as _};
 use proto::pb::{self, learner_service_server::LearnerService, lease_tasks_response::Answer};
 use proto::trace::Stage;
-use proto::{Authorizer, Call, Caller, InvalidMessage, Remote, WireError, artifact_stream, trace};
+use proto::{Authorizer, InvalidMessage, Remote, WireError, artifact_stream};
 use room::Held;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
-use tracing::{Instrument as _, Span};
+use tracing::Instrument as _;
 
 /// The longest word of an actor about what it waits for, in bytes.
 const MAX_WAITING_BYTES: usize = 1 << 10;
@@ -39,9 +40,6 @@ pub(crate) struct Service {
     stop: CancellationToken,
 }
 
-/// Where in a request the header is.
-type HeaderOf<T> = fn(&mut T) -> Option<pb::RequestHeader>;
-
 impl Service {
     /// A service that stops streaming and leasing at `stop`.
     pub(crate) fn new(
@@ -55,59 +53,6 @@ impl Service {
             authorizer,
             retry_after_ms,
             stop,
-        }
-    }
-
-    /// Lets a caller in: who it is, what it asks, and the span its trace belongs to.
-    fn admit<T>(
-        &self,
-        method: &'static str,
-        request: Request<T>,
-        header: HeaderOf<T>,
-    ) -> Result<(Caller, T, Span), WireError> {
-        let span = trace::span(method, request.metadata());
-        let peer = Remote::of(&request);
-        let mut message = request.into_inner();
-        let caller = Caller::try_from(header(&mut message))?;
-        self.authorizer.authorize(&Call {
-            method,
-            caller: &caller.id,
-            peer: &peer,
-        })?;
-        self.check_run(&caller)?;
-        Ok((caller, message, span))
-    }
-
-    /// Lets a caller in that takes part in the run.
-    fn admit_actor<T>(
-        &self,
-        method: &'static str,
-        request: Request<T>,
-        header: HeaderOf<T>,
-    ) -> Result<(ActorId, T, Span), WireError> {
-        let (caller, message, span) = self.admit(method, request, header)?;
-        if caller.run.is_none() || caller.epoch.is_none() {
-            return Err(WireError::NotJoined);
-        }
-        // Whoever only looks on, or joins, learns of a later start by the answer; who takes part must know it.
-        let own = self.control.epoch();
-        let earlier = caller.epoch.filter(|&epoch| epoch < own);
-        if let Some(caller) = earlier.filter(|_| !failpoint::breaks(Mutation::NoEpochCheck)) {
-            return Err(WireError::StaleEpoch { own, caller });
-        }
-        let actor = ActorId::new(caller.id).map_err(|e| InvalidMessage::new("header.caller_id", e))?;
-        Ok((actor, message, span))
-    }
-
-    fn check_run(&self, caller: &Caller) -> Result<(), WireError> {
-        let (run, epoch) = (&self.control.identity.run, self.control.epoch());
-        match (&caller.run, caller.epoch) {
-            (Some(found), _) if found != run => Err(WireError::WrongRun {
-                expected: run.clone(),
-                found: found.clone(),
-            }),
-            (_, Some(caller)) if caller > epoch => Err(WireError::Fenced { own: epoch, caller }),
-            _ => Ok(()),
         }
     }
 
@@ -138,6 +83,18 @@ impl Service {
                 reward_model: self.control.reward_model().map(Into::into),
             }),
         })
+    }
+
+    fn hand_back(&self, actor: &ActorId, tasks: &[TaskId], leaves: bool) -> Result<u32, WireError> {
+        let mut returned = 0;
+        if !(leaves && tasks.is_empty()) {
+            InvalidMessage::check_batch("return_tasks_request.tasks", tasks.len())?;
+            returned = self.control.hand_back(actor, tasks, clock::now());
+        }
+        if leaves {
+            self.control.leave(actor);
+        }
+        Ok(returned)
     }
 
     async fn submit(
@@ -230,10 +187,8 @@ impl LearnerService for Service {
     ) -> Result<Response<pb::ReturnTasksResponse>, Status> {
         let (actor, message, span) =
             self.admit_actor("LearnerService/ReturnTasks", request, |m| m.header.take())?;
-        InvalidMessage::check_batch("return_tasks_request.tasks", message.tasks.len())
-            .map_err(WireError::from)?;
         let tasks: Vec<TaskId> = message.tasks.into_iter().map(TaskId).collect();
-        let returned = span.in_scope(|| self.control.hand_back(&actor, &tasks, clock::now()));
+        let returned = span.in_scope(|| self.hand_back(&actor, &tasks, message.leaves))?;
         Ok(Response::new(pb::ReturnTasksResponse { returned }))
     }
 

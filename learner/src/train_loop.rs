@@ -317,6 +317,8 @@ fn nats<'a>(reference: impl IntoIterator<Item = &'a PairReference>) -> Vec<PairN
 }
 
 #[cfg(test)]
+mod adapter_gradient;
+#[cfg(test)]
 mod closed_form;
 #[cfg(test)]
 mod parity;

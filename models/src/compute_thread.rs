@@ -9,6 +9,11 @@
 //! do not wait for each other's kernels. Not here: what the jobs are, and batching several callers into one
 //! job.
 
+mod error;
+mod job;
+
+pub use error::ComputeError;
+
 use std::fmt;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::sync::Arc;
@@ -16,38 +21,9 @@ use std::thread::JoinHandle;
 
 use crossbeam::channel::{self, Receiver, Sender};
 use rayon::{ThreadPool, ThreadPoolBuilder};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
-use tracing::Span;
+use tokio::sync::{Semaphore, oneshot};
 
-use crate::panics;
-
-/// Why a job gave no answer.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ComputeError {
-    /// The job panicked. The thread and its state live on; the state is as the job left it.
-    #[error("compute job of {job} panicked: {message}")]
-    Panicked {
-        /// Source file and line that asked for the job.
-        job: String,
-        /// The panic's message.
-        message: String,
-    },
-    /// The thread could not be started.
-    #[error("cannot start compute thread {name}: {reason}")]
-    Start {
-        /// The thread's name.
-        name: String,
-        /// What the system said.
-        reason: String,
-    },
-    /// The thread is gone; only a panic outside any job can do that.
-    #[error("compute thread {name} has stopped")]
-    Stopped {
-        /// The thread's name.
-        name: String,
-    },
-}
+use self::job::{Job, prepare};
 
 /// A thread that owns an `S`, and the queue in front of it.
 ///
@@ -59,12 +35,6 @@ pub struct ComputeThread<S> {
     places: Arc<Semaphore>,
     jobs: Option<Sender<Job<S>>>,
     thread: Option<JoinHandle<()>>,
-}
-
-struct Job<S> {
-    run: Box<dyn FnOnce(&mut S) + Send>,
-    /// The place in the queue, given back when the job leaves it.
-    place: OwnedSemaphorePermit,
 }
 
 impl<S: 'static> ComputeThread<S> {
@@ -184,23 +154,6 @@ impl<S> fmt::Debug for ComputeThread<S> {
     }
 }
 
-impl ComputeError {
-    fn panicked(job: &Location<'_>, panic: &(dyn std::any::Any + Send)) -> ComputeError {
-        let job = format!("{}:{}", job.file(), job.line());
-        ComputeError::Panicked {
-            job,
-            message: panics::message(panic),
-        }
-    }
-
-    fn start(name: &str, reason: &dyn fmt::Display) -> ComputeError {
-        ComputeError::Start {
-            name: name.to_owned(),
-            reason: reason.to_string(),
-        }
-    }
-}
-
 fn own_pool(name: &str) -> Result<ThreadPool, ComputeError> {
     let thread_name = name.to_owned();
     ThreadPoolBuilder::new()
@@ -208,23 +161,6 @@ fn own_pool(name: &str) -> Result<ThreadPool, ComputeError> {
         .thread_name(move |index| format!("{thread_name}-{index}"))
         .build()
         .map_err(|error| ComputeError::start(name, &error))
-}
-
-/// The job with everything around it: skip it if nobody waits, enter the span, catch the panic, answer.
-fn prepare<S, R: Send + 'static>(
-    caller: &'static Location<'static>,
-    answer: oneshot::Sender<Result<R, ComputeError>>,
-    job: impl FnOnce(&mut S) -> R + Send + 'static,
-) -> Box<dyn FnOnce(&mut S) + Send> {
-    let span = Span::current();
-    Box::new(move |state| {
-        if answer.is_closed() {
-            return;
-        }
-        let result = span.in_scope(|| catch_unwind(AssertUnwindSafe(|| job(state))));
-        // The caller may have gone while the job ran.
-        let _ = answer.send(result.map_err(|panic| ComputeError::panicked(caller, &*panic)));
-    })
 }
 
 fn run_jobs<S>(mut state: S, queue: &Receiver<Job<S>>) {

@@ -17,6 +17,7 @@ use crate::error::ModelError;
 mod fit;
 mod hf_layout;
 mod safetensors_bytes;
+mod safetensors_parts;
 pub(crate) mod shard_writer;
 pub mod shards;
 pub(crate) mod streaming;
@@ -26,6 +27,7 @@ pub(crate) use hf_layout::in_other_layout;
 pub(crate) use hf_layout::shape_as_in_file;
 pub use hf_layout::swap_hf_layout;
 pub use safetensors_bytes::{from_safetensors, to_safetensors};
+pub use safetensors_parts::from_safetensors_parts;
 
 /// Host tensors by parameter name, in name order.
 pub type NamedTensors = BTreeMap<String, TensorData>;

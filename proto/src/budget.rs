@@ -1,4 +1,4 @@
-//! Bytes that a server holds of requests at the same time.
+//! Bytes that are held at the same time: of requests by a server, of a lease by an actor.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -10,7 +10,7 @@ pub struct ByteBudget {
     most: usize,
 }
 
-/// Bytes of one request, held as long as they are.
+/// Bytes of one request, or lease, held as long as they are.
 #[derive(Debug)]
 pub struct ByteCharge {
     budget: Arc<ByteBudget>,
@@ -19,7 +19,7 @@ pub struct ByteCharge {
 
 /// There is no room for more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("{held} bytes of requests are held of the {most} that may be")]
+#[error("{held} bytes are held of the {most} that may be")]
 pub struct NoRoom {
     /// Bytes that are held.
     pub held: usize,
@@ -36,7 +36,7 @@ impl ByteBudget {
         }
     }
 
-    /// A request of which no byte is held yet.
+    /// A request, or lease, of which no byte is held yet.
     pub fn charge(self: &Arc<Self>) -> ByteCharge {
         ByteCharge {
             budget: self.clone(),

@@ -319,7 +319,9 @@ impl Sources {
             .collect();
         let is_product = |path: &Path| {
             let below = path.strip_prefix(root.as_std_path()).expect("it was found there");
-            !test_files.contains(path) && !below.starts_with("tests") && !below.starts_with("examples")
+            // A file for tests has its own modules in the folder of its name.
+            let tests = |file: &PathBuf| path == file || path.starts_with(file.with_extension(""));
+            !test_files.iter().any(tests) && !below.starts_with("tests") && !below.starts_with("examples")
         };
         let product = parts
             .iter()

@@ -281,6 +281,7 @@ async fn a_version_that_was_never_published_cannot_be_adopted_and_an_empty_retur
     let nothing = client.return_tasks(pb::ReturnTasksRequest {
         header: joined("test-run", 1),
         tasks: vec![],
+        leaves: false,
     });
     assert_eq!(nothing.await.unwrap_err().code(), Code::InvalidArgument);
     assert!(learner.stopped().await.unwrap().unwrap().actors.is_empty());

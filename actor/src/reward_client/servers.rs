@@ -4,10 +4,12 @@
 //! one that is gone or drains takes none. Nothing is decided here about what an answer means.
 
 use super::lookup::Lookup;
-use crate::{ActorError, peer::Peer};
+use crate::{ActorError, failure::chain, peer::Peer};
+use proto::WireError;
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use std::{
+    error::Error as _,
     net::SocketAddr,
     sync::{
         Arc, Mutex, PoisonError, RwLock,
@@ -54,6 +56,8 @@ struct Server {
     channel: Channel,
     under_way: AtomicUsize,
     serves: AtomicBool,
+    /// Whether it was found to be one or the other: of a new one that is news.
+    looked_at: AtomicBool,
 }
 
 /// A server for one request, which counts for as long as this lives.
@@ -69,9 +73,9 @@ impl Picked {
     /// What came of the request. A server that did not answer takes no other one until it is well.
     pub(super) fn ended<T>(self, answer: Result<T, Status>) -> Result<T, Status> {
         if let Err(status) = &answer
-            && matches!(status.code(), Code::Unavailable | Code::Cancelled)
+            && went_away(status)
         {
-            self.0.found(false);
+            self.0.found(Err(&reason(status)));
         }
         answer
     }
@@ -83,13 +87,27 @@ impl Drop for Picked {
     }
 }
 
+/// Whether the server, or the way to it, is gone. A connection that breaks under a request comes back under any of several codes, with the
+/// transport's error behind it, which no answer has.
+fn went_away(status: &Status) -> bool {
+    let broke = WireError::is_outage(status) && status.source().is_some();
+    broke || matches!(status.code(), Code::Unavailable | Code::Cancelled)
+}
+
+/// What the transport met with where there is no answer, else what the answer says.
+fn reason(status: &Status) -> String {
+    status.source().map_or_else(|| status.message().to_owned(), chain)
+}
+
 impl Server {
-    fn found(&self, serves: bool) {
-        if self.serves.swap(serves, Relaxed) != serves {
+    /// That it serves, or why it does not.
+    fn found(&self, serves: Result<(), &str>) {
+        let is_new = !self.looked_at.swap(true, Relaxed);
+        if self.serves.swap(serves.is_ok(), Relaxed) != serves.is_ok() || is_new {
             let address = self.address;
             match serves {
-                true => tracing::info!(%address, "reward-server takes requests"),
-                false => tracing::warn!(%address, "reward-server takes no requests"),
+                Ok(()) => tracing::info!(%address, "reward-server takes requests"),
+                Err(reason) => tracing::warn!(%address, reason, "reward-server takes no requests"),
             }
         }
     }
@@ -98,13 +116,14 @@ impl Server {
     async fn check(&self) {
         let mut client = HealthClient::new(self.channel.clone());
         let asked = client.check(HealthCheckRequest::default());
-        let serves = match timeout(CHECK_TIME, asked).await {
-            Ok(Ok(answer)) => answer.into_inner().status() == ServingStatus::Serving,
+        match timeout(CHECK_TIME, asked).await {
+            Ok(Ok(answer)) if answer.get_ref().status() == ServingStatus::Serving => self.found(Ok(())),
+            Ok(Ok(_)) => self.found(Err("it says that it is not ready")),
             // Whoever has no word for its health is asked for what it is there for.
-            Ok(Err(status)) => status.code() == Code::Unimplemented,
-            Err(_) => false,
-        };
-        self.found(serves);
+            Ok(Err(status)) if status.code() == Code::Unimplemented => self.found(Ok(())),
+            Ok(Err(status)) => self.found(Err(&reason(&status))),
+            Err(_) => self.found(Err("it does not say in time how it is")),
+        }
     }
 }
 
@@ -206,6 +225,7 @@ impl Known {
             channel: channel.map_err(|error| Status::unavailable(error.to_string()))?,
             under_way: AtomicUsize::new(0),
             serves: AtomicBool::new(false),
+            looked_at: AtomicBool::new(false),
         }))
     }
 

@@ -22,6 +22,12 @@ pub(crate) struct EvaluateArgs {
     /// The learner of that run
     #[arg(long, value_name = "URL", requires = "follow")]
     pub(crate) learner: Option<String>,
+    /// Serve GET /metrics and health checks here meanwhile, in plain text; port 0 takes a free one, which the log names
+    #[arg(long, value_name = "HOST:PORT", requires = "follow")]
+    pub(crate) metrics: Option<String>,
+    /// Exit status when it was asked to stop before the last version was measured; a Kubernetes Job takes 0 for a finished one
+    #[arg(long, value_name = "STATUS", default_value_t = 0, requires = "follow")]
+    pub(crate) unfinished_status: u8,
     /// Products of a JSON catalogue ([{id, image, new_caption}]), or of its URL, instead of the simulated shop's
     #[arg(long, value_name = "FILE")]
     pub(crate) catalog: Option<PathBuf>,

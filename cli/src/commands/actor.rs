@@ -40,7 +40,7 @@ pub(super) fn run(args: &ActorArgs) -> Outcome<()> {
         host.prepare(move || shop::image_generator(&given, &name, network, runtime))?
     else {
         host.stop_early();
-        return Ok(());
+        return ended(false, args.end.unfinished_status);
     };
     let shutdown = host.shutdown();
     host.run(async {
@@ -75,9 +75,10 @@ pub(super) fn run(args: &ActorArgs) -> Outcome<()> {
 
 fn blame(error: ActorError) -> Failure {
     match error {
-        ActorError::Config(_) | ActorError::Guardrail(_) | ActorError::Address { .. } => {
-            Failure::Configuration(error.into())
-        }
+        ActorError::Config(_)
+        | ActorError::Guardrail(_)
+        | ActorError::GroupTooLarge { .. }
+        | ActorError::Address { .. } => Failure::Configuration(error.into()),
         other => Failure::Run(other.into()),
     }
 }

@@ -4,8 +4,10 @@
 mod follow;
 
 use crate::args::EvaluateArgs;
+use crate::config::Config;
 use crate::evaluation::{Evaluation, Evaluator, WinRate, win_rate};
 use crate::failure::{OrConfiguration as _, Outcome};
+use crate::node_cache::Local;
 use crate::progress::Progress;
 use crate::security::Security;
 use crate::shop::{self, Shop};
@@ -14,9 +16,13 @@ use actor::Generator;
 use anyhow::Context as _;
 use common::Purpose;
 use models::peft::Adapter;
+use proto::Network;
+use proto::observe::Pulse;
 use proto::tls::Transport;
 use serde::Serialize;
 use std::path::Path;
+use std::sync::Arc;
+use tokio::runtime::Handle;
 
 /// What `--json` prints.
 #[derive(Serialize)]
@@ -62,18 +68,18 @@ pub(super) fn run(args: &EvaluateArgs) -> Outcome<()> {
         )
         .flag("--catalog", "catalogue.source", args.catalog.as_deref().map(path))
         .flag("--learner", "endpoints.learner", args.learner.clone())
+        .flag("--metrics", "telemetry.metrics_listen", args.metrics.clone())
         .flag("--seed", "run.seed", super::seed(args.seed))
         .sets(&args.config.sets)
         .resolve()
         .or_configuration()?;
+    if args.follow {
+        return follow::run(&config, args);
+    }
     telemetry::init(telemetry::QUIET)?;
     let _kernels = role::runtime(&config)?;
-    let local = |key, given| node_cache::model(&config, key, given);
-    let model = local("paths.policy", &config.paths.policy)?;
-    let reward_model = local("paths.reward_model", &config.paths.reward_model)?;
-    let (policy, reward) = (model.directory.as_path(), reward_model.directory.as_path());
-    locations::check_model(policy, "pretrain")?;
-    locations::check_model(reward, "train-reward")?;
+    let models = Models::bring(&config)?;
+    let policy = models.policy.directory.as_path();
     let adapters: Vec<(Option<String>, Option<Adapter>)> = std::iter::once(Ok((None, None)))
         .chain(args.adapters.iter().map(|given| {
             let directory = node_cache::model(&config, "--adapter", given)?.directory;
@@ -87,17 +93,8 @@ pub(super) fn run(args: &EvaluateArgs) -> Outcome<()> {
         Generator::Remote => Security::asking(&config)?,
         Generator::Shopworld | Generator::Diffusion => Transport::plain(),
     };
-    let shop = Shop::open(&config)?.with_actors_generator(
-        &config,
-        "evaluate",
-        transport.network(),
-        runtime.handle().clone(),
-    )?;
-    let mut evaluator = Evaluator::load(&config, shop, policy, reward).or_configuration()?;
-    evaluator.check_prompts().or_configuration()?;
-    if args.follow {
-        return runtime.block_on(follow::follow(&config, evaluator, policy, args.json));
-    }
+    let (network, handle) = (transport.network(), runtime.handle().clone());
+    let mut evaluator = models.evaluator(&config, network, handle, &Pulse::default())?;
     let mut stage = progress.stage("evaluation");
     let mut policies = vec![];
     for (number, (name, adapter)) in adapters.into_iter().enumerate() {
@@ -127,8 +124,8 @@ pub(super) fn run(args: &EvaluateArgs) -> Outcome<()> {
         }
     });
     let report = Report {
-        model: model.name,
-        reward_model: reward_model.name,
+        model: models.policy.name,
+        reward_model: models.reward.name,
         catalogue: config.catalogue.source.clone(),
         products: policies[0].figures.rewards.len() / samples,
         samples,
@@ -141,6 +138,44 @@ pub(super) fn run(args: &EvaluateArgs) -> Outcome<()> {
     }
     describe(&report)?;
     Ok(())
+}
+
+/// What is measured, and what says how good that is: on this machine.
+struct Models {
+    policy: Local,
+    reward: Local,
+}
+
+impl Models {
+    /// Brings both here.
+    ///
+    /// # Errors
+    /// As [`node_cache::model`]; configuration at fault when a directory holds no model.
+    fn bring(config: &Config) -> Outcome<Self> {
+        let policy = node_cache::model(config, "paths.policy", &config.paths.policy)?;
+        let reward = node_cache::model(config, "paths.reward_model", &config.paths.reward_model)?;
+        locations::check_model(&policy.directory, "pretrain")?;
+        locations::check_model(&reward.directory, "train-reward")?;
+        Ok(Self { policy, reward })
+    }
+
+    /// Loads them, and what actors render with.
+    ///
+    /// # Errors
+    /// Configuration at fault; an image service that does not serve.
+    fn evaluator(
+        &self,
+        config: &Config,
+        network: Arc<dyn Network>,
+        runtime: Handle,
+        pulse: &Pulse,
+    ) -> Outcome<Evaluator> {
+        let shop = Shop::open(config)?.with_actors_generator(config, "evaluate", network, runtime)?;
+        let (policy, reward) = (&self.policy.directory, &self.reward.directory);
+        let evaluator = Evaluator::load(config, shop, policy, reward, pulse).or_configuration()?;
+        evaluator.check_prompts().or_configuration()?;
+        Ok(evaluator)
+    }
 }
 
 fn describe(report: &Report) -> std::io::Result<()> {

@@ -42,7 +42,7 @@ pub(super) fn run(args: &LearnerArgs) -> Outcome<()> {
     let given = config.clone();
     let Some(Prepared { policy, catalogue }) = host.prepare(move || prepare(&given))? else {
         host.stop_early();
-        return Ok(());
+        return ended(false, args.end.unfinished_status);
     };
     let shutdown = host.shutdown();
     host.run(async {

@@ -3,9 +3,9 @@
 
 mod run_end;
 
-use crate::args::RewardServerArgs;
+use crate::args::{EndArgs, RewardServerArgs};
 use crate::config::Config;
-use crate::failure::{OrConfiguration as _, Outcome};
+use crate::failure::{OrConfiguration as _, Outcome, ended};
 use crate::monitoring::Watched;
 use crate::progress::Progress;
 use crate::ready::Role;
@@ -51,7 +51,7 @@ pub(super) fn run(args: &RewardServerArgs) -> Outcome<()> {
     let given = config.clone();
     let Some(directory) = host.prepare(move || bring(&given))? else {
         host.stop_early();
-        return Ok(());
+        return ended(false, args.end.unfinished_status);
     };
     config.paths.reward_model = directory;
     // Before the model is read: whatever is written from here on is noticed.
@@ -60,11 +60,19 @@ pub(super) fn run(args: &RewardServerArgs) -> Outcome<()> {
     let given = config.clone();
     let Some(model) = host.prepare(move || load(&given, &pulse))? else {
         host.stop_early();
-        return Ok(());
+        return ended(false, args.end.unfinished_status);
+    };
+    let role = Served {
+        config: &config,
+        end: &args.end,
+        host,
+        security: &security,
+        learner,
+        instruments,
     };
     match model {
-        Reward::Trained(model) => serve(&config, host, &security, *model, trained, learner, instruments),
-        Reward::Caig(model) => serve(&config, host, &security, *model, caig, learner, instruments),
+        Reward::Trained(model) => serve(role, *model, trained),
+        Reward::Caig(model) => serve(role, *model, caig),
     }
 }
 
@@ -94,15 +102,25 @@ fn source<M>(
     })
 }
 
-fn serve<M: ServedModel>(
-    config: &Config,
+/// What is served with whichever kind of model.
+struct Served<'a> {
+    config: &'a Config,
+    end: &'a EndArgs,
     host: Host,
-    security: &Security,
-    model: M,
-    source: ModelSource<M>,
+    security: &'a Security,
     learner: Option<Announcements>,
     instruments: Instruments,
-) -> Outcome<()> {
+}
+
+fn serve<M: ServedModel>(role: Served<'_>, model: M, source: ModelSource<M>) -> Outcome<()> {
+    let Served {
+        config,
+        end,
+        host,
+        security,
+        learner,
+        instruments,
+    } = role;
     let shutdown = host.shutdown();
     let asked = source.asked.clone();
     let run_complete = CancellationToken::new();
@@ -119,6 +137,7 @@ fn serve<M: ServedModel>(
     host.run(async {
         shutdown::tell_of_hangups(asked).context("cannot receive signals")?;
         if let Some(learner) = learner {
+            let run_complete = run_complete.clone();
             tokio::spawn(async move {
                 learner.run_is_complete().await;
                 run_complete.cancel();
@@ -127,6 +146,6 @@ fn serve<M: ServedModel>(
         let (listener, address) = role::bind(&config.endpoints.reward_listen).await?;
         let service = ::reward_server::run(config.reward_server.clone(), inputs, listener, shutdown);
         role::serve(Role::RewardServer, address, security, service).await??;
-        Ok(())
+        ended(run_complete.is_cancelled(), end.unfinished_status)
     })
 }

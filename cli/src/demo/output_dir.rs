@@ -4,18 +4,19 @@
 //! its logs there. An earlier demo's output is replaced; a directory that is anything else is refused. Results that cannot
 //! be put in their place stay beside it.
 
+mod lock;
+mod refusals;
+
+pub(super) use refusals::check_replaceable;
+
 use crate::failure::{OrConfiguration as _, Outcome};
-use anyhow::{Context as _, anyhow, bail};
-use std::fs::{self, File, TryLockError};
-use std::io;
-use std::os::unix::fs::MetadataExt as _;
+use anyhow::Context as _;
+use lock::{LOCK, lock};
+use refusals::{check_clearable, check_not_finished};
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-const REPORT: &str = "report.json";
 const LOGS: &str = "logs";
-
-/// Marks a directory as one that a demo may clear. Held while a demo writes, kept as long as anything is left of it.
-const LOCK: &str = ".adwright-lock";
 
 /// A directory being filled.
 #[derive(Debug)]
@@ -150,81 +151,6 @@ fn sibling(target: &Path, suffix: &str) -> anyhow::Result<PathBuf> {
     Ok(target.with_file_name(name))
 }
 
-/// Checks that `target` is free, empty or an earlier demo's output.
-///
-/// # Errors
-/// When it is anything else.
-pub(super) fn check_replaceable(target: &Path) -> anyhow::Result<()> {
-    if !target.exists() {
-        return Ok(());
-    }
-    let shown = target.display();
-    if !target.is_dir() {
-        return Err(anyhow!("--out {shown} is a file; name a directory"));
-    }
-    let mut entries = fs::read_dir(target).with_context(|| format!("--out {shown} cannot be read"))?;
-    if entries.next().is_none() || has_report(target) {
-        return Ok(());
-    }
-    Err(anyhow!(
-        "--out {shown} is not empty and not the output of an earlier demo; name another directory or remove it"
-    ))
-}
-
-fn has_report(directory: &Path) -> bool {
-    let report = fs::read(directory.join(REPORT)).ok();
-    report.is_some_and(|json| serde_json::from_slice::<super::report::Report>(&json).is_ok())
-}
-
-/// Only what a demo began may be cleared, whatever its name: nothing, an empty directory, or one with a demo's mark.
-fn check_clearable(staging: &Path) -> anyhow::Result<()> {
-    let shown = staging.display();
-    let found = match fs::symlink_metadata(staging) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        found => found.with_context(|| format!("cannot use {shown}"))?,
-    };
-    if !found.is_dir() {
-        bail!("{shown} is in the way of unfinished output and no directory; name another --out or remove it");
-    }
-    let mut entries = fs::read_dir(staging).with_context(|| format!("cannot read {shown}"))?;
-    if entries.next().is_some() && !staging.join(LOCK).exists() {
-        bail!("{shown} is in the way of unfinished output and not a demo's; name another --out or remove it");
-    }
-    Ok(())
-}
-
-/// Results that could not be put in their place are somebody's to fetch.
-fn check_not_finished(staging: &Path) -> anyhow::Result<()> {
-    if has_report(staging) {
-        let shown = staging.display();
-        bail!(
-            "{shown} holds a demo's results that could not be moved; name another --out, move it or remove it"
-        );
-    }
-    Ok(())
-}
-
-fn lock(staging: &Path) -> anyhow::Result<File> {
-    let path = staging.join(LOCK);
-    let file = File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
-    match file.try_lock() {
-        // A demo that ended between the two calls has taken the file away.
-        Ok(()) if is_at(&file, &path) => Ok(file),
-        Ok(()) | Err(TryLockError::WouldBlock) => Err(anyhow!(
-            "another demo is writing to {}; name another --out or wait for it",
-            staging.display()
-        )),
-        Err(TryLockError::Error(error)) => {
-            Err(error).with_context(|| format!("cannot lock {}", path.display()))
-        }
-    }
-}
-
-fn is_at(file: &File, path: &Path) -> bool {
-    let there = fs::metadata(path).and_then(|there| Ok((there, file.metadata()?)));
-    there.is_ok_and(|(there, own)| (there.dev(), there.ino()) == (own.dev(), own.ino()))
-}
-
 /// Removes everything in a directory but the names to keep, and the directory itself when it is then empty.
 fn clear(directory: &Path, keep: &[&str]) -> anyhow::Result<()> {
     let context = || format!("cannot clear {}", directory.display());
@@ -248,11 +174,12 @@ fn clear(directory: &Path, keep: &[&str]) -> anyhow::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use super::refusals::{REPORT, has_report};
     use super::*;
     use crate::demo::report::{Report, examples::report};
     use crate::failure::Failure;
 
-    fn names(directory: &Path) -> Vec<String> {
+    pub(super) fn names(directory: &Path) -> Vec<String> {
         let entries = fs::read_dir(directory).unwrap();
         let mut names: Vec<String> = entries
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
@@ -267,7 +194,7 @@ mod tests {
     }
 
     #[track_caller]
-    fn refused(target: &Path, words: &[&str]) {
+    pub(super) fn refused(target: &Path, words: &[&str]) {
         let refusal = OutputDir::prepare(target).unwrap_err();
         assert!(matches!(refusal, Failure::Configuration(_)));
         let text = refusal.to_string();
@@ -307,20 +234,6 @@ mod tests {
         let parent = tempfile::tempdir().unwrap();
         drop(OutputDir::prepare(&parent.path().join("demo")).unwrap());
         assert_eq!(fs::read_dir(parent.path()).unwrap().count(), 0);
-    }
-
-    #[test]
-    fn a_directory_of_somebody_elses_is_refused_and_left_alone() {
-        let parent = tempfile::tempdir().unwrap();
-        let target = parent.path().join("photos");
-        fs::create_dir(&target).unwrap();
-        fs::write(target.join("holiday.jpg"), "x").unwrap();
-        assert!(matches!(
-            OutputDir::prepare(&target),
-            Err(Failure::Configuration(_))
-        ));
-        assert!(target.join("holiday.jpg").exists());
-        assert!(!parent.path().join("photos.unfinished").exists());
     }
 
     #[test]
@@ -382,23 +295,6 @@ mod tests {
         output.finish().unwrap_err();
         assert!(has_report(&target));
         assert_eq!(names(parent.path()), ["demo"]);
-    }
-
-    #[test]
-    fn what_no_demo_began_is_never_cleared_whatever_its_name() {
-        let parent = tempfile::tempdir().unwrap();
-        let target = parent.path().join("thesis");
-        let staging = parent.path().join("thesis.unfinished");
-        fs::create_dir(&staging).unwrap();
-        fs::write(staging.join("chapter-1"), "x").unwrap();
-        refused(&target, &["thesis.unfinished", "not a demo's"]);
-        assert_eq!(names(&staging), ["chapter-1"]);
-
-        let elsewhere = parent.path().join("elsewhere");
-        fs::rename(&staging, &elsewhere).unwrap();
-        std::os::unix::fs::symlink(&elsewhere, &staging).unwrap();
-        refused(&target, &["thesis.unfinished", "no directory"]);
-        assert_eq!(names(&elsewhere), ["chapter-1"]);
     }
 
     #[test]

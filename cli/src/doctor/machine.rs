@@ -78,7 +78,11 @@ fn budgets(job: &Job, role: Role) -> u64 {
     let features = |bytes: usize| if on_host { bytes as u64 } else { 0 };
     match role {
         Role::Learner => config.learner.memory_bytes as u64 + features(config.learner.feature_cache_bytes),
-        Role::Actor => config.actor.product_cache_bytes as u64 + features(config.actor.feature_cache_bytes),
+        Role::Actor => {
+            let actor = &config.actor;
+            let caches = actor.product_cache_bytes as u64 + features(actor.feature_cache_bytes);
+            caches + actor.memory_bytes as u64
+        }
         Role::RewardServer => {
             let server = &config.reward_server;
             let decodes = server.concurrent_decodes as u64 * DECODE_BYTES;
@@ -183,6 +187,9 @@ mod tests {
             config.compute.device = "cuda".into();
         });
         assert_eq!(of(&elsewhere).level, Level::Ok);
+        let busy = job(|config| config.actor.memory_bytes = 4 << 30);
+        let of_actor = budget(Role::Actor, budgets(&busy, Role::Actor), &limit);
+        assert_eq!(of_actor.level, Level::Error);
     }
 
     #[test]

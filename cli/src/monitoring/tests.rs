@@ -40,7 +40,7 @@ async fn listening(stall_s: f64) -> Listening {
     learner::Instruments::default().register(&mut registry);
     actor::Instruments::default().register(&mut registry);
     let watched = Watched {
-        role: Role::Actor,
+        role: "actor",
         pages: [registry, Registry::default()],
         pulse: pulse.clone(),
     };
@@ -175,7 +175,7 @@ fn docs_metrics_md_has_every_name_of_every_roles_page_and_the_certificates_end_o
     config.tls.ca = file("ca.crt");
     let secured = Security::open(&config, PeerRole::Actor).unwrap();
     let (pulse, telemetry) = (Pulse::default(), Telemetry::in_vain());
-    let watched = |security| Watched::of(Role::Actor, &pulse, &telemetry, security, |_| ());
+    let watched = |security| Watched::of("actor", &pulse, &telemetry, security, |_| ());
     let page = documented_page(&watched(&secured).pages[1], "Every role");
     let ends = secured.transport.ends().unwrap() as f64;
     assert!(

@@ -7,7 +7,6 @@ mod sending;
 
 use super::spans::{Spans, attribute, stages};
 use crate::failure::{OrConfiguration as _, Outcome};
-use crate::ready::Role;
 use crate::role;
 use anyhow::Context as _;
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_client::TraceServiceClient;
@@ -52,7 +51,7 @@ impl Exporter {
     ///
     /// # Errors
     /// Configuration at fault when the address is none; a failed command when the system gives no thread.
-    pub(super) fn start(collector: &str, role: Role, run: &str) -> Outcome<Self> {
+    pub(super) fn start(collector: &str, role: &str, run: &str) -> Outcome<Self> {
         let endpoint = Endpoint::from_shared(collector.to_owned())
             .context("telemetry.otlp")
             .or_configuration()?;
@@ -118,11 +117,11 @@ impl Drop for Exporter {
 }
 
 /// Who the spans are of.
-fn resource(role: Role, run: &str) -> Resource {
+fn resource(role: &str, run: &str) -> Resource {
     let text = |text: String| Value::StringValue(text);
     Resource {
         attributes: vec![
-            attribute("service.name", text(format!("adwright-{}", role.name()))),
+            attribute("service.name", text(format!("adwright-{role}"))),
             attribute("service.version", text(env!("CARGO_PKG_VERSION").into())),
             attribute("process.pid", Value::IntValue(std::process::id().into())),
             attribute("adwright.run", text(run.to_owned())),
@@ -143,7 +142,7 @@ mod tests {
     fn a_collector_that_hangs_costs_spans_and_no_time() {
         let hanging = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", hanging.local_addr().unwrap());
-        let exporter = Exporter::start(&url, Role::Actor, "run").unwrap();
+        let exporter = Exporter::start(&url, "actor", "run").unwrap();
         let subscriber = tracing_subscriber::registry().with(exporter.layer());
         let begun = tokio::time::Instant::now();
         let told = (QUEUE + 3 * BATCH) as u64;

@@ -1,9 +1,13 @@
 //! A run whose versions are measured on held-out products while it goes on, by a process that only looks on.
 
+use crate::program::{Guarded, signal, wait_until};
 use crate::stage::{Stage, configured, done};
+use crate::watched::health;
 use serde_json::Value;
-use std::path::Path;
-use std::process::Output;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Output, Stdio};
+use std::time::{Duration, Instant};
 
 /// What an evaluator of the run at `learner` says, with the policy in `policy`.
 fn followed(directory: &Path, policy: &str, learner: &str) -> Output {
@@ -76,4 +80,107 @@ fn versions_are_measured_as_they_come_and_the_learner_takes_what_it_is_told() {
     let said = String::from_utf8_lossy(&nobody.stderr);
     assert_eq!(nobody.status.code(), Some(1), "{said}");
     assert!(said.contains(&learner.url()), "{said}");
+}
+
+/// What Kubernetes gives an evaluator between SIGTERM and SIGKILL (k8s/components/evaluator), less what it takes for itself.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// An evaluator as a process.
+struct Follower {
+    process: Guarded,
+    log: PathBuf,
+    lines: PathBuf,
+}
+
+impl Follower {
+    /// Of the run at `learner`, with settings of its own.
+    fn start(directory: &Path, learner: &str, settings: &[&str]) -> Self {
+        let (log, lines) = (directory.join("evaluator.log"), directory.join("evaluator.json"));
+        let learner = format!("--learner={learner}");
+        let follow = [
+            "evaluate",
+            "--follow",
+            "--json",
+            "--unfinished-status=75",
+            &learner,
+        ];
+        let models = [
+            "--model=policy",
+            "--reward-model=reward-model",
+            "--metrics=127.0.0.1:0",
+        ];
+        let mut command = configured(directory, &[&follow[..], &models[..]].concat());
+        command
+            .args(settings.iter().flat_map(|setting| ["--set", setting]))
+            .stdout(Stdio::from(fs::File::create(&lines).unwrap()))
+            .stderr(Stdio::from(fs::File::create(&log).unwrap()));
+        Self {
+            process: Guarded(command.spawn().unwrap()),
+            log,
+            lines,
+        }
+    }
+
+    fn said(&self) -> String {
+        fs::read_to_string(&self.log).unwrap()
+    }
+
+    fn until_it_says(&self, words: &str) {
+        wait_until(words, || self.said().contains(words));
+    }
+
+    fn lines(&self) -> String {
+        fs::read_to_string(&self.lines).unwrap()
+    }
+
+    /// What it says of its health.
+    fn health(&self, service: &str) -> String {
+        let said = self.said();
+        let port = said.split("127.0.0.1:").nth(1).unwrap();
+        let port: String = port.chars().take_while(char::is_ascii_digit).collect();
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        runtime.block_on(health(&format!("127.0.0.1:{port}"), service))
+    }
+
+    /// Its exit status after a signal.
+    fn stopped_by(&mut self, name: &str) -> Option<i32> {
+        let asked = Instant::now();
+        signal(self.process.0.id(), name);
+        let status = self.process.0.wait().unwrap();
+        assert!(asked.elapsed() < GRACE, "{:?}: {}", asked.elapsed(), self.said());
+        status.code()
+    }
+}
+
+#[test]
+fn an_evaluator_that_is_stopped_while_it_measures_tells_nothing_and_the_next_one_measures_that_version() {
+    let stage = Stage::with_models();
+    let directory = stage.directory.path();
+    // Nobody samples: it stays at its first version.
+    let mut learner = stage.learner("measured", &[]);
+    // Minutes of measuring: one description after the other.
+    let slowly = ["demo.samples=1024", "demo.batch=1"];
+    let mut first = Follower::start(directory, &learner.url(), &slowly);
+    first.until_it_says("measuring");
+    assert_eq!(first.health("liveness"), "Serving");
+    wait_until("it is not ready", || first.health("") == "Serving");
+    assert_eq!(first.stopped_by("TERM"), Some(75), "{}", first.said());
+    let said = first.said();
+    assert!(
+        said.contains("draining") && said.contains("stopped while it was being measured"),
+        "{said}"
+    );
+    assert_eq!(first.lines(), "");
+
+    let mut second = Follower::start(directory, &learner.url(), &["demo.samples=4"]);
+    wait_until("it measures nothing", || second.lines().ends_with('\n'));
+    let line: Value = serde_json::from_str(&second.lines()).unwrap();
+    assert_eq!(line["version"]["number"], 0, "{line}");
+    // Between two versions.
+    assert_eq!(second.stopped_by("INT"), Some(75), "{}", second.said());
+    learner.line_with("measured on held-out products");
+    let measured = fs::read_to_string(learner.log()).unwrap();
+    assert_eq!(measured.matches("measured on held-out products").count(), 1);
+    signal(learner.process(), "TERM");
+    assert!(learner.succeeded());
 }

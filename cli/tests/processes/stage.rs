@@ -195,9 +195,16 @@ impl Stage {
 
     /// The adapter of a run in which nothing breaks, begun or gone on with.
     pub(crate) fn run(&self, run: &str) -> Vec<u8> {
+        self.run_by(run, 2)
+    }
+
+    /// With so many actors: where little is left to do, the first may have done it before another one comes.
+    pub(crate) fn run_by(&self, run: &str, actors: usize) -> Vec<u8> {
         let reward = self.reward_server();
         let learner = self.learner(run, &[]);
-        let _actors = [1, 2].map(|number| self.actor(&format!("{run}-{number}"), &learner, &reward));
+        let _actors: Vec<_> = (1..=actors)
+            .map(|number| self.actor(&format!("{run}-{number}"), &learner, &reward))
+            .collect();
         self.adapter_of(run, learner)
     }
 

@@ -115,6 +115,12 @@ impl ControlPlane {
             .sum()
     }
 
+    /// An actor takes no further part.
+    pub(crate) fn leave(&self, actor: &ActorId) {
+        self.note_pause(actor);
+        self.actors.left(actor);
+    }
+
     /// Ends every lease that ran out longer than the grace period ago.
     pub(crate) fn expire(&self, now: Instant) {
         let Some(latest) = now.checked_sub(self.terms.grace) else {

@@ -96,9 +96,11 @@ impl Running {
 }
 
 mod actor;
+mod leaving;
 mod resumed;
 mod room;
 mod shown;
+mod slow_store;
 
 use actor::TestActor;
 

@@ -4,6 +4,7 @@
 //! What is expected is made another way: each completion is scored alone, the loss and what it asks of each completion are
 //! computed from those numbers in 64 bits, and the gradient is the sum of the rows' own gradients, weighted so.
 
+use super::adapter_gradient::{Gradient, add, assert_close, by_name};
 use super::*;
 use crate::assortment::Assortment;
 use crate::config::{LossMode, Partner};
@@ -12,13 +13,12 @@ use crate::negatives::{ProductImage, Seeds, negative};
 use crate::task_order::TaskSubject;
 use crate::test_outcomes::{pair_of, version};
 use crate::test_policy::{assortment, policy};
-use burn::module::ParamId;
 use burn::tensor::Device;
 use common::TaskId;
 use models::batch::{CompletionBatch, CompletionRow, collate};
 use models::image_features::ImageFeatures;
 use models::init;
-use models::lora::{LoraBranch, LoraConfig};
+use models::lora::LoraConfig;
 use models::policy::Policy;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -27,9 +27,6 @@ const PAIRS: usize = 6;
 const RUN_SEED: u64 = 9;
 /// The order in which a step takes the pairs.
 const ORDER: [usize; PAIRS] = [4, 0, 2, 5, 1, 3];
-
-/// Gradients by the name of a factor.
-pub(super) type Gradient = BTreeMap<String, Vec<f64>>;
 
 /// A completion, the picture and the words it is scored under.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -202,60 +199,8 @@ fn batch() -> PairBatch {
     }
 }
 
-/// Both factors of the branch beside each of the seven projections of every decoder layer.
-fn factors(model: &Llava) -> Vec<(String, ParamId)> {
-    let layers = model.language_model.model.layers.iter().enumerate();
-    let of_layer = |(index, layer): (usize, &models::llama::LlamaDecoderLayer)| {
-        let (attention, mlp) = (&layer.self_attn, &layer.mlp);
-        let linears = [
-            ("q", &attention.q_proj),
-            ("k", &attention.k_proj),
-            ("v", &attention.v_proj),
-            ("o", &attention.o_proj),
-            ("gate", &mlp.gate_proj),
-            ("up", &mlp.up_proj),
-            ("down", &mlp.down_proj),
-        ];
-        let both = |(name, linear): (&str, &models::linear::Linear)| {
-            let LoraBranch { a, b, .. } = linear.lora.as_ref().unwrap();
-            [("A", a.id), ("B", b.id)].map(|(factor, id)| (format!("{index}.{name}.{factor}"), id))
-        };
-        linears.into_iter().flat_map(both).collect::<Vec<_>>()
-    };
-    layers.flat_map(of_layer).collect()
-}
-
-/// The gradients of all factors, by layer, projection and factor.
-pub(super) fn by_name(model: &Llava, gradients: &GradientsParams) -> Gradient {
-    let factors = factors(model);
-    assert_eq!(
-        gradients.len(),
-        factors.len(),
-        "nothing but the adapter is trained"
-    );
-    let host = |id| -> Vec<f64> {
-        gradients
-            .get::<2>(id)
-            .unwrap()
-            .into_data()
-            .iter::<f64>()
-            .collect()
-    };
-    factors.into_iter().map(|(name, id)| (name, host(id))).collect()
-}
-
 fn sigmoid(x: f64) -> f64 {
     1.0 / (1.0 + (-x).exp())
-}
-
-/// Adds `coefficient` times a gradient.
-fn add(sum: &mut Gradient, coefficient: f64, gradient: &Gradient) {
-    for (name, values) in gradient {
-        let sum = sum.entry(name.clone()).or_insert_with(|| vec![0.0; values.len()]);
-        sum.iter_mut()
-            .zip(values)
-            .for_each(|(sum, value)| *sum += coefficient * value);
-    }
 }
 
 /// Mean loss and its gradient from the rows' own numbers.
@@ -290,21 +235,6 @@ fn closed_form(rows: &[Rows], loss: &LossConfig, mut score: impl FnMut(&Row) -> 
         );
     }
     (total, gradient)
-}
-
-fn assert_close(found: &Gradient, expected: &Gradient, mode: LossMode) {
-    assert_eq!(
-        found.keys().collect::<Vec<_>>(),
-        expected.keys().collect::<Vec<_>>()
-    );
-    for (name, expected) in expected {
-        let largest = expected.iter().fold(0.0f64, |most, value| most.max(value.abs()));
-        assert!(largest > 1e-4, "{mode} {name}: the gradient is zero");
-        for (found, expected) in found[name].iter().zip(expected) {
-            let error = (found - expected).abs();
-            assert!(error < 1e-4 * largest, "{mode} {name}: {found} is not {expected}");
-        }
-    }
 }
 
 /// Without this the comparison could not tell one row from another.

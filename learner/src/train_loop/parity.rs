@@ -1,7 +1,7 @@
 //! The loss and its gradients against PyTorch's autograd: rows, numbers and gradients are those that
 //! `models/parity/gradients.py` made of a checkpoint of transformers and an adapter of PEFT's.
 
-use super::closed_form::by_name;
+use super::adapter_gradient::by_name;
 use super::*;
 use crate::collate::PairMicroBatch;
 use crate::config::LossMode;

@@ -5,11 +5,12 @@ use std::path::Path;
 
 use burn::tensor::{DType, Device};
 
+use super::Progress;
 use super::described::Directory;
 use super::fresh::write_weights;
 use super::inspection::digest;
 use super::layout::{CTR_HEAD, Layout, Naming};
-use super::{OURS, Progress};
+use super::ours::OURS;
 use crate::ctr::{CaigNetwork, CaigReward};
 use crate::device::Placement;
 use crate::directory::begin;

@@ -11,7 +11,8 @@ use serde_json::{Map, Value};
 
 use super::beside::Description;
 use super::layout::{Layout, Naming, is_computed};
-use super::{OURS, Progress, caig, hf, original, read_ours};
+use super::ours::{OURS, read_ours};
+use super::{Progress, caig, hf, original};
 use crate::directory::read_json;
 use crate::error::ModelError;
 use crate::llava::LlavaConfig;

@@ -6,9 +6,11 @@ use std::path::Path;
 use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::{DType, Device, Tensor, TensorData};
 
+use super::Progress;
 use super::beside::Description;
+use super::described::{CONFIG, TOKENIZER};
 use super::layout::Naming;
-use super::{CONFIG, OURS, Progress};
+use super::ours::OURS;
 use crate::ctr::CaigNetwork;
 use crate::directory::{begin, write};
 use crate::error::ModelError;
@@ -75,10 +77,7 @@ fn write_caig(
         model: network.body,
         ..policy
     };
-    write(
-        &out.join(super::TOKENIZER),
-        policy.tokenizer.to_json()?.as_bytes(),
-    )?;
+    write(&out.join(TOKENIZER), policy.tokenizer.to_json()?.as_bytes())?;
     description(&policy).write_original(out, REWARD_CLASS)
 }
 

@@ -1,9 +1,12 @@
-//! Against transformers' ids in `fixtures/sentencepiece`, against faulty models, and against random damage.
+//! Against transformers' ids in `fixtures/sentencepiece`, and with models that differ from those.
+
+mod damage;
+mod faults;
 
 use prost::Message;
 use serde_json::Value;
 
-use super::format::{BYTE, CONTROL, Model, Piece, UNKNOWN, USER_DEFINED};
+use super::format::{BYTE, CONTROL, Model, Piece, UNKNOWN};
 use super::*;
 
 /// Model and transformers' view of it: see `generate.py` beside them.
@@ -41,14 +44,6 @@ fn rows(json: &str) -> Vec<Value> {
 
 fn small() -> Model {
     Model::decode(SMALL.0).unwrap()
-}
-
-/// What is said of the small model after `change`.
-fn refusal(change: impl FnOnce(&mut Model)) -> String {
-    let mut model = small();
-    change(&mut model);
-    let error = SentencePiece::from_bytes(&model.encode_to_vec()).unwrap_err();
-    error.to_string()
 }
 
 fn piece(text: &str, kind: i32) -> Piece {
@@ -209,203 +204,4 @@ fn without_byte_fallback_a_run_of_unknown_characters_is_one_unknown_token() {
     let tokenizer = read(&model.encode_to_vec()).tokenizer;
     let ids = ids(&tokenizer, "a✨✨✨a");
     assert_eq!(ids.iter().filter(|&&id| id == 0).count(), 1, "{ids:?}");
-}
-
-#[test]
-fn faulty_pieces_are_named() {
-    let with = |index: usize, change: fn(&mut Piece)| refusal(|model| change(&mut model.pieces[index]));
-    let expected = [
-        (
-            with(300, |p| p.piece = None),
-            "piece 300: 0 bytes long, expected from 1 to 256",
-        ),
-        (
-            with(301, |p| p.piece = Some("a".repeat(257))),
-            "piece 301: 257 bytes long, expected from 1 to 256",
-        ),
-        (
-            with(302, |p| p.score = Some(f32::NAN)),
-            "piece 302: score NaN, expected a finite number",
-        ),
-        (
-            with(303, |p| p.score = Some(f32::INFINITY)),
-            "piece 303: score inf, expected a finite number",
-        ),
-        (
-            with(304, |p| p.kind = Some(7)),
-            "piece 304: type 7, expected from 1 to 6",
-        ),
-        (
-            with(305, |p| p.kind = Some(0)),
-            "piece 305: type 0, expected from 1 to 6",
-        ),
-        (
-            with(306, |p| p.kind = Some(UNKNOWN)),
-            "piece 306: a second piece of type unknown, expected one",
-        ),
-        (
-            with(307, |p| *p = piece("<0x0a>", BYTE)),
-            "piece 307: a byte piece \"<0x0a>\", expected one from \"<0x00>\" to \"<0xFF>\"",
-        ),
-        (
-            with(308, |p| *p = piece("▁", CONTROL)),
-            "piece 308: a control or unknown piece of the single character '▁', expected at least two",
-        ),
-        (
-            with(309, |p| *p = piece("<0x41>", USER_DEFINED)),
-            "piece 309: the same text as piece 68, expected all to differ",
-        ),
-    ];
-    for (found, expected) in expected {
-        assert_eq!(found, expected);
-    }
-}
-
-#[test]
-fn faulty_models_are_refused_with_what_would_be_right() {
-    let byte = |model: &mut Model| {
-        model.pieces.remove(3 + 10);
-    };
-    let expected = [
-        (
-            refusal(byte),
-            "no byte piece <0x0A>, expected all 256 because trainer_spec.byte_fallback is set",
-        ),
-        (
-            refusal(|model| model.pieces[3 + 11].kind = Some(1)),
-            "no byte piece <0x0B>, expected all 256 because trainer_spec.byte_fallback is set",
-        ),
-        (
-            refusal(|model| model.trainer.byte_fallback = None),
-            "piece 3: a byte piece, expected none because trainer_spec.byte_fallback is not set",
-        ),
-        (
-            refusal(|model| model.pieces[0].kind = Some(CONTROL)),
-            "trainer_spec.unk_id = 0: expected the id of a piece \"<unk>\" of type unknown",
-        ),
-        (
-            refusal(|model| model.trainer.unk_id = Some(-1)),
-            "trainer_spec.unk_id = -1: expected the id of a piece \"<unk>\" of type unknown",
-        ),
-        (
-            refusal(|model| model.trainer.bos_piece = Some("<bos>".into())),
-            "trainer_spec.bos_id = 1: expected the id of a piece \"<bos>\" of type control",
-        ),
-        (
-            refusal(|model| model.trainer.eos_id = Some(i32::MAX)),
-            "trainer_spec.eos_id = 2147483647: expected the id of a piece \"</s>\" of type control",
-        ),
-        (
-            refusal(|model| model.trainer.model_type = None),
-            "model_type = 1: expected 2 (BPE); other SentencePiece models (1 is Unigram) are not supported",
-        ),
-        (
-            refusal(|model| model.normalizer.precompiled_charsmap = Some(vec![0; 9])),
-            "normalizer: precompiled_charsmap = 9 bytes: expected 0 bytes, other normalization is not supported",
-        ),
-        (
-            refusal(|model| model.denormalizer.precompiled_charsmap = Some(vec![0; 9])),
-            "normalizer: denormalizer's precompiled_charsmap = 9 bytes: expected 0 bytes, other normalization is not \
-             supported",
-        ),
-        (
-            refusal(|model| model.normalizer.remove_extra_whitespaces = None),
-            "normalizer: remove_extra_whitespaces = true: expected false, other normalization is not supported",
-        ),
-        (
-            refusal(|model| model.normalizer.add_dummy_prefix = Some(false)),
-            "normalizer: add_dummy_prefix = false: expected true, other normalization is not supported",
-        ),
-        (
-            refusal(|model| model.normalizer.escape_whitespaces = Some(false)),
-            "normalizer: escape_whitespaces = false: expected true, other normalization is not supported",
-        ),
-        (
-            refusal(|model| model.trainer.treat_whitespace_as_suffix = Some(true)),
-            "normalizer: treat_whitespace_as_suffix = true: expected false, other normalization is not supported",
-        ),
-        (
-            refusal(|model| model.pieces.clear()),
-            "0 pieces, expected from 1 to 1048576",
-        ),
-        (
-            refusal(|model| model.pieces.resize(MOST_PIECES + 1, Piece::default())),
-            "1048577 pieces, expected from 1 to 1048576",
-        ),
-    ];
-    for (found, expected) in expected {
-        assert_eq!(found, expected);
-    }
-}
-
-#[test]
-fn what_is_no_model_is_refused() {
-    for bytes in [b"".as_slice(), b"{\"version\": \"1.0\"}", b"\n\n\n", &[0xFF; 64]] {
-        SentencePiece::from_bytes(bytes).unwrap_err();
-    }
-    let error = SentencePiece::from_bytes(&vec![0; MOST_BYTES + 1]).unwrap_err();
-    assert!(matches!(error, SentencePieceError::TooLarge), "{error}");
-    let error = SentencePiece::load(Path::new("no/such/tokenizer.model")).unwrap_err();
-    assert_eq!(error.to_string(), "cannot read no/such/tokenizer.model");
-}
-
-#[test]
-fn pieces_that_split_in_too_many_ways_are_refused() {
-    let error = refusal(|model| {
-        let runs = ('A'..='Z')
-            .chain('a'..='z')
-            .flat_map(|letter| (1..=256).map(move |n| (letter, n)));
-        model.pieces.retain(|piece| piece.kind() != 1);
-        model
-            .pieces
-            .extend(runs.map(|(letter, n)| piece(&String::from(letter).repeat(n), 1)));
-    });
-    assert_eq!(error, "more than 1048576 merges, expected at most that");
-}
-
-/// Neither reading nor using what was read may panic.
-fn exercise(bytes: &[u8]) -> bool {
-    let Ok(mut model) = SentencePiece::from_bytes(bytes) else {
-        return false;
-    };
-    for spelled in [false, true] {
-        model.tokenizer.set_encode_special_tokens(spelled);
-        if let Ok(encoding) = model.tokenizer.encode("wooden <s> desk  \n✨</s> 手表", true) {
-            let _ = model.tokenizer.decode(encoding.get_ids(), false);
-        }
-    }
-    let all: Vec<u32> = (0..500).collect();
-    let _ = model.tokenizer.decode(&all, true);
-    true
-}
-
-#[test]
-fn a_model_that_is_cut_off_anywhere_is_read_or_refused() {
-    let (bytes, _) = SMALL;
-    assert!(exercise(bytes));
-    let read = (0..bytes.len())
-        .filter(|&length| exercise(&bytes[..length]))
-        .count();
-    assert!(read < bytes.len() / 10, "{read} of {} were read", bytes.len());
-}
-
-#[test]
-fn a_model_with_damaged_bytes_is_read_or_refused() {
-    let mut state = 1_u64;
-    let mut random = |below: usize| {
-        state = state
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        (state >> 33) as usize % below
-    };
-    let mut outcomes = [0, 0];
-    for round in 0..2000 {
-        let mut bytes = FIXTURES[if round % 2 == 0 { 0 } else { 2 }].0.to_vec();
-        for _ in 0..=random(4) {
-            let at = random(bytes.len());
-            bytes[at] = random(256) as u8;
-        }
-        outcomes[usize::from(exercise(&bytes))] += 1;
-    }
-    assert!(outcomes.iter().all(|&count| count > 100), "{outcomes:?}");
 }

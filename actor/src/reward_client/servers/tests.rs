@@ -148,14 +148,22 @@ async fn a_server_that_does_not_answer_is_left_at_once_and_when_none_serves_any_
     host.has(&[one.address]);
     let servers = find(&host).await;
     until_picked(&servers, &[one.address]).await;
-    let failed = servers.pick().ended(Err::<(), _>(Status::unavailable("gone")));
-    assert!(failed.is_err());
     let serves = || servers.known.servers.read().unwrap()[0].serves.load(Relaxed);
-    assert!(!serves());
-    assert_eq!(picked(&servers, 3), [one.address]);
-    let began = Instant::now();
-    while !serves() {
-        assert!(began.elapsed() < Duration::from_secs(10));
-        tokio::time::sleep(Duration::from_millis(10)).await;
+    let ends_with = |status| assert!(servers.pick().ended(Err::<(), _>(status)).is_err());
+    // An answer of its own, whatever it says, is one.
+    ends_with(Status::unknown("odd"));
+    ends_with(Status::internal("a picture too many"));
+    assert!(serves());
+    let mut broken = Status::unknown("h2 protocol error");
+    broken.set_source(Arc::new(io::Error::from(io::ErrorKind::UnexpectedEof)));
+    for status in [Status::unavailable("gone"), broken] {
+        ends_with(status);
+        assert!(!serves());
+        assert_eq!(picked(&servers, 3), [one.address]);
+        let began = Instant::now();
+        while !serves() {
+            assert!(began.elapsed() < Duration::from_secs(10));
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
     }
 }

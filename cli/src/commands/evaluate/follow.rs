@@ -1,13 +1,18 @@
 //! A run's versions as they are published: each is measured on the test products, and the learner is told what it does there.
 //!
-//! Only the newest is measured: those that come while one is being measured are passed over but for the last.
+//! Only the newest is measured: those that come while one is being measured are passed over but for the last. Asked to stop, it drops
+//! what it is measuring: the next start measures the newest version anew.
 
+use super::Models;
+use crate::args::EvaluateArgs;
 use crate::config::Config;
 use crate::evaluation::Evaluator;
-use crate::failure::{Failure, OrConfiguration as _, Outcome};
+use crate::failure::{Failure, OrConfiguration as _, Outcome, ended};
+use crate::monitoring::Watched;
 use crate::observer::Observer;
-use crate::output;
+use crate::role::Host;
 use crate::security::Security;
+use crate::{output, telemetry};
 use anyhow::{Context as _, anyhow};
 use common::PolicyVersion;
 use futures::FutureExt as _;
@@ -15,10 +20,14 @@ use models::checkpoint::{WeightFile, weight_files};
 use models::compute_thread::ComputeThread;
 use models::peft::{Adapter, read_adapter_config};
 use models::weights::from_safetensors;
+use proto::observe::Pulse;
 use proto::pb;
+use proto::tls::Transport;
 use serde::Serialize;
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
 use tonic::Streaming;
 
 /// A line of `--json`.
@@ -29,42 +38,169 @@ struct Line<'a> {
     values: &'a BTreeMap<String, f64>,
 }
 
-/// Follows the run of the configured learner until its last version is measured.
+/// The name of its role.
+const NAME: &str = "evaluator";
+
+/// How long the learner may take to confirm what it was being told when the evaluator was asked to stop.
+const LAST_REPORT: Duration = Duration::from_secs(2);
+
+/// Follows the run of the configured learner until its last version is measured, or until it is asked to stop.
 ///
 /// # Errors
-/// Configuration at fault when the run's base is not the policy in `policy`; else when the learner does not answer, or a version cannot be
-/// measured.
-pub(super) async fn follow(config: &Config, evaluator: Evaluator, policy: &Path, json: bool) -> Outcome<()> {
-    let transport = Security::asking(config)?;
-    let observer = Observer::connect("evaluate", &transport, &config.endpoints.learner).await?;
-    let mut announced = observer.announcements().await?;
-    let evaluator = ComputeThread::spawn("evaluation", 1, move || Ok::<_, anyhow::Error>(evaluator))?;
-    let mut newest = next(&mut announced, &observer).await?;
-    if let Some(manifest) = &newest {
-        let (base, policy) = (manifest.base.clone(), policy.to_owned());
-        let checked = tokio::task::spawn_blocking(move || check_base(&base, &policy)).await;
-        checked.map_err(anyhow::Error::from)??;
+/// Configuration at fault, also when the run's base is not the configured policy; else when the learner does not answer, or a version
+/// cannot be measured.
+pub(super) fn run(config: &Config, args: &EvaluateArgs) -> Outcome<()> {
+    let telemetry = telemetry::start(config, NAME)?;
+    let security = Security::looking_on(config)?;
+    let host = Host::start(config, args.compute.with_parent)?;
+    let pulse = Pulse::default();
+    let watched = Watched::of(NAME, &pulse, &telemetry, &security, |_| ());
+    host.watch(config, watched)?;
+    let (given, beats) = (config.clone(), pulse.clone());
+    let (network, handle) = (security.transport.network(), host.handle());
+    let load = move || {
+        let models = Models::bring(&given)?;
+        let evaluator = models.evaluator(&given, network, handle, &beats)?;
+        let evaluator = ComputeThread::spawn("evaluation", 1, move || Ok::<_, anyhow::Error>(evaluator))?;
+        Ok((models.policy.directory, evaluator))
+    };
+    let Some((policy, evaluator)) = host.prepare(load)? else {
+        host.stop_early();
+        return ended(false, args.unfinished_status);
+    };
+    let drain = host.shutdown();
+    host.run(async {
+        security.keep_renewed();
+        let evaluator = Measuring(Some(evaluator));
+        let joining = Joined::join(&security.transport, &config.endpoints.learner, policy);
+        let complete = match drain.run_until_cancelled(joining).await {
+            Some(joined) => {
+                let joined = joined?;
+                pulse.set_ready(true);
+                follow(joined, &evaluator, &drain, args.json).await?
+            }
+            None => false,
+        };
+        pulse.set_ready(false);
+        tracing::info!(complete, "evaluator finished");
+        ended(complete, args.unfinished_status)
+    })
+}
+
+/// The models. Nobody waits for what they compute when this is dropped: it may take minutes.
+struct Measuring(Option<ComputeThread<Evaluator>>);
+
+impl Measuring {
+    /// What a version does.
+    async fn measured(
+        &self,
+        observer: &Observer,
+        version: PolicyVersion,
+        manifest: &pb::PolicyManifest,
+    ) -> Outcome<BTreeMap<String, f64>> {
+        let adapter = observer.adapter(manifest).await;
+        let adapter = adapter.with_context(|| format!("adapter of {version}"))?;
+        tracing::info!(%version, "measuring");
+        let described = manifest.adapter_config_json.clone();
+        let thread = self.0.as_ref().context("the evaluation's thread is gone")?;
+        let measured = thread.call(move |evaluator| measure(evaluator, &described, &adapter));
+        Ok(measured.await.map_err(anyhow::Error::from)??)
     }
+}
+
+impl Drop for Measuring {
+    fn drop(&mut self) {
+        let thread = self.0.take();
+        drop(tokio::task::spawn_blocking(move || drop(thread)));
+    }
+}
+
+/// A run that is followed.
+struct Joined {
+    observer: Observer,
+    announced: Streaming<pb::PolicyManifest>,
+    newest: Option<pb::PolicyManifest>,
+}
+
+impl Joined {
+    /// Asks the learner for its announcements and compares the run's base with the policy in `policy`.
+    async fn join(transport: &Transport, learner: &str, policy: PathBuf) -> Outcome<Self> {
+        let observer = Observer::connect("evaluate", transport, learner).await?;
+        let mut announced = observer.announcements().await?;
+        let newest = next(&mut announced, &observer).await?;
+        if let Some(manifest) = &newest {
+            let base = manifest.base.clone();
+            let checked = tokio::task::spawn_blocking(move || check_base(&base, &policy)).await;
+            checked.map_err(anyhow::Error::from)??;
+        }
+        Ok(Self {
+            observer,
+            announced,
+            newest,
+        })
+    }
+}
+
+/// Measures version after version; answers whether the last one was, which it is not when `drain` is asked for before. What is being
+/// measured then is dropped.
+async fn follow(
+    joined: Joined,
+    evaluator: &Measuring,
+    drain: &CancellationToken,
+    json: bool,
+) -> Outcome<bool> {
+    let Joined {
+        observer,
+        mut announced,
+        mut newest,
+    } = joined;
     while let Some(manifest) = newest {
         let version = manifest.version.context("a manifest names no version")?;
         let version = PolicyVersion::try_from(version).map_err(anyhow::Error::from)?;
-        let adapter = observer.adapter(&manifest).await;
-        let adapter = adapter.with_context(|| format!("adapter of {version}"))?;
-        let described = manifest.adapter_config_json;
-        let measured = evaluator.call(move |evaluator| measure(evaluator, &described, &adapter));
-        let values = measured.await.map_err(anyhow::Error::from)??;
-        tell(version, &values, json)?;
-        observer.report(version, values).await?;
-        if manifest.last {
-            return Ok(());
+        let measured = evaluator.measured(&observer, version, &manifest);
+        let Some(values) = drain.run_until_cancelled(measured).await else {
+            tracing::info!(%version, "stopped while it was being measured: nobody is told of it");
+            return Ok(false);
+        };
+        let values = values?;
+        if !report(&observer, version, &values, drain).await? {
+            return Ok(false);
         }
-        newest = next(&mut announced, &observer).await?;
+        tell(version, &values, json)?;
+        if manifest.last {
+            return Ok(true);
+        }
+        newest = match drain.run_until_cancelled(next(&mut announced, &observer)).await {
+            Some(newest) => newest?,
+            None => return Ok(false),
+        };
     }
     Err(anyhow!(
         "{}: its announcements ended before the last version",
         observer.lost()
     )
     .into())
+}
+
+/// Tells the learner what a version does; answers whether it has confirmed that, for which it has a moment once `drain` is asked for.
+async fn report(
+    observer: &Observer,
+    version: PolicyVersion,
+    values: &BTreeMap<String, f64>,
+    drain: &CancellationToken,
+) -> anyhow::Result<bool> {
+    let too_late = async {
+        drain.cancelled().await;
+        tokio::time::sleep(LAST_REPORT).await;
+    };
+    let reported = tokio::select! {
+        reported = observer.report(version, values.clone()) => reported.map(|()| true),
+        () = too_late => Ok(false),
+    };
+    if !matches!(reported, Ok(true)) {
+        tracing::warn!(%version, ?values, "measured, and the learner has not confirmed it");
+    }
+    reported
 }
 
 /// The newest version that has been announced, or else the next one; `None` when there will be none.

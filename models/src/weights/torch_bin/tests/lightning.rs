@@ -1,5 +1,6 @@
 //! What Lightning puts beside a state dict: passed over there, refused in it, and never run.
 
+use super::pickles::{tensor, text, with_pickle};
 use super::*;
 
 /// `numpy.core.multiarray.scalar(numpy.dtype("f8", False, True), _codecs.encode("...", "latin1"))`, as numpy pickles a number.
