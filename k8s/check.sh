@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Renders what is under k8s/, checks every object against schemas and every overlay against the rules of k8s/policy, plays the alerts
 # (policy/tried.py), holds what `adwright launch` writes to the same (policy/launched.py), and starts the
-# roles of two overlays as their pods would run them, in plain text and under mTLS (policy/started.py).
+# roles of three overlays as their pods would run them, in plain text and under mTLS, the store of `local` too (policy/started.py).
 #
 #   check.sh              all of this
 #   check.sh DIRECTORY    an overlay of your own: schemas and rules, and its alerts where there is promtool; nothing is started

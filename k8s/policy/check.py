@@ -6,6 +6,7 @@ every break must be caught by the rule that it is meant for. Ends with 1 when an
 
 import sys
 
+import iam  # noqa: F401
 import image  # noqa: F401
 import looking_on  # noqa: F401
 import mutations

@@ -11,12 +11,14 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.request
+from http.client import HTTPException
 from pathlib import Path
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-import sandbox
+import contents
 
 HERE = Path(__file__).resolve().parent
 USER = 10001
@@ -61,11 +63,11 @@ class Network:
 
 
 class Running:
-    """A pod of an overlay with volumes of its own. `values` are the run's ConfigMaps and Secrets by (kind, name), `hosts` the
-    file of names that all pods share."""
+    """A pod of an overlay with volumes of its own. `image` is that of its containers (contents.py), `values` are the run's ConfigMaps and Secrets
+    by (kind, name), `hosts` the file of names that all pods share."""
 
-    def __init__(self, pod, place, network, program, values, hosts):
-        self.pod, self.place, self.program, self.values, self.hosts = pod, place, program, values, hosts
+    def __init__(self, pod, place, network, image, values, hosts):
+        self.pod, self.place, self.image, self.values, self.hosts = pod, place, image, values, hosts
         self.network, self.address = network.pod()
         self.processes, self.written = [], 0
         (place / "root").mkdir(parents=True)
@@ -75,15 +77,15 @@ class Running:
     def fill(self, volume, directory):
         directory.mkdir()
         if "emptyDir" in volume:
-            # fsGroup: the group's, and what is made in it too.
-            os.chown(directory, 0, self.group)
-            directory.chmod(0o2770)
+            # Everybody's; with an fsGroup the group's, and what is made in it too.
+            os.chown(directory, 0, self.group or 0)
+            directory.chmod(0o2770 if self.group else 0o777)
         if "projected" in volume:
             self.project(volume["projected"], directory)
 
     @property
     def group(self):
-        return self.pod.spec["securityContext"]["fsGroup"]
+        return self.pod.spec["securityContext"].get("fsGroup")
 
     def files(self, projected):
         """(path, text) of everything that a projected volume has."""
@@ -122,13 +124,17 @@ class Running:
                 self.project(volume["projected"], self.place / volume["name"])
 
     def environment(self, container):
-        found = {"PATH": "/usr/local/bin", "HOME": "/", "HOSTNAME": self.place.name}
+        found = {"PATH": self.image["path"], "HOME": "/", "HOSTNAME": self.place.name}
         for source in container.get("envFrom", []):
             found.update(self.values["Secret", source["secretRef"]["name"]])
-        return found
+        return {**found, **{one["name"]: one["value"] for one in container.get("env", [])}}
+
+    def user(self, container):
+        context = {**self.pod.spec["securityContext"], **container["securityContext"]}
+        return context["runAsUser"], context["runAsGroup"]
 
     def start(self, container):
-        context = {**self.pod.spec["securityContext"], **container["securityContext"]}
+        user, group = self.user(container)
         mounts = [
             {
                 "source": str(self.place / one["name"]),
@@ -139,14 +145,14 @@ class Running:
         ]
         wanted = {
             "root": str(self.place / "root"),
-            "program": str(self.program),
-            "args": container["args"],
+            "files": self.image["files"],
+            "command": [*container.get("command", ["adwright"]), *container["args"]],
             "env": self.environment(container),
             "mounts": mounts,
             "hosts": str(self.hosts),
             "network": self.network,
-            "user": context["runAsUser"],
-            "group": context["runAsGroup"],
+            "user": user,
+            "group": group,
         }
         command = [sys.executable, HERE / "sandbox.py"]
         # A container that is started again goes on in its log.
@@ -157,22 +163,70 @@ class Running:
         self.processes.append(process)
         return process
 
+    def execute(self, container, command):
+        """A command in a container that has been started, as its user: what a hook of its lifecycle is."""
+        name, (user, group) = container["name"], map(str, self.user(container))
+        what = f"{self.place.name}: {command[0]} in {name}"
+        # Its process is the user's as soon as it is the container's command.
+        wait(10, what, lambda: owner(self.inside(name)) == user, self.processes[-1:])
+        enter = [shutil.which("nsenter"), "--target", str(self.inside(name)), "--setuid", user, "--setgid", group]
+        parts = ["--mount", "--uts", "--ipc", "--net", "--pid", "--root", "--wd", "--"]
+        said = subprocess.run(
+            [*enter, *parts, *command],
+            env=self.environment(container),
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert said.returncode == 0, f"{what} ended with {said.returncode}: {said.stderr[-2000:]}"
+
     def log(self, container):
         return self.place / f"{container}.log"
 
     def said(self, container):
         return self.log(container).read_text(errors="replace")
 
-    def inside(self, container):
-        """The process of a container, the newest if it was started again, as this machine numbers it."""
+    def began(self, container):
+        """Every process that a container has been, as this machine numbers them."""
         lines = [line for line in self.said(container).splitlines() if line.startswith('{"process"')]
-        return json.loads(lines[-1])["process"] if lines else None
+        return [json.loads(line)["process"] for line in lines]
+
+    def inside(self, container):
+        """The process of a container, the newest if it was started again."""
+        return next(reversed(self.began(container)), None)
 
     def kill(self):
         for process in self.processes:
             if process.poll() is None:
                 process.kill()
                 process.wait()
+
+    def left(self):
+        """Its processes that are still there."""
+        begun = [process for log in self.place.glob("*.log") for process in self.began(log.stem)]
+        return [process for process in begun if owner(process) is not None]
+
+
+def owner(process):
+    """Whose a process is, or None when there is none or it has ended."""
+    try:
+        about = Path(f"/proc/{process}/status").read_text()
+        return None if "\nState:\tZ" in about else str(os.stat(f"/proc/{process}").st_uid)
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+
+
+def passes(address, container, probe):
+    """Whether a kubelet would be content with one answer to a container's probe."""
+    if "grpc" in probe:
+        return health(address, probe) == "SERVING"
+    get, ports = probe["httpGet"], {port.get("name"): port["containerPort"] for port in container["ports"]}
+    url = f"{get.get('scheme', 'http').lower()}://{address}:{ports.get(get['port'], get['port'])}{get['path']}"
+    try:
+        with urllib.request.urlopen(url, timeout=probe.get("timeoutSeconds", 1)) as answer:
+            return 200 <= answer.status < 400
+    except (OSError, HTTPException):
+        return False
 
 
 def health(address, probe):
@@ -212,11 +266,11 @@ def why_not():
     """Why pods cannot be played here, or None."""
     if sys.platform != "linux" or os.geteuid() != 0:
         return "it needs Linux and root"
-    for tool in ("ip", "ldd"):
+    for tool in ("ip", "ldd", "nsenter"):
         if not shutil.which(tool):
             return f"there is no {tool}"
-    if not os.path.exists(sandbox.TRUST):
-        return f"there is no {sandbox.TRUST}; it is in ca-certificates"
+    if not os.path.exists(contents.TRUST):
+        return f"there is no {contents.TRUST}; it is in ca-certificates"
     if subprocess.run(
         ["unshare", "--mount", "--pid", "--ipc", "--uts", "--net", "--fork", "true"], capture_output=True
     ).returncode:

@@ -12,6 +12,8 @@ DIGEST = r"sha256:[0-9a-f]{64}"
 # Somewhere else than the build's directory.
 REMOTE = r"^(https?://|git://|git@|ssh://)|\.git(#|$)"
 PROGRAM = "adwright"
+# The compiler of kernels that the program has asks it for exponentials, sines and the like.
+LIBDEVICE = "/usr/local/cuda/nvvm/libdevice"
 
 
 @rule("the image is built of what is pinned")
@@ -71,6 +73,8 @@ def contents(overlay):
             yield f"{where} makes no directory {path}, and nothing can be made in it where it runs"
         if image.exposed(stage) != ports:
             yield f"{where} exposes {sorted(image.exposed(stage))}, pods listen on {sorted(ports)}"
+        if features(image, stage) and LIBDEVICE not in image.directories(stage):
+            yield f"{where} has no {LIBDEVICE}, without which its kernels cannot be compiled"
         if not calls(image, stage):
             yield f"{where} does not call the program that it has: {image.last(stage, 'ENTRYPOINT')}"
         for pod, container in containers:

@@ -15,7 +15,7 @@ def uncaught(overlays):
         copy = overlays[one.overlay].copy()
         one.change(copy)
         whole = overlays[one.overlay]
-        if (copy.objects, copy.containerfile) == (whole.objects, whole.containerfile):
+        if (copy.objects, copy.containerfile, copy.rights) == (whole.objects, whole.containerfile, whole.rights):
             missed.append(f"{one.overlay}: {one.what}: changes nothing")
             continue
         before = {sentence for rule, sentence in broken(overlays[one.overlay]) if rule == one.rule}
@@ -43,6 +43,11 @@ def config(overlay, old, new):
 def containerfile(overlay, old, new):
     assert old in overlay.containerfile, old
     overlay.containerfile = overlay.containerfile.replace(old, new)
+
+
+def rights(overlay, name, old, new):
+    assert old in overlay.rights[name], old
+    overlay.rights[name] = overlay.rights[name].replace(old, new, 1)
 
 
 def remove(overlay, kind, name=None):

@@ -12,6 +12,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 CONTAINERFILE = ROOT.parent / "Containerfile"
+RIGHTS = ROOT / "iam"
 OVERLAYS = sorted(path.parent.name for path in ROOT.glob("overlays/*/kustomization.yaml"))
 # An overlay of somebody's own: a component more than the one that it builds on, and its own configuration (docs/operations.md).
 COMBINED = ("elastic-keda+evaluator",)
@@ -120,17 +121,18 @@ class Pod:
 
 
 class Overlay:
-    """The rendered objects of one overlay, and the Containerfile that its image is built from. `below` are the overlays of this
-    repository that one of somebody's own (own.py) builds on."""
+    """The rendered objects of one overlay, the Containerfile that its image is built from, and the rights in a bucket that are written down
+    for it. `below` are the overlays of this repository that one of somebody's own (own.py) builds on."""
 
     def __init__(self, name, objects, below=None):
         self.name, self.objects, self.own = name, objects, below is not None
         self.below = below if self.own else {name}
         self.containerfile = CONTAINERFILE.read_text()
+        self.rights = {path.name: path.read_text() for path in sorted(RIGHTS.iterdir()) if path.suffix != ".md"}
 
     def copy(self):
         other = copy.copy(self)
-        other.objects = copy.deepcopy(self.objects)
+        other.objects, other.rights = copy.deepcopy(self.objects), dict(self.rights)
         return other
 
     @property

@@ -1,15 +1,13 @@
 """One container as a process of this machine: its own mounts, processes and network address, its user, and nothing else.
 
 Run as a program it becomes that container; the description is JSON on standard input. What a kubelet and a container runtime would do is done
-here by hand and as far as it goes: no cgroup limits what it takes, and system calls are not filtered. The image is the
-program, the libraries that it is linked to and the authorities' certificates, as that of the Containerfile.
+here by hand and as far as it goes: no cgroup limits what it takes, and system calls are not filtered. What its image has is told (contents.py).
 """
 
 import ctypes
 import json
 import os
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
@@ -17,9 +15,6 @@ LIBC = ctypes.CDLL(None, use_errno=True)
 NEWNS, NEWUTS, NEWIPC, NEWPID, NEWNET = 0x20000, 0x4000000, 0x8000000, 0x20000000, 0x40000000
 RDONLY, NOSUID, NODEV, NOEXEC, REMOUNT, BIND, REC, PRIVATE = 1, 2, 4, 8, 32, 4096, 16384, 1 << 18
 CAPBSET_DROP, SET_PDEATHSIG, SET_NO_NEW_PRIVS = 24, 1, 38
-IMAGE = "/usr/local/bin/adwright"
-# Whom TLS trusts, without which no client of an object store can be made.
-TRUST = "/etc/ssl/certs/ca-certificates.crt"
 
 
 def checked(result, what):
@@ -51,20 +46,13 @@ def bind(source, target, read_only):
         mount(None, target, flags=REMOUNT | BIND | RDONLY | NOSUID)
 
 
-def libraries(program):
-    """Files that the program is linked to, the loader included."""
-    said = subprocess.run(["ldd", program], capture_output=True, text=True, check=True).stdout
-    words = [word for line in said.splitlines() for word in line.split() if word.startswith("/")]
-    return sorted(set(words))
-
-
 def build(root, wanted):
     """The container's file system below `root`, which ends up read-only."""
     mount("tmpfs", root, "tmpfs", NOSUID | NODEV)
-    bind(wanted["program"], f"{root}{IMAGE}", read_only=True)
-    for library in libraries(wanted["program"]):
-        bind(os.path.realpath(library), f"{root}{library}", read_only=True)
-    bind(TRUST, f"{root}{TRUST}", read_only=True)
+    image = [{"source": source, "path": path, "read_only": True} for path, source in wanted["files"].items()]
+    # What lies below something else comes after it, also a directory of the image below a volume.
+    for place in sorted(image + wanted["mounts"], key=lambda one: one["path"]):
+        bind(place["source"], f"{root}{place['path']}", place["read_only"])
     for device in ("null", "zero", "urandom", "random"):
         bind(f"/dev/{device}", f"{root}/dev/{device}", read_only=False)
     Path(f"{root}/etc").mkdir(exist_ok=True)
@@ -74,8 +62,6 @@ def build(root, wanted):
     bind(wanted["hosts"], f"{root}/etc/hosts", read_only=True)
     Path(f"{root}/proc").mkdir()
     mount("proc", f"{root}/proc", "proc", NOSUID | NODEV | NOEXEC)
-    for place in wanted["mounts"]:
-        bind(place["source"], f"{root}{place['path']}", place["read_only"])
     mount(None, root, flags=REMOUNT | RDONLY | NOSUID)
 
 
@@ -93,8 +79,10 @@ def become(wanted):
     os.setresgid(wanted["group"], wanted["group"], wanted["group"])
     os.setresuid(wanted["user"], wanted["user"], wanted["user"])
     checked(LIBC.prctl(SET_NO_NEW_PRIVS, 1, 0, 0, 0), "no new privileges")
+    # Once more: the kernel has forgotten it with the change of the user.
+    checked(LIBC.prctl(SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0), "end with its parent")
     os.umask(0o022)
-    os.execve(IMAGE, ["adwright", *wanted["args"]], wanted["env"])
+    os.execvpe(wanted["command"][0], wanted["command"], wanted["env"])
 
 
 def main():

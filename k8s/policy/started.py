@@ -1,12 +1,14 @@
-"""Starts the roles of two overlays under the constraints of their manifests: their command lines, configuration, environment, user,
+"""Starts the pods of three overlays under the constraints of their manifests: their command lines, configuration, environment, user,
 read-only root and volumes, each pod at an address of its own, every probe and every declared port called, SIGTERM with the grace period that the
-manifests give. `local` as it is (plays/local.py), `elastic-keda` with an evaluator under mTLS (plays/proven.py), and the same with several
-reward-servers behind one name (plays/balanced.py), both with the models of the first one.
+manifests give. `local` as it is (plays/local.py), `elastic-keda` with an evaluator under mTLS (plays/proven.py), the same with several
+reward-servers behind one name and the figure that KEDA reads (plays/balanced.py, figure.py), and `jobset` with a node that goes
+(plays/jobset.py); all with the models of the first one.
 
 Where no pod can be played it says why, and fails where PODS=required.
 
-What is changed of the configurations, for a run of seconds, is said there and in plays/stage.py. The store is moto, as in `local`, from PyPI. Left
-out is what the kernel would add on a node: limits of memory and CPU, filtered system calls, and network policies."""
+What is changed of the configurations, for a run of seconds, is said there and in plays/stage.py. The store of each is that of `local`, as its pod
+says, but for its image: that is this Python, with moto from PyPI in the same version. Left out is what the kernel would add on a node: limits of
+memory and CPU, filtered system calls, and network policies."""
 
 import os
 import shutil
@@ -19,7 +21,7 @@ from pathlib import Path
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 import cluster  # noqa: E402
-from plays import balanced, local, proven  # noqa: E402
+from plays import balanced, jobset, local, proven  # noqa: E402
 
 
 def played(play, place, program, *given):
@@ -31,6 +33,7 @@ def played(play, place, program, *given):
         made = play.play(run, *given)
     finally:
         run.close()
+    run.gone()
     print(f"{play.__name__}, {run.overlay.name}: {time.monotonic() - begun:.0f} s", flush=True)
     return made
 
@@ -51,6 +54,7 @@ def main():
         models = played(local, place / "local", program)
         played(proven, place / "proven", program, models)
         played(balanced, place / "balanced", program, models)
+        played(jobset, place / "jobset", program, models)
     except AssertionError as error:
         print(f"failed: {error}\nlogs: {place}", file=sys.stderr)
         return 1

@@ -107,7 +107,8 @@ pub struct AllowRoles {
     run: RunId,
 }
 
-/// Which roles call what. A method that is not listed is for nobody.
+/// Which roles call what. A method that is not listed is for nobody. None administers a run: an admin's certificate is an observer's and
+/// a scaler's in one, for a person, and what changes a run is its configuration and its store.
 const CALLERS: [(&str, &[PeerRole]); 17] = {
     use PeerRole::{Actor, Admin, Learner, Observer, RewardServer, Scaler};
     [
@@ -292,6 +293,41 @@ mod tests {
             "{refused}"
         );
         assert!(may(&["admin.spring"], "LearnerService/Unknown").is_err());
+    }
+
+    #[test]
+    fn an_admin_calls_what_observers_and_scalers_may_and_takes_no_part() {
+        use PeerRole::{Admin, Observer, Scaler};
+        for (method, callers) in CALLERS {
+            let looks_on = callers.contains(&Observer) || callers.contains(&Scaler);
+            assert_eq!(callers.contains(&Admin), looks_on, "{method}");
+        }
+        for method in [
+            "LearnerService/Join",
+            "LearnerService/LeaseTasks",
+            "LearnerService/SubmitOutcomes",
+            "LearnerService/ReturnTasks",
+            "LearnerService/ReportAdoption",
+            "RewardService/ScoreGroups",
+        ] {
+            assert!(may(&["admin.spring"], method).is_err(), "{method}");
+        }
+    }
+
+    #[test]
+    fn an_actor_calls_nothing_that_only_who_looks_on_may() {
+        for method in [
+            "LearnerService/GetRunStatus",
+            "LearnerService/ReportEvaluation",
+            "RewardService/GetServerStatus",
+            "ExternalScaler/IsActive",
+            "ExternalScaler/StreamIsActive",
+            "ExternalScaler/GetMetricSpec",
+            "ExternalScaler/GetMetrics",
+        ] {
+            assert!(may(&["admin.spring"], method).is_ok(), "{method}");
+            assert!(may(&["actor.spring"], method).is_err(), "{method}");
+        }
     }
 
     #[test]

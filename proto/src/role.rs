@@ -16,7 +16,7 @@ pub enum PeerRole {
     Observer,
     /// Asks how many actors there should be.
     Scaler,
-    /// A person who steers the run.
+    /// A person: may call what an observer and a scaler may, and no more. Nothing on the wire administers a run.
     Admin,
 }
 

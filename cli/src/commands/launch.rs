@@ -162,6 +162,7 @@ fn no_kubectl(flag: &str, error: &io::Error) -> anyhow::Error {
 
 #[cfg(test)]
 mod tests {
+    use super::super::manifests;
     use super::*;
     use crate::failure::Failure;
     use proto::PeerRole;
@@ -204,13 +205,9 @@ mod tests {
             apply: false,
         };
         overlay(&args).unwrap().write(&args.out).unwrap();
-        let Ok(rendered) = kubectl().arg("kustomize").arg(&args.out).output() else {
-            writeln!(io::stderr(), "skipped, nothing renders the overlay").unwrap();
+        let Some(objects) = manifests::rendered(&args.out) else {
             return;
         };
-        let told = String::from_utf8_lossy(&rendered.stderr);
-        assert!(rendered.status.success(), "{told}");
-        let objects = String::from_utf8(rendered.stdout).unwrap();
         for role in PeerRole::ALL {
             assert!(objects.contains(&format!("- {role}.spring\n")), "{role}");
         }

@@ -53,6 +53,13 @@ simple(
 file(HAS, "gpu", "nowhere to work, on the CPU", " /image/var/lib/adwright /image/tmp", " /image/tmp")
 file(HAS, "gpu", "no /tmp", " /image/tmp \\", " \\")
 file(HAS, "gpu", "nowhere for the configuration, with CUDA", "install -d /etc/adwright", "true")
+file(
+    HAS,
+    "gpu",
+    "kernels without their mathematics",
+    "COPY --from=build-cuda /usr/local/cuda/nvvm/libdevice/ /usr/local/cuda/nvvm/libdevice/\n",
+    "",
+)
 file(HAS, "gpu", "a port too many", "EXPOSE 7400", "EXPOSE 7403 7400")
 file(HAS, "gpu", "no port of the monitoring", " 7409\n", "\n")
 file(HAS, "gpu", "a shell", 'ENTRYPOINT ["/usr/local/bin/adwright"]', "ENTRYPOINT /usr/local/bin/adwright")

@@ -1,6 +1,8 @@
 """Several reward-servers behind the headless service's name, with the pods and the certificates of `proven`: each takes load, one is killed with
 a request under way, comes again at its address, another one comes beside it, one is drained. Nothing is lost by it and no reward is made up.
 
+While all of that goes on the learner is asked how many actors it wants: more once the only one was slow, fewer when it no longer is.
+
 A name leads to the addresses that a cluster would give it, and to one that is dead for as long as caches of names would. Who shows a
 certificate of another run takes nothing, although it names the service and the address that is called."""
 
@@ -13,11 +15,11 @@ import time
 from cluster import wait
 from rules import merged, settings
 
-from . import proven
+from . import figure, proven
 from .stage import drained, heard, number, published, ready
 
 # No end that could come before the play's.
-CHANGES = merged(proven.CHANGES, {"learner": {"versions": 10_000}})
+CHANGES = merged(proven.CHANGES, {"learner": {"versions": 10_000, "scaling": figure.SETTINGS}})
 SERVICE, CONTAINER = "adwright-reward-server", "reward-server"
 # "Within seconds": a lookup and a health check of two seconds each, and for the rest whom the draws of a slow machine come to.
 SOON = 20
@@ -126,6 +128,8 @@ def play(run, models):
     alive = [learner_process, actor_process, second_process]
 
     take_load("two behind one name", [first, second], alive)
+    asked = figure.Figure(run, learner)
+    most = asked.rises(actor, alive)
     killed(first, first_process, second, actor, alive)
     # As a kubelet does it: another process in the same pod, at the address that the name still leads to.
     first_process = ready(first)
@@ -148,6 +152,7 @@ def play(run, models):
     take_load("one is drained", [first, third], alive)
     run.named(SERVICE, first.address, third.address)
 
+    asked.falls(most, alive)
     failed = number(actor, "rollout_outcomes_total", 'kind="failed"')
     assert failed == 0, f"{failed:g} tasks had to be leased again"
     # It ends what it has leased, so that no task is left between two others.

@@ -9,12 +9,11 @@ import re
 import socket
 import ssl
 
-import grpc
-
 from authority import Authority
 from cluster import values, wait
 from rendered import COMBINED, Overlay, render
 from rules import PORTS
+from scaler import Keda, asked
 
 from .stage import LOCAL, Run, drained, heard, idles, measured, number, over, published, ready
 
@@ -30,8 +29,8 @@ CHANGES = {
 GREETING, ALERT = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0", 21
 
 
-def run(place, program, changes=CHANGES):
-    own = Run(Overlay(COMBINED[0], render(COMBINED[0])), place, program, changes)
+def run(place, program, changes=CHANGES, overlay=None):
+    own = Run(overlay or Overlay(COMBINED[0], render(COMBINED[0])), place, program, changes)
     # The Secret that people make (docs/operations.md): here with the keys of this store.
     [store] = [found for (kind, _), found in values(LOCAL).items() if kind == "Secret"]
     own.values["Secret", "adwright-store"] = store
@@ -46,31 +45,11 @@ def push(run, models):
         run.told("model", "push", model, CHANGES["paths"][key])
 
 
-def asked(run, address, host, secret, method="externalscaler.ExternalScaler/IsActive"):
-    """What the learner answers to an empty message of somebody who knows it by a host's name and shows a Secret's certificate."""
-    ca = run.values["Secret", "adwright-scaler-tls"]["ca.crt"].encode()
-    key, chain = (secret[name].encode() for name in ("tls.key", "tls.crt"))
-    credentials = grpc.ssl_channel_credentials(ca, key, chain)
-    options = [("grpc.ssl_target_name_override", host)]
-    with grpc.secure_channel(address, credentials, options) as channel:
-        try:
-            return channel.unary_unary(f"/{method}")(b"", timeout=10)
-        except grpc.RpcError as error:
-            return f"{error.code().name}: {error.details()}"
-
-
 def keda(run, learner):
     """Whether there is anything to scale for, asked with what the ScaledObject and its TriggerAuthentication name."""
-    [scaled], [trusted] = run.overlay.of("ScaledObject"), run.overlay.of("TriggerAuthentication")
-    host, port = scaled["spec"]["triggers"][0]["metadata"]["scalerAddress"].split(":")
-    files = {
-        one["parameter"]: run.values["Secret", one["name"]][one["key"]]
-        for one in trusted["spec"]["secretTargetRef"]
-    }
-    secret = {"tls.key": files["tlsClientKey"], "tls.crt": files["tlsClientCert"]}
-    answer = asked(run, f"{learner.address}:{port}", host, secret)
-    assert answer == b"\x08\x01", f"KEDA is told {answer}"
-    print(f"KEDA at {host}: there is something to scale for", flush=True)
+    scaler = Keda(run, learner.address)
+    assert scaler.is_active(), "KEDA is told that there is nothing to scale for"
+    print(f"KEDA at {scaler.host}: there is something to scale for", flush=True)
 
 
 def refused(run, learner):
@@ -79,13 +58,13 @@ def refused(run, learner):
     actor = run.values["Secret", "adwright-actor-tls"]
     spring = run.authority.secret({**of_actor, "dnsNames": ["actor.spring"]})
     stranger = Authority(run.overlay).secret(of_actor)
-    address = f"{learner.address}:{PORTS['learner']}"
+    address, own = f"{learner.address}:{PORTS['learner']}", actor["ca.crt"]
     for who, secret, words in (
         ("an actor that asks as a scaler", actor, "PERMISSION_DENIED.*actor.demo"),
         ("an actor of another run", spring, "PERMISSION_DENIED.*actor.spring"),
         ("an actor of another authority", stranger, "UNAVAILABLE"),
     ):
-        answer = asked(run, address, "adwright-learner", secret)
+        answer = asked(address, "adwright-learner", {**secret, "ca.crt": own})
         assert isinstance(answer, str) and re.search(words, answer), f"{who}: {answer}"
         print(f"{who}: {answer.partition(':')[0]}", flush=True)
     heard(learner, "connection refused.*not signed by the run's authority")

@@ -1,17 +1,16 @@
 """What every play has: a run smaller than the demo's, its pods, and what is asked of each of them."""
 
-import os
 import re
 import socket
 import subprocess
-import sys
 import tomllib
 import urllib.request
 from pathlib import Path
 
 import cluster
+import contents
 import sandbox
-from cluster import Running, health, terminate, wait
+from cluster import Running, health, passes, terminate, wait
 from rendered import Overlay, render
 from rules import MONITORING, merged
 
@@ -70,7 +69,7 @@ class Run:
         self.overlay, self.place, self.program = overlay, place, program
         self.values = changed(cluster.values(overlay), changes)
         self.network, self.names = cluster.Network(), {"localhost": ["127.0.0.1"]}
-        self.started, self.others = [], []
+        self.started = []
 
     def open(self):
         self.place.mkdir()
@@ -88,8 +87,11 @@ class Run:
 
     def beside(self, role, name, secrets={}):
         """The same, and its service's name leads where it led."""
-        place, hosts, values = self.place / name, self.place / "hosts", {**self.values, **secrets}
-        running = Running(self.template(role), place, self.network, self.program, values, hosts)
+        return self.placed(self.template(role), name, contents.of_program(self.program), secrets)
+
+    def placed(self, pod, name, image, secrets):
+        values = {**self.values, **secrets}
+        running = Running(pod, self.place / name, self.network, image, values, self.place / "hosts")
         self.started.append(running)
         return running
 
@@ -111,27 +113,21 @@ class Run:
         return said.stdout
 
     def store(self):
-        """The store of `local`, outside a sandbox: it is not ours."""
-        container = next(pod for pod in LOCAL.pods() if pod.role == "store").containers[0]
-        name, address = self.network.pod()
-        log = open(self.place / "store.log", "wb")
-        here = Path(sys.executable).parent
-        inside = ["ip", "netns", "exec", name]
-        serve = subprocess.Popen(
-            [*inside, here / container["command"][0], *container["args"]], stdout=log, stderr=log, cwd="/"
-        )
-        self.others.append(serve)
-        made = container["lifecycle"]["postStart"]["exec"]["command"]
-        subprocess.run([*inside, sys.executable, *made[1:]], check=True, cwd="/")
-        self.named("adwright-store", address)
+        """The store of `local`. Its image is not ours: here it is this Python and its packages, moto among them."""
+        pod = next(pod for pod in LOCAL.pods() if pod.role == "store")
+        store = self.placed(pod, "store", contents.of_python(), {})
+        self.named("adwright-store", store.address)
+        begin(store)
 
     def close(self):
         for running in self.started:
             running.kill()
-        for process in self.others:
-            process.kill()
-            process.wait()
         self.network.close()
+
+    def gone(self):
+        """That a container ends with its pod, however that came to its end."""
+        for running in self.started:
+            wait(10, f"{running.place.name}: nothing is left of it", lambda: not running.left())
 
 
 def prepare(*pods):
@@ -147,19 +143,27 @@ def prepare(*pods):
 
 
 def ready(running, *more):
-    """Every probe of the pod, within the time that its startup probe allows, and every port that it declares. It is started with `more`
-    arguments than the manifest's."""
+    """One of ours, begun, with what Prometheus reads of it."""
+    process = begin(running, *more)
+    page(running.address)
+    return process
+
+
+def begin(running, *more):
+    """What is to be done when the pod starts, every probe, within the time that its startup probe allows, and every port that it declares. It is
+    started with `more` arguments than the manifest's."""
     [container] = running.pod.containers
     container = {**container, "args": [*container["args"], *more]}
     process = running.start(container)
+    if "postStart" in container.get("lifecycle", {}):
+        running.execute(container, container["lifecycle"]["postStart"]["exec"]["command"])
     startup = container["startupProbe"]
     allowed = startup["periodSeconds"] * startup["failureThreshold"]
     for probe, seconds in (("startupProbe", allowed), ("livenessProbe", 5), ("readinessProbe", 120)):
         what = f"{running.place.name}: {probe}"
-        wait(seconds, what, lambda: health(running.address, container[probe]) == "SERVING", [process])
+        wait(seconds, what, lambda: passes(running.address, container, container[probe]), [process])
     for port in container["ports"]:
         socket.create_connection((running.address, port["containerPort"]), timeout=5).close()
-    page(running.address)
     held(running, container)
     print(
         f"{running.place.name}: three probes serve, ports {[port['containerPort'] for port in container['ports']]} answer",
@@ -203,9 +207,10 @@ def held(running, container):
         fields[4]: fields[5].split(",")[0]
         for fields in map(str.split, Path(f"/proc/{process}/mountinfo").read_text().splitlines())
     }
-    assert (
-        mounts["/"] == "ro" and mounts["/etc/adwright"] == "ro" and mounts["/var/lib/adwright"] == "rw"
-    ), mounts
+    expected = {"/": "ro"}
+    for one in container["volumeMounts"]:
+        expected[one["mountPath"]] = "ro" if one.get("readOnly") else "rw"
+    assert {path: mounts.get(path) for path in expected} == expected, mounts
 
 
 def drained(running, process, status):
@@ -217,6 +222,14 @@ def drained(running, process, status):
     assert code == status, f"{running.place.name}: ended with {code}, not {status}: {said[-2000:]}"
     assert "leases were not handed back" not in said, said[-2000:]
     print(f"{running.place.name}: drained in {seconds:.1f} s, exit {code}", flush=True)
+
+
+def ended(running, process, status):
+    """Waits for the end of a container that was told to drain, within the grace period."""
+    code = process.wait(timeout=running.pod.spec["terminationGracePeriodSeconds"])
+    said = running.said(running.pod.containers[0]["name"])
+    assert code == status, f"{running.place.name}: ended with {code}, not {status}: {said[-2000:]}"
+    print(f"{running.place.name}: went with its node, exit {code}", flush=True)
 
 
 def over(running, process, what, status=0):
