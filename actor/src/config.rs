@@ -57,9 +57,10 @@ pub struct ActorConfig {
     /// Bytes of the products' image features that are kept on the device, 0 to 2^46. Default 512 MiB: a product takes 6 KiB for the
     /// demo's policy and 9 MiB for a 7B policy with 576 patches.
     pub feature_cache_bytes: usize,
-    /// Bytes that the tasks at hand may hold at the same time, beside what is kept for later: cut-outs, completions and pictures; 2^24 to
-    /// 2^46. As many tasks are leased as have room by the largest so far, `tasks_per_lease` at most and one at least. Default 1 GiB: 16
-    /// groups of 6 pictures of 512 x 512 pixels take some 350 MiB.
+    /// Bytes that the tasks at hand may hold at the same time, beside what is kept for later: cut-outs, completions and PNGs of all, and
+    /// the pictures of the `concurrent_renders` groups that are being made; 2^24 to 2^46. As many tasks are leased as have room by the
+    /// largest so far, `tasks_per_lease` at most and one at least. Default 1 GiB: 16 groups of 6 pictures of 512 x 512 pixels take some
+    /// 200 MiB.
     pub memory_bytes: usize,
     /// How long an unreachable learner is retried before the actor gives up, in seconds, 0.01 to a day (as all
     /// waits here). Default 60: a learner's restart.

@@ -11,6 +11,9 @@ use models::compute_thread::ComputeError;
 use proto::InvalidMessage;
 use std::path::PathBuf;
 
+/// What a reward-server is called in errors.
+pub(crate) const REWARD_SERVER: &str = "reward-server";
+
 /// An error that ends an actor. Leases it held were handed back, or expire.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -26,11 +29,11 @@ pub enum ActorError {
     ImageGenerator(#[from] GenerateError),
     /// The pictures of one group have no room, and those of another one are as large.
     #[error(
-        "one group of {group_size} takes {bytes} bytes, more than actor.memory_bytes = {most}: set at least {bytes}, or a smaller \
+        "one group of {group_size} takes up to {bytes} bytes, more than actor.memory_bytes = {most}: set at least {bytes}, or a smaller \
          actor.group_size"
     )]
     GroupTooLarge {
-        /// What one takes: cut-out, completions and pictures.
+        /// What one takes: cut-out, completions, pictures while they are made, and PNGs; these at most, where none was made.
         bytes: usize,
         /// What may be held.
         most: usize,
@@ -214,12 +217,14 @@ impl ActorError {
 }
 
 impl ActorError {
-    /// Whether a peer is away, or does not serve: once the run is complete, as everybody may be.
+    /// Whether a peer is away, or does not serve: once the run is complete, as everybody may be. A learner that refuses is there.
     pub(crate) fn is_absence(&self) -> bool {
-        let serves_no_more = |code: &tonic::Code| *code == tonic::Code::FailedPrecondition;
         match self {
             Self::Unreachable { .. } | Self::Overloaded { .. } | Self::Failing { .. } => true,
-            Self::Refused { code, .. } => serves_no_more(code),
+            // Its run is complete and its model unloaded.
+            Self::Refused { role, code, .. } => {
+                *role == REWARD_SERVER && *code == tonic::Code::FailedPrecondition
+            }
             Self::ImageGenerator(error) => matches!(error, GenerateError::Unavailable { .. }),
             _ => false,
         }

@@ -14,7 +14,11 @@ mod transfers;
 
 pub(crate) use artifacts::{ChunkSink, Payload};
 pub use call_times::CallTimes;
+#[cfg(feature = "testing")]
+pub(crate) use download::continues;
 pub(crate) use lease::{Lease, LeaseAnswer};
+#[cfg(feature = "testing")]
+pub(crate) use receipts::Receipts;
 pub(crate) use transfers::Received;
 
 use crate::{
@@ -338,7 +342,11 @@ impl LearnerClient {
     }
 }
 
-fn joined(run: String, policy: Option<pb::PolicyManifest>) -> Result<(RunId, Manifest), InvalidMessage> {
+/// The run that was joined, and the policy to start from.
+pub(crate) fn joined(
+    run: String,
+    policy: Option<pb::PolicyManifest>,
+) -> Result<(RunId, Manifest), InvalidMessage> {
     let run = RunId::new(run).map_err(|e| InvalidMessage::new("join_response.run_id", e))?;
     let policy = policy.ok_or_else(|| InvalidMessage::missing("join_response.policy"))?;
     Ok((run, policy.try_into()?))

@@ -1,22 +1,44 @@
 //! How an actor leaves its run: what it holds is handed back, whoever may wait for it is told, what was started is joined.
 
-use crate::{ActorError, ActorSummary, rollout_loop::RolloutLoop, stages::Behaviour};
+use crate::{ActorError, ActorSummary, OnRunEnd, rollout_loop::RolloutLoop, stages::Behaviour};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
-/// Hands open leases back, joins what was started, and sums up.
+/// How long what is still computed is waited for by an actor that is about to end. Nobody needs it, and sampling may take minutes.
+const UNHEARD: Duration = Duration::from_secs(1);
+
+impl<P: Behaviour, R, S> RolloutLoop<P, R, S> {
+    /// The run is complete, and whoever the tasks at hand were for may be gone.
+    pub(crate) fn drop_last_tasks(&mut self, reason: &str) {
+        let tasks = self.learner.forget_leases();
+        tracing::info!(tasks, reason, "the run is complete: what was at hand is dropped");
+        self.summary.dropped += tasks;
+        self.summary.complete = true;
+    }
+}
+
+/// Hands open leases back, or drops them where the run is complete, joins what was started, and sums up. Whoever idles once the run is
+/// complete does so when nothing is computed any more.
 pub(crate) async fn leave<P: Behaviour, R, S>(
-    rollouts: RolloutLoop<P, R, S>,
+    mut rollouts: RolloutLoop<P, R, S>,
+    on_run_end: OnRunEnd,
 ) -> Result<ActorSummary, ActorError> {
+    // Whoever has reported the last version is waited for no longer.
+    let is_done = rollouts.summary.complete && rollouts.policy.is_last();
+    if rollouts.weights.run_is_over() && !rollouts.summary.complete {
+        rollouts.drop_last_tasks("the actor stops");
+    }
     let RolloutLoop {
         learner,
         policy,
-        weights,
+        mut weights,
+        shutdown,
         mut summary,
         ..
     } = rollouts;
-    // Whoever has reported the last version is waited for no longer.
-    if !(summary.complete && policy.is_last()) {
+    // Before the learner is told: a later call would take that back.
+    weights.stop().await;
+    if !is_done {
         match learner.leave().await {
             Ok(handed_back) => summary.handed_back = handed_back,
             Err(status) => {
@@ -27,16 +49,149 @@ pub(crate) async fn leave<P: Behaviour, R, S>(
             }
         }
     }
-    weights.stop().await;
-    policy.unload().await?;
+    let about_to_end = match summary.complete && on_run_end == OnRunEnd::Idle {
+        true => shutdown,
+        false => ended(),
+    };
+    let joined = async { tokio::join!(weights.stopped(), policy.unload()).1 };
+    tokio::select! {
+        // First of all it begins to unload, off the runtime.
+        biased;
+        joined = joined => joined?,
+        () = drained(about_to_end, UNHEARD) => {
+            tracing::info!("what is still computed is not waited for");
+        }
+    }
     let received = learner.received();
     (summary.adapter_bytes_received, summary.base_bytes_received) = (received.adapter, received.base);
     summary.relay_bytes_received = received.from_relays;
     Ok(summary)
 }
 
+/// A reason to stop that is there.
+fn ended() -> CancellationToken {
+    let ended = CancellationToken::new();
+    ended.cancel();
+    ended
+}
+
 /// Returns once the time to finish after `shutdown` is over.
 pub(crate) async fn drained(shutdown: CancellationToken, deadline: Duration) {
     shutdown.cancelled().await;
     tokio::time::sleep(deadline).await;
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::scripted_learner::{Script, join, manifest};
+    use crate::{
+        ActorConfig,
+        background::Background,
+        failure::PerTask,
+        instruments::Instruments,
+        manifest::Manifest,
+        pairing::PairingRule,
+        shelf::{Adapter, Shelf},
+        weight_source::{Adapted, BuildWeights, Built, WeightSource},
+        weight_sync::WeightSync,
+    };
+    use common::{CanaryReport, PolicyVersion, ProductTask, Trajectory};
+    use proto::pb;
+    use std::{future::pending, sync::Arc};
+    use tokio::time::timeout;
+
+    struct Unbuilt;
+
+    impl BuildWeights for Unbuilt {
+        type Weights = ();
+
+        async fn build(&mut self, _: Arc<Adapter>, _: &Manifest) -> Result<Built<()>, ActorError> {
+            Ok(Built {
+                weights: (),
+                canary: None,
+            })
+        }
+    }
+
+    /// A policy that computes for longer than any test.
+    pub(crate) struct Busy(Arc<Adapted<()>>);
+
+    impl Behaviour for Busy {
+        type Weights = ();
+
+        fn version(&self) -> PolicyVersion {
+            self.0.version
+        }
+
+        fn canary(&self) -> Option<CanaryReport> {
+            None
+        }
+
+        fn is_last(&self) -> bool {
+            self.0.last
+        }
+
+        async fn sample(&self, _: &[ProductTask]) -> PerTask<Vec<Trajectory>> {
+            pending().await
+        }
+
+        async fn adopt(&mut self, adapted: Arc<Adapted<()>>) -> Result<(), ActorError> {
+            self.0 = adapted;
+            Ok(())
+        }
+
+        async fn unload(self) -> Result<(), ActorError> {
+            pending().await
+        }
+    }
+
+    /// A loop of that policy from its version `first` on, with these services.
+    pub(crate) async fn rollouts<R, S>(
+        first: pb::PolicyManifest,
+        renderer: R,
+        reward: S,
+    ) -> RolloutLoop<Busy, R, S> {
+        let mut script = Script::default();
+        script.artifacts.insert(store::digest(b"x"), b"x".to_vec());
+        let (learner, _, _) = join(first, script).await;
+        let mut source = WeightSource::new(learner.clone(), Arc::new(Shelf::new()), Unbuilt);
+        let adapted = source.newest().await.unwrap();
+        let config = ActorConfig::default();
+        RolloutLoop {
+            learner,
+            weights: WeightSync::start(source, &adapted, &Background::shared()),
+            policy: Busy(adapted),
+            renderer,
+            reward,
+            rule: PairingRule::from(&config),
+            tasks_per_lease: 1,
+            patience: Duration::from_secs(1),
+            shutdown: CancellationToken::new(),
+            summary: ActorSummary::default(),
+            instruments: Instruments::default(),
+        }
+    }
+
+    /// How an actor leaves that computes, with its run complete or not, and that is asked to stop or not.
+    async fn leaves(
+        complete: bool,
+        on_run_end: OnRunEnd,
+        shutdown: CancellationToken,
+    ) -> Option<ActorSummary> {
+        let mut rollouts = rollouts(manifest(2, 3, b"x"), (), ()).await;
+        rollouts.summary.complete = complete;
+        rollouts.shutdown = shutdown;
+        let left = timeout(Duration::from_secs(5), leave(rollouts, on_run_end)).await;
+        left.ok().map(Result::unwrap)
+    }
+
+    #[tokio::test]
+    async fn whoever_is_about_to_end_does_not_wait_for_what_is_still_computed_and_whoever_idles_does() {
+        let goes_on = CancellationToken::new;
+        assert!(leaves(false, OnRunEnd::Idle, goes_on()).await.is_some());
+        assert!(leaves(true, OnRunEnd::Exit, goes_on()).await.is_some());
+        assert!(leaves(true, OnRunEnd::Idle, ended()).await.is_some());
+        assert!(leaves(true, OnRunEnd::Idle, goes_on()).await.is_none());
+    }
 }

@@ -11,6 +11,8 @@ mod canary;
 mod config;
 mod decode_times;
 mod diffusion;
+#[cfg(feature = "testing")]
+pub mod doors;
 mod error;
 mod failure;
 mod guardrails;
@@ -237,15 +239,22 @@ async fn take_part(
         run_id: Some(learner.run().clone()),
         ..ActorSummary::default()
     };
-    let mut rollouts = tokio::select! {
-        started = start(config, inputs, passes_on, learner.clone(), &manifest, &background, shutdown.clone()) => started?,
-        over = run_is_over(&learner, &manifest) => {
-            over?;
+    let started = tokio::select! {
+        started = start(config, inputs, passes_on, learner.clone(), &manifest, &background, shutdown.clone()) => started.map(Some),
+        over = run_is_over(&learner, &manifest) => over.map(|()| {
             tracing::info!("the run was over before this actor could take part");
             summary.complete = true;
-            return Ok(summary);
+            None
+        }),
+        () = shutdown.cancelled() => Ok(None),
+    };
+    let mut rollouts = match started {
+        Ok(Some(rollouts)) => rollouts,
+        ended => {
+            // A run that ends waits for whoever has joined it.
+            let _holds_none = learner.leave().await;
+            return ended.map(|_| summary);
         }
-        () = shutdown.cancelled() => return Ok(summary),
     };
     health.set_ready(true).await;
     pulse.set_ready(true);
@@ -260,7 +269,7 @@ async fn take_part(
     };
     pulse.set_ready(false);
     health.set_ready(false).await;
-    let summary = leave(rollouts).await;
+    let summary = leave(rollouts, config.on_run_end).await;
     ended.and(summary)
 }
 
@@ -331,13 +340,13 @@ async fn start(
     let mut source = WeightSource::new(learner.clone(), shelf, builder);
     // Not the version that was joined at: fetching the base may have outlasted it.
     let adapted = startup::as_bytes_come(pulse, &learner, source.newest()).await?;
-    let version = adapted.version;
     let summary = ActorSummary {
         run_id: Some(learner.run().clone()),
         ..ActorSummary::default()
     };
     Ok(RolloutLoop {
-        policy: BehaviourPolicy::start(policy, adapted, products.clone(), run_seed, config, None).await?,
+        policy: BehaviourPolicy::start(policy, adapted.clone(), products.clone(), run_seed, config, None)
+            .await?,
         renderer: Renderer {
             generator: image_generator,
             guardrails,
@@ -350,7 +359,7 @@ async fn start(
             unrendered: UndoneLeases::default(),
         },
         reward,
-        weights: WeightSync::start(source, version, background),
+        weights: WeightSync::start(source, &adapted, background),
         rule: PairingRule::from(config),
         tasks_per_lease: config.tasks_per_lease,
         patience: config::seconds(config.learner_timeout_s),

@@ -4,7 +4,7 @@
 //! are decoded within the limits of cut-outs. Whatever the service does, a group ends with one result a description or with one
 //! error that says whether the service or the request is to blame.
 
-mod answer;
+pub(crate) mod answer;
 
 use crate::{ActorConfig, ActorError, config::seconds, peer::Peer};
 use answer::{UnusableAnswer, images};

@@ -7,7 +7,7 @@ use crate::{
     guardrails::{GroupGuardrails, Guardrails, of_no_image},
     learner_client::Lease,
     product_images::{CutOuts, ProductImages},
-    room::picture_bytes,
+    room::{Making, Raw, Room},
     stages::{Render, Service},
     undone::UndoneLeases,
 };
@@ -62,8 +62,23 @@ pub(crate) struct Renderer {
 /// What became of the descriptions of a group, not stored yet.
 struct EncodedGroup {
     images: Vec<Encoded>,
-    /// What they take until they are submitted.
-    bytes: usize,
+    /// Bytes of PNG.
+    png: usize,
+    /// What was counted of the pictures that these were made of.
+    making: Making,
+}
+
+/// Why nothing became of them.
+#[derive(Debug)]
+enum NoPictures {
+    Generator(GenerateError),
+    NoRoom(Failure),
+}
+
+impl From<GenerateError> for NoPictures {
+    fn from(error: GenerateError) -> Self {
+        Self::Generator(error)
+    }
 }
 
 /// What became of one description.
@@ -148,24 +163,26 @@ impl Renderer {
             return Err(failure_of(error));
         }
         let product = product?;
-        let cut_out = product.as_raw().len();
-        let group = self.group(product, trajectories);
+        let making = self.products.room().make(product.as_raw().len())?;
+        let group = self.group(product, trajectories, making);
         let images = match end {
             Some(end) => timeout_at(end, group)
                 .await
-                .unwrap_or_else(|_| Err(self.too_slow())),
+                .unwrap_or_else(|_| Err(self.too_slow().into())),
             None => group.await,
         };
-        let images = images.map_err(|error| {
-            let failure = failure_of(&error);
-            if matches!(error, GenerateError::Unavailable { .. }) {
-                // Of several at the same time the first one's reason does.
-                let _told = lost.set(error);
+        let EncodedGroup { images, png, making } = images.map_err(|none| match none {
+            NoPictures::NoRoom(failure) => failure,
+            NoPictures::Generator(error) => {
+                let failure = failure_of(&error);
+                if matches!(error, GenerateError::Unavailable { .. }) {
+                    // Of several at the same time the first one's reason does.
+                    let _told = lost.set(error);
+                }
+                failure
             }
-            failure
-        });
-        let EncodedGroup { images, bytes } = images?;
-        self.products.room().pictures(charge, cut_out, bytes)?;
+        })?;
+        self.products.room().encoded(charge, making, png)?;
         self.store(images).await
     }
 
@@ -179,13 +196,15 @@ impl Renderer {
         }
     }
 
-    /// Renders, checks and encodes the candidates of one task.
+    /// Renders, checks and encodes the candidates of one task. Where that is given up, `making` is held until the generator is done.
     async fn group(
         &self,
         product: Arc<RgbaImage>,
         trajectories: &[Trajectory],
-    ) -> Result<EncodedGroup, GenerateError> {
+        making: Making,
+    ) -> Result<EncodedGroup, NoPictures> {
         let (generator, guardrails) = (self.generator.clone(), self.guardrails.clone());
+        let products = self.products.clone();
         // All of a group are sampled by one version.
         let seed = trajectories.first().map_or(0, |first| {
             derive_seed(
@@ -196,13 +215,16 @@ impl Renderer {
             )
         });
         let texts: Vec<String> = trajectories.iter().map(|t| t.text().to_owned()).collect();
-        let rendered =
-            tokio::task::spawn_blocking(move || encoded(&*generator, &guardrails, &product, &texts, seed));
+        let rendered = tokio::task::spawn_blocking(move || {
+            let room = products.room();
+            encoded(&*generator, &guardrails, &product, &texts, seed, room, making)
+        });
         rendered.await.unwrap_or_else(|panic| {
-            Err(GenerateError::Generator {
+            let panicked = GenerateError::Generator {
                 generator: self.generator.name().to_owned(),
                 source: Box::new(panic),
-            })
+            };
+            Err(panicked.into())
         })
     }
 
@@ -246,7 +268,9 @@ fn encoded(
     product: &RgbaImage,
     descriptions: &[String],
     seed: u64,
-) -> Result<EncodedGroup, GenerateError> {
+    room: &Room,
+    mut making: Making,
+) -> Result<EncodedGroup, NoPictures> {
     let barred: Vec<Option<Barred>> = descriptions
         .iter()
         .map(|description| guardrails.of_description(description))
@@ -256,28 +280,24 @@ fn encoded(
         .zip(&barred)
         .filter(|(_, barred)| barred.is_none());
     let admitted: Vec<String> = admitted.map(|(description, _)| description.clone()).collect();
-    let mut images = match admitted.is_empty() {
+    let images = match admitted.is_empty() {
         true => vec![],
         false => generator.generate(product, &admitted, seed)?,
-    }
-    .into_iter();
+    };
     if images.len() != admitted.len() {
-        return Err(GenerateError::Count {
+        let miscounted = GenerateError::Count {
             generator: generator.name().to_owned(),
             images: images.len(),
             descriptions: admitted.len(),
-        });
+        };
+        return Err(miscounted.into());
     }
-    let (mut group, mut bytes) = (guardrails.of_group(), 0);
+    room.made(&mut making, raw_bytes(&images))
+        .map_err(NoPictures::NoRoom)?;
+    let (mut group, mut images) = (guardrails.of_group(), images.into_iter());
     let mut next = || -> Result<Encoded, GenerateError> {
         match images.next() {
-            Some(Ok(generated)) => {
-                let image = checked(&generated, &mut group, generator.name())?;
-                let placed = generated.placed.map_or(0, |placed| placed.as_raw().len());
-                let png = image.png.as_ref().map_or(0, Bytes::len);
-                bytes += picture_bytes(generated.image.as_raw().len(), placed, png);
-                Ok(image)
-            }
+            Some(Ok(generated)) => checked(&generated, &mut group, generator.name()),
             Some(Err(no_image)) => Ok(without_image(&no_image)),
             // There are as many as were admitted.
             None => Ok(Encoded::default()),
@@ -293,8 +313,18 @@ fn encoded(
     let images = barred
         .into_iter()
         .map(outcome)
-        .collect::<Result<_, GenerateError>>()?;
-    Ok(EncodedGroup { images, bytes })
+        .collect::<Result<Vec<_>, GenerateError>>()?;
+    let png = images.iter().flat_map(|image| &image.png).map(Bytes::len).sum();
+    Ok(EncodedGroup { images, png, making })
+}
+
+fn raw_bytes(images: &[Result<GeneratedImage, NoImage>]) -> Raw {
+    let mut raw = Raw::default();
+    for GeneratedImage { image, placed, .. } in images.iter().flatten() {
+        raw.pictures += image.as_raw().len();
+        raw.placed += placed.as_ref().map_or(0, |placed| placed.as_raw().len());
+    }
+    raw
 }
 
 fn checked(
@@ -308,10 +338,12 @@ fn checked(
             generator: generator.to_owned(),
             source: Box::new(source),
         })?;
+    // Its length is counted: no more than that is kept.
+    let png = encode_rgb_png(&generated.image).into_boxed_slice();
     Ok(Encoded {
         barred,
         defects: generated.defects,
-        png: Some(encode_rgb_png(&generated.image).into()),
+        png: Some(png.into()),
     })
 }
 

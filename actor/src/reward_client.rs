@@ -4,13 +4,14 @@
 //! fails, has no room or serves another model than the run takes costs no task: the tasks at hand fail in time for another
 //! actor to take them, and without a lease the actor waits for the server, but not for ever.
 
-mod answer;
+pub(crate) mod answer;
 mod lookup;
 mod servers;
 
 use crate::{
     ActorConfig, ActorError,
     config::seconds,
+    error::REWARD_SERVER,
     failure::{Failure, PerTask},
     learner_client::{LearnerClient, Lease},
     peer::Peer,
@@ -18,13 +19,13 @@ use crate::{
     stages::{Score, Service},
     undone::UndoneLeases,
 };
-use answer::{model_of, results};
+use answer::{model_of, results, served};
 use bytes::Bytes;
 use common::{Digest, FailureReason, ProductTask, Reward};
 use lookup::System;
 use prometheus_client::metrics::counter::Counter;
 use proto::{
-    Answering, InvalidMessage, MAX_BATCH, MAX_MESSAGE_BYTES, Network, PeerRole,
+    Answering, MAX_BATCH, MAX_MESSAGE_BYTES, Network, PeerRole,
     pb::{self, reward_service_client::RewardServiceClient},
     trace::{self, TraceId},
 };
@@ -67,7 +68,7 @@ impl RewardClient {
     ) -> Result<Self, ActorError> {
         let who = Answering::Role(PeerRole::RewardServer);
         let patience = seconds(config.reward_timeout_s);
-        let peer = Peer::new("reward-server", who, url, network, patience);
+        let peer = Peer::new(REWARD_SERVER, who, url, network, patience);
         let peer = peer.called_by(learner.caller()).that_may_fail();
         let (request_timeout, every) = (seconds(config.request_timeout_s), seconds(config.reward_lookup_s));
         let servers = Servers::find(peer.clone(), Arc::new(System), request_timeout, every).await?;
@@ -107,14 +108,9 @@ impl RewardClient {
                 picked.ended(answer)
             }
         });
-        let served = answer.await?.into_inner();
-        let digest = served
-            .digest
-            .ok_or_else(|| InvalidMessage::missing("reward_model.digest"));
-        let digest = digest
-            .and_then(Digest::try_from)
-            .map_err(|e| self.peer.malformed(e))?;
-        tracing::info!(%digest, form = served.form, "reward-server answers");
+        let answer = answer.await?.into_inner();
+        let digest = served(answer.digest).map_err(|e| self.peer.malformed(e))?;
+        tracing::info!(%digest, form = answer.form, "reward-server answers");
         Ok(digest)
     }
 

@@ -32,6 +32,9 @@ const LAST_VERSION_PATIENCE: Duration = Duration::from_secs(10);
 /// reward-servers may be gone.
 const LAST_TASKS: Duration = Duration::from_secs(30);
 
+/// How long a learner may take to answer once the last version is announced: it may be gone.
+const LAST_ANSWER: Duration = Duration::from_secs(5);
+
 /// The longest word about what is waited for, in bytes.
 const MAX_WAITING_BYTES: usize = 1 << 10;
 
@@ -76,14 +79,6 @@ impl<P: Behaviour, R: Render, S: Score> RolloutLoop<P, R, S> {
         }
     }
 
-    /// The run is complete, and whoever the tasks at hand were for may be gone.
-    fn drop_last_tasks(&mut self, reason: &str) {
-        let tasks = self.learner.forget_leases();
-        tracing::info!(tasks, reason, "the run is complete: what was at hand is dropped");
-        self.summary.dropped += tasks;
-        self.summary.complete = true;
-    }
-
     async fn roll_out(&mut self) -> Result<(), ActorError> {
         self.report_adoption().await?;
         while let Some(lease) = self.lease().await? {
@@ -103,19 +98,22 @@ impl<P: Behaviour, R: Render, S: Score> RolloutLoop<P, R, S> {
             self.instruments.waits(true);
             self.report(&cut(what.clone(), MAX_WAITING_BYTES)).await?;
         }
-        let (shutdown, over) = (
-            self.shutdown.clone(),
-            self.weights.run_is_over_for(Duration::ZERO),
-        );
+        let (shutdown, over) = (self.shutdown.clone(), self.weights.until_run_is_over());
         let recovered = async {
             self.renderer.recovered().await?;
             self.reward.recovered().await
         };
         tokio::select! {
-            recovered = recovered => recovered?,
-            // Nobody needs it any more.
+            biased;
+            // Nobody needs it any more, whatever has become of it.
             () = over => {}
             () = shutdown.cancelled() => {}
+            recovered = recovered => match recovered {
+                Err(error) if self.weights.run_is_over() => {
+                    tracing::info!(reason = %chain(&error), "the run is complete: what is lost is not needed any more");
+                }
+                recovered => recovered?,
+            },
         }
         match waiting_for {
             Some(_) => {
@@ -185,6 +183,7 @@ impl<P: Behaviour, R: Render, S: Score> RolloutLoop<P, R, S> {
                     }
                     answer => answer?,
                 },
+                () = self.weights.run_is_over_for(LAST_ANSWER) => LeaseAnswer::Complete,
                 () = shortly_after(self.shutdown.clone()) => return Ok(None),
             };
             match answer {
@@ -249,7 +248,15 @@ impl<P: Behaviour, R: Render, S: Score> RolloutLoop<P, R, S> {
 
     async fn submit(&mut self, trace: TraceId, outcomes: &[RolloutOutcome]) -> Result<(), ActorError> {
         let epoch = self.policy.version().epoch;
-        let receipts = match self.learner.submit(trace, epoch, outcomes).await {
+        let submitted = self.learner.submit(trace, epoch, outcomes);
+        let submitted = tokio::select! {
+            submitted = submitted => submitted,
+            () = self.weights.run_is_over_for(LAST_ANSWER) => {
+                self.drop_last_tasks("the learner does not take their outcomes");
+                return Ok(());
+            }
+        };
+        let receipts = match submitted {
             Err(error) if error.is_other_epoch() => {
                 // Their leases ended with the learner that gave them; its successor leases the tasks anew.
                 tracing::warn!(outcomes = outcomes.len(), %error, "outcomes dropped: the learner was started anew");
@@ -349,7 +356,11 @@ impl<P: Behaviour, R: Render, S: Score> RolloutLoop<P, R, S> {
     pub(crate) async fn report(&self, waiting_for: &str) -> Result<(), ActorError> {
         let (version, canary) = (self.policy.version(), self.policy.canary());
         let report = self.learner.report_adoption(version, canary, waiting_for);
-        match report.await {
+        let reported = tokio::select! {
+            reported = report => reported,
+            () = self.weights.run_is_over_for(LAST_ANSWER) => return Ok(()),
+        };
+        match reported {
             // The next lease finds out what has become of the learner.
             Err(error) if error.is_other_epoch() => Ok(()),
             reported => reported,

@@ -1,9 +1,16 @@
 //! How many tasks an actor takes on at a time: as many as have room in `actor.memory_bytes`.
 //!
-//! An actor works on one lease at a time and holds its cut-outs, completions and pictures until its outcomes are submitted. What a task
-//! takes is known once its pictures are there. So as many tasks are leased as have room by the largest parts of one so far, and what
-//! a lease holds is counted as it comes: what was larger than expected fails its own task, and the next lease is smaller.
-//! What is kept for later has bounds of its own; weights are not counted here.
+//! An actor works on one lease at a time. What is counted of it, and when:
+//! - cut-outs and completions, from before the first group is rendered until the outcomes are submitted;
+//! - the pictures of a group and the products placed in them, while they are made: as large as the largest so far before the image
+//!   generator is asked, as large as they are once it has answered, and no longer once their PNGs are counted. Of a group that is given
+//!   up they are counted until the generator is done with it; its cut-out is not;
+//! - PNGs, and as much again for the request that sends them, from then until the outcomes are submitted.
+//!
+//! So as many tasks are leased as have room by the largest parts of one so far, while `actor.concurrent_renders` groups are made. What is
+//! larger than expected fails its own task, and the next lease is smaller. A picture is let go of as soon as its PNG is there; the one
+//! PNG of a group that is being written is not counted, nor what a generator takes beside its pictures. What is kept for later has
+//! bounds of its own; weights are not counted here.
 
 use crate::{ActorConfig, ActorError, failure::Failure};
 use common::FailureReason;
@@ -13,9 +20,11 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering::Relaxed},
 };
 
-/// What a pixel of a picture takes at most until its outcome is submitted: the picture, the product as it stands in it, the PNG and
-/// the request in which that is sent.
-const BYTES_PER_PIXEL: usize = 3 + 4 + 2 * 3;
+/// What a pixel takes at most while its picture is made: the picture, and the product as it stands in it.
+const RAW_BYTES_PER_PIXEL: usize = 3 + 4;
+
+/// What a pixel takes at most until its outcome is submitted: the PNG, and the request in which that is sent.
+const PNG_BYTES_PER_PIXEL: usize = 2 * 3;
 
 /// A usual picture's pixels: until one is known.
 const USUAL_PICTURE: usize = 512 * 512;
@@ -26,59 +35,98 @@ const USUAL_CUT_OUT: usize = 800 * 800 * 4;
 /// What a token takes: its number and log-probability, its text, and the same in the request in which they are sent.
 const BYTES_PER_TOKEN: usize = 32;
 
+/// What finds no room, for people.
+const PICTURES: &str = "its pictures";
+
 /// The bound of an actor.
 #[derive(Debug)]
 pub(crate) struct Room {
     budget: Arc<ByteBudget>,
     most: usize,
     group_size: usize,
+    /// Groups whose pictures are made at the same time.
+    renders: usize,
     /// The most that a group's completions take.
     completions: usize,
     /// The most that a task has taken, by part; 0 before there was one.
     cut_out: AtomicUsize,
-    pictures: AtomicUsize,
-    /// What a group took that has no room even alone.
+    raw: AtomicUsize,
+    pngs: AtomicUsize,
+    /// What a task takes whose pictures have no room even alone.
     too_large: OnceLock<usize>,
+}
+
+/// The pictures of a group, from before they are made until their PNGs are counted.
+#[derive(Debug)]
+pub(crate) struct Making {
+    charge: ByteCharge,
+    /// Their task's cut-out, which its lease holds.
+    cut_out: usize,
+    /// What they take: as expected, then as found.
+    raw: usize,
+}
+
+/// The pictures of a group as the image generator gives them, in bytes.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Raw {
+    /// Themselves.
+    pub(crate) pictures: usize,
+    /// The products as they stand in them.
+    pub(crate) placed: usize,
 }
 
 impl Room {
     /// As an actor is told.
     pub(crate) fn of(config: &ActorConfig) -> Self {
-        Self::new(config.memory_bytes, config.group_size, config.max_new_tokens)
+        Self {
+            renders: config.concurrent_renders,
+            ..Self::new(config.memory_bytes, config.group_size, config.max_new_tokens)
+        }
     }
 
-    /// Room for `most` bytes of tasks with so many completions of so many tokens at most.
+    /// Room for `most` bytes of tasks with so many completions of so many tokens at most, of which one at a time is rendered.
     pub(crate) fn new(most: usize, group_size: usize, tokens: usize) -> Self {
         Self {
             budget: Arc::new(ByteBudget::new(most)),
             most,
             group_size,
+            renders: 1,
             completions: group_size * tokens * BYTES_PER_TOKEN,
             cut_out: AtomicUsize::new(0),
-            pictures: AtomicUsize::new(0),
+            raw: AtomicUsize::new(0),
+            pngs: AtomicUsize::new(0),
             too_large: OnceLock::new(),
         }
     }
 
     /// How many tasks may be leased where `wanted` are: at least one.
     pub(crate) fn tasks(&self, wanted: usize) -> usize {
-        let known = |part: &AtomicUsize, usual: usize| match part.load(Relaxed) {
-            0 => usual,
-            largest => largest,
+        let raw = self.expected_raw();
+        let pngs = known(&self.pngs, self.group_size * USUAL_PICTURE * PNG_BYTES_PER_PIXEL);
+        let each = known(&self.cut_out, USUAL_CUT_OUT) + self.completions + pngs;
+        // Of a few tasks all may be rendered at the same time.
+        let few = self.most / (each + raw);
+        let room = match few < self.renders {
+            true => few,
+            false => (self.most - self.renders * raw) / each,
         };
-        let pictures = self.group_size * USUAL_PICTURE * BYTES_PER_PIXEL;
-        let each = known(&self.cut_out, USUAL_CUT_OUT) + known(&self.pictures, pictures) + self.completions;
-        let tasks = (self.most / each).clamp(1, wanted);
+        let tasks = room.clamp(1, wanted);
         if tasks < wanted {
             tracing::debug!(
                 tasks,
                 wanted,
                 each,
+                raw,
                 most = self.most,
                 "fewer tasks leased: actor.memory_bytes"
             );
         }
         tasks
+    }
+
+    /// What the pictures of a group are expected to take while they are made.
+    fn expected_raw(&self) -> usize {
+        known(&self.raw, self.group_size * USUAL_PICTURE * RAW_BYTES_PER_PIXEL)
     }
 
     /// What a lease holds, of which nothing has come yet.
@@ -99,23 +147,66 @@ impl Room {
         self.count(lease, needed, needed, what, FailureReason::Storage)
     }
 
-    /// Counts the pictures of a task whose cut-out, of so many bytes, is counted.
+    /// Counts the pictures of a task, whose cut-out of so many bytes is counted, before they are made. They are expected to be as large as
+    /// the largest so far, but no larger than a task has room for alone: otherwise one of them could keep all later ones from being tried.
+    ///
+    /// # Errors
+    /// [`Failure`] of the task when there is no room for them.
+    pub(crate) fn make(&self, cut_out: usize) -> Result<Making, Failure> {
+        let held = cut_out + self.completions;
+        let raw = self.expected_raw().min(self.most.saturating_sub(held));
+        let charge = self.budget.charge();
+        self.count(&charge, raw, held + raw, PICTURES, FailureReason::Rendering)?;
+        Ok(Making { charge, cut_out, raw })
+    }
+
+    /// Counts what the pictures that were made take in the place of what was expected.
     ///
     /// # Errors
     /// [`Failure`] of the task when there is no room for them, and [`check`](Self::check)'s when there never will be.
-    pub(crate) fn pictures(&self, lease: &ByteCharge, cut_out: usize, bytes: usize) -> Result<(), Failure> {
-        let alone = cut_out + self.completions + bytes;
-        if alone <= self.most {
-            self.pictures.fetch_max(bytes, Relaxed);
+    pub(crate) fn made(&self, making: &mut Making, found: Raw) -> Result<(), Failure> {
+        let raw = found.pictures + found.placed;
+        let expected = std::mem::replace(&mut making.raw, raw);
+        making.charge.give_back(expected.saturating_sub(raw));
+        let more = raw.saturating_sub(expected);
+        let held = making.cut_out + self.completions;
+        let group = self.completions + raw;
+        // No PNG is there yet. One is hardly ever larger than its picture.
+        self.learn(&self.raw, raw, group, held + raw + 2 * found.pictures);
+        self.count(
+            &making.charge,
+            more,
+            held + raw,
+            PICTURES,
+            FailureReason::Rendering,
+        )
+    }
+
+    /// Counts so many bytes of PNG in the place of the pictures that they are made of.
+    ///
+    /// # Errors
+    /// As [`made`](Self::made).
+    pub(crate) fn encoded(&self, lease: &ByteCharge, making: Making, png: usize) -> Result<(), Failure> {
+        let pngs = 2 * png;
+        // Both are counted for a moment: with the pictures gone first, another group could take the room.
+        let group = self.completions + making.raw + pngs;
+        let alone = making.cut_out + group;
+        self.learn(&self.pngs, pngs, group, alone);
+        self.count(lease, pngs, alone, PICTURES, FailureReason::Rendering)
+    }
+
+    /// Remembers what a part of a group's pictures takes, or that no such group has room: one that takes `group` bytes without a cut-out, which
+    /// is its product's alone, and `alone` with it.
+    fn learn(&self, part: &AtomicUsize, bytes: usize, group: usize, alone: usize) {
+        if group <= self.most {
+            part.fetch_max(bytes, Relaxed);
         } else {
             // Of several the first one's size does.
             let _told = self.too_large.set(alone);
         }
-        let what = "its pictures";
-        self.count(lease, bytes, alone, what, FailureReason::Rendering)
     }
 
-    /// Whether every group so far would have room alone.
+    /// Whether the pictures of every group so far would have room alone.
     ///
     /// # Errors
     /// [`ActorError::GroupTooLarge`]: its pictures are as large as those of any other.
@@ -128,6 +219,12 @@ impl Room {
                 group_size: self.group_size,
             }),
         }
+    }
+
+    /// What is held now.
+    #[cfg(test)]
+    pub(crate) fn held(&self) -> usize {
+        self.budget.held()
     }
 
     fn count(
@@ -145,7 +242,7 @@ impl Room {
                     format!("with {what} the task takes {alone} bytes, more than actor.memory_bytes = {most}")
                 }
                 false => format!(
-                    "no room for the {bytes} bytes of {what}: the lease holds {} of actor.memory_bytes = {most}",
+                    "no room for the {bytes} bytes of {what}: {} are held of actor.memory_bytes = {most}",
                     full.held
                 ),
             };
@@ -154,92 +251,13 @@ impl Room {
     }
 }
 
-/// What a picture takes until its outcome is submitted: itself and the product that stands in it, in bytes, and its PNG.
-pub(crate) fn picture_bytes(picture: usize, placed: usize, png: usize) -> usize {
-    picture + placed + 2 * png
+/// The largest so far, or a usual one before there was any.
+fn known(part: &AtomicUsize, usual: usize) -> usize {
+    match part.load(Relaxed) {
+        0 => usual,
+        largest => largest,
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const MIB: usize = 1 << 20;
-
-    fn room(most: usize) -> Room {
-        Room::new(most, 2, 4)
-    }
-
-    #[test]
-    fn by_default_a_lease_of_usual_pictures_has_room() {
-        let config = ActorConfig::default();
-        assert_eq!(
-            Room::of(&config).tasks(config.tasks_per_lease),
-            config.tasks_per_lease
-        );
-    }
-
-    #[test]
-    fn as_many_tasks_are_leased_as_have_room_by_the_largest_so_far_and_at_least_one() {
-        let room = room(64 * MIB);
-        // Before anything is known, pictures are usual ones: 6.5 MiB a group and 2.4 MiB a cut-out.
-        assert_eq!((room.tasks(16), room.tasks(3)), (7, 3));
-        let lease = room.lease();
-        room.cut_out(&lease, MIB).unwrap();
-        room.pictures(&lease, MIB, 3 * MIB - room.completions).unwrap();
-        assert_eq!(room.tasks(100), 16);
-        room.pictures(&lease, MIB, 7 * MIB - room.completions).unwrap();
-        assert_eq!(room.tasks(100), 8);
-        // A smaller one afterwards changes nothing.
-        room.pictures(&lease, MIB, MIB).unwrap();
-        assert_eq!(room.tasks(100), 8);
-        room.pictures(&lease, MIB, 40 * MIB).unwrap();
-        assert_eq!(room.tasks(100), 1);
-    }
-
-    #[test]
-    fn what_finds_no_room_beside_others_fails_alone_and_the_next_lease_is_smaller() {
-        let room = room(10 * MIB);
-        let lease = room.lease();
-        for _ in 0..2 {
-            room.cut_out(&lease, MIB).unwrap();
-            room.pictures(&lease, MIB, 2 * MIB).unwrap();
-        }
-        let failure = room.pictures(&lease, MIB, 5 * MIB).unwrap_err();
-        assert!(
-            failure
-                .detail()
-                .contains("no room for the 5242880 bytes of its pictures"),
-            "{}",
-            failure.detail()
-        );
-        assert!(!failure.outcome(common::TaskId(3)).is_terminal());
-        assert_eq!(room.tasks(16), 1);
-        room.check().unwrap();
-        drop(lease);
-        let lease = room.lease();
-        room.pictures(&lease, MIB, 5 * MIB).unwrap();
-    }
-
-    #[test]
-    fn a_group_that_has_no_room_alone_ends_the_actor_and_a_cut_out_fails_its_task_only() {
-        let room = room(10 * MIB);
-        let lease = room.lease();
-        let failure = room.cut_out(&lease, 11 * MIB).unwrap_err();
-        assert!(
-            failure
-                .detail()
-                .contains("more than actor.memory_bytes = 10485760"),
-            "{}",
-            failure.detail()
-        );
-        room.check().unwrap();
-        assert!(room.pictures(&lease, MIB, 11 * MIB).is_err());
-        let error = room.check().unwrap_err();
-        assert!(matches!(error, ActorError::GroupTooLarge { group_size: 2, .. }));
-        let told = error.to_string();
-        assert!(
-            told.contains("actor.memory_bytes = 10485760") && told.contains("actor.group_size"),
-            "{told}"
-        );
-    }
-}
+mod tests;

@@ -34,8 +34,10 @@ pub(crate) struct Script {
     pub(crate) announced: Vec<pb::PolicyManifest>,
     /// Offsets asked for so far.
     pub(crate) offsets: Vec<u64>,
-    /// Leased to whoever asks first. All who ask later, and all who submit, are told that nobody serves.
+    /// Leased to whoever asks first.
     pub(crate) lease: Option<pb::TaskLease>,
+    /// What all who ask later, and all who submit, are told; that nobody serves where there is none.
+    pub(crate) refusal: Option<Status>,
     /// What was handed back.
     pub(crate) returned: Vec<pb::ReturnTasksRequest>,
 }
@@ -156,7 +158,7 @@ impl LearnerService for ScriptedLearner {
 
     async fn lease_tasks(&self, _: Request<pb::LeaseTasksRequest>) -> Answer<pb::LeaseTasksResponse> {
         let lease = self.script.lock().unwrap().lease.take();
-        let lease = lease.ok_or_else(|| Status::unavailable("nobody serves"))?;
+        let lease = lease.ok_or_else(|| self.refusal())?;
         let answer = Some(pb::lease_tasks_response::Answer::Lease(lease));
         Ok(Response::new(pb::LeaseTasksResponse { answer }))
     }
@@ -165,7 +167,7 @@ impl LearnerService for ScriptedLearner {
         &self,
         _: Request<pb::SubmitOutcomesRequest>,
     ) -> Answer<pb::SubmitOutcomesResponse> {
-        Err(Status::unavailable("nobody serves"))
+        Err(self.refusal())
     }
 
     async fn return_tasks(
@@ -210,6 +212,11 @@ impl RelayService for ScriptedLearner {
 }
 
 impl ScriptedLearner {
+    fn refusal(&self) -> Status {
+        let refusal = self.script.lock().unwrap().refusal.clone();
+        refusal.unwrap_or_else(|| Status::unavailable("nobody serves"))
+    }
+
     /// An artifact in messages of four bytes, as long as the script lets it.
     fn stream(
         &self,

@@ -71,6 +71,9 @@ pub struct SimulatedActorInputs {
 pub enum SimulatedSampling {
     /// It pauses for so long, for each lease.
     Pause(Duration),
+    /// It pauses until this is cancelled.
+    #[cfg(test)]
+    Until(CancellationToken),
     /// It decodes as an actor does.
     Decode(Box<Decoding>),
 }
@@ -133,8 +136,8 @@ async fn take_part(
         authorizer: _,
     } = inputs;
     let background = match sampling {
-        SimulatedSampling::Pause(_) => Background::shared(),
         SimulatedSampling::Decode(_) => Background::start(OF_WEIGHTS)?,
+        _ => Background::shared(),
     };
     let port = passes_on.port;
     let (mut learner, _) =
@@ -147,20 +150,10 @@ async fn take_part(
         tokio::time::sleep(delay).await;
     };
     let (shelf, run_seed) = (passes_on.shelf, learner.run_seed());
-    match sampling {
-        SimulatedSampling::Pause(generate) => {
-            let mut source = WeightSource::new(learner.clone(), shelf, Unbuilt);
-            let adapted = source.newest().await?;
-            let weights = WeightSync::start(source, adapted.version, &background);
-            let policy = Pause {
-                adapted,
-                run_seed,
-                group_size: config.group_size,
-                tokens: config.max_new_tokens,
-                generate,
-            };
-            work(config, learner, weights, policy, begun, shutdown).await
-        }
+    let pause = match sampling {
+        SimulatedSampling::Pause(time) => Lasting::For(time),
+        #[cfg(test)]
+        SimulatedSampling::Until(over) => Lasting::Until(over),
         SimulatedSampling::Decode(decoding) => {
             let Decoding { policy, store, times } = *decoding;
             let products = Arc::new(ProductImages::new(
@@ -172,12 +165,23 @@ async fn take_part(
             let builder = PolicyBuilder::new(&policy, products.clone(), thread);
             let mut source = WeightSource::new(learner.clone(), shelf, builder);
             let adapted = source.newest().await?;
-            let weights = WeightSync::start(source, adapted.version, &background);
+            let weights = WeightSync::start(source, &adapted, &background);
             let policy =
                 BehaviourPolicy::start(policy, adapted, products, run_seed, config, Some(times)).await?;
-            work(config, learner, weights, policy, begun, shutdown).await
+            return work(config, learner, weights, policy, begun, shutdown).await;
         }
-    }
+    };
+    let mut source = WeightSource::new(learner.clone(), shelf, Unbuilt);
+    let adapted = source.newest().await?;
+    let weights = WeightSync::start(source, &adapted, &background);
+    let policy = Pause {
+        adapted,
+        run_seed,
+        group_size: config.group_size,
+        tokens: config.max_new_tokens,
+        lasting: pause,
+    };
+    work(config, learner, weights, policy, begun, shutdown).await
 }
 
 /// The loop from when it has `begun`.
@@ -215,7 +219,7 @@ async fn work<P: Behaviour>(
         ended = rollouts.run() => ended,
         () = drained(shutdown.clone(), seconds(config.drain_timeout_s)) => Ok(()),
     };
-    let summary = leave(rollouts).await;
+    let summary = leave(rollouts, config.on_run_end).await;
     ended.and(summary).map(|summary| (summary, learner.call_times()))
 }
 
@@ -243,7 +247,14 @@ struct Pause {
     run_seed: u64,
     group_size: usize,
     tokens: usize,
-    generate: Duration,
+    lasting: Lasting,
+}
+
+/// How long a pause is.
+enum Lasting {
+    For(Duration),
+    #[cfg(test)]
+    Until(CancellationToken),
 }
 
 impl Behaviour for Pause {
@@ -262,7 +273,11 @@ impl Behaviour for Pause {
     }
 
     async fn sample(&self, tasks: &[ProductTask]) -> PerTask<Vec<Trajectory>> {
-        tokio::time::sleep(self.generate).await;
+        match &self.lasting {
+            Lasting::For(time) => tokio::time::sleep(*time).await,
+            #[cfg(test)]
+            Lasting::Until(over) => over.cancelled().await,
+        }
         tasks.iter().map(|task| Ok(self.group(task))).collect()
     }
 

@@ -171,11 +171,11 @@ impl ActorRegistry {
         heard
     }
 
-    /// How many were heard from within `silence` and are not in quarantine.
+    /// How many were heard from within `silence`, have not left and are not in quarantine.
     pub(crate) fn present(&self, now: Instant, silence: Duration) -> usize {
         let is_present = |entry: &Entry| {
             let silent_for = now.saturating_duration_since(entry.last_seen);
-            entry.summary.quarantine.is_none() && silent_for <= silence
+            entry.summary.quarantine.is_none() && !entry.has_left && silent_for <= silence
         };
         self.actors
             .iter()

@@ -27,6 +27,8 @@ mod clock;
 mod collate;
 mod config;
 mod control;
+#[cfg(feature = "testing")]
+pub mod doors;
 mod error;
 mod feature_cache;
 mod images;

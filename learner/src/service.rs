@@ -2,33 +2,31 @@
 
 mod announcements;
 mod callers;
+pub(crate) mod requests;
 mod room;
-mod scaler;
+pub(crate) mod scaler;
 mod status;
 
-use crate::actors::{Adoption, Following};
+use crate::actors::Following;
 use crate::admission::Pause;
 use crate::clock;
 use crate::control::{ControlPlane, Failure, LeaseAnswer, LeaseDenied, Receipt};
 pub(crate) use room::RoomForOutcomes;
 pub(crate) use scaler::Scaler;
 
-use announcements::{announcements, relay_of, whole_manifest};
-use common::{ActorId, CanaryReport, Digest, PolicyVersion, RolloutOutcome, TaskId};
+use announcements::{announcements, whole_manifest};
+use common::{ActorId, RolloutOutcome, TaskId};
 use failpoint::{Mutation, Point};
 use futures::stream::{BoxStream, StreamExt, TryStreamExt as _};
 use proto::pb::{self, learner_service_server::LearnerService, lease_tasks_response::Answer};
 use proto::trace::Stage;
-use proto::{Authorizer, InvalidMessage, Remote, WireError, artifact_stream};
+use proto::{Authorizer, Remote, WireError, artifact_stream};
 use room::Held;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 use tracing::Instrument as _;
-
-/// The longest word of an actor about what it waits for, in bytes.
-const MAX_WAITING_BYTES: usize = 1 << 10;
 
 /// Serves a run's control plane.
 pub(crate) struct Service {
@@ -67,9 +65,7 @@ impl Service {
             }
             None => {}
         }
-        let wanted = request.max_tasks as usize;
-        InvalidMessage::check_batch("lease_tasks_request.max_tasks", wanted)?;
-        let policy = required_version("lease_tasks_request.policy", request.policy)?;
+        let (wanted, policy) = requests::lease(request)?;
         let answer = self.control.lease(actor, policy, wanted, clock::now());
         Ok(match answer.map_err(|denied| lease_error(actor, denied))? {
             LeaseAnswer::Complete => Answer::Complete(pb::RunComplete {}),
@@ -85,12 +81,13 @@ impl Service {
         })
     }
 
-    fn hand_back(&self, actor: &ActorId, tasks: &[TaskId], leaves: bool) -> Result<u32, WireError> {
-        let mut returned = 0;
-        if !(leaves && tasks.is_empty()) {
-            InvalidMessage::check_batch("return_tasks_request.tasks", tasks.len())?;
-            returned = self.control.hand_back(actor, tasks, clock::now());
-        }
+    fn hand_back(&self, actor: &ActorId, request: pb::ReturnTasksRequest) -> Result<u32, WireError> {
+        let leaves = request.leaves;
+        let tasks = requests::returned(request)?;
+        let returned = match tasks.is_empty() {
+            true => 0,
+            false => self.control.hand_back(actor, &tasks, clock::now()),
+        };
         if leaves {
             self.control.leave(actor);
         }
@@ -102,12 +99,8 @@ impl Service {
         actor: &ActorId,
         outcomes: Vec<pb::RolloutOutcome>,
     ) -> Result<pb::SubmitOutcomesResponse, WireError> {
-        InvalidMessage::check_batch("submit_outcomes_request.outcomes", outcomes.len())?;
-        // All are checked before any counts: a malformed request changes nothing.
-        let outcomes: Vec<_> = outcomes
-            .into_iter()
-            .map(RolloutOutcome::try_from)
-            .collect::<Result<_, _>>()?;
+        // All are checked before any counts.
+        let outcomes = requests::outcomes(outcomes)?;
         let now = clock::now();
         let tasks: Vec<TaskId> = outcomes.iter().map(RolloutOutcome::task).collect();
         let receipts = outcomes.into_iter().map(|outcome| {
@@ -187,8 +180,7 @@ impl LearnerService for Service {
     ) -> Result<Response<pb::ReturnTasksResponse>, Status> {
         let (actor, message, span) =
             self.admit_actor("LearnerService/ReturnTasks", request, |m| m.header.take())?;
-        let tasks: Vec<TaskId> = message.tasks.into_iter().map(TaskId).collect();
-        let returned = span.in_scope(|| self.hand_back(&actor, &tasks, message.leaves))?;
+        let returned = span.in_scope(|| self.hand_back(&actor, message))?;
         Ok(Response::new(pb::ReturnTasksResponse { returned }))
     }
 
@@ -202,12 +194,8 @@ impl LearnerService for Service {
         let (caller, message, span) =
             self.admit("LearnerService/WatchPolicy", request, |m| m.header.take())?;
         span.in_scope(|| tracing::debug!(caller = caller.id, "follows"));
-        let after = message
-            .after
-            .map(PolicyVersion::try_from)
-            .transpose()
-            .map_err(WireError::from)?;
-        let relay = relay_of(peer, message.relay_port)?;
+        let from = peer.map(|peer| peer.ip());
+        let (after, relay) = requests::following(from, &message).map_err(WireError::from)?;
         let place = self.control.broadcast.relays.enter(relay);
         let following = Following::begin(&self.control, &caller.id, message.evaluates);
         Ok(Response::new(
@@ -223,10 +211,7 @@ impl LearnerService for Service {
     ) -> Result<Response<Self::FetchArtifactStream>, Status> {
         let (caller, message, span) =
             self.admit("LearnerService/FetchArtifact", request, |m| m.header.take())?;
-        let digest = message
-            .digest
-            .ok_or_else(|| InvalidMessage::missing("fetch_artifact_request.digest"));
-        let digest = digest.and_then(Digest::try_from).map_err(WireError::from)?;
+        let digest = requests::artifact(message.digest).map_err(WireError::from)?;
         let source = self.control.broadcast.source(&digest);
         let source = source.ok_or_else(|| WireError::NotFound(format!("artifact {digest}")))?;
         span.in_scope(|| tracing::debug!(caller = caller.id, %digest, message.offset, "fetches"));
@@ -248,19 +233,8 @@ impl LearnerService for Service {
         let (actor, message, span) =
             self.admit_actor("LearnerService/ReportAdoption", request, |m| m.header.take())?;
         let _span = span.entered();
-        let version = required_version("report_adoption_request.version", message.version)?;
-        let canary = message.canary.map(CanaryReport::try_from).transpose();
-        let adoption = Adoption {
-            version,
-            canary: canary.map_err(WireError::from)?,
-            adapter_bytes: message.adapter_bytes_received,
-            base_bytes: message.base_bytes_received,
-            relay_bytes: message.relay_bytes_received,
-        };
-        let (waiting_for, now) = (
-            waiting_for(message.waiting_for).map_err(WireError::from)?,
-            clock::now(),
-        );
+        let (adoption, waiting_for) = requests::adoption(message).map_err(WireError::from)?;
+        let now = clock::now();
         let adopted = self.control.adopted(&actor, &adoption, now);
         adopted.map_err(|unknown| WireError::NotFound(unknown.to_string()))?;
         self.control.actors.waits(&actor, now, waiting_for);
@@ -274,9 +248,7 @@ impl LearnerService for Service {
     ) -> Result<Response<pb::ReportEvaluationResponse>, Status> {
         let (_, message, span) =
             self.admit("LearnerService/ReportEvaluation", request, |m| m.header.take())?;
-        let version = required_version("report_evaluation_request.version", message.version)?;
-        let values = proto::figures("report_evaluation_request.values", message.values);
-        let values = values.map_err(WireError::from)?;
+        let (version, values) = requests::evaluation(message).map_err(WireError::from)?;
         let told = values.clone();
         let evaluated = span.in_scope(|| self.control.evaluated(version, told));
         evaluated.map_err(|unknown| WireError::NotFound(unknown.to_string()))?;
@@ -307,18 +279,6 @@ impl LearnerService for Service {
     }
 }
 
-/// What an actor says that it waits for.
-fn waiting_for(text: String) -> Result<Option<String>, InvalidMessage> {
-    match text.len() {
-        0 => Ok(None),
-        1..=MAX_WAITING_BYTES => Ok(Some(text)),
-        bytes => {
-            let reason = format!("{bytes} bytes, expected at most {MAX_WAITING_BYTES}");
-            Err(InvalidMessage::new("report_adoption_request.waiting_for", reason))
-        }
-    }
-}
-
 fn lease_error(actor: &ActorId, denied: LeaseDenied) -> WireError {
     match denied {
         LeaseDenied::Version(unknown) => WireError::NotFound(unknown.to_string()),
@@ -327,14 +287,6 @@ fn lease_error(actor: &ActorId, denied: LeaseDenied) -> WireError {
             reason,
         },
     }
-}
-
-fn required_version(
-    field: &'static str,
-    version: Option<pb::PolicyVersion>,
-) -> Result<PolicyVersion, WireError> {
-    let version = version.ok_or_else(|| InvalidMessage::missing(field))?;
-    Ok(version.try_into()?)
 }
 
 fn receipt(task: TaskId, receipt: &Receipt) -> pb::OutcomeReceipt {

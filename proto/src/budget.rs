@@ -66,6 +66,14 @@ impl ByteCharge {
             Err(held) => Err(NoRoom { held, most }),
         }
     }
+
+    /// Gives so many bytes back, or all where it has taken fewer.
+    pub fn give_back(&self, bytes: usize) {
+        let left = |taken: usize| Some(taken.saturating_sub(bytes));
+        if let Ok(taken) = self.bytes.fetch_update(Relaxed, Relaxed, left) {
+            self.budget.held.fetch_sub(taken.min(bytes), Relaxed);
+        }
+    }
 }
 
 impl Drop for ByteCharge {
@@ -89,6 +97,21 @@ mod tests {
         other.add(60).unwrap();
         assert!(other.add(usize::MAX).is_err());
         drop(other);
+        assert_eq!(budget.held(), 0);
+    }
+
+    #[test]
+    fn what_is_given_back_is_there_for_others_and_no_more_than_was_taken() {
+        let budget = Arc::new(ByteBudget::new(100));
+        let (one, other) = (budget.charge(), budget.charge());
+        one.add(60).unwrap();
+        other.add(30).unwrap();
+        one.give_back(40);
+        assert_eq!(budget.held(), 50);
+        other.add(50).unwrap();
+        one.give_back(21);
+        assert_eq!(budget.held(), 80);
+        drop((one, other));
         assert_eq!(budget.held(), 0);
     }
 }

@@ -9,6 +9,8 @@ mod budget;
 mod calibration;
 mod config;
 mod dataset;
+#[cfg(feature = "testing")]
+pub mod doors;
 mod error;
 mod evaluation;
 mod forward;

@@ -220,7 +220,7 @@ impl RewardService for Service {
         let pb::ScoreGroupsRequest { header, groups } = request.into_inner();
         async {
             let caller = self.admit("RewardService/ScoreGroups", header, &peer)?;
-            check(&groups)?;
+            check(&groups).map_err(WireError::from)?;
             let admitted =
                 admitted.ok_or_else(|| WireError::Internal("the request passed no gate".into()))?;
             failpoint::reach(Point::Scoring);
@@ -276,7 +276,8 @@ fn reward_model(serving: &Serving) -> pb::RewardModel {
     }
 }
 
-fn check(groups: &[pb::ImageGroup]) -> Result<(), WireError> {
+/// Refuses groups that cannot be scored for what they are.
+pub(crate) fn check(groups: &[pb::ImageGroup]) -> Result<(), InvalidMessage> {
     InvalidMessage::check_batch("groups", groups.len())?;
     match groups
         .iter()
@@ -286,7 +287,7 @@ fn check(groups: &[pb::ImageGroup]) -> Result<(), WireError> {
         Some(position) => {
             let found = groups[position].images.len();
             let reason = format!("group {position} has {found} images, expected 2 to 64");
-            Err(InvalidMessage::new("groups.images", reason).into())
+            Err(InvalidMessage::new("groups.images", reason))
         }
     }
 }

@@ -1,15 +1,15 @@
 //! Where a stranger's bytes come in: every request that a service takes, the answers that a role takes from another, and the files that
-//! are read from elsewhere. Each door does what the program does with them before it trusts them: decode and convert.
+//! are read from elsewhere. A message's door decodes it and calls the role's own checks (`doors.rs` of `learner`, `actor` and
+//! `reward-server`): what the program refuses, its door does.
 //!
-//! Nothing is served here. The fuzz targets (`fuzz/`) and `tests/tests/hostile_bytes.rs` push arbitrary bytes through the same doors.
+//! Nothing is served here, so a door knows no run: an answer is held against one question that was asked, always the same. The fuzz targets (`fuzz/`) and `tests/tests/hostile_bytes.rs` push arbitrary bytes through the same doors.
 
-use common::{CanaryReport, Digest, PolicyVersion, RolloutOutcome, RunId};
-use models::peft::read_adapter_config;
+use common::{Artifact, Digest, InvalidArtifact, PolicyVersion, RunId};
 use models::sentencepiece::SentencePiece;
 use models::tokenizer::{SpecialTokens, Tokenizer};
 use models::weights::{from_safetensors, torch_bin::TorchFile};
 use prost::Message;
-use proto::{Caller, InvalidMessage, keda, pb, trace};
+use proto::{InvalidMessage, keda, pb, trace};
 use std::io::Cursor;
 use tonic::metadata::{MetadataMap, MetadataValue};
 
@@ -30,119 +30,106 @@ const MESSAGE: usize = 1 << 20;
 /// Memory of a picture's door: the decoder's own bound, twice where the picture is turned or its colours are converted.
 const PICTURE: usize = 3 * data::cutout::MAX_DECODED_BYTES as usize;
 
+/// Memory of the door of an answer with [`DESCRIPTIONS`] pictures and their cut-outs, of which the last is being decoded.
+const PICTURES: usize = DESCRIPTIONS * PICTURE;
+
+/// How many descriptions were to be rendered.
+const DESCRIPTIONS: usize = 2;
+
+/// How many images the groups have that were to be scored.
+const IMAGES: [usize; 2] = [2, 3];
+
+/// The task whose outcome was submitted.
+const TASK: u64 = 4;
+
 /// Memory of a file's door: parsers have tables of their own.
 const FILE: usize = 16 << 20;
 
 /// Every way in.
 pub const DOORS: [Door; 34] = [
-    message("JoinRequest", |bytes| {
-        caller(bytes, |m: pb::JoinRequest| m.header)
-    }),
+    message("JoinRequest", |bytes| taken(bytes, learner::doors::join)),
     message("LeaseTasksRequest", |bytes| {
-        admitted(bytes, |m: pb::LeaseTasksRequest| {
-            Caller::try_from(m.header)?;
-            InvalidMessage::check_batch("max_tasks", m.max_tasks as usize)?;
-            m.policy.map(PolicyVersion::try_from).transpose().map(drop)
-        })
+        taken(bytes, learner::doors::lease_tasks)
     }),
     message("SubmitOutcomesRequest", |bytes| {
-        admitted(bytes, |m: pb::SubmitOutcomesRequest| {
-            Caller::try_from(m.header)?;
-            InvalidMessage::check_batch("outcomes", m.outcomes.len())?;
-            m.outcomes
-                .into_iter()
-                .try_for_each(|outcome| RolloutOutcome::try_from(outcome).map(drop))
-        })
+        taken(bytes, learner::doors::submit_outcomes)
     }),
     message("ReturnTasksRequest", |bytes| {
-        caller(bytes, |m: pb::ReturnTasksRequest| m.header)
+        taken(bytes, learner::doors::return_tasks)
     }),
     message("WatchPolicyRequest", |bytes| {
-        admitted(bytes, |m: pb::WatchPolicyRequest| {
-            Caller::try_from(m.header)?;
-            m.after.map(PolicyVersion::try_from).transpose().map(drop)
-        })
+        taken(bytes, learner::doors::watch_policy)
     }),
     message("FetchArtifactRequest", |bytes| {
-        admitted(bytes, |m: pb::FetchArtifactRequest| {
-            Caller::try_from(m.header)?;
-            m.digest.map(Digest::try_from).transpose().map(drop)
-        })
+        let of_learner = taken(bytes, learner::doors::fetch_artifact);
+        let of_relay = taken(bytes, actor::doors::fetch_artifact);
+        of_learner || of_relay
     }),
     message("ReportAdoptionRequest", |bytes| {
-        admitted(bytes, |m: pb::ReportAdoptionRequest| {
-            Caller::try_from(m.header)?;
-            m.version.map(PolicyVersion::try_from).transpose()?;
-            m.canary.map(CanaryReport::try_from).transpose().map(drop)
-        })
+        taken(bytes, learner::doors::report_adoption)
     }),
     message("ReportEvaluationRequest", |bytes| {
-        admitted(bytes, |m: pb::ReportEvaluationRequest| {
-            Caller::try_from(m.header)?;
-            m.version.map(PolicyVersion::try_from).transpose()?;
-            proto::figures("values", m.values).map(drop)
-        })
+        taken(bytes, learner::doors::report_evaluation)
     }),
     message("GetRunStatusRequest", |bytes| {
-        caller(bytes, |m: pb::GetRunStatusRequest| m.header)
+        taken(bytes, learner::doors::get_run_status)
     }),
-    message("ScaledObjectRef", decodes::<keda::ScaledObjectRef>),
-    message("GetMetricsRequest", decodes::<keda::GetMetricsRequest>),
-    message("ScoreGroupsRequest", |bytes| {
-        admitted(bytes, |m: pb::ScoreGroupsRequest| {
-            Caller::try_from(m.header)?;
-            InvalidMessage::check_batch("groups", m.groups.len())
+    message("ScaledObjectRef", |bytes| {
+        taken(bytes, |m| in_run(|run| learner::doors::scaled_object(run, &m)))
+    }),
+    message("GetMetricsRequest", |bytes| {
+        taken(bytes, |m: keda::GetMetricsRequest| {
+            in_run(|run| learner::doors::get_metrics(run, m))
         })
+    }),
+    message("ScoreGroupsRequest", |bytes| {
+        taken(bytes, reward_server::doors::score_groups)
     }),
     message("GetRewardModelRequest", |bytes| {
-        caller(bytes, |m: pb::GetRewardModelRequest| m.header)
+        taken(bytes, reward_server::doors::get_reward_model)
     }),
     message("GetServerStatusRequest", |bytes| {
-        caller(bytes, |m: pb::GetServerStatusRequest| m.header)
+        taken(bytes, reward_server::doors::get_server_status)
     }),
-    message("JoinResponse", |bytes| {
-        admitted(bytes, |m: pb::JoinResponse| {
-            RunId::new(m.run_id).map_err(|error| InvalidMessage::new("run_id", error))?;
-            manifest(m.policy.ok_or_else(|| InvalidMessage::missing("policy"))?)
+    message("JoinResponse", |bytes| taken(bytes, actor::doors::join)),
+    message("PolicyManifest", |bytes| {
+        taken(bytes, actor::doors::policy_manifest)
+    }),
+    message("ArtifactChunk", |bytes| {
+        taken(bytes, |m| {
+            let artifact = begun();
+            artifact.is_ok_and(|artifact| actor::doors::artifact_chunk(&artifact, artifact.chunk_bytes(), m))
         })
     }),
-    message("PolicyManifest", |bytes| admitted(bytes, manifest)),
-    message("ArtifactChunk", decodes::<pb::ArtifactChunk>),
     message("LeaseTasksResponse", |bytes| {
-        admitted(bytes, |m: pb::LeaseTasksResponse| match m.answer {
-            Some(pb::lease_tasks_response::Answer::Lease(lease)) => {
-                let mut tasks = lease.tasks.into_iter();
-                tasks.try_for_each(|task| common::ProductTask::try_from(task).map(drop))
-            }
-            _ => Ok(()),
+        taken(bytes, actor::doors::lease_tasks)
+    }),
+    message("SubmitOutcomesResponse", |bytes| {
+        taken(bytes, |m| {
+            let outcome = pb::RolloutOutcome {
+                task: TASK,
+                outcome: None,
+            };
+            actor::doors::submit_outcomes(&[outcome], &m)
         })
     }),
-    message("SubmitOutcomesResponse", decodes::<pb::SubmitOutcomesResponse>),
     message("ReturnTasksResponse", decodes::<pb::ReturnTasksResponse>),
     message("ReportAdoptionResponse", decodes::<pb::ReportAdoptionResponse>),
     message(
         "ReportEvaluationResponse",
         decodes::<pb::ReportEvaluationResponse>,
     ),
-    message("RunStatus", |bytes| {
-        admitted(bytes, |m: pb::RunStatus| {
-            let version = m.version.ok_or_else(|| InvalidMessage::missing("version"))?;
-            let actors = m.actors.into_iter().filter_map(|actor| actor.version);
-            let measured = m.metrics.into_iter().chain(m.held_out);
-            let measured = measured.filter_map(|metrics| metrics.version);
-            let mut versions = actors.chain(measured).chain([version]);
-            versions.try_for_each(|version| PolicyVersion::try_from(version).map(drop))
-        })
+    message("RunStatus", |bytes| taken(bytes, |m| run_status(m).is_ok())),
+    message("ScoreGroupsResponse", |bytes| {
+        taken(bytes, |m| actor::doors::score_groups(&IMAGES, m))
     }),
-    message("ScoreGroupsResponse", decodes::<pb::ScoreGroupsResponse>),
-    message("RewardModel", |bytes| {
-        admitted(bytes, |m: pb::RewardModel| {
-            let digest = m.digest.ok_or_else(|| InvalidMessage::missing("digest"))?;
-            Digest::try_from(digest).map(drop)
-        })
-    }),
+    message("RewardModel", |bytes| taken(bytes, actor::doors::reward_model)),
     message("RewardServerStatus", decodes::<pb::RewardServerStatus>),
-    message("GenerateGroupResponse", decodes::<pb::GenerateGroupResponse>),
+    Door {
+        name: "GenerateGroupResponse",
+        admits: |bytes| taken(bytes, |m| actor::doors::generate_group(DESCRIPTIONS, m)),
+        most: PICTURES,
+    },
     message("ImageGenerator", decodes::<pb::ImageGenerator>),
     message("traceparent", |bytes| {
         let mut metadata = MetadataMap::new();
@@ -206,26 +193,31 @@ fn decodes<M: Message + Default>(bytes: &[u8]) -> bool {
     M::decode(bytes).is_ok()
 }
 
-fn admitted<M: Message + Default>(bytes: &[u8], check: fn(M) -> Result<(), InvalidMessage>) -> bool {
-    M::decode(bytes).is_ok_and(|message| check(message).is_ok())
+/// A message, and what a role makes of it.
+fn taken<M: Message + Default>(bytes: &[u8], takes: fn(M) -> bool) -> bool {
+    M::decode(bytes).is_ok_and(takes)
 }
 
-fn caller<M: Message + Default>(bytes: &[u8], header: fn(M) -> Option<pb::RequestHeader>) -> bool {
-    M::decode(bytes).is_ok_and(|message| Caller::try_from(header(message)).is_ok())
+/// To a learner of this run.
+fn in_run(takes: impl FnOnce(&RunId) -> bool) -> bool {
+    RunId::new("demo").is_ok_and(|run| takes(&run))
 }
 
-/// What a learner says that a version consists of.
-fn manifest(m: pb::PolicyManifest) -> Result<(), InvalidMessage> {
+/// What is being fetched: five chunks, of which the first is here.
+fn begun() -> Result<Artifact, InvalidArtifact> {
+    let digest = Digest::from_bytes([7; 32]);
+    Artifact::new("adapter_model.safetensors", 37, digest, 8, vec![digest; 5])
+}
+
+/// What an evaluator and `status` read of it: no role takes one in.
+fn run_status(m: pb::RunStatus) -> Result<(), InvalidMessage> {
+    RunId::new(m.run_id).map_err(|error| InvalidMessage::new("run_id", error))?;
     let version = m.version.ok_or_else(|| InvalidMessage::missing("version"))?;
-    PolicyVersion::try_from(version)?;
-    let adapter = m.adapter.ok_or_else(|| InvalidMessage::missing("adapter"))?;
-    m.base
-        .into_iter()
-        .chain([adapter])
-        .try_for_each(|artifact| common::Artifact::try_from(artifact).map(drop))?;
-    read_adapter_config(&m.adapter_config_json)
-        .map_err(|error| InvalidMessage::new("adapter_config_json", error))?;
-    m.canary.map(common::Canary::try_from).transpose().map(drop)
+    let actors = m.actors.into_iter().filter_map(|actor| actor.version);
+    let measured = m.metrics.into_iter().chain(m.held_out);
+    let measured = measured.filter_map(|metrics| metrics.version);
+    let mut versions = actors.chain(measured).chain([version]);
+    versions.try_for_each(|version| PolicyVersion::try_from(version).map(drop))
 }
 
 /// Finds the tensors and reads the small ones.

@@ -1,11 +1,17 @@
 //! Bytes of strangers at every door: nothing panics, and nothing takes more memory than what came in and a bound. Arbitrary bytes, and
 //! those that are nearly right: real messages and files with some of their bytes changed.
 
+#[path = "hostile_bytes/refused.rs"]
+mod refused;
+#[path = "hostile_bytes/samples.rs"]
+mod samples;
+
+use cargo_metadata::{DependencyKind, MetadataCommand};
 use integration_tests::{DOORS, Door, admits_tokenizer_json};
 use peak_alloc::PeakAlloc;
 use proptest::prelude::*;
-use prost::Message as _;
-use proto::{header, pb};
+use refused::refused;
+use samples::sample;
 use std::sync::{Mutex, PoisonError};
 
 #[global_allocator]
@@ -84,203 +90,23 @@ fn knock(door: &Door, bytes: &[u8]) -> Result<bool, TestCaseError> {
     Ok(admitted)
 }
 
-fn outcomes() -> Vec<u8> {
-    let version = pb::PolicyVersion { epoch: 1, number: 3 };
-    let digest = pb::Digest { blake3: vec![7; 32] };
-    let candidate = |token, reward| pb::Candidate {
-        trajectory: Some(pb::Trajectory {
-            behaviour: Some(version),
-            token_ids: vec![5, token, 2],
-            log_probs: vec![-0.5, -0.25, -1.5],
-            text: "an oak desk".into(),
-            finish: pb::Finish::Stop.into(),
-        }),
-        image: Some(digest.clone()),
-        reward,
-        ..Default::default()
-    };
-    let pair = pb::Pair {
-        group: Some(pb::CandidateGroup {
-            candidates: vec![candidate(6, 0.5), candidate(7, -0.5)],
-            reward_model: Some(digest.clone()),
-        }),
-        chosen: 0,
-        rejected: 1,
-        margin: 1.0,
-    };
-    let request = pb::SubmitOutcomesRequest {
-        header: Some(known()),
-        outcomes: vec![pb::RolloutOutcome {
-            task: 4,
-            outcome: Some(pb::rollout_outcome::Outcome::Pair(pair)),
-        }],
-        ..Default::default()
-    };
-    request.encode_to_vec()
-}
-
-#[expect(
-    clippy::unwrap_used,
-    reason = "the helpers around the tests may unwrap as the tests do"
-)]
-fn known() -> pb::RequestHeader {
-    let run = common::RunId::new("demo").unwrap();
-    header(Some(&run), Some(common::LearnerEpoch(1)), "actor-0")
-}
-
-fn digest() -> pb::Digest {
-    pb::Digest { blake3: vec![7; 32] }
-}
-
-fn manifest() -> pb::PolicyManifest {
-    let artifact = |name: &str| pb::Artifact {
-        name: name.into(),
-        bytes: 9,
-        digest: Some(digest()),
-        chunk_bytes: 4,
-        chunk_digests: vec![7; 96],
-    };
-    let question = pb::CanaryQuestion {
-        instruction: "describe the lamp".into(),
-        image: Some(digest()),
-        completion_ids: vec![7, 8],
-        reference_log_probs: vec![-1.0, -2.0],
-        log_probs: vec![-1.5, -0.5],
-    };
-    pb::PolicyManifest {
-        version: Some(pb::PolicyVersion { epoch: 1, number: 3 }),
-        base: vec![artifact("config.json")],
-        adapter: Some(artifact("adapter_model.safetensors")),
-        adapter_config_json:
-            r#"{"r": 4, "lora_alpha": 8, "target_modules": ["q_proj"], "peft_type": "LORA"}"#.into(),
-        last: false,
-        canary: Some(pb::Canary {
-            questions: vec![question],
-        }),
-        relays: vec!["10.0.0.7:4000".into()],
+#[test]
+fn what_is_right_is_let_in() {
+    for door in &DOORS {
+        assert!(
+            knock(door, &sample(door.name)).unwrap(),
+            "{} is not let in",
+            door.name
+        );
     }
-}
-
-fn status() -> pb::RunStatus {
-    let version = Some(pb::PolicyVersion { epoch: 1, number: 3 });
-    let metrics = pb::VersionMetrics {
-        version,
-        values: [("loss".to_owned(), 0.5)].into(),
-    };
-    pb::RunStatus {
-        run_id: "demo".into(),
-        version,
-        actors: vec![pb::ActorStatus {
-            actor_id: "actor-0".into(),
-            version,
-            ..Default::default()
-        }],
-        metrics: vec![metrics.clone()],
-        held_out: Some(metrics),
-        ..Default::default()
-    }
-}
-
-/// Bytes that the door lets in.
-fn sample(door: &Door) -> Option<Vec<u8>> {
-    let picture = || {
-        let drawn =
-            image::RgbaImage::from_fn(9, 7, |x, y| image::Rgba([x as u8 * 20, y as u8 * 30, 90, 255]));
-        data::cutout::encode_png(&drawn)
-    };
-    let version = Some(pb::PolicyVersion { epoch: 1, number: 3 });
-    Some(match door.name {
-        "SubmitOutcomesRequest" => outcomes(),
-        "LeaseTasksRequest" => pb::LeaseTasksRequest {
-            header: Some(known()),
-            policy: version,
-            max_tasks: 16,
-        }
-        .encode_to_vec(),
-        "ReportAdoptionRequest" => pb::ReportAdoptionRequest {
-            header: Some(known()),
-            version,
-            canary: Some(pb::CanaryReport {
-                verdict: pb::CanaryVerdict::Ok.into(),
-                deviation: 1e-5,
-                tolerance: 1e-4,
-                separation: 0.5,
-            }),
-            ..Default::default()
-        }
-        .encode_to_vec(),
-        "ReportEvaluationRequest" => pb::ReportEvaluationRequest {
-            header: Some(known()),
-            version,
-            values: [("reward".to_owned(), 0.5)].into(),
-        }
-        .encode_to_vec(),
-        "ScoreGroupsRequest" => pb::ScoreGroupsRequest {
-            header: Some(known()),
-            groups: vec![pb::ImageGroup {
-                caption: "a lamp".into(),
-                images: vec![picture().into(), picture().into()],
-                ..Default::default()
-            }],
-        }
-        .encode_to_vec(),
-        "JoinRequest" => pb::JoinRequest {
-            header: Some(known()),
-        }
-        .encode_to_vec(),
-        "JoinResponse" => pb::JoinResponse {
-            run_id: "demo".into(),
-            learner_epoch: 1,
-            run_seed: 7,
-            policy: Some(manifest()),
-        }
-        .encode_to_vec(),
-        "PolicyManifest" => manifest().encode_to_vec(),
-        "ArtifactChunk" => pb::ArtifactChunk {
-            offset: 1 << 20,
-            data: vec![7; 64].into(),
-        }
-        .encode_to_vec(),
-        "SubmitOutcomesResponse" => pb::SubmitOutcomesResponse {
-            receipts: vec![pb::OutcomeReceipt {
-                task: 4,
-                disposition: pb::Disposition::Refused.into(),
-                detail: "an unknown task".into(),
-            }],
-        }
-        .encode_to_vec(),
-        "RunStatus" => status().encode_to_vec(),
-        "RewardModel" => pb::RewardModel {
-            digest: Some(digest()),
-            form: "siamese".into(),
-        }
-        .encode_to_vec(),
-        "ImageGenerator" => pb::ImageGenerator {
-            name: "painter".into(),
-            max_descriptions: 8,
-        }
-        .encode_to_vec(),
-        "traceparent" => b"00-0000000000000007000000000000002a-000000000000002a-01".to_vec(),
-        "cut-out" | "picture" => picture(),
-        "safetensors" => {
-            let head = br#"{"w":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}"#;
-            [&(head.len() as u64).to_le_bytes()[..], head, &[0; 8]].concat()
-        }
-        "torch_bin" => include_bytes!("../../models/fixtures/torch_bin/torch_bin_formats.bin").to_vec(),
-        "sentencepiece" => include_bytes!("../../models/fixtures/sentencepiece/small.model").to_vec(),
-        _ => return None,
-    })
 }
 
 #[test]
-fn what_is_right_is_let_in() {
-    let samples = DOORS.iter().filter_map(|door| Some((door, sample(door)?)));
-    let mut tried = 0;
-    for (door, bytes) in samples {
-        assert!(knock(door, &bytes).unwrap(), "{} is not let in", door.name);
-        tried += 1;
+fn what_the_program_refuses_its_door_does() {
+    for (position, (name, bytes)) in refused().into_iter().enumerate() {
+        let door = DOORS.iter().find(|door| door.name == name).unwrap();
+        assert!(!knock(door, &bytes).unwrap(), "{name} is let in, case {position}");
     }
-    assert!(tried >= 19, "{tried}");
 }
 
 /// A method of a service, and what goes either way.
@@ -367,6 +193,24 @@ fn every_door_is_one_of_a_fuzz_target() {
     }
 }
 
+#[test]
+fn the_doors_are_in_no_program() {
+    let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml");
+    let workspace = MetadataCommand::new().manifest_path(manifest).no_deps().exec();
+    for package in workspace.unwrap().packages {
+        let needed = package.dependencies.iter();
+        let mut needed = needed.filter(|needed| needed.kind != DependencyKind::Development);
+        let has_doors = needed.any(|needed| needed.features.iter().any(|feature| feature == "testing"));
+        assert_eq!(has_doors, package.name == "integration-tests", "{}", package.name);
+        let mut features = package.features.values().flatten();
+        assert!(
+            !features.any(|feature| feature.ends_with("testing")),
+            "{}",
+            package.name
+        );
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
@@ -381,7 +225,7 @@ proptest! {
     #[test]
     fn bytes_that_are_nearly_right_break_no_door(damages in prop::collection::vec(damage(), 1..8)) {
         for door in &DOORS {
-            let Some(mut bytes) = sample(door) else { continue };
+            let mut bytes = sample(door.name);
             damages.iter().for_each(|damage| damage.to(&mut bytes));
             knock(door, &bytes)?;
         }

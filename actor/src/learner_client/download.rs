@@ -66,6 +66,12 @@ struct Hashing {
     hashed: FuturesOrdered<BoxFuture<'static, (Bytes, Digest)>>,
 }
 
+/// Whether a message brings what comes next of an artifact of which the first `received` bytes are here.
+#[cfg(feature = "testing")]
+pub(crate) fn continues(artifact: &Artifact, received: u64, message: pb::ArtifactChunk) -> bool {
+    Hashing::new(received).take(message, artifact).is_ok()
+}
+
 impl<'a> Download<'a> {
     /// Nothing of it is here yet.
     pub(super) fn new(artifact: &'a Artifact) -> Self {

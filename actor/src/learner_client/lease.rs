@@ -87,7 +87,7 @@ impl LeaseAnswer {
     ///
     /// # Errors
     /// [`InvalidMessage`] naming what is missing or malformed.
-    pub(super) fn read(
+    pub(crate) fn read(
         response: pb::LeaseTasksResponse,
         asked: Instant,
         run_seed: u64,

@@ -20,7 +20,7 @@ impl Receipts {
     ///
     /// # Errors
     /// When they are not those of these outcomes.
-    pub(super) fn add(
+    pub(crate) fn add(
         &mut self,
         outcomes: &[pb::RolloutOutcome],
         receipts: &[pb::OutcomeReceipt],

@@ -14,7 +14,7 @@ const MAX_PICTURES_BYTES: u64 = 4 * MAX_DECODED_BYTES;
 
 /// Why nothing of an answer is used.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum UnusableAnswer {
+pub(crate) enum UnusableAnswer {
     /// It is not well formed.
     #[error(transparent)]
     Malformed(#[from] InvalidMessage),
@@ -29,7 +29,7 @@ pub(super) enum UnusableAnswer {
 }
 
 /// The results for so many descriptions. Decodes pictures: not for the async runtime.
-pub(super) fn images(
+pub(crate) fn images(
     descriptions: usize,
     response: pb::GenerateGroupResponse,
 ) -> Result<Vec<Result<GeneratedImage, NoImage>>, UnusableAnswer> {

@@ -1,5 +1,7 @@
 //! Rendering, with a painter in the place of the image generator.
 
+mod room;
+
 use super::*;
 use crate::{GuardrailsConfig, room::Room};
 use common::{
@@ -89,7 +91,7 @@ async fn renderer() -> (Renderer, ProductTask) {
         instruction: String::new(),
         image,
     };
-    let products = Arc::new(ProductImages::new(store.clone(), 4, Room::new(1 << 20, 2, 1)));
+    let products = Arc::new(ProductImages::new(store.clone(), 4, Room::new(1 << 30, 2, 1)));
     (
         Renderer {
             generator: Arc::new(Painter),
@@ -302,54 +304,4 @@ async fn three_leases_that_a_generator_left_unrendered_are_too_many_unless_it_ha
     assert!(renderer.render(&lease, &sampled("away")).await[0].is_err());
     let error = renderer.recovered().await.unwrap_err();
     assert!(matches!(error, ActorError::ImageGenerator(_)), "{error}");
-}
-
-/// With room for so many bytes of a lease.
-fn within(renderer: &mut Renderer, bytes: usize) {
-    let room = Room::new(bytes, 2, 1);
-    renderer.products = Arc::new(ProductImages::new(renderer.store.clone(), 4, room));
-}
-
-#[tokio::test]
-async fn a_lease_holds_no_more_than_it_has_room_for_and_lets_go_before_the_next() {
-    let (mut renderer, task) = renderer().await;
-    renderer.concurrency = 1;
-    let sampled = vec![Ok(vec![trajectory(4, "oak"), trajectory(4, "elm")]); 3];
-    let three = lease(vec![task; 3]);
-    let rendered = renderer.render(&three, &sampled).await;
-    let png: usize = rendered[0]
-        .as_ref()
-        .unwrap()
-        .iter()
-        .map(|image| image.png.len())
-        .sum();
-    // Cut-out, completions, pictures, PNG and request.
-    let each = 16 + 64 + 24 + 2 * png;
-    within(&mut renderer, 3 * each);
-    for _lease in 0..2 {
-        assert!(renderer.has_room_for(16) >= 1);
-        assert!(renderer.render(&three, &sampled).await.iter().all(Result::is_ok));
-    }
-    assert_eq!(renderer.has_room_for(16), 3);
-
-    within(&mut renderer, 3 * each - 1);
-    let rendered = renderer.render(&three, &sampled).await;
-    assert!(rendered[0].is_ok() && rendered[1].is_ok());
-    let failure = rendered[2].clone().unwrap_err();
-    assert!(
-        failure.detail().contains("actor.memory_bytes"),
-        "{}",
-        failure.detail()
-    );
-    assert!(!failure.outcome(TaskId(4)).is_terminal());
-    assert_eq!(renderer.has_room_for(16), 2);
-    renderer.recovered().await.unwrap();
-
-    within(&mut renderer, each - 1);
-    assert!(renderer.render(&three, &sampled).await.iter().all(Result::is_err));
-    let error = renderer.recovered().await.unwrap_err();
-    assert!(
-        matches!(error, ActorError::GroupTooLarge { bytes, .. } if bytes == each),
-        "{error}"
-    );
 }

@@ -9,15 +9,21 @@ use proto::{
     reward,
 };
 
+/// The model that is served.
+pub(crate) fn served(digest: Option<pb::Digest>) -> Result<Digest, InvalidMessage> {
+    let digest = digest.ok_or_else(|| InvalidMessage::missing("reward_model.digest"))?;
+    Digest::try_from(digest)
+}
+
 /// The model that computed an answer.
-pub(super) fn model_of(response: &pb::ScoreGroupsResponse) -> Result<Digest, InvalidMessage> {
+pub(crate) fn model_of(response: &pb::ScoreGroupsResponse) -> Result<Digest, InvalidMessage> {
     let model = response.reward_model.clone();
     let model = model.ok_or_else(|| InvalidMessage::missing("score_groups_response.reward_model"))?;
     Digest::try_from(model)
 }
 
 /// The results of groups with so many `images` each.
-pub(super) fn results(
+pub(crate) fn results(
     model: Digest,
     images: &[usize],
     response: pb::ScoreGroupsResponse,

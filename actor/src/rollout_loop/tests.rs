@@ -3,10 +3,13 @@
 use super::LAST_TASKS;
 use crate::scripted_learner::{Script, manifest, serve};
 use crate::simulated::{Served, SimulatedActorInputs, SimulatedSampling, run_simulated};
-use crate::{ActorConfig, ActorError, ActorSummary};
-use common::{ActorId, Digest};
-use proto::{AllowLoopback, Tcp, pb};
+use crate::stages::{Render, Score, Service};
+use crate::{ActorConfig, ActorError, ActorSummary, leaving::tests::rollouts};
+use crate::{failure::PerTask, learner_client::Lease, rendering::RenderedGroup, reward_client::GroupRewards};
+use common::{ActorId, Digest, Trajectory};
+use proto::{AllowLoopback, Tcp, WireError, pb};
 use std::{
+    future::pending,
     sync::{Arc, Mutex, atomic::AtomicBool},
     time::Duration,
 };
@@ -16,17 +19,29 @@ use tokio::{
 };
 use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
+use tonic::Status;
 
 /// An actor at work on one lease.
 struct AtWork {
     script: Arc<Mutex<Script>>,
+    /// Ends its sampling.
+    sampled: CancellationToken,
     shutdown: CancellationToken,
     ended: JoinHandle<Result<ActorSummary, ActorError>>,
 }
 
 impl AtWork {
-    /// Sampling takes so long, and the learner announces `next` meanwhile.
-    async fn begin(sampling: Duration, next: pb::PolicyManifest) -> Self {
+    /// It samples until it is told, and the learner announces `next` meanwhile.
+    async fn begin(next: pb::PolicyManifest) -> Self {
+        Self::begin_bearing(0.5, next, None).await
+    }
+
+    /// The same of one that bears a learner's absence for so many seconds. Whoever asks for more is refused so, or told that nobody serves.
+    async fn begin_bearing(
+        learner_timeout_s: f64,
+        next: pb::PolicyManifest,
+        refusal: Option<Status>,
+    ) -> Self {
         let task = pb::ProductTask {
             task: 5,
             product: "lamp".into(),
@@ -41,6 +56,7 @@ impl AtWork {
         let mut script = Script {
             announced: vec![next],
             lease: Some(lease),
+            refusal,
             ..Script::default()
         };
         for adapter in [FIRST, NEXT] {
@@ -48,11 +64,12 @@ impl AtWork {
         }
         let (url, script) = serve(manifest(2, 3, FIRST), script).await;
         let config = ActorConfig {
-            learner_timeout_s: 0.5,
+            learner_timeout_s,
             drain_timeout_s: 0.1,
             ..ActorConfig::default()
         };
         let (begin, shutdown) = (CancellationToken::new(), CancellationToken::new());
+        let sampled = CancellationToken::new();
         begin.cancel();
         let inputs = SimulatedActorInputs {
             actor_id: ActorId::new("late").unwrap(),
@@ -61,7 +78,7 @@ impl AtWork {
             begin,
             delay: Duration::ZERO,
             timed: Arc::new(AtomicBool::new(false)),
-            sampling: SimulatedSampling::Pause(sampling),
+            sampling: SimulatedSampling::Until(sampled.clone()),
             authorizer: Arc::new(AllowLoopback),
         };
         let stop = shutdown.clone();
@@ -72,12 +89,13 @@ impl AtWork {
         });
         let this = Self {
             script,
+            sampled,
             shutdown,
             ended,
         };
         this.until(|script| script.lease.is_none()).await;
         // Both adapters were asked for: it has heard of the next version.
-        this.until(|script| script.offsets.len() == 2).await;
+        this.until(|script| script.offsets.len() >= 2).await;
         this
     }
 
@@ -99,9 +117,6 @@ impl AtWork {
 const FIRST: &[u8] = b"x";
 const NEXT: &[u8] = b"y";
 
-/// Longer than any test.
-const FOR_EVER: Duration = Duration::from_secs(24 * 3600);
-
 fn last() -> pb::PolicyManifest {
     pb::PolicyManifest {
         last: true,
@@ -111,7 +126,8 @@ fn last() -> pb::PolicyManifest {
 
 #[tokio::test]
 async fn an_actor_at_work_when_its_run_ends_has_completed_it_though_the_learner_is_gone() {
-    let mut actor = AtWork::begin(Duration::from_millis(300), last()).await;
+    let mut actor = AtWork::begin(last()).await;
+    actor.sampled.cancel();
     let summary = (&mut actor.ended).await.unwrap().unwrap();
     assert!(summary.complete);
     assert_eq!((summary.leased, summary.dropped, summary.pairs), (1, 1, 0));
@@ -120,7 +136,8 @@ async fn an_actor_at_work_when_its_run_ends_has_completed_it_though_the_learner_
 
 #[tokio::test]
 async fn a_learner_that_goes_before_the_last_version_is_announced_is_missed() {
-    let mut actor = AtWork::begin(Duration::from_millis(300), manifest(2, 4, NEXT)).await;
+    let mut actor = AtWork::begin(manifest(2, 4, NEXT)).await;
+    actor.sampled.cancel();
     let error = (&mut actor.ended).await.unwrap().unwrap_err();
     assert!(matches!(error, ActorError::Unreachable { .. }), "{error}");
     assert_eq!(actor.returned(), [(vec![5], true)]);
@@ -128,7 +145,7 @@ async fn a_learner_that_goes_before_the_last_version_is_announced_is_missed() {
 
 #[tokio::test]
 async fn tasks_that_take_much_longer_than_the_run_are_dropped() {
-    let mut actor = AtWork::begin(FOR_EVER, last()).await;
+    let mut actor = AtWork::begin(last()).await;
     // What is waited for from here on is over at once, but in its order.
     tokio::time::pause();
     let begun = Instant::now();
@@ -139,9 +156,82 @@ async fn tasks_that_take_much_longer_than_the_run_are_dropped() {
 
 #[tokio::test]
 async fn an_actor_that_is_drained_says_that_it_leaves_with_what_it_hands_back() {
-    let mut actor = AtWork::begin(FOR_EVER, manifest(2, 4, NEXT)).await;
+    let mut actor = AtWork::begin(manifest(2, 4, NEXT)).await;
     actor.shutdown.cancel();
     let summary = (&mut actor.ended).await.unwrap().unwrap();
     assert!(!summary.complete && summary.handed_back == 1);
     assert_eq!(actor.returned(), [(vec![5], true)]);
+}
+
+#[tokio::test]
+async fn a_drained_actor_that_has_heard_of_the_last_version_has_completed_the_run() {
+    let mut actor = AtWork::begin(last()).await;
+    actor.shutdown.cancel();
+    let summary = (&mut actor.ended).await.unwrap().unwrap();
+    assert!(summary.complete);
+    assert_eq!((summary.dropped, summary.handed_back), (1, 0));
+    assert_eq!(actor.returned(), [(vec![], true)]);
+}
+
+#[tokio::test]
+async fn a_learner_that_refuses_an_actor_is_not_away_though_the_run_is_over() {
+    let quarantined = WireError::Quarantined {
+        actor: ActorId::new("late").unwrap(),
+        reason: "its weights do something else".into(),
+    };
+    let mut actor = AtWork::begin_bearing(0.5, last(), Some(quarantined.into())).await;
+    actor.sampled.cancel();
+    let error = (&mut actor.ended).await.unwrap().unwrap_err();
+    assert!(error.to_string().contains("quarantine"), "{error}");
+}
+
+#[tokio::test]
+async fn a_learner_that_is_gone_is_not_called_for_long_once_the_run_is_over_and_the_last_version_is_adopted()
+{
+    let mut actor = AtWork::begin_bearing(3600.0, last(), None).await;
+    let begun = Instant::now();
+    actor.sampled.cancel();
+    let summary = (&mut actor.ended).await.unwrap().unwrap();
+    assert!(summary.complete && summary.dropped == 1);
+    assert_eq!(summary.version.unwrap().number, 4);
+    assert!(begun.elapsed() < LAST_TASKS, "{:?}", begun.elapsed());
+}
+
+/// A service that will not do any more.
+struct Lost;
+
+impl Service for Lost {
+    async fn recovered(&mut self) -> Result<(), ActorError> {
+        Err(ActorError::GroupTooLarge {
+            bytes: 2,
+            most: 1,
+            group_size: 2,
+        })
+    }
+}
+
+impl Render for Lost {
+    async fn render(&mut self, _: &Lease, _: &PerTask<Vec<Trajectory>>) -> PerTask<RenderedGroup> {
+        pending().await
+    }
+}
+
+impl Score for Lost {
+    async fn score(&mut self, _: &Lease, _: &PerTask<RenderedGroup>) -> PerTask<Option<GroupRewards>> {
+        pending().await
+    }
+}
+
+#[tokio::test]
+async fn a_service_that_is_lost_ends_a_run_that_goes_on_and_never_one_that_is_over() {
+    let mut goes_on = rollouts(manifest(2, 3, b"x"), Lost, Lost).await;
+    assert!(goes_on.wait_for_services().await.is_err());
+    let over = pb::PolicyManifest {
+        last: true,
+        ..manifest(2, 3, b"x")
+    };
+    let mut over = rollouts(over, Lost, Lost).await;
+    for _chance in 0..32 {
+        over.wait_for_services().await.unwrap();
+    }
 }

@@ -1,8 +1,13 @@
 //! Stopping a role on request: signals and a closed standard input drain it.
 
-use crate::program::{adwright, signal, wait_until};
+use crate::program::{Guarded, adwright, signal, wait_until};
+use std::fs;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
-use std::process::Child;
+use std::process::{Child, Command};
+
+/// Opening a pipe for writing fails at once where nobody reads it (`O_NONBLOCK`).
+const AT_ONCE: i32 = 0o4000;
 
 /// An actor that waits for a learner which is not there.
 fn waiting_actor(directory: &Path) -> Child {
@@ -34,4 +39,52 @@ fn an_actor_drains_on_sigterm() {
     let mut actor = waiting_actor(directory.path());
     signal(actor.id(), "TERM");
     assert!(actor.wait().unwrap().success());
+}
+
+/// The exit status of a role that is asked to stop while it reads a file of what it brings, which does not come to an end.
+fn stopped_while_it_reads(file: &str, role: &str, arguments: &[&str]) -> Option<i32> {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join(file);
+    fs::create_dir_all(file.parent().unwrap()).unwrap();
+    assert!(Command::new("mkfifo").arg(&file).status().unwrap().success());
+    let always = [role, "--unfinished-status=75"];
+    let mut role = Guarded(adwright(directory.path(), &[&always[..], arguments].concat()));
+    let mut written = fs::OpenOptions::new();
+    written.write(true).custom_flags(AT_ONCE);
+    let mut pipe = None;
+    wait_until("it reads what it brings", || {
+        pipe = written.open(&file).ok();
+        pipe.is_some() || role.0.try_wait().unwrap().is_some()
+    });
+    let said = || fs::read_to_string(directory.path().join("stderr.log")).unwrap();
+    assert!(pipe.is_some(), "{}", said());
+    signal(role.0.id(), "TERM");
+    let status = role.0.wait().unwrap();
+    assert!(
+        said().contains("before there was anything to drain"),
+        "{}",
+        said()
+    );
+    status.code()
+}
+
+#[test]
+fn a_role_that_is_stopped_while_it_brings_its_models_is_unfinished() {
+    let learner = [
+        "--store=store",
+        "--policy=held",
+        "--set=catalogue.source=held/mine.json",
+    ];
+    let actor = [
+        "--store=store",
+        "--set=actor.image_generator=diffusion",
+        "--set=diffusion.model=held",
+        "--set=diffusion.controlnet=held",
+    ];
+    let statuses = [
+        stopped_while_it_reads("held/mine.json", "learner", &learner),
+        stopped_while_it_reads("held/unet/config.json", "actor", &actor),
+        stopped_while_it_reads("held/config.json", "reward-server", &["--model=held"]),
+    ];
+    assert_eq!(statuses, [Some(75); 3]);
 }

@@ -61,7 +61,9 @@ mod tests {
         registry.seen(&actor("a"), now);
         registry.left(&actor("a"));
         assert!(registry.all_done(version(8), now, SILENCE));
+        assert_eq!(registry.present(now, SILENCE), 0);
         registry.seen(&actor("a"), now);
         assert!(!registry.all_done(version(8), now, SILENCE));
+        assert_eq!(registry.present(now, SILENCE), 1);
     }
 }

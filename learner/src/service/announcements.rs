@@ -6,7 +6,7 @@ use crate::control::ControlPlane;
 use crate::relays::Place;
 use common::PolicyVersion;
 use futures::stream;
-use proto::{InvalidMessage, WireError, pb};
+use proto::pb;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
@@ -39,15 +39,6 @@ pub(super) fn announcements(
             }
         },
     )
-}
-
-/// Where a caller passes on what it has: at the address that it calls from.
-pub(super) fn relay_of(peer: Option<SocketAddr>, port: u32) -> Result<Option<SocketAddr>, WireError> {
-    let invalid = |_| InvalidMessage::new("watch_policy_request.relay_port", format!("{port} is no port"));
-    let port = u16::try_from(port).map_err(invalid)?;
-    Ok(peer
-        .map(|peer| SocketAddr::new(peer.ip(), port))
-        .filter(|_| port > 0))
 }
 
 /// A manifest for those who follow the run: they have the base.

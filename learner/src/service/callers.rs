@@ -1,9 +1,9 @@
 //! Who is let in: callers that may, of this run, and that know its newest start.
 
-use super::Service;
+use super::{Service, requests};
 use common::ActorId;
 use failpoint::Mutation;
-use proto::{Call, Caller, InvalidMessage, Remote, WireError, pb, trace};
+use proto::{Call, Caller, Remote, WireError, pb, trace};
 use tonic::Request;
 use tracing::Span;
 
@@ -39,16 +39,12 @@ impl Service {
         header: HeaderOf<T>,
     ) -> Result<(ActorId, T, Span), WireError> {
         let (caller, message, span) = self.admit(method, request, header)?;
-        if caller.run.is_none() || caller.epoch.is_none() {
-            return Err(WireError::NotJoined);
-        }
+        let (actor, known) = requests::participant(caller)?;
         // Whoever only looks on, or joins, learns of a later start by the answer; who takes part must know it.
         let own = self.control.epoch();
-        let earlier = caller.epoch.filter(|&epoch| epoch < own);
-        if let Some(caller) = earlier.filter(|_| !failpoint::breaks(Mutation::NoEpochCheck)) {
-            return Err(WireError::StaleEpoch { own, caller });
+        if known < own && !failpoint::breaks(Mutation::NoEpochCheck) {
+            return Err(WireError::StaleEpoch { own, caller: known });
         }
-        let actor = ActorId::new(caller.id).map_err(|e| InvalidMessage::new("header.caller_id", e))?;
         Ok((actor, message, span))
     }
 

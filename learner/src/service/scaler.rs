@@ -1,6 +1,7 @@
 //! KEDA's external scaler: how many actors the run could use, in the words of KEDA's contract. No figure is made here.
 
 use crate::control::ControlPlane;
+use common::RunId;
 use futures::stream::{self, BoxStream, StreamExt as _};
 use proto::keda::{
     GetMetricSpecResponse, GetMetricsRequest, GetMetricsResponse, IsActiveResponse, MetricSpec, MetricValue,
@@ -48,14 +49,28 @@ impl Scaler {
             caller: CALLER,
             peer,
         })?;
-        let expected = &self.control.identity.run;
-        match object.scaler_metadata.get(RUN) {
-            Some(run) if run != &expected.to_string() => Err(InvalidMessage::new(
-                "scaled_object_ref.scaler_metadata.run",
-                format!("{run:?} is another run than {expected}, which this learner serves"),
-            )
-            .into()),
-            _ => Ok(()),
+        Ok(check_run(&self.control.identity.run, object)?)
+    }
+}
+
+/// Refuses what is scaled for another run than `expected`.
+pub(crate) fn check_run(expected: &RunId, object: &ScaledObjectRef) -> Result<(), InvalidMessage> {
+    match object.scaler_metadata.get(RUN) {
+        Some(run) if run != expected.as_str() => Err(InvalidMessage::new(
+            "scaled_object_ref.scaler_metadata.run",
+            format!("{run:?} is another run than {expected}, which this learner serves"),
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Refuses the name of another metric.
+pub(crate) fn check_metric(name: &str) -> Result<(), InvalidMessage> {
+    match name {
+        METRIC => Ok(()),
+        _ => {
+            let reason = format!("{name:?} is no metric of this scaler, which has {METRIC}");
+            Err(InvalidMessage::new("get_metrics_request.metric_name", reason))
         }
     }
 }
@@ -112,13 +127,7 @@ impl ExternalScaler for Scaler {
         let message = request.into_inner();
         let object = message.scaled_object_ref.unwrap_or_default();
         self.admit("ExternalScaler/GetMetrics", &peer, &object)?;
-        if message.metric_name != METRIC {
-            let name = message.metric_name;
-            let reason = format!("{name:?} is no metric of this scaler, which has {METRIC}");
-            return Err(
-                WireError::from(InvalidMessage::new("get_metrics_request.metric_name", reason)).into(),
-            );
-        }
+        check_metric(&message.metric_name).map_err(WireError::from)?;
         let wanted = self.control.scale().wanted;
         Ok(Response::new(GetMetricsResponse {
             metric_values: vec![MetricValue {

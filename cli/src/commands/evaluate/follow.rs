@@ -182,7 +182,8 @@ async fn follow(
     .into())
 }
 
-/// Tells the learner what a version does; answers whether it has confirmed that, for which it has a moment once `drain` is asked for.
+/// Tells the learner what a version does; answers whether it has confirmed that, for which it has a moment once `drain` is asked for. A
+/// learner that fails to then is no failure: it may be stopped as well.
 async fn report(
     observer: &Observer,
     version: PolicyVersion,
@@ -198,9 +199,18 @@ async fn report(
         () = too_late => Ok(false),
     };
     if !matches!(reported, Ok(true)) {
-        tracing::warn!(%version, ?values, "measured, and the learner has not confirmed it");
+        let error = reported.as_ref().err().map(|error| format!("{error:#}"));
+        tracing::warn!(%version, ?values, error, "measured, and the learner has not confirmed it");
     }
-    reported
+    confirmed(reported, drain.is_cancelled())
+}
+
+/// Whether a report was confirmed, by an evaluator that drains or not.
+fn confirmed(reported: anyhow::Result<bool>, drains: bool) -> anyhow::Result<bool> {
+    match reported {
+        Err(_) if drains => Ok(false),
+        reported => reported,
+    }
 }
 
 /// The newest version that has been announced, or else the next one; `None` when there will be none.
@@ -255,4 +265,16 @@ fn tell(version: PolicyVersion, values: &BTreeMap<String, f64>, json: bool) -> O
     let values: Vec<String> = values.collect();
     output::line(&format!("{version}  {}", values.join("  ")))?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_that_fails_is_a_failure_unless_the_evaluator_drains() {
+        assert!(confirmed(Err(anyhow!("gone")), false).is_err());
+        assert!(!confirmed(Err(anyhow!("gone")), true).unwrap());
+        assert!(confirmed(Ok(true), true).unwrap());
+    }
 }

@@ -107,8 +107,8 @@ struct Told {
     newest: watch::Receiver<pb::PolicyManifest>,
     /// Who was told of which task that its outcome is recorded.
     acknowledged: Arc<Mutex<BTreeMap<u64, ActorId>>>,
-    /// Those who work; each ends with the learner or the run.
-    actors: Vec<JoinHandle<()>>,
+    /// Those who work, and who follows; each ends with the learner or the run.
+    at_work: Vec<JoinHandle<()>>,
 }
 
 impl Told {
@@ -117,22 +117,23 @@ impl Told {
     async fn by(learner: &Learner, together: usize) -> Self {
         let observer = TestActor::join(&learner.url, "observer").await;
         let (sender, newest) = watch::channel(observer.manifest.clone());
-        tokio::spawn(follow(observer, sender));
+        let follower = tokio::spawn(follow(observer, sender));
         let (acknowledged, together) = (Arc::default(), Arc::new(Barrier::new(together)));
         let mut joined = vec![];
         for number in 0..IN_FLIGHT {
             joined.push(TestActor::join(&learner.url, &format!("actor-{number}")).await);
         }
         // Not before all are there: few could end the run.
-        let at_work = |actor| {
+        let begin = |actor| {
             let told = Arc::clone(&acknowledged);
             tokio::spawn(work(actor, newest.clone(), told, together.clone()))
         };
-        let actors = joined.into_iter().map(at_work).collect();
+        let mut at_work: Vec<_> = joined.into_iter().map(begin).collect();
+        at_work.push(follower);
         Self {
             newest,
             acknowledged,
-            actors,
+            at_work,
         }
     }
 
@@ -149,7 +150,12 @@ impl Told {
         self.newest.borrow().version.unwrap().number
     }
 
-    fn acknowledged(&self) -> BTreeMap<u64, ActorId> {
+    /// What was acknowledged, once all have ended.
+    async fn acknowledged(self) -> BTreeMap<u64, ActorId> {
+        for one in self.at_work {
+            let ended = tokio::time::timeout(Duration::from_secs(30), one).await;
+            ended.expect("somebody goes on without a learner").unwrap();
+        }
         self.acknowledged.lock().unwrap().clone()
     }
 }
@@ -275,7 +281,7 @@ async fn training_goes_on_while_a_checkpoint_is_written_and_waits_before_a_third
     let left = Left::of(&objects).await;
     assert_eq!(left.checkpointed(), [12, 9, 6, 3]);
     left.assert_sound();
-    left.assert_has(&told.acknowledged());
+    left.assert_has(&told.acknowledged().await);
     assert_eq!((summary.publishes, summary.pairs_trained), (13, 48));
 }
 
@@ -309,10 +315,7 @@ async fn dies_and_goes_on(moment: Moment, dies_at: u64, goes_on: u64) {
     first.store.holds().await;
     told.announced(dies_at).await;
     first.die();
-    for actor in told.actors {
-        actor.await.unwrap();
-    }
-    let acknowledged = told.acknowledged.lock().unwrap().clone();
+    let acknowledged = told.acknowledged().await;
     assert!(!acknowledged.is_empty(), "{moment:?}");
 
     // With a slow checkpoint too, it does not end before all this is asked of it.
@@ -329,7 +332,7 @@ async fn dies_and_goes_on(moment: Moment, dies_at: u64, goes_on: u64) {
     let summary = second.ends().await;
     assert!(summary.complete, "{moment:?}: {summary:?}");
     // The one that it goes on from is announced too.
-    let announced = u64::from(simulated().versions) - goes_on + 1;
+    let announced = simulated().versions - goes_on + 1;
     assert_eq!(
         (summary.publishes, summary.pairs_trained),
         (announced, 48),
@@ -339,5 +342,5 @@ async fn dies_and_goes_on(moment: Moment, dies_at: u64, goes_on: u64) {
     assert_eq!(left.checkpoints[0].version, summary.version, "{moment:?}");
     left.assert_sound();
     left.assert_has(&acknowledged);
-    left.assert_has(&told.acknowledged());
+    left.assert_has(&told.acknowledged().await);
 }

@@ -1,7 +1,7 @@
 //! A store in memory that holds one write of a checkpoint for as long as it is told, and that a learner can be cut off from.
 
 use async_trait::async_trait;
-use futures::stream::BoxStream;
+use futures::stream::{self, BoxStream, StreamExt as _};
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{
@@ -11,6 +11,7 @@ use object_store::{
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::time::Duration;
 use store::Store;
 use tokio::sync::watch;
 
@@ -58,7 +59,9 @@ impl HeldStore {
     /// Returns once the write is held.
     pub(super) async fn holds(&self) {
         let mut stage = self.stage.subscribe();
-        stage.wait_for(|stage| *stage != Stage::Waiting).await.unwrap();
+        let held = stage.wait_for(|stage| *stage != Stage::Waiting);
+        let waited = tokio::time::timeout(Duration::from_secs(30), held).await;
+        waited.expect("the write is never made").unwrap();
     }
 
     pub(super) fn release(&self) {
@@ -133,7 +136,10 @@ impl ObjectStore for HeldStore {
     }
 
     fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
-        self.objects.delete_stream(locations)
+        match self.check() {
+            Ok(()) => self.objects.delete_stream(locations),
+            Err(error) => stream::once(async { Err(error) }).boxed(),
+        }
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
@@ -145,6 +151,7 @@ impl ObjectStore for HeldStore {
     }
 
     async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
+        self.check()?;
         self.objects.copy_opts(from, to, options).await
     }
 }
