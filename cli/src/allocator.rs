@@ -4,30 +4,8 @@
 //! trains or samples for days would grow by them (docs/results.md, "An hour's work"). Mappings of their own for tensors would do as well, at up to twice
 //! the processor time (there too). Other systems' allocators are left as they are.
 
-/// Gives free pages back from now on, on a thread of its own.
-///
-/// # Errors
-/// When the system gives no thread.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
-pub(crate) fn gives_back() -> anyhow::Result<()> {
-    use anyhow::Context as _;
-
-    /// How often: what is needed again afterwards is cleared by the system first.
-    const EVERY: std::time::Duration = std::time::Duration::from_secs(10);
-    let trim = || loop {
-        std::thread::sleep(EVERY);
-        // SAFETY: a number is all that it takes, any thread may call it, and memory in use is not touched.
-        #[allow(unsafe_code)]
-        unsafe {
-            libc::malloc_trim(0);
-        }
-    };
-    std::thread::Builder::new()
-        .name("allocator".to_owned())
-        .spawn(trim)
-        .context("cannot start the allocator's thread")?;
-    Ok(())
-}
+pub(crate) use glibc::gives_back;
 
 /// Nothing is to be done.
 ///
@@ -36,4 +14,66 @@ pub(crate) fn gives_back() -> anyhow::Result<()> {
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
 pub(crate) fn gives_back() -> anyhow::Result<()> {
     Ok(())
+}
+
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+mod glibc {
+    use anyhow::Context as _;
+    use std::time::Duration;
+
+    /// How often: what is needed again afterwards is cleared by the system first.
+    const EVERY: Duration = Duration::from_secs(10);
+
+    /// Gives free pages back from now on, on a thread of its own.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub(crate) fn gives_back() -> anyhow::Result<()> {
+        let now_and_then = || loop {
+            std::thread::sleep(EVERY);
+            give_back();
+        };
+        std::thread::Builder::new()
+            .name("allocator".to_owned())
+            .spawn(now_and_then)
+            .context("cannot start the allocator's thread")?;
+        Ok(())
+    }
+
+    fn give_back() {
+        // SAFETY: a number is all that it takes, any thread may call it, and memory in use is not touched.
+        #[allow(unsafe_code)]
+        unsafe {
+            libc::malloc_trim(0);
+        }
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+        use crate::demo::soak::parse_resident;
+
+        /// Below what glibc makes a mapping of its own of.
+        const BLOCK: usize = 64 << 10;
+
+        fn resident() -> u64 {
+            let status = std::fs::read_to_string("/proc/self/status").unwrap();
+            parse_resident(&status).unwrap()
+        }
+
+        #[test]
+        fn pages_that_are_free_between_others_go_back() {
+            let mut blocks: Vec<Vec<u8>> = (0..2048).map(|_| vec![1; BLOCK]).collect();
+            // Every second one is let go of: the heap's end stays in use.
+            for block in blocks.iter_mut().step_by(2) {
+                *block = vec![];
+            }
+            let before = resident();
+            give_back();
+            let after = resident();
+            // Of 64 MiB; other tests allocate meanwhile.
+            assert!(after + (32 << 20) < before, "{before} bytes, then {after}");
+            assert!(blocks.iter().flatten().all(|&byte| byte == 1));
+        }
+    }
 }

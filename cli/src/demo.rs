@@ -25,7 +25,7 @@ mod results;
 mod results_table;
 mod roles;
 mod sheet;
-mod soak;
+pub(crate) mod soak;
 mod stages;
 mod table;
 mod training;

@@ -5,11 +5,13 @@
 //! the networks behind may assume well-formed input. A batch holds no device tensor, so one batch serves the policy on
 //! an autodiff device and the reference without one.
 
-use std::ops::Range;
+mod token_rows;
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
 use crate::error::ModelError;
+
+pub(crate) use token_rows::{PromptTokens, TokenRows};
 
 /// What a row must respect, read off a model's configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -132,174 +134,6 @@ impl CompletionBatch {
     pub fn mask(&self, device: &Device) -> Tensor<2> {
         let shape = [self.rows(), self.completion_length];
         Tensor::from_data(TensorData::new(self.mask.clone(), shape), device)
-    }
-}
-
-/// Tokens of a prompt and the image that its placeholder stands for.
-pub(crate) type PromptTokens<'a> = (&'a [u32], Option<usize>);
-
-/// A rectangle of positions, each a token of the vocabulary or a patch of an image.
-///
-/// Embedding it is a gather from `[embeddings of the text tokens; image features]`: `text_ids` are looked up in order,
-/// and `order` says for every position which row of that table it takes.
-#[derive(Debug, Clone)]
-pub(crate) struct TokenRows {
-    pub(crate) text_ids: Vec<i64>,
-    /// `None` when there is no image: the text is in order already.
-    pub(crate) order: Option<Vec<i64>>,
-    /// Padded positions at the head of each row.
-    pub(crate) padding: Vec<usize>,
-    pub(crate) length: usize,
-    /// Tokens of the images that `order` was laid out with.
-    pub(crate) image_tokens: usize,
-}
-
-impl TokenRows {
-    /// Prompts padded on the left to the longest, each followed by its tail padded on the right to `tail_length`.
-    /// Returns the padded prompt length too.
-    pub(crate) fn new(
-        prompts: &[PromptTokens<'_>],
-        tails: &[&[u32]],
-        tail_length: usize,
-        image_lengths: &[usize],
-        limits: &RowLimits,
-    ) -> Result<(Self, usize), ModelError> {
-        if prompts.is_empty() {
-            return Err(ModelError::Row {
-                row: 0,
-                reason: "the batch has no row, expected at least one".into(),
-            });
-        }
-        let mut lengths = Vec::with_capacity(prompts.len());
-        for (row, &(ids, image)) in prompts.iter().enumerate() {
-            lengths.push(prompt_length(row, ids, image, image_lengths, limits)?);
-        }
-        let prompt_length = lengths.iter().copied().max().unwrap_or(0);
-        let length = prompt_length + tail_length;
-        if length > limits.max_length {
-            let row = lengths
-                .iter()
-                .position(|&length| length == prompt_length)
-                .unwrap_or(0);
-            let reason = format!(
-                "{length} positions with padding, the model has {}",
-                limits.max_length
-            );
-            return Err(ModelError::Row { row, reason });
-        }
-        let padding: Vec<usize> = lengths.iter().map(|length| prompt_length - length).collect();
-        let mut writer = RowWriter::new(image_lengths);
-        for ((&(ids, image), tail), &padding) in prompts.iter().zip(tails).zip(&padding) {
-            writer.text(std::iter::repeat_n(0, padding));
-            writer.prompt(ids, image, limits);
-            writer.text(tail.iter().copied());
-            writer.text(std::iter::repeat_n(0, tail_length - tail.len()));
-        }
-        let (text_ids, order) = writer.finish();
-        Ok((
-            Self {
-                text_ids,
-                order,
-                padding,
-                length,
-                image_tokens: image_lengths.iter().sum(),
-            },
-            prompt_length,
-        ))
-    }
-
-    pub(crate) fn rows(&self) -> usize {
-        self.padding.len()
-    }
-}
-
-/// Collects positions before the size of the text table is known.
-struct RowWriter {
-    /// The tokens of each image among those of all.
-    images: Vec<Range<usize>>,
-    text_ids: Vec<i64>,
-    sources: Vec<Source>,
-    has_image: bool,
-}
-
-enum Source {
-    Text(usize),
-    Patch(usize),
-}
-
-impl RowWriter {
-    fn new(image_lengths: &[usize]) -> Self {
-        let images = image_lengths.iter().scan(0, |end, length| {
-            let start = *end;
-            *end += length;
-            Some(start..*end)
-        });
-        Self {
-            images: images.collect(),
-            text_ids: vec![],
-            sources: vec![],
-            has_image: false,
-        }
-    }
-
-    fn text(&mut self, ids: impl Iterator<Item = u32>) {
-        for id in ids {
-            self.sources.push(Source::Text(self.text_ids.len()));
-            self.text_ids.push(i64::from(id));
-        }
-    }
-
-    fn prompt(&mut self, ids: &[u32], image: Option<usize>, limits: &RowLimits) {
-        for &id in ids {
-            match image.filter(|_| id == limits.image_token_id) {
-                Some(image) => {
-                    self.sources.extend(self.images[image].clone().map(Source::Patch));
-                    self.has_image = true;
-                }
-                None => self.text(std::iter::once(id)),
-            }
-        }
-    }
-
-    fn finish(self) -> (Vec<i64>, Option<Vec<i64>>) {
-        let text = self.text_ids.len();
-        let index = |source| match source {
-            Source::Text(index) => index as i64,
-            Source::Patch(index) => (text + index) as i64,
-        };
-        let order = self
-            .has_image
-            .then(|| self.sources.into_iter().map(index).collect());
-        (self.text_ids, order)
-    }
-}
-
-/// Positions that a prompt takes, its image expanded.
-fn prompt_length(
-    row: usize,
-    ids: &[u32],
-    image: Option<usize>,
-    image_lengths: &[usize],
-    limits: &RowLimits,
-) -> Result<usize, ModelError> {
-    let is_known = |id| (id as usize) < limits.vocab_size || id == limits.image_token_id;
-    check_ids(row, "prompt", ids, is_known, limits)?;
-    let placeholders = ids.iter().filter(|&&id| id == limits.image_token_id).count();
-    let failed = |reason: String| Err(ModelError::Row { row, reason });
-    match (placeholders, image) {
-        (0, None) => Ok(ids.len()),
-        (1, Some(image)) => match image_lengths.get(image) {
-            Some(tokens) => Ok(ids.len() - 1 + tokens),
-            None => failed(format!(
-                "image {image}, but there are features of {} image(s)",
-                image_lengths.len()
-            )),
-        },
-        (1, None) => failed("the prompt has an image placeholder but no image was given".into()),
-        (0, Some(_)) => failed("an image was given but the prompt has no image placeholder".into()),
-        (count, _) => failed(format!(
-            "the prompt has {count} image placeholders, expected at most one"
-        )),
     }
 }
 

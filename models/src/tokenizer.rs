@@ -4,10 +4,11 @@
 //! caption is spelled out, so that no product description can end a prompt or claim an image. Special ids are placed by
 //! [`crate::policy`] only.
 
+mod special_tokens;
+
 use std::collections::HashSet;
 use std::path::Path;
 
-use serde::{Deserialize, Serialize};
 use tokenizers::decoders::byte_level::ByteLevel as ByteLevelDecoder;
 use tokenizers::models::TrainerWrapper;
 use tokenizers::models::bpe::{BPE, BpeTrainer};
@@ -21,31 +22,7 @@ use crate::directory::read;
 use crate::error::ModelError;
 use crate::sentencepiece::SentencePiece;
 
-/// How a tokenizer spells its special tokens.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct SpecialTokens {
-    /// Fills short rows.
-    pub pad: String,
-    /// Begins a prompt.
-    pub begin: String,
-    /// Ends a completion.
-    pub end: String,
-    /// Stands for an image in a prompt.
-    pub image: String,
-}
-
-impl Default for SpecialTokens {
-    /// `<pad>`, `<bos>`, `</s>`, `<image>`: what [`Tokenizer::train`] is given for our own models.
-    fn default() -> Self {
-        Self {
-            pad: "<pad>".into(),
-            begin: "<bos>".into(),
-            end: "</s>".into(),
-            image: "<image>".into(),
-        }
-    }
-}
+pub use special_tokens::SpecialTokens;
 
 /// A tokenizer and the ids of its special tokens.
 #[derive(Debug, Clone)]

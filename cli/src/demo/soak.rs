@@ -176,7 +176,7 @@ fn resident_bytes(process: &Process) -> anyhow::Result<u64> {
 }
 
 /// From the line `VmRSS:   123 kB`.
-fn parse_resident(status: &str) -> Option<u64> {
+pub(crate) fn parse_resident(status: &str) -> Option<u64> {
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kilobytes << 10)

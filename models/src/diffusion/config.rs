@@ -1,7 +1,9 @@
 //! What diffusers' `config.json` files say of the networks.
 
 mod autoencoder;
+mod levels;
 mod unet;
 
 pub use autoencoder::AutoencoderConfig;
-pub use unet::{Level, PerLevel, UnetConfig};
+pub use levels::{Level, PerLevel};
+pub use unet::UnetConfig;

@@ -1,4 +1,4 @@
-//! A complete run, and actors that have left it before its end.
+//! Whom a complete run waits for, and for whom it does not.
 
 use super::*;
 
@@ -48,4 +48,71 @@ async fn a_finished_run_does_not_wait_for_actors_that_were_drained_just_before_i
     let summary = ended.expect("it waits for who has left").unwrap().unwrap();
     assert!(summary.complete);
     assert_eq!(summary.actors.len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_finished_run_waits_for_whoever_still_follows_it() {
+    let running = start(config()).await;
+    let mut observer = LearnerServiceClient::connect(running.url.clone()).await.unwrap();
+    let watch = pb::WatchPolicyRequest {
+        header: Some(header(None, None, "observer")),
+        after: None,
+        relay_port: 0,
+        evaluates: false,
+    };
+    let mut news = observer.watch_policy(watch).await.unwrap().into_inner();
+    TestActor::join(&running.url, "a").await.work(made_up).await;
+    while !news.message().await.unwrap().unwrap().last {}
+    // Much longer than it takes to close the doors.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let status = pb::GetRunStatusRequest {
+        header: Some(header(None, None, "observer")),
+        metrics_from: 0,
+    };
+    let status = observer.get_run_status(status).await.unwrap().into_inner();
+    assert_eq!(status.metrics.len(), 2);
+    let left = Instant::now();
+    drop((news, observer));
+    assert!(running.ended.await.unwrap().unwrap().complete);
+    assert!(left.elapsed() < Duration::from_secs(2), "it waited for nobody");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_finished_run_waits_for_held_out_results_of_its_last_version_and_for_no_others() {
+    for evaluates in [true, false] {
+        let running = start(LearnerConfig {
+            linger_ms: 500,
+            ..config()
+        })
+        .await;
+        let mut observer = LearnerServiceClient::connect(running.url.clone()).await.unwrap();
+        let watch = pb::WatchPolicyRequest {
+            header: Some(header(None, None, "observer")),
+            after: None,
+            relay_port: 0,
+            evaluates,
+        };
+        let mut news = observer.watch_policy(watch).await.unwrap().into_inner();
+        TestActor::join(&running.url, "a").await.work(made_up).await;
+        let last = loop {
+            let manifest = news.message().await.unwrap().unwrap();
+            if manifest.last {
+                break manifest.version;
+            }
+        };
+        if evaluates {
+            // Much longer than it waits for others.
+            tokio::time::sleep(Duration::from_millis(1500)).await;
+            let evaluation = pb::ReportEvaluationRequest {
+                header: Some(header(None, None, "observer")),
+                version: last,
+                values: [("reward".to_owned(), 0.25)].into(),
+            };
+            observer.report_evaluation(evaluation).await.unwrap();
+        }
+        // The stream is still open.
+        let ended = tokio::time::timeout(Duration::from_secs(20), running.ended).await;
+        let summary = ended.expect("it waits no longer").unwrap().unwrap();
+        assert!(summary.complete && news.message().await.unwrap().is_none());
+    }
 }
