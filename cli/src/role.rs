@@ -2,7 +2,7 @@
 
 use crate::allocator;
 use crate::config::Config;
-use crate::failure::Outcome;
+use crate::failure::{Outcome, ended};
 use crate::monitoring::{self, Watched};
 use crate::output;
 use crate::ready::{Ready, Role};
@@ -119,10 +119,14 @@ impl Host {
         })
     }
 
-    /// Ends a process that was asked to stop before it could serve. Nothing is waited for.
-    pub(crate) fn stop_early(self) {
+    /// Ends a process that was asked to stop before it could serve: its run is unfinished. Nothing is waited for.
+    ///
+    /// # Errors
+    /// [`Failure::Unfinished`](crate::failure::Failure::Unfinished), but for a status of 0.
+    pub(crate) fn stop_early(self, unfinished_status: u8) -> Outcome<()> {
         tracing::info!("asked to stop before there was anything to drain");
         self.runtime.shutdown_background();
+        ended(false, unfinished_status)
     }
 
     /// Runs `work` to its end, or until a second signal drops it where it stands.

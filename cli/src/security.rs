@@ -42,16 +42,12 @@ impl Security {
     /// # Errors
     /// Configuration at fault: a file that cannot be read or used, a certificate of another role or another run than `run.id`.
     pub(crate) fn open(config: &Config, role: PeerRole) -> Outcome<Self> {
-        if !config.tls.is_set() {
-            return Ok(Self {
-                transport: Transport::plain(),
-                authorizer: unproven(config.endpoints.insecure_plaintext_network),
-                renewal: None,
-            });
+        let mut own = Self::looking_on(config)?;
+        match &own.renewal {
+            Some(renewal) => check_names(&renewal.credentials, role, &config.run.id).or_configuration()?,
+            None => own.authorizer = unproven(config.endpoints.insecure_plaintext_network),
         }
-        let (pem, credentials) = loaded(&config.tls)?;
-        check_names(&credentials, role, &config.run.id).or_configuration()?;
-        Ok(Self::proven(config, pem, credentials))
+        Ok(own)
     }
 
     /// For a process that looks on for as long as a run lasts, and is called by nobody: the configured certificate, whosever it is.
@@ -67,11 +63,7 @@ impl Security {
             });
         }
         let (pem, credentials) = loaded(&config.tls)?;
-        Ok(Self::proven(config, pem, credentials))
-    }
-
-    fn proven(config: &Config, pem: Pem, credentials: Credentials) -> Self {
-        Self {
+        Ok(Self {
             transport: Transport::secured(credentials.clone()),
             authorizer: Arc::new(AllowRoles::of(credentials.run().clone())),
             renewal: Some(Renewal {
@@ -79,7 +71,7 @@ impl Security {
                 files: config.tls.clone(),
                 seen: without_key(pem),
             }),
-        }
+        })
     }
 
     /// What a command's own connections stand on, which only asks: the configured certificate, whosever it is.
@@ -87,11 +79,7 @@ impl Security {
     /// # Errors
     /// Configuration at fault: a file that cannot be read or used.
     pub(crate) fn asking(config: &Config) -> Outcome<Transport> {
-        if !config.tls.is_set() {
-            return Ok(Transport::plain());
-        }
-        let (_, credentials) = loaded(&config.tls)?;
-        Ok(Transport::secured(credentials))
+        Ok(Self::looking_on(config)?.transport)
     }
 
     /// Puts the end of its certificate onto the process's page of numbers, where it has one.

@@ -39,8 +39,7 @@ pub(super) fn run(args: &ActorArgs) -> Outcome<()> {
     let Some(image_generator) =
         host.prepare(move || shop::image_generator(&given, &name, network, runtime))?
     else {
-        host.stop_early();
-        return ended(false, args.end.unfinished_status);
+        return host.stop_early(args.end.unfinished_status);
     };
     let shutdown = host.shutdown();
     host.run(async {

@@ -41,8 +41,7 @@ pub(super) fn run(args: &LearnerArgs) -> Outcome<()> {
     host.watch(&config, watched)?;
     let given = config.clone();
     let Some(Prepared { policy, catalogue }) = host.prepare(move || prepare(&given))? else {
-        host.stop_early();
-        return ended(false, args.end.unfinished_status);
+        return host.stop_early(args.end.unfinished_status);
     };
     let shutdown = host.shutdown();
     host.run(async {

@@ -50,8 +50,7 @@ pub(super) fn run(args: &RewardServerArgs) -> Outcome<()> {
     host.watch(&config, watched)?;
     let given = config.clone();
     let Some(directory) = host.prepare(move || bring(&given))? else {
-        host.stop_early();
-        return ended(false, args.end.unfinished_status);
+        return host.stop_early(args.end.unfinished_status);
     };
     config.paths.reward_model = directory;
     // Before the model is read: whatever is written from here on is noticed.
@@ -59,8 +58,7 @@ pub(super) fn run(args: &RewardServerArgs) -> Outcome<()> {
     let caig = source(&config, Reward::into_caig);
     let given = config.clone();
     let Some(model) = host.prepare(move || load(&given, &pulse))? else {
-        host.stop_early();
-        return ended(false, args.end.unfinished_status);
+        return host.stop_early(args.end.unfinished_status);
     };
     let role = Served {
         config: &config,

@@ -65,8 +65,7 @@ pub(super) fn run(config: &Config, args: &EvaluateArgs) -> Outcome<()> {
         Ok((models.policy.directory, evaluator))
     };
     let Some((policy, evaluator)) = host.prepare(load)? else {
-        host.stop_early();
-        return ended(false, args.unfinished_status);
+        return host.stop_early(args.unfinished_status);
     };
     let drain = host.shutdown();
     host.run(async {
