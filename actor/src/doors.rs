@@ -3,7 +3,7 @@
 
 use crate::learner_client::{LeaseAnswer, Receipts, continues, joined};
 use crate::manifest::Manifest;
-use crate::{relay, remote_generator, reward_client};
+use crate::{remote_generator, reward_client};
 use common::Artifact;
 use data::NoImage;
 use proto::{Caller, pb};
@@ -57,5 +57,5 @@ pub fn generate_group(descriptions: usize, m: pb::GenerateGroupResponse) -> bool
 /// Another actor's request for an artifact.
 pub fn fetch_artifact(m: pb::FetchArtifactRequest) -> bool {
     let takes_part = Caller::try_from(m.header).is_ok_and(|caller| caller.run.is_some());
-    takes_part && relay::asked_for(m.digest).is_ok()
+    takes_part && proto::fetched(m.digest).is_ok()
 }

@@ -11,9 +11,6 @@ use models::compute_thread::ComputeError;
 use proto::InvalidMessage;
 use std::path::PathBuf;
 
-/// What a reward-server is called in errors.
-pub(crate) const REWARD_SERVER: &str = "reward-server";
-
 /// An error that ends an actor. Leases it held were handed back, or expire.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -214,20 +211,13 @@ impl ActorError {
             }
         )
     }
-}
 
-impl ActorError {
-    /// Whether a peer is away, or does not serve: once the run is complete, as everybody may be. A learner that refuses is there.
+    /// Whether a peer is away, or does not serve: once the run is complete, as everybody may be. Whoever refuses is there.
     pub(crate) fn is_absence(&self) -> bool {
-        match self {
-            Self::Unreachable { .. } | Self::Overloaded { .. } | Self::Failing { .. } => true,
-            // Its run is complete and its model unloaded.
-            Self::Refused { role, code, .. } => {
-                *role == REWARD_SERVER && *code == tonic::Code::FailedPrecondition
-            }
-            Self::ImageGenerator(error) => matches!(error, GenerateError::Unavailable { .. }),
-            _ => false,
-        }
+        matches!(
+            self,
+            Self::Unreachable { .. } | Self::Overloaded { .. } | Self::Failing { .. }
+        )
     }
 
     /// Whether a peer no longer has what it was asked for.

@@ -30,6 +30,7 @@ use common::{ActorId, Artifact, CanaryReport, LearnerEpoch, PolicyVersion, RunId
 use proto::{
     Answering, InvalidMessage, MAX_MESSAGE_BYTES, Network, PeerRole, header,
     pb::{self, learner_service_client::LearnerServiceClient},
+    required,
     trace::{self, TraceId},
 };
 use std::{
@@ -229,12 +230,6 @@ impl LearnerClient {
         Ok(answer)
     }
 
-    /// Asks a complete run for tasks, so that the learner knows that this actor knows; nobody need be there to hear it.
-    pub(crate) async fn take_leave(&self, policy: PolicyVersion) {
-        let (mut client, request) = (self.client.clone(), self.lease_request(policy, 1));
-        let _unheard = tokio::time::timeout(LEAVE_TAKING, client.lease_tasks(request)).await;
-    }
-
     /// Forgets every open lease, of a learner that is gone or a run that is complete; answers how many those were.
     pub(crate) fn forget_leases(&self) -> u64 {
         std::mem::take(&mut *self.open()).len() as u64
@@ -348,7 +343,7 @@ pub(crate) fn joined(
     policy: Option<pb::PolicyManifest>,
 ) -> Result<(RunId, Manifest), InvalidMessage> {
     let run = RunId::new(run).map_err(|e| InvalidMessage::new("join_response.run_id", e))?;
-    let policy = policy.ok_or_else(|| InvalidMessage::missing("join_response.policy"))?;
+    let policy = required("join_response.policy", policy)?;
     Ok((run, policy.try_into()?))
 }
 

@@ -2,6 +2,7 @@
 
 use crate::{ActorError, ActorSummary, OnRunEnd, rollout_loop::RolloutLoop, stages::Behaviour};
 use std::time::Duration;
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 /// How long what is still computed is waited for by an actor that is about to end. Nobody needs it, and sampling may take minutes.
@@ -23,8 +24,6 @@ pub(crate) async fn leave<P: Behaviour, R, S>(
     mut rollouts: RolloutLoop<P, R, S>,
     on_run_end: OnRunEnd,
 ) -> Result<ActorSummary, ActorError> {
-    // Whoever has reported the last version is waited for no longer.
-    let is_done = rollouts.summary.complete && rollouts.policy.is_last();
     if rollouts.weights.run_is_over() && !rollouts.summary.complete {
         rollouts.drop_last_tasks("the actor stops");
     }
@@ -38,27 +37,28 @@ pub(crate) async fn leave<P: Behaviour, R, S>(
     } = rollouts;
     // Before the learner is told: a later call would take that back.
     weights.stop().await;
-    if !is_done {
-        match learner.leave().await {
-            Ok(handed_back) => summary.handed_back = handed_back,
-            Err(status) => {
-                tracing::warn!(
-                    message = status.message(),
-                    "leases were not handed back and will expire"
-                )
-            }
+    match learner.leave().await {
+        Ok(handed_back) => summary.handed_back = handed_back,
+        Err(status) => {
+            tracing::warn!(
+                message = status.message(),
+                "leases were not handed back and will expire"
+            )
         }
     }
-    let about_to_end = match summary.complete && on_run_end == OnRunEnd::Idle {
-        true => shutdown,
-        false => ended(),
+    let idles = summary.complete && on_run_end == OnRunEnd::Idle;
+    let unheard = async {
+        if idles {
+            shutdown.cancelled().await;
+        }
+        sleep(UNHEARD).await;
     };
     let joined = async { tokio::join!(weights.stopped(), policy.unload()).1 };
     tokio::select! {
         // First of all it begins to unload, off the runtime.
         biased;
         joined = joined => joined?,
-        () = drained(about_to_end, UNHEARD) => {
+        () = unheard => {
             tracing::info!("what is still computed is not waited for");
         }
     }
@@ -68,17 +68,10 @@ pub(crate) async fn leave<P: Behaviour, R, S>(
     Ok(summary)
 }
 
-/// A reason to stop that is there.
-fn ended() -> CancellationToken {
-    let ended = CancellationToken::new();
-    ended.cancel();
-    ended
-}
-
 /// Returns once the time to finish after `shutdown` is over.
 pub(crate) async fn drained(shutdown: CancellationToken, deadline: Duration) {
     shutdown.cancelled().await;
-    tokio::time::sleep(deadline).await;
+    sleep(deadline).await;
 }
 
 #[cfg(test)]
@@ -96,20 +89,31 @@ pub(crate) mod tests {
         weight_source::{Adapted, BuildWeights, Built, WeightSource},
         weight_sync::WeightSync,
     };
-    use common::{CanaryReport, PolicyVersion, ProductTask, Trajectory};
+    use common::{CanaryReport, CanaryVerdict, PolicyVersion, ProductTask, Trajectory};
     use proto::pb;
     use std::{future::pending, sync::Arc};
     use tokio::time::timeout;
 
-    struct Unbuilt;
+    /// Builds nothing; what comes after the first version does not take effect.
+    #[derive(Default)]
+    struct Unbuilt {
+        is_next: bool,
+    }
 
     impl BuildWeights for Unbuilt {
         type Weights = ();
 
         async fn build(&mut self, _: Arc<Adapter>, _: &Manifest) -> Result<Built<()>, ActorError> {
+            let mismatch = CanaryReport {
+                verdict: CanaryVerdict::Mismatch,
+                deviation: 1.0,
+                tolerance: 0.1,
+                separation: 1.0,
+            };
+            let is_next = std::mem::replace(&mut self.is_next, true);
             Ok(Built {
                 weights: (),
-                canary: None,
+                canary: is_next.then_some(mismatch),
             })
         }
     }
@@ -152,10 +156,19 @@ pub(crate) mod tests {
         renderer: R,
         reward: S,
     ) -> RolloutLoop<Busy, R, S> {
-        let mut script = Script::default();
+        rollouts_of(Script::default(), first, renderer, reward).await
+    }
+
+    /// The same with a learner that does as `script` says.
+    pub(crate) async fn rollouts_of<R, S>(
+        mut script: Script,
+        first: pb::PolicyManifest,
+        renderer: R,
+        reward: S,
+    ) -> RolloutLoop<Busy, R, S> {
         script.artifacts.insert(store::digest(b"x"), b"x".to_vec());
         let (learner, _, _) = join(first, script).await;
-        let mut source = WeightSource::new(learner.clone(), Arc::new(Shelf::new()), Unbuilt);
+        let mut source = WeightSource::new(learner.clone(), Arc::new(Shelf::new()), Unbuilt::default());
         let adapted = source.newest().await.unwrap();
         let config = ActorConfig::default();
         RolloutLoop {
@@ -188,10 +201,11 @@ pub(crate) mod tests {
 
     #[tokio::test]
     async fn whoever_is_about_to_end_does_not_wait_for_what_is_still_computed_and_whoever_idles_does() {
-        let goes_on = CancellationToken::new;
+        let (goes_on, stopped) = (CancellationToken::new, CancellationToken::new());
+        stopped.cancel();
         assert!(leaves(false, OnRunEnd::Idle, goes_on()).await.is_some());
         assert!(leaves(true, OnRunEnd::Exit, goes_on()).await.is_some());
-        assert!(leaves(true, OnRunEnd::Idle, ended()).await.is_some());
+        assert!(leaves(true, OnRunEnd::Idle, stopped).await.is_some());
         assert!(leaves(true, OnRunEnd::Idle, goes_on()).await.is_none());
     }
 }

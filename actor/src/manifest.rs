@@ -2,7 +2,7 @@
 
 use common::{Artifact, Canary, PolicyVersion};
 use models::{lora::LoraConfig, peft::read_adapter_config};
-use proto::{InvalidMessage, pb};
+use proto::{InvalidMessage, pb, required};
 use std::{net::SocketAddr, sync::Arc};
 
 /// A policy version.
@@ -28,23 +28,16 @@ impl TryFrom<pb::PolicyManifest> for Manifest {
     type Error = InvalidMessage;
 
     fn try_from(message: pb::PolicyManifest) -> Result<Self, InvalidMessage> {
-        let missing = InvalidMessage::missing;
         let adapter_config = read_adapter_config(&message.adapter_config_json)
             .map_err(|e| InvalidMessage::new("policy_manifest.adapter_config_json", e))?;
         Ok(Self {
-            version: message
-                .version
-                .ok_or_else(|| missing("policy_manifest.version"))?
-                .try_into()?,
+            version: required("policy_manifest.version", message.version)?.try_into()?,
             base: message
                 .base
                 .into_iter()
                 .map(Artifact::try_from)
                 .collect::<Result<_, _>>()?,
-            adapter: message
-                .adapter
-                .ok_or_else(|| missing("policy_manifest.adapter"))?
-                .try_into()?,
+            adapter: required("policy_manifest.adapter", message.adapter)?.try_into()?,
             adapter_config,
             canary: message.canary.map(Canary::try_from).transpose()?.map(Arc::new),
             relays: relays(&message.relays)?,

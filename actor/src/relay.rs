@@ -3,7 +3,7 @@
 //! Whoever fetches here checks every chunk against the learner's manifest: a relay can withhold, never lie.
 
 use crate::shelf::{Adapter, Offer, Shelf};
-use common::{Digest, RunId};
+use common::RunId;
 use failpoint::Point;
 use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use proto::{
@@ -92,7 +92,7 @@ impl RelayService for Relay {
         let place = self.streams.clone().try_acquire_owned();
         let place = place.map_err(|_| WireError::Unavailable(format!("{MAX_STREAMS} streams are open")))?;
         let pb::FetchArtifactRequest { digest, offset, .. } = request.into_inner();
-        let digest = asked_for(digest).map_err(WireError::from)?;
+        let digest = proto::fetched(digest).map_err(WireError::from)?;
         let offer = timeout(PATIENCE, self.shelf.found(&digest)).await;
         let chunks = match offer.map_err(|_| WireError::NotFound(format!("artifact {digest}")))? {
             Offer::File(path) => artifact_stream::chunks(Source::File(path), offset).await?,
@@ -101,12 +101,6 @@ impl RelayService for Relay {
         let chunks = chunks.inspect_ok(|_| failpoint::reach(Point::RelayChunk));
         Ok(Response::new(held(chunks.boxed(), place)))
     }
-}
-
-/// The artifact that is fetched.
-pub(crate) fn asked_for(digest: Option<pb::Digest>) -> Result<Digest, InvalidMessage> {
-    let digest = digest.ok_or_else(|| InvalidMessage::missing("fetch_artifact_request.digest"))?;
-    Digest::try_from(digest)
 }
 
 /// The chunks of an adapter from `offset` on, each as soon as it is here.
@@ -151,7 +145,7 @@ fn held<T: Send + 'static>(
 mod tests {
     use super::*;
     use crate::{health::Health, scripted_learner::artifact};
-    use common::Artifact;
+    use common::{Artifact, Digest};
     use proto::{AllowLoopback, header, pb::relay_service_client::RelayServiceClient};
     use tokio::net::TcpListener;
     use tonic::transport::server::TcpIncoming;

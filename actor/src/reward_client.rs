@@ -11,7 +11,6 @@ mod servers;
 use crate::{
     ActorConfig, ActorError,
     config::seconds,
-    error::REWARD_SERVER,
     failure::{Failure, PerTask},
     learner_client::{LearnerClient, Lease},
     peer::Peer,
@@ -68,7 +67,7 @@ impl RewardClient {
     ) -> Result<Self, ActorError> {
         let who = Answering::Role(PeerRole::RewardServer);
         let patience = seconds(config.reward_timeout_s);
-        let peer = Peer::new(REWARD_SERVER, who, url, network, patience);
+        let peer = Peer::new("reward-server", who, url, network, patience);
         let peer = peer.called_by(learner.caller()).that_may_fail();
         let (request_timeout, every) = (seconds(config.request_timeout_s), seconds(config.reward_lookup_s));
         let servers = Servers::find(peer.clone(), Arc::new(System), request_timeout, every).await?;

@@ -75,6 +75,7 @@ impl<P: Behaviour, R: Render, S: Score> RolloutLoop<P, R, S> {
                 self.drop_last_tasks(&chain(&error));
                 Ok(())
             }
+            Err(refusal @ ActorError::Refused { .. }) => Err(self.weights.mismatch().unwrap_or(refusal)),
             ended => ended,
         }
     }
@@ -169,21 +170,19 @@ impl<P: Behaviour, R: Render, S: Score> RolloutLoop<P, R, S> {
     async fn lease(&mut self) -> Result<Option<Lease>, ActorError> {
         while !self.shutdown.is_cancelled() {
             if self.policy.is_last() {
-                self.learner.take_leave(self.policy.version()).await;
                 self.summary.complete = true;
                 return Ok(None);
             }
             let tasks = self.renderer.has_room_for(self.tasks_per_lease);
             let asked = self.learner.lease_tasks(self.policy.version(), tasks);
             let answer = tokio::select! {
-                answer = asked => match answer {
+                answer = self.unless_over(asked) => match answer {
                     Err(error) if error.is_other_epoch() => {
                         self.follow_learner(error).await?;
                         continue;
                     }
-                    answer => answer?,
+                    answer => answer?.unwrap_or(LeaseAnswer::Complete),
                 },
-                () = self.weights.run_is_over_for(LAST_ANSWER) => LeaseAnswer::Complete,
                 () = shortly_after(self.shutdown.clone()) => return Ok(None),
             };
             match answer {
@@ -249,21 +248,19 @@ impl<P: Behaviour, R: Render, S: Score> RolloutLoop<P, R, S> {
     async fn submit(&mut self, trace: TraceId, outcomes: &[RolloutOutcome]) -> Result<(), ActorError> {
         let epoch = self.policy.version().epoch;
         let submitted = self.learner.submit(trace, epoch, outcomes);
-        let submitted = tokio::select! {
-            submitted = submitted => submitted,
-            () = self.weights.run_is_over_for(LAST_ANSWER) => {
-                self.drop_last_tasks("the learner does not take their outcomes");
-                return Ok(());
-            }
-        };
-        let receipts = match submitted {
+        let receipts = match self.unless_over(submitted).await {
             Err(error) if error.is_other_epoch() => {
                 // Their leases ended with the learner that gave them; its successor leases the tasks anew.
                 tracing::warn!(outcomes = outcomes.len(), %error, "outcomes dropped: the learner was started anew");
                 self.summary.dropped += outcomes.len() as u64;
                 return self.follow_learner(error).await;
             }
-            receipts => receipts?,
+            Err(error) => return Err(error),
+            Ok(None) => {
+                self.drop_last_tasks("the learner does not take their outcomes");
+                return Ok(());
+            }
+            Ok(Some(receipts)) => receipts,
         };
         let (mut pairs, mut no_pairs, mut failures) = (0, 0, 0);
         for outcome in outcomes {
@@ -356,14 +353,27 @@ impl<P: Behaviour, R: Render, S: Score> RolloutLoop<P, R, S> {
     pub(crate) async fn report(&self, waiting_for: &str) -> Result<(), ActorError> {
         let (version, canary) = (self.policy.version(), self.policy.canary());
         let report = self.learner.report_adoption(version, canary, waiting_for);
-        let reported = tokio::select! {
-            reported = report => reported,
-            () = self.weights.run_is_over_for(LAST_ANSWER) => return Ok(()),
-        };
-        match reported {
+        match self.unless_over(report).await {
             // The next lease finds out what has become of the learner.
             Err(error) if error.is_other_epoch() => Ok(()),
-            reported => reported,
+            reported => reported.map(drop),
+        }
+    }
+
+    /// What the learner answers to a call; `None` where it is away and the run is over: it may be gone for good.
+    async fn unless_over<T>(
+        &self,
+        call: impl Future<Output = Result<T, ActorError>>,
+    ) -> Result<Option<T>, ActorError> {
+        tokio::select! {
+            answer = call => match answer {
+                Err(error) if error.is_absence() && self.weights.run_is_over() => {
+                    tracing::info!(reason = %chain(&error), "the run is complete: the learner is not needed any more");
+                    Ok(None)
+                }
+                answer => answer.map(Some),
+            },
+            () = self.weights.run_is_over_for(LAST_ANSWER) => Ok(None),
         }
     }
 }

@@ -182,8 +182,13 @@ impl LearnerService for ScriptedLearner {
 
     async fn report_adoption(
         &self,
-        _: Request<pb::ReportAdoptionRequest>,
+        request: Request<pb::ReportAdoptionRequest>,
     ) -> Answer<pb::ReportAdoptionResponse> {
+        // That a version does not take effect is heard, and never answered.
+        let canary = request.into_inner().canary;
+        if canary.is_some_and(|canary| canary.verdict() == pb::CanaryVerdict::Mismatch) {
+            return std::future::pending().await;
+        }
         Ok(Response::new(pb::ReportAdoptionResponse {}))
     }
 

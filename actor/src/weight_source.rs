@@ -8,7 +8,10 @@ use crate::{
     shelf::{Adapter, Shelf},
 };
 use common::{CanaryReport, CanaryVerdict, PolicyVersion};
-use std::{future::Future, sync::Arc};
+use std::{
+    future::Future,
+    sync::{Arc, OnceLock},
+};
 
 /// A version ready to be sampled from.
 pub(crate) struct Adapted<W> {
@@ -20,6 +23,9 @@ pub(crate) struct Adapted<W> {
     /// Whether the run publishes no version after this one.
     pub(crate) last: bool,
 }
+
+/// The version that does not take effect here, and what was compared: set before the learner hears of it.
+pub(crate) type Mismatch = Arc<OnceLock<(PolicyVersion, CanaryReport)>>;
 
 /// What turns a version's bytes into something to sample from.
 pub(crate) trait BuildWeights: Send + Sync + 'static {
@@ -46,6 +52,7 @@ pub(crate) struct Built<W> {
 /// Fetches and builds versions.
 pub(crate) struct WeightSource<B> {
     pub(crate) learner: Arc<LearnerClient>,
+    pub(crate) mismatch: Mismatch,
     shelf: Arc<Shelf>,
     builder: B,
 }
@@ -54,6 +61,7 @@ impl<B: BuildWeights> WeightSource<B> {
     pub(crate) fn new(learner: Arc<LearnerClient>, shelf: Arc<Shelf>, builder: B) -> Self {
         Self {
             learner,
+            mismatch: Mismatch::default(),
             shelf,
             builder,
         }
@@ -115,6 +123,8 @@ impl<B: BuildWeights> WeightSource<B> {
         if report.verdict != CanaryVerdict::Mismatch {
             return Ok(());
         }
+        // The learner refuses this actor as soon as it hears of it: whoever is refused knows why.
+        self.mismatch.get_or_init(|| (version, report));
         if let Err(error) = self.learner.report_adoption(version, Some(report), "").await {
             tracing::warn!(%error, "the learner was not told that a version does not take effect");
         }

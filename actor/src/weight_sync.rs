@@ -8,7 +8,7 @@ use crate::{
     ActorError,
     announcements::{Announcements, News},
     background::Background,
-    weight_source::{Adapted, BuildWeights, WeightSource},
+    weight_source::{Adapted, BuildWeights, Mismatch, WeightSource},
 };
 use common::PolicyVersion;
 use std::{future::pending, sync::Arc, time::Duration};
@@ -21,6 +21,7 @@ const QUIET_WITHIN: Duration = Duration::from_secs(1);
 /// The background task that keeps up with the learner.
 pub(crate) struct WeightSync<W> {
     progress: watch::Receiver<Progress<W>>,
+    mismatch: Mismatch,
     task: Option<JoinHandle<Result<(), ActorError>>>,
 }
 
@@ -47,9 +48,14 @@ impl<W: Send + Sync + 'static> WeightSync<W> {
             over: at_hand.last,
         });
         let span = tracing::info_span!("weights", trace_id = %source.learner.trace());
+        let mismatch = source.mismatch.clone();
         let following = follow(source, at_hand.version, sender);
         let task = Some(background.spawn(following.instrument(span)));
-        Self { progress, task }
+        Self {
+            progress,
+            mismatch,
+            task,
+        }
     }
 
     /// The newest version that is ready, if one has become ready since the start.
@@ -73,6 +79,12 @@ impl<W: Send + Sync + 'static> WeightSync<W> {
         if self.progress.changed().await.is_err() && self.task.is_none() {
             pending().await
         }
+    }
+
+    /// The version that does not take effect, which [`newest`](Self::newest) tells once the learner has been told of it.
+    pub(crate) fn mismatch(&self) -> Option<ActorError> {
+        let &(version, report) = self.mismatch.get()?;
+        Some(ActorError::Canary { version, report })
     }
 
     /// Whether the learner has stopped announcing.

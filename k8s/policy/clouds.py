@@ -73,16 +73,34 @@ def s3_roles(files):
     return sorted({name[1] for name in names if name})
 
 
+def no_plain_text(bucket):
+    """The only statement that takes something away, and each policy has it."""
+    return {
+        "Sid": "NothingInPlainText",
+        "Effect": "Deny",
+        "Action": "s3:*",
+        "Resource": [f"{ARN}{bucket}", f"{ARN}{bucket}/*"],
+        "Condition": {"Bool": {"aws:SecureTransport": "false"}},
+    }
+
+
 def s3(files, name, bucket):
     whose = trusted(json.loads(files[f"{name}-trust.json"]))
-    for statement in json.loads(files[f"{name}.json"])["Statement"]:
-        if statement["Effect"] == "Deny":
+    statements, denied = json.loads(files[f"{name}.json"])["Statement"], no_plain_text(bucket)
+    if denied not in statements:
+        yield f"{name}: plain text is not refused, expected {denied}"
+    for statement in (one for one in statements if one != denied):
+        if statement["Effect"] != "Allow":
+            yield f"{name}: a statement has the effect {statement['Effect']}, expected Allow: {statement}"
             continue
         if extra := set(statement) - {"Sid", "Effect", "Action", "Resource", "Condition"}:
             yield f"{name}: a statement has {sorted(extra)}"
         for action in many(statement["Action"]):
             if action == "s3:ListBucket" and statement["Resource"] == ARN + bucket:
-                verb, patterns = "list", many(statement["Condition"]["StringLike"]["s3:prefix"])
+                verb, patterns = "list", listings(statement["Condition"])
+            elif action in S3 and "Condition" in statement:
+                yield f"{name}: grants {action} on {statement['Resource']} by {statement['Condition']}, expected no condition"
+                continue
             elif action in S3:
                 verb, patterns = S3[action], [one.removeprefix(f"{ARN}{bucket}/") for one in many(statement["Resource"])]
             else:
@@ -91,10 +109,20 @@ def s3(files, name, bucket):
             yield from (Right("S3", who, verb, below(pattern)) for pattern in patterns for who in whose)
 
 
+def listings(given):
+    """The prefixes that a condition lets be listed, which says nothing else."""
+    patterns = given["StringLike"]["s3:prefix"]
+    if given != {"StringLike": {"s3:prefix": patterns}}:
+        raise Odd(f"lists by {given}, expected StringLike s3:prefix alone")
+    return many(patterns)
+
+
 def trusted(policy):
     """The service accounts that a role lets in."""
     found = []
     for statement in policy["Statement"]:
+        if statement["Effect"] != "Allow":
+            raise Odd(f"has the effect {statement['Effect']} in its trust, expected Allow")
         issuer = statement["Principal"]["Federated"].partition(":oidc-provider/")[2]
         wanted = {f"{issuer}:aud", f"{issuer}:sub"}
         if not issuer or statement["Action"] != "sts:AssumeRoleWithWebIdentity" or set(statement["Condition"]) != {"StringEquals"}:

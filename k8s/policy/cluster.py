@@ -21,7 +21,6 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 import contents
 
 HERE = Path(__file__).resolve().parent
-USER = 10001
 
 
 def ip(*words):

@@ -1,13 +1,18 @@
-"""What a Containerfile says: its stages, what each is built on, who runs in it, which directories are made for it.
+"""What a Containerfile says: its stages, what each is built on, who runs in it, which directories and files are made for it.
 
-Nothing is judged here, and nothing is built: a directory is known by the command that makes it."""
+Nothing is judged here, and nothing is built: a directory or a file is known by the command that makes it."""
 
 import re
 import shlex
 from pathlib import PurePosixPath
 
+from contents import TRUST
+
 # Directories that every image has which is not begun from nothing.
 USUAL = {"/tmp"}
+# Files that such an image has, and those that packages bring.
+NAMES = "/etc/nsswitch.conf"
+PACKAGES = {"ca-certificates": TRUST}
 
 
 def instructions(text):
@@ -50,7 +55,7 @@ class Stage:
 
 class Containerfile:
     def __init__(self, text):
-        self.text, self.stages, arguments = text, [], {}
+        self.stages, arguments = [], {}
         for word, rest in instructions(text):
             if word == "FROM":
                 words = [one for one in rest.split() if not one.startswith("--")]
@@ -109,6 +114,19 @@ class Containerfile:
                 found |= {moved for path in paths for moved in under(below, path, to)}
         return {str(parent) for path in found for parent in [PurePosixPath(path), *PurePosixPath(path).parents]}
 
+    def files(self, stage):
+        """Those that a stage is known to have. What has no name where it is copied from is not known."""
+        whole, directories = self.whole(stage), self.directories(stage)
+        found = set() if whole[0].image == "scratch" else {NAMES}
+        for one in whole:
+            for command in one.commands():
+                found |= written(command, directories)
+            for source, paths, to in one.copies():
+                within = self.stage(source)
+                below = self.files(within) if within else set()
+                found |= {moved for path in paths for moved in moved_files(below, path, to)}
+        return found
+
 
 def resolved(image, arguments):
     """An image with the defaults of its arguments; one without a default stays as it is written."""
@@ -128,6 +146,27 @@ def made(command):
         valued = {at + 1 for at, word in enumerate(command) if word in ("-o", "-g", "-m")}
         return {word for at, word in enumerate(command[1:], 1) if not word.startswith("-") and at not in valued}
     return set()
+
+
+def written(command, directories):
+    """Files that a command makes: copies, what it writes its output to, what packages bring."""
+    found = {word for before, word in zip(command, command[1:]) if before in (">", ">>")}
+    found |= {word.lstrip(">") for word in command if re.match(">{1,2}[^>]", word)}
+    if command[:1] == ["cp"]:
+        *sources, to = [word for word in command[1:] if not word.startswith("-")]
+        within = to.endswith("/") or len(sources) > 1 or to in directories
+        found |= {str(PurePosixPath(to, PurePosixPath(source).name)) for source in sources} if within else {to}
+    if command[:2] == ["apt-get", "install"]:
+        found |= {PACKAGES[word] for word in command if word in PACKAGES}
+    return found
+
+
+def moved_files(files, path, to):
+    """Files below `path` where they are below `to`; a path that is no directory is one itself."""
+    top = path.rstrip("/") + "/"
+    inside = {str(PurePosixPath(to, one[len(top) :])) for one in files if one.startswith(top)}
+    itself = {str(PurePosixPath(to, PurePosixPath(path).name)) if to.endswith("/") else to}
+    return inside if inside or path.endswith("/") else itself
 
 
 def under(directories, path, to):

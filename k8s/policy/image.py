@@ -2,10 +2,13 @@
 
 import json
 import re
+from pathlib import PurePosixPath
 
-from containerfile import Containerfile, parts
+from containerfile import NAMES, Containerfile, parts
+from contents import TRUST
 from rendered import ROOT
 from rules import DOCS, read, rule, settings
+from wiring import mounted
 
 VERSION = r"[0-9]+\.[0-9]+\.[0-9]+([-.][A-Za-z0-9._-]+)?"
 DIGEST = r"sha256:[0-9a-f]{64}"
@@ -14,6 +17,8 @@ REMOTE = r"^(https?://|git://|git@|ssh://)|\.git(#|$)"
 PROGRAM = "adwright"
 # The compiler of kernels that the program has asks it for exponentials, sines and the like.
 LIBDEVICE = "/usr/local/cuda/nvvm/libdevice"
+# What the program reads that it is not linked to.
+FILES = {TRUST: "whom TLS trusts", NAMES: "how names are looked up"}
 
 
 @rule("the image is built of what is pinned")
@@ -75,30 +80,25 @@ def contents(overlay):
             yield f"{where} exposes {sorted(image.exposed(stage))}, pods listen on {sorted(ports)}"
         if features(image, stage) and LIBDEVICE not in image.directories(stage):
             yield f"{where} has no {LIBDEVICE}, without which its kernels cannot be compiled"
+        for path in sorted(set(FILES) - image.files(stage)):
+            yield f"{where} has no {path}, which says {FILES[path]}"
         if not calls(image, stage):
             yield f"{where} does not call the program that it has: {image.last(stage, 'ENTRYPOINT')}"
         for pod, container in containers:
             if "command" in container:
                 yield f"{pod} container {container['name']} calls {container['command']}, not what the image calls"
-            if not writable(pod, container, image.environment(stage).get("HOME")):
+            home = image.environment(stage).get("HOME")
+            if home and not mounted(pod, container, home, writable=True):
                 yield f"{where}: {pod} container {container['name']} cannot write to HOME"
 
 
 def calls(image, stage):
-    """Whether a target calls the program, without a shell and in a directory that it has."""
+    """Whether a target calls the program that it has, without a shell."""
     try:
         [path] = json.loads(image.last(stage, "ENTRYPOINT") or "")
     except ValueError:
         return False
-    directory, _, name = path.rpartition("/")
-    return name == PROGRAM and directory in image.directories(stage)
-
-
-def writable(pod, container, path):
-    """Whether a path, where one is given, is in an empty directory of the container."""
-    empty = {volume["name"] for volume in pod.spec.get("volumes", []) if "emptyDir" in volume}
-    places = [mount["mountPath"] for mount in container.get("volumeMounts", []) if mount["name"] in empty]
-    return path is None or any(path == place or path.startswith(place + "/") for place in places)
+    return PurePosixPath(path).name == PROGRAM and path in image.files(stage)
 
 
 def builds(text):

@@ -18,9 +18,8 @@ def uncaught(overlays):
         if (copy.objects, copy.containerfile, copy.rights) == (whole.objects, whole.containerfile, whole.rights):
             missed.append(f"{one.overlay}: {one.what}: changes nothing")
             continue
-        before = {sentence for rule, sentence in broken(overlays[one.overlay]) if rule == one.rule}
-        after = {sentence for rule, sentence in broken(copy) if rule == one.rule}
-        if not any(not sentence.startswith(UNTOLD) for sentence in after - before):
+        before, after = broken(whole, [one.rule]), broken(copy, [one.rule])
+        if all(sentence.startswith(UNTOLD) or (rule, sentence) in before for rule, sentence in after):
             missed.append(f"{one.overlay}: {one.what} ({one.rule})")
     return missed
 

@@ -122,11 +122,10 @@ class Pod:
 
 class Overlay:
     """The rendered objects of one overlay, the Containerfile that its image is built from, and the rights in a bucket that are written down
-    for it. `below` are the overlays of this repository that one of somebody's own (own.py) builds on."""
+    for it. `own` is one of somebody's own (own.py)."""
 
-    def __init__(self, name, objects, below=None):
-        self.name, self.objects, self.own = name, objects, below is not None
-        self.below = below if self.own else {name}
+    def __init__(self, name, objects, own=False):
+        self.name, self.objects, self.own = name, objects, own
         self.containerfile = CONTAINERFILE.read_text()
         self.rights = {path.name: path.read_text() for path in sorted(RIGHTS.iterdir()) if path.suffix != ".md"}
 
@@ -138,7 +137,7 @@ class Overlay:
     @property
     def is_local(self):
         """Whether it is the demo's run beside its store, where alone nothing is encrypted."""
-        return "local" in self.below
+        return bool(self.named("Deployment", "adwright-store"))
 
     def of(self, *kinds):
         return [thing for thing in self.objects if thing["kind"] in kinds]

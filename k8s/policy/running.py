@@ -5,6 +5,8 @@ from rules import MONITORING, argument, role_container, rule, settings
 PROBES = {"startupProbe": "startup", "livenessProbe": "liveness", "readinessProbe": ""}
 # Seconds between the end of a drain and SIGKILL, for what a process does after it.
 MARGIN = 10
+# Seconds in which the learner confirms what an evaluator has told it; what that is measuring is dropped.
+CONFIRMED = 2
 
 
 @rule("probes")
@@ -25,6 +27,7 @@ def drain_s(overlay, pod):
         "learner": wanted["learner"]["drain_ms"] / 1000,
         "actor": wanted["actor"]["drain_timeout_s"],
         "reward-server": wanted["reward_server"]["drain_timeout_s"],
+        "evaluator": CONFIRMED,
     }[pod.role]
 
 
@@ -34,7 +37,7 @@ def pause_s(container):
 
 @rule("time to drain")
 def grace(overlay):
-    for pod in overlay.serving_pods():
+    for pod in overlay.our_pods():
         needed = drain_s(overlay, pod) + pause_s(role_container(pod)) + MARGIN
         given = pod.spec.get("terminationGracePeriodSeconds", 30)
         if given < needed:
@@ -68,14 +71,17 @@ def learner(overlay):
 
 @rule("a stopped pod is no finished one")
 def unfinished(overlay):
-    for pod in overlay.serving_pods():
+    for pod in overlay.our_pods():
         if pod.kind not in ("Job", "JobSet"):
             continue
-        if pod.spec.get("restartPolicy") != "Never" or pod.controller.get("backoffLimit", 6) < 6:
-            yield f"{pod}: its failures are not counted, or few are allowed"
         status = argument(role_container(pod), "--unfinished-status")
         if status in (None, "0"):
             yield f"{pod}: a drained pod would count as a finished run"
+        # It is started again in its pod, as looking_on.py says.
+        if pod.role == "evaluator":
+            continue
+        if pod.spec.get("restartPolicy") != "Never" or pod.controller.get("backoffLimit", 6) < 6:
+            yield f"{pod}: its failures are not counted, or few are allowed"
         rules = pod.controller.get("podFailurePolicy", {}).get("rules", [])
         found = [
             (

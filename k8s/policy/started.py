@@ -12,6 +12,7 @@ memory and CPU, filtered system calls, and network policies."""
 
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
@@ -55,7 +56,7 @@ def main():
         played(proven, place / "proven", program, models)
         played(balanced, place / "balanced", program, models)
         played(jobset, place / "jobset", program, models)
-    except AssertionError as error:
+    except (AssertionError, OSError, subprocess.SubprocessError) as error:
         print(f"failed: {error}\nlogs: {place}", file=sys.stderr)
         return 1
     shutil.rmtree(place, ignore_errors=True)

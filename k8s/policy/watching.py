@@ -1,11 +1,11 @@
 """What is read of a run and who is told: alerts with something to do, which are tried, metrics that exist, results that are shown."""
 
-import functools
 import json
 import re
 
 import promql_parser
 import yaml
+from promql_parser import MatchOp
 
 from rendered import ROOT
 from rules import DOCS, rule, settings
@@ -81,7 +81,6 @@ def alerts(overlay):
         seen.add(name)
 
 
-@functools.cache
 def trials_of(name):
     """The courses of numbers that an alert is played with."""
     file = TRIALS / f"{name}.yaml"
@@ -118,15 +117,27 @@ def figures():
     return set(re.findall(r"`([a-z_]+)`", row.split("|")[3]))
 
 
+def figures_of(selector):
+    """Those that a selector of `held_out` takes, and what it takes by a name that none has."""
+    taken = figures()
+    for label in (label for label in selector.matchers.matchers if label.name == "figure"):
+        named = set(label.value.split("|")) if label.op in (MatchOp.Re, MatchOp.NotRe) else {label.value}
+        if label.op in (MatchOp.Equal, MatchOp.Re):
+            taken = named & taken | named - figures()
+        else:
+            taken -= named
+    return taken
+
+
 @rule("held-out results are shown")
 def held_out(overlay):
     if not list(boards(overlay)):
         return
     shown = set()
     for _, expression in panels(overlay):
-        for one in selectors(expression) if "held_out{" in expression else []:
-            named = [label.value for label in one.matchers.matchers if label.name == "figure"]
-            shown |= set("|".join(named).split("|")) if named else figures()
+        for one in selectors(expression):
+            if one.name == "held_out":
+                shown |= figures_of(one)
     for figure in sorted(figures() - shown):
         yield f"no panel shows the figure {figure} of held_out"
     for figure in sorted(shown - figures()):

@@ -52,12 +52,14 @@ def services(overlay):
 
 @rule("listeners are the declared ports")
 def listeners(overlay):
-    for pod in overlay.serving_pods():
+    for pod in overlay.our_pods():
         container = role_container(pod)
-        address = settings(overlay, container)["endpoints"][LISTEN[pod.role]]
         declared = {port.get("name"): port["containerPort"] for port in container.get("ports", [])}
-        if address != f"0.0.0.0:{PORTS[pod.role]}" or declared.get("grpc") != PORTS[pod.role]:
+        address = settings(overlay, container)["endpoints"][LISTEN[pod.role]] if pod.role in LISTEN else None
+        if address and (address != f"0.0.0.0:{PORTS[pod.role]}" or declared.get("grpc") != PORTS[pod.role]):
             yield f"{pod}: listens on {address}, declares {declared}"
+        if not address and set(declared) != {"monitoring"}:
+            yield f"{pod}: declares {declared}, and is called by nobody but who watches it"
         metrics = argument(container, "--metrics")
         if metrics != f"0.0.0.0:{MONITORING}" or declared.get("monitoring") != MONITORING:
             yield f"{pod}: is watched at {metrics}, declares {declared}"

@@ -32,7 +32,7 @@ pub fn watch_policy(m: pb::WatchPolicyRequest) -> bool {
 
 /// A request for an artifact.
 pub fn fetch_artifact(m: pb::FetchArtifactRequest) -> bool {
-    calls(m.header) && requests::artifact(m.digest).is_ok()
+    calls(m.header) && proto::fetched(m.digest).is_ok()
 }
 
 /// An actor's report.

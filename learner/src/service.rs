@@ -211,7 +211,7 @@ impl LearnerService for Service {
     ) -> Result<Response<Self::FetchArtifactStream>, Status> {
         let (caller, message, span) =
             self.admit("LearnerService/FetchArtifact", request, |m| m.header.take())?;
-        let digest = requests::artifact(message.digest).map_err(WireError::from)?;
+        let digest = proto::fetched(message.digest).map_err(WireError::from)?;
         let source = self.control.broadcast.source(&digest);
         let source = source.ok_or_else(|| WireError::NotFound(format!("artifact {digest}")))?;
         span.in_scope(|| tracing::debug!(caller = caller.id, %digest, message.offset, "fetches"));

@@ -102,6 +102,9 @@ pub enum ModelError {
     /// Bytes that are not a well-formed safetensors file.
     #[error("no whole safetensors file: {0}")]
     Safetensors(#[from] safetensors::SafeTensorError),
+    /// A safetensors file whose header is none, or describes another length than the file has.
+    #[error("no whole safetensors file: {0}")]
+    SafetensorsHeader(String),
 
     /// No micro-batch was given, so there is no gradient.
     #[error("no micro-batch given, expected at least one")]

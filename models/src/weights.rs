@@ -17,6 +17,7 @@ use crate::error::ModelError;
 mod fit;
 mod hf_layout;
 mod safetensors_bytes;
+mod safetensors_header;
 mod safetensors_parts;
 pub(crate) mod shard_writer;
 pub mod shards;

@@ -7,6 +7,7 @@ mod evaluation;
 mod outcome;
 mod plain;
 
+pub use artifact::fetched;
 pub use candidate::{reward, trajectory};
 pub use evaluation::figures;
 
@@ -53,7 +54,10 @@ impl InvalidMessage {
 }
 
 /// The value of a field that must be there.
-fn required<T>(field: &'static str, value: Option<T>) -> Result<T, InvalidMessage> {
+///
+/// # Errors
+/// [`InvalidMessage`], naming `field`.
+pub fn required<T>(field: &'static str, value: Option<T>) -> Result<T, InvalidMessage> {
     value.ok_or_else(|| InvalidMessage::missing(field))
 }
 

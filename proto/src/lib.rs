@@ -29,7 +29,7 @@ pub use attached::{Attached, Attachment};
 pub use authorize::{AllowLoopback, AllowNetwork, AllowRoles, Authorizer, Call, Denied, Door, PeerDenied};
 pub use budget::{ByteBudget, ByteCharge, NoRoom};
 pub use connections::{ConnectionLimit, Limited, NoGreeting, Place, Placed, TooManyConnections};
-pub use convert::{InvalidMessage, MAX_BATCH, figures, reward, trajectory};
+pub use convert::{InvalidMessage, MAX_BATCH, fetched, figures, required, reward, trajectory};
 pub use gate::{Admission, Gate, Meter, QUESTION_BYTES};
 pub use header::{Caller, header};
 pub use network::{Answering, Destination, Duplex, Incoming, Network, Tcp, channel, host_and_port};

@@ -106,10 +106,16 @@ impl WireError {
     }
 
     /// Whether the callee is away rather than unwilling. A request whose deadline passed, or whose connection went away, comes back as
-    /// cancelled; one that broke in the middle of a frame as internal, with the transport's error behind it, which no answer has.
+    /// cancelled.
     pub fn is_outage(status: &Status) -> bool {
-        let broke = status.code() == Code::Internal && std::error::Error::source(status).is_some();
-        broke || Self::is_retryable(status) || status.code() == Code::Cancelled
+        Self::is_broken(status) || Self::is_retryable(status) || status.code() == Code::Cancelled
+    }
+
+    /// Whether the connection broke under the request. That comes back under any of several codes, in the middle of a frame as internal,
+    /// with the transport's error behind it, which no answer has.
+    pub fn is_broken(status: &Status) -> bool {
+        let may_be = Self::is_retryable(status) || matches!(status.code(), Code::Internal | Code::Cancelled);
+        may_be && std::error::Error::source(status).is_some()
     }
 
     /// When a refusal asks the caller to come again, at most a minute later; `None` where it does not say.
@@ -147,12 +153,16 @@ mod tests {
 
     #[test]
     fn a_connection_that_broke_is_an_outage_and_an_internal_failure_of_the_callee_is_none() {
-        assert!(!WireError::is_outage(&Status::internal("the run failed")));
+        let failed = Status::internal("the run failed");
+        assert!(!WireError::is_outage(&failed) && !WireError::is_broken(&failed));
+        assert!(!WireError::is_broken(&Status::unavailable(
+            "the model is loading"
+        )));
         let mut broken = Status::internal("h2 protocol error");
         broken.set_source(Arc::new(std::io::Error::from(
             std::io::ErrorKind::ConnectionReset,
         )));
-        assert!(WireError::is_outage(&broken));
+        assert!(WireError::is_outage(&broken) && WireError::is_broken(&broken));
     }
 
     #[test]

@@ -7,9 +7,9 @@
 use common::{Artifact, Digest, InvalidArtifact, PolicyVersion, RunId};
 use models::sentencepiece::SentencePiece;
 use models::tokenizer::{SpecialTokens, Tokenizer};
-use models::weights::{from_safetensors, torch_bin::TorchFile};
+use models::weights::{from_safetensors, from_safetensors_parts, torch_bin::TorchFile};
 use prost::Message;
-use proto::{InvalidMessage, keda, pb, trace};
+use proto::{InvalidMessage, keda, pb, required, trace};
 use std::io::Cursor;
 use tonic::metadata::{MetadataMap, MetadataValue};
 
@@ -45,8 +45,11 @@ const TASK: u64 = 4;
 /// Memory of a file's door: parsers have tables of their own.
 const FILE: usize = 16 << 20;
 
+/// How many bytes come at a time of a file in parts: most of what is read straddles some.
+const PART: usize = 7;
+
 /// Every way in.
-pub const DOORS: [Door; 34] = [
+pub const DOORS: [Door; 35] = [
     message("JoinRequest", |bytes| taken(bytes, learner::doors::join)),
     message("LeaseTasksRequest", |bytes| {
         taken(bytes, learner::doors::lease_tasks)
@@ -149,6 +152,10 @@ pub const DOORS: [Door; 34] = [
         most: PICTURE,
     },
     file("safetensors", |bytes| from_safetensors(bytes).is_ok()),
+    file("safetensors in parts", |bytes| {
+        let parts: Vec<&[u8]> = bytes.chunks(PART).collect();
+        from_safetensors_parts(&parts).is_ok()
+    }),
     file("torch_bin", whole_torch_file),
     file("sentencepiece", |bytes| SentencePiece::from_bytes(bytes).is_ok()),
 ];
@@ -212,7 +219,7 @@ fn begun() -> Result<Artifact, InvalidArtifact> {
 /// What an evaluator and `status` read of it: no role takes one in.
 fn run_status(m: pb::RunStatus) -> Result<(), InvalidMessage> {
     RunId::new(m.run_id).map_err(|error| InvalidMessage::new("run_id", error))?;
-    let version = m.version.ok_or_else(|| InvalidMessage::missing("version"))?;
+    let version = required("version", m.version)?;
     let actors = m.actors.into_iter().filter_map(|actor| actor.version);
     let measured = m.metrics.into_iter().chain(m.held_out);
     let measured = measured.filter_map(|metrics| metrics.version);

@@ -4,6 +4,7 @@ use common::{Digest, ProductTask};
 use proto::{
     InvalidMessage,
     pb::{self, lease_tasks_response::Answer},
+    required,
     trace::TraceId,
 };
 use std::time::Duration;
@@ -92,10 +93,7 @@ impl LeaseAnswer {
         asked: Instant,
         run_seed: u64,
     ) -> Result<Self, InvalidMessage> {
-        match response
-            .answer
-            .ok_or_else(|| InvalidMessage::missing("lease_tasks_response.answer"))?
-        {
+        match required("lease_tasks_response.answer", response.answer)? {
             Answer::Lease(lease) => {
                 InvalidMessage::check_batch("task_lease.tasks", lease.tasks.len())?;
                 let tasks = lease.tasks.into_iter().map(ProductTask::try_from);

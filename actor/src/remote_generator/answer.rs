@@ -6,6 +6,7 @@ use data::{GeneratedImage, NoImage};
 use proto::{
     InvalidMessage,
     pb::{self, image_result},
+    required,
 };
 
 /// The most memory that the pictures of one answer may take decoded, in bytes: 64 pictures of 1600 x 1600 pixels with their cut-outs. A few
@@ -40,10 +41,7 @@ pub(crate) fn images(
     let mut bytes = 0;
     let mut images = Vec::with_capacity(descriptions);
     for (position, result) in response.results.into_iter().enumerate() {
-        let result = result
-            .result
-            .ok_or_else(|| InvalidMessage::missing("image_result.result"))?;
-        images.push(match result {
+        images.push(match required("image_result.result", result.result)? {
             image_result::Result::Image(rendered) => picture(&rendered),
             image_result::Result::Failure(failure) => Err(no_image(position, failure)?),
         });

@@ -6,20 +6,21 @@ use common::{Digest, FailureReason};
 use proto::{
     InvalidMessage,
     pb::{self, group_score},
-    reward,
+    required, reward,
 };
 
 /// The model that is served.
 pub(crate) fn served(digest: Option<pb::Digest>) -> Result<Digest, InvalidMessage> {
-    let digest = digest.ok_or_else(|| InvalidMessage::missing("reward_model.digest"))?;
-    Digest::try_from(digest)
+    required("reward_model.digest", digest)?.try_into()
 }
 
 /// The model that computed an answer.
 pub(crate) fn model_of(response: &pb::ScoreGroupsResponse) -> Result<Digest, InvalidMessage> {
-    let model = response.reward_model.clone();
-    let model = model.ok_or_else(|| InvalidMessage::missing("score_groups_response.reward_model"))?;
-    Digest::try_from(model)
+    required(
+        "score_groups_response.reward_model",
+        response.reward_model.clone(),
+    )?
+    .try_into()
 }
 
 /// The results of groups with so many `images` each.
@@ -45,10 +46,7 @@ fn group_result(
     images: usize,
     model: Digest,
 ) -> Result<Result<GroupRewards, Failure>, InvalidMessage> {
-    match score
-        .result
-        .ok_or_else(|| InvalidMessage::missing("group_score.result"))?
-    {
+    match required("group_score.result", score.result)? {
         group_score::Result::Failure(failure) => Ok(Err(score_failure(&failure))),
         group_score::Result::Scores(scores) if scores.rewards.len() != images => {
             let reason = format!("{} for {images} images", scores.rewards.len());

@@ -12,8 +12,8 @@ use std::{
     error::Error as _,
     net::SocketAddr,
     sync::{
-        Arc, Mutex, PoisonError, RwLock,
-        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
+        Arc, Mutex, MutexGuard, PoisonError, RwLock,
+        atomic::{AtomicUsize, Ordering::Relaxed},
     },
     time::Duration,
 };
@@ -55,9 +55,8 @@ struct Server {
     address: SocketAddr,
     channel: Channel,
     under_way: AtomicUsize,
-    serves: AtomicBool,
-    /// Whether it was found to be one or the other: of a new one that is news.
-    looked_at: AtomicBool,
+    /// `None` until it was looked at.
+    serves: Mutex<Option<bool>>,
 }
 
 /// A server for one request, which counts for as long as this lives.
@@ -87,11 +86,9 @@ impl Drop for Picked {
     }
 }
 
-/// Whether the server, or the way to it, is gone. A connection that breaks under a request comes back under any of several codes, with the
-/// transport's error behind it, which no answer has.
+/// Whether the server, or the way to it, is gone.
 fn went_away(status: &Status) -> bool {
-    let broke = WireError::is_outage(status) && status.source().is_some();
-    broke || matches!(status.code(), Code::Unavailable | Code::Cancelled)
+    WireError::is_broken(status) || matches!(status.code(), Code::Unavailable | Code::Cancelled)
 }
 
 /// What the transport met with where there is no answer, else what the answer says.
@@ -102,14 +99,17 @@ fn reason(status: &Status) -> String {
 impl Server {
     /// That it serves, or why it does not.
     fn found(&self, serves: Result<(), &str>) {
-        let is_new = !self.looked_at.swap(true, Relaxed);
-        if self.serves.swap(serves.is_ok(), Relaxed) != serves.is_ok() || is_new {
+        if self.serves().replace(serves.is_ok()) != Some(serves.is_ok()) {
             let address = self.address;
             match serves {
                 Ok(()) => tracing::info!(%address, "reward-server takes requests"),
                 Err(reason) => tracing::warn!(%address, reason, "reward-server takes no requests"),
             }
         }
+    }
+
+    fn serves(&self) -> MutexGuard<'_, Option<bool>> {
+        self.serves.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Asks how it is.
@@ -171,7 +171,7 @@ impl Servers {
         let servers = self.known.servers.read().unwrap_or_else(PoisonError::into_inner);
         let serving: Vec<&Arc<Server>> = servers
             .iter()
-            .filter(|server| server.serves.load(Relaxed))
+            .filter(|server| *server.serves() == Some(true))
             .collect();
         let among = match serving.is_empty() {
             true => servers.iter().collect(),
@@ -224,8 +224,7 @@ impl Known {
             address,
             channel: channel.map_err(|error| Status::unavailable(error.to_string()))?,
             under_way: AtomicUsize::new(0),
-            serves: AtomicBool::new(false),
-            looked_at: AtomicBool::new(false),
+            serves: Mutex::default(),
         }))
     }
 

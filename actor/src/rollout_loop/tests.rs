@@ -4,7 +4,10 @@ use super::LAST_TASKS;
 use crate::scripted_learner::{Script, manifest, serve};
 use crate::simulated::{Served, SimulatedActorInputs, SimulatedSampling, run_simulated};
 use crate::stages::{Render, Score, Service};
-use crate::{ActorConfig, ActorError, ActorSummary, leaving::tests::rollouts};
+use crate::{
+    ActorConfig, ActorError, ActorSummary,
+    leaving::tests::{rollouts, rollouts_of},
+};
 use crate::{failure::PerTask, learner_client::Lease, rendering::RenderedGroup, reward_client::GroupRewards};
 use common::{ActorId, Digest, Trajectory};
 use proto::{AllowLoopback, Tcp, WireError, pb};
@@ -15,7 +18,7 @@ use std::{
 };
 use tokio::{
     task::JoinHandle,
-    time::{Instant, sleep},
+    time::{Instant, sleep, timeout},
 };
 use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
@@ -130,6 +133,7 @@ async fn an_actor_at_work_when_its_run_ends_has_completed_it_though_the_learner_
     actor.sampled.cancel();
     let summary = (&mut actor.ended).await.unwrap().unwrap();
     assert!(summary.complete);
+    assert_eq!(summary.version.unwrap().number, 4);
     assert_eq!((summary.leased, summary.dropped, summary.pairs), (1, 1, 0));
     assert_eq!(actor.returned(), [(vec![], true)]);
 }
@@ -173,13 +177,17 @@ async fn a_drained_actor_that_has_heard_of_the_last_version_has_completed_the_ru
     assert_eq!(actor.returned(), [(vec![], true)]);
 }
 
-#[tokio::test]
-async fn a_learner_that_refuses_an_actor_is_not_away_though_the_run_is_over() {
+fn quarantined() -> Status {
     let quarantined = WireError::Quarantined {
         actor: ActorId::new("late").unwrap(),
         reason: "its weights do something else".into(),
     };
-    let mut actor = AtWork::begin_bearing(0.5, last(), Some(quarantined.into())).await;
+    quarantined.into()
+}
+
+#[tokio::test]
+async fn a_learner_that_refuses_an_actor_is_not_away_though_the_run_is_over() {
+    let mut actor = AtWork::begin_bearing(0.5, last(), Some(quarantined())).await;
     actor.sampled.cancel();
     let error = (&mut actor.ended).await.unwrap().unwrap_err();
     assert!(error.to_string().contains("quarantine"), "{error}");
@@ -195,6 +203,30 @@ async fn a_learner_that_is_gone_is_not_called_for_long_once_the_run_is_over_and_
     assert!(summary.complete && summary.dropped == 1);
     assert_eq!(summary.version.unwrap().number, 4);
     assert!(begun.elapsed() < LAST_TASKS, "{:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn an_actor_that_is_refused_for_weights_that_do_not_take_effect_says_which_those_are() {
+    let script = Script {
+        announced: vec![manifest(2, 4, b"x")],
+        refusal: Some(quarantined()),
+        ..Script::default()
+    };
+    let mut rollouts = rollouts_of(script, manifest(2, 3, b"x"), Lost, Lost).await;
+    let ended = async {
+        while rollouts.weights.mismatch().is_none() {
+            sleep(Duration::from_millis(5)).await;
+        }
+        rollouts.run().await
+    };
+    let error = timeout(Duration::from_secs(20), ended)
+        .await
+        .unwrap()
+        .unwrap_err();
+    assert!(
+        matches!(error, ActorError::Canary { version, .. } if version.number == 4),
+        "{error}"
+    );
 }
 
 /// A service that will not do any more.

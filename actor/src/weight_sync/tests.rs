@@ -185,7 +185,11 @@ async fn a_run_that_goes_on_meanwhile_was_not_over_for_so_long() {
         closed: false,
         over: true,
     });
-    let sync = WeightSync { progress, task: None };
+    let sync = WeightSync {
+        progress,
+        mismatch: Mismatch::default(),
+        task: None,
+    };
     let (begun, second) = (Instant::now(), Duration::from_secs(1));
     let over = tokio::spawn(sync.run_is_over_for(30 * second));
     for is_over in [false, true] {

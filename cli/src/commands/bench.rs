@@ -5,7 +5,7 @@ use crate::config::Config;
 use crate::demo::{self, Plan};
 use crate::failure::{OrConfiguration as _, Outcome};
 use crate::role::Host;
-use crate::{bench, locations, output, telemetry};
+use crate::{allocator, bench, locations, output, telemetry};
 use anyhow::{Context as _, anyhow};
 use serde::Serialize;
 use std::time::Duration;
@@ -40,6 +40,8 @@ fn control_plane(args: &ControlPlaneArgs) -> Outcome<()> {
 
 fn broadcast(args: &BroadcastArgs) -> Outcome<()> {
     telemetry::init(telemetry::QUIET)?;
+    // As the actors' own processes do.
+    allocator::gives_back()?;
     let figures = runtime()?.block_on(bench::broadcast(args))?;
     show(&figures, args.json)
 }

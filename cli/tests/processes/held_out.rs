@@ -2,7 +2,7 @@
 
 use crate::program::{Guarded, signal, wait_until};
 use crate::stage::{Stage, configured, done};
-use crate::watched::health;
+use crate::watched::{health, watched_at};
 use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -135,11 +135,8 @@ impl Follower {
 
     /// What it says of its health.
     fn health(&self, service: &str) -> String {
-        let said = self.said();
-        let port = said.split("127.0.0.1:").nth(1).unwrap();
-        let port: String = port.chars().take_while(char::is_ascii_digit).collect();
         let runtime = tokio::runtime::Runtime::new().unwrap();
-        runtime.block_on(health(&format!("127.0.0.1:{port}"), service))
+        runtime.block_on(health(&watched_at(&self.log), service))
     }
 
     /// Its exit status after a signal.

@@ -1,13 +1,10 @@
 //! Stopping a role on request: signals and a closed standard input drain it.
 
 use crate::program::{Guarded, adwright, signal, wait_until};
+use rustix::fs::{CWD, Mode, OFlags};
 use std::fs;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
-use std::process::{Child, Command};
-
-/// Opening a pipe for writing fails at once where nobody reads it (`O_NONBLOCK`).
-const AT_ONCE: i32 = 0o4000;
+use std::process::Child;
 
 /// An actor that waits for a learner which is not there.
 fn waiting_actor(directory: &Path) -> Child {
@@ -46,14 +43,14 @@ fn stopped_while_it_reads(file: &str, role: &str, arguments: &[&str]) -> Option<
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join(file);
     fs::create_dir_all(file.parent().unwrap()).unwrap();
-    assert!(Command::new("mkfifo").arg(&file).status().unwrap().success());
+    rustix::fs::mkfifoat(CWD, &file, Mode::RUSR | Mode::WUSR).unwrap();
     let always = [role, "--unfinished-status=75"];
     let mut role = Guarded(adwright(directory.path(), &[&always[..], arguments].concat()));
-    let mut written = fs::OpenOptions::new();
-    written.write(true).custom_flags(AT_ONCE);
+    // Without waiting, opening for writing fails as long as nobody reads.
+    let writing = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let mut pipe = None;
     wait_until("it reads what it brings", || {
-        pipe = written.open(&file).ok();
+        pipe = rustix::fs::open(&file, writing, Mode::empty()).ok();
         pipe.is_some() || role.0.try_wait().unwrap().is_some()
     });
     let said = || fs::read_to_string(directory.path().join("stderr.log")).unwrap();

@@ -41,6 +41,18 @@ pub(crate) fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
     }
 }
 
+/// Waits until a process says something in its log.
+#[track_caller]
+pub(crate) fn line_in(log: &Path, words: &str) -> String {
+    let mut found = None;
+    wait_until(words, || {
+        let said = std::fs::read_to_string(log).unwrap();
+        found = said.lines().find(|line| line.contains(words)).map(str::to_owned);
+        found.is_some()
+    });
+    found.unwrap()
+}
+
 /// Sends a signal such as `INT`. The shell has a `kill` of its own where no program of that name is installed.
 pub(crate) fn signal(process: u32, name: &str) {
     let sent = Command::new("sh")

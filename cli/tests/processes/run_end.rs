@@ -32,7 +32,7 @@ fn reward_servers_idle_or_end_with_their_run_and_outlast_a_learner_that_is_away(
         follower(&stage, &learner, "idle"),
         follower(&stage, &learner, "exit"),
     );
-    let pages = [watched_at(&idle), watched_at(&exit)];
+    let pages = [&idle, &exit].map(|role| watched_at(&role.log()));
     let run = format!("run.id={RUN}");
     let mut actor = stage.actor_with("only", &learner, &idle, &[&run]);
     learner.line_with("published");

@@ -1,6 +1,6 @@
 //! A small deterministic run: what it needs, made in a directory, and its roles at addresses that stay.
 
-use crate::program::wait_until;
+use crate::program::{line_in, wait_until};
 use crate::role::Role;
 use failpoint::Mutation;
 use std::fs;
@@ -155,13 +155,7 @@ impl<'a> Place<'a> {
 
     /// Waits until it says something.
     pub(crate) fn line_with(&self, words: &str) -> String {
-        let mut found = None;
-        wait_until(words, || {
-            let said = fs::read_to_string(self.log()).unwrap();
-            found = said.lines().find(|line| line.contains(words)).map(str::to_owned);
-            found.is_some()
-        });
-        found.unwrap()
+        line_in(&self.log(), words)
     }
 }
 

@@ -2,9 +2,9 @@
 
 use crate::http::{ask, number, page_of};
 use crate::mutual_tls::certify;
-use crate::program::{signal, wait_until};
+use crate::program::{line_in, signal, wait_until};
 use crate::role::Role;
-use crate::stage::{CERTIFICATES, Place, Stage, certificates, command, configured, done, port};
+use crate::stage::{CERTIFICATES, Stage, certificates, command, configured, done, port};
 use crate::store_table::overloaded;
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
     TraceService, TraceServiceServer,
@@ -60,9 +60,9 @@ const STAGES: [&str; 8] = [
 /// By how much one process's reading of the clock may be late, in nanoseconds.
 const LATE: u64 = 30_000_000;
 
-/// Where a role is watched, as its log says.
-pub(crate) fn watched_at(role: &Place<'_>) -> String {
-    let line = role.line_with("metrics and health are served");
+/// Where a process is watched, as its log says.
+pub(crate) fn watched_at(log: &Path) -> String {
+    let line = line_in(log, "metrics and health are served");
     let address = line.split("127.0.0.1:").nth(1).unwrap();
     let port: String = address.chars().take_while(char::is_ascii_digit).collect();
     format!("127.0.0.1:{port}")
@@ -98,7 +98,7 @@ fn a_run_is_seen_from_outside_from_its_leases_to_its_steps() {
     let mut reward = stage.reward_server_with(&always());
     let settings = [always(), vec![json(), "telemetry.tensorboard=board".into()]].concat();
     let mut learner = stage.learner_with("watched", &settings);
-    let learner_page = watched_at(&learner);
+    let learner_page = watched_at(&learner.log());
     let health_of = |address: &str, service: &str| runtime.block_on(health(address, service));
     for service in ["", "startup", "liveness"] {
         assert_eq!(health_of(&learner_page, service), "Serving", "{service:?}");
@@ -106,7 +106,7 @@ fn a_run_is_seen_from_outside_from_its_leases_to_its_steps() {
     let settings = [always(), vec![json()]].concat();
     let settings: Vec<&str> = settings.iter().map(String::as_str).collect();
     let mut actor = stage.actor_with("watched", &learner, &reward, &settings);
-    let actor_page = watched_at(&actor);
+    let actor_page = watched_at(&actor.log());
     let mut pages = (String::new(), String::new());
     wait_until("no version was trained", || {
         pages = (page_of(&learner_page), page_of(&actor_page));
@@ -129,7 +129,7 @@ fn a_run_is_seen_from_outside_from_its_leases_to_its_steps() {
     assert!(number(learners, "train_version_reward").is_finite());
     assert!(number(actors, "rollout_tokens_total") > 0.0);
     assert!(number(actors, "rollout_stage_seconds_count{stage=\"adopt\"}") >= 1.0);
-    let rewards = page_of(&watched_at(&reward));
+    let rewards = page_of(&watched_at(&reward.log()));
     assert!(number(&rewards, "reward_groups_computed_total") > 0.0);
     assert!(number(&rewards, "reward_batch_seconds_count") > 0.0);
     assert!(

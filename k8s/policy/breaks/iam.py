@@ -1,5 +1,7 @@
 """Breaks of the rights in a bucket."""
 
+import json
+
 from mutations import config, pod, put, rights, simple
 
 NAMED = "rights in a bucket are named one by one"
@@ -7,6 +9,13 @@ RUN = "rights in a bucket are those of the run"
 ACCOUNTS = "whoever has rights in a bucket is a pod's account"
 BLOBS = "Microsoft.Storage/storageAccounts/blobServices/containers/blobs"
 AGENT = "principal://iam.googleapis.com/projects/123456789012/locations/global/workloadIdentityPools/PROJECT.svc.id.goog/subject/ns/adwright/sa/"
+
+
+def without_last(overlay, name):
+    """A policy without its last statement."""
+    policy = json.loads(overlay.rights[name])
+    policy["Statement"].pop()
+    overlay.rights[name] = json.dumps(policy)
 
 
 def change(rule, what, name, old, new):
@@ -21,6 +30,17 @@ change(NAMED, "every run of that name", "s3-run.json", "adwright/runs/demo/*", "
 change(NAMED, "runs whose names begin so", "s3-run.json", '"runs/demo/*"', '"runs/demo*"')
 change(NAMED, "listings of any bucket", "s3-reader.json", '"arn:aws:s3:::adwright",', '"arn:aws:s3:::*",')
 change(NAMED, "all but what is named", "s3-run.json", '"Sid": "TheRun",', '"NotResource": "x",')
+change(
+    NAMED,
+    "everything taken away",
+    "s3-run.json",
+    ',\n      "Condition": {"Bool": {"aws:SecureTransport": "false"}}',
+    "",
+)
+simple(NAMED, "gpu", "plain text for whoever scores", lambda o: without_last(o, "s3-reader.json"))
+change(NAMED, "objects on a condition", "s3-run.json", '"Sid": "TheRun",', '"Condition": {"Bool": {"aws:ViaAWSService": "true"}},')
+change(NAMED, "listings on one more condition", "s3-reader.json", '{"StringLike":', '{"Bool": {"aws:ViaAWSService": "true"}, "StringLike":')
+change(NAMED, "a role that is refused", "s3-run-trust.json", '"Allow"', '"Deny"')
 change(NAMED, "no JSON", "s3-reader.json", "{", "")
 change(NAMED, "any pod of the namespace", "s3-run-trust.json", "adwright:adwright-actor", "adwright:*")
 change(NAMED, "patterns of pods", "s3-run-trust.json", "StringEquals", "StringLike")

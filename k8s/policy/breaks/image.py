@@ -15,6 +15,10 @@ def file(rule, overlay, what, old, new):
     simple(rule, overlay, what, lambda o: containerfile(o, old, new))
 
 
+def mount(overlay, role, path):
+    return next(one for one in container(overlay, role)["volumeMounts"] if one["mountPath"] == path)
+
+
 file(PINNED, "gpu", "the newest", RUST, "ARG RUST=docker.io/library/rust:latest")
 file(PINNED, "gpu", "no tag", RUST, "ARG RUST=host:5000/rust")
 file(PINNED, "gpu", "some patch release", RUST, "ARG RUST=docker.io/library/rust:1.95-slim-bookworm")
@@ -64,12 +68,42 @@ file(HAS, "gpu", "a port too many", "EXPOSE 7400", "EXPOSE 7403 7400")
 file(HAS, "gpu", "no port of the monitoring", " 7409\n", "\n")
 file(HAS, "gpu", "a shell", 'ENTRYPOINT ["/usr/local/bin/adwright"]', "ENTRYPOINT /usr/local/bin/adwright")
 file(HAS, "gpu", "another program", 'ENTRYPOINT ["/usr/local/bin/adwright"]', 'ENTRYPOINT ["/opt/bin/adwright"]')
+file(HAS, "gpu", "no program, on the CPU", "    && cp target/release/adwright /image/usr/local/bin/ \\\n", "")
+file(
+    HAS,
+    "gpu",
+    "no program, with CUDA",
+    "COPY --from=build-cuda /src/target/release/adwright /usr/local/bin/adwright\n",
+    "RUN mkdir -p /usr/local/bin\n",
+)
+file(
+    HAS,
+    "gpu",
+    "a directory of the program's name",
+    "/usr/local/bin/adwright\nCOPY",
+    "/usr/local/bin/adwright/\nCOPY",
+)
+file(
+    HAS,
+    "gpu",
+    "nobody to trust, on the CPU",
+    "    && cp /etc/ssl/certs/ca-certificates.crt /image/etc/ssl/certs/ \\\n",
+    "",
+)
+file(HAS, "gpu", "nobody to trust, with CUDA", "--no-install-recommends ca-certificates", "--no-install-recommends gcc")
+file(HAS, "gpu", "names looked up otherwise", "/image/etc/nsswitch.conf", "/image/etc/nsswitch")
 file(HAS, "gpu", "a home in the image", "ENV HOME=/var/lib/adwright", "ENV HOME=/home/adwright")
 simple(
     HAS,
     "jobset",
     "a mount that the image does not know",
     lambda o: put(container(o, "actor")["volumeMounts"][1], "mountPath", "/work"),
+)
+simple(
+    HAS,
+    "gpu",
+    "a home that cannot be written to",
+    lambda o: put(mount(o, "actor", "/var/lib/adwright"), "readOnly", True),
 )
 simple(HAS, "gpu", "another command", lambda o: put(container(o, "learner"), "command", ["/bin/sh"]))
 file(NAMED, "gpu", "a target of another name", "AS cuda\n", "AS gpu\n")

@@ -25,22 +25,27 @@ simple(
     lambda o: pod(o, "evaluator").spec.pop("terminationGracePeriodSeconds"),
 )
 simple(
-    LOOKS_ON,
+    "listeners are the declared ports",
     "local",
     "a port at which nobody listens",
     lambda o: container(o, "evaluator")["ports"].append({"name": "grpc", "containerPort": 7403}),
 )
-simple(LOOKS_ON, "local", "not watched", lambda o: container(o, "evaluator")["args"].remove("--metrics"))
 simple(
-    LOOKS_ON,
+    "listeners are the declared ports",
     "local",
-    "a drained one has finished",
+    "an evaluator that is not watched",
+    lambda o: container(o, "evaluator")["args"].remove("--metrics"),
+)
+simple(
+    "a stopped pod is no finished one",
+    "local",
+    "a drained evaluator has finished",
     lambda o: container(o, "evaluator")["args"].remove("--unfinished-status"),
 )
 simple(
-    LOOKS_ON,
+    "time to drain",
     "local",
-    "no time to end",
+    "no time for an evaluator to end",
     lambda o: put(pod(o, "evaluator").spec, "terminationGracePeriodSeconds", 5),
 )
 simple("probes", "local", "an evaluator that hangs unseen", lambda o: container(o, "evaluator").pop("livenessProbe"))

@@ -79,5 +79,12 @@ board("metrics exist", "a misspelt one in a panel", "ledger_waiting_records{", "
 board("metrics exist", "a misspelt one in a variable", "label_values(learner_epoch,", "label_values(learner_epoc,")
 board("metrics exist", "no metric of the held-out results", "held_out{", "heldout{")
 board(SHOWN, "no panel of them", "held_out{", "train_metric_loss{")
+board(SHOWN, "every figure but one", 'figure=\\"kl\\"', 'figure!=\\"kl\\"')
+board(
+    SHOWN,
+    "a figure of another metric beside them",
+    'held_out{namespace=\\"$namespace\\",figure=\\"kl\\"}',
+    'held_out{figure=\\"reward\\"} * on () train_metric_loss{figure=\\"kl\\"}',
+)
 board(SHOWN, "a figure that nobody measures", 'figure=\\"true_ctr', 'figure=\\"ctr')
 board("every pod is watched", "panels over each other", '"x": 8', '"x": 0')

@@ -16,7 +16,7 @@ from cluster import wait
 from rules import merged, settings
 
 from . import figure, proven
-from .stage import drained, heard, number, published, ready
+from .stage import drained, heard, number, published, ready, unfinished
 
 # No end that could come before the play's.
 CHANGES = merged(proven.CHANGES, {"learner": {"versions": 10_000, "scaling": figure.SETTINGS}})
@@ -157,8 +157,8 @@ def play(run, models):
     assert failed == 0, f"{failed:g} tasks had to be leased again"
     # It ends what it has leased, so that no task is left between two others.
     drained(actor, actor_process, 0)
-    versions, status = published(learner), learner.pod.containers[0]["args"]
-    drained(learner, learner_process, int(status[status.index("--unfinished-status") + 1]))
+    versions = published(learner)
+    drained(learner, learner_process, unfinished(learner))
     for server, process in ((first, first_process), (third, third_process)):
         drained(server, process, 0)
     tasks, pairs = recorded(run)

@@ -3,7 +3,7 @@ time. Their Jobs count none of that, others come in their places, and of the run
 reward-servers are there until the JobSet is."""
 
 import re
-import signal
+from concurrent.futures import ThreadPoolExecutor
 
 from cluster import wait
 from rendered import Overlay, render
@@ -11,7 +11,7 @@ from rules import merged
 
 from . import proven
 from .balanced import SERVICE, recorded
-from .stage import drained, ended, heard, over, published, ready
+from .stage import drained, ended, heard, over, published, ready, told_to_end, unfinished
 
 # The simulated shop's pictures: there is no GPU to paint with. The node takes the only actor, so a run of few versions waits for all that come.
 CHANGES = merged(proven.CHANGES, {"actor": {"image_generator": "shopworld"}, "learner": {"versions": 12}})
@@ -21,25 +21,20 @@ def run(place, program):
     return proven.run(place, program, CHANGES, Overlay("jobset", render("jobset")))
 
 
-def uncounted(running):
-    """The exit status that the pod's Job neither counts as a failure nor takes for the end of its work."""
-    rules = running.pod.controller["podFailurePolicy"]["rules"]
-    ignored = [
-        rule["onExitCodes"]["values"]
-        for rule in rules
-        if rule["action"] == "Ignore" and "onExitCodes" in rule
-    ]
-    [[status]] = ignored
-    assert status != 0, f"{running.place.name}: 0 is the end of its work"
-    return status
-
-
 def goes(*pods):
-    """SIGTERM to all pods of a node at the same time."""
+    """SIGTERM to all pods of a node at the same time, from which on each has its grace period. Their ends to come, in the same order."""
     for running, process in pods:
         assert process.poll() is None, f"{running.place.name}: ended before its node went"
-    for _, process in pods:
-        process.send_signal(signal.SIGTERM)
+    pool = ThreadPoolExecutor(len(pods))
+    ends = [pool.submit(told_to_end, *pod) for pod in pods]
+    # What is under way goes on.
+    pool.shutdown(wait=False)
+    return ends
+
+
+def gone(running, end):
+    """That a pod has gone with its node as its Job neither counts as a failure nor takes for the end of its work."""
+    ended(running, end.result(), unfinished(running), "went with its node")
 
 
 def play(run, models):
@@ -52,14 +47,14 @@ def play(run, models):
     actor_process = ready(actor)
     wait(120, "a version", lambda: published(learner) >= 1, [learner_process, first_process, actor_process])
 
-    goes((learner, learner_process), (actor, actor_process), (first, first_process))
+    learner_end, actor_end, first_end = goes((learner, learner_process), (actor, actor_process), (first, first_process))
     # Each Job waits for the end of its pod. An actor that has outcomes in hand keeps them for the next learner.
-    ended(learner, learner_process, uncounted(learner))
-    ended(first, first_process, uncounted(first))
+    gone(learner, learner_end)
+    gone(first, first_end)
     again, third = run.pod("learner", "learner-2"), run.beside("reward-server", "reward-server-3")
     run.named(SERVICE, second.address, third.address)
     again_process, third_process = ready(again), ready(third)
-    ended(actor, actor_process, uncounted(actor))
+    gone(actor, actor_end)
     other = run.pod("actor", "actor-2")
     other_process = ready(other)
 

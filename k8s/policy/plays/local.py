@@ -1,18 +1,12 @@
 """The overlay `local`, in plain text: an actor and the learner are drained in the middle of the run, and whoever looks on is started again."""
 
 from cluster import wait
-from rules import argument
 
-from .stage import LOCAL, SMALL, Run, drained, idles, measured, over, prepare, published, ready
+from .stage import LOCAL, SMALL, Run, drained, idles, measured, over, prepare, published, ready, unfinished
 
 
 def run(place, program):
     return Run(LOCAL, place, program, {})
-
-
-def unfinished(running):
-    """The exit status of a container that was stopped before the run was complete, as its manifest says."""
-    return int(argument(running.pod.containers[0], "--unfinished-status"))
 
 
 def play(run):

@@ -12,7 +12,7 @@ import contents
 import sandbox
 from cluster import Running, health, passes, terminate, wait
 from rendered import Overlay, render
-from rules import MONITORING, merged
+from rules import MONITORING, argument, merged
 
 # What is changed of every run that is played.
 SMALL = {
@@ -213,31 +213,43 @@ def held(running, container):
     assert {path: mounts.get(path) for path in expected} == expected, mounts
 
 
-def drained(running, process, status):
-    """SIGTERM with the time that is left of the grace period after preStop."""
+def unfinished(running):
+    """The exit status of a container that was stopped before the run was complete, as its manifest says."""
+    return int(argument(running.pod.containers[0], "--unfinished-status"))
+
+
+def told_to_end(running, process):
+    """SIGTERM with the time that is left of the grace period after preStop. The exit status, and after how many seconds."""
     container = running.pod.containers[0]
     pause = container.get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
-    code, seconds = terminate(process, running.pod.spec["terminationGracePeriodSeconds"] - pause)
-    said = running.said(container["name"])
-    assert code == status, f"{running.place.name}: ended with {code}, not {status}: {said[-2000:]}"
+    return terminate(process, running.pod.spec["terminationGracePeriodSeconds"] - pause)
+
+
+def drained(running, process, status):
+    """That a container which was told to end has nothing left in hand either: who it is of is there."""
+    said = ended(running, told_to_end(running, process), status, "drained")
     assert "leases were not handed back" not in said, said[-2000:]
-    print(f"{running.place.name}: drained in {seconds:.1f} s, exit {code}", flush=True)
 
 
-def ended(running, process, status):
-    """Waits for the end of a container that was told to drain, within the grace period."""
-    code = process.wait(timeout=running.pod.spec["terminationGracePeriodSeconds"])
-    said = running.said(running.pod.containers[0]["name"])
-    assert code == status, f"{running.place.name}: ended with {code}, not {status}: {said[-2000:]}"
-    print(f"{running.place.name}: went with its node, exit {code}", flush=True)
+def ended(running, end, status, what):
+    """That a container which was told to end has done so within its grace period; what it has said."""
+    code, seconds = end
+    said = exited(running, code, status)
+    print(f"{running.place.name}: {what} in {seconds:.1f} s, exit {code}", flush=True)
+    return said
 
 
 def over(running, process, what, status=0):
     """Waits for the end of a container that ends by itself."""
-    code = process.wait(timeout=300)
-    name = running.pod.containers[0]["name"]
-    assert code == status, f"{running.place.name}: ended with {code}, not {status}: {running.said(name)[-2000:]}"
-    print(f"{running.place.name}: {what}, exit {code}", flush=True)
+    exited(running, process.wait(timeout=300), status)
+    print(f"{running.place.name}: {what}, exit {status}", flush=True)
+
+
+def exited(running, code, status):
+    """That this is how a container had to end. What it has said."""
+    said = running.said(running.pod.containers[0]["name"])
+    assert code == status, f"{running.place.name}: ended with {code}, not {status}: {said[-2000:]}"
+    return said
 
 
 def published(learner):

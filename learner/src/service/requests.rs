@@ -1,8 +1,8 @@
 //! What requests ask for, checked. Only what a request itself can get wrong: what the run has to say to it is the control plane's.
 
 use crate::actors::Adoption;
-use common::{ActorId, CanaryReport, Digest, LearnerEpoch, PolicyVersion, RolloutOutcome, TaskId};
-use proto::{Caller, InvalidMessage, WireError, pb};
+use common::{ActorId, CanaryReport, LearnerEpoch, PolicyVersion, RolloutOutcome, TaskId};
+use proto::{Caller, InvalidMessage, WireError, pb, required};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
@@ -22,7 +22,7 @@ pub(crate) fn participant(caller: Caller) -> Result<(ActorId, LearnerEpoch), Wir
 pub(crate) fn lease(request: pb::LeaseTasksRequest) -> Result<(usize, PolicyVersion), InvalidMessage> {
     let wanted = request.max_tasks as usize;
     InvalidMessage::check_batch("lease_tasks_request.max_tasks", wanted)?;
-    let policy = required_version("lease_tasks_request.policy", request.policy)?;
+    let policy = required("lease_tasks_request.policy", request.policy)?.try_into()?;
     Ok((wanted, policy))
 }
 
@@ -54,18 +54,12 @@ pub(crate) fn following(
     Ok((after, relay))
 }
 
-/// The artifact that is fetched.
-pub(crate) fn artifact(digest: Option<pb::Digest>) -> Result<Digest, InvalidMessage> {
-    let digest = digest.ok_or_else(|| InvalidMessage::missing("fetch_artifact_request.digest"));
-    digest.and_then(Digest::try_from)
-}
-
 /// What an actor reports of a version, and what it says that it waits for.
 pub(crate) fn adoption(
     request: pb::ReportAdoptionRequest,
 ) -> Result<(Adoption, Option<String>), InvalidMessage> {
     let adoption = Adoption {
-        version: required_version("report_adoption_request.version", request.version)?,
+        version: required("report_adoption_request.version", request.version)?.try_into()?,
         canary: request.canary.map(CanaryReport::try_from).transpose()?,
         adapter_bytes: request.adapter_bytes_received,
         base_bytes: request.base_bytes_received,
@@ -78,7 +72,7 @@ pub(crate) fn adoption(
 pub(crate) fn evaluation(
     request: pb::ReportEvaluationRequest,
 ) -> Result<(PolicyVersion, BTreeMap<String, f64>), InvalidMessage> {
-    let version = required_version("report_evaluation_request.version", request.version)?;
+    let version = required("report_evaluation_request.version", request.version)?.try_into()?;
     let values = proto::figures("report_evaluation_request.values", request.values)?;
     Ok((version, values))
 }
@@ -92,11 +86,4 @@ fn waiting_for(text: String) -> Result<Option<String>, InvalidMessage> {
             Err(InvalidMessage::new("report_adoption_request.waiting_for", reason))
         }
     }
-}
-
-fn required_version(
-    field: &'static str,
-    version: Option<pb::PolicyVersion>,
-) -> Result<PolicyVersion, InvalidMessage> {
-    version.ok_or_else(|| InvalidMessage::missing(field))?.try_into()
 }

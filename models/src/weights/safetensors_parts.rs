@@ -1,32 +1,25 @@
 //! The tensors of a safetensors file that lies in memory in parts, such as the chunks in which it was received.
 //!
 //! Putting the parts together first would hold a large adapter once more. So each tensor is read where it lies, and only the
-//! bytes of one that straddles parts are put together, one tensor at a time. The header is checked as the format's own crate
-//! checks it: it is that crate's header type, whose reader compares shapes, sizes and offsets.
+//! bytes of one that straddles parts are put together, one tensor at a time.
 
 use std::borrow::Cow;
 use std::ops::Range;
 
-use safetensors::SafeTensorError;
-use safetensors::tensor::Metadata;
-
 use super::NamedTensors;
 use super::safetensors_bytes::tensor_data;
+use super::safetensors_header::header;
 use crate::error::ModelError;
-
-/// The bytes before the header that say how long it is.
-const LENGTH: usize = size_of::<u64>();
-
-/// The longest header, in bytes: the format's own bound.
-const MAX_HEADER: usize = 100_000_000;
 
 /// As [`from_safetensors`](super::from_safetensors) of all parts in a row.
 ///
 /// # Errors
-/// The same.
+/// The same, and [`ModelError::SafetensorsHeader`].
 pub fn from_safetensors_parts(parts: &[impl AsRef<[u8]>]) -> Result<NamedTensors, ModelError> {
     let file = Parts::new(parts);
-    let (header, data) = header(&file)?;
+    let read = |range: Range<u64>| Ok(file.get(range.start as usize..range.end as usize));
+    let (header, data) = header(file.bytes as u64, read)?;
+    let data = data as usize;
     let tensors = header.tensors().into_iter();
     let read = tensors.map(|(name, info)| {
         let (begin, end) = info.data_offsets;
@@ -36,30 +29,6 @@ pub fn from_safetensors_parts(parts: &[impl AsRef<[u8]>]) -> Result<NamedTensors
         Ok((name, tensor))
     });
     read.collect()
-}
-
-/// What the header says, and where the data begins behind it.
-fn header(file: &Parts<'_>) -> Result<(Metadata, usize), ModelError> {
-    if file.bytes < LENGTH {
-        return Err(SafeTensorError::HeaderTooSmall.into());
-    }
-    let mut length = [0; LENGTH];
-    length.copy_from_slice(&file.get(0..LENGTH));
-    let length = usize::try_from(u64::from_le_bytes(length)).unwrap_or(usize::MAX);
-    if length > MAX_HEADER {
-        return Err(SafeTensorError::HeaderTooLarge.into());
-    }
-    let data = LENGTH + length;
-    if data > file.bytes {
-        return Err(SafeTensorError::InvalidHeaderLength.into());
-    }
-    let json = file.get(LENGTH..data);
-    let header: Metadata =
-        serde_json::from_slice(&json).map_err(SafeTensorError::InvalidHeaderDeserialization)?;
-    match data.checked_add(header.data_len()) {
-        Some(end) if end == file.bytes => Ok((header, data)),
-        _ => Err(SafeTensorError::MetadataIncompleteBuffer.into()),
-    }
 }
 
 /// Parts in a row.

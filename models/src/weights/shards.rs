@@ -3,6 +3,7 @@
 //! Opening reads headers and pickles only and checks every number in them against the files, so that a checkpoint of any
 //! size costs its index; a tensor costs its own bytes, twice while it is converted.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
@@ -10,16 +11,14 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::TensorData;
 use safetensors::Dtype;
-use safetensors::tensor::{Metadata, TensorInfo};
+use safetensors::tensor::Metadata;
 use serde::Deserialize;
 
 use super::safetensors_bytes::tensor_data;
+use super::safetensors_header::header;
 use super::torch_bin::{self, TorchFile};
 use crate::directory::{failed, read_json};
 use crate::error::ModelError;
-
-/// Largest header of a safetensors file, as the format's own crate has it.
-const MAX_HEADER: u64 = 100_000_000;
 
 /// What weights are called where nobody says otherwise: transformers' names.
 const TRANSFORMERS: (&str, &str) = ("model", "pytorch_model");
@@ -305,39 +304,13 @@ fn open_safetensors(path: &Path) -> Result<Opened, ModelError> {
     let cannot = failed("read", path);
     let mut file = File::open(path).map_err(&cannot)?;
     let length = file.metadata().map_err(&cannot)?.len();
-    let mut size = [0; 8];
-    let whole = |reason: &str| content(path, format!("no whole safetensors file: {reason}"));
-    if length < 8 {
-        return Err(whole("its header is missing"));
-    }
-    file.read_exact(&mut size).map_err(&cannot)?;
-    let header = u64::from_le_bytes(size);
-    if header > MAX_HEADER || header > length - 8 {
-        return Err(whole(&format!(
-            "a header of {header} bytes in a file of {length}, expected at most {MAX_HEADER}"
-        )));
-    }
-    let header = read_range(&mut file, 8, header as usize).map_err(&cannot)?;
-    let data = 8 + header.len() as u64;
-    let header: Metadata = serde_json::from_slice(&header).map_err(|error| whole(&error.to_string()))?;
-    let mut tensors: Vec<(String, TensorInfo)> = header
-        .tensors()
-        .into_iter()
-        .map(|(name, info)| (name, info.clone()))
-        .collect();
-    tensors.sort_by_key(|(_, info)| info.data_offsets);
-    let held = tensors
-        .iter()
-        .map(|(name, info)| (name.clone(), (info.dtype, info.shape.clone())));
+    let (header, data) = header(length, |range| {
+        let read = read_range(&mut file, range.start, (range.end - range.start) as usize);
+        read.map(Cow::Owned).map_err(&cannot)
+    })?;
+    let held = header.tensors().into_iter();
+    let held = held.map(|(name, info)| (name, (info.dtype, info.shape.clone())));
     let held = held.collect();
-    // Made anew, for the numbers are checked there: sizes against shapes, offsets against each other.
-    let header = Metadata::new(None, tensors)?;
-    if data + header.data_len() as u64 != length {
-        let needed = data + header.data_len() as u64;
-        return Err(whole(&format!(
-            "its header describes {needed} bytes, the file has {length}"
-        )));
-    }
     Ok((ShardFile::Safetensors { file, data, header }, held))
 }
 

@@ -7,6 +7,14 @@ use common::{Artifact, Digest, InvalidArtifact};
 /// Bytes of one digest.
 const DIGEST_BYTES: usize = 32;
 
+/// The artifact that somebody fetches.
+///
+/// # Errors
+/// [`InvalidMessage`] when the request names none.
+pub fn fetched(digest: Option<pb::Digest>) -> Result<Digest, InvalidMessage> {
+    required("fetch_artifact_request.digest", digest)?.try_into()
+}
+
 impl From<&Artifact> for pb::Artifact {
     fn from(artifact: &Artifact) -> Self {
         let digests = artifact.chunks().iter().flat_map(Digest::as_bytes);

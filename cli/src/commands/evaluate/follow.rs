@@ -162,7 +162,8 @@ async fn follow(
             return Ok(false);
         };
         let values = values?;
-        if !report(&observer, version, &values, drain).await? {
+        let reporting = observer.report(version, values.clone());
+        if !report(reporting, version, &values, drain).await? {
             return Ok(false);
         }
         tell(version, &values, json)?;
@@ -181,10 +182,10 @@ async fn follow(
     .into())
 }
 
-/// Tells the learner what a version does; answers whether it has confirmed that, for which it has a moment once `drain` is asked for. A
-/// learner that fails to then is no failure: it may be stopped as well.
+/// Tells the learner what a version does by `reporting`; answers whether it has confirmed that, for which it has a moment once `drain` is
+/// asked for. A learner that fails to then is no failure: it may be stopped as well.
 async fn report(
-    observer: &Observer,
+    reporting: impl Future<Output = anyhow::Result<()>>,
     version: PolicyVersion,
     values: &BTreeMap<String, f64>,
     drain: &CancellationToken,
@@ -194,21 +195,17 @@ async fn report(
         tokio::time::sleep(LAST_REPORT).await;
     };
     let reported = tokio::select! {
-        reported = observer.report(version, values.clone()) => reported.map(|()| true),
-        () = too_late => Ok(false),
+        reported = reporting => reported,
+        () = too_late => Err(anyhow!("no answer in time")),
     };
-    if !matches!(reported, Ok(true)) {
-        let error = reported.as_ref().err().map(|error| format!("{error:#}"));
-        tracing::warn!(%version, ?values, error, "measured, and the learner has not confirmed it");
-    }
-    confirmed(reported, drain.is_cancelled())
-}
-
-/// Whether a report was confirmed, by an evaluator that drains or not.
-fn confirmed(reported: anyhow::Result<bool>, drains: bool) -> anyhow::Result<bool> {
     match reported {
-        Err(_) if drains => Ok(false),
-        reported => reported,
+        Ok(()) => Ok(true),
+        Err(error) if drain.is_cancelled() => {
+            let error = format!("{error:#}");
+            tracing::warn!(%version, ?values, error, "measured, and the learner has not confirmed it");
+            Ok(false)
+        }
+        Err(error) => Err(error),
     }
 }
 
@@ -269,11 +266,33 @@ fn tell(version: PolicyVersion, values: &BTreeMap<String, f64>, json: bool) -> O
 #[cfg(test)]
 mod tests {
     use super::*;
+    use common::LearnerEpoch;
+    use std::future::{pending, ready};
 
-    #[test]
-    fn a_report_that_fails_is_a_failure_unless_the_evaluator_drains() {
-        assert!(confirmed(Err(anyhow!("gone")), false).is_err());
-        assert!(!confirmed(Err(anyhow!("gone")), true).unwrap());
-        assert!(confirmed(Ok(true), true).unwrap());
+    /// What becomes of a report, by an evaluator that drains or not.
+    async fn reported(
+        reporting: impl Future<Output = anyhow::Result<()>>,
+        drains: bool,
+    ) -> anyhow::Result<bool> {
+        let (epoch, drain) = (LearnerEpoch(1), CancellationToken::new());
+        if drains {
+            drain.cancel();
+        }
+        let version = PolicyVersion { epoch, number: 3 };
+        report(reporting, version, &BTreeMap::new(), &drain).await
+    }
+
+    #[tokio::test]
+    async fn a_report_that_fails_is_a_failure_unless_the_evaluator_drains() {
+        let gone = || ready(Err(anyhow!("gone")));
+        assert!(reported(gone(), false).await.is_err());
+        assert!(!reported(gone(), true).await.unwrap());
+        assert!(reported(ready(Ok(())), true).await.unwrap());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_learner_that_does_not_answer_keeps_a_draining_evaluator_no_longer_than_a_moment() {
+        let asked = tokio::time::timeout(2 * LAST_REPORT, reported(pending(), true));
+        assert!(!asked.await.expect("it waits on").unwrap());
     }
 }

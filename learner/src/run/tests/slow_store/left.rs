@@ -34,11 +34,9 @@ impl Left {
 
     /// The versions that the weights of `of` came through and that this outcome was trained at.
     fn trained_at(line: &LedgerLine, of: &Manifest) -> Vec<PolicyVersion> {
-        let holds = |version: &&PolicyVersion| {
-            of.start.lineage.holds(**version)
-                || version.epoch == of.version.epoch && version.number <= of.version.number
-        };
-        line.trained_versions.iter().filter(holds).copied().collect()
+        let lineage = of.lineage();
+        let passed = |version: &&PolicyVersion| lineage.has_checkpoint(**version);
+        line.trained_versions.iter().filter(passed).copied().collect()
     }
 
     /// I2, I3, I7: no task ended twice, and each pair before a checkpoint's cursor, and none behind it, was trained on once or refused.

@@ -1,0 +1,45 @@
+//! `status` and `man`: what is asked, and answered at once.
+
+use crate::program::{adwright, text};
+use std::net::TcpListener;
+
+#[test]
+fn a_learner_that_is_not_there_is_one_clear_error() {
+    let place = tempfile::tempdir().unwrap();
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    for more in [&[][..], &["--json"], &["--watch"]] {
+        let url = format!("http://{closed}");
+        let line = [&["status", "--learner", &url], more].concat();
+        let asked = adwright(place.path(), &line);
+        assert_eq!(asked.status.code(), Some(1));
+        assert!(asked.stdout.is_empty());
+        let said = text(&asked.stderr);
+        assert!(
+            said.lines().count() == 1 && said.contains(&closed.to_string()) && said.contains("refused"),
+            "{said}"
+        );
+    }
+}
+
+#[test]
+fn man_has_a_page_for_each_command() {
+    let place = tempfile::tempdir().unwrap();
+    assert!(text(&adwright(place.path(), &["man"]).stdout).contains(".TH"));
+    assert_eq!(
+        adwright(place.path(), &["man", "--out", "pages"]).status.code(),
+        Some(0)
+    );
+    let help = text(&adwright(place.path(), &["--help"]).stdout);
+    let (_, listed) = help.split_once("Commands:").unwrap();
+    let (listed, _) = listed.split_once("\n\n").unwrap();
+    let commands: Vec<&str> = listed
+        .lines()
+        .filter_map(|line| line.strip_prefix("  ")?.split(' ').next())
+        .filter(|command| !["", "help"].contains(command))
+        .collect();
+    assert!(commands.len() > 20, "{help}");
+    for command in commands.iter().chain(&["config-check", "checkpoint-rollback"]) {
+        let page = format!("adwright-{command}.1");
+        assert!(place.path().join("pages").join(&page).is_file(), "{page}");
+    }
+}

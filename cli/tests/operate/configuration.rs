@@ -1,0 +1,64 @@
+//! `config`: checked, and described.
+
+use crate::program::{adwright, text};
+use serde_json::Value;
+
+#[test]
+fn a_configuration_is_right_in_one_line_or_wrong_with_every_key_and_64() {
+    let place = tempfile::tempdir().unwrap();
+    let right = adwright(place.path(), &["config", "check", "--set", "run.id=night"]);
+    assert_eq!(right.status.code(), Some(0));
+    let said = text(&right.stdout);
+    assert!(said.lines().count() == 1 && said.contains("run night"), "{said}");
+
+    std::fs::write(
+        place.path().join("a.toml"),
+        "[run]\nsede = 1\n[actor]\ngroup_size = 1\n",
+    )
+    .unwrap();
+    let wrong = adwright(
+        place.path(),
+        &[
+            "config",
+            "check",
+            "--config",
+            "a.toml",
+            "--set",
+            "compute.threads=0",
+        ],
+    );
+    assert_eq!(wrong.status.code(), Some(64));
+    let said = text(&wrong.stderr);
+    for key in ["run.sede", "actor.group_size", "compute.threads"] {
+        assert!(said.contains(key), "{key} is not in {said}");
+    }
+    assert!(wrong.stdout.is_empty());
+}
+
+#[test]
+fn a_role_is_checked_against_what_it_reads_at_its_start() {
+    let place = tempfile::tempdir().unwrap();
+    let actor = adwright(place.path(), &["config", "check", "--role", "actor"]);
+    assert_eq!(actor.status.code(), Some(0), "{}", text(&actor.stderr));
+    for (role, key) in [
+        ("learner", "paths.policy"),
+        ("reward-server", "paths.reward_model"),
+    ] {
+        let checked = adwright(place.path(), &["config", "check", "--role", role]);
+        assert_eq!(checked.status.code(), Some(64));
+        assert!(text(&checked.stderr).contains(key), "{}", text(&checked.stderr));
+    }
+}
+
+#[test]
+fn the_schema_is_json_and_its_page_is_the_committed_one() {
+    let place = tempfile::tempdir().unwrap();
+    let schema: Value =
+        serde_json::from_slice(&adwright(place.path(), &["config", "schema"]).stdout).unwrap();
+    assert_eq!(
+        schema["properties"]["actor"]["properties"]["group_size"]["maximum"],
+        64
+    );
+    let page = text(&adwright(place.path(), &["config", "schema", "--markdown"]).stdout);
+    assert_eq!(page, include_str!("../../../docs/configuration.md"));
+}
