@@ -4,7 +4,7 @@ use super::stage::{self, Reporter};
 use crate::args::PretrainArgs;
 use crate::config::Config;
 use crate::failure::{OrConfiguration as _, Outcome};
-use crate::{locations, node_cache, shop};
+use crate::{node_cache, shop};
 use common::Purpose;
 use learner::{PretrainProgress, PretrainStart, Pretraining};
 use models::checkpoint::merge;
@@ -18,14 +18,18 @@ use tokio_util::sync::CancellationToken;
 /// Runs the command.
 pub(super) fn run(args: &PretrainArgs) -> Outcome<()> {
     let (model, args) = (args.model.clone(), &args.train);
-    let mut config = stage::configure(args, |layers| layers.flag("--model", "policy.base", model))?;
+    let config = stage::configure(args, |layers| layers.flag("--model", "policy.base", model))?;
     let out = args
         .out
         .clone()
         .unwrap_or_else(|| config.paths.policy.clone().into());
-    locations::check_vacant(&out)?;
+    stage::run("pre-training", args, config, out, bring, train)
+}
+
+/// With the base on this machine.
+fn bring(mut config: Config) -> Outcome<Config> {
     config.policy.base = node_cache::base(&config, "policy.base", &config.policy.base)?;
-    stage::run("pre-training", args, config, out, train)
+    Ok(config)
 }
 
 fn train(

@@ -13,6 +13,9 @@ use models::policy::Policy;
 use std::path::{Path, PathBuf};
 use tokio_util::sync::CancellationToken;
 
+/// The exit status of a stage that was stopped before it began: that of one stopped later.
+const STOPPED: u8 = 1;
+
 /// Where a stage's progress goes.
 pub(super) enum Reporter {
     /// To the person watching.
@@ -53,29 +56,35 @@ pub(super) fn policy(config: &Config, directory: &Path, reporter: &mut Reporter)
     Ok(policy.read_as(&config.policy.reading()))
 }
 
-/// Runs `train` on a blocking thread, interrupted by signals, and reports what it returns: a result for scripts, and a
-/// line for people.
-pub(super) fn run<F>(
+/// Brings here what is trained from, then runs `train` on a blocking thread, both interrupted by signals, and reports what it returns:
+/// a result for scripts, and a line for people.
+pub(super) fn run<G, B, F>(
     name: &'static str,
     args: &TrainArgs,
     config: Config,
     out: PathBuf,
+    bring: B,
     train: F,
 ) -> Outcome<()>
 where
-    F: FnOnce(Config, PathBuf, &mut Reporter, &CancellationToken) -> Outcome<(serde_json::Value, String)>,
+    G: Send + 'static,
+    B: FnOnce(Config) -> Outcome<G> + Send + 'static,
+    F: FnOnce(G, PathBuf, &mut Reporter, &CancellationToken) -> Outcome<(serde_json::Value, String)>,
     F: Send + 'static,
 {
     locations::check_vacant(&out)?;
+    let shown = out.display().to_string();
+    let host = Host::start(&config, args.compute.with_parent)?;
+    let Some(given) = host.prepare(move || bring(config))? else {
+        return host.stop_early(STOPPED);
+    };
     let mut reporter = match args.events {
         true => Reporter::Events,
         false => Reporter::Display(Progress::detect().stage(name)),
     };
-    let shown = out.display().to_string();
-    let host = Host::start(&config, args.compute.with_parent)?;
     let shutdown = host.shutdown();
     let (result, line) = host.run(async {
-        let work = move || train(config, out, &mut reporter, &shutdown);
+        let work = move || train(given, out, &mut reporter, &shutdown);
         tokio::task::spawn_blocking(work)
             .await
             .with_context(|| format!("{name} panicked"))?

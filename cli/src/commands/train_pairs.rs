@@ -22,25 +22,28 @@ pub(super) fn run(args: TrainPairsArgs) -> Outcome<()> {
         steps,
         train: common,
     } = args;
-    let mut config = stage::configure(&common, |layers| layers.flag("--policy", "paths.policy", policy))?;
-    let policy = node_cache::model(&config, "paths.policy", &config.paths.policy)?;
-    config.paths.policy = policy.directory.display().to_string();
-    locations::check_model(Path::new(&config.paths.policy), "pretrain")?;
-    let pairs = Arc::new(PreferenceFile::load(&pairs).or_configuration()?);
+    let config = stage::configure(&common, |layers| layers.flag("--policy", "paths.policy", policy))?;
     let out = common
         .out
         .clone()
         .unwrap_or_else(|| config.paths.adapter.clone().into());
-    let train = move |config: Config, out: PathBuf, reporter: &mut Reporter, cancel: &CancellationToken| {
+    let bring = move |mut config: Config| {
+        let policy = node_cache::model(&config, "paths.policy", &config.paths.policy)?;
+        config.paths.policy = policy.directory.display().to_string();
+        locations::check_model(Path::new(&config.paths.policy), "pretrain")?;
         let given = Pairs {
-            pairs,
+            pairs: Arc::new(PreferenceFile::load(&pairs).or_configuration()?),
             epochs,
             steps,
             base: policy.name,
         };
-        train(&config, &out, given, reporter, cancel)
+        Ok((config, given))
     };
-    stage::run("training on pairs", &common, config, out, train)
+    let train = |(config, given): (Config, Pairs),
+                 out: PathBuf,
+                 reporter: &mut Reporter,
+                 cancel: &CancellationToken| train(&config, &out, given, reporter, cancel);
+    stage::run("training on pairs", &common, config, out, bring, train)
 }
 
 /// What is trained on, and how.

@@ -18,17 +18,21 @@ use tokio_util::sync::CancellationToken;
 /// Runs the command.
 pub(super) fn run(args: &TrainRewardArgs) -> Outcome<()> {
     let (model, args) = (args.model.clone(), &args.train);
-    let mut config = stage::configure(args, |layers| layers.flag("--model", "reward.base", model))?;
+    let config = stage::configure(args, |layers| layers.flag("--model", "reward.base", model))?;
     let out = args
         .out
         .clone()
         .unwrap_or_else(|| config.paths.reward_model.clone().into());
-    locations::check_vacant(&out)?;
+    stage::run("reward model", args, config, out, bring, train)
+}
+
+/// With the base on this machine.
+fn bring(mut config: Config) -> Outcome<Config> {
     config.reward.base = node_cache::base(&config, "reward.base", &config.reward.base)?;
     if !config.reward.base.is_empty() {
         locations::check_model(Path::new(&config.reward.base), "init")?;
     }
-    stage::run("reward model", args, config, out, train)
+    Ok(config)
 }
 
 fn train(
