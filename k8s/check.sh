@@ -6,6 +6,8 @@
 #   check.sh              all of this
 #   check.sh DIRECTORY    an overlay of your own: schemas and rules, and its alerts where there is promtool; nothing is started
 #
+# CRDS=DIR, a directory of CustomResourceDefinitions: objects are checked against these as well, and our schemas are compared with them (README.md).
+#
 # Needs kubectl, Python 3.11 and PyPI; without one of them it says so and checks nothing, or fails where K8S=required or a directory is named. Alerts
 # want promtool; without it that is said, or fails where PROMTOOL=required. Roles are started as root on Linux; elsewhere it says so and starts none, or
 # fails where PODS=required. ADWRIGHT names the program that is started (default: target/debug/adwright, which the tests build); VENV a directory
@@ -14,6 +16,7 @@ set -euo pipefail
 [ $# -le 1 ] && [ -d "${1:-.}" ] || { echo "usage: check.sh [DIRECTORY]; no directory: $*" >&2; exit 64; }
 own=${1:+$(cd "$1" && pwd)}
 [ -z "$own" ] || K8S=required
+[ -z "${CRDS:-}" ] || { [ -d "$CRDS" ] || { echo "no directory: CRDS=$CRDS" >&2; exit 64; }; CRDS=$(cd "$CRDS" && pwd); export CRDS; }
 cd "$(dirname "$0")"
 skip() {
     echo "k8s not checked: $*"

@@ -102,7 +102,6 @@ impl CanaryCheck {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::room::Room;
     use burn::tensor::{Device, TensorData};
     use common::{CanaryVerdict, Digest};
     use image::{Rgba, RgbaImage};
@@ -118,10 +117,6 @@ mod tests {
         let corpus = ["an oak desk in warm light", "a steel lamp by the sea"];
         let tokenizer = Tokenizer::train(corpus.iter(), 280, SpecialTokens::default()).unwrap();
         Preset::Tiny.policy(tokenizer, &Device::flex(), 5)
-    }
-
-    fn room() -> Room {
-        Room::new(1 << 20, 2, 1)
     }
 
     fn thread() -> Arc<ComputeThread<()>> {
@@ -172,7 +167,7 @@ mod tests {
         let stored = store
             .put_content("products", data::cutout::encode_png(&picture))
             .await;
-        let (image, products) = (stored.unwrap(), Arc::new(ProductImages::new(store, 4, room())));
+        let (image, products) = (stored.unwrap(), Arc::new(ProductImages::new(store, 4)));
         let trained = adapted(&policy, 0.1, ["q_proj", "v_proj"]);
         let published = canary(&policy, &trained, &picture, image);
         for (name, bound, expected) in [
@@ -206,11 +201,8 @@ mod tests {
         let picture = RgbaImage::new(4, 4);
         let missing = Digest::from_bytes([6; 32]);
         let published = canary(&policy, &policy.model, &picture, missing);
-        let products = Arc::new(ProductImages::new(
-            Store::open("memory:///").unwrap(),
-            1 << 20,
-            room(),
-        ));
+        let store = Store::open("memory:///").unwrap();
+        let products = Arc::new(ProductImages::new(store, 1 << 20));
         let refused = CanaryCheck::new(policy.clone(), products, thread())
             .check(&published, &policy.model)
             .await;

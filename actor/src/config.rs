@@ -63,7 +63,7 @@ pub struct ActorConfig {
     /// 200 MiB.
     pub memory_bytes: usize,
     /// How long an unreachable learner is retried before the actor gives up, in seconds, 0.01 to a day (as all
-    /// waits here). Default 60: a learner's restart.
+    /// waits here). Default 60: a learner's restart. Meanwhile the actor looks in the run's store whether the run is over.
     pub learner_timeout_s: f64,
     /// How long an unreachable reward-server is waited for before the actor gives up, in seconds: at the start, and after
     /// a lease that it left unscored. Within a lease it is retried as long, but for no more than three quarters of the
@@ -86,8 +86,9 @@ pub struct ActorConfig {
     /// Whether the actor passes what it has fetched on to others, on the port of its health service. Default true: the learner
     /// then sends each version a few times only, however many actors there are.
     pub relay: bool,
-    /// What the actor does once the run is complete: `exit`, or `idle`, which unloads the policy and answers that it is not ready until
-    /// it is stopped. Default `exit`. A Deployment starts a pod that has ended again, so there it is `idle`.
+    /// What the actor does once the run is complete, as the learner says or, where none answers any more, the run's store: `exit`, or
+    /// `idle`, which unloads the policy and answers that it is not ready until it is stopped. Default `exit`. A Deployment starts a pod
+    /// that has ended again, so there it is `idle`.
     pub on_run_end: OnRunEnd,
     /// Which candidates are barred.
     pub guardrails: GuardrailsConfig,

@@ -1,9 +1,10 @@
 //! For tests that push strangers' bytes in: whether an actor takes an answer in, given what it asked for, and a request for what it passes
-//! on. Each is what the actor does with the message before it uses anything of it.
+//! on. Each is what the actor does with the message before it uses anything of it. What an answer is to whoever asks, an actor or
+//! another, is in `proto`.
 
 use crate::learner_client::{LeaseAnswer, Receipts, continues, joined};
 use crate::manifest::Manifest;
-use crate::{remote_generator, reward_client};
+use crate::{relay, remote_generator, reward_client};
 use common::Artifact;
 use data::NoImage;
 use proto::{Caller, pb};
@@ -40,11 +41,6 @@ pub fn score_groups(images: &[usize], m: pb::ScoreGroupsResponse) -> bool {
     model_of(&m).is_ok_and(|model| results(model, images, m).is_ok())
 }
 
-/// Which model a reward-server says that it serves.
-pub fn reward_model(m: pb::RewardModel) -> bool {
-    reward_client::answer::served(m.digest).is_ok()
-}
-
 /// An image service's answer to so many descriptions, and every picture in it.
 pub fn generate_group(descriptions: usize, m: pb::GenerateGroupResponse) -> bool {
     let images = remote_generator::answer::images(descriptions, m);
@@ -56,6 +52,6 @@ pub fn generate_group(descriptions: usize, m: pb::GenerateGroupResponse) -> bool
 
 /// Another actor's request for an artifact.
 pub fn fetch_artifact(m: pb::FetchArtifactRequest) -> bool {
-    let takes_part = Caller::try_from(m.header).is_ok_and(|caller| caller.run.is_some());
+    let takes_part = Caller::try_from(m.header).is_ok_and(|caller| relay::run_of(caller).is_ok());
     takes_part && proto::fetched(m.digest).is_ok()
 }

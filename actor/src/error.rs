@@ -3,12 +3,12 @@
 //! What concerns one task only is no error: it is a [`RolloutOutcome::Failed`](common::RolloutOutcome::Failed) that the
 //! learner hears of.
 
-use crate::GuardrailError;
+use crate::undone::NoRoom;
 use common::{CanaryReport, Digest, InvalidConfig, PolicyVersion};
 use data::GenerateError;
 use models::ModelError;
 use models::compute_thread::ComputeError;
-use proto::InvalidMessage;
+use proto::{InvalidMessage, WireError};
 use std::path::PathBuf;
 
 /// An error that ends an actor. Leases it held were handed back, or expire.
@@ -18,9 +18,6 @@ pub enum ActorError {
     /// The configuration is impossible.
     #[error(transparent)]
     Config(#[from] InvalidConfig),
-    /// A guardrail cannot be set up.
-    #[error(transparent)]
-    Guardrail(#[from] GuardrailError),
     /// The image generator cannot be used.
     #[error(transparent)]
     ImageGenerator(#[from] GenerateError),
@@ -116,6 +113,15 @@ pub enum ActorError {
         expected: Digest,
         /// The server's.
         found: Digest,
+    },
+    /// A deterministic run's reward-server does not say that it scores every group alone: its scores would depend on who else asks.
+    #[error(
+        "reward-server at {url} does not say that it scores every group alone, as the run needs, which is deterministic: start \
+         it with --deterministic too (learner.deterministic)"
+    )]
+    ScoresTogether {
+        /// Where the reward-server is.
+        url: String,
     },
     /// The learner's versions belong to another base model than the one this actor has.
     #[error(
@@ -220,6 +226,16 @@ impl ActorError {
         )
     }
 
+    /// When a peer that had no room wants to be asked again; `None` of every other error.
+    pub(crate) fn no_room(&self) -> Option<NoRoom> {
+        match self {
+            Self::Overloaded { source, .. } => Some(NoRoom {
+                retry_after: WireError::retry_after(&source.0),
+            }),
+            _ => None,
+        }
+    }
+
     /// Whether a peer no longer has what it was asked for.
     pub(crate) fn is_not_found(&self) -> bool {
         matches!(self, Self::Refused { code, .. } if *code == tonic::Code::NotFound)
@@ -238,7 +254,7 @@ impl From<tonic::Status> for LastAttempt {
 
 impl std::fmt::Display for LastAttempt {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:?}: {}", self.0.code(), self.0.message())
+        write!(f, "{:?}: {}", self.0.code(), proto::one_line(self.0.message()))
     }
 }
 

@@ -1,7 +1,8 @@
 //! Why one task's rollout did not come to a scored group.
 
-use common::{FailureReason, RolloutOutcome, TaskId};
+use common::{Blame, FailureReason, RolloutOutcome, TaskId};
 use std::fmt::Display;
+use tonic::Status;
 
 /// What each task of a lease has come to after one step, in the lease's order.
 pub(crate) type PerTask<T> = Vec<Result<T, Failure>>;
@@ -11,6 +12,7 @@ pub(crate) type PerTask<T> = Vec<Result<T, Failure>>;
 pub(crate) struct Failure {
     reason: FailureReason,
     retryable: bool,
+    blame: Blame,
     detail: String,
 }
 
@@ -25,7 +27,21 @@ impl Failure {
         Self {
             reason,
             retryable: true,
+            blame: Blame::Task,
             detail: detail.to_string(),
+        }
+    }
+
+    /// A failure of a service that the task needs, which says nothing against the task: of one that is `full`, or away or failing.
+    pub(crate) fn of_service(
+        reason: FailureReason,
+        error: &(dyn std::error::Error + 'static),
+        full: bool,
+    ) -> Self {
+        let blame = if full { Blame::FullService } else { Blame::Service };
+        Self {
+            blame,
+            ..Self::passing(reason, error)
         }
     }
 
@@ -34,6 +50,7 @@ impl Failure {
         Self {
             reason,
             retryable: false,
+            blame: Blame::Task,
             detail: detail.to_string(),
         }
     }
@@ -49,6 +66,7 @@ impl Failure {
             task,
             reason: self.reason,
             retryable: self.retryable,
+            blame: self.blame,
             detail: self.detail,
         }
     }
@@ -66,6 +84,11 @@ pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
         cause = error.source();
     }
     text
+}
+
+/// Why a peer did not do what it was asked: what the transport met with where there is no answer, else what the answer says.
+pub(crate) fn reason(status: &Status) -> String {
+    std::error::Error::source(status).map_or_else(|| status.message().to_owned(), chain)
 }
 
 /// A text of at most `bytes`.

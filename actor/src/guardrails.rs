@@ -10,7 +10,7 @@ mod pixels;
 mod text_blocklist;
 
 pub use config::GuardrailsConfig;
-pub use error::GuardrailError;
+pub use error::{GuardrailError, UnusableList};
 pub use pixels::{Blank, Halo, Leakage, Measures, ProductMeasures, Visibility};
 
 use common::{Barred, Guardrail};
@@ -57,7 +57,7 @@ impl Shown<'_> {
 
 /// The guardrails of an actor, in the order in which they are asked.
 #[derive(Default)]
-pub(crate) struct Guardrails {
+pub struct Guardrails {
     all: Vec<Box<dyn Guards>>,
     /// Whether pictures are compared with earlier ones of their group.
     compares: bool,
@@ -73,22 +73,31 @@ impl Guardrails {
     /// Those of a checked configuration. Reads its lists.
     ///
     /// # Errors
-    /// [`GuardrailError`] when a list cannot be used.
-    pub(crate) fn open(config: &GuardrailsConfig) -> Result<Self, GuardrailError> {
-        let mut all: Vec<Box<dyn Guards>> = vec![];
-        if let Some(path) = config.text_blocklist() {
-            all.push(Box::new(TextBlocklist::read(path)?));
+    /// Every list that cannot be used.
+    pub fn open(config: &GuardrailsConfig) -> Result<Self, Vec<UnusableList>> {
+        let (mut all, mut unusable): (Vec<Box<dyn Guards>>, _) = (vec![], vec![]);
+        let mut note = |key, reason| unusable.push(UnusableList { key, reason });
+        match config.text_blocklist().map(TextBlocklist::read) {
+            Some(Ok(list)) => all.push(Box::new(list)),
+            Some(Err(reason)) => note("actor.guardrails.text_blocklist", reason),
+            None => {}
         }
         all.push(Box::new(Pixels::new(config)));
-        if let Some(path) = config.image_blocklist() {
-            all.push(Box::new(ImageBlocklist::read(path, config.image_blocklist_bits)?));
+        let read = |path| ImageBlocklist::read(path, config.image_blocklist_bits);
+        match config.image_blocklist().map(read) {
+            Some(Ok(list)) => all.push(Box::new(list)),
+            Some(Err(reason)) => note("actor.guardrails.image_blocklist", reason),
+            None => {}
         }
         if config.near_duplicates {
             let bits = config.near_duplicate_bits;
             all.push(Box::new(NearDuplicates { bits }));
         }
         let compares = config.near_duplicates;
-        Ok(Self { all, compares })
+        match unusable.is_empty() {
+            true => Ok(Self { all, compares }),
+            false => Err(unusable),
+        }
     }
 
     /// What bars a description, so that it is not rendered.

@@ -1,7 +1,7 @@
 //! What an actor serves: its health (`grpc.health.v1`), serving once the policy is loaded, until it drains; and what it passes on.
 
 use crate::{ActorError, relay::Relay};
-use proto::{ConnectionLimit, Incoming};
+use proto::{ConnectionLimit, Incoming, KeepAlive};
 use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -16,9 +16,6 @@ const STREAMS_PER_CONNECTION: u32 = 64;
 
 /// Longest time from a call's first byte to the beginning of its answer.
 const CALL_TIME: Duration = Duration::from_secs(60);
-
-/// How long a connection may be silent before the caller is asked whether it lives, and how long it may take to answer.
-const KEEP_ALIVE: Duration = Duration::from_secs(30);
 
 /// A served health service.
 pub(crate) struct Health {
@@ -42,8 +39,8 @@ impl Health {
         let serving = Server::builder()
             .max_concurrent_streams(STREAMS_PER_CONNECTION)
             .timeout(CALL_TIME)
-            .http2_keepalive_interval(Some(KEEP_ALIVE))
-            .http2_keepalive_timeout(Some(KEEP_ALIVE))
+            .http2_keepalive_interval(Some(KeepAlive::OF_SERVERS.silence))
+            .http2_keepalive_timeout(Some(KeepAlive::OF_SERVERS.answer))
             .initial_stream_window_size(proto::BULK_WINDOW)
             .initial_connection_window_size(proto::BULK_WINDOW)
             .add_service(service)

@@ -7,7 +7,9 @@
 mod artifacts;
 mod call_times;
 mod download;
+mod farewell;
 mod lease;
+mod pace;
 mod receipts;
 mod submission;
 mod transfers;
@@ -17,7 +19,6 @@ pub use call_times::CallTimes;
 #[cfg(feature = "testing")]
 pub(crate) use download::continues;
 pub(crate) use lease::{Lease, LeaseAnswer};
-#[cfg(feature = "testing")]
 pub(crate) use receipts::Receipts;
 pub(crate) use transfers::Received;
 
@@ -45,9 +46,6 @@ use tokio::time::Instant;
 use tonic::{Request, Status, Streaming, transport::Channel};
 use transfers::Transfers;
 
-/// How long a learner that may be gone is given to hear that an actor is done.
-const LEAVE_TAKING: Duration = Duration::from_secs(1);
-
 /// A run's learner, joined.
 pub(crate) struct LearnerClient {
     peer: Peer,
@@ -58,6 +56,8 @@ pub(crate) struct LearnerClient {
     actor: ActorId,
     run: RunId,
     run_seed: u64,
+    /// Whether the run takes only scores that do not depend on who else asks.
+    deterministic: bool,
     base: Vec<Artifact>,
     /// The trace of what belongs to no single rollout.
     trace: TraceId,
@@ -94,22 +94,26 @@ impl LearnerClient {
         &self.actor
     }
 
-    /// Takes part in the run of the learner at `url`, reached over `network`; answers with the policy to start from. Artifacts come in the
-    /// background.
+    /// The learner at `url`, reached over `network`, as `actor` calls it.
+    pub(crate) fn at(url: &str, network: Arc<dyn Network>, actor: &ActorId, config: &ActorConfig) -> Peer {
+        let (who, patience) = (
+            Answering::Role(PeerRole::Learner),
+            seconds(config.learner_timeout_s),
+        );
+        Peer::new("learner", who, url, network, patience).called_by(actor)
+    }
+
+    /// Takes part in the run of the learner `peer`; answers with the policy to start from. Artifacts come in the background.
     ///
     /// # Errors
     /// [`ActorError`] when the learner stays unreachable, refuses, or answers with something malformed.
     pub(crate) async fn join(
-        url: &str,
-        network: Arc<dyn Network>,
+        peer: Peer,
         actor: ActorId,
         relay_port: u16,
         config: &ActorConfig,
         background: &Background,
     ) -> Result<(Self, Manifest), ActorError> {
-        let patience = seconds(config.learner_timeout_s);
-        let who = Answering::Role(PeerRole::Learner);
-        let peer = Peer::new("learner", who, url, network, patience).called_by(&actor);
         let request_timeout = seconds(config.request_timeout_s);
         let connect = || -> Result<_, ActorError> {
             Ok(LearnerServiceClient::new(peer.channel(request_timeout)?)
@@ -135,6 +139,7 @@ impl LearnerClient {
             actor,
             run,
             run_seed: answer.run_seed,
+            deterministic: answer.deterministic,
             epoch: AtomicU64::new(answer.learner_epoch.max(manifest.version.epoch.0)),
             open: Mutex::default(),
             transfers: Transfers::default(),
@@ -185,6 +190,11 @@ impl LearnerClient {
         self.run_seed
     }
 
+    /// Whether equal seeds give equal bytes in this run.
+    pub(crate) fn deterministic(&self) -> bool {
+        self.deterministic
+    }
+
     /// The highest learner epoch known.
     pub(crate) fn epoch(&self) -> LearnerEpoch {
         LearnerEpoch(self.epoch.load(Ordering::Relaxed))
@@ -210,6 +220,11 @@ impl LearnerClient {
         self.transfers.received()
     }
 
+    /// Relays given up so far.
+    pub(crate) fn relays_given_up(&self) -> u64 {
+        self.transfers.relays_given_up()
+    }
+
     /// Asks for tasks to sample with `policy`.
     pub(crate) async fn lease_tasks(
         &self,
@@ -228,34 +243,6 @@ impl LearnerClient {
             self.open().extend(lease.tasks.iter().map(|task| task.id));
         }
         Ok(answer)
-    }
-
-    /// Forgets every open lease, of a learner that is gone or a run that is complete; answers how many those were.
-    pub(crate) fn forget_leases(&self) -> u64 {
-        std::mem::take(&mut *self.open()).len() as u64
-    }
-
-    /// Hands back every open lease and says that this actor leaves, in one attempt; answers how many leases the learner took. Where there
-    /// is none, nobody need be there to hear it.
-    pub(crate) async fn leave(&self) -> Result<u64, Box<Status>> {
-        let tasks: Vec<u64> = std::mem::take(&mut *self.open())
-            .into_iter()
-            .map(|task| task.0)
-            .collect();
-        let holds_none = tasks.is_empty();
-        let request = self.request(pb::ReturnTasksRequest {
-            header: Some(self.header()),
-            tasks,
-            leaves: true,
-        });
-        let mut client = self.client.clone();
-        let answered = client.return_tasks(request);
-        if holds_none {
-            let _unheard = tokio::time::timeout(LEAVE_TAKING, answered).await;
-            return Ok(0);
-        }
-        let answer = answered.await.map_err(Box::new)?;
-        Ok(answer.into_inner().returned.into())
     }
 
     /// Follows the announcements of versions after `after`, as one that others may fetch from or one that has nothing yet.

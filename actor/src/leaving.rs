@@ -1,14 +1,21 @@
 //! How an actor leaves its run: what it holds is handed back, whoever may wait for it is told, what was started is joined.
 
-use crate::{ActorError, ActorSummary, OnRunEnd, rollout_loop::RolloutLoop, stages::Behaviour};
+use crate::{
+    ActorError, ActorSummary, OnRunEnd,
+    rollout_loop::RolloutLoop,
+    stages::{Behaviour, Gather, Render, Score},
+};
 use std::time::Duration;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
+
+/// How long the last version is waited for once the learner needs no more rollouts. A learner lingers about as long.
+const LAST_VERSION_PATIENCE: Duration = Duration::from_secs(10);
 
 /// How long what is still computed is waited for by an actor that is about to end. Nobody needs it, and sampling may take minutes.
 const UNHEARD: Duration = Duration::from_secs(1);
 
-impl<P: Behaviour, R, S> RolloutLoop<P, R, S> {
+impl<G, P: Behaviour, R, S> RolloutLoop<G, P, R, S> {
     /// The run is complete, and whoever the tasks at hand were for may be gone.
     pub(crate) fn drop_last_tasks(&mut self, reason: &str) {
         let tasks = self.learner.forget_leases();
@@ -18,10 +25,29 @@ impl<P: Behaviour, R, S> RolloutLoop<P, R, S> {
     }
 }
 
+impl<G: Gather, P: Behaviour, R: Render, S: Score> RolloutLoop<G, P, R, S> {
+    /// Adopts the run's last version before leaving a complete run, so that every actor ends on the same weights.
+    pub(crate) async fn adopt_last(&mut self) -> Result<(), ActorError> {
+        let deadline = Instant::now() + LAST_VERSION_PATIENCE;
+        while self.summary.complete && !self.policy.is_last() && !self.shutdown.is_cancelled() {
+            self.adopt_newest().await?;
+            if self.policy.is_last() || self.weights.closed() || Instant::now() >= deadline {
+                break;
+            }
+            tokio::select! {
+                () = sleep_until(deadline) => {}
+                () = self.weights.changed() => {}
+                () = self.shutdown.cancelled() => {}
+            }
+        }
+        Ok(())
+    }
+}
+
 /// Hands open leases back, or drops them where the run is complete, joins what was started, and sums up. Whoever idles once the run is
 /// complete does so when nothing is computed any more.
-pub(crate) async fn leave<P: Behaviour, R, S>(
-    mut rollouts: RolloutLoop<P, R, S>,
+pub(crate) async fn leave<G, P: Behaviour, R, S>(
+    mut rollouts: RolloutLoop<G, P, R, S>,
     on_run_end: OnRunEnd,
 ) -> Result<ActorSummary, ActorError> {
     if rollouts.weights.run_is_over() && !rollouts.summary.complete {
@@ -85,7 +111,9 @@ pub(crate) mod tests {
         instruments::Instruments,
         manifest::Manifest,
         pairing::PairingRule,
+        products::CutOut,
         shelf::{Adapter, Shelf},
+        simulated::stand_ins::Unseen,
         weight_source::{Adapted, BuildWeights, Built, WeightSource},
         weight_sync::WeightSync,
     };
@@ -136,7 +164,7 @@ pub(crate) mod tests {
             self.0.last
         }
 
-        async fn sample(&self, _: &[ProductTask]) -> PerTask<Vec<Trajectory>> {
+        async fn sample(&self, _: &[ProductTask], _: &PerTask<Arc<CutOut>>) -> PerTask<Vec<Trajectory>> {
             pending().await
         }
 
@@ -155,7 +183,7 @@ pub(crate) mod tests {
         first: pb::PolicyManifest,
         renderer: R,
         reward: S,
-    ) -> RolloutLoop<Busy, R, S> {
+    ) -> RolloutLoop<Unseen, Busy, R, S> {
         rollouts_of(Script::default(), first, renderer, reward).await
     }
 
@@ -165,7 +193,7 @@ pub(crate) mod tests {
         first: pb::PolicyManifest,
         renderer: R,
         reward: S,
-    ) -> RolloutLoop<Busy, R, S> {
+    ) -> RolloutLoop<Unseen, Busy, R, S> {
         script.artifacts.insert(store::digest(b"x"), b"x".to_vec());
         let (learner, _, _) = join(first, script).await;
         let mut source = WeightSource::new(learner.clone(), Arc::new(Shelf::new()), Unbuilt::default());
@@ -174,6 +202,7 @@ pub(crate) mod tests {
         RolloutLoop {
             learner,
             weights: WeightSync::start(source, &adapted, &Background::shared()),
+            products: Unseen::new(),
             policy: Busy(adapted),
             renderer,
             reward,

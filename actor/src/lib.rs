@@ -26,6 +26,8 @@ mod peer;
 mod policy;
 mod policy_builder;
 mod product_images;
+mod products;
+mod recorded_end;
 mod relay;
 mod remote_generator;
 mod rendering;
@@ -34,10 +36,13 @@ mod rollout_loop;
 mod room;
 #[cfg(test)]
 mod scripted_learner;
+#[cfg(test)]
+mod scripted_network;
 mod shelf;
 mod simulated;
 mod stages;
 mod startup;
+mod summary;
 mod undone;
 mod weight_source;
 mod weight_sync;
@@ -48,18 +53,20 @@ pub use decode_times::{DecodeStep, DecodeTimes};
 pub use diffusion::{DiffusionConfig, DiffusionFiles, DiffusionGenerator, Painter, Placing};
 pub use error::{ActorError, LastAttempt};
 pub use guardrails::{
-    Blank, GuardrailError, GuardrailsConfig, Halo, Leakage, Measures, ProductMeasures, Visibility,
+    Blank, GuardrailError, Guardrails, GuardrailsConfig, Halo, Leakage, Measures, ProductMeasures,
+    UnusableList, Visibility,
 };
 pub use instruments::Instruments;
 pub use learner_client::CallTimes;
+pub use recorded_end::{EndError, ExpectedRun, recorded_end};
 pub use remote_generator::RemoteGenerator;
 pub use simulated::{Decoding, Served, SimulatedActorInputs, SimulatedSampling, run_simulated};
+pub use summary::ActorSummary;
 
 use announcements::run_is_over;
-use common::{ActorId, PolicyVersion, RunId};
+use common::{ActorId, RunId};
 use config::seconds;
 use data::ImageGenerator;
-use guardrails::Guardrails;
 use health::Health;
 use learner_client::LearnerClient;
 use leaving::{drained, leave};
@@ -68,11 +75,14 @@ use models::checkpoint::in_log;
 use models::device::Placement;
 use models::policy::Policy;
 use pairing::PairingRule;
+use peer::Peer;
 use policy::BehaviourPolicy;
 use policy_builder::PolicyBuilder;
 use product_images::ProductImages;
+use products::Products;
 use proto::Authorizer;
 use proto::tls::Transport;
+use recorded_end::EndWatch;
 use relay::Relay;
 use rendering::Renderer;
 use reward_client::RewardClient;
@@ -95,6 +105,8 @@ use weight_sync::WeightSync;
 pub struct ActorInputs {
     /// Its name in the run; a restarted actor takes a new one.
     pub actor_id: ActorId,
+    /// The run whose end is looked for in the store where no learner answers. One that answers may serve another.
+    pub expected: ExpectedRun,
     /// Where the learner listens, such as `http://127.0.0.1:7000`.
     pub learner_url: String,
     /// Where the reward-server listens.
@@ -103,6 +115,8 @@ pub struct ActorInputs {
     pub store: Store,
     /// What turns descriptions into images.
     pub image_generator: Arc<dyn ImageGenerator>,
+    /// The configured guardrails, whose lists can be used.
+    pub guardrails: Arc<Guardrails>,
     /// Where the base model's files are put; made when it does not exist.
     pub work_dir: PathBuf,
     /// Where the policy computes, in which number format.
@@ -113,39 +127,6 @@ pub struct ActorInputs {
     pub transport: Transport,
     /// Through which the process is watched.
     pub instruments: Instruments,
-}
-
-/// What an actor did.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ActorSummary {
-    /// The run it took part in; `None` when it was asked to stop before it had joined.
-    pub run_id: Option<RunId>,
-    /// The version it sampled from last; `None` when it never had one.
-    pub version: Option<PolicyVersion>,
-    /// Whether the run is complete; `false` when the actor was asked to stop before.
-    pub complete: bool,
-    /// Tasks leased.
-    pub leased: u64,
-    /// Leases handed back unworked.
-    pub handed_back: u64,
-    /// Outcomes submitted that were pairs.
-    pub pairs: u64,
-    /// Outcomes submitted that were groups without a preference.
-    pub no_pairs: u64,
-    /// Outcomes submitted that were failures.
-    pub failures: u64,
-    /// Outcomes that the learner refused.
-    pub refused: u64,
-    /// Tasks at hand that were dropped: the learner had been started anew since their lease, or the run was complete.
-    pub dropped: u64,
-    /// Versions adopted, the one it started from included.
-    pub adoptions: u64,
-    /// Adapter payload received, in bytes.
-    pub adapter_bytes_received: u64,
-    /// Base-model payload received, in bytes.
-    pub base_bytes_received: u64,
-    /// Of both, what came from other actors, in bytes.
-    pub relay_bytes_received: u64,
 }
 
 /// What an actor passes on, and where.
@@ -218,8 +199,8 @@ pub async fn run(
     summary
 }
 
-/// The loop with a policy, an image generator and a reward-server.
-type ActorLoop = RolloutLoop<BehaviourPolicy, Renderer, RewardClient>;
+/// The loop with products, a policy, an image generator and a reward-server.
+type ActorLoop = RolloutLoop<Products, BehaviourPolicy, Renderer, RewardClient>;
 
 /// Starts up, loops, and leaves nothing behind.
 async fn take_part(
@@ -231,35 +212,43 @@ async fn take_part(
 ) -> Result<ActorSummary, ActorError> {
     let pulse = inputs.instruments.pulse.clone();
     let background = Background::start(background::OF_WEIGHTS)?;
-    let (learner, manifest) = tokio::select! {
-        joined = join(config, &inputs, passes_on.port, &background) => joined?,
+    let (network, expected) = (inputs.transport.network(), inputs.expected.clone());
+    let peer = LearnerClient::at(&inputs.learner_url, network, &inputs.actor_id, config);
+    let mut end = EndWatch::new(Some((inputs.store.clone(), expected)), &peer);
+    let joined = tokio::select! {
+        joined = end.unless_over(join(config, &inputs, peer, passes_on.port, &background)) => joined?,
         () = shutdown.cancelled() => return Ok(ActorSummary::default()),
     };
-    let mut summary = ActorSummary {
-        run_id: Some(learner.run().clone()),
-        ..ActorSummary::default()
+    let Some((learner, manifest)) = joined else {
+        return Ok(ActorSummary::of(&inputs.expected.id).too_late());
+    };
+    end.joined(&learner);
+    let starting = async {
+        tokio::select! {
+            started = start(config, inputs, passes_on, learner.clone(), &manifest, &background, shutdown.clone()) => started.map(Some),
+            over = run_is_over(&learner, &manifest) => over.map(|()| None),
+        }
     };
     let started = tokio::select! {
-        started = start(config, inputs, passes_on, learner.clone(), &manifest, &background, shutdown.clone()) => started.map(Some),
-        over = run_is_over(&learner, &manifest) => over.map(|()| {
-            tracing::info!("the run was over before this actor could take part");
-            summary.complete = true;
-            None
-        }),
+        started = end.unless_over(starting) => started.map(|started| Some(started.flatten())),
         () = shutdown.cancelled() => Ok(None),
     };
     let mut rollouts = match started {
-        Ok(Some(rollouts)) => rollouts,
+        Ok(Some(Some(rollouts))) => rollouts,
         ended => {
             // A run that ends waits for whoever has joined it.
             let _holds_none = learner.leave().await;
-            return ended.map(|_| summary);
+            let summary = ActorSummary::of(learner.run());
+            return ended.map(|over| match over {
+                Some(_) => summary.too_late(),
+                None => summary,
+            });
         }
     };
     health.set_ready(true).await;
     pulse.set_ready(true);
     let ended = tokio::select! {
-        ended = rollouts.run() => ended,
+        ended = end.while_rolling_out(&mut rollouts) => ended,
         () = async {
             shutdown.cancelled().await;
             pulse.set_ready(false);
@@ -277,11 +266,12 @@ async fn take_part(
 async fn join(
     config: &ActorConfig,
     inputs: &ActorInputs,
+    learner: Peer,
     relay_port: u16,
     background: &Background,
 ) -> Result<(Arc<LearnerClient>, Manifest), ActorError> {
-    let (network, name) = (inputs.transport.network(), inputs.actor_id.clone());
-    let joining = LearnerClient::join(&inputs.learner_url, network, name, relay_port, config, background);
+    let name = inputs.actor_id.clone();
+    let joining = LearnerClient::join(learner, name, relay_port, config, background);
     let (learner, manifest) = startup::patient(&inputs.instruments.pulse, joining).await?;
     tracing::info!(run = %learner.run(), version = %manifest.version, "joined");
     let learner = Arc::new(learner);
@@ -301,10 +291,12 @@ async fn start(
 ) -> Result<ActorLoop, ActorError> {
     let ActorInputs {
         actor_id: _,
+        expected: _,
         learner_url: _,
         reward_url,
         store,
         image_generator,
+        guardrails,
         work_dir,
         placement,
         authorizer: _,
@@ -312,8 +304,6 @@ async fn start(
         instruments,
     } = inputs;
     let pulse = &instruments.pulse;
-
-    let guardrails = Arc::new(Guardrails::open(&config.guardrails)?);
     let network = transport.network();
     passes_on.joined(&learner);
     let (shelf, run_seed) = (passes_on.shelf, learner.run_seed());
@@ -333,30 +323,26 @@ async fn start(
         task: "policy loading",
         source,
     })??;
-    let (keep, room) = (config.product_cache_bytes, Room::of(config));
-    let products = Arc::new(ProductImages::new(store.clone(), keep, room));
+    let images = Arc::new(ProductImages::new(store.clone(), config.product_cache_bytes));
+    let room = Arc::new(Room::of(config));
     let thread = background.compute_thread().await?;
-    let builder = PolicyBuilder::new(&policy, products.clone(), thread);
+    let builder = PolicyBuilder::new(&policy, images.clone(), thread);
     let mut source = WeightSource::new(learner.clone(), shelf, builder);
     // Not the version that was joined at: fetching the base may have outlasted it.
     let adapted = startup::as_bytes_come(pulse, &learner, source.newest()).await?;
-    let summary = ActorSummary {
-        run_id: Some(learner.run().clone()),
-        ..ActorSummary::default()
-    };
+    let summary = ActorSummary::of(learner.run());
     Ok(RolloutLoop {
-        policy: BehaviourPolicy::start(policy, adapted.clone(), products.clone(), run_seed, config, None)
-            .await?,
+        products: Products::new(images, room.clone()),
+        policy: BehaviourPolicy::start(policy, adapted.clone(), run_seed, config, None).await?,
         renderer: Renderer {
             generator: image_generator,
             guardrails,
-            products,
+            room,
             store,
             place: learner.run().images_prefix(),
             run_seed,
             concurrency: config.concurrent_renders,
-            at_hand: None,
-            unrendered: UndoneLeases::default(),
+            unrendered: UndoneLeases::drawn_from(learner.peer().jitter_seed()),
         },
         reward,
         weights: WeightSync::start(source, &adapted, background),

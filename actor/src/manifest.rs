@@ -1,8 +1,8 @@
-//! What the learner says a policy version consists of, checked.
+//! What the learner says a policy version consists of, with an adapter that can be computed.
 
 use common::{Artifact, Canary, PolicyVersion};
 use models::{lora::LoraConfig, peft::read_adapter_config};
-use proto::{InvalidMessage, pb, required};
+use proto::{InvalidMessage, pb};
 use std::{net::SocketAddr, sync::Arc};
 
 /// A policy version.
@@ -21,42 +21,23 @@ pub(crate) struct Manifest {
     pub(crate) last: bool,
 }
 
-/// The most relays that a manifest may name.
-const MAX_RELAYS: usize = 16;
-
 impl TryFrom<pb::PolicyManifest> for Manifest {
     type Error = InvalidMessage;
 
     fn try_from(message: pb::PolicyManifest) -> Result<Self, InvalidMessage> {
-        let adapter_config = read_adapter_config(&message.adapter_config_json)
+        let told = proto::Manifest::try_from(message)?;
+        let adapter_config = read_adapter_config(&told.adapter_config_json)
             .map_err(|e| InvalidMessage::new("policy_manifest.adapter_config_json", e))?;
         Ok(Self {
-            version: required("policy_manifest.version", message.version)?.try_into()?,
-            base: message
-                .base
-                .into_iter()
-                .map(Artifact::try_from)
-                .collect::<Result<_, _>>()?,
-            adapter: required("policy_manifest.adapter", message.adapter)?.try_into()?,
+            version: told.version,
+            base: told.base,
+            adapter: told.adapter,
             adapter_config,
-            canary: message.canary.map(Canary::try_from).transpose()?.map(Arc::new),
-            relays: relays(&message.relays)?,
-            last: message.last,
+            canary: told.canary.map(Arc::new),
+            relays: told.relays,
+            last: told.last,
         })
     }
-}
-
-fn relays(named: &[String]) -> Result<Vec<SocketAddr>, InvalidMessage> {
-    let field = "policy_manifest.relays";
-    if named.len() > MAX_RELAYS {
-        let reason = format!("{}, expected at most {MAX_RELAYS}", named.len());
-        return Err(InvalidMessage::new(field, reason));
-    }
-    let relay = |named: &String| {
-        let parsed = named.parse();
-        parsed.map_err(|_| InvalidMessage::new(field, format!("{named:?} is no address with a port")))
-    };
-    named.iter().map(relay).collect()
 }
 
 #[cfg(test)]
@@ -119,17 +100,6 @@ mod tests {
         };
         let refusal = Manifest::try_from(without_config).unwrap_err();
         assert_eq!(refusal.field, "policy_manifest.adapter_config_json");
-    }
-
-    #[test]
-    fn a_relay_that_is_no_address_is_refused_and_so_are_too_many() {
-        for relays in [
-            vec!["learner:7000".to_owned()],
-            vec!["10.0.0.7:4000".to_owned(); MAX_RELAYS + 1],
-        ] {
-            let refusal = Manifest::try_from(pb::PolicyManifest { relays, ..message() }).unwrap_err();
-            assert_eq!(refusal.field, "policy_manifest.relays");
-        }
     }
 
     #[test]

@@ -83,8 +83,12 @@ fn extremes(mut scores: impl Iterator<Item = (usize, f64)>) -> Option<((usize, f
     Some((best, worst))
 }
 
-/// Why a group has fewer than two candidates that can be compared: too few pictures came out, or guardrails barred those that did.
+/// Why a group has fewer than two candidates that can be compared: the reward model abstained, too few pictures came out, or guardrails
+/// barred those that did.
 fn why_unscored(group: &CandidateGroup) -> NoPairReason {
+    if group.is_abstention() {
+        return NoPairReason::Abstained;
+    }
     let pictureless = group
         .barred()
         .filter(|barred| barred.guardrail.means_no_picture())
@@ -238,6 +242,17 @@ mod tests {
             let found = reason(rollout_outcome(group_of(candidates.collect()), &RULE, 0));
             assert_eq!(found, expected, "{barring:?} and {left}");
         }
+    }
+
+    #[test]
+    fn what_the_reward_model_abstains_from_is_no_pair_whatever_is_barred_beside() {
+        let standings = [Standing::Unscored, barred(Guardrail::Blank), Standing::Unscored];
+        let candidates = (0..)
+            .zip(standings)
+            .map(|(token, standing)| candidate(token, 0, standing));
+        let model = Some(Digest::from_bytes([7; 32]));
+        let group = CandidateGroup::from_candidates(TaskId(5), candidates.collect(), model).unwrap();
+        assert_eq!(reason(rollout_outcome(group, &RULE, 0)), NoPairReason::Abstained);
     }
 
     proptest! {

@@ -3,8 +3,10 @@
 //! Connections are lazy and restored by the transport, so that a peer may start later than the actor and may restart.
 
 mod outage;
+mod presence;
 
 pub(crate) use outage::Outage;
+pub(crate) use presence::Presence;
 
 use crate::ActorError;
 use common::ActorId;
@@ -17,8 +19,8 @@ use tonic::{
     transport::{Channel, Endpoint},
 };
 
-/// How long a connection may be silent before the peer is asked whether it lives, and how long it may take to answer.
-const KEEP_ALIVE: Duration = Duration::from_secs(10);
+/// How long a peer may take to be reached, and to prove who it is.
+const REACHED_WITHIN: Duration = Duration::from_secs(10);
 
 /// Who is called, where, and for how long before giving up.
 #[derive(Debug, Clone)]
@@ -34,6 +36,7 @@ pub(crate) struct Peer {
     failures_pass: bool,
     /// Attempts that were repeated.
     retries: Counter,
+    presence: Presence,
 }
 
 impl Peer {
@@ -54,6 +57,7 @@ impl Peer {
             jitter_seed: 0,
             failures_pass: false,
             retries: Counter::default(),
+            presence: Presence::default(),
         }
     }
 
@@ -78,12 +82,9 @@ impl Peer {
         let settings = |endpoint: Endpoint| {
             endpoint
                 .timeout(request_timeout)
-                .connect_timeout(request_timeout.min(KEEP_ALIVE))
+                .connect_timeout(request_timeout.min(REACHED_WITHIN))
                 .initial_stream_window_size(BULK_WINDOW)
                 .initial_connection_window_size(BULK_WINDOW)
-                .http2_keep_alive_interval(KEEP_ALIVE)
-                .keep_alive_timeout(KEEP_ALIVE)
-                .keep_alive_while_idle(true)
         };
         proto::channel(&self.network, url, self.who, settings).map_err(|source| ActorError::Address {
             role: self.role,
@@ -102,7 +103,10 @@ impl Peer {
         outage.began = Some(Instant::now());
         loop {
             match attempt().await {
-                Ok(answer) => return Ok(answer),
+                Ok(answer) => {
+                    outage.over();
+                    return Ok(answer);
+                }
                 Err(status) => outage.pause(status).await?,
             }
         }
@@ -119,6 +123,11 @@ impl Peer {
     /// Attempts that were repeated, counted on.
     pub(crate) fn retries(&self) -> Counter {
         self.retries.clone()
+    }
+
+    /// Whether it is there, as all know who call it.
+    pub(crate) fn presence(&self) -> &Presence {
+        &self.presence
     }
 
     /// How long it is borne.

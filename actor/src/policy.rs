@@ -7,7 +7,7 @@ use crate::{
     ActorConfig, ActorError,
     decode_times::DecodeTimes,
     failure::{Failure, PerTask, chain},
-    product_images::{CutOuts, ProductImages},
+    products::CutOut,
     stages::Behaviour,
     weight_source::Adapted,
 };
@@ -33,7 +33,6 @@ const QUEUE_BOUND: usize = 2;
 /// The policy that is sampled from.
 pub(crate) struct BehaviourPolicy {
     thread: ComputeThread<Sampler>,
-    products: Arc<ProductImages>,
     plan: SamplingPlan,
     version: PolicyVersion,
     canary: Option<CanaryReport>,
@@ -48,8 +47,8 @@ struct SamplingPlan {
     params: SamplingParams,
 }
 
-/// A leased task with its product's picture.
-type PicturedTask = (ProductTask, Arc<RgbaImage>);
+/// A leased task with its product's cut-out.
+type PicturedTask = (ProductTask, Arc<CutOut>);
 
 /// What the thread owns.
 struct Sampler {
@@ -68,7 +67,6 @@ impl BehaviourPolicy {
     pub(crate) async fn start(
         policy: Policy,
         adapted: Arc<Adapted<Llava>>,
-        products: Arc<ProductImages>,
         run_seed: u64,
         config: &ActorConfig,
         times: Option<DecodeTimes>,
@@ -96,7 +94,6 @@ impl BehaviourPolicy {
         let thread = ComputeThread::spawn("policy", QUEUE_BOUND, init)?;
         let mut started = Self {
             thread,
-            products,
             plan,
             version,
             canary: None,
@@ -122,17 +119,14 @@ impl Behaviour for BehaviourPolicy {
         self.last
     }
 
-    async fn sample(&self, tasks: &[ProductTask]) -> PerTask<Vec<Trajectory>> {
-        let mut pictured: Vec<PicturedTask> = Vec::with_capacity(tasks.len());
-        let CutOuts {
-            images,
-            charge: _held,
-        } = self.products.of(tasks).await;
-        let ready: Vec<Result<(), Failure>> = tasks
-            .iter()
-            .zip(images)
-            .map(|(task, image)| image.map(|image| pictured.push((task.clone(), image))))
-            .collect();
+    async fn sample(
+        &self,
+        tasks: &[ProductTask],
+        cut_outs: &PerTask<Arc<CutOut>>,
+    ) -> PerTask<Vec<Trajectory>> {
+        let with_cut_out = tasks.iter().zip(cut_outs);
+        let pictured = with_cut_out.filter_map(|(task, cut_out)| Some((task.clone(), cut_out.clone().ok()?)));
+        let pictured: Vec<PicturedTask> = pictured.collect();
         let (plan, version, count) = (self.plan, self.version, pictured.len());
         let sampled = match self
             .thread
@@ -143,10 +137,12 @@ impl Behaviour for BehaviourPolicy {
             Err(error) => vec![Err(Failure::passing(FailureReason::Sampling, &error)); count],
         };
         let mut sampled = sampled.into_iter();
-        let next = |ready: Result<(), Failure>| {
-            ready.and_then(|()| sampled.next().expect("every task with an image was sampled"))
+        let mut next = || sampled.next().expect("every task with a cut-out was sampled");
+        let of_task = |cut_out: &Result<Arc<CutOut>, Failure>| match cut_out {
+            Ok(_) => next(),
+            Err(failure) => Err(failure.clone()),
         };
-        ready.into_iter().map(next).collect()
+        cut_outs.iter().map(of_task).collect()
     }
 
     /// The swap moves a handle: the model was built before.
@@ -207,8 +203,8 @@ impl Sampler {
         }
         let mut prompts = Vec::with_capacity(tasks.len() * plan.group_size);
         let mut features = Vec::with_capacity(tasks.len());
-        for (image, (task, picture)) in tasks.iter().enumerate() {
-            features.push(self.features(&task.image, picture)?);
+        for (image, (task, cut_out)) in tasks.iter().enumerate() {
+            features.push(self.features(&task.image, &cut_out.image)?);
             let ids = self.policy.prompt_ids(&task.instruction, true)?;
             let seed = derive_seed(plan.run_seed, task.id, version, Purpose::Sampling);
             for candidate in 0..plan.group_size as u64 {
@@ -323,7 +319,7 @@ mod tests {
             instruction,
             image,
         };
-        (task, Arc::new(picture))
+        (task, Arc::new(CutOut::without_room(picture)))
     }
 
     fn tokens(sampled: &Result<Vec<Trajectory>, Failure>) -> Vec<Vec<u32>> {

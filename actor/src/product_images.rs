@@ -1,58 +1,27 @@
-//! The products' cut-outs: read from the run's store by digest, decoded once, kept within a bound. Those of a lease are charged to
-//! it beside.
+//! The products' cut-outs: read from the run's store by digest, decoded once, kept within a bound.
 
-use crate::failure::{Failure, PerTask};
-use crate::room::Room;
-use common::{Digest, FailureReason, LastUsed, ProductTask};
+use crate::failure::Failure;
+use common::{Digest, FailureReason, LastUsed};
 use image::RgbaImage;
-use proto::ByteCharge;
 use std::sync::{Arc, Mutex, PoisonError};
 use store::Store;
 
 /// Where the store keeps product cut-outs.
 const KIND: &str = "products";
 
-/// The cut-outs of the products leased so far.
+/// The cut-outs of the products met so far.
 pub(crate) struct ProductImages {
     store: Store,
     decoded: Mutex<LastUsed<Digest, Arc<RgbaImage>>>,
-    room: Room,
-}
-
-/// The cut-outs of a lease.
-pub(crate) struct CutOuts {
-    /// One a task, or why there is none.
-    pub(crate) images: PerTask<Arc<RgbaImage>>,
-    /// What they take, for as long as they are held.
-    pub(crate) charge: ByteCharge,
 }
 
 impl ProductImages {
-    pub(crate) fn new(store: Store, cache_bytes: usize, room: Room) -> Self {
+    /// Of the run's `store`, of which so many bytes are kept decoded.
+    pub(crate) fn new(store: Store, cache_bytes: usize) -> Self {
         Self {
             store,
             decoded: Mutex::new(LastUsed::within(cache_bytes)),
-            room,
         }
-    }
-
-    /// The bound for what a lease holds.
-    pub(crate) fn room(&self) -> &Room {
-        &self.room
-    }
-
-    /// The cut-outs of a lease's products, as far as there is room for them.
-    pub(crate) async fn of(&self, tasks: &[ProductTask]) -> CutOuts {
-        let charge = self.room.lease();
-        let mut images = Vec::with_capacity(tasks.len());
-        for task in tasks {
-            let image = self.image(&task.image).await;
-            images.push(image.and_then(|image| {
-                let counted = self.room.cut_out(&charge, image.as_raw().len());
-                counted.map(|()| image)
-            }));
-        }
-        CutOuts { images, charge }
     }
 
     /// One cut-out.
@@ -83,11 +52,12 @@ impl ProductImages {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
-    use common::{ProductId, RolloutOutcome, TaskId};
+    use common::{ProductId, ProductTask, RolloutOutcome, TaskId};
 
-    fn task(image: Digest) -> ProductTask {
+    /// A task about the product of this cut-out.
+    pub(crate) fn task(image: Digest) -> ProductTask {
         let product = ProductId::new("lamp").unwrap();
         ProductTask {
             id: TaskId(3),
@@ -98,35 +68,32 @@ mod tests {
         }
     }
 
-    fn room(bytes: usize) -> Room {
-        Room::new(bytes, 2, 1)
+    /// A cut-out of 16 x 16 pixels of one colour, as the learner stores it.
+    pub(crate) async fn stored(store: &Store, level: u8) -> Digest {
+        let picture = RgbaImage::from_pixel(16, 16, image::Rgba([level, 8, 7, 255]));
+        let stored = store.put_content(KIND, data::cutout::encode_png(&picture)).await;
+        stored.unwrap()
     }
 
-    fn outcome(failure: &Failure) -> RolloutOutcome {
-        failure.clone().outcome(TaskId(3))
+    fn outcome(failure: Failure) -> RolloutOutcome {
+        failure.outcome(TaskId(3))
     }
 
     #[tokio::test]
     async fn a_cut_out_is_read_once_and_a_missing_one_is_a_failure_that_may_pass() {
         let store = Store::open("memory:///").unwrap();
-        let picture = RgbaImage::from_pixel(3, 2, image::Rgba([9, 8, 7, 255]));
-        let digest = store
-            .put_content(KIND, data::cutout::encode_png(&picture))
-            .await
-            .unwrap();
-        let images = ProductImages::new(store, 1 << 10, room(1 << 20));
-        let found = images
-            .of(&[task(digest), task(Digest::from_bytes([1; 32])), task(digest)])
-            .await
-            .images;
-        assert_eq!(**found[0].as_ref().unwrap(), picture);
-        assert!(Arc::ptr_eq(
-            found[0].as_ref().unwrap(),
-            found[2].as_ref().unwrap()
-        ));
-        let missing = outcome(found[1].as_ref().unwrap_err());
+        let digest = stored(&store, 9).await;
+        let images = ProductImages::new(store, 1 << 10);
+        let (first, again) = (images.image(&digest).await, images.image(&digest).await);
+        let first = first.unwrap();
+        assert_eq!(
+            (first.dimensions(), first.get_pixel(5, 5).0),
+            ((16, 16), [9, 8, 7, 255])
+        );
+        assert!(Arc::ptr_eq(&first, &again.unwrap()));
+        let missing = images.image(&Digest::from_bytes([1; 32])).await;
         assert!(matches!(
-            missing,
+            outcome(missing.unwrap_err()),
             RolloutOutcome::Failed {
                 reason: FailureReason::Storage,
                 retryable: true,
@@ -136,32 +103,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn cut_outs_beyond_the_room_of_a_lease_fail_their_tasks_and_have_room_in_the_next() {
-        let store = Store::open("memory:///").unwrap();
-        let mut tasks = vec![];
-        for level in [1, 2] {
-            let picture = RgbaImage::from_pixel(16, 16, image::Rgba([level, 8, 7, 255]));
-            let stored = store.put_content(KIND, data::cutout::encode_png(&picture)).await;
-            tasks.push(task(stored.unwrap()));
-        }
-        let images = ProductImages::new(store, 0, room(16 * 16 * 4 + 100));
-        let first = images.of(&tasks).await;
-        assert!(first.images[0].is_ok());
-        let refused = outcome(first.images[1].as_ref().unwrap_err());
-        assert!(!refused.is_terminal(), "{refused:?}");
-        drop(first);
-        assert!(images.of(&tasks[1..]).await.images[0].is_ok());
-    }
-
-    #[tokio::test]
     async fn bytes_that_are_no_image_fail_for_good() {
         let store = Store::open("memory:///").unwrap();
         let digest = store.put_content(KIND, &b"no image"[..]).await.unwrap();
-        let images = ProductImages::new(store, 1 << 10, room(1 << 20));
-        let found = images.of(&[task(digest)]).await.images;
-        let broken = outcome(found[0].as_ref().unwrap_err());
+        let found = ProductImages::new(store, 1 << 10).image(&digest).await;
         assert!(matches!(
-            broken,
+            outcome(found.unwrap_err()),
             RolloutOutcome::Failed {
                 reason: FailureReason::Storage,
                 retryable: false,

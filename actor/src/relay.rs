@@ -1,6 +1,9 @@
 //! The service by which an actor passes on what it has fetched, so that the learner sends each version a few times only.
 //!
-//! Whoever fetches here checks every chunk against the learner's manifest: a relay can withhold, never lie.
+//! Whoever fetches here checks every chunk against the learner's manifest: a relay can withhold, never lie. How long it may withhold is in
+//! `relay/terms.rs`.
+
+pub(crate) mod terms;
 
 use crate::shelf::{Adapter, Offer, Shelf};
 use common::RunId;
@@ -14,10 +17,7 @@ use proto::{
         relay_service_server::{RelayService, RelayServiceServer},
     },
 };
-use std::{
-    sync::{Arc, OnceLock},
-    time::Duration,
-};
+use std::sync::{Arc, OnceLock};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::timeout,
@@ -26,12 +26,6 @@ use tonic::{Request, Response, Status, service::interceptor::InterceptedService}
 
 /// Streams served at the same time: the branches of the learner's tree, and some newcomers.
 const MAX_STREAMS: usize = 8;
-
-/// How long a version may take to be announced here once somebody has asked for it.
-const PATIENCE: Duration = Duration::from_secs(2);
-
-/// How long the next chunk may take to arrive here before who waits for it is sent elsewhere.
-const STALL: Duration = Duration::from_secs(5);
 
 /// Serves what is on the shelf.
 pub(crate) struct Relay {
@@ -69,15 +63,17 @@ impl Relay {
         })?;
         let own = self.run.get();
         let own = own.ok_or_else(|| WireError::Unavailable("this actor has not joined its run".into()))?;
-        match caller.run {
-            Some(run) if run == *own => Ok(()),
-            Some(found) => Err(WireError::WrongRun {
-                expected: own.clone(),
-                found,
-            }),
-            None => Err(WireError::NotJoined),
+        let (expected, found) = (own.clone(), run_of(caller)?);
+        match expected == found {
+            true => Ok(()),
+            false => Err(WireError::WrongRun { expected, found }),
         }
     }
+}
+
+/// The run that a caller takes part in, which every caller of a relay names.
+pub(crate) fn run_of(caller: Caller) -> Result<RunId, WireError> {
+    caller.run.ok_or(WireError::NotJoined)
 }
 
 #[tonic::async_trait]
@@ -93,7 +89,7 @@ impl RelayService for Relay {
         let place = place.map_err(|_| WireError::Unavailable(format!("{MAX_STREAMS} streams are open")))?;
         let pb::FetchArtifactRequest { digest, offset, .. } = request.into_inner();
         let digest = proto::fetched(digest).map_err(WireError::from)?;
-        let offer = timeout(PATIENCE, self.shelf.found(&digest)).await;
+        let offer = timeout(terms::ANNOUNCED_WITHIN, self.shelf.found(&digest)).await;
         let chunks = match offer.map_err(|_| WireError::NotFound(format!("artifact {digest}")))? {
             Offer::File(path) => artifact_stream::chunks(Source::File(path), offset).await?,
             Offer::Adapter(adapter) => passed_on(adapter, offset)?,
@@ -117,7 +113,10 @@ fn passed_on(
     let next = move |index: usize| {
         let adapter = adapter.clone();
         async move {
-            let data = timeout(STALL, adapter.chunk(index)).await.ok().flatten();
+            let data = timeout(terms::PASSED_ON_WITHIN, adapter.chunk(index))
+                .await
+                .ok()
+                .flatten();
             let data = data.ok_or_else(|| WireError::Unavailable("the rest has not arrived here".into()))?;
             Ok(pb::ArtifactChunk {
                 offset: index as u64 * chunk_bytes,
@@ -147,6 +146,7 @@ mod tests {
     use crate::{health::Health, scripted_learner::artifact};
     use common::{Artifact, Digest};
     use proto::{AllowLoopback, header, pb::relay_service_client::RelayServiceClient};
+    use std::time::Duration;
     use tokio::net::TcpListener;
     use tonic::transport::server::TcpIncoming;
     use tonic::{Code, transport::Channel};

@@ -14,7 +14,7 @@ use data::cutout::{encode_png, is_visible};
 use data::{CutoutError, GenerateError, GeneratedImage, ImageGenerator, NoImage};
 use image::RgbaImage;
 use proto::{
-    Answering, MAX_MESSAGE_BYTES, Network, header,
+    Answering, MAX_DESCRIPTIONS, MAX_MESSAGE_BYTES, Network, header,
     pb::{self, image_service_client::ImageServiceClient},
     trace::{self, TraceId},
 };
@@ -28,12 +28,6 @@ use std::{
 };
 use tokio::runtime::Handle;
 use tonic::{Code, Status, transport::Channel};
-
-/// The most descriptions of one request: the largest group.
-const MAX_DESCRIPTIONS: usize = 64;
-
-/// The longest name that a service is called by in the log, in characters.
-const MAX_NAME: usize = 200;
 
 /// An image service, asked from threads that may block.
 pub struct RemoteGenerator {
@@ -180,12 +174,8 @@ impl ImageGenerator for RemoteGenerator {
         let served = self.ask(TraceId::of(0, 0), message, |mut client, request| async move {
             client.get_image_generator(request).await
         })?;
-        let at_once = match served.max_descriptions as usize {
-            0 => MAX_DESCRIPTIONS,
-            most => most.min(MAX_DESCRIPTIONS),
-        };
+        let proto::ImageGenerator { name, at_once } = served.into();
         self.at_once.store(at_once, Ordering::Relaxed);
-        let name: String = served.name.chars().take(MAX_NAME).collect();
         tracing::info!(url = self.peer.url(), name, at_once, "image service answers");
         Ok(())
     }

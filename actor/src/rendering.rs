@@ -6,10 +6,10 @@ use crate::{
     failure::{Failure, PerTask},
     guardrails::{GroupGuardrails, Guardrails, of_no_image},
     learner_client::Lease,
-    product_images::{CutOuts, ProductImages},
+    products::CutOut,
     room::{Making, Raw, Room},
     stages::{Render, Service},
-    undone::UndoneLeases,
+    undone::{NoRoom, UndoneLeases, Waiting},
 };
 use bytes::Bytes;
 use common::{Barred, CandidateImage, Digest, FailureReason, Purpose, Trajectory, derive_seed};
@@ -17,7 +17,6 @@ use data::{GenerateError, GeneratedImage, ImageGenerator, NoImage, cutout::encod
 use failpoint::Point;
 use futures::{StreamExt, stream};
 use image::RgbaImage;
-use proto::ByteCharge;
 use std::sync::{Arc, OnceLock};
 use store::Store;
 use tokio::time::{Instant, timeout_at};
@@ -47,15 +46,14 @@ pub(crate) fn comparable(group: &RenderedGroup) -> Option<Vec<&RenderedImage>> {
 pub(crate) struct Renderer {
     pub(crate) generator: Arc<dyn ImageGenerator>,
     pub(crate) guardrails: Arc<Guardrails>,
-    pub(crate) products: Arc<ProductImages>,
+    /// Where the pictures have room.
+    pub(crate) room: Arc<Room>,
     pub(crate) store: Store,
     /// Where in the store the run's images go.
     pub(crate) place: String,
     pub(crate) run_seed: u64,
     /// Tasks rendered at the same time.
     pub(crate) concurrency: usize,
-    /// What the lease at hand holds.
-    pub(crate) at_hand: Option<ByteCharge>,
     pub(crate) unrendered: UndoneLeases<GenerateError>,
 }
 
@@ -91,7 +89,7 @@ struct Encoded {
 }
 
 impl Service for Renderer {
-    fn waits_for(&self) -> Option<String> {
+    fn waits_for(&self) -> Option<Waiting> {
         self.unrendered.waits_for()
     }
 
@@ -101,11 +99,12 @@ impl Service for Renderer {
     /// [`ActorError::GroupTooLarge`] when there is no room for the pictures of one group; [`ActorError::ImageGenerator`] when it cannot
     /// for too long, or left several leases in a row unrendered.
     async fn recovered(&mut self) -> Result<(), ActorError> {
-        self.products.room().check()?;
-        match self.unrendered.bearable()? {
-            Some(_) => until_ready(self.generator.clone()).await,
-            None => Ok(()),
+        self.room.check()?;
+        if self.unrendered.bearable()?.is_none() {
+            return Ok(());
         }
+        self.unrendered.until_room().await;
+        until_ready(self.generator.clone()).await
     }
 }
 
@@ -124,27 +123,23 @@ impl Render for Renderer {
         !self.generator.is_outside()
     }
 
-    fn has_room_for(&mut self, wanted: usize) -> usize {
-        self.at_hand = None;
-        self.products.room().tasks(wanted)
-    }
-
     /// The images of a group share their noise seed, so that they differ by description only. Nothing is begun once the generator is
     /// lost to this lease. A generator outside is waited for as long as what it renders could still be scored in time.
-    async fn render(&mut self, lease: &Lease, sampled: &PerTask<Vec<Trajectory>>) -> PerTask<RenderedGroup> {
+    async fn render(
+        &mut self,
+        lease: &Lease,
+        cut_outs: &PerTask<Arc<CutOut>>,
+        sampled: &PerTask<Vec<Trajectory>>,
+    ) -> PerTask<RenderedGroup> {
         let lost = OnceLock::new();
         let end = self.generator.is_outside().then(|| lease.rendered_by());
-        self.at_hand = None;
-        let CutOuts { images, charge } = self.products.of(&lease.tasks).await;
         let mut groups = Vec::with_capacity(lease.tasks.len());
-        for (product, trajectories) in images.into_iter().zip(sampled) {
-            groups.push(self.render_one(product, trajectories, end, &lost, &charge));
+        for (cut_out, trajectories) in cut_outs.iter().zip(sampled) {
+            groups.push(self.render_one(cut_out, trajectories, end, &lost));
         }
         let rendered: PerTask<_> = stream::iter(groups).buffered(self.concurrency).collect().await;
-        self.at_hand = Some(charge);
         let asked = rendered.iter().any(Result::is_ok);
-        let full = |error: &GenerateError| matches!(error, GenerateError::Unavailable { full: true, .. });
-        self.unrendered.remember(lost.into_inner(), asked, full);
+        self.unrendered.remember(lost.into_inner(), asked, no_room);
         rendered
     }
 }
@@ -152,19 +147,18 @@ impl Render for Renderer {
 impl Renderer {
     async fn render_one(
         &self,
-        product: Result<Arc<RgbaImage>, Failure>,
+        cut_out: &Result<Arc<CutOut>, Failure>,
         trajectories: &Result<Vec<Trajectory>, Failure>,
         end: Option<Instant>,
         lost: &OnceLock<GenerateError>,
-        charge: &ByteCharge,
     ) -> Result<RenderedGroup, Failure> {
         let trajectories = trajectories.as_ref().map_err(Clone::clone)?;
         if let Some(error) = lost.get() {
             return Err(failure_of(error));
         }
-        let product = product?;
-        let making = self.products.room().make(product.as_raw().len())?;
-        let group = self.group(product, trajectories, making);
+        let cut_out = cut_out.as_ref().map_err(Clone::clone)?;
+        let making = self.room.make(cut_out.image.as_raw().len())?;
+        let group = self.generate(cut_out.clone(), trajectories, making);
         let images = match end {
             Some(end) => timeout_at(end, group)
                 .await
@@ -182,7 +176,7 @@ impl Renderer {
                 failure
             }
         })?;
-        self.products.room().encoded(charge, making, png)?;
+        self.room.encoded(&cut_out.share, making, png)?;
         self.store(images).await
     }
 
@@ -196,15 +190,16 @@ impl Renderer {
         }
     }
 
-    /// Renders, checks and encodes the candidates of one task. Where that is given up, `making` is held until the generator is done.
-    async fn group(
+    /// Has the candidates of one task generated, checked and encoded. Where that is given up, `cut_out` and `making` are held until the
+    /// generator is done.
+    async fn generate(
         &self,
-        product: Arc<RgbaImage>,
+        cut_out: Arc<CutOut>,
         trajectories: &[Trajectory],
         making: Making,
     ) -> Result<EncodedGroup, NoPictures> {
         let (generator, guardrails) = (self.generator.clone(), self.guardrails.clone());
-        let products = self.products.clone();
+        let room = self.room.clone();
         // All of a group are sampled by one version.
         let seed = trajectories.first().map_or(0, |first| {
             derive_seed(
@@ -216,8 +211,8 @@ impl Renderer {
         });
         let texts: Vec<String> = trajectories.iter().map(|t| t.text().to_owned()).collect();
         let rendered = tokio::task::spawn_blocking(move || {
-            let room = products.room();
-            encoded(&*generator, &guardrails, &product, &texts, seed, room, making)
+            let product = &cut_out.image;
+            generated(&*generator, &guardrails, product, &texts, seed, &room, making)
         });
         rendered.await.unwrap_or_else(|panic| {
             let panicked = GenerateError::Generator {
@@ -254,15 +249,29 @@ impl Renderer {
     }
 }
 
+/// When a generator without room wants to be asked again, where it is a service that says so.
+fn no_room(error: &GenerateError) -> Option<NoRoom> {
+    let GenerateError::Unavailable {
+        full: true, source, ..
+    } = error
+    else {
+        return None;
+    };
+    let told = source.downcast_ref::<ActorError>().and_then(ActorError::no_room);
+    Some(told.unwrap_or(NoRoom { retry_after: None }))
+}
+
 fn failure_of(error: &GenerateError) -> Failure {
-    match error.is_lasting() {
-        true => Failure::lasting(FailureReason::Rendering, crate::failure::chain(error)),
-        false => Failure::passing(FailureReason::Rendering, error),
+    let reason = FailureReason::Rendering;
+    match error {
+        GenerateError::Unavailable { full, .. } => Failure::of_service(reason, error, *full),
+        _ if error.is_lasting() => Failure::lasting(reason, crate::failure::chain(error)),
+        _ => Failure::passing(reason, error),
     }
 }
 
-/// What becomes of each description: those that nothing bars are rendered together, and their pictures checked.
-fn encoded(
+/// What becomes of each description: those that nothing bars are rendered together, their pictures checked and encoded.
+fn generated(
     generator: &dyn ImageGenerator,
     guardrails: &Guardrails,
     product: &RgbaImage,
@@ -321,7 +330,9 @@ fn encoded(
 fn raw_bytes(images: &[Result<GeneratedImage, NoImage>]) -> Raw {
     let mut raw = Raw::default();
     for GeneratedImage { image, placed, .. } in images.iter().flatten() {
-        raw.pictures += image.as_raw().len();
+        let bytes = image.as_raw().len();
+        raw.pictures += bytes;
+        raw.largest = raw.largest.max(bytes);
         raw.placed += placed.as_ref().map_or(0, |placed| placed.as_raw().len());
     }
     raw

@@ -16,15 +16,15 @@ use crate::{
     peer::Peer,
     rendering::{RenderedGroup, RenderedImage, comparable},
     stages::{Score, Service},
-    undone::UndoneLeases,
+    undone::{UndoneLeases, Waiting},
 };
-use answer::{model_of, results, served};
+use answer::{model_of, results};
 use bytes::Bytes;
 use common::{Digest, FailureReason, ProductTask, Reward};
 use lookup::System;
 use prometheus_client::metrics::counter::Counter;
 use proto::{
-    Answering, MAX_BATCH, MAX_MESSAGE_BYTES, Network, PeerRole,
+    Answering, MAX_BATCH, MAX_MESSAGE_BYTES, Network, PeerRole, ServedModel,
     pb::{self, reward_service_client::RewardServiceClient},
     trace::{self, TraceId},
 };
@@ -44,13 +44,20 @@ pub(crate) struct RewardClient {
     unscored: UndoneLeases<ActorError>,
 }
 
-/// The rewards of one task's candidates that can be compared.
+/// What a reward model says of one task's candidates that can be compared.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct GroupRewards {
-    /// One for each that nothing bars.
-    pub(crate) rewards: Vec<Reward>,
-    /// The model that computed them.
+    /// One for each that nothing bars, where it trusts its answer.
+    pub(crate) rewards: Result<Vec<Reward>, Abstention>,
+    /// The model that was asked.
     pub(crate) model: Digest,
+}
+
+/// A reward model does not trust its own answer.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Abstention {
+    /// How sure it is that the best candidate beats the worst, where it says so: a probability.
+    pub(crate) confidence: Option<f64>,
 }
 
 impl RewardClient {
@@ -58,7 +65,8 @@ impl RewardClient {
     ///
     /// # Errors
     /// [`ActorError::Address`] when `url` is none, [`ActorError::Unreachable`] when nobody answers there for
-    /// [`ActorConfig::reward_timeout_s`], [`ActorError::Refused`] when whoever does is no reward-server.
+    /// [`ActorConfig::reward_timeout_s`], [`ActorError::Refused`] when whoever does is no reward-server,
+    /// [`ActorError::ScoresTogether`] when the run is deterministic and it is not, for as long.
     pub(crate) async fn connect(
         url: &str,
         network: Arc<dyn Network>,
@@ -72,32 +80,37 @@ impl RewardClient {
         let (request_timeout, every) = (seconds(config.request_timeout_s), seconds(config.reward_lookup_s));
         let servers = Servers::find(peer.clone(), Arc::new(System), request_timeout, every).await?;
         let client = Self {
+            unscored: UndoneLeases::drawn_from(peer.jitter_seed()),
             peer,
             servers,
             learner,
-            unscored: UndoneLeases::default(),
         };
-        client.served_model().await?;
+        client.until_it_serves(None).await?;
         Ok(client)
     }
 
-    /// Asks until the served model is `expected`, or for any answer.
+    /// Asks until the served model is `expected`, or any, and scores as the run needs it.
     async fn until_it_serves(&self, expected: Option<Digest>) -> Result<(), ActorError> {
         let mut outage = self.peer.outage();
         loop {
-            let found = self.served_model().await?;
-            let Some(expected) = expected.filter(|expected| *expected != found) else {
+            let ServedModel {
+                digest, scores_alone, ..
+            } = self.served_model().await?;
+            let Err(unfit) = self.check_fits(expected, digest, scores_alone) else {
                 return Ok(());
             };
-            let status = Status::unavailable(format!("it serves {found}, and the run takes only {expected}"));
-            if outage.pause(status).await.is_err() {
-                return Err(self.other_model(expected, found));
+            if outage
+                .pause(Status::unavailable(unfit.to_string()))
+                .await
+                .is_err()
+            {
+                return Err(unfit);
             }
         }
     }
 
     /// Asks which model is served until there is an answer.
-    async fn served_model(&self) -> Result<Digest, ActorError> {
+    async fn served_model(&self) -> Result<ServedModel, ActorError> {
         let answer = self.peer.until_answered(|| {
             let header = Some(self.learner.header());
             let request = trace::request(self.learner.trace(), pb::GetRewardModelRequest { header });
@@ -108,16 +121,29 @@ impl RewardClient {
             }
         });
         let answer = answer.await?.into_inner();
-        let digest = served(answer.digest).map_err(|e| self.peer.malformed(e))?;
-        tracing::info!(%digest, form = answer.form, "reward-server answers");
-        Ok(digest)
+        let served: ServedModel = answer.try_into().map_err(|e| self.peer.malformed(e))?;
+        tracing::info!(digest = %served.digest, form = served.form, "reward-server answers");
+        Ok(served)
     }
 
-    fn other_model(&self, expected: Digest, found: Digest) -> ActorError {
-        ActorError::RewardModel {
-            url: self.peer.url().to_owned(),
-            expected,
-            found,
+    /// Refuses the scores of another model than `expected`, and those that depend on who else asks where the run is deterministic.
+    fn check_fits(
+        &self,
+        expected: Option<Digest>,
+        found: Digest,
+        scored_alone: bool,
+    ) -> Result<(), ActorError> {
+        let url = || self.peer.url().to_owned();
+        match expected {
+            Some(expected) if expected != found => Err(ActorError::RewardModel {
+                url: url(),
+                expected,
+                found,
+            }),
+            _ if self.learner.deterministic() && !scored_alone => {
+                Err(ActorError::ScoresTogether { url: url() })
+            }
+            _ => Ok(()),
         }
     }
 
@@ -188,29 +214,29 @@ impl RewardClient {
     ) -> Result<PerTask<GroupRewards>, ActorError> {
         let malformed = |invalid| self.peer.malformed(invalid);
         let found = model_of(&response).map_err(malformed)?;
-        match expected {
-            Some(expected) if expected != found => Err(self.other_model(expected, found)),
-            _ => results(found, images, response).map_err(malformed),
-        }
+        self.check_fits(expected, found, response.scored_alone)?;
+        results(found, images, response).map_err(malformed)
     }
 }
 
 impl Service for RewardClient {
-    fn waits_for(&self) -> Option<String> {
+    fn waits_for(&self) -> Option<Waiting> {
         self.unscored.waits_for()
     }
 
-    /// Waits until a reward-server that left the last lease unscored answers again, with the model that the run takes.
+    /// Waits until a reward-server that left the last lease unscored answers again, with the model that the run takes; one that had no
+    /// room, for as long as it asks for first, since it answers questions all the same.
     ///
     /// # Errors
     /// [`ActorError::Unreachable`] when it does not for [`ActorConfig::reward_timeout_s`], [`ActorError::RewardModel`] when it
-    /// serves another model for as long; what came of the last lease when several in a row were left unscored.
+    /// serves another model for as long, [`ActorError::ScoresTogether`] when it is not the server of a deterministic run; what came of the last lease when several in a row were left unscored.
     async fn recovered(&mut self) -> Result<(), ActorError> {
         let expected = match self.unscored.bearable()? {
             None => return Ok(()),
             Some(ActorError::RewardModel { expected, .. }) => Some(*expected),
             Some(_) => None,
         };
+        self.unscored.until_room().await;
         self.until_it_serves(expected).await
     }
 }
@@ -234,8 +260,8 @@ impl Score for RewardClient {
         for groups in split_by_size(groups, MAX_IMAGE_BYTES) {
             scored.extend(self.request(lease, last_start, groups, &mut lost).await);
         }
-        let full = |error: &ActorError| matches!(error, ActorError::Overloaded { .. });
-        self.unscored.remember(lost, !scored.is_empty(), full);
+        self.unscored
+            .remember(lost, !scored.is_empty(), ActorError::no_room);
         let mut scored = scored.into_iter();
         let mut sent = || scored.next().expect("every group that was sent has one result");
         let result = |images: &Result<RenderedGroup, Failure>| match images {
@@ -291,9 +317,10 @@ fn blames_the_server(error: &ActorError) -> bool {
 
 /// What the server is to blame for may pass, even a malformed answer: the task is another server's, or this one's later.
 fn failure_of(error: &ActorError) -> Failure {
+    let reason = FailureReason::RewardUnavailable;
     match blames_the_server(error) {
-        true => Failure::passing(FailureReason::RewardUnavailable, error),
-        false => Failure::lasting(FailureReason::RewardUnavailable, crate::failure::chain(error)),
+        true => Failure::of_service(reason, error, error.no_room().is_some()),
+        false => Failure::lasting(reason, crate::failure::chain(error)),
     }
 }
 

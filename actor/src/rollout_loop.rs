@@ -1,46 +1,40 @@
 //! The loop of an actor: lease, sample, render, score, pair, submit, adopt.
 //!
-//! Each step answers per task; what fails for one task travels on as that task's outcome. Leases are worked on one after the
-//! other: while the reward-server scores, another actor's policy uses the machine.
+//! Each stage answers per task; what fails for one task travels on as that task's outcome. Leases are worked on one after the
+//! other: while the reward-server scores, another actor's policy uses the machine. What is done where somebody is away is in
+//! `rollout_loop/absence.rs`, how a run is left in `leaving.rs`.
 
+mod absence;
 mod candidates;
 
 use crate::{
     ActorError, ActorSummary,
-    failure::{PerTask, chain, cut},
+    failure::{PerTask, chain},
     instruments::{ADOPT, Instruments},
-    learner_client::{LearnerClient, Lease, LeaseAnswer},
+    learner_client::{LearnerClient, Lease, LeaseAnswer, Receipts},
     pairing::{PairingRule, rollout_outcome},
     rendering::RenderedGroup,
     reward_client::GroupRewards,
-    stages::{Behaviour, Render, Score},
+    stages::{Behaviour, Gather, Render, Score},
     weight_sync::WeightSync,
 };
 use candidates::candidate_group;
-use common::{ProductTask, Purpose, RolloutOutcome, Trajectory, derive_seed};
+use common::{ProductTask, Purpose, RolloutOutcome, TaskId, Trajectory, derive_seed};
 use failpoint::Point;
 use proto::trace::{Stage, TraceId};
 use std::{sync::Arc, time::Duration};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
-
-/// How long the last version is waited for once the learner needs no more rollouts. A learner lingers about as long.
-const LAST_VERSION_PATIENCE: Duration = Duration::from_secs(10);
 
 /// How long the tasks at hand may still take once the last version is announced. Nothing is trained on them any more, and learner and
 /// reward-servers may be gone.
 const LAST_TASKS: Duration = Duration::from_secs(30);
 
-/// How long a learner may take to answer once the last version is announced: it may be gone.
-const LAST_ANSWER: Duration = Duration::from_secs(5);
-
-/// The longest word about what is waited for, in bytes.
-const MAX_WAITING_BYTES: usize = 1 << 10;
-
 /// The parts of the loop.
-pub(crate) struct RolloutLoop<P: Behaviour, R, S> {
+pub(crate) struct RolloutLoop<G, P: Behaviour, R, S> {
     pub(crate) learner: Arc<LearnerClient>,
+    pub(crate) products: G,
     pub(crate) policy: P,
     pub(crate) renderer: R,
     pub(crate) reward: S,
@@ -54,7 +48,7 @@ pub(crate) struct RolloutLoop<P: Behaviour, R, S> {
     pub(crate) instruments: Instruments,
 }
 
-impl<P: Behaviour, R: Render, S: Score> RolloutLoop<P, R, S> {
+impl<G: Gather, P: Behaviour, R: Render, S: Score> RolloutLoop<G, P, R, S> {
     /// Turns leased tasks into outcomes until the run is complete or the actor is asked to stop. Of a run that is complete nobody need be
     /// there any more.
     ///
@@ -80,6 +74,7 @@ impl<P: Behaviour, R: Render, S: Score> RolloutLoop<P, R, S> {
         }
     }
 
+    /// The loop itself, to the run's last version.
     async fn roll_out(&mut self) -> Result<(), ActorError> {
         self.report_adoption().await?;
         while let Some(lease) = self.lease().await? {
@@ -91,81 +86,6 @@ impl<P: Behaviour, R: Render, S: Score> RolloutLoop<P, R, S> {
         self.adopt_last().await
     }
 
-    /// Holds no lease until what left the last one undone serves again, and tells the learner so meanwhile.
-    async fn wait_for_services(&mut self) -> Result<(), ActorError> {
-        let waiting_for = self.renderer.waits_for().or_else(|| self.reward.waits_for());
-        if let Some(what) = &waiting_for {
-            tracing::warn!(waiting_for = what, "no tasks are leased meanwhile");
-            self.instruments.waits(true);
-            self.report(&cut(what.clone(), MAX_WAITING_BYTES)).await?;
-        }
-        let (shutdown, over) = (self.shutdown.clone(), self.weights.until_run_is_over());
-        let recovered = async {
-            self.renderer.recovered().await?;
-            self.reward.recovered().await
-        };
-        tokio::select! {
-            biased;
-            // Nobody needs it any more, whatever has become of it.
-            () = over => {}
-            () = shutdown.cancelled() => {}
-            recovered = recovered => match recovered {
-                Err(error) if self.weights.run_is_over() => {
-                    tracing::info!(reason = %chain(&error), "the run is complete: what is lost is not needed any more");
-                }
-                recovered => recovered?,
-            },
-        }
-        match waiting_for {
-            Some(_) => {
-                self.instruments.waits(false);
-                self.report("").await
-            }
-            None => Ok(()),
-        }
-    }
-
-    /// Turns the tasks of one lease into outcomes.
-    async fn work_on(&mut self, lease: Lease) -> Result<(), ActorError> {
-        let tasks = &lease.tasks;
-        let begun = Instant::now();
-        let sampled = self.policy.sample(tasks).await;
-        let painting = self.over(Stage::Sample, begun, &lease);
-        let rendered = self.renderer.render(&lease, &sampled).await;
-        let began = self.over(Stage::Render, painting, &lease);
-        let worked = if self.renderer.is_own_work() {
-            began
-        } else {
-            painting
-        };
-        self.learner.computed.own.inc_by((worked - begun).as_secs_f64());
-        self.count(&sampled, &rendered);
-        let scored = self.reward.score(&lease, &rendered).await;
-        let began = self.over(Stage::Score, began, &lease);
-        failpoint::reach(Point::Scored);
-        let outcomes = self.pair(tasks, sampled, rendered, scored);
-        self.submit(lease.trace, &outcomes).await?;
-        self.over(Stage::Submit, began, &lease);
-        Ok(())
-    }
-
-    /// A stage of a lease is over that began then; answers when the next one begins.
-    fn over(&self, stage: Stage, began: Instant, lease: &Lease) -> Instant {
-        let now = Instant::now();
-        self.instruments.over(stage, now - began, lease.samples());
-        now
-    }
-
-    fn count(&self, sampled: &PerTask<Vec<Trajectory>>, rendered: &PerTask<RenderedGroup>) {
-        let counts = &self.instruments.counts;
-        let trajectories = sampled.iter().flatten().flatten();
-        let tokens = trajectories.map(|trajectory| trajectory.token_ids().len() as u64);
-        counts.tokens.inc_by(tokens.sum());
-        let images = rendered.iter().flatten().flatten();
-        let images = images.filter(|image| image.candidate.digest.is_some());
-        counts.images.inc_by(images.count() as u64);
-    }
-
     /// The next tasks; `None` when there will be none, or none should be begun.
     async fn lease(&mut self) -> Result<Option<Lease>, ActorError> {
         while !self.shutdown.is_cancelled() {
@@ -173,7 +93,7 @@ impl<P: Behaviour, R: Render, S: Score> RolloutLoop<P, R, S> {
                 self.summary.complete = true;
                 return Ok(None);
             }
-            let tasks = self.renderer.has_room_for(self.tasks_per_lease);
+            let tasks = self.products.has_room_for(self.tasks_per_lease);
             let asked = self.learner.lease_tasks(self.policy.version(), tasks);
             let answer = tokio::select! {
                 answer = self.unless_over(asked) => match answer {
@@ -204,22 +124,26 @@ impl<P: Behaviour, R: Render, S: Score> RolloutLoop<P, R, S> {
         Ok(None)
     }
 
-    /// Waits, but no longer than until newer weights are there; takes them.
-    async fn wait(&mut self, pause: Duration) -> Result<(), ActorError> {
-        let begun = Instant::now();
-        tokio::select! {
-            () = sleep(pause) => {}
-            () = self.weights.changed() => {}
-            () = self.shutdown.cancelled() => {}
-        }
-        self.instruments
-            .counts
-            .waited
-            .inc_by(begun.elapsed().as_secs_f64());
-        self.adopt_newest().await
+    /// Turns the tasks of one lease into outcomes.
+    async fn work_on(&mut self, lease: Lease) -> Result<(), ActorError> {
+        let (tasks, mut begun) = (&lease.tasks, Instant::now());
+        // They, and all that is made of them, have their room until the outcomes are submitted.
+        let cut_outs = self.products.gather(tasks).await;
+        let sampled = self.policy.sample(tasks, &cut_outs).await;
+        let sampling = self.over(Stage::Sample, &mut begun, &lease);
+        let rendered = self.renderer.render(&lease, &cut_outs, &sampled).await;
+        let rendering = self.over(Stage::Render, &mut begun, &lease);
+        self.count(&sampled, sampling, &rendered, rendering);
+        let scored = self.reward.score(&lease, &rendered).await;
+        self.over(Stage::Score, &mut begun, &lease);
+        failpoint::reach(Point::Scored);
+        let outcomes = self.pair(tasks, sampled, rendered, scored);
+        self.submit(lease.trace, &outcomes).await?;
+        self.over(Stage::Submit, &mut begun, &lease);
+        Ok(())
     }
 
-    /// Joins what the steps have made of each task into its outcome.
+    /// Joins what the stages have made of each task into its outcome.
     fn pair(
         &self,
         tasks: &[ProductTask],
@@ -227,73 +151,42 @@ impl<P: Behaviour, R: Render, S: Score> RolloutLoop<P, R, S> {
         rendered: PerTask<RenderedGroup>,
         scored: PerTask<Option<GroupRewards>>,
     ) -> Vec<RolloutOutcome> {
-        let parts = tasks.iter().zip(sampled).zip(rendered).zip(scored);
-        let outcome =
-            |(((task, trajectories), images), rewards): (((&ProductTask, _), _), _)| match candidate_group(
-                task,
-                trajectories,
-                images,
-                rewards,
-            ) {
-                Ok(group) => {
-                    let (run, version) = (self.learner.run_seed(), self.policy.version());
-                    let coin = derive_seed(run, task.id, version, Purpose::ControlLabel);
-                    rollout_outcome(group, &self.rule, coin)
-                }
+        let stages = tasks.iter().zip(sampled).zip(rendered).zip(scored);
+        let outcomes = stages.map(|(((task, trajectories), images), rewards)| {
+            match candidate_group(task, trajectories, images, rewards) {
+                Ok(group) => rollout_outcome(group, &self.rule, self.coin(task.id)),
                 Err(failure) => failure.outcome(task.id),
-            };
-        parts.map(outcome).collect()
+            }
+        });
+        outcomes.collect()
     }
 
+    /// The coin that a task's preference is tossed with, where the reward does not prefer.
+    fn coin(&self, task: TaskId) -> u64 {
+        let (run, version) = (self.learner.run_seed(), self.policy.version());
+        derive_seed(run, task, version, Purpose::ControlLabel)
+    }
+
+    /// Ends the leases of tasks with their outcomes.
     async fn submit(&mut self, trace: TraceId, outcomes: &[RolloutOutcome]) -> Result<(), ActorError> {
         let epoch = self.policy.version().epoch;
         let submitted = self.learner.submit(trace, epoch, outcomes);
-        let receipts = match self.unless_over(submitted).await {
+        match self.unless_over(submitted).await {
+            Ok(Some(receipts)) => self.tally(outcomes, &receipts),
+            Ok(None) => self.drop_last_tasks("the learner does not take their outcomes"),
             Err(error) if error.is_other_epoch() => {
                 // Their leases ended with the learner that gave them; its successor leases the tasks anew.
                 tracing::warn!(outcomes = outcomes.len(), %error, "outcomes dropped: the learner was started anew");
                 self.summary.dropped += outcomes.len() as u64;
-                return self.follow_learner(error).await;
+                self.follow_learner(error).await?;
             }
             Err(error) => return Err(error),
-            Ok(None) => {
-                self.drop_last_tasks("the learner does not take their outcomes");
-                return Ok(());
-            }
-            Ok(Some(receipts)) => receipts,
-        };
-        let (mut pairs, mut no_pairs, mut failures) = (0, 0, 0);
-        for outcome in outcomes {
-            match outcome {
-                RolloutOutcome::Pair(_) => pairs += 1,
-                RolloutOutcome::NoPair { .. } => no_pairs += 1,
-                RolloutOutcome::Failed {
-                    task,
-                    reason,
-                    retryable,
-                    detail,
-                } => {
-                    failures += 1;
-                    tracing::warn!(task = task.0, ?reason, retryable, detail, "rollout failed");
-                }
-            }
         }
-        self.summary.pairs += pairs;
-        self.summary.no_pairs += no_pairs;
-        self.summary.failures += failures;
-        self.summary.refused += receipts.refused;
-        let counts = &self.instruments.counts;
-        counts.pairs.inc_by(pairs);
-        counts.no_pairs.inc_by(no_pairs);
-        counts.failures.inc_by(failures);
-        counts.refused.inc_by(receipts.refused);
-        let version = self.policy.version();
-        tracing::info!(%version, pairs, no_pairs, failures, recorded = receipts.recorded, "outcomes submitted");
         Ok(())
     }
 
     /// Samples from the newest version that is ready.
-    async fn adopt_newest(&mut self) -> Result<(), ActorError> {
+    pub(crate) async fn adopt_newest(&mut self) -> Result<(), ActorError> {
         match self.weights.newest().await? {
             Some(newest) if newest.version > self.policy.version() => {
                 let begun = Instant::now();
@@ -306,42 +199,7 @@ impl<P: Behaviour, R: Render, S: Score> RolloutLoop<P, R, S> {
         }
     }
 
-    /// Waits for the weights of the learner's later start and takes them.
-    ///
-    /// # Errors
-    /// `refusal` when none come for as long as an unreachable learner would be borne.
-    async fn follow_learner(&mut self, refusal: ActorError) -> Result<(), ActorError> {
-        self.learner.forget_leases();
-        let epoch = self.policy.version().epoch;
-        let deadline = Instant::now() + self.patience;
-        while self.policy.version().epoch == epoch && !self.shutdown.is_cancelled() {
-            tokio::select! {
-                () = sleep_until(deadline) => return Err(refusal),
-                () = self.weights.changed() => {}
-                () = self.shutdown.cancelled() => {}
-            }
-            self.adopt_newest().await?;
-        }
-        Ok(())
-    }
-
-    /// Adopts the run's last version before leaving a complete run, so that every actor ends on the same weights.
-    async fn adopt_last(&mut self) -> Result<(), ActorError> {
-        let deadline = Instant::now() + LAST_VERSION_PATIENCE;
-        while self.summary.complete && !self.policy.is_last() && !self.shutdown.is_cancelled() {
-            self.adopt_newest().await?;
-            if self.policy.is_last() || self.weights.closed() || Instant::now() >= deadline {
-                break;
-            }
-            tokio::select! {
-                () = sleep_until(deadline) => {}
-                () = self.weights.changed() => {}
-                () = self.shutdown.cancelled() => {}
-            }
-        }
-        Ok(())
-    }
-
+    /// Counts the version that is sampled from now, and tells the learner.
     async fn report_adoption(&mut self) -> Result<(), ActorError> {
         self.summary.adoptions += 1;
         self.summary.version = Some(self.policy.version());
@@ -360,21 +218,88 @@ impl<P: Behaviour, R: Render, S: Score> RolloutLoop<P, R, S> {
         }
     }
 
-    /// What the learner answers to a call; `None` where it is away and the run is over: it may be gone for good.
-    async fn unless_over<T>(
-        &self,
-        call: impl Future<Output = Result<T, ActorError>>,
-    ) -> Result<Option<T>, ActorError> {
+    /// Waits, but no longer than until newer weights are there; takes them.
+    async fn wait(&mut self, pause: Duration) -> Result<(), ActorError> {
+        let begun = Instant::now();
         tokio::select! {
-            answer = call => match answer {
-                Err(error) if error.is_absence() && self.weights.run_is_over() => {
-                    tracing::info!(reason = %chain(&error), "the run is complete: the learner is not needed any more");
-                    Ok(None)
-                }
-                answer => answer.map(Some),
-            },
-            () = self.weights.run_is_over_for(LAST_ANSWER) => Ok(None),
+            () = sleep(pause) => {}
+            () = self.weights.changed() => {}
+            () = self.shutdown.cancelled() => {}
         }
+        self.instruments
+            .counts
+            .waited
+            .inc_by(begun.elapsed().as_secs_f64());
+        self.adopt_newest().await
+    }
+
+    /// A stage of a lease is over that began then, and the next one begins; answers how long it took.
+    fn over(&self, stage: Stage, begun: &mut Instant, lease: &Lease) -> Duration {
+        let now = Instant::now();
+        let took = now - std::mem::replace(begun, now);
+        self.instruments.over(stage, took, lease.samples());
+        took
+    }
+
+    /// Counts what was sampled and rendered, and what of the time was this actor's work.
+    fn count(
+        &self,
+        sampled: &PerTask<Vec<Trajectory>>,
+        sampling: Duration,
+        rendered: &PerTask<RenderedGroup>,
+        rendering: Duration,
+    ) {
+        let counts = &self.instruments.counts;
+        let trajectories = sampled.iter().flatten().flatten();
+        let tokens = trajectories.map(|trajectory| trajectory.token_ids().len() as u64);
+        counts.tokens.inc_by(tokens.sum());
+        let images = rendered.iter().flatten().flatten();
+        let images = images.filter(|image| image.candidate.digest.is_some());
+        counts.images.inc_by(images.count() as u64);
+        let own = match self.renderer.is_own_work() {
+            true => sampling + rendering,
+            false => sampling,
+        };
+        self.learner.computed.own.inc_by(own.as_secs_f64());
+    }
+
+    /// Counts outcomes that the learner has taken.
+    fn tally(&mut self, outcomes: &[RolloutOutcome], receipts: &Receipts) {
+        let (mut pairs, mut no_pairs, mut failures) = (0, 0, 0);
+        for outcome in outcomes {
+            match outcome {
+                RolloutOutcome::Pair(_) => pairs += 1,
+                RolloutOutcome::NoPair { .. } => no_pairs += 1,
+                RolloutOutcome::Failed {
+                    task,
+                    reason,
+                    retryable,
+                    blame,
+                    detail,
+                } => {
+                    failures += 1;
+                    tracing::warn!(
+                        task = task.0,
+                        ?reason,
+                        retryable,
+                        ?blame,
+                        detail,
+                        "rollout failed"
+                    );
+                }
+            }
+        }
+        self.summary.pairs += pairs;
+        self.summary.no_pairs += no_pairs;
+        self.summary.failures += failures;
+        self.summary.refused += receipts.refused;
+        let counts = &self.instruments.counts;
+        counts.pairs.inc_by(pairs);
+        counts.no_pairs.inc_by(no_pairs);
+        counts.failures.inc_by(failures);
+        counts.refused.inc_by(receipts.refused);
+        let version = self.policy.version();
+        tracing::info!(%version, pairs, no_pairs, failures, recorded = receipts.recorded, "outcomes submitted");
     }
 }
 

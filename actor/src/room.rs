@@ -1,16 +1,15 @@
 //! How many tasks an actor takes on at a time: as many as have room in `actor.memory_bytes`.
 //!
-//! An actor works on one lease at a time. What is counted of it, and when:
-//! - cut-outs and completions, from before the first group is rendered until the outcomes are submitted;
-//! - the pictures of a group and the products placed in them, while they are made: as large as the largest so far before the image
-//!   generator is asked, as large as they are once it has answered, and no longer once their PNGs are counted. Of a group that is given
-//!   up they are counted until the generator is done with it; its cut-out is not;
+//! An actor works on one lease at a time. What is counted of each of its tasks, and when:
+//! - its cut-out and its completions, from before anything is sampled until the outcomes are submitted;
+//! - the pictures of its group, the products placed in them and the PNG that is being written, while they are made: as large as the
+//!   largest so far before the image generator is asked, as large as they are once it has answered, and no longer once their PNGs are
+//!   counted. Of a group that is given up they are counted until the generator is done with it, and the cut-out with them;
 //! - PNGs, and as much again for the request that sends them, from then until the outcomes are submitted.
 //!
 //! So as many tasks are leased as have room by the largest parts of one so far, while `actor.concurrent_renders` groups are made. What is
-//! larger than expected fails its own task, and the next lease is smaller. A picture is let go of as soon as its PNG is there; the one
-//! PNG of a group that is being written is not counted, nor what a generator takes beside its pictures. What is kept for later has
-//! bounds of its own; weights are not counted here.
+//! larger than expected fails its own task, and the next lease is smaller. Not counted are the one cut-out that is being decoded and what
+//! a generator takes beside its pictures. What is kept for later has bounds of its own; weights are not counted here.
 
 use crate::{ActorConfig, ActorError, failure::Failure};
 use common::FailureReason;
@@ -22,6 +21,10 @@ use std::sync::{
 
 /// What a pixel takes at most while its picture is made: the picture, and the product as it stands in it.
 const RAW_BYTES_PER_PIXEL: usize = 3 + 4;
+
+/// How many times the bytes of the largest picture of a group its PNG takes while it is written: in the encoder, and behind it. One is
+/// hardly ever larger than its picture.
+const WRITING: usize = 2;
 
 /// What a pixel takes at most until its outcome is submitted: the PNG, and the request in which that is sent.
 const PNG_BYTES_PER_PIXEL: usize = 2 * 3;
@@ -60,7 +63,7 @@ pub(crate) struct Room {
 #[derive(Debug)]
 pub(crate) struct Making {
     charge: ByteCharge,
-    /// Their task's cut-out, which its lease holds.
+    /// Their task's cut-out, which that holds.
     cut_out: usize,
     /// What they take: as expected, then as found.
     raw: usize,
@@ -71,6 +74,8 @@ pub(crate) struct Making {
 pub(crate) struct Raw {
     /// Themselves.
     pub(crate) pictures: usize,
+    /// The largest of them.
+    pub(crate) largest: usize,
     /// The products as they stand in them.
     pub(crate) placed: usize,
 }
@@ -126,25 +131,23 @@ impl Room {
 
     /// What the pictures of a group are expected to take while they are made.
     fn expected_raw(&self) -> usize {
-        known(&self.raw, self.group_size * USUAL_PICTURE * RAW_BYTES_PER_PIXEL)
+        let usual = self.group_size * RAW_BYTES_PER_PIXEL + WRITING * 3;
+        known(&self.raw, usual * USUAL_PICTURE)
     }
 
-    /// What a lease holds, of which nothing has come yet.
-    pub(crate) fn lease(&self) -> ByteCharge {
-        self.budget.charge()
-    }
-
-    /// Counts the cut-out of a task.
+    /// Counts a task by its cut-out, before anything is made of it. What is answered is its share of the room for as long as it is at hand.
     ///
     /// # Errors
     /// [`Failure`] of the task when there is no room for it: another actor may have some.
-    pub(crate) fn cut_out(&self, lease: &ByteCharge, bytes: usize) -> Result<(), Failure> {
+    pub(crate) fn task(&self, bytes: usize) -> Result<ByteCharge, Failure> {
         let needed = bytes + self.completions;
         if needed <= self.most {
             self.cut_out.fetch_max(bytes, Relaxed);
         }
+        let task = self.budget.charge();
         let what = "its product's cut-out";
-        self.count(lease, needed, needed, what, FailureReason::Storage)
+        self.count(&task, needed, needed, what, FailureReason::Storage)?;
+        Ok(task)
     }
 
     /// Counts the pictures of a task, whose cut-out of so many bytes is counted, before they are made. They are expected to be as large as
@@ -165,13 +168,13 @@ impl Room {
     /// # Errors
     /// [`Failure`] of the task when there is no room for them, and [`check`](Self::check)'s when there never will be.
     pub(crate) fn made(&self, making: &mut Making, found: Raw) -> Result<(), Failure> {
-        let raw = found.pictures + found.placed;
+        let raw = found.pictures + found.placed + WRITING * found.largest;
         let expected = std::mem::replace(&mut making.raw, raw);
         making.charge.give_back(expected.saturating_sub(raw));
         let more = raw.saturating_sub(expected);
         let held = making.cut_out + self.completions;
         let group = self.completions + raw;
-        // No PNG is there yet. One is hardly ever larger than its picture.
+        // No PNG is there yet.
         self.learn(&self.raw, raw, group, held + raw + 2 * found.pictures);
         self.count(
             &making.charge,
@@ -182,17 +185,17 @@ impl Room {
         )
     }
 
-    /// Counts so many bytes of PNG in the place of the pictures that they are made of.
+    /// Counts so many bytes of PNG, for as long as their `task` is, in the place of the pictures that they are made of.
     ///
     /// # Errors
     /// As [`made`](Self::made).
-    pub(crate) fn encoded(&self, lease: &ByteCharge, making: Making, png: usize) -> Result<(), Failure> {
+    pub(crate) fn encoded(&self, task: &ByteCharge, making: Making, png: usize) -> Result<(), Failure> {
         let pngs = 2 * png;
         // Both are counted for a moment: with the pictures gone first, another group could take the room.
         let group = self.completions + making.raw + pngs;
         let alone = making.cut_out + group;
         self.learn(&self.pngs, pngs, group, alone);
-        self.count(lease, pngs, alone, PICTURES, FailureReason::Rendering)
+        self.count(task, pngs, alone, PICTURES, FailureReason::Rendering)
     }
 
     /// Remembers what a part of a group's pictures takes, or that no such group has room: one that takes `group` bytes without a cut-out, which
@@ -229,14 +232,14 @@ impl Room {
 
     fn count(
         &self,
-        lease: &ByteCharge,
+        charge: &ByteCharge,
         bytes: usize,
         alone: usize,
         what: &str,
         reason: FailureReason,
     ) -> Result<(), Failure> {
         let most = self.most;
-        lease.add(bytes).map_err(|full| {
+        charge.add(bytes).map_err(|full| {
             let detail = match alone > most {
                 true => {
                     format!("with {what} the task takes {alone} bytes, more than actor.memory_bytes = {most}")

@@ -3,12 +3,12 @@
 use crate::{ActorConfig, background::Background, learner_client::LearnerClient, manifest::Manifest};
 use common::{ActorId, Artifact, Digest, LearnerEpoch, PolicyVersion};
 use futures::stream::{self, BoxStream, StreamExt};
-use proto::Tcp;
 use proto::pb::{
     self,
     learner_service_server::{LearnerService, LearnerServiceServer},
     relay_service_server::{RelayService, RelayServiceServer},
 };
+use proto::{Incoming, Network, Tcp};
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex},
@@ -38,6 +38,8 @@ pub(crate) struct Script {
     pub(crate) lease: Option<pb::TaskLease>,
     /// What all who ask later, and all who submit, are told; that nobody serves where there is none.
     pub(crate) refusal: Option<Status>,
+    /// How often outcomes were submitted.
+    pub(crate) submitted: usize,
     /// What was handed back.
     pub(crate) returned: Vec<pb::ReturnTasksRequest>,
 }
@@ -86,16 +88,25 @@ pub(crate) fn serve_relay(listener: TcpListener, script: Script) {
 
 /// Serves a scripted learner whose first version is `first`; answers where.
 pub(crate) async fn serve(first: pb::PolicyManifest, script: Script) -> (String, Arc<Mutex<Script>>) {
-    let script = Arc::new(Mutex::new(script));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
+    (url, serve_to(TcpListenerStream::new(listener), first, script))
+}
+
+/// The same to who comes in.
+pub(crate) fn serve_to(
+    incoming: impl Incoming,
+    first: pb::PolicyManifest,
+    script: Script,
+) -> Arc<Mutex<Script>> {
+    let script = Arc::new(Mutex::new(script));
     let service = LearnerServiceServer::new(ScriptedLearner {
         script: script.clone(),
         first,
     });
     let server = tonic::transport::Server::builder().add_service(service);
-    tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
-    (url, script)
+    tokio::spawn(server.serve_with_incoming(incoming));
+    script
 }
 
 /// Joins a scripted learner whose first version is `first`.
@@ -104,21 +115,21 @@ pub(crate) async fn join(
     script: Script,
 ) -> (Arc<LearnerClient>, Manifest, Arc<Mutex<Script>>) {
     let (url, script) = serve(first, script).await;
+    let (client, manifest) = join_at(&url, Arc::new(Tcp)).await;
+    (client, manifest, script)
+}
+
+/// Joins the learner at `url`.
+pub(crate) async fn join_at(url: &str, network: Arc<dyn Network>) -> (Arc<LearnerClient>, Manifest) {
     let config = ActorConfig {
         learner_timeout_s: 1.0,
         ..ActorConfig::default()
     };
-    let (client, manifest) = LearnerClient::join(
-        &url,
-        Arc::new(Tcp),
-        ActorId::new("actor-0").unwrap(),
-        0,
-        &config,
-        &Background::shared(),
-    )
-    .await
-    .unwrap();
-    (Arc::new(client), manifest, script)
+    let name = ActorId::new("actor-0").unwrap();
+    let peer = LearnerClient::at(url, network, &name, &config);
+    let joined = LearnerClient::join(peer, name, 0, &config, &Background::shared()).await;
+    let (client, manifest) = joined.unwrap();
+    (Arc::new(client), manifest)
 }
 
 #[tonic::async_trait]
@@ -134,6 +145,7 @@ impl LearnerService for ScriptedLearner {
             learner_epoch: 2,
             run_seed: 7,
             policy,
+            deterministic: false,
         }))
     }
 
@@ -167,6 +179,7 @@ impl LearnerService for ScriptedLearner {
         &self,
         _: Request<pb::SubmitOutcomesRequest>,
     ) -> Answer<pb::SubmitOutcomesResponse> {
+        self.script.lock().unwrap().submitted += 1;
         Err(self.refusal())
     }
 

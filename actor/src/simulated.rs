@@ -3,47 +3,40 @@
 //! Joining, leases, outcomes, announcements, weights and relaying are those of an actor. Sampling, rendering and scoring are a
 //! pause, and outcomes drawn from the seeds that a task has anyway; where decode steps are measured, sampling is an actor's too.
 
+pub(crate) mod stand_ins;
+
 use crate::{
     ActorConfig, ActorError, ActorSummary, PassesOn,
     background::{Background, OF_WEIGHTS},
     decode_times::DecodeTimes,
-    failure::PerTask,
     health::Health,
     instruments::Instruments,
-    learner_client::{CallTimes, LearnerClient, Lease},
+    learner_client::{CallTimes, LearnerClient},
     leaving::{drained, leave},
-    manifest::Manifest,
     pairing::PairingRule,
     policy::BehaviourPolicy,
     policy_builder::PolicyBuilder,
     product_images::ProductImages,
-    rendering::{RenderedGroup, RenderedImage, comparable},
-    reward_client::GroupRewards,
+    products::Products,
+    recorded_end::{EndWatch, ExpectedRun},
     rollout_loop::RolloutLoop,
     room::Room,
     seconds,
-    shelf::Adapter,
-    stages::{Behaviour, Render, Score, Service},
-    weight_source::{Adapted, BuildWeights, Built, WeightSource},
+    shelf::Shelf,
+    stages::{Behaviour, Gather},
+    weight_source::WeightSource,
     weight_sync::WeightSync,
 };
-use common::{
-    ActorId, CanaryReport, CandidateImage, Digest, Finish, PolicyVersion, ProductTask, Purpose, Reward,
-    Trajectory, derive_seed,
-};
+use common::ActorId;
 use models::policy::Policy;
 use proto::{Authorizer, Incoming, Network};
-use rand::{RngExt as _, SeedableRng as _};
-use rand_chacha::ChaCha8Rng;
+use stand_ins::{Pausing, Unbuilt, Unrendered, Unscored, Unseen};
 use std::{
     sync::{Arc, atomic::AtomicBool},
     time::Duration,
 };
 use store::Store;
 use tokio_util::sync::CancellationToken;
-
-/// Tokens are below this, as in any vocabulary of LLaVA's.
-const VOCABULARY: u32 = 32_000;
 
 /// What a simulated actor needs besides its configuration.
 #[derive(Clone)]
@@ -64,6 +57,8 @@ pub struct SimulatedActorInputs {
     pub sampling: SimulatedSampling,
     /// Who may fetch from this actor.
     pub authorizer: Arc<dyn Authorizer>,
+    /// Where it looks whether which run is over while no learner answers; `None`: it does not.
+    pub looks_in: Option<(Store, ExpectedRun)>,
 }
 
 /// How a simulated actor samples. Rendering and scoring take no time.
@@ -71,9 +66,6 @@ pub struct SimulatedActorInputs {
 pub enum SimulatedSampling {
     /// It pauses for so long, for each lease.
     Pause(Duration),
-    /// It pauses until this is cancelled.
-    #[cfg(test)]
-    Until(CancellationToken),
     /// It decodes as an actor does.
     Decode(Box<Decoding>),
 }
@@ -134,236 +126,151 @@ async fn take_part(
         timed,
         sampling,
         authorizer: _,
+        looks_in,
     } = inputs;
     let background = match sampling {
+        SimulatedSampling::Pause(_) => Background::shared(),
         SimulatedSampling::Decode(_) => Background::start(OF_WEIGHTS)?,
-        _ => Background::shared(),
     };
     let port = passes_on.port;
-    let (mut learner, _) =
-        LearnerClient::join(&learner_url, network, actor_id, port, config, &background).await?;
+    let run_id = looks_in.as_ref().map(|(_, expected)| expected.id.clone());
+    let peer = LearnerClient::at(&learner_url, network, &actor_id, config);
+    let mut end = EndWatch::new(looks_in, &peer);
+    let joining = LearnerClient::join(peer, actor_id, port, config, &background);
+    let Some((mut learner, _)) = end.unless_over(joining).await? else {
+        let summary = ActorSummary {
+            run_id,
+            ..ActorSummary::default()
+        };
+        return Ok((summary.too_late(), CallTimes::default()));
+    };
     learner.time_calls_while(timed);
     let learner = Arc::new(learner);
+    end.joined(&learner);
     passes_on.joined(&learner);
     let begun = async {
         begin.cancelled().await;
         tokio::time::sleep(delay).await;
     };
-    let (shelf, run_seed) = (passes_on.shelf, learner.run_seed());
-    let pause = match sampling {
-        SimulatedSampling::Pause(time) => Lasting::For(time),
-        #[cfg(test)]
-        SimulatedSampling::Until(over) => Lasting::Until(over),
-        SimulatedSampling::Decode(decoding) => {
-            let Decoding { policy, store, times } = *decoding;
-            let products = Arc::new(ProductImages::new(
-                store,
-                config.product_cache_bytes,
-                Room::of(config),
-            ));
-            let thread = background.compute_thread().await?;
-            let builder = PolicyBuilder::new(&policy, products.clone(), thread);
-            let mut source = WeightSource::new(learner.clone(), shelf, builder);
-            let adapted = source.newest().await?;
-            let weights = WeightSync::start(source, &adapted, &background);
-            let policy =
-                BehaviourPolicy::start(policy, adapted, products, run_seed, config, Some(times)).await?;
-            return work(config, learner, weights, policy, begun, shutdown).await;
-        }
+    let joined = Joined {
+        config,
+        learner,
+        shelf: passes_on.shelf,
+        background,
+        end,
+        begun,
+        shutdown,
     };
-    let mut source = WeightSource::new(learner.clone(), shelf, Unbuilt);
-    let adapted = source.newest().await?;
-    let weights = WeightSync::start(source, &adapted, &background);
-    let policy = Pause {
-        adapted,
-        run_seed,
-        group_size: config.group_size,
-        tokens: config.max_new_tokens,
-        lasting: pause,
-    };
-    work(config, learner, weights, policy, begun, shutdown).await
-}
-
-/// The loop from when it has `begun`.
-async fn work<P: Behaviour>(
-    config: &ActorConfig,
-    learner: Arc<LearnerClient>,
-    weights: WeightSync<P::Weights>,
-    policy: P,
-    begun: impl Future<Output = ()>,
-    shutdown: &CancellationToken,
-) -> Result<(ActorSummary, CallTimes), ActorError> {
-    let mut rollouts = RolloutLoop {
-        policy,
-        renderer: Unrendered,
-        reward: Unscored,
-        weights,
-        rule: PairingRule::from(config),
-        tasks_per_lease: config.tasks_per_lease,
-        patience: seconds(config.learner_timeout_s),
-        shutdown: shutdown.clone(),
-        summary: ActorSummary {
-            run_id: Some(learner.run().clone()),
-            ..ActorSummary::default()
-        },
-        learner: learner.clone(),
-        instruments: Instruments::default(),
-    };
-    // Whoever gives the sign to begin sees who is there.
-    rollouts.report("").await?;
-    tokio::select! {
-        () = begun => {}
-        () = shutdown.cancelled() => {}
-    }
-    let ended = tokio::select! {
-        ended = rollouts.run() => ended,
-        () = drained(shutdown.clone(), seconds(config.drain_timeout_s)) => Ok(()),
-    };
-    let summary = leave(rollouts, config.on_run_end).await;
-    ended.and(summary).map(|summary| (summary, learner.call_times()))
-}
-
-/// In the place of the policy that bytes would be built into.
-struct Unbuilt;
-
-impl BuildWeights for Unbuilt {
-    type Weights = ();
-
-    async fn build(&mut self, adapter: Arc<Adapter>, manifest: &Manifest) -> Result<Built<()>, ActorError> {
-        if tracing::enabled!(tracing::Level::DEBUG) {
-            let (version, adapter) = (manifest.version, store::digest(&adapter.chunks().concat()));
-            tracing::debug!(%version, %adapter, "version received");
-        }
-        Ok(Built {
-            weights: (),
-            canary: None,
-        })
+    match sampling {
+        SimulatedSampling::Pause(time) => joined.pausing(move || tokio::time::sleep(time)).await,
+        SimulatedSampling::Decode(decoding) => joined.decoding(*decoding).await,
     }
 }
 
-/// In the place of the policy.
-struct Pause {
-    adapted: Arc<Adapted<()>>,
-    run_seed: u64,
-    group_size: usize,
-    tokens: usize,
-    lasting: Lasting,
+/// An actor that has joined its run, and asks for its first tasks when it has `begun`.
+pub(crate) struct Joined<'a, B> {
+    pub(crate) config: &'a ActorConfig,
+    pub(crate) learner: Arc<LearnerClient>,
+    pub(crate) shelf: Arc<Shelf>,
+    pub(crate) background: Background,
+    pub(crate) end: EndWatch,
+    pub(crate) begun: B,
+    pub(crate) shutdown: &'a CancellationToken,
 }
 
-/// How long a pause is.
-enum Lasting {
-    For(Duration),
-    #[cfg(test)]
-    Until(CancellationToken),
-}
-
-impl Behaviour for Pause {
-    type Weights = ();
-
-    fn version(&self) -> PolicyVersion {
-        self.adapted.version
-    }
-
-    fn canary(&self) -> Option<CanaryReport> {
-        self.adapted.canary
-    }
-
-    fn is_last(&self) -> bool {
-        self.adapted.last
-    }
-
-    async fn sample(&self, tasks: &[ProductTask]) -> PerTask<Vec<Trajectory>> {
-        match &self.lasting {
-            Lasting::For(time) => tokio::time::sleep(*time).await,
-            #[cfg(test)]
-            Lasting::Until(over) => over.cancelled().await,
-        }
-        tasks.iter().map(|task| Ok(self.group(task))).collect()
-    }
-
-    async fn adopt(&mut self, adapted: Arc<Adapted<()>>) -> Result<(), ActorError> {
-        self.adapted = adapted;
-        Ok(())
-    }
-
-    async fn unload(self) -> Result<(), ActorError> {
-        Ok(())
-    }
-}
-
-impl Pause {
-    fn group(&self, task: &ProductTask) -> Vec<Trajectory> {
-        let version = self.version();
-        let seed = derive_seed(self.run_seed, task.id, version, Purpose::Sampling);
-        let mut random = ChaCha8Rng::seed_from_u64(seed);
-        let mut trajectory = || {
-            let ids: Vec<u32> = (0..self.tokens)
-                .map(|_| random.random_range(0..VOCABULARY))
-                .collect();
-            let text = format!("{} {}", task.caption, ids[0]);
-            let log_probs = vec![-1.0; ids.len()];
-            let drawn = Trajectory::new(task.id, version, ids, log_probs, text, Finish::Stop);
-            drawn.expect("as many finite log-probabilities as tokens")
+impl<B: Future<Output = ()>> Joined<'_, B> {
+    /// Takes part with a pause in the place of sampling, for each lease.
+    pub(crate) async fn pausing<F>(
+        mut self,
+        pause: impl Fn() -> F + Send + Sync,
+    ) -> Result<(ActorSummary, CallTimes), ActorError>
+    where
+        F: Future<Output = ()> + Send,
+    {
+        let mut source = WeightSource::new(self.learner.clone(), self.shelf.clone(), Unbuilt);
+        let Some(adapted) = self.end.unless_over(source.newest()).await? else {
+            return Ok(self.too_late().await);
         };
-        (0..self.group_size).map(|_| trajectory()).collect()
+        let weights = WeightSync::start(source, &adapted, &self.background);
+        let policy = Pausing {
+            adapted,
+            run_seed: self.learner.run_seed(),
+            group_size: self.config.group_size,
+            tokens: self.config.max_new_tokens,
+            pause,
+        };
+        self.work(Unseen::new(), policy, weights).await
     }
-}
 
-/// In the place of the image generator.
-struct Unrendered;
-
-impl Service for Unrendered {
-    async fn recovered(&mut self) -> Result<(), ActorError> {
-        Ok(())
+    /// Takes part with an actor's own sampling.
+    async fn decoding(mut self, decoding: Decoding) -> Result<(ActorSummary, CallTimes), ActorError> {
+        let Decoding { policy, store, times } = decoding;
+        let images = Arc::new(ProductImages::new(store, self.config.product_cache_bytes));
+        let thread = self.background.compute_thread().await?;
+        let builder = PolicyBuilder::new(&policy, images.clone(), thread);
+        let mut source = WeightSource::new(self.learner.clone(), self.shelf.clone(), builder);
+        let Some(adapted) = self.end.unless_over(source.newest()).await? else {
+            return Ok(self.too_late().await);
+        };
+        let weights = WeightSync::start(source, &adapted, &self.background);
+        let run_seed = self.learner.run_seed();
+        let policy = BehaviourPolicy::start(policy, adapted, run_seed, self.config, Some(times)).await?;
+        let products = Products::new(images, Arc::new(Room::of(self.config)));
+        self.work(products, policy, weights).await
     }
-}
 
-impl Render for Unrendered {
-    async fn render(&mut self, _: &Lease, sampled: &PerTask<Vec<Trajectory>>) -> PerTask<RenderedGroup> {
-        let image = |trajectory: &Trajectory| RenderedImage {
-            candidate: CandidateImage {
-                digest: Some(store::digest(trajectory.text().as_bytes())),
-                defects: 0,
-                barred: None,
+    /// The run was over before there was anything to sample from.
+    async fn too_late(self) -> (ActorSummary, CallTimes) {
+        // A run that ends waits for whoever has joined it.
+        let _holds_none = self.learner.leave().await;
+        let summary = ActorSummary::of(self.learner.run()).too_late();
+        (summary, self.learner.call_times())
+    }
+
+    /// The loop from when it has begun.
+    async fn work<P: Behaviour>(
+        self,
+        products: impl Gather,
+        policy: P,
+        weights: WeightSync<P::Weights>,
+    ) -> Result<(ActorSummary, CallTimes), ActorError> {
+        let Self {
+            config,
+            learner,
+            mut end,
+            begun,
+            shutdown,
+            background: _running,
+            ..
+        } = self;
+        let mut rollouts = RolloutLoop {
+            products,
+            policy,
+            renderer: Unrendered,
+            reward: Unscored,
+            weights,
+            rule: PairingRule::from(config),
+            tasks_per_lease: config.tasks_per_lease,
+            patience: seconds(config.learner_timeout_s),
+            shutdown: shutdown.clone(),
+            summary: ActorSummary {
+                run_id: Some(learner.run().clone()),
+                ..ActorSummary::default()
             },
-            png: bytes::Bytes::new(),
+            learner: learner.clone(),
+            instruments: Instruments::default(),
         };
-        let group = |group: &Vec<Trajectory>| group.iter().map(image).collect();
-        sampled
-            .iter()
-            .map(|sampled| sampled.as_ref().map(group).map_err(Clone::clone))
-            .collect()
-    }
-}
-
-/// In the place of the reward-server.
-struct Unscored;
-
-impl Service for Unscored {
-    async fn recovered(&mut self) -> Result<(), ActorError> {
-        Ok(())
-    }
-}
-
-impl Score for Unscored {
-    async fn score(&mut self, _: &Lease, rendered: &PerTask<RenderedGroup>) -> PerTask<Option<GroupRewards>> {
-        let rewards = |images: &RenderedGroup| {
-            let images = comparable(images)?;
-            let digests = images.iter().filter_map(|image| image.candidate.digest);
-            Some(GroupRewards {
-                rewards: digests.map(|digest| reward(&digest)).collect(),
-                model: store::digest(b"simulated"),
-            })
+        // Whoever gives the sign to begin sees who is there.
+        let _over_or_not = end.unless_over(rollouts.report("")).await?;
+        tokio::select! {
+            () = begun => {}
+            () = shutdown.cancelled() => {}
+        }
+        let ended = tokio::select! {
+            ended = end.while_rolling_out(&mut rollouts) => ended,
+            () = drained(shutdown.clone(), seconds(config.drain_timeout_s)) => Ok(()),
         };
-        rendered
-            .iter()
-            .map(|images| images.as_ref().map(rewards).map_err(Clone::clone))
-            .collect()
+        let summary = leave(rollouts, config.on_run_end).await;
+        ended.and(summary).map(|summary| (summary, learner.call_times()))
     }
-}
-
-/// A number between 0 and 1 that is an image's own.
-fn reward(image: &Digest) -> Reward {
-    let [high, low, ..] = *image.as_bytes();
-    Reward::new(f64::from(u16::from_be_bytes([high, low])) / f64::from(u16::MAX)).expect("finite")
 }

@@ -1,11 +1,20 @@
-//! The stages of a rollout that compute, as the loop sees them. The loop knows what each takes and gives, not what it costs.
+//! The stages of a rollout, as the loop sees them. The loop knows what each takes and gives, not what it costs.
 
 use crate::{
-    ActorError, failure::PerTask, learner_client::Lease, rendering::RenderedGroup,
-    reward_client::GroupRewards, weight_source::Adapted,
+    ActorError, failure::PerTask, learner_client::Lease, products::CutOut, rendering::RenderedGroup,
+    reward_client::GroupRewards, undone::Waiting, weight_source::Adapted,
 };
 use common::{CanaryReport, PolicyVersion, ProductTask, Trajectory};
 use std::{future::Future, sync::Arc};
+
+/// What has the pictures of the products that are leased.
+pub(crate) trait Gather: Send + Sync {
+    /// For how many tasks of those `wanted` it has room at the same time, now that none is at hand; at least one.
+    fn has_room_for(&self, wanted: usize) -> usize;
+
+    /// The cut-out of each task's product, which takes its room for as long as it is held.
+    fn gather(&self, tasks: &[ProductTask]) -> impl Future<Output = PerTask<Arc<CutOut>>> + Send;
+}
 
 /// The policy whose completions are tried: in off-policy terms, the behaviour policy.
 pub(crate) trait Behaviour: Send {
@@ -21,8 +30,12 @@ pub(crate) trait Behaviour: Send {
     /// Whether the run publishes no version after it.
     fn is_last(&self) -> bool;
 
-    /// Samples a group of completions for every task, all in one batch.
-    fn sample(&self, tasks: &[ProductTask]) -> impl Future<Output = PerTask<Vec<Trajectory>>> + Send;
+    /// Samples a group of completions for every task, by its product's cut-out, all in one batch.
+    fn sample(
+        &self,
+        tasks: &[ProductTask],
+        cut_outs: &PerTask<Arc<CutOut>>,
+    ) -> impl Future<Output = PerTask<Vec<Trajectory>>> + Send;
 
     /// Samples from `adapted` from now on. What is under way finishes on its version.
     ///
@@ -42,8 +55,8 @@ pub(crate) trait Behaviour: Send {
 
 /// A stage that depends on a service, which may be away.
 pub(crate) trait Service: Send {
-    /// What left the last lease undone and is not known to serve again, for people; `None` when nothing did.
-    fn waits_for(&self) -> Option<String> {
+    /// What left the last lease undone and is not known to serve again; `None` when nothing did.
+    fn waits_for(&self) -> Option<Waiting> {
         None
     }
 
@@ -61,15 +74,11 @@ pub(crate) trait Render: Service {
         true
     }
 
-    /// For how many tasks of those `wanted` it has room at the same time, now that none is at hand; at least one.
-    fn has_room_for(&mut self, wanted: usize) -> usize {
-        wanted
-    }
-
-    /// What becomes of each trajectory: an image, or why there is none that can be used.
+    /// What becomes of each trajectory: an image of its product's cut-out, or why there is none that can be used.
     fn render(
         &mut self,
         lease: &Lease,
+        cut_outs: &PerTask<Arc<CutOut>>,
         sampled: &PerTask<Vec<Trajectory>>,
     ) -> impl Future<Output = PerTask<RenderedGroup>> + Send;
 }

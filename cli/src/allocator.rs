@@ -1,11 +1,16 @@
-//! What a service's allocator keeps of memory that was let go of: free pages go back to the system now and then.
+//! What a service's allocator keeps of memory that was let go of: there is one heap, and its free pages go back to the system now and then.
 //!
 //! glibc gives back what is free at the end of a heap. Tensors of ever other sizes leave free pages between others, and a service that
-//! trains or samples for days would grow by them (docs/results.md, "An hour's work"). Mappings of their own for tensors would do as well, at up to twice
+//! trains or samples for days would grow by them (docs/results.md, "An hour's work"). Its threads have heaps of their own, eight for a core,
+//! each of which keeps what was free at its end when it was last used. Mappings of their own for tensors would do as well, at up to twice
 //! the processor time (there too). Other systems' allocators are left as they are.
 
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
-pub(crate) use glibc::gives_back;
+pub(crate) use glibc::{gives_back, share_one_heap};
+
+/// Nothing is to be done.
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+pub(crate) fn share_one_heap() {}
 
 /// Nothing is to be done.
 ///
@@ -38,6 +43,14 @@ mod glibc {
             .spawn(now_and_then)
             .context("cannot start the allocator's thread")?;
         Ok(())
+    }
+
+    /// Has the threads that are started from now on share the process's heap. What a thread uses often it keeps beside it anyway.
+    pub(crate) fn share_one_heap() {
+        // SAFETY: two numbers are all that it takes, and any thread may call it. An allocator that does not know the setting says so, and
+        // keeps a heap for each thread.
+        #[allow(unsafe_code)]
+        let _obeyed = unsafe { libc::mallopt(libc::M_ARENA_MAX, 1) };
     }
 
     fn give_back() {

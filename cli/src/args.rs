@@ -26,6 +26,7 @@ pub(crate) use runs::{
 };
 pub(crate) use train::{EvalRewardArgs, PretrainArgs, TrainArgs, TrainPairsArgs, TrainRewardArgs};
 
+use crate::demo::Goal;
 use crate::ready::Role;
 use clap::builder::TypedValueParser as _;
 use clap::{Args, Parser, Subcommand};
@@ -33,7 +34,7 @@ use std::path::PathBuf;
 
 /// Trains the model that writes advertising-image backgrounds, rewarded by predicted click-through rate.
 #[derive(Debug, Parser)]
-#[command(name = "adwright", version, about, max_term_width = 100)]
+#[command(name = "adwright", version, max_term_width = 100)]
 pub(crate) struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -114,9 +115,10 @@ pub(crate) enum Command {
 /// What every command that reads the configuration takes.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct ConfigArgs {
-    /// Configuration file; what it leaves out keeps its default
-    #[arg(long, value_name = "FILE")]
-    pub(crate) config: Option<PathBuf>,
+    /// Configuration file, or a directory whose *.toml are read in the order of their names; what is left out keeps its
+    /// default. May be given several times: a later file overrides keys of earlier ones, --set those of all files
+    #[arg(long, value_name = "PATH")]
+    pub(crate) config: Vec<PathBuf>,
     /// Set one key, such as learner.loss.beta=0.3; may be given several times
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub(crate) sets: Vec<String>,
@@ -145,7 +147,7 @@ pub(crate) struct DemoArgs {
     /// Seed of everything: world, initial weights, order, sampling
     #[arg(long, value_name = "N", value_parser = seeds(), allow_negative_numbers = true)]
     pub(crate) seed: Option<u64>,
-    /// A smaller world and fewer rounds
+    /// The same world with less of everything else: samples and epochs of the first two stages, candidates, rounds
     #[arg(long)]
     pub(crate) quick: bool,
     /// Actor processes
@@ -209,7 +211,8 @@ pub(crate) struct RoleArgs {
     /// Directory or URL of the run's store. The reward-server accepts and ignores this
     #[arg(long, value_name = "URL")]
     pub(crate) store: Option<String>,
-    /// Same bytes for the same seed, at some cost in speed. Only the learner does anything differently
+    /// Same bytes for the same seed, at some cost in speed. The learner and the reward-servers need it: actors go by what their
+    /// learner says, and refuse a reward-server that does not score every group alone
     #[arg(long)]
     pub(crate) deterministic: bool,
 }
@@ -285,6 +288,12 @@ pub(crate) struct ReportArgs {
     /// Output directories of demos
     #[arg(value_name = "DIR", required = true)]
     pub(crate) directories: Vec<PathBuf>,
+    /// Say whether they reach a goal of docs/results.md, on seven seeds of eight; exit status 1 when they do not
+    #[arg(long)]
+    pub(crate) goal: Option<Goal>,
+    /// Output directory of the default's demo of the same seed, for the goals `dpo` and `control`; may be given several times
+    #[arg(long, value_name = "DIR", requires = "goal")]
+    pub(crate) against: Vec<PathBuf>,
 }
 
 /// The three roles by the names of their commands.
@@ -310,6 +319,13 @@ mod tests {
     #[test]
     fn the_command_line_is_well_defined() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn help_begins_with_what_the_program_is_for() {
+        let help = Cli::command().render_help().to_string();
+        let first = help.lines().next().unwrap();
+        assert!(first.starts_with("Trains the model that writes"), "{first}");
     }
 
     #[test]

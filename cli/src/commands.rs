@@ -38,6 +38,7 @@ use crate::args::{Command, ComputeArgs, ConfigArgs, RoleArgs};
 use crate::config::Layers;
 use crate::failure::{Failure, Outcome};
 use ::learner::LearnerError;
+use ::reward_server::RewardError;
 
 /// Runs a command to its end.
 ///
@@ -81,7 +82,7 @@ pub(crate) fn run(command: Command) -> Outcome<()> {
 /// The layers that every computing command starts with; its own flags and `--set` follow.
 fn layers(config: &ConfigArgs, compute: &ComputeArgs) -> Layers {
     Layers::default()
-        .file(config.config.as_deref())
+        .files(&config.config)
         .flag("--device", "compute.device", compute.device.clone())
         .flag("--dtype", "compute.dtype", compute.dtype.clone())
 }
@@ -104,6 +105,15 @@ fn role_layers(role: &RoleArgs, listen: &str) -> Layers {
 /// A seed as TOML has it; the command line refuses larger ones.
 fn seed(given: Option<u64>) -> Option<i64> {
     given.and_then(|seed| i64::try_from(seed).ok())
+}
+
+/// Settings, click log and catalogue are the user's to put right, everything else is a failed run.
+fn blame_reward(error: RewardError) -> Failure {
+    if error.is_configuration() {
+        Failure::Configuration(error.into())
+    } else {
+        Failure::Run(error.into())
+    }
 }
 
 /// What training was given is the user's to put right, everything else is a failed run.

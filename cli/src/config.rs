@@ -1,10 +1,11 @@
-//! The configuration of a run: one TOML file, a table per part, defaults that run the demo.
+//! The configuration of a run: TOML files, a table per part, defaults that run the demo.
 //!
-//! Layers are applied in order: defaults, a preset (`demo --quick`), a file, dedicated flags such as `--seed`, then
-//! `--set key=value`. Mistakes of all layers are reported together, each with its key and what would be right.
+//! Layers are applied key by key, in order: defaults, a preset (`demo --quick`), files as they were given, dedicated flags such
+//! as `--seed`, then `--set key=value`. Mistakes of all layers are reported together, each with its key and what would be right.
 //! The tables of the services are defined by their crates; this file joins them and says nothing of what they mean.
 
 mod document;
+mod files;
 mod mistake;
 mod schema;
 mod tables;
@@ -19,7 +20,7 @@ pub(crate) use tables::{
 use document::Document;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The changes `adwright demo --quick` makes to the defaults.
 pub(crate) const QUICK: &str = include_str!("../../configs/quick.toml");
@@ -128,10 +129,24 @@ impl Layers {
         self
     }
 
-    /// Adds a file, if one is given. A file that cannot be read is one of the mistakes.
+    /// Adds files and directories of them, each on top of those before it. One that cannot be read is one of the mistakes.
     #[must_use]
-    pub(crate) fn file(mut self, path: Option<&Path>) -> Self {
-        let Some(path) = path else { return self };
+    pub(crate) fn files(mut self, paths: &[PathBuf]) -> Self {
+        for path in paths {
+            match files::files(path) {
+                Ok(files) => self = files.iter().fold(self, |layers, file| layers.file(file)),
+                Err(reason) => {
+                    let name = path.display().to_string();
+                    self.mistakes.push(Mistake::of_source(&name, reason));
+                }
+            }
+        }
+        self
+    }
+
+    /// Adds a file. One that cannot be read is one of the mistakes.
+    #[must_use]
+    pub(crate) fn file(mut self, path: &Path) -> Self {
         let name = path.display().to_string();
         match std::fs::read_to_string(path) {
             Ok(text) => self.add(&name, &text),
@@ -183,16 +198,25 @@ impl Layers {
 
     /// The configuration as far as it can be read, and every mistake of every layer. A key of an unknown name or a wrong type
     /// keeps its default; a value out of range stays.
-    pub(crate) fn examine(mut self) -> (Config, Vec<Mistake>) {
-        let (config, mistakes) = self.document.resolve();
-        self.mistakes.extend(mistakes);
+    pub(crate) fn examine(&self) -> (Config, Vec<Mistake>) {
+        let (config, unreadable) = self.document.resolve();
         let out_of_range = config.mistakes();
-        self.mistakes.extend(
-            out_of_range
-                .into_iter()
-                .map(|mistake| self.document.locate(mistake)),
-        );
-        (config, self.mistakes)
+        let located = out_of_range.into_iter().map(|mistake| self.locate(mistake));
+        let mistakes = self.mistakes.iter().cloned().chain(unreadable).chain(located);
+        (config, mistakes.collect())
+    }
+
+    /// The same mistake with what set its key, unless it says where it is from.
+    pub(crate) fn locate(&self, mistake: Mistake) -> Mistake {
+        match mistake.origin {
+            None => self.document.locate(mistake),
+            Some(_) => mistake,
+        }
+    }
+
+    /// The keys that were set, a line each with its value and what set it last; as TOML, if they are right. Mistakes are not looked for.
+    pub(crate) fn origins(&self) -> String {
+        self.document.origins()
     }
 
     /// The keys that were set, in full, as a table. Mistakes are not looked for.

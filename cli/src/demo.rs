@@ -16,6 +16,8 @@ mod earlier;
 
 mod fleet;
 mod font;
+mod foreseen;
+mod goals;
 mod liveness;
 mod output_dir;
 mod plan;
@@ -33,6 +35,7 @@ mod versions;
 
 pub(crate) use charts::{Chart, Line, draw as draw_charts};
 pub(crate) use curves::{Run as Curve, draw as draw_curves};
+pub(crate) use goals::{Goal, Verdict};
 pub(crate) use plan::Plan;
 pub(crate) use report::{Report, Round};
 pub(crate) use results_table::results_table;
@@ -48,7 +51,7 @@ use anyhow::{Context as _, anyhow};
 use learner::LossConfig;
 use models::compute_thread::ComputeThread;
 use output_dir::OutputDir;
-use processes::Launcher;
+use processes::{Launcher, blame};
 use proto::observe::Pulse;
 use results::{Finished, Shared};
 use roles::{Roles, RunFiles};
@@ -80,7 +83,7 @@ pub(crate) async fn run(plan: Plan, shutdown: CancellationToken) -> Outcome<()> 
         begun: Instant::now(),
         shutdown,
     };
-    let prepared = demo.prepare().await?;
+    let prepared = demo.prepare().await.map_err(blame)?;
     let evaluator = demo.evaluator(&prepared).await?;
     let fits = evaluator.call(|evaluator| evaluator.check_prompts()).await?;
     fits.or_configuration()?;
@@ -94,7 +97,8 @@ pub(crate) async fn run(plan: Plan, shutdown: CancellationToken) -> Outcome<()> 
     let mut runs = Vec::new();
     let prepared_in = demo.begun.elapsed();
     for loss in &plan.losses {
-        runs.push(demo.train(loss, &shared, &evaluator, prepared_in).await?);
+        let trained = demo.train(loss, &shared, &evaluator, prepared_in).await;
+        runs.push(trained.map_err(blame)?);
     }
     demo.conclude(&shared, &runs).await?;
     let target = output.target().display().to_string();
@@ -126,14 +130,15 @@ pub(crate) async fn soak(
         begun: Instant::now(),
         shutdown,
     };
-    let prepared = demo.prepare().await?;
+    let prepared = demo.prepare().await.map_err(blame)?;
     let files = run_files(&plan.config, demo.work, &prepared)?;
     let roles = Roles {
         config: &plan.config,
         files: &files,
         launcher: &Launcher::new(&demo.program, &demo.work.join("logs"))?,
     };
-    Ok(soak::soak(&roles, time, &demo.progress, &demo.shutdown).await?)
+    let soaked = soak::soak(&roles, time, &demo.progress, &demo.shutdown).await;
+    soaked.map_err(blame)
 }
 
 /// A demo under way.

@@ -3,33 +3,33 @@
 use crate::config::Config;
 use crate::failure::{OrConfiguration as _, Outcome};
 use crate::node_cache;
-use ::actor::DiffusionFiles;
+use ::actor::{DiffusionConfig, DiffusionFiles};
 use anyhow::anyhow;
 use std::path::PathBuf;
+
+/// What a user names, by key: the location, and what it should be.
+pub(crate) fn named(config: &DiffusionConfig) -> [(&'static str, String, &'static str); 2] {
+    let (model, controlnet) = (config.model.clone(), config.controlnet.clone());
+    [
+        ("diffusion.model", model, "a Stable Diffusion model"),
+        ("diffusion.controlnet", controlnet, "a ControlNet for edges"),
+    ]
+}
 
 /// The files of the configured networks, on this machine.
 ///
 /// # Errors
 /// A mistake of configuration when one is not named or not there, a failed command when it cannot be reached.
 pub(crate) fn files(config: &Config) -> Outcome<DiffusionFiles> {
-    let named = &config.diffusion;
-    let lora = match named.lora.is_empty() {
+    let lora = match config.diffusion.lora.is_empty() {
         true => None,
-        false => Some(PathBuf::from(&named.lora)),
+        false => Some(PathBuf::from(&config.diffusion.lora)),
     };
+    let [model, controlnet] =
+        named(&config.diffusion).map(|(key, location, what)| local(config, key, &location, what));
     Ok(DiffusionFiles {
-        model: local(
-            config,
-            "diffusion.model",
-            &named.model,
-            "a Stable Diffusion model",
-        )?,
-        controlnet: local(
-            config,
-            "diffusion.controlnet",
-            &named.controlnet,
-            "a ControlNet for edges",
-        )?,
+        model: model?,
+        controlnet: controlnet?,
         lora,
     })
 }

@@ -94,6 +94,10 @@ impl Evaluator {
         let mut progress = pulse.with_progress(in_log("the reward model"));
         let reward = Reward::load(config, reward, &mut progress)?;
         let products = shop.catalogue.products();
+        let asked = subjects
+            .iter()
+            .map(|subject| (subject.product, &products[subject.product]));
+        reward.check(asked, shop.catalogue.places())?;
         let products: Vec<&Product> = subjects
             .iter()
             .map(|subject| &products[subject.product])

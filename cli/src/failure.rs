@@ -2,10 +2,11 @@
 //!
 //! Nothing is decided here about what counts as which; each command says so where the error arises.
 
+use crate::output::plain;
 use std::{fmt, process::ExitCode};
 
 /// The exit status of a mistake in the command line, the configuration or an input file (BSD's `EX_USAGE`).
-const CONFIGURATION: u8 = 64;
+pub(crate) const CONFIGURATION: u8 = 64;
 
 /// Why a command failed.
 #[derive(Debug)]
@@ -68,18 +69,18 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
 }
 
 impl fmt::Display for Failure {
-    /// The chain of causes, one a line. A cause whose text its parent already holds is left out.
+    /// The chain of causes, one a line, as a terminal may have it. A cause whose text its parent already holds is left out.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let error = match self {
             Self::Configuration(error) | Self::Run(error) => error,
             Self::Unfinished(_) => return f.write_str("stopped before the run was complete"),
         };
-        write!(f, "error: {error}")?;
         let mut said = error.to_string();
+        write!(f, "error: {}", plain(&said))?;
         for cause in error.chain().skip(1) {
             let text = cause.to_string();
             if !said.contains(&text) {
-                write!(f, "\n  caused by: {text}")?;
+                write!(f, "\n  caused by: {}", plain(&text))?;
                 said = text;
             }
         }
@@ -103,6 +104,14 @@ mod tests {
             Failure::Run(error).to_string(),
             "error: cannot join\n  caused by: learner at http://127.0.0.1:1: connection refused"
         );
+    }
+
+    #[test]
+    fn what_a_cause_quotes_orders_no_terminal_about() {
+        let inner = Err::<(), _>(anyhow!("it said \u{1b}[2J\u{9b}31m\r\nerror: all is well"));
+        let told = Failure::Run(inner.context("cannot \u{7}join").unwrap_err()).to_string();
+        let causes = "error: cannot  join\n  caused by: it said  [2J 31m \nerror: all is well";
+        assert_eq!(told, causes);
     }
 
     #[test]

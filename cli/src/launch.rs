@@ -4,6 +4,7 @@
 //! The manifests are those of a directory and not part of this program: what a cluster is given lies in its team's hands, under
 //! version control, and an overlay names it by a relative path. Nothing is rendered here: `kubectl` does that.
 
+mod configured;
 mod fit;
 mod kustomization;
 mod objects;
@@ -11,9 +12,10 @@ mod overlay;
 mod patches;
 mod places;
 
-pub(crate) use fit::{fitting, unfit};
-pub(crate) use kustomization::{Manifests, config_of, image_of};
+pub(crate) use configured::Configured;
+pub(crate) use fit::{check_read, fitting, unfit};
+pub(crate) use kustomization::{Manifests, image_of};
 pub(crate) use objects::Objects;
-pub(crate) use overlay::{Image, Overlay};
+pub(crate) use overlay::{Added, Image, Overlay};
 pub(crate) use patches::Patch;
 pub(crate) use places::Moved;

@@ -3,18 +3,18 @@
 use crate::failure::{OrConfiguration as _, Outcome};
 use anyhow::{Context as _, anyhow};
 use std::path::{Path, PathBuf};
-use store::{Store, StoreSettings};
+use store::{HubModel, Store, StoreSettings};
 use url::Url;
 
-/// Opens the store at the URL or in the directory that `key` names.
+/// Opens the store at the URL or in the directory that `key` names. Nothing is written yet.
 ///
 /// # Errors
 /// A mistake of configuration that names key and URL.
 pub(crate) fn open_store(key: &str, location: &str, settings: &StoreSettings) -> Outcome<Store> {
-    let url = if location.contains("://") {
-        Ok(location.to_owned())
-    } else {
-        directory_url(location)
+    let url = match location {
+        url if url.contains("://") => Ok(url.to_owned()),
+        url if lacks_a_slash(url) => Err(anyhow!("{}", with_both_slashes(url))),
+        directory => directory_url(directory),
     };
     // Not what was given: it may hold a password.
     let remedy =
@@ -22,6 +22,55 @@ pub(crate) fn open_store(key: &str, location: &str, settings: &StoreSettings) ->
     url.and_then(|url| Ok(Store::open_with(&url, settings)?))
         .with_context(remedy)
         .or_configuration()
+}
+
+/// Looks whether the store that `key` names can be used: whether a directory can be written to, which is then left as it was, and
+/// whether there is what it takes to ask a bucket, which is not asked.
+///
+/// # Errors
+/// A mistake of configuration that names key and place.
+pub(crate) fn check_store(key: &str, location: &str, settings: &StoreSettings) -> Outcome<()> {
+    let Some(directory) = directory(location).filter(|_| !lacks_a_slash(location)) else {
+        return open_store(key, location, settings).map(drop);
+    };
+    let shown = directory.display();
+    let remedy = || {
+        format!("{key}: cannot write to {shown}; expected a directory or a URL such as s3://bucket/prefix")
+    };
+    store::probe_directory(&directory)
+        .with_context(remedy)
+        .or_configuration()
+}
+
+/// Whether a text is a URL but for one of its slashes, such as `s3:/bucket`: a store of that name would be a directory `s3:`. What has
+/// one letter before the colon is a drive.
+pub(crate) fn lacks_a_slash(location: &str) -> bool {
+    let Some((scheme, rest)) = location.split_once(":/") else {
+        return false;
+    };
+    let mut letters = scheme.chars();
+    let is_scheme = letters.next().is_some_and(|first| first.is_ascii_alphabetic())
+        && letters.all(|letter| letter.is_ascii_alphanumeric() || "+-.".contains(letter));
+    is_scheme && scheme.len() > 1 && !rest.starts_with('/')
+}
+
+/// Whether a text is meant as a URL, be it that it lacks a slash.
+pub(crate) fn is_url(location: &str) -> bool {
+    location.contains("://") || lacks_a_slash(location)
+}
+
+/// What is said of such a text.
+pub(crate) fn with_both_slashes(location: &str) -> String {
+    let url = location.replacen(":/", "://", 1);
+    format!(
+        "{location:?} has one slash where a URL has two; expected {url}, or ./{location} for a directory of that name"
+    )
+}
+
+/// The directory of this machine that a model's location means; `None` where it comes by URL or from a hub.
+pub(crate) fn local_model(location: &str) -> Option<PathBuf> {
+    let is_elsewhere = location.contains("://") || HubModel::is_meant_by(location);
+    (!is_elsewhere).then(|| PathBuf::from(location))
 }
 
 /// Opens a store that must be there already: to read a run of a mistyped directory would make that directory.
@@ -54,12 +103,13 @@ fn directory_url(location: &str) -> anyhow::Result<String> {
     Ok(url.to_string())
 }
 
-/// Checks that a model may be written to `directory`: it must not exist, or be empty.
+/// Checks that a model may and can be written to `directory`, before it takes hours to have one: it must not exist, or be empty, and it
+/// is tried. Nothing is left there.
 ///
 /// # Errors
 /// A mistake of configuration that names the directory.
 pub(crate) fn check_vacant(directory: &Path) -> Outcome<()> {
-    if directory.to_string_lossy().contains("://") {
+    if is_url(&directory.to_string_lossy()) {
         let shown = directory.display();
         let remedy = "name a directory with --out, then `adwright model push`";
         return Err(anyhow!("{shown} is a URL: {remedy}")).or_configuration();
@@ -69,12 +119,25 @@ pub(crate) fn check_vacant(directory: &Path) -> Outcome<()> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => true,
         Err(error) => {
             return Err(error)
-                .with_context(|| format!("cannot use {}", directory.display()))
+                .with_context(|| {
+                    format!(
+                        "cannot use {}; name another directory with --out",
+                        directory.display()
+                    )
+                })
                 .or_configuration();
         }
     };
     if vacant {
-        return Ok(());
+        let refused = || {
+            format!(
+                "cannot write to {}; name another directory with --out",
+                directory.display()
+            )
+        };
+        return store::probe_directory(directory)
+            .with_context(refused)
+            .or_configuration();
     }
     Err(anyhow!(
         "{} is not empty; name another directory with --out or remove it",
@@ -101,6 +164,8 @@ pub(crate) fn check_model(directory: &Path, made_by: &str) -> Outcome<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    #[cfg(unix)]
+    use crate::failure::Failure;
 
     #[test]
     fn a_plain_directory_is_a_store_whatever_its_name() {
@@ -108,7 +173,51 @@ mod tests {
         let odd = parent.path().join("my store #1 100%");
         let store = open_store("store.url", odd.to_str().unwrap(), &StoreSettings::default()).unwrap();
         assert_eq!(store.url().to_file_path().unwrap(), odd);
-        assert!(odd.is_dir());
+        assert!(!odd.exists(), "to open is not to write");
+    }
+
+    #[test]
+    fn a_url_that_lacks_a_slash_is_no_directory_and_odd_names_are() {
+        for url in ["s3:/bad", "S3:/bad/x", "gcs:/b", "file:/tmp/x", "a+b-c.d:/x"] {
+            assert!(lacks_a_slash(url), "{url}");
+            let failure = open_store("store.url", url, &StoreSettings::default()).unwrap_err();
+            let text = failure.reason();
+            assert!(
+                text.contains("store.url") && text.contains(&url.replacen(":/", "://", 1)),
+                "{text}"
+            );
+        }
+        for directory in [
+            "out/store",
+            "C:/store",
+            "s3:bucket",
+            "my runs:/x",
+            "./s3:/bad",
+            "a/s3:/bad",
+            "7:/x",
+            ":/x",
+            "s3://bucket",
+        ] {
+            assert!(!lacks_a_slash(directory), "{directory}");
+        }
+    }
+
+    #[test]
+    fn a_store_that_can_be_written_to_is_left_as_it_was_and_another_one_is_named() {
+        let (parent, settings) = (tempfile::tempdir().unwrap(), StoreSettings::default());
+        let at = |name: &str| parent.path().join(name).display().to_string();
+        check_store("store.url", &at("a/store"), &settings).unwrap();
+        check_store("store.url", &format!("file://{}", at("b")), &settings).unwrap();
+        assert_eq!(std::fs::read_dir(parent.path()).unwrap().count(), 0);
+        std::fs::write(at("file"), "x").unwrap();
+        for wrong in [
+            at("file"),
+            format!("file://{}/below", at("file")),
+            "s3:/bad".into(),
+        ] {
+            let text = check_store("store.url", &wrong, &settings).unwrap_err().reason();
+            assert!(text.starts_with("store.url"), "{text}");
+        }
     }
 
     #[test]
@@ -124,9 +233,26 @@ mod tests {
     #[test]
     fn only_a_vacant_directory_takes_a_model() {
         let parent = tempfile::tempdir().unwrap();
-        assert!(check_vacant(&parent.path().join("new")).is_ok());
+        assert!(check_vacant(&parent.path().join("new/below")).is_ok());
         assert!(check_vacant(parent.path()).is_ok());
+        assert!(!parent.path().join("new").exists(), "nothing is left of a trial");
         std::fs::write(parent.path().join("model.safetensors"), "x").unwrap();
         assert!(check_vacant(parent.path()).is_err());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_directory_that_cannot_be_made_is_refused_though_nothing_is_there() {
+        let parent = tempfile::tempdir().unwrap();
+        let dangling = parent.path().join("model");
+        std::os::unix::fs::symlink(parent.path().join("gone/away"), &dangling).unwrap();
+        let Err(Failure::Configuration(error)) = check_vacant(&dangling) else {
+            panic!("accepted");
+        };
+        let text = format!("{error:#}");
+        assert!(
+            text.contains("cannot write to") && text.contains("--out"),
+            "{text}"
+        );
     }
 }

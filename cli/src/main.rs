@@ -7,6 +7,7 @@ mod allocator;
 mod args;
 mod authority;
 mod bench;
+mod checks;
 mod commands;
 mod config;
 mod demo;
@@ -30,20 +31,21 @@ mod run_place;
 mod security;
 mod shop;
 mod shutdown;
+mod start;
 mod status;
 mod telemetry;
 
 use clap::Parser as _;
+use failure::CONFIGURATION;
 use std::io::Write as _;
 use std::process::ExitCode;
 
-/// The exit status of a mistake in the command line.
-const USAGE: u8 = 64;
-
 fn main() -> ExitCode {
+    // Before there are threads.
+    allocator::share_one_heap();
     if let Err(mistake) = failpoint::arm() {
         writeln!(std::io::stderr(), "{mistake}").ok();
-        return ExitCode::from(USAGE);
+        return ExitCode::from(CONFIGURATION);
     }
     let cli = match args::Cli::try_parse() {
         Ok(cli) => cli,
@@ -51,7 +53,7 @@ fn main() -> ExitCode {
             // Help goes to standard output, mistakes to standard error; neither can be told if that is closed.
             error.print().ok();
             return if error.use_stderr() {
-                ExitCode::from(USAGE)
+                ExitCode::from(CONFIGURATION)
             } else {
                 ExitCode::SUCCESS
             };

@@ -2,20 +2,21 @@
 //! tells what versions do on held-out products. It takes no lease and counts as no actor.
 
 use anyhow::{Context as _, bail};
-use common::{Digest, LearnerEpoch, PolicyVersion, RunId};
+use common::{Artifact, LearnerEpoch, PolicyVersion, RunId};
+use futures::{Stream, StreamExt as _};
+use proto::artifact_stream::continued;
 use proto::pb::learner_service_client::LearnerServiceClient;
 use proto::tls::Transport;
-use proto::{Answering, MAX_MESSAGE_BYTES, PeerRole, pb};
+use proto::{Answering, MAX_MESSAGE_BYTES, Manifest, PeerRole, RunStatus, pb};
 use std::collections::BTreeMap;
 use std::time::Duration;
-use tonic::Streaming;
+use tokio::time::timeout;
 use tonic::transport::{Channel, Endpoint};
+use tonic::{Status, Streaming};
 
-/// How long the learner may take to begin an answer, and to notice that a connection is dead.
+/// How long the learner may take to be reached, to begin an answer, to go on with an artifact, and to say that it lives. An observer asks
+/// once, so it is as patient as that.
 const PATIENCE: Duration = Duration::from_secs(30);
-
-/// How often a connection that says nothing is tried.
-const KEEP_ALIVE: Duration = Duration::from_secs(10);
 
 /// A connection to one learner.
 #[derive(Debug, Clone)]
@@ -43,9 +44,7 @@ impl Observer {
             endpoint
                 .connect_timeout(PATIENCE)
                 .timeout(PATIENCE)
-                .http2_keep_alive_interval(KEEP_ALIVE)
                 .keep_alive_timeout(PATIENCE)
-                .keep_alive_while_idle(true)
         };
         let learner = Answering::Role(PeerRole::Learner);
         let channel = proto::channel(&transport.network(), endpoint, learner, settings);
@@ -57,30 +56,22 @@ impl Observer {
             header: Some(proto::header(None, None, name)),
             metrics_from: u64::MAX,
         };
-        let status = client
-            .get_run_status(first)
-            .await
-            .with_context(unreachable)?
-            .into_inner();
-        let version: PolicyVersion = status
-            .version
-            .context("the run's status names no version")?
-            .try_into()?;
-        let run = RunId::new(status.run_id)?;
+        let status = client.get_run_status(first).await.with_context(unreachable)?;
+        let status = RunStatus::try_from(status.into_inner()).with_context(|| malformed(endpoint))?;
         Ok(Self {
             name,
             client,
             endpoint: endpoint.to_owned(),
-            run,
-            epoch: version.epoch,
+            run: status.run,
+            epoch: status.version.epoch,
         })
     }
 
     /// How the run is going, without metrics.
     ///
     /// # Errors
-    /// When the learner does not answer.
-    pub(crate) async fn status(&self) -> anyhow::Result<pb::RunStatus> {
+    /// When the learner does not answer, or not as one does.
+    pub(crate) async fn status(&self) -> anyhow::Result<RunStatus> {
         self.status_from(u64::MAX).await
     }
 
@@ -105,10 +96,8 @@ impl Observer {
     ///
     /// # Errors
     /// When the learner does not answer, no longer has it, or sends something else.
-    pub(crate) async fn adapter(&self, manifest: &pb::PolicyManifest) -> anyhow::Result<Vec<u8>> {
-        let artifact = manifest.adapter.as_ref().context("a manifest names no adapter")?;
-        let digest = artifact.digest.clone().context("an artifact has no digest")?;
-        self.bytes(digest, artifact.bytes).await
+    pub(crate) async fn adapter(&self, manifest: &Manifest) -> anyhow::Result<Vec<u8>> {
+        self.bytes(&manifest.adapter).await
     }
 
     /// Tells the learner what a version does on held-out products.
@@ -129,7 +118,7 @@ impl Observer {
         reported.map(drop).with_context(|| self.lost())
     }
 
-    async fn status_from(&self, metrics_from: u64) -> anyhow::Result<pb::RunStatus> {
+    async fn status_from(&self, metrics_from: u64) -> anyhow::Result<RunStatus> {
         let request = pb::GetRunStatusRequest {
             header: Some(self.header()),
             metrics_from,
@@ -140,14 +129,13 @@ impl Observer {
             .get_run_status(request)
             .await
             .with_context(|| self.lost())?;
-        Ok(status.into_inner())
+        RunStatus::try_from(status.into_inner()).with_context(|| malformed(&self.endpoint))
     }
 
-    async fn bytes(&self, digest: pb::Digest, size: u64) -> anyhow::Result<Vec<u8>> {
-        let expected: Digest = digest.clone().try_into()?;
+    async fn bytes(&self, artifact: &Artifact) -> anyhow::Result<Vec<u8>> {
         let request = pb::FetchArtifactRequest {
             header: Some(self.header()),
-            digest: Some(digest),
+            digest: Some(artifact.digest().into()),
             offset: 0,
         };
         let answer = self
@@ -156,23 +144,8 @@ impl Observer {
             .fetch_artifact(request)
             .await
             .with_context(|| self.lost())?;
-        let mut chunks = answer.into_inner();
-        let mut bytes = Vec::new();
-        while let Some(chunk) = chunks.message().await.with_context(|| self.lost())? {
-            if chunk.offset != bytes.len() as u64 || bytes.len() + chunk.data.len() > size as usize {
-                bail!(
-                    "a chunk at byte {} does not continue the {} received of {size}",
-                    chunk.offset,
-                    bytes.len()
-                );
-            }
-            bytes.extend_from_slice(&chunk.data);
-        }
-        let found = store::digest(&bytes);
-        if found != expected {
-            bail!("received bytes have digest {found}, announced was {expected}");
-        }
-        Ok(bytes)
+        let bytes = collected(artifact, answer.into_inner()).await;
+        bytes.with_context(|| format!("{} of the learner at {}", artifact.name(), self.endpoint))
     }
 
     /// What the training of a version measured; nothing of the first one.
@@ -183,9 +156,8 @@ impl Observer {
         let Some(position) = version.number.checked_sub(1) else {
             return Ok(BTreeMap::new());
         };
-        let wanted = pb::PolicyVersion::from(version);
         let mut found = self.status_from(position).await?.metrics.into_iter();
-        let found = found.find(|metrics| metrics.version.as_ref() == Some(&wanted));
+        let found = found.find(|metrics| metrics.version == version);
         let found = found
             .with_context(|| format!("the learner at {} gives no metrics of {version}", self.endpoint))?;
         Ok(found.values)
@@ -197,5 +169,84 @@ impl Observer {
 
     pub(crate) fn lost(&self) -> String {
         format!("the learner at {} does not answer", self.endpoint)
+    }
+}
+
+/// An artifact's bytes, as messages bring them one after the other.
+async fn collected(
+    artifact: &Artifact,
+    mut messages: impl Stream<Item = Result<pb::ArtifactChunk, Status>> + Unpin,
+) -> anyhow::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    while let Some(message) = timeout(PATIENCE, messages.next())
+        .await
+        .context("it comes to a stop")?
+    {
+        let data = continued(artifact, bytes.len() as u64, message?)?;
+        if data.is_empty() {
+            bail!("a message brings nothing of it");
+        }
+        bytes.extend_from_slice(&data);
+    }
+    let (found, expected) = (store::digest(&bytes), artifact.digest());
+    if found != expected {
+        bail!("received bytes have digest {found}, announced was {expected}");
+    }
+    Ok(bytes)
+}
+
+fn malformed(endpoint: &str) -> String {
+    format!("the learner at {endpoint} sent a malformed answer")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures::stream;
+
+    const BYTES: &[u8] = b"an adapter";
+
+    fn message(offset: usize, data: &'static [u8]) -> Result<pb::ArtifactChunk, Status> {
+        let (offset, data) = (offset as u64, data.into());
+        Ok(pb::ArtifactChunk { offset, data })
+    }
+
+    /// What comes of an adapter whose messages are these.
+    async fn fetched(
+        messages: impl IntoIterator<Item = Result<pb::ArtifactChunk, Status>>,
+    ) -> anyhow::Result<Vec<u8>> {
+        let (length, digest) = (BYTES.len() as u64, store::digest(BYTES));
+        let artifact = Artifact::new("adapter_model.safetensors", length, digest, 8, vec![])?;
+        collected(&artifact, stream::iter(messages)).await
+    }
+
+    #[tokio::test]
+    async fn an_adapter_is_what_was_announced_or_an_error_that_says_what_came() {
+        let (first, rest) = (message(0, b"an ada"), message(6, b"pter"));
+        assert_eq!(fetched([first.clone(), rest]).await.unwrap(), BYTES);
+        let cases = [
+            (vec![first.clone()], "received bytes have digest"),
+            (
+                vec![first.clone(), message(6, b"pted")],
+                "received bytes have digest",
+            ),
+            (vec![first.clone(), message(5, b"apter")], "5 where 6 comes next"),
+            (vec![first.clone(), message(6, b"pters")], "more bytes came"),
+            (vec![first.clone(), message(6, b"")], "brings nothing"),
+            (vec![first, Err(Status::unavailable("gone"))], "gone"),
+        ];
+        for (messages, why) in cases {
+            let error = format!("{:#}", fetched(messages).await.unwrap_err());
+            assert!(error.contains(why), "{error}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_learner_that_stops_in_the_middle_is_not_waited_for() {
+        let artifact = Artifact::new("adapter", 10, store::digest(BYTES), 8, vec![]).unwrap();
+        let begun = stream::iter([message(0, b"an ada")]).chain(stream::pending());
+        let stopped = timeout(2 * PATIENCE, collected(&artifact, begun)).await;
+        let error = stopped.expect("it waits on").unwrap_err();
+        assert!(error.to_string().contains("comes to a stop"), "{error}");
     }
 }

@@ -2,6 +2,12 @@
 
 use std::io::{self, Write as _};
 
+/// A text as a terminal may have it, whoever wrote what is quoted in it; its line breaks stay.
+pub(crate) fn plain(text: &str) -> String {
+    let lines: Vec<String> = text.split('\n').map(proto::one_line).collect();
+    lines.join("\n")
+}
+
 /// Writes one line and flushes it, so that a reader on the other end of a pipe sees it at once.
 ///
 /// # Errors

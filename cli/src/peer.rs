@@ -5,13 +5,16 @@
 
 mod greeting;
 
-use anyhow::{Chain, Context as _, anyhow};
+use anyhow::Chain;
 use proto::pb;
 use proto::pb::image_service_client::ImageServiceClient;
 use proto::pb::learner_service_client::LearnerServiceClient;
 use proto::pb::reward_service_client::RewardServiceClient;
 use proto::tls::{HandshakeError, Transport};
-use proto::{Answering, MAX_MESSAGE_BYTES};
+use proto::{
+    Answering, ImageGenerator, InvalidMessage, MAX_STATUS_BYTES, RewardServerStatus, RunStatus, ServedModel,
+    one_line,
+};
 use std::error::Error as StdError;
 use std::time::Duration;
 use std::{fmt, io};
@@ -40,6 +43,8 @@ pub(crate) enum Trouble {
     Denied(String),
     /// It answers with an error.
     Failed(String),
+    /// Its answer is not well formed.
+    Malformed(InvalidMessage),
 }
 
 impl Trouble {
@@ -49,7 +54,7 @@ impl Trouble {
     }
 
     fn of_status(status: &Status) -> Self {
-        let said = status.message().to_owned();
+        let said = one_line(status.message());
         match status.code() {
             Code::Unimplemented => Self::WrongService,
             Code::Unauthenticated | Code::PermissionDenied => Self::Denied(said),
@@ -69,12 +74,12 @@ impl Trouble {
                 .get_ref()
                 .and_then(|inner| inner.downcast_ref::<HandshakeError>());
             match (inner, io.kind()) {
-                (Some(handshake), _) => return Self::Unproven(handshake.to_string()),
+                (Some(handshake), _) => return Self::Unproven(one_line(&handshake.to_string())),
                 (None, io::ErrorKind::ConnectionRefused) => return Self::Refused,
                 _ => {}
             }
         }
-        let told = Chain::new(cause).map(ToString::to_string);
+        let told = Chain::new(cause).map(|cause| one_line(&cause.to_string()));
         Self::Unreachable(told.collect::<Vec<_>>().join(": "))
     }
 }
@@ -91,6 +96,7 @@ impl fmt::Display for Trouble {
             Self::WrongService => f.write_str("another service listens there"),
             Self::Denied(reason) => write!(f, "it does not answer this caller: {reason}"),
             Self::Failed(reason) => write!(f, "it answers with an error: {reason}"),
+            Self::Malformed(invalid) => write!(f, "its answer is not well formed: {invalid}"),
         }
     }
 }
@@ -148,50 +154,53 @@ impl Peer {
     ///
     /// # Errors
     /// The [`Trouble`] of its answer.
-    pub(crate) async fn run_status(&self, metrics_from: u64) -> Result<pb::RunStatus, Trouble> {
+    pub(crate) async fn run_status(&self, metrics_from: u64) -> Result<RunStatus, Trouble> {
         let request = pb::GetRunStatusRequest {
             header: self.header(),
             metrics_from,
         };
         let mut client =
-            LearnerServiceClient::new(self.channel.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES);
-        answered(client.get_run_status(request).await)
+            LearnerServiceClient::new(self.channel.clone()).max_decoding_message_size(MAX_STATUS_BYTES);
+        let status = answered(client.get_run_status(request).await)?;
+        status.try_into().map_err(Trouble::Malformed)
     }
 
     /// Which model a reward-server serves.
     ///
     /// # Errors
     /// The [`Trouble`] of its answer.
-    pub(crate) async fn reward_model(&self) -> Result<pb::RewardModel, Trouble> {
+    pub(crate) async fn reward_model(&self) -> Result<ServedModel, Trouble> {
         let request = pb::GetRewardModelRequest {
             header: self.header(),
         };
         let mut client = RewardServiceClient::new(self.channel.clone());
-        answered(client.get_reward_model(request).await)
+        let model = answered(client.get_reward_model(request).await)?;
+        model.try_into().map_err(Trouble::Malformed)
     }
 
     /// What a reward-server has done.
     ///
     /// # Errors
     /// The [`Trouble`] of its answer.
-    pub(crate) async fn server_status(&self) -> Result<pb::RewardServerStatus, Trouble> {
+    pub(crate) async fn server_status(&self) -> Result<RewardServerStatus, Trouble> {
         let request = pb::GetServerStatusRequest {
             header: self.header(),
         };
         let mut client = RewardServiceClient::new(self.channel.clone());
-        answered(client.get_server_status(request).await)
+        let status = answered(client.get_server_status(request).await)?;
+        status.try_into().map_err(Trouble::Malformed)
     }
 
     /// Who renders behind an image service.
     ///
     /// # Errors
     /// The [`Trouble`] of its answer.
-    pub(crate) async fn image_generator(&self) -> Result<pb::ImageGenerator, Trouble> {
+    pub(crate) async fn image_generator(&self) -> Result<ImageGenerator, Trouble> {
         let request = pb::GetImageGeneratorRequest {
             header: self.header(),
         };
         let mut client = ImageServiceClient::new(self.channel.clone());
-        answered(client.get_image_generator(request).await)
+        answered(client.get_image_generator(request).await).map(Into::into)
     }
 
     fn header(&self) -> Option<pb::RequestHeader> {
@@ -218,15 +227,6 @@ async fn reach(host: &str, port: u16) -> Result<TcpStream, Trouble> {
         };
     }
     Err(last)
-}
-
-/// The version in a message, as it is displayed.
-///
-/// # Errors
-/// When there is none, or it is none.
-pub(crate) fn version(found: Option<pb::PolicyVersion>) -> anyhow::Result<common::PolicyVersion> {
-    let found = found.ok_or_else(|| anyhow!("the status names no version"))?;
-    found.try_into().context("the status names no right version")
 }
 
 #[cfg(test)]

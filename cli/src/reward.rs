@@ -3,7 +3,7 @@
 use crate::config::Config;
 use crate::shop;
 use common::Purpose;
-use data::ClickLog;
+use data::{ClickLog, FilePlaces, Product};
 use models::ModelError;
 use models::ctr::{CaigReward, CtrForm, RewardModel};
 use models::device::Placement;
@@ -78,11 +78,29 @@ impl Reward {
         }
     }
 
+    /// Whether it can be asked about each of these products, given by their index; `places` are those of a file's products.
+    /// Models that were trained here cut long captions.
+    ///
+    /// # Errors
+    /// [`RewardError::Rows`] or [`RewardError::Question`] when it cannot.
+    pub(crate) fn check<'a>(
+        &self,
+        products: impl IntoIterator<Item = (usize, &'a Product)>,
+        places: Option<&FilePlaces>,
+    ) -> Result<(), RewardError> {
+        match self {
+            Self::Trained(_) => Ok(()),
+            Self::Caig(model) => model.check(products, places),
+        }
+    }
+
     /// Its figures on the test products of a click log.
     ///
     /// # Errors
-    /// As [`evaluate`].
+    /// As [`evaluate`]; those of [`Self::check`] before it begins.
     pub(crate) fn measure(&self, config: &Config, log: &dyn ClickLog) -> Result<RewardReport, RewardError> {
+        let test = log.split().test.map(|index| (index, &log.products()[index]));
+        self.check(test, log.places())?;
         let bootstrap = shop::seed(config, Purpose::Bootstrap, 0);
         let (floor, max_batch) = (config.reward.min_impressions, config.reward_server.max_batch);
         match self {

@@ -24,7 +24,7 @@ impl RunPlace {
     /// Configuration at fault, naming option or key.
     pub(crate) fn find(args: &RunPlaceArgs) -> Outcome<Self> {
         let config = Layers::default()
-            .file(args.config.config.as_deref())
+            .files(&args.config.config)
             .flag("--store", "store.url", args.store.clone())
             .flag("--run", "run.id", args.run.clone())
             .sets(&args.config.sets)

@@ -168,6 +168,15 @@ impl Renewal {
     }
 }
 
+/// The files that cannot be read, each by its key.
+pub(crate) fn unreadable(files: &TlsConfig) -> Vec<(String, anyhow::Error)> {
+    let read = |(name, file): (&str, &String)| {
+        let error = read_file(name, Path::new(file)).err()?;
+        Some((format!("tls.{name}"), error))
+    };
+    files.files().into_iter().filter_map(read).collect()
+}
+
 fn loaded(files: &TlsConfig) -> Outcome<(Pem, Credentials)> {
     let pem = read(files).or_configuration()?;
     let credentials = Credentials::new(&pem)

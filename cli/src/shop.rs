@@ -92,13 +92,13 @@ pub(crate) fn own_corpus(config: &Config) -> Option<Result<LlavaCorpus, ImportEr
     config.corpus.file().map(LlavaCorpus::load)
 }
 
-/// What stage A learns from.
+/// What stage A learns from: a user's own, where there is one.
 ///
 /// # Errors
-/// A mistake of configuration: all faulty rows of a file at once.
-pub(crate) fn corpus(config: &Config) -> Outcome<Box<dyn Corpus>> {
-    match own_corpus(config) {
-        Some(own) => Ok(Box::new(own.or_configuration()?)),
+/// A mistake of configuration.
+pub(crate) fn corpus_with(config: &Config, own: Option<LlavaCorpus>) -> Outcome<Box<dyn Corpus>> {
+    match own {
+        Some(own) => Ok(Box::new(own)),
         None => Ok(Box::new(world(config)?.corpus())),
     }
 }
@@ -114,8 +114,16 @@ pub(crate) fn own_click_log(config: &Config) -> Option<Result<FileClickLog, Impo
 /// # Errors
 /// A mistake of configuration: all faulty lines of a click log at once, or that no creatives can be compared.
 pub(crate) fn click_log(config: &Config) -> Outcome<Box<dyn ClickLog>> {
-    let log: Box<dyn ClickLog> = match own_click_log(config) {
-        Some(own) => Box::new(own.or_configuration()?),
+    click_log_with(config, own_click_log(config).transpose().or_configuration()?)
+}
+
+/// The same where a user's own was read already, if there is one.
+///
+/// # Errors
+/// A mistake of configuration: that no creatives can be compared.
+pub(crate) fn click_log_with(config: &Config, own: Option<FileClickLog>) -> Outcome<Box<dyn ClickLog>> {
+    let log: Box<dyn ClickLog> = match own {
+        Some(own) => Box::new(own),
         None => Box::new(world(config)?.click_log()),
     };
     let split = log.split();

@@ -62,6 +62,14 @@ pub(crate) fn init(default: &str) -> Outcome<()> {
     Ok(())
 }
 
+/// Looks whether what is to be logged can be told.
+///
+/// # Errors
+/// A mistake of configuration when `RUST_LOG` is no filter.
+pub(crate) fn check() -> Outcome<()> {
+    filter(ROLE).map(drop)
+}
+
 /// Installs the subscriber for a process of this role: log lines as they are configured, and spans where they are collected.
 ///
 /// # Errors

@@ -34,17 +34,18 @@ pub struct CandidateImage {
     pub barred: Option<Barred>,
 }
 
-/// The candidates of one task, at least two. All that no guardrail bars are scored by one reward model, and they are at least two; or at
-/// most one is not barred, and none is scored.
+/// The candidates of one task, at least two. All that no guardrail bars are scored by one reward model, and they are at least two; or
+/// those two or more are unscored, because the model that is named abstained; or at most one is not barred, and nobody was asked.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CandidateGroup {
     task: TaskId,
     candidates: Vec<Candidate>,
     reward_model: Option<Digest>,
+    confidence: Option<f64>,
 }
 
 /// Candidates that are no group.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum InvalidGroup {
     /// A preference needs two candidates.
     #[error("{task}: a group needs at least two candidates, not {found}")]
@@ -90,8 +91,8 @@ pub enum InvalidGroup {
     },
     /// Candidates are scored together or not at all.
     #[error(
-        "{task}: {scored} candidates are scored and {unscored} are left unscored; expected at least two scored and none left, or \
-         none scored and at most one left"
+        "{task}: {scored} candidates are scored and {unscored} are left unscored; expected at least two scored and none left, none \
+         scored and at most one left, or none scored and the reward model named that abstained"
     )]
     Standings {
         /// The task.
@@ -111,6 +112,16 @@ pub enum InvalidGroup {
         /// Whether a reward model is named.
         named: bool,
     },
+    /// How sure a reward model was is a probability, and told of an abstention alone.
+    #[error(
+        "{task}: a confidence of {confidence}; expected one from 0 to 1, of a group that the reward model abstained from"
+    )]
+    Confidence {
+        /// The task.
+        task: TaskId,
+        /// What was given.
+        confidence: f64,
+    },
 }
 
 impl CandidateGroup {
@@ -126,6 +137,35 @@ impl CandidateGroup {
         scored: Option<(Vec<Reward>, Digest)>,
     ) -> Result<Self, InvalidGroup> {
         let (rewards, reward_model) = scored.unzip();
+        Self::joined(task, trajectories, images, rewards, reward_model)
+    }
+
+    /// The same where `model` was asked and abstained: its best candidate beats the worst with a probability of `confidence`, where that
+    /// was told, and it does not call that sure.
+    ///
+    /// # Errors
+    /// [`InvalidGroup`] as [`CandidateGroup::new`], or when `confidence` is no probability.
+    pub fn abstained(
+        task: &ProductTask,
+        trajectories: Vec<Trajectory>,
+        images: Vec<CandidateImage>,
+        model: Digest,
+        confidence: Option<f64>,
+    ) -> Result<Self, InvalidGroup> {
+        let group = Self::joined(task, trajectories, images, None, Some(model))?;
+        match confidence {
+            Some(confidence) => group.with_confidence(confidence),
+            None => Ok(group),
+        }
+    }
+
+    fn joined(
+        task: &ProductTask,
+        trajectories: Vec<Trajectory>,
+        images: Vec<CandidateImage>,
+        rewards: Option<Vec<Reward>>,
+        reward_model: Option<Digest>,
+    ) -> Result<Self, InvalidGroup> {
         let usable = images.iter().filter(|image| image.barred.is_none()).count();
         let fitting = rewards.as_ref().is_none_or(|rewards| rewards.len() == usable);
         if trajectories.len() != images.len() || !fitting {
@@ -152,7 +192,7 @@ impl CandidateGroup {
         Self::from_candidates(task.id, candidates, reward_model)
     }
 
-    /// Checks that the candidates answer one task, and that all of them that can be compared are scored.
+    /// Checks that the candidates answer one task, and that all of them that can be compared are scored, or none where the model abstained.
     ///
     /// # Errors
     /// [`InvalidGroup`] saying which of that is not so.
@@ -180,6 +220,22 @@ impl CandidateGroup {
             task,
             candidates,
             reward_model,
+            confidence: None,
+        })
+    }
+
+    /// The same with how sure the reward model was that abstained.
+    ///
+    /// # Errors
+    /// [`InvalidGroup::Confidence`] when none abstained, or that is no probability.
+    pub fn with_confidence(self, confidence: f64) -> Result<Self, InvalidGroup> {
+        if !self.is_abstention() || !(0.0..=1.0).contains(&confidence) {
+            let task = self.task;
+            return Err(InvalidGroup::Confidence { task, confidence });
+        }
+        Ok(Self {
+            confidence: Some(confidence),
+            ..self
         })
     }
 
@@ -193,9 +249,19 @@ impl CandidateGroup {
         &self.candidates
     }
 
-    /// The reward model that scored them; `None` when none is scored.
+    /// The reward model that scored them, or abstained; `None` when none was asked.
     pub fn reward_model(&self) -> Option<Digest> {
         self.reward_model
+    }
+
+    /// Whether the reward model was asked and does not trust its own answer: no candidate has a reward.
+    pub fn is_abstention(&self) -> bool {
+        self.reward_model.is_some() && self.scored().next().is_none()
+    }
+
+    /// The probability that the best beats the worst, in the eyes of the reward model that abstained; `None` where it did not say, or scored.
+    pub fn confidence(&self) -> Option<f64> {
+        self.confidence
     }
 
     /// The candidates with a reward, each with its position: none, or at least two.
@@ -229,6 +295,7 @@ fn check_standings(task: TaskId, candidates: &[Candidate], named: bool) -> Resul
         .filter(|c| c.standing == Standing::Unscored)
         .count();
     match (scored, unscored) {
+        (0, 2..) if named => Ok(()),
         (0, 0..=1) | (2.., 0) if named == (scored > 0) => Ok(()),
         (0, 0..=1) | (2.., 0) => Err(InvalidGroup::RewardModel { task, scored, named }),
         _ => Err(InvalidGroup::Standings {

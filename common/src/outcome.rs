@@ -159,6 +159,18 @@ pub enum FailureReason {
     Abandoned,
 }
 
+/// What a failure says of its task.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum Blame {
+    /// It may be the task's own, or nobody knows.
+    #[default]
+    Task,
+    /// A service that the actor needs was away, slow or failing, or its answer was none.
+    Service,
+    /// A service that the actor needs had no room: it has not looked at the task.
+    FullService,
+}
+
 /// How a rollout ended. Every lease ends in exactly one outcome, is handed back, or expires.
 #[derive(Debug, Clone, PartialEq)]
 pub enum RolloutOutcome {
@@ -179,6 +191,8 @@ pub enum RolloutOutcome {
         reason: FailureReason,
         /// Whether another attempt may succeed.
         retryable: bool,
+        /// Whose fault it is, where another attempt may succeed.
+        blame: Blame,
         /// What happened, for people: at most 1 KiB crosses the wire.
         detail: String,
     },
@@ -304,6 +318,7 @@ mod tests {
             task: TaskId(9),
             reason: FailureReason::RewardUnavailable,
             retryable,
+            blame: Blame::Task,
             detail: String::new(),
         };
         assert!(!failed(true).is_terminal());

@@ -7,7 +7,8 @@ use crate::Reward;
 pub enum Standing {
     /// The reward model has scored its image.
     Scored(Reward),
-    /// Its image could be scored and was not: no other one of its group could be, so there was nothing to compare it with.
+    /// Its image could be scored and was not: no other one of its group could be, so there was nothing to compare it with; or the reward
+    /// model abstained.
     Unscored,
     /// A guardrail found it unusable: it has no reward, and is neither chosen nor rejected.
     Barred(Barred),

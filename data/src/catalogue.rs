@@ -4,7 +4,7 @@ mod caig;
 
 pub use caig::CaigCatalogue;
 
-use crate::{Product, Split};
+use crate::{FilePlaces, Product, Split};
 
 /// The products of a run.
 pub trait Catalogue: Send + Sync {
@@ -16,6 +16,11 @@ pub trait Catalogue: Send + Sync {
 
     /// Which products are trained on and which are measured on.
     fn split(&self) -> Split;
+
+    /// Where products stand in the file they come from, by their index; none where they are made.
+    fn places(&self) -> Option<&FilePlaces> {
+        None
+    }
 
     /// Instructions that ask for a background description; each contains `{caption}` once.
     fn instructions(&self) -> &[String];

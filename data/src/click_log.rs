@@ -4,7 +4,7 @@ mod jsonl;
 
 pub use jsonl::FileClickLog;
 
-use crate::{Product, Split};
+use crate::{FilePlaces, Product, Split};
 use image::RgbImage;
 
 /// How often a creative was shown and clicked.
@@ -62,6 +62,11 @@ pub trait ClickLog: Send + Sync {
 
     /// Which products a reward model is trained on and which it is measured on.
     fn split(&self) -> Split;
+
+    /// Where products first come up in the log's file, by their index; none where it is made.
+    fn places(&self) -> Option<&FilePlaces> {
+        None
+    }
 
     /// The true click-through rate of the creative with this index, without position effects; only a simulator knows.
     fn true_ctr(&self, creative: usize) -> Option<f64>;

@@ -4,7 +4,7 @@ mod llava;
 
 pub use llava::LlavaCorpus;
 
-use crate::Product;
+use crate::{FilePlaces, Product};
 use image::RgbaImage;
 use std::sync::Arc;
 
@@ -64,6 +64,16 @@ pub trait Corpus: Send + Sync {
 
     /// The products that samples refer to.
     fn products(&self) -> &[Product];
+
+    /// Where rows stand in the file that samples are drawn from; none where they are made.
+    fn places(&self) -> Option<&FilePlaces> {
+        None
+    }
+
+    /// The sample of a row of that file, by its index there.
+    fn row(&self, _index: usize) -> Option<CorpusSample> {
+        None
+    }
 
     /// The texts a tokenizer for this corpus is trained on: every word occurs, frequent ones more often.
     fn texts(&self) -> Vec<String>;

@@ -2,10 +2,12 @@
 
 mod list;
 mod memory;
+mod places;
 mod row;
 
 pub(crate) use list::list;
 pub(crate) use memory::Memory;
+pub use places::FilePlaces;
 pub(crate) use row::Row;
 
 use std::{
@@ -71,6 +73,13 @@ impl fmt::Display for RowProblem {
 const TOLD: usize = 20;
 
 impl ImportError {
+    /// The file.
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::Unreadable { path, .. } | Self::Malformed { path, .. } | Self::Rows { path, .. } => path,
+        }
+    }
+
     /// What is wrong, a mistake each without the file's name, and how many more there are when there are too many to tell.
     pub fn mistakes(&self) -> Vec<String> {
         match self {

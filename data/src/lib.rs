@@ -21,6 +21,6 @@ pub use click_oracle::ClickOracle;
 pub use corpus::{Corpus, CorpusImage, CorpusSample, LlavaCorpus, Modality, TaskFamily};
 pub use cutout::CutoutError;
 pub use image_generator::{GenerateError, GeneratedImage, ImageGenerator, NoImage};
-pub use import::{ImportError, RowProblem};
+pub use import::{FilePlaces, ImportError, RowProblem};
 pub use preferences::{Preference, PreferenceFile, trl_line};
 pub use product::{Product, Split};

@@ -9,7 +9,7 @@ mod trl;
 pub use trl::trl_line;
 
 use crate::{
-    Catalogue, ImportError, Product, RowProblem, Split, cutout,
+    Catalogue, FilePlaces, ImportError, Product, RowProblem, Split, cutout,
     import::{Memory, Row, name_and_folder},
 };
 use common::ProductId;
@@ -35,11 +35,14 @@ pub struct PreferenceFile {
     name: String,
     products: Vec<Product>,
     preferences: Vec<Preference>,
+    places: FilePlaces,
     instructions: [String; 1],
 }
 
 /// What a row says.
 struct Pair {
+    /// Its number, and the key of its prompt.
+    place: (usize, &'static str),
     image: RgbaImage,
     prompt: String,
     preference: Preference,
@@ -74,10 +77,11 @@ impl PreferenceFile {
                 problems,
             });
         }
-        Ok(Self::of(name, pairs))
+        Ok(Self::of(path, name, pairs))
     }
 
-    fn of(name: String, pairs: Vec<Pair>) -> Self {
+    fn of(path: &Path, name: String, pairs: Vec<Pair>) -> Self {
+        let places = FilePlaces::new(path, pairs.iter().map(|pair| pair.place));
         let (mut products, mut preferences) = (vec![], vec![]);
         for (index, pair) in pairs.into_iter().enumerate() {
             products.push(Product {
@@ -93,6 +97,7 @@ impl PreferenceFile {
             name,
             products,
             preferences,
+            places,
             instructions: ["{caption}".to_owned()],
         }
     }
@@ -114,6 +119,10 @@ impl Catalogue for PreferenceFile {
 
     fn split(&self) -> Split {
         Split::shared(self.products.len())
+    }
+
+    fn places(&self) -> Option<&FilePlaces> {
+        Some(&self.places)
     }
 
     fn instructions(&self) -> &[String] {
@@ -165,7 +174,7 @@ fn read_pair(
         true => caig::read(&mut row),
         false => trl::read(&mut row),
     };
-    let pair = said.and_then(|said| check(&mut row, said, folder, memory));
+    let pair = said.and_then(|said| check(&mut row, number, said, folder, memory));
     row.finish(problems);
     pair
 }
@@ -183,7 +192,7 @@ struct Said {
     rejected: String,
 }
 
-fn check(row: &mut Row, said: Said, folder: &Path, memory: &mut Memory) -> Option<Pair> {
+fn check(row: &mut Row, number: usize, said: Said, folder: &Path, memory: &mut Memory) -> Option<Pair> {
     let image = row.picture(said.image_key, &said.image, folder, memory, cutout::decode);
     let prompt = said.prompt.replacen(IMAGE, "", 1).trim().to_owned();
     if prompt.is_empty() || prompt.contains(IMAGE) {
@@ -202,6 +211,7 @@ fn check(row: &mut Row, said: Said, folder: &Path, memory: &mut Memory) -> Optio
         );
     }
     Some(Pair {
+        place: (number, said.prompt_key),
         image: image?,
         prompt,
         preference,
@@ -271,6 +281,8 @@ mod tests {
             assert_eq!(said(&read), [("A lamp?", "desk", "beach")], "{row}");
             let lines = load(&format!("{row}\n\n{row}\n")).unwrap();
             assert_eq!(said(&lines).len(), 2);
+            let places = lines.places().unwrap();
+            assert_eq!([places.row(0), places.row(1)], [1, 3]);
         }
     }
 

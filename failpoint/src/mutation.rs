@@ -18,6 +18,10 @@ pub enum Mutation {
     CursorBeforeWeights,
     /// Leases do not run out.
     EternalLease,
+    /// A run's end is told and not recorded.
+    EndNotRecorded,
+    /// A relay is waited for for as long as it takes.
+    EndlessPatience,
     /// A version's adapter is not bound.
     Unbound,
     /// A version's adapter is bound to other modules than the learner's.
@@ -38,6 +42,8 @@ impl Mutation {
         Self::NoDigestCheck,
         Self::CursorBeforeWeights,
         Self::EternalLease,
+        Self::EndNotRecorded,
+        Self::EndlessPatience,
     ];
 
     /// Those that the canary notices.
@@ -58,6 +64,8 @@ impl Mutation {
             Self::NoDigestCheck => "no-digest-check",
             Self::CursorBeforeWeights => "cursor-before-weights",
             Self::EternalLease => "eternal-lease",
+            Self::EndNotRecorded => "end-not-recorded",
+            Self::EndlessPatience => "endless-patience",
             Self::Unbound => "unbound",
             Self::WrongModules => "wrong-modules",
         }

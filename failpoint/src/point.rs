@@ -53,6 +53,8 @@ points! {
     ImagesExpire, "learner", "images.expire";
     /// A part of an artifact is about to go out to an actor.
     ArtifactChunk, "learner", "artifact.chunk";
+    /// The run's end is recorded, nobody has been told.
+    EndRecorded, "learner", "end.recorded";
     /// The run's final adapter is half written.
     AdapterWrite, "learner", "adapter.write";
     /// A creative is on its way to the disk.

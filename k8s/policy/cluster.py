@@ -145,6 +145,7 @@ class Running:
         wanted = {
             "root": str(self.place / "root"),
             "files": self.image["files"],
+            "directories": self.image["directories"],
             "command": [*container.get("command", ["adwright"]), *container["args"]],
             "env": self.environment(container),
             "mounts": mounts,
@@ -265,7 +266,7 @@ def why_not():
     """Why pods cannot be played here, or None."""
     if sys.platform != "linux" or os.geteuid() != 0:
         return "it needs Linux and root"
-    for tool in ("ip", "ldd", "nsenter"):
+    for tool in ("ip", "ldd", "nsenter", "strip"):
         if not shutil.which(tool):
             return f"there is no {tool}"
     if not os.path.exists(contents.TRUST):

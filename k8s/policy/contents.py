@@ -1,8 +1,7 @@
-"""What a container's image has in it, from this machine: files by where they are in the container, all of them read-only, and where its commands
-are looked for."""
+"""What a container's image has in it, from this machine: files by where they are in the container, all of them read-only, directories with their
+mode and owner, and where its commands are looked for."""
 
 import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -13,18 +12,14 @@ TRUST = "/etc/ssl/certs/ca-certificates.crt"
 SYSTEM = ("/lib", "/lib64", "/usr/lib", "/etc/ld.so.cache")
 
 
-def libraries(program):
-    """Files that the program is linked to, the loader included."""
-    said = subprocess.run(["ldd", program], capture_output=True, text=True, check=True).stdout
-    words = [word for line in said.splitlines() for word in line.split() if word.startswith("/")]
-    return sorted(set(words))
-
-
 def of_program(program):
-    """Ours, as that of the Containerfile: the program, the libraries that it is linked to and the authorities' certificates."""
-    found = {PROGRAM: str(program), TRUST: TRUST}
-    found.update({library: os.path.realpath(library) for library in libraries(program)})
-    return {"files": found, "path": str(Path(PROGRAM).parent)}
+    """Ours: the image that was assembled around the program (assembled.py), file by file."""
+    root = Path(str(program).removesuffix(PROGRAM))
+    inside = {f"/{path.relative_to(root)}": path for path in root.rglob("*")}
+    files = {place: str(path) for place, path in inside.items() if path.is_file()}
+    directories = {place: path.stat() for place, path in inside.items() if path.is_dir()}
+    owned = {place: (one.st_mode & 0o7777, one.st_uid, one.st_gid) for place, one in directories.items()}
+    return {"files": files, "directories": owned, "path": str(Path(PROGRAM).parent)}
 
 
 def of_python():
@@ -32,4 +27,4 @@ def of_python():
     and the libraries of the system."""
     places = [place for place in (*SYSTEM, sys.base_prefix, sys.prefix) if os.path.exists(place)]
     found = {place: os.path.realpath(place) for place in places}
-    return {"files": found, "path": f"{sys.prefix}/bin:{sys.base_prefix}/bin"}
+    return {"files": found, "directories": {}, "path": f"{sys.prefix}/bin:{sys.base_prefix}/bin"}

@@ -28,10 +28,10 @@ def pinned(overlay):
         tag = name.rsplit("/", 1)[-1].partition(":")[2]
         if "$" in image:
             yield f"Containerfile: stage {stage} is built from {image}, which has no default"
-        elif digest and not re.fullmatch(DIGEST, digest):
+        elif not re.fullmatch(DIGEST, digest):
             yield f"Containerfile: stage {stage} is built from {image}: expected a digest of 64 digits"
-        elif not digest and not re.fullmatch(VERSION, tag):
-            yield f"Containerfile: stage {stage} is built from {image}: expected a version of three numbers, or a digest"
+        elif not re.fullmatch(VERSION, tag):
+            yield f"Containerfile: stage {stage} is built from {image}: expected a version of three numbers beside its digest"
 
 
 @rule("what a build downloads is checked")

@@ -33,10 +33,10 @@ def container(overlay, role):
 
 
 def config(overlay, old, new):
-    for thing in overlay.of("ConfigMap"):
-        if "config.toml" in thing["data"]:
-            assert old in thing["data"]["config.toml"], old
-            thing["data"]["config.toml"] = thing["data"]["config.toml"].replace(old, new)
+    """In the last file that has it, which is the one that counts."""
+    data = overlay.configured()["data"]
+    name = max(name for name, text in overlay.configuration() if old in text)
+    data[name] = data[name].replace(old, new)
 
 
 def containerfile(overlay, old, new):

@@ -11,7 +11,7 @@ def overlay(directory):
     return Overlay(str(directory), rendered(directory, directory), own=True)
 
 
-def mistakes(one, of_others):
+def mistakes(one, of_others, definitions=None):
     """Everything that is wrong with it, and how many objects were compared with schemas."""
-    found, checks = schemas.mistakes(one, of_others)
+    found, checks = schemas.mistakes(one, of_others, definitions)
     return found + [f"{rule}: {sentence}" for rule, sentence in broken(one)], checks

@@ -14,8 +14,10 @@ ROOT = Path(__file__).resolve().parent.parent
 CONTAINERFILE = ROOT.parent / "Containerfile"
 RIGHTS = ROOT / "iam"
 OVERLAYS = sorted(path.parent.name for path in ROOT.glob("overlays/*/kustomization.yaml"))
-# An overlay of somebody's own: a component more than the one that it builds on, and its own configuration (docs/operations.md).
+# An overlay of somebody's own: a component more than the one that it builds on, and a file of its own (docs/operations.md): the simulated shop's
+# pictures, since its evaluator has no GPU to paint with.
 COMBINED = ("elastic-keda+evaluator",)
+SHOPWORLD = '[actor]\nimage_generator = "shopworld"\n'
 OWN = """apiVersion: kustomize.config.k8s.io/v1beta1
 kind: Kustomization
 namespace: adwright
@@ -23,7 +25,7 @@ resources: [{manifests}/overlays/{overlay}]
 components: [{manifests}/components/{component}]
 images: [{{name: adwright, newName: registry.example/adwright, newTag: "1.0"}}]
 configMapGenerator:
-  - {{name: adwright-config, namespace: adwright, behavior: replace, files: [config.toml]}}
+  - {{name: adwright-config, namespace: adwright, behavior: merge, files: [30-own.toml]}}
 """
 
 
@@ -48,15 +50,12 @@ def render(name):
 
 
 def combined(name, overlay, component):
-    # The simulated shop's pictures: the evaluator here has no GPU to paint with.
-    config = (ROOT / "overlays/gpu/config.toml").read_text()
-    config = config.replace('image_generator = "diffusion"', 'image_generator = "shopworld"')
     with tempfile.TemporaryDirectory() as own:
         # Kustomize takes no absolute path.
         manifests = os.path.relpath(ROOT, os.path.realpath(own))
         text = OWN.format(manifests=manifests, overlay=overlay, component=component)
         Path(own, "kustomization.yaml").write_text(text)
-        Path(own, "config.toml").write_text(config)
+        Path(own, "30-own.toml").write_text(SHOPWORLD)
         return rendered(name, own)
 
 
@@ -172,12 +171,17 @@ class Overlay:
     def selected(self, selector):
         return [pod for pod in self.pods() if matches(selector, pod.labels)]
 
-    def config(self):
-        """The text of the run's configuration."""
-        maps = [
-            thing for thing in self.of("ConfigMap") if thing["metadata"]["name"].startswith("adwright-config")
-        ]
-        return maps[0]["data"]["config.toml"] if len(maps) == 1 else None
+    def configured(self):
+        """The ConfigMap of the run's configuration."""
+        named = [one for one in self.of("ConfigMap") if one["metadata"]["name"].startswith("adwright-config")]
+        if len(named) != 1:
+            raise ValueError(f"{len(named)} ConfigMaps adwright-config: expected one")
+        return named[0]
+
+    def configuration(self):
+        """(file, text) of the run's configuration, in the order in which roles read them."""
+        data = self.configured()["data"]
+        return [(name, data[name]) for name in sorted(data) if name.endswith(".toml")]
 
 
 def matches(selector, labels):

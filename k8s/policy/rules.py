@@ -46,10 +46,15 @@ def merged(below, above):
     return both
 
 
+def arguments(container, flag):
+    """What follows a flag, each time that it is there."""
+    words = container.get("args", [])
+    return [following for word, following in zip(words, words[1:]) if word == flag]
+
+
 def argument(container, flag):
     """What follows a flag, or None."""
-    arguments = container.get("args", [])
-    return arguments[arguments.index(flag) + 1] if flag in arguments else None
+    return next(iter(arguments(container, flag)), None)
 
 
 # Rules are asked hundreds of times, mostly of the same texts.
@@ -65,19 +70,19 @@ def defaults():
 
 
 def settings(overlay, container=None):
-    """The configuration of a container: the program's defaults, the run's file, then `--set`."""
-    both = merged(defaults(), read(overlay.config()))
-    arguments = (container or {}).get("args", [])
-    for flag, assignment in zip(arguments, arguments[1:]):
-        if flag == "--set":
-            key, value = assignment.split("=", 1)
-            try:
-                value = tomllib.loads(f"value = {value}")["value"]
-            except tomllib.TOMLDecodeError:
-                pass
-            for part in reversed(key.split(".")):
-                value = {part: value}
-            both = merged(both, value)
+    """The configuration of a container: the program's defaults, the run's files in their order, then `--set`."""
+    both = defaults()
+    for _, text in overlay.configuration():
+        both = merged(both, read(text))
+    for assignment in arguments(container or {}, "--set"):
+        key, value = assignment.split("=", 1)
+        try:
+            value = tomllib.loads(f"value = {value}")["value"]
+        except tomllib.TOMLDecodeError:
+            pass
+        for part in reversed(key.split(".")):
+            value = {part: value}
+        both = merged(both, value)
     return both
 
 

@@ -152,6 +152,8 @@ def scaling(overlay):
                 yield f"{where}: scales by {metrics}"
             if spec.get("minReplicas", 1) < 1:
                 yield f"{where}: cannot start from none"
+        elif spec.get("minReplicaCount", 0) > spec.get("maxReplicaCount", 100):
+            yield f"{where}: its least is more than its most"
         elif spec.get("minReplicaCount", 0) == 0 and spec.get("cooldownPeriod", 300) < cold_start:
             yield f"{where}: goes to none for less than a cold start"
         most = settings(overlay)["learner"].get("scaling", {}).get("max_actors")

@@ -49,6 +49,11 @@ def bind(source, target, read_only):
 def build(root, wanted):
     """The container's file system below `root`, which ends up read-only."""
     mount("tmpfs", root, "tmpfs", NOSUID | NODEV)
+    for path, (mode, user, group) in sorted(wanted["directories"].items()):
+        directory = Path(f"{root}{path}")
+        directory.mkdir()
+        directory.chmod(mode)
+        os.chown(directory, user, group)
     image = [{"source": source, "path": path, "read_only": True} for path, source in wanted["files"].items()]
     # What lies below something else comes after it, also a directory of the image below a volume.
     for place in sorted(image + wanted["mounts"], key=lambda one: one["path"]):
@@ -56,7 +61,6 @@ def build(root, wanted):
     for device in ("null", "zero", "urandom", "random"):
         bind(f"/dev/{device}", f"{root}/dev/{device}", read_only=False)
     Path(f"{root}/etc").mkdir(exist_ok=True)
-    Path(f"{root}/etc/nsswitch.conf").write_text("hosts: files dns\n")
     # All addresses that a name has in the file, as names of services have them, and not its first alone.
     Path(f"{root}/etc/host.conf").write_text("multi on\n")
     bind(wanted["hosts"], f"{root}/etc/hosts", read_only=True)

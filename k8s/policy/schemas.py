@@ -1,4 +1,5 @@
-"""Every object against a schema, strictly: Kubernetes' own against those of two versions, others against k8s/schemas/.
+"""Every object against a schema, strictly: Kubernetes' own against those of two versions, others against k8s/schemas/ and, where somebody gives
+them, against the definitions of a cluster (crds.py).
 
 An object without a schema is an error, not a warning."""
 
@@ -16,6 +17,22 @@ VERSIONS = ("1.32", "1.37")
 kubernetes_validate.utils.schema_contents = functools.cache(kubernetes_validate.utils.schema_contents)
 
 
+def unique(validator, keys, given, schema):
+    """No two members of a list with the same values of these fields."""
+    if validator.is_type(given, "array"):
+        seen = [[repr(one.get(key)) for key in keys] for one in given if isinstance(one, dict)]
+        for one in {tuple(values) for values in seen if seen.count(values) > 1}:
+            yield jsonschema.ValidationError(f"{', '.join(keys)} twice: {', '.join(one)}")
+
+
+Strict = jsonschema.validators.extend(jsonschema.Draft202012Validator, {"uniqueBy": unique})
+
+
+def errors(schema, thing):
+    """What a schema says against an object."""
+    return [f"{error.json_path}: {error.message[:300]}" for error in Strict(schema).iter_errors(thing)]
+
+
 def of_others():
     schemas = {}
     for file in sorted(ROOT.glob("schemas/*.yaml")):
@@ -24,13 +41,14 @@ def of_others():
         schema["properties"].update(
             {key: {"type": "string"} for key in ("apiVersion", "kind")}, metadata={"type": "object"}
         )
-        jsonschema.Draft202012Validator.check_schema(schema)
+        Strict.check_schema(schema)
     return schemas
 
 
 def stand_ins(thing):
-    """Kubernetes' objects that lie within another's: they are checked as if they stood alone."""
+    """Kubernetes' objects that lie within another's, and its metadata: they are checked as if they stood alone."""
     spec, metadata = thing.get("spec", {}), {"name": "within"}
+    yield {"apiVersion": "v1", "kind": "ConfigMap", "metadata": thing["metadata"]}
     if thing["kind"] == "JobSet":
         for job in spec.get("replicatedJobs", []):
             yield {"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, **job["template"]}
@@ -47,25 +65,32 @@ def stand_ins(thing):
             }
 
 
-def mistakes(overlay, schemas):
+def mistakes(overlay, schemas, definitions=None):
     """What is wrong, and how many checks were made."""
-    found, checks = [], 0
-    for thing in overlay.objects:
-        kind = f"{thing['apiVersion']}/{thing['kind']}"
-        where = f"{thing['kind']}/{thing['metadata'].get('name')}"
-        own = [thing] if kind not in schemas else list(stand_ins(thing))
-        if kind in schemas:
+    each = [of_one(thing, schemas, definitions) for thing in overlay.objects]
+    return [sentence for found, _ in each for sentence in found], sum(checks for _, checks in each)
+
+
+def of_one(thing, schemas, definitions=None):
+    """The same of one object."""
+    kind = f"{thing['apiVersion']}/{thing['kind']}"
+    where = f"{thing['kind']}/{thing['metadata'].get('name')}"
+    found, checks, own = [], 0, [thing]
+    defined = definitions.mistakes(thing) if definitions else None
+    if kind in schemas or defined is not None:
+        ours = errors(schemas[kind], thing) if kind in schemas else []
+        found = [f"{where}: {error}" for error in ours] + [f"{where}: as defined: {error}" for error in defined or []]
+        checks = (kind in schemas) + (defined is not None)
+        # What is within has its place only if the whole is right.
+        own = [] if found else list(stand_ins(thing))
+    for one in own:
+        for version in VERSIONS:
             checks += 1
-            for error in jsonschema.Draft202012Validator(schemas[kind]).iter_errors(thing):
-                found.append(f"{where}: {error.json_path}: {error.message[:300]}")
-        for one in own:
-            for version in VERSIONS:
-                checks += 1
-                try:
-                    kubernetes_validate.validate(one, version, strict=True)
-                except kubernetes_validate.ValidationError as error:
-                    path = ".".join(str(part) for part in error.path)
-                    found.append(f"{where}: Kubernetes {version}: {path}: {error.message[:300]}")
-                except kubernetes_validate.SchemaNotFoundError:
-                    found.append(f"{where}: Kubernetes {version} knows no {kind}, and k8s/schemas has none")
+            try:
+                kubernetes_validate.validate(one, version, strict=True)
+            except kubernetes_validate.ValidationError as error:
+                path = ".".join(str(part) for part in error.path)
+                found.append(f"{where}: Kubernetes {version}: {path}: {error.message[:300]}")
+            except kubernetes_validate.SchemaNotFoundError:
+                found.append(f"{where}: Kubernetes {version} knows no {kind}, and k8s/schemas has none")
     return found, checks

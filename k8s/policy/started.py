@@ -1,5 +1,5 @@
 """Starts the pods of three overlays under the constraints of their manifests: their command lines, configuration, environment, user,
-read-only root and volumes, each pod at an address of its own, every probe and every declared port called, SIGTERM with the grace period that the
+read-only root with nothing in it but what the Containerfile puts there (assembled.py) and volumes, each pod at an address of its own, every probe and every declared port called, SIGTERM with the grace period that the
 manifests give. `local` as it is (plays/local.py), `elastic-keda` with an evaluator under mTLS (plays/proven.py), the same with several
 reward-servers behind one name and the figure that KEDA reads (plays/balanced.py, figure.py), and `jobset` with a node that goes
 (plays/jobset.py); all with the models of the first one.
@@ -21,6 +21,7 @@ from pathlib import Path
 # Handshakes that are refused on purpose are no news.
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
+import assembled  # noqa: E402
 import cluster  # noqa: E402
 from plays import balanced, jobset, local, proven  # noqa: E402
 
@@ -52,11 +53,13 @@ def main():
     # Users of pods go through it to what is theirs.
     place.chmod(0o755)
     try:
+        program = assembled.assemble(program, place / "image")
+        print(assembled.told(place / "image"), flush=True)
         models = played(local, place / "local", program)
         played(proven, place / "proven", program, models)
         played(balanced, place / "balanced", program, models)
         played(jobset, place / "jobset", program, models)
-    except (AssertionError, OSError, subprocess.SubprocessError) as error:
+    except (AssertionError, OSError, ValueError, subprocess.SubprocessError) as error:
         print(f"failed: {error}\nlogs: {place}", file=sys.stderr)
         return 1
     shutil.rmtree(place, ignore_errors=True)

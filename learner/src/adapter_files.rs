@@ -1,7 +1,8 @@
 //! The final adapter in its place: PEFT's two files, and beside them `lineage.json`, which says where the weights come from.
 //!
 //! `adapter_config.json` marks the adapter as complete: it is taken away first and written last. Whether the place can be
-//! used is asked before a run begins and not when hours of it would be lost.
+//! used is asked before a run begins and not when hours of it would be lost: first whose it is, which leaves it as it was, and when
+//! nothing else is in the way whether it can be written to.
 
 use crate::checkpoint::BaseFile;
 use crate::config::LearnerConfig;
@@ -53,36 +54,46 @@ impl From<&Artifact> for BaseFile {
     }
 }
 
-/// Refuses a place that cannot be written to or that holds an adapter of another run.
+/// Refuses a place that holds an adapter of another run.
 ///
 /// # Errors
 /// [`LearnerError::AdapterPlace`].
-pub(crate) async fn check_place(place: &Store, run_id: &RunId, run_seed: u64) -> Result<(), LearnerError> {
-    let fault = |reason: String, source: Option<StoreError>| LearnerError::AdapterPlace {
-        place: place.url().to_string(),
-        reason,
-        source: source.map(Box::new),
-    };
-    let probed = match place.put(PROBE, &b"probe"[..]).await {
-        Ok(()) => place.delete(PROBE).await,
-        failed => failed,
-    };
-    probed.map_err(|source| fault("it cannot be written to".into(), Some(source)))?;
+pub async fn check_owner(place: &Store, run_id: &RunId, run_seed: u64) -> Result<(), LearnerError> {
     let complete = place.exists(ADAPTER_CONFIG).await;
-    if !complete.map_err(|source| fault("it cannot be read".into(), Some(source)))? {
+    if !complete.map_err(|source| fault(place, "it cannot be read", Some(source)))? {
         return Ok(());
     }
     let remedy = "name another place or remove it";
     match origin(place).await {
         Some(origin) if (&origin.run_id, origin.run_seed) == (run_id, run_seed) => Ok(()),
-        Some(Origin { run_id, run_seed }) => Err(fault(
-            format!("it holds the adapter of run {run_id}, seed {run_seed}; {remedy}"),
-            None,
-        )),
-        None => Err(fault(
-            format!("it holds an adapter whose run is unknown; {remedy}"),
-            None,
-        )),
+        Some(Origin { run_id, run_seed }) => {
+            let found = format!("it holds the adapter of run {run_id}, seed {run_seed}; {remedy}");
+            Err(fault(place, &found, None))
+        }
+        None => {
+            let found = format!("it holds an adapter whose run is unknown; {remedy}");
+            Err(fault(place, &found, None))
+        }
+    }
+}
+
+/// Refuses a place that cannot be written to.
+///
+/// # Errors
+/// [`LearnerError::AdapterPlace`].
+pub(crate) async fn check_writable(place: &Store) -> Result<(), LearnerError> {
+    let probed = match place.put(PROBE, &b"probe"[..]).await {
+        Ok(()) => place.delete(PROBE).await,
+        failed => failed,
+    };
+    probed.map_err(|source| fault(place, "it cannot be written to", Some(source)))
+}
+
+fn fault(place: &Store, reason: &str, source: Option<StoreError>) -> LearnerError {
+    LearnerError::AdapterPlace {
+        place: place.url().to_string(),
+        reason: reason.to_owned(),
+        source: source.map(Box::new),
     }
 }
 
@@ -125,7 +136,10 @@ mod tests {
 
     async fn refusal(place: &Store, run: &str, seed: u64) -> Option<String> {
         let run = RunId::new(run).unwrap();
-        let checked = check_place(place, &run, seed).await;
+        let checked = match check_owner(place, &run, seed).await {
+            Ok(()) => check_writable(place).await,
+            refused => refused,
+        };
         checked.err().map(|error| {
             assert!(error.is_configuration());
             error.to_string()
@@ -159,11 +173,10 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("adapter");
         let place = Store::open(&format!("file://{}", path.display())).unwrap();
-        std::fs::remove_dir(&path).unwrap();
         std::fs::write(&path, "a file in the way").unwrap();
         let message = refusal(&place, "night", 4).await.unwrap();
         assert!(
-            message.contains("/adapter") && message.contains("written"),
+            message.contains("/adapter") && message.contains("cannot be"),
             "{message}"
         );
     }

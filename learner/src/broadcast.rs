@@ -163,7 +163,7 @@ impl Manifest {
     fn new(version: PolicyVersion, weights: &Weights, last: bool) -> Self {
         let adapter = store::artifact_of(ADAPTER_WEIGHTS, &weights.adapter);
         let adapter = adapter.expect("PEFT's name is a plain file name");
-        tracing::debug!(%version, adapter = %adapter.digest(), "version offered");
+        tracing::debug!(%version, adapter = %adapter.digest(), last, "version offered");
         Self {
             version,
             adapter,

@@ -43,7 +43,8 @@ pub struct LearnerConfig {
     /// steadily. Set 1 where actors have hardware of their own.
     pub max_staleness: u64,
     /// Whether two runs with equal seeds give equal bytes: version n is trained from exactly the tasks of its block, in
-    /// task order, sampled by version n - 1 alone. `max_staleness` then has no effect. Default false.
+    /// task order, sampled by version n - 1 alone. `max_staleness` then has no effect. Reward-servers read this too and score every
+    /// group alone; actors take no scores of one that does not. Default false.
     pub deterministic: bool,
     /// The run fails when this many times `pairs_per_version` tasks end without yielding one batch of pairs; 1 to 1000.
     /// Default 8.
@@ -54,7 +55,7 @@ pub struct LearnerConfig {
     /// How long after its deadline an outcome still counts when nobody else holds the task, in milliseconds, 0 to a day.
     /// Default 5000.
     pub lease_grace_ms: u64,
-    /// How often a task is leased before it is given up, 1 to 1000. Default 3.
+    /// How often a task is leased before it is given up, 1 to 1000; leases that a service left undone do not count. Default 3.
     pub max_attempts: u32,
     /// How long a record of the ledger may wait for others to be written together with it, in milliseconds, 1 to 10000. An
     /// outcome is acknowledged this and one write of the store later; every such write is one object. Default 20, for a

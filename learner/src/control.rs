@@ -31,7 +31,7 @@ use crate::scaling::{Scale, Scaling, Work};
 use crate::shown::{self, Audience};
 use crate::task_queue::TaskQueue;
 use crate::tensorboard::Board;
-use common::{ActorId, Digest, FailureReason, LearnerEpoch, PolicyVersion, RolloutOutcome, TaskId};
+use common::{ActorId, Blame, Digest, FailureReason, LearnerEpoch, PolicyVersion, RolloutOutcome, TaskId};
 use proto::trace::{Stage, TraceId};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -183,10 +183,11 @@ impl ControlPlane {
             RolloutOutcome::Failed {
                 reason,
                 retryable: true,
+                blame,
                 ..
-            } if lease.attempt < self.terms.max_attempts => {
+            } if self.may_be_leased_again(&lease, blame) => {
                 self.ledger.count_retry(&outcome);
-                self.end_and_reissue(task, actor, reason);
+                self.end_and_blame(task, actor, reason, blame);
                 return Receipt::Reissued;
             }
             RolloutOutcome::Failed {
@@ -195,6 +196,7 @@ impl ControlPlane {
                 task,
                 reason,
                 retryable: false,
+                blame: Blame::Task,
                 detail,
             },
             scored => scored,
@@ -320,6 +322,11 @@ impl ControlPlane {
     /// The products.
     pub(crate) fn assortment(&self) -> &Assortment {
         &self.assortment
+    }
+
+    /// Whether equal seeds give equal bytes.
+    pub(crate) fn deterministic(&self) -> bool {
+        self.admission.deterministic
     }
 
     /// Which start of the run's learner this is.

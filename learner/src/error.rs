@@ -2,8 +2,10 @@
 
 use crate::ledger::OutcomeCounts;
 use common::{InvalidConfig, PolicyVersion, RunId};
+use data::ImportError;
 use models::ModelError;
 use proto::InvalidMessage;
+use std::error::Error as _;
 use std::path::{Path, PathBuf};
 use store::StoreError;
 
@@ -22,6 +24,17 @@ pub enum LearnerError {
         /// What is wrong and what would be right.
         reason: String,
     },
+    /// Rows of a file cannot be trained on with this policy.
+    #[error(transparent)]
+    Rows(#[from] ImportError),
+    /// A sample of a corpus that is made cannot be trained on with this policy.
+    #[error("sample {sample} of the corpus: {reason}")]
+    Sample {
+        /// Its place in the stream of samples, from zero.
+        sample: u64,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// The initial policy cannot be used.
     #[error(transparent)]
     Policy(ModelError),
@@ -35,6 +48,19 @@ pub enum LearnerError {
         /// What the store says, if that is why.
         source: Option<Box<StoreError>>,
     },
+    /// What a run writes beside its stores cannot be written.
+    #[error("{name}: cannot write to {}", path.display())]
+    Output {
+        /// The flag or key that names the place.
+        name: &'static str,
+        /// The place.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// Several things are wrong with what a start was given.
+    #[error("{}", in_lines(.0))]
+    Several(Vec<LearnerError>),
     /// A network or its optimizer failed.
     #[error(transparent)]
     Model(#[from] ModelError),
@@ -151,14 +177,26 @@ pub enum LearnerError {
 }
 
 impl LearnerError {
-    /// Whether what the run was given is at fault (settings, catalogue, policy, the adapter's place) rather than the run.
+    /// All refusals of a start as one error.
+    pub(crate) fn of_all(mut refusals: Vec<Self>) -> Self {
+        match refusals.len() {
+            1 => refusals.remove(0),
+            _ => Self::Several(refusals),
+        }
+    }
+
+    /// Whether what the run was given is at fault (settings, catalogue, policy, the places it writes to) rather than the run.
     pub fn is_configuration(&self) -> bool {
         matches!(
             self,
             Self::Config(_)
                 | Self::Catalogue { .. }
+                | Self::Rows(_)
+                | Self::Sample { .. }
                 | Self::Policy(_)
                 | Self::AdapterPlace { .. }
+                | Self::Output { .. }
+                | Self::Several(_)
                 | Self::AnotherRun { .. }
                 | Self::ChangedSettings { .. }
                 | Self::ChangedCatalogue { .. }
@@ -178,6 +216,20 @@ impl LearnerError {
             message: message.to_string(),
         }
     }
+}
+
+/// Each error on a line with its causes.
+fn in_lines(errors: &[LearnerError]) -> String {
+    errors.iter().map(chain).collect::<Vec<_>>().join("\n")
+}
+
+fn chain(error: &LearnerError) -> String {
+    let (mut said, mut cause) = (error.to_string(), error.source());
+    while let Some(found) = cause {
+        said = format!("{said}: {found}");
+        cause = found.source();
+    }
+    said
 }
 
 /// The message of a panic.

@@ -3,6 +3,7 @@
 //! A lease ends by an outcome, by being handed back, or by running out; the clock is an argument. Which task is leased next
 //! is `task_queue.rs`; whether any may be leased at all is `admission.rs`.
 
+use crate::task_queue::Tries;
 use common::{ActorId, PolicyVersion, TaskId};
 use dashmap::DashMap;
 use std::collections::BTreeSet;
@@ -16,7 +17,7 @@ pub(crate) struct Lease {
     /// When it runs out.
     pub(crate) deadline: Instant,
     /// How often the task has been leased, this time included.
-    pub(crate) attempt: u32,
+    pub(crate) tries: Tries,
     /// The version its holder samples from.
     pub(crate) version: PolicyVersion,
 }
@@ -123,7 +124,7 @@ mod tests {
         Lease {
             holder: actor(holder),
             deadline,
-            attempt: 1,
+            tries: Tries::FIRST,
             version: version(0),
         }
     }

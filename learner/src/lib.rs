@@ -48,9 +48,11 @@ mod pair_log;
 mod partners;
 mod pretrain;
 mod prompts;
+mod refusals;
 mod relays;
 mod resume;
 mod run;
+mod run_end;
 mod scaling;
 mod service;
 mod shown;
@@ -67,6 +69,7 @@ mod train_loop;
 mod training_pair;
 
 pub use actors::ActorSummary;
+pub use adapter_files::check_owner as check_adapters_owner;
 pub use checkpoint::{
     CheckpointContent, CheckpointLine, ExportedAdapter, Pulled, RolledBack, export_adapter, list_checkpoints,
     pull_checkpoint, roll_back,
@@ -79,8 +82,11 @@ pub use ledger::{
     BarredLine, LedgerLine, LedgerLines, LedgerSummary, LedgerView, OutcomeCounts, Seeds, SidesLine,
 };
 pub use offline::{OfflineInputs, OfflineProgress, train_on_pairs};
-pub use pretrain::{PretrainConfig, PretrainProgress, PretrainStart, Pretraining, pretrain};
+pub use pretrain::{
+    PretrainConfig, PretrainProgress, PretrainStart, Pretraining, check_corpus, fresh_policy, pretrain,
+};
 pub use prompts::{CompletionLimits, check_prompts};
-pub use run::{LearnerInputs, Listeners, RunSummary, VersionMetrics, check_catalogue, run};
+pub use refusals::{Outputs, check_catalogue, training_refusals};
+pub use run::{LearnerInputs, Listeners, RunSummary, VersionMetrics, run};
 pub use scaling::Scale;
 pub use simulated::{SimulatedAdapters, SimulatedInputs, run_simulated};

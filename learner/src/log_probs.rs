@@ -37,6 +37,11 @@ pub(crate) struct PairReference {
     pub(crate) support: Option<TokenSupport>,
 }
 
+/// The log-probabilities alone.
+pub(crate) fn nats<'a>(reference: impl IntoIterator<Item = &'a PairReference>) -> Vec<PairNats> {
+    reference.into_iter().map(|pair| pair.nats).collect()
+}
+
 /// What the completions of a micro-batch's rows come to for each pair, by their logits.
 pub(crate) fn by_pair(logits: &CompletionLogits, batch: &PairMicroBatch) -> PairLogProbs {
     let completions = logits.log_probs();

@@ -2,18 +2,19 @@
 //!
 //! Everything else is as in a run: the same losses, the same adapter, and negatives from the file's other rows.
 
+mod rows;
+
 use crate::assortment::Assortment;
 use crate::collate::Collator;
 use crate::config::LearnerConfig;
 use crate::error::LearnerError;
 use crate::mask::Masker;
-use crate::prompts::check_prompts;
-use crate::run::check_catalogue;
+use crate::refusals::check_catalogue;
 use crate::step_log::StepLog;
 use crate::train_loop::{TrainedVersion, Trainer};
 use crate::training_pair::{Completion, PairBatch, PairSource, TrainingPair};
 use common::{LearnerEpoch, PolicyVersion, Purpose, TaskId, derive_seed};
-use data::{Preference, PreferenceFile};
+use data::PreferenceFile;
 use models::policy::Policy;
 use models::weights::NamedTensors;
 use std::path::PathBuf;
@@ -55,7 +56,8 @@ pub struct OfflineProgress {
 /// the file and `epochs`.
 ///
 /// # Errors
-/// [`LearnerError::Config`]; [`LearnerError::Catalogue`] when a row does not fit the policy's context or has no partner;
+/// [`LearnerError::Config`]; before the first step [`LearnerError::Rows`] with every row that does not fit the policy's context
+/// and [`LearnerError::Catalogue`] with one that has no partner;
 /// [`LearnerError::NotFinite`]; [`LearnerError::Cancelled`] on `stop`.
 pub fn train_on_pairs(
     config: &LearnerConfig,
@@ -78,21 +80,19 @@ pub fn train_on_pairs(
     if config.loss.has_negatives() && config.loss.mode.masks() {
         Masker::new(&config.loss, &policy.config.vision).check()?;
     }
-    let completions = encoded(pairs.preferences(), &policy)?;
-    let longest = completions.iter().flatten().map(Vec::len).max().unwrap_or(0);
-    check_prompts(pairs.as_ref(), &policy, longest)?;
+    let assortment = Arc::new(Assortment::unstored(pairs.clone(), run_seed));
+    let partners = assortment.partners(config.loss.partner);
+    let completions = rows::encoded(&pairs, &policy, &config.loss, &partners)?;
 
     let start = PolicyVersion::initial(LearnerEpoch(1));
     let seed = derive_seed(run_seed, TaskId(0), start, Purpose::Initialisation);
     let model = policy.model.clone().with_adapter(&config.lora, seed)?;
-    let assortment = Arc::new(Assortment::unstored(pairs, run_seed));
     let mut source = FilePairs {
         assortment: assortment.clone(),
         completions,
         pairs_per_version: config.pairs_per_version as u64,
         total,
     };
-    let partners = assortment.partners(config.loss.partner);
     let (loss, cached) = (config.loss.clone(), config.feature_cache_bytes);
     let collator = Collator::new(Arc::new(policy), assortment, partners, loss, run_seed, cached);
     let mut trainer = Trainer::new(model, collator, config.clone(), run_seed, threads)?;
@@ -125,22 +125,11 @@ fn sized(config: &LearnerConfig, total: u64) -> LearnerConfig {
     }
 }
 
-/// The tokens of each row's chosen and rejected completion.
-fn encoded(preferences: &[Preference], policy: &Policy) -> Result<Vec<[Vec<u32>; 2]>, LearnerError> {
-    let both = |pair: &Preference| {
-        Ok([
-            policy.completion_ids(&pair.chosen)?,
-            policy.completion_ids(&pair.rejected)?,
-        ])
-    };
-    preferences.iter().map(both).collect()
-}
-
 /// The rows of a file as batches: one pass after the other, each in an order of its own.
 struct FilePairs {
     assortment: Arc<Assortment>,
     /// By row.
-    completions: Vec<[Vec<u32>; 2]>,
+    completions: Vec<rows::Answers>,
     pairs_per_version: u64,
     /// Pairs of all batches.
     total: u64,
@@ -176,7 +165,7 @@ mod tests {
     use super::*;
     use crate::config::{LossMode, Partner};
     use crate::test_policy::policy;
-    use data::Catalogue as _;
+    use data::{Catalogue as _, Preference};
     use image::{Rgba, RgbaImage};
     use models::lora::LoraConfig;
 
@@ -300,18 +289,69 @@ mod tests {
         assert_eq!(one, train(&config, inputs(&pairs, 1, 3)).unwrap().0);
     }
 
-    #[test]
-    fn a_row_too_long_for_the_context_is_named_before_anything_is_trained() {
+    /// Pairs of questions, chosen and rejected answers of so many words.
+    fn of_lengths(rows: &[[usize; 3]]) -> (tempfile::TempDir, Arc<PreferenceFile>) {
         let (folder, _) = pairs();
-        let long = Preference {
-            chosen: "oak desk ".repeat(80),
-            rejected: "x".into(),
+        let words = |count: usize| "№ ".repeat(count);
+        let line = |(row, [asked, chosen, rejected]): (usize, &[usize; 3])| {
+            let preference = Preference {
+                chosen: format!("{}x", words(*chosen)),
+                rejected: format!("{}y", words(*rejected)),
+            };
+            data::trl_line(&format!("{row}.png"), &format!("{}?", words(*asked)), &preference)
         };
-        let path = folder.path().join("long.jsonl");
-        std::fs::write(&path, data::trl_line("0.png", "suggest", &long)).unwrap();
+        let lines: Vec<String> = rows.iter().enumerate().map(line).collect();
+        let path = folder.path().join("mine.jsonl");
+        std::fs::write(&path, lines.join("\n")).unwrap();
         let pairs = Arc::new(PreferenceFile::load(&path).unwrap());
-        let refusal = train(&config(LossMode::Dpo), inputs(&pairs, 1, 1)).unwrap_err();
+        (folder, pairs)
+    }
+
+    #[test]
+    fn every_row_too_long_for_the_context_is_named_before_anything_is_trained() {
+        let (_folder, pairs) = of_lengths(&[[1, 1, 2], [1, 60, 1], [1, 1, 1], [1, 1, 60], [60, 1, 1]]);
+        let (mut seen, stop) = (0, CancellationToken::new());
+        let refusal = train_on_pairs(
+            &config(LossMode::Dpo),
+            inputs(&pairs, 1, 1),
+            &mut |_| seen += 1,
+            &stop,
+        )
+        .unwrap_err();
         assert!(refusal.is_configuration());
-        assert!(refusal.to_string().contains("pair-1"), "{refusal}");
+        let text = refusal.to_string();
+        for words in [
+            "mine.jsonl: 3 mistake(s)",
+            "row 2, prompt: ",
+            "row 4, prompt: ",
+            "row 5, prompt: ",
+        ] {
+            assert!(text.contains(words), "{words:?} is not in {text}");
+        }
+        assert!(
+            text.contains("its chosen answer") && text.contains("its rejected answer"),
+            "{text}"
+        );
+        assert_eq!(seen, 0);
+    }
+
+    /// A long question and a long answer in different rows: together they fit only where a row keeps to its own.
+    #[test]
+    fn an_answer_that_fits_its_own_row_alone_is_refused_where_it_comes_under_another() {
+        let (_folder, pairs) = of_lengths(&[[1, 1, 2], [20, 1, 2], [1, 20, 2]]);
+        for mode in LossMode::ALL {
+            let end = train(&config(mode), inputs(&pairs, 1, 1));
+            match mode {
+                LossMode::JointSwap | LossMode::Paper | LossMode::CaptionOnly => {
+                    let text = end.unwrap_err().to_string();
+                    let told = text.contains("row 3, prompt: as a negative") && text.contains("of row 2, ");
+                    assert!(told && text.contains("1 mistake(s)"), "{mode}: {text}");
+                }
+                // Every picture takes as many positions.
+                LossMode::Dpo | LossMode::MaskOnly | LossMode::Compat => {
+                    assert!(end.is_ok(), "{mode}: {end:?}")
+                }
+            }
+        }
     }
 }

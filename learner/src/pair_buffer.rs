@@ -9,7 +9,7 @@ use crate::account::{Account, Refusal, Refusals, Refused};
 use crate::error::LearnerError;
 use crate::ledger::{OutcomeCounts, Record};
 use crate::training_pair::{PairBatch, PairSource, Sampled};
-use common::{PolicyVersion, PreferencePair, RolloutOutcome, TaskId};
+use common::{Candidate, PolicyVersion, PreferencePair, RolloutOutcome, TaskId};
 use failpoint::Mutation;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -373,8 +373,10 @@ impl Since {
     }
 }
 
+/// Of the older completion: both are trained on, and an actor may have adopted a version between them.
 fn staleness(version: PolicyVersion, pair: &PreferencePair) -> u64 {
-    version.staleness_of(pair.chosen().trajectory.behaviour())
+    let of = |candidate: &Candidate| version.staleness_of(candidate.trajectory.behaviour());
+    of(pair.chosen()).max(of(pair.rejected()))
 }
 
 #[cfg(test)]

@@ -71,14 +71,20 @@ impl Partners {
     /// The partners of `product`, by index.
     fn of(&self, product: usize) -> impl Iterator<Item = usize> {
         let own = &self.products[&product];
-        let differs = move |other: &Looks| {
-            other.image != own.image && !(self.by_category && other.category == own.category)
-        };
         let others = self
             .products
             .iter()
-            .filter(move |(index, other)| **index != product && differs(other));
+            .filter(move |(index, other)| **index != product && self.differs(other, own));
         others.map(|(&index, _)| index)
+    }
+
+    /// Whether the product `other` may stand in for `product`.
+    pub(crate) fn may_stand_in(&self, other: usize, product: usize) -> bool {
+        other != product && self.differs(&self.products[&other], &self.products[&product])
+    }
+
+    fn differs(&self, other: &Looks, own: &Looks) -> bool {
+        other.image != own.image && !(self.by_category && other.category == own.category)
     }
 
     fn lonely(&self, catalogue: &dyn Catalogue, product: usize) -> LearnerError {

@@ -5,6 +5,7 @@
 //! ahead on a thread of their own (`pretrain/samples.rs`).
 
 mod config;
+mod rows;
 mod samples;
 
 pub use config::PretrainConfig;
@@ -16,7 +17,6 @@ use burn::tensor::Device;
 use common::{LearnerEpoch, PolicyVersion, Purpose, TaskId, derive_seed};
 use crossbeam::channel;
 use data::Corpus;
-use models::ModelError;
 use models::gradients;
 use models::llava::Llava;
 use models::log_probs::CompletionLogits;
@@ -75,8 +75,9 @@ pub enum PretrainStart<'a> {
 /// Trains the initial policy. One that was loaded comes back with its adapter attached. `progress` is told every step.
 ///
 /// # Errors
-/// [`LearnerError::Config`]; [`LearnerError::Model`] when a sample does not fit the context;
-/// [`LearnerError::NotFinite`]; [`LearnerError::Cancelled`] on `cancel`.
+/// [`LearnerError::Config`]; [`LearnerError::Rows`] before the first step when rows of the corpus's file do not fit the
+/// context, [`LearnerError::Sample`] when a sample of another corpus does not; [`LearnerError::NotFinite`];
+/// [`LearnerError::Cancelled`] on `cancel`.
 pub fn pretrain(
     plan: Pretraining<'_>,
     progress: &mut dyn FnMut(PretrainProgress),
@@ -91,6 +92,7 @@ pub fn pretrain(
     } = plan;
     config.validate()?;
     let (policy, trained) = prepare(start, config, corpus, seed)?;
+    check_corpus(&policy, corpus)?;
     let source = SampleSource {
         policy: &policy,
         corpus,
@@ -125,9 +127,7 @@ fn prepare(
     let seed = seed_for(seed, Purpose::Initialisation);
     match start {
         PretrainStart::Fresh { preset, device } => {
-            let texts = corpus.texts();
-            let tokenizer = Tokenizer::train(texts.iter(), config.vocab_size, SpecialTokens::default())?;
-            let policy = preset.policy(tokenizer, device, seed);
+            let policy = fresh(preset, config, corpus, device, seed)?;
             let model = policy.model.clone().train();
             Ok((policy, model))
         }
@@ -138,12 +138,47 @@ fn prepare(
     }
 }
 
+/// The policy that pre-training from nothing begins with. Its tokenizer is the corpus's; its weights are drawn when they are first used.
+///
+/// # Errors
+/// [`LearnerError::Model`] when the corpus makes no tokenizer.
+pub fn fresh_policy(
+    preset: Preset,
+    config: &PretrainConfig,
+    corpus: &dyn Corpus,
+    device: &Device,
+    seed: u64,
+) -> Result<Policy, LearnerError> {
+    let seed = seed_for(seed, Purpose::Initialisation);
+    fresh(preset, config, corpus, device, seed)
+}
+
+/// Checks that every row of a corpus's file fits the context of the policy that is to be trained on it, of which no weight is looked at.
+///
+/// # Errors
+/// [`LearnerError::Rows`] with every row that does not.
+pub fn check_corpus(policy: &Policy, corpus: &dyn Corpus) -> Result<(), LearnerError> {
+    rows::check(policy, corpus)
+}
+
+fn fresh(
+    preset: Preset,
+    config: &PretrainConfig,
+    corpus: &dyn Corpus,
+    device: &Device,
+    seed: u64,
+) -> Result<Policy, LearnerError> {
+    let texts = corpus.texts();
+    let tokenizer = Tokenizer::train(texts.iter(), config.vocab_size, SpecialTokens::default())?;
+    Ok(preset.policy(tokenizer, device, seed))
+}
+
 /// One step a batch.
 fn fit(
     mut model: Llava,
     config: &PretrainConfig,
     seed: u64,
-    batches: channel::Receiver<Result<SampleBatch, ModelError>>,
+    batches: channel::Receiver<Result<SampleBatch, LearnerError>>,
     threads: usize,
     progress: &mut dyn FnMut(PretrainProgress),
     cancel: &CancellationToken,

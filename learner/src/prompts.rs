@@ -3,7 +3,10 @@
 
 use crate::assortment::filled;
 use crate::error::LearnerError;
+use common::{InvalidConfig, InvalidSetting};
 use data::{Catalogue, Product};
+use image::RgbaImage;
+use models::ModelError;
 use models::policy::Policy;
 
 /// How many products too long for the context are named.
@@ -57,65 +60,136 @@ impl CompletionLimits {
 }
 
 /// Checks that every product's prompt, under every instruction, leaves room in the policy's context for a completion of
-/// `completion_tokens` tokens. Returns what completions must respect.
+/// `completion_tokens` tokens, which `actor.max_new_tokens` says. Returns what completions must respect.
 ///
 /// # Errors
-/// [`LearnerError::Catalogue`] naming the products whose captions are too long, [`LearnerError::Model`] when a caption
-/// cannot be encoded.
+/// [`LearnerError::Config`] when completions leave no room for a prompt without its caption; [`LearnerError::Rows`] or
+/// [`LearnerError::Catalogue`] naming the products whose captions are too long or cannot be encoded.
 pub fn check_prompts(
     catalogue: &dyn Catalogue,
     policy: &Policy,
     completion_tokens: usize,
 ) -> Result<CompletionLimits, LearnerError> {
     let limits = policy.config.row_limits();
-    // The last token of a completion is predicted, never read.
-    let most = (limits.max_length + 1).saturating_sub(completion_tokens);
-    let (mut longest, mut too_long) = (0, vec![]);
-    for product in catalogue.products() {
-        let prompt = longest_prompt(product, catalogue.instructions(), policy)?;
+    let prompts = Prompts {
+        instructions: catalogue.instructions(),
+        policy,
+    };
+    let room = |prompt: usize| (limits.max_length + 1).saturating_sub(prompt);
+    let (mut longest, mut barest) = (0, usize::MAX);
+    let (mut unreadable, mut too_long) = (vec![], vec![]);
+    for (index, product) in catalogue.products().iter().enumerate() {
+        let prompt = match prompts.longest(product, &product.caption) {
+            Ok(prompt) => prompt,
+            Err(error) => {
+                unreadable.push((index, format!("product {}: {error}", product.id)));
+                continue;
+            }
+        };
         longest = longest.max(prompt);
-        if prompt > most {
-            let caption = policy.tokenizer.encode(&product.caption)?.len();
-            too_long.push(format!(
-                "product {}: its caption has {caption} tokens and its prompt {prompt}, the image included",
-                product.id
-            ));
+        if room(prompt) < completion_tokens {
+            barest = barest.min(prompts.longest(product, "")?);
+            too_long.push((index, told(product, prompt, policy)));
         }
+    }
+    if !unreadable.is_empty() {
+        return Err(refusal(
+            catalogue,
+            unreadable,
+            "the policy's tokenizer cannot encode it",
+        ));
     }
     if too_long.is_empty() {
         return Ok(CompletionLimits {
             vocab_size: limits.vocab_size,
-            tokens: limits.max_length + 1 - longest,
+            tokens: room(longest),
         });
     }
-    let unnamed = too_long.len().saturating_sub(NAMED);
-    too_long.truncate(NAMED);
-    if unnamed > 0 {
-        too_long.push(format!("and {unnamed} more"));
+    let (context, bare) = (limits.max_length, room(barest));
+    if bare > 0 && bare < completion_tokens {
+        // A caption may be too long for any completion as well.
+        let most = Some(room(longest)).filter(|&most| most > 0).unwrap_or(bare);
+        return Err(too_many_tokens(completion_tokens, most, barest, context));
     }
-    let context = limits.max_length;
-    let reason = format!(
-        "a prompt may have at most {most} tokens, for the policy's context has {context} and a completion takes up to \
-         {completion_tokens}; shorten the caption: {}",
-        too_long.join("; ")
+    let or_fewer = match room(longest) {
+        0 => String::new(),
+        most => format!(", or set actor.max_new_tokens to at most {most}"),
+    };
+    let remedy = format!(
+        "a prompt may have at most {} tokens, for the policy's context has {context} and a completion takes up to \
+         {completion_tokens}; shorten the caption{or_fewer}",
+        (context + 1).saturating_sub(completion_tokens)
     );
-    let name = catalogue.name().to_owned();
-    Err(LearnerError::Catalogue { name, reason })
+    Err(refusal(catalogue, too_long, &remedy))
 }
 
-/// Positions that a product's longest prompt takes, its image expanded.
-fn longest_prompt(
-    product: &Product,
-    instructions: &[String],
-    policy: &Policy,
-) -> Result<usize, LearnerError> {
-    let (width, height) = product.image.dimensions();
-    let (image, mut longest) = (policy.image_tokens(width, height), 0);
-    for instruction in instructions {
-        let ids = policy.prompt_ids(&filled(instruction, &product.caption), true)?;
-        longest = longest.max(ids.len() - 1 + image);
+/// What is asked about products, and by which policy it is read.
+struct Prompts<'a> {
+    instructions: &'a [String],
+    policy: &'a Policy,
+}
+
+impl Prompts<'_> {
+    /// Positions of the longest prompt about `product` under this caption, its image expanded.
+    fn longest(&self, product: &Product, caption: &str) -> Result<usize, ModelError> {
+        let mut longest = 0;
+        for instruction in self.instructions {
+            let ids = self.policy.prompt_ids(&filled(instruction, caption), true)?;
+            longest = longest.max(positions(&ids, Some(&product.image), self.policy));
+        }
+        Ok(longest)
     }
-    Ok(longest)
+}
+
+/// Positions of a prompt, its picture expanded.
+pub(crate) fn positions(ids: &[u32], picture: Option<&RgbaImage>, policy: &Policy) -> usize {
+    let Some(picture) = picture else { return ids.len() };
+    // One of them stands for the picture.
+    ids.len() - 1 + policy.image_tokens(picture.width(), picture.height())
+}
+
+fn told(product: &Product, prompt: usize, policy: &Policy) -> String {
+    let caption = policy
+        .tokenizer
+        .encode(&product.caption)
+        .map_or(0, |ids| ids.len());
+    format!(
+        "product {}: its caption has {caption} tokens and its prompt {prompt}, the image included",
+        product.id
+    )
+}
+
+/// No caption is so short that it would leave room: the completions are at fault.
+fn too_many_tokens(given: usize, most: usize, prompt: usize, context: usize) -> LearnerError {
+    let reason = format!(
+        "expected at most {most}, for the policy's context has {context} tokens and a prompt takes {prompt} of them without any \
+         caption, the image included"
+    );
+    let problems = vec![InvalidSetting {
+        key: "actor.max_new_tokens".into(),
+        value: given.to_string(),
+        reason,
+    }];
+    LearnerError::Config(InvalidConfig { problems })
+}
+
+/// The error of a catalogue some of whose products are at fault, by index: its file's rows where it has a file.
+fn refusal(catalogue: &dyn Catalogue, faults: Vec<(usize, String)>, remedy: &str) -> LearnerError {
+    if let Some(places) = catalogue.places() {
+        let faults = faults.into_iter();
+        return places
+            .refusal(faults.map(|(index, fault)| (index, format!("{fault}; {remedy}"))))
+            .into();
+    }
+    let unnamed = faults.len().saturating_sub(NAMED);
+    let mut named: Vec<String> = faults.into_iter().take(NAMED).map(|(_, fault)| fault).collect();
+    if unnamed > 0 {
+        named.push(format!("and {unnamed} more"));
+    }
+    LearnerError::Catalogue {
+        name: catalogue.name().to_owned(),
+        reason: format!("{remedy}: {}", named.join("; ")),
+    }
 }
 
 #[cfg(test)]
@@ -124,12 +198,21 @@ mod tests {
     use crate::assortment::test_catalogue::{catalogue, with_captions};
     use crate::test_policy::policy;
 
+    fn longest(catalogue: &dyn Catalogue, product: usize, policy: &Policy) -> usize {
+        let prompts = Prompts {
+            instructions: catalogue.instructions(),
+            policy,
+        };
+        let product = &catalogue.products()[product];
+        prompts.longest(product, &product.caption).unwrap()
+    }
+
     #[test]
     fn a_completion_within_the_limits_fits_behind_every_prompt_and_a_longer_one_does_not() {
         let (policy, catalogue) = (policy(), catalogue(&[None; 3]));
         let limits = check_prompts(&catalogue, &policy, 8).unwrap();
         let context = policy.config.row_limits();
-        let prompt = longest_prompt(&catalogue.products()[0], catalogue.instructions(), &policy).unwrap();
+        let prompt = longest(&catalogue, 0, &policy);
         assert_eq!(prompt + limits.tokens - 1, context.max_length);
         assert_eq!(limits.check(&vec![5; limits.tokens]), Ok(()));
         let refusal = limits.check(&vec![5; limits.tokens + 1]).unwrap_err();
@@ -149,6 +232,8 @@ mod tests {
         let catalogue = with_captions(&["the lamp", &long, "the desk"]);
         let error = check_prompts(&catalogue, &policy, 8).unwrap_err();
         assert!(error.is_configuration());
+        let longest = longest(&catalogue, 1, &policy);
+        assert!(longest > policy.config.row_limits().max_length, "{longest}");
         let (text, tokens) = (error.to_string(), policy.tokenizer.encode(&long).unwrap().len());
         let context = policy.config.row_limits().max_length;
         for word in [
@@ -162,5 +247,32 @@ mod tests {
             !text.contains("product p0") && !text.contains("product p2"),
             "{text}"
         );
+        assert!(
+            !text.contains("actor.max_new_tokens"),
+            "no completion fits: {text}"
+        );
+    }
+
+    #[test]
+    fn completions_that_fit_behind_no_caption_blame_their_length_and_others_both() {
+        let policy = policy();
+        let catalogue = with_captions(&["the lamp", "the lamp beside the oak desk"]);
+        let context = policy.config.row_limits().max_length;
+        let most = context + 1 - longest(&catalogue, 1, &policy);
+        assert!(check_prompts(&catalogue, &policy, most).is_ok());
+        let told = |asked| {
+            let refusal = check_prompts(&catalogue, &policy, asked).unwrap_err();
+            assert!(refusal.is_configuration());
+            refusal.to_string()
+        };
+        let blamed = format!("set actor.max_new_tokens to at most {most}: product p1: its caption has");
+        assert!(told(most + 1).contains(&blamed), "{}", told(most + 1));
+        for asked in [context, 100_000] {
+            let (text, blamed) = (
+                told(asked),
+                format!("actor.max_new_tokens = {asked}: expected at most {most}"),
+            );
+            assert!(text.contains(&blamed) && !text.contains("product"), "{text}");
+        }
     }
 }

@@ -7,6 +7,7 @@ use crate::ledger::{Beginning, EvaluationNote, Identity, Ledger, Record, StartNo
 use crate::lineage::Lineage;
 use crate::pair_buffer::PairBuffer;
 use crate::run::LearnerInputs;
+use crate::run_end::EndRecord;
 use common::{LearnerEpoch, PolicyVersion, RolloutOutcome};
 use proto::InvalidMessage;
 use std::time::Duration;
@@ -30,7 +31,8 @@ pub(crate) struct OpenLedger {
     pub(crate) measured: bool,
 }
 
-/// Opens a run's ledger, which fences every earlier start, finds the newest checkpoint, and reads what the ledger holds.
+/// Opens a run's ledger, which fences every earlier start, takes the run, finds the newest checkpoint, and reads what the ledger holds.
+/// Where that checkpoint completes the run its end is recorded again, as this start's.
 ///
 /// # Errors
 /// As [`check`], for a run that another start has begun since, the base apart; [`LearnerError::Ledger`] naming a record that
@@ -52,11 +54,20 @@ pub(crate) async fn open(
         None => journal.append([beginning.stored()]).await?,
         Some((_, content)) => same_run(&Beginning::read(&content).map_err(damaged)?, beginning, store)?,
     }
+    let (epoch, end) = (LearnerEpoch(journal.epoch()), EndRecord::of(store, run));
+    end.taken_by(epoch).await?;
     let checkpoint = Checkpoints::of(store, run).newest().await?;
+    if let (Some(found), Some(config)) = (&checkpoint, &beginning.config)
+        && found.manifest.is_last(config.versions)
+    {
+        let number = found.manifest.version.number;
+        let version = PolicyVersion { epoch, number };
+        end.complete(version, found.manifest.adapter, found.manifest.steps)
+            .await?;
+    }
     let cursor = checkpoint
         .as_ref()
         .map_or(0, |found| found.manifest.account.cursor);
-    let epoch = LearnerEpoch(journal.epoch());
     let lineage = checkpoint
         .as_ref()
         .map_or_else(Lineage::default, |found| found.manifest.lineage());

@@ -18,6 +18,7 @@ use crate::error::{LearnerError, panic_message};
 use crate::images::Expiry;
 use crate::instruments::Instruments;
 use crate::ledger;
+use crate::run_end::EndRecord;
 use crate::shown;
 use common::RunId;
 use data::Catalogue;
@@ -35,8 +36,6 @@ use store::{Journal, Store};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
-
-pub use setup::check_catalogue;
 
 /// What a learner needs besides its configuration.
 #[derive(Clone)]
@@ -102,7 +101,7 @@ const TICK: Duration = Duration::from_millis(50);
 /// until `shutdown`; the last trained version's adapter is written in both cases.
 ///
 /// # Errors
-/// [`LearnerError`]: configuration, catalogue, policy or the adapter's place at fault, and nothing was written yet; too few
+/// [`LearnerError`]: configuration, catalogue, policy or a place to write to at fault, and nothing was taken or written yet; too few
 /// pairs, training not finite.
 pub async fn run(
     config: LearnerConfig,
@@ -112,7 +111,6 @@ pub async fn run(
 ) -> Result<RunSummary, LearnerError> {
     let Listeners { grpc, dashboard } = listeners.into();
     config.validate()?;
-    check_catalogue(&config, inputs.catalogue.as_ref())?;
     say_what_is_trained(&config.loss);
     let setup = setup::prepare(&config, &inputs).await?;
     let surroundings = Surroundings {
@@ -191,17 +189,18 @@ pub(crate) async fn serve<T: Training>(
         dashboard,
     } = surroundings;
     instruments.watch(&control);
-    let checkpoints = Checkpoints::of(&store, &control.identity.run);
+    let run = &control.identity.run;
+    let (checkpoints, end) = (Checkpoints::of(&store, run), EndRecord::of(&store, run));
     // Ends streams and leases; `shutdown` ends training first.
     let stop = CancellationToken::new();
-    let (run, journal, stopped) = (&control.identity.run, Arc::new(journal), stop.clone());
+    let (journal, stopped) = (Arc::new(journal), stop.clone());
     let expiry = config
         .keep_images()
         .map(|keep| Expiry::new(&store, run, journal.clone(), keep));
     let showing = dashboard.map(|door| shown::open(door, &control, &journal, &store, config, stop.clone()));
     let keepers = Keepers::spawn(
         ledger::keep(control.clone(), journal),
-        checkpoint::keep(kept, control.clone(), checkpoints, config.keep_checkpoints),
+        checkpoint::keep(kept, control.clone(), checkpoints, end, config.keep_checkpoints),
         async move {
             if let Some(expiry) = expiry {
                 expiry.run(stopped).await;

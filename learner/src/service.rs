@@ -21,6 +21,7 @@ use futures::stream::{BoxStream, StreamExt, TryStreamExt as _};
 use proto::pb::{self, learner_service_server::LearnerService, lease_tasks_response::Answer};
 use proto::trace::Stage;
 use proto::{Authorizer, Remote, WireError, artifact_stream};
+use requests::{Returned, Submission, Wanted};
 use room::Held;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -54,7 +55,7 @@ impl Service {
         }
     }
 
-    fn lease(&self, actor: &ActorId, request: pb::LeaseTasksRequest) -> Result<Answer, WireError> {
+    fn lease(&self, actor: &ActorId, wanted: &Wanted) -> Result<Answer, WireError> {
         if self.stop.is_cancelled() {
             return Err(WireError::Unavailable("the learner is stopping".into()));
         }
@@ -65,8 +66,9 @@ impl Service {
             }
             None => {}
         }
-        let (wanted, policy) = requests::lease(request)?;
-        let answer = self.control.lease(actor, policy, wanted, clock::now());
+        let answer = self
+            .control
+            .lease(actor, wanted.policy, wanted.tasks, clock::now());
         Ok(match answer.map_err(|denied| lease_error(actor, denied))? {
             LeaseAnswer::Complete => Answer::Complete(pb::RunComplete {}),
             LeaseAnswer::Wait(pause) => Answer::Wait(pb::Wait {
@@ -81,26 +83,22 @@ impl Service {
         })
     }
 
-    fn hand_back(&self, actor: &ActorId, request: pb::ReturnTasksRequest) -> Result<u32, WireError> {
-        let leaves = request.leaves;
-        let tasks = requests::returned(request)?;
+    fn hand_back(&self, actor: &ActorId, Returned { tasks, leaves }: &Returned) -> u32 {
         let returned = match tasks.is_empty() {
             true => 0,
-            false => self.control.hand_back(actor, &tasks, clock::now()),
+            false => self.control.hand_back(actor, tasks, clock::now()),
         };
-        if leaves {
+        if *leaves {
             self.control.leave(actor);
         }
-        Ok(returned)
+        returned
     }
 
     async fn submit(
         &self,
         actor: &ActorId,
-        outcomes: Vec<pb::RolloutOutcome>,
+        outcomes: Vec<RolloutOutcome>,
     ) -> Result<pb::SubmitOutcomesResponse, WireError> {
-        // All are checked before any counts.
-        let outcomes = requests::outcomes(outcomes)?;
         let now = clock::now();
         let tasks: Vec<TaskId> = outcomes.iter().map(RolloutOutcome::task).collect();
         let receipts = outcomes.into_iter().map(|outcome| {
@@ -130,7 +128,7 @@ impl Service {
 #[tonic::async_trait]
 impl LearnerService for Service {
     async fn join(&self, request: Request<pb::JoinRequest>) -> Result<Response<pb::JoinResponse>, Status> {
-        let (caller, _, span) = self.admit("LearnerService/Join", request, |m| m.header.take())?;
+        let (caller, (), span) = self.admit(request)?;
         let _span = span.entered();
         tracing::debug!(caller = caller.id, "joined");
         if let Ok(actor) = ActorId::new(caller.id) {
@@ -143,6 +141,7 @@ impl LearnerService for Service {
             learner_epoch: self.control.epoch().0,
             run_seed: own.run_seed,
             policy: Some(whole_manifest(broadcast, &broadcast.newest())),
+            deterministic: self.control.deterministic(),
         }))
     }
 
@@ -150,9 +149,8 @@ impl LearnerService for Service {
         &self,
         request: Request<pb::LeaseTasksRequest>,
     ) -> Result<Response<pb::LeaseTasksResponse>, Status> {
-        let (actor, message, span) =
-            self.admit_actor("LearnerService/LeaseTasks", request, |m| m.header.take())?;
-        let answer = span.in_scope(|| self.lease(&actor, message))?;
+        let (actor, wanted, span) = self.admit(request)?;
+        let answer = span.in_scope(|| self.lease(&actor, &wanted))?;
         if matches!(answer, Answer::Lease(_)) {
             failpoint::reach(Point::Leased);
         }
@@ -164,13 +162,11 @@ impl LearnerService for Service {
         mut request: Request<pb::SubmitOutcomesRequest>,
     ) -> Result<Response<pb::SubmitOutcomesResponse>, Status> {
         let _held = request.extensions_mut().remove::<Held>();
-        let (actor, message, span) =
-            self.admit_actor("LearnerService/SubmitOutcomes", request, |m| m.header.take())?;
-        let told = [message.compute_seconds, message.scoring_seconds];
-        let [own, scoring] = self.control.actors.computed(&actor, clock::now(), told);
+        let (actor, Submission { outcomes, seconds }, span) = self.admit(request)?;
+        let [own, scoring] = self.control.actors.computed(&actor, clock::now(), seconds);
         self.control.measured.actor_seconds.inc_by(own);
         self.control.measured.scoring_seconds.inc_by(scoring);
-        let submitted = self.submit(&actor, message.outcomes).instrument(span);
+        let submitted = self.submit(&actor, outcomes).instrument(span);
         Ok(Response::new(submitted.await?))
     }
 
@@ -178,9 +174,8 @@ impl LearnerService for Service {
         &self,
         request: Request<pb::ReturnTasksRequest>,
     ) -> Result<Response<pb::ReturnTasksResponse>, Status> {
-        let (actor, message, span) =
-            self.admit_actor("LearnerService/ReturnTasks", request, |m| m.header.take())?;
-        let returned = span.in_scope(|| self.hand_back(&actor, message))?;
+        let (actor, returned, span) = self.admit(request)?;
+        let returned = span.in_scope(|| self.hand_back(&actor, &returned));
         Ok(Response::new(pb::ReturnTasksResponse { returned }))
     }
 
@@ -191,16 +186,14 @@ impl LearnerService for Service {
         request: Request<pb::WatchPolicyRequest>,
     ) -> Result<Response<Self::WatchPolicyStream>, Status> {
         let peer = Remote::of(&request).address;
-        let (caller, message, span) =
-            self.admit("LearnerService/WatchPolicy", request, |m| m.header.take())?;
+        let (caller, watch, span) = self.admit(request)?;
         span.in_scope(|| tracing::debug!(caller = caller.id, "follows"));
-        let from = peer.map(|peer| peer.ip());
-        let (after, relay) = requests::following(from, &message).map_err(WireError::from)?;
+        let relay = watch.relay(peer.map(|peer| peer.ip()));
         let place = self.control.broadcast.relays.enter(relay);
-        let following = Following::begin(&self.control, &caller.id, message.evaluates);
-        Ok(Response::new(
-            announcements(self.control.clone(), place, following, after, self.stop.clone()).boxed(),
-        ))
+        let following = Following::begin(&self.control, &caller.id, watch.evaluates);
+        let (control, stop) = (self.control.clone(), self.stop.clone());
+        let announced = announcements(control, place, following, watch.after, stop);
+        Ok(Response::new(announced.boxed()))
     }
 
     type FetchArtifactStream = BoxStream<'static, Result<pb::ArtifactChunk, Status>>;
@@ -209,14 +202,12 @@ impl LearnerService for Service {
         &self,
         request: Request<pb::FetchArtifactRequest>,
     ) -> Result<Response<Self::FetchArtifactStream>, Status> {
-        let (caller, message, span) =
-            self.admit("LearnerService/FetchArtifact", request, |m| m.header.take())?;
-        let digest = proto::fetched(message.digest).map_err(WireError::from)?;
+        let (caller, (digest, offset), span) = self.admit(request)?;
         let source = self.control.broadcast.source(&digest);
         let source = source.ok_or_else(|| WireError::NotFound(format!("artifact {digest}")))?;
-        span.in_scope(|| tracing::debug!(caller = caller.id, %digest, message.offset, "fetches"));
+        span.in_scope(|| tracing::debug!(caller = caller.id, %digest, offset, "fetches"));
         let (chunks, sent) = (
-            artifact_stream::chunks(source, message.offset).await?,
+            artifact_stream::chunks(source, offset).await?,
             self.control.broadcast.meter(),
         );
         let metered = chunks.inspect_ok(move |chunk| {
@@ -230,10 +221,8 @@ impl LearnerService for Service {
         &self,
         request: Request<pb::ReportAdoptionRequest>,
     ) -> Result<Response<pb::ReportAdoptionResponse>, Status> {
-        let (actor, message, span) =
-            self.admit_actor("LearnerService/ReportAdoption", request, |m| m.header.take())?;
+        let (actor, (adoption, waiting_for), span) = self.admit(request)?;
         let _span = span.entered();
-        let (adoption, waiting_for) = requests::adoption(message).map_err(WireError::from)?;
         let now = clock::now();
         let adopted = self.control.adopted(&actor, &adoption, now);
         adopted.map_err(|unknown| WireError::NotFound(unknown.to_string()))?;
@@ -246,9 +235,7 @@ impl LearnerService for Service {
         &self,
         request: Request<pb::ReportEvaluationRequest>,
     ) -> Result<Response<pb::ReportEvaluationResponse>, Status> {
-        let (_, message, span) =
-            self.admit("LearnerService/ReportEvaluation", request, |m| m.header.take())?;
-        let (version, values) = requests::evaluation(message).map_err(WireError::from)?;
+        let (_, (version, values), span) = self.admit(request)?;
         let told = values.clone();
         let evaluated = span.in_scope(|| self.control.evaluated(version, told));
         evaluated.map_err(|unknown| WireError::NotFound(unknown.to_string()))?;
@@ -271,11 +258,9 @@ impl LearnerService for Service {
         &self,
         request: Request<pb::GetRunStatusRequest>,
     ) -> Result<Response<pb::RunStatus>, Status> {
-        let (_, message, _) = self.admit("LearnerService/GetRunStatus", request, |m| m.header.take())?;
-        Ok(Response::new(status::run_status(
-            &self.control,
-            message.metrics_from as usize,
-        )))
+        let (_, metrics_from, _) = self.admit(request)?;
+        let status = status::run_status(&self.control, metrics_from as usize);
+        Ok(Response::new(status))
     }
 }
 

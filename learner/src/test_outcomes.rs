@@ -3,9 +3,9 @@
 use crate::broadcast::Weights;
 use crate::ledger::Record;
 use common::{
-    Barred, Candidate, CandidateGroup, Digest, FailureReason, Finish, Guardrail, LearnerEpoch, NoPairReason,
-    PolicyVersion, PreferencePair, ProductId, ProductTask, Reward, RolloutOutcome, Standing, TaskId,
-    Trajectory,
+    Barred, Blame, Candidate, CandidateGroup, Digest, FailureReason, Finish, Guardrail, LearnerEpoch,
+    NoPairReason, PolicyVersion, PreferencePair, ProductId, ProductTask, Reward, RolloutOutcome, Standing,
+    TaskId, Trajectory,
 };
 
 /// A version of epoch 1.
@@ -118,7 +118,20 @@ pub(crate) fn failed(task: u64, retryable: bool) -> RolloutOutcome {
         task,
         reason,
         retryable,
+        blame: Blame::Task,
         detail: "down".into(),
+    }
+}
+
+/// A failure that another attempt may not meet, and that is a service's.
+pub(crate) fn undone(task: u64, blame: Blame) -> RolloutOutcome {
+    let (task, reason) = (TaskId(task), FailureReason::RewardUnavailable);
+    RolloutOutcome::Failed {
+        task,
+        reason,
+        retryable: true,
+        blame,
+        detail: "no room".into(),
     }
 }
 

@@ -9,7 +9,7 @@ use crate::clock;
 use crate::collate::{Collator, PairMicroBatch, TrainingBatch};
 use crate::config::{LearnerConfig, LossConfig, MAX_MICRO_BATCHES, tell_of_cut_warmup};
 use crate::error::LearnerError;
-use crate::log_probs::{PairNats, PairReference, policy_by_pair, reference_passes};
+use crate::log_probs::{PairNats, PairReference, nats, policy_by_pair, reference_passes};
 use crate::loss::{PairLogProbs, importance, pcpo_loss};
 use crate::metrics::{Metrics, StepMetrics, StepTaken, version_metrics};
 use crate::step_log::{StepLog, StepRecord};
@@ -69,7 +69,7 @@ struct MicroBatch<'a> {
 }
 
 /// What the forward and backward passes of a minibatch come to.
-struct Passes {
+struct Backward {
     /// The number whose gradient was taken.
     loss: f64,
     gradients: GradientsParams,
@@ -137,36 +137,39 @@ impl Trainer {
                 if stop.is_cancelled() {
                     return Err(LearnerError::Cancelled);
                 }
-                let stepping = clock::now();
-                let metrics = self.step(&pairs, &batch, &minibatch, &reference)?;
-                let took = clock::now().saturating_duration_since(stepping);
-                let tasks = minibatch.iter().map(|&pair| pairs.pairs[pair].task);
-                Stage::TrainStep.over(took, tasks.map(|task| TraceId::of(self.run_seed, task.0)));
-                log.record(&StepRecord {
-                    step: self.optimizer.steps(),
-                    version: version.next(),
-                    metrics: &metrics,
-                    took,
-                })?;
-                steps.push(metrics);
+                steps.push(self.told_step(&pairs, &batch, &minibatch, &reference, log)?);
             }
             failpoint::reach(Point::Stepped);
             version = version.next();
             let metrics = version_metrics(&steps, &pairs, &nats(&reference));
             let took = clock::now().saturating_duration_since(begun);
             log.version(self.optimizer.steps(), &metrics, took);
-            let is_kept = pairs.sampled.is_some() && self.config.is_checkpointed(version);
-            publish(TrainedVersion {
-                version,
-                adapter: self.adapter()?,
-                metrics,
-                optimizer: is_kept.then(|| self.optimizer.state()),
-                steps: self.optimizer.steps(),
-                tasks: pairs.pairs.iter().map(|pair| pair.task).collect(),
-                account: pairs.sampled.map(|sampled| sampled.account),
-            })?;
+            publish(self.trained(version, pairs, metrics)?)?;
         }
         Ok(())
+    }
+
+    /// One optimizer step, told to `log` and to the traces of its samples.
+    fn told_step(
+        &mut self,
+        pairs: &PairBatch,
+        batch: &TrainingBatch,
+        minibatch: &[usize],
+        reference: &[PairReference],
+        log: &mut StepLog,
+    ) -> Result<StepMetrics, LearnerError> {
+        let begun = clock::now();
+        let metrics = self.step(pairs, batch, minibatch, reference)?;
+        let took = clock::now().saturating_duration_since(begun);
+        let tasks = minibatch.iter().map(|&pair| pairs.pairs[pair].task);
+        Stage::TrainStep.over(took, tasks.map(|task| TraceId::of(self.run_seed, task.0)));
+        log.record(&StepRecord {
+            step: self.optimizer.steps(),
+            version: pairs.version.next(),
+            metrics: &metrics,
+            took,
+        })?;
+        Ok(metrics)
     }
 
     /// One optimizer step along the gradient of the minibatch's loss.
@@ -178,11 +181,11 @@ impl Trainer {
         reference: &[PairReference],
     ) -> Result<StepMetrics, LearnerError> {
         let reference: Vec<&PairReference> = minibatch.iter().map(|&pair| &reference[pair]).collect();
-        let Passes {
+        let Backward {
             loss,
             mut gradients,
             policy_lp,
-        } = self.passes(pairs, batch, minibatch, &reference)?;
+        } = self.backward(pairs, batch, minibatch, &reference)?;
         let grad_norm = gradients::clip_global_norm(&self.policy, &mut gradients, self.config.clip_norm);
         let taken = StepTaken {
             loss,
@@ -199,13 +202,13 @@ impl Trainer {
 
     /// The mean loss over the minibatch's pairs and its gradient, the micro-batches side by side. `reference` is what the
     /// reference says of those pairs.
-    fn passes(
+    fn backward(
         &self,
         pairs: &PairBatch,
         batch: &TrainingBatch,
         minibatch: &[usize],
         reference: &[&PairReference],
-    ) -> Result<Passes, LearnerError> {
+    ) -> Result<Backward, LearnerError> {
         let size = minibatch.len().div_ceil(self.config.micro_batches);
         let micro_batches = minibatch
             .chunks(size)
@@ -227,7 +230,8 @@ impl Trainer {
                 let loss = &self.config.loss;
                 let (losses, policy_lp) = pair_losses(logits, batch, micro_batch.reference, loss);
                 let policy_lp = policy_lp.to_host();
-                let losses = weighed(losses, &micro_batch.pairs, &policy_lp, loss);
+                let clip = self.config.loss.importance_clip;
+                let losses = importance::weighed(losses, &micro_batch.pairs, &policy_lp, clip);
                 let loss = losses.sum().div_scalar(minibatch.len() as f64);
                 let share = loss.clone().into_scalar::<f64>();
                 (loss, (share, policy_lp))
@@ -245,7 +249,7 @@ impl Trainer {
         let (gradients, done) =
             gradients::accumulate_passes(&self.policy, micro_batches, self.threads, pass)?;
         let (shares, policy_lp): (Vec<f64>, Vec<_>) = done.into_iter().unzip();
-        Ok(Passes {
+        Ok(Backward {
             loss: shares.iter().sum(),
             gradients,
             policy_lp: policy_lp.concat(),
@@ -272,6 +276,25 @@ impl Trainer {
         }
     }
 
+    /// The `version` that `pairs` have been trained into.
+    fn trained(
+        &self,
+        version: PolicyVersion,
+        pairs: PairBatch,
+        metrics: Metrics,
+    ) -> Result<TrainedVersion, LearnerError> {
+        let is_kept = pairs.sampled.is_some() && self.config.is_checkpointed(version);
+        Ok(TrainedVersion {
+            version,
+            adapter: self.adapter()?,
+            metrics,
+            optimizer: is_kept.then(|| self.optimizer.state()),
+            steps: self.optimizer.steps(),
+            tasks: pairs.pairs.iter().map(|pair| pair.task).collect(),
+            account: pairs.sampled.map(|sampled| sampled.account),
+        })
+    }
+
     /// The adapter as it is now; refused when a weight is not finite.
     fn adapter(&self) -> Result<NamedTensors, LearnerError> {
         let adapter = self.policy.adapter();
@@ -291,29 +314,6 @@ fn pair_losses(
     let ref_lp = nats(reference.iter().copied());
     let ref_lp = PairLogProbs::from_host(&ref_lp, &batch.features.device());
     (pcpo_loss(&policy_lp, &ref_lp, config), policy_lp)
-}
-
-/// Each pair's loss times the weight of the pair, where pairs are weighed.
-fn weighed(
-    losses: Tensor<1>,
-    pairs: &[&TrainingPair],
-    policy: &[PairNats],
-    config: &LossConfig,
-) -> Tensor<1> {
-    if config.importance_clip == 0.0 {
-        return losses;
-    }
-    let weight = |(pair, nats): (&&TrainingPair, &PairNats)| {
-        importance::weight(pair, nats, config.importance_clip) as f32
-    };
-    let weights: Vec<f32> = pairs.iter().zip(policy).map(weight).collect();
-    let weights = Tensor::from_floats(&weights[..], &losses.device());
-    losses * weights
-}
-
-/// The log-probabilities alone.
-fn nats<'a>(reference: impl IntoIterator<Item = &'a PairReference>) -> Vec<PairNats> {
-    reference.into_iter().map(|pair| pair.nats).collect()
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 
 use crate::error::ModelError;
 
+use token_rows::prompt_lengths;
 pub(crate) use token_rows::{PromptTokens, TokenRows};
 
 /// What a row must respect, read off a model's configuration.
@@ -20,8 +21,56 @@ pub struct RowLimits {
     pub image_token_id: u32,
     /// Ids are below this.
     pub vocab_size: usize,
-    /// Longest padded row, image tokens included.
+    /// Longest row, image tokens included and padding not.
     pub max_length: usize,
+}
+
+/// A row that a model's context has no room for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("its prompt takes {prompt} positions{}, the model's context has {context}", of_completion(*completion))]
+pub struct TooLong {
+    /// Positions of the prompt, its image expanded.
+    pub prompt: usize,
+    /// Tokens of the completion; 0 without one.
+    pub completion: usize,
+    /// Positions that the model has.
+    pub context: usize,
+}
+
+fn of_completion(tokens: usize) -> String {
+    match tokens {
+        0 => String::new(),
+        tokens => format!(" and its completion {tokens}"),
+    }
+}
+
+impl TooLong {
+    /// The same as the fault of a row of a batch.
+    fn of_row(self, row: usize) -> ModelError {
+        let reason = self.to_string();
+        ModelError::Row { row, reason }
+    }
+}
+
+impl RowLimits {
+    /// Refuses a prompt of so many positions, its image expanded, with a completion of so many tokens. Padding does not count:
+    /// positions are relative, so a row computes the same wherever in a batch's rectangle it stands, and one that fits alone
+    /// fits beside any others.
+    ///
+    /// # Errors
+    /// [`TooLong`].
+    pub fn check(&self, prompt: usize, completion: usize) -> Result<(), TooLong> {
+        let context = self.max_length;
+        // The last token of a completion is predicted, never read.
+        if prompt.saturating_add(completion.saturating_sub(1)) <= context {
+            return Ok(());
+        }
+        Err(TooLong {
+            prompt,
+            completion,
+            context,
+        })
+    }
 }
 
 /// One completion under its prompt.
@@ -71,21 +120,26 @@ pub fn collate(
             limits,
         )?;
     }
+    let lengths = prompt_lengths(&prompts, image_lengths, limits)?;
+    for (index, (row, &prompt)) in rows.iter().zip(&lengths).enumerate() {
+        let fits = limits.check(prompt, row.completion_ids.len());
+        fits.map_err(|error| error.of_row(index))?;
+    }
     let completion_length = rows.iter().map(|row| row.completion_ids.len()).max().unwrap_or(0);
     // The last token of a completion is only predicted, never read.
     let read = completion_length.saturating_sub(1);
     let tails = rows
         .iter()
         .map(|row| &row.completion_ids[..row.completion_ids.len().min(read)]);
-    let (inputs, prompt_length) =
-        TokenRows::new(&prompts, &tails.collect::<Vec<_>>(), read, image_lengths, limits)?;
+    let tails: Vec<&[u32]> = tails.collect();
+    let inputs = TokenRows::new(&prompts, &lengths, &tails, read, image_lengths, limits);
     let cells = || {
         rows.iter()
             .flat_map(|row| (0..completion_length).map(|position| row.completion_ids.get(position)))
     };
     Ok(CompletionBatch {
+        prompt_length: inputs.length - read,
         inputs,
-        prompt_length,
         completion_length,
         targets: cells().map(|id| id.map_or(0, |&id| i64::from(id))).collect(),
         mask: cells().map(|id| if id.is_some() { 1.0 } else { 0.0 }).collect(),
@@ -225,6 +279,20 @@ mod tests {
             );
         }
         assert!(collate(&[], &[], &LIMITS).is_err());
+    }
+
+    #[test]
+    fn a_row_that_fits_alone_fits_beside_any_other() {
+        // Together they are a rectangle of 6 + 6 positions, and each row has 8 of its own.
+        let (asks, tells) = (row(&[1; 6], None, &[2; 3]), row(&[1; 2], None, &[3; 7]));
+        for alone in [asks, tells] {
+            assert!(collate(&[alone], &[], &LIMITS).is_ok());
+        }
+        let batch = collate(&[asks, tells], &[], &LIMITS).unwrap();
+        assert_eq!((batch.inputs.length, batch.first_predicting()), (12, 5));
+        let refusal = collate(&[asks, row(&[1; 3], None, &[3; 7])], &[], &LIMITS).unwrap_err();
+        let said = "row 1: its prompt takes 3 positions and its completion 7, the model's context has 8";
+        assert_eq!(refusal.to_string(), said);
     }
 
     #[test]

@@ -74,4 +74,13 @@ impl Policy {
     ) -> Result<Self, ModelError> {
         Directory::open(dir)?.into_policy(dir, device, dtype, progress)
     }
+
+    /// The policy of a model directory without its weights: what can be known of it at once, whatever its size. Names and shapes of
+    /// the files' weights have been compared; those of the network are fresh, and nobody should ask it for a number.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load), but for the weights' numbers.
+    pub fn without_weights(dir: &Path) -> Result<Self, ModelError> {
+        Directory::open(dir)?.into_shape(dir)
+    }
 }

@@ -16,6 +16,8 @@ pub use caig::{CAIG_QUESTION, CAIG_QUESTION_WITH_CAPTION, CaigReward, Comparison
 pub use caig_network::{CaigAnswer, CaigNetwork, PairRows};
 pub use calibration::Calibration;
 pub use concat::{Concat, ConcatConfig, PairPrediction};
+#[cfg(test)]
+pub(crate) use reward_model::tests::model as small_reward_model;
 pub use reward_model::{QUESTION, RewardModel};
 pub use siamese::{Siamese, SiameseConfig};
 pub use texts::TokenRectangle;

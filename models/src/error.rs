@@ -183,6 +183,20 @@ pub enum ModelError {
         /// What would be right.
         expected: &'static str,
     },
+    /// The longest completion that is asked for does not fit behind a prompt.
+    #[error(
+        "sampling.max_new_tokens = {max_new_tokens}: expected at most {}, for the prompt takes {prompt} of the {context} positions \
+         of the model's context",
+        (context + 1).saturating_sub(*prompt)
+    )]
+    Room {
+        /// What was asked for.
+        max_new_tokens: usize,
+        /// Positions of the longest prompt; it fits.
+        prompt: usize,
+        /// Positions that the model has.
+        context: usize,
+    },
     /// A description cannot be rendered.
     #[error("description: {reason}")]
     Prompt {

@@ -297,6 +297,28 @@ mod tests {
         assert_eq!(policy.with_text(tokens).unwrap().text, "warm light");
     }
 
+    /// Positions are relative, so a place that padding moves a row to is none that the model was not trained for.
+    #[test]
+    fn rows_that_are_padded_beyond_the_context_equal_the_rows_alone() {
+        let policy = policy(1);
+        let features = policy.image_features(&[&picture(9, 99, 9)]).unwrap();
+        let words: Vec<u32> = (0..300).map(|i| 20 + i % 40).collect();
+        let row = |prompt_ids, completion_ids| CompletionRow {
+            prompt_ids,
+            image: None,
+            completion_ids,
+        };
+        let rows = [row(&words, &words[..3]), row(&words[..3], &words)];
+        assert!(2 * words.len() > policy.config.row_limits().max_length);
+        let sums = |batch| policy.log_probs(&rows, &features, batch).unwrap();
+        for (alone, together) in sums(1).iter().zip(sums(2)) {
+            assert!(
+                (alone - together).abs() < 1e-5 * alone.abs(),
+                "{alone} {together}"
+            );
+        }
+    }
+
     #[test]
     fn a_policy_describes_a_picture() {
         let policy = policy(1);

@@ -152,7 +152,7 @@ impl ImageProcessor {
     }
 
     /// The picture without transparency. One without pixels is one pixel of the mean colour.
-    pub(crate) fn composite(&self, picture: &RgbaImage) -> RgbImage {
+    pub fn composite(&self, picture: &RgbaImage) -> RgbImage {
         let background = self.mean_colour();
         RgbImage::from_fn(picture.width().max(1), picture.height().max(1), |x, y| {
             let Some(pixel) = picture.get_pixel_checked(x, y) else {

@@ -111,8 +111,8 @@ pub struct SampledTokens {
 /// been drawn for every row.
 ///
 /// # Errors
-/// [`ModelError::Sampling`] for settings out of range, [`ModelError::Row`] for a prompt that cannot be laid out, that
-/// leaves no room for a whole completion, or whose logits are not numbers.
+/// [`ModelError::Sampling`] for settings out of range, [`ModelError::Room`] when a completion may grow longer than the context has
+/// room for, [`ModelError::Row`] for a prompt that cannot be laid out or whose logits are not numbers.
 pub fn sample_tokens(
     model: &Llava,
     prompts: &[Prompt],
@@ -328,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn a_prompt_that_leaves_no_room_is_refused_with_its_number() {
+    fn a_completion_without_room_blames_its_length_and_a_prompt_without_room_its_row() {
         let policy = policy(1);
         let limits = RowLimits {
             max_length: 10,
@@ -339,10 +339,11 @@ mod tests {
             prompt(&[1, 20], None, 2),
             prompt(&[1; 9], None, 3),
         ];
-        let run = |length| {
+        let too_long = [prompt(&[1, 20], None, 1), prompt(&[1; 11], None, 2)];
+        let run = |prompts: &[Prompt], length| {
             sample_tokens(
                 &policy.model,
-                &prompts,
+                prompts,
                 None,
                 &SamplingParams::plain(length),
                 2,
@@ -350,8 +351,17 @@ mod tests {
                 &mut || (),
             )
         };
-        assert!(matches!(run(3), Err(ModelError::Row { row: 2, .. })));
-        assert!(run(2).is_ok());
+        for length in [3, 100_000] {
+            let refusal = run(&prompts, length).unwrap_err().to_string();
+            let blamed = format!("max_new_tokens = {length}: expected at most 2, ");
+            assert!(refusal.contains(&blamed), "{refusal}");
+        }
+        assert!(run(&prompts, 2).is_ok());
+        let refusal = run(&too_long, 1).unwrap_err();
+        assert!(
+            matches!(refusal, ModelError::Row { row: 1, .. }) && refusal.to_string().contains("11 positions"),
+            "{refusal}"
+        );
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! An artifact as a stream of chunks, from any offset. Files are read as the stream is consumed.
+//! An artifact as a stream of chunks, from any offset, and what comes of one. Files are read as the stream is consumed.
 
 use crate::{InvalidMessage, WireError, pb};
 use bytes::{Bytes, BytesMut};
@@ -23,6 +23,39 @@ pub enum Source {
     Memory(Bytes),
     /// In a file.
     File(PathBuf),
+}
+
+/// Why a message is not what comes next of an artifact.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum OutOfPlace {
+    /// Its bytes do not follow what came before.
+    #[error(transparent)]
+    Offset(InvalidMessage),
+    /// They are more than are missing.
+    #[error("more bytes came than the artifact's {0}")]
+    TooLong(u64),
+}
+
+/// The bytes that a message brings of an artifact of which the first `received` are here. Their digest is not looked at.
+///
+/// # Errors
+/// [`OutOfPlace`] when they are not what comes next.
+pub fn continued(
+    artifact: &Artifact,
+    received: u64,
+    message: pb::ArtifactChunk,
+) -> Result<Bytes, OutOfPlace> {
+    if message.offset != received {
+        let reason = format!("{} where {received} comes next", message.offset);
+        return Err(OutOfPlace::Offset(InvalidMessage::new(
+            "artifact_chunk.offset",
+            reason,
+        )));
+    }
+    match message.data.len() as u64 > artifact.bytes().saturating_sub(received) {
+        true => Err(OutOfPlace::TooLong(artifact.bytes())),
+        false => Ok(message.data),
+    }
 }
 
 /// The bytes from `offset` on. At the end of the artifact the stream is empty.
@@ -97,6 +130,24 @@ fn unreadable(path: &Path, error: &std::io::Error) -> WireError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_comes_continues_what_came_and_is_no_more_than_is_missing() {
+        let artifact = Artifact::new("a", 9, common::Digest::from_bytes([7; 32]), 4, vec![]).unwrap();
+        let continued = |received, offset, bytes: usize| {
+            let data = vec![7; bytes].into();
+            continued(&artifact, received, pb::ArtifactChunk { offset, data })
+        };
+        assert_eq!(continued(4, 4, 5).unwrap().len(), 5);
+        assert_eq!(continued(9, 9, 0).unwrap().len(), 0);
+        for (received, offset, bytes) in [(4, 0, 5), (4, 5, 4), (0, u64::MAX, 1)] {
+            let refusal = continued(received, offset, bytes).unwrap_err();
+            assert!(matches!(refusal, OutOfPlace::Offset(_)), "{refusal}");
+        }
+        for (received, bytes) in [(4, 6), (9, 1), (0, 10), (u64::MAX, 1)] {
+            assert_eq!(continued(received, received, bytes), Err(OutOfPlace::TooLong(9)));
+        }
+    }
 
     async fn collect(source: Source, offset: u64) -> Vec<(u64, usize)> {
         let chunks: Vec<_> = chunks(source, offset).await.unwrap().collect().await;

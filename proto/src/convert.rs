@@ -3,13 +3,17 @@
 mod artifact;
 mod canary;
 mod candidate;
-mod evaluation;
+mod manifest;
 mod outcome;
 mod plain;
+mod serving;
+mod status;
 
 pub use artifact::fetched;
 pub use candidate::{reward, trajectory};
-pub use evaluation::figures;
+pub use manifest::Manifest;
+pub use serving::{ImageGenerator, MAX_DESCRIPTIONS, RewardServerStatus, ServedModel};
+pub use status::{ActorStatus, MAX_ACTORS, MAX_STATUS_BYTES, Outcomes, RunStatus, VersionFigures};
 
 /// The most entries that one request may carry (leased tasks, outcomes, groups).
 pub const MAX_BATCH: usize = 1024;

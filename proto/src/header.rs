@@ -1,6 +1,6 @@
 //! Who calls, in which run, knowing which epoch.
 
-use crate::{InvalidMessage, PROTOCOL_VERSION, pb};
+use crate::{InvalidMessage, PROTOCOL_VERSION, pb, required};
 use common::{LearnerEpoch, RunId};
 
 /// The longest caller name accepted, in bytes.
@@ -31,7 +31,7 @@ impl TryFrom<Option<pb::RequestHeader>> for Caller {
     type Error = InvalidMessage;
 
     fn try_from(header: Option<pb::RequestHeader>) -> Result<Self, InvalidMessage> {
-        let header = header.ok_or_else(|| InvalidMessage::missing("header"))?;
+        let header = required("header", header)?;
         if header.protocol_version != PROTOCOL_VERSION {
             let found = header.protocol_version;
             let reason = format!("the caller speaks protocol {found}, this server speaks {PROTOCOL_VERSION}");

@@ -14,14 +14,18 @@ mod compatibility;
 mod compatibility_tests;
 mod connections;
 mod convert;
+#[cfg(test)]
+mod documented_tests;
 mod gate;
 mod header;
+mod keep_alive;
 mod network;
 pub mod observe;
 mod pauses;
 mod remote;
 mod role;
 pub mod tls;
+mod told;
 pub mod trace;
 mod wire_error;
 
@@ -29,13 +33,19 @@ pub use attached::{Attached, Attachment};
 pub use authorize::{AllowLoopback, AllowNetwork, AllowRoles, Authorizer, Call, Denied, Door, PeerDenied};
 pub use budget::{ByteBudget, ByteCharge, NoRoom};
 pub use connections::{ConnectionLimit, Limited, NoGreeting, Place, Placed, TooManyConnections};
-pub use convert::{InvalidMessage, MAX_BATCH, fetched, figures, required, reward, trajectory};
+pub use convert::{
+    ActorStatus, ImageGenerator, InvalidMessage, MAX_ACTORS, MAX_BATCH, MAX_DESCRIPTIONS, MAX_STATUS_BYTES,
+    Manifest, Outcomes, RewardServerStatus, RunStatus, ServedModel, VersionFigures, fetched, required,
+    reward, trajectory,
+};
 pub use gate::{Admission, Gate, Meter, QUESTION_BYTES};
 pub use header::{Caller, header};
+pub use keep_alive::KeepAlive;
 pub use network::{Answering, Destination, Duplex, Incoming, Network, Tcp, channel, host_and_port};
 pub use pauses::Pauses;
 pub use remote::Remote;
 pub use role::{PeerRole, RoleName};
+pub use told::{figures, one_line};
 pub use wire_error::WireError;
 
 /// The generated messages, clients and servers of package `adwright.v1`.

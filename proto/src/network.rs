@@ -3,7 +3,7 @@
 //! A network makes connections; who is at their other end is made sure of by [`Tls`](crate::tls::Tls), which lies over any of
 //! them.
 
-use crate::PeerRole;
+use crate::{KeepAlive, PeerRole};
 use futures::future::{BoxFuture, FutureExt as _};
 use hyper_util::rt::TokioIo;
 use std::fmt;
@@ -73,7 +73,8 @@ impl Network for Tcp {
 }
 
 /// A channel to `who` at `url` (`http://host:port`, or `https` where callees prove who they are; the network decides, not the
-/// URL), with what `settings` add. It connects at the first request, and again after a connection broke.
+/// URL), with what `settings` add or change. It connects at the first request, and again after a connection broke or its other end did not
+/// say that it lives ([`KeepAlive::OF_CALLERS`]).
 ///
 /// # Errors
 /// When `url` is none.
@@ -85,7 +86,7 @@ pub fn channel(
 ) -> Result<Channel, tonic::transport::Error> {
     let endpoint = Endpoint::from_shared(url.to_owned())?;
     let called = endpoint.uri().clone();
-    let endpoint = settings(plain(endpoint));
+    let endpoint = settings(KeepAlive::OF_CALLERS.on(plain(endpoint)));
     let network = network.clone();
     let connector = tower::service_fn(move |_: Uri| {
         let to = host_and_port(&called).map(|(host, port)| Destination { host, port, who });

@@ -13,29 +13,39 @@ const LONGEST: Duration = Duration::from_secs(2);
 #[derive(Debug, Clone)]
 pub struct Pauses {
     pause: Duration,
+    first: Duration,
+    longest: Duration,
     jitter: ChaCha8Rng,
 }
 
 impl Pauses {
     /// Those drawn from a caller's own seed.
     pub fn drawn_from(seed: u64) -> Self {
+        Self::between(FIRST, LONGEST, seed)
+    }
+
+    /// The same of other lengths.
+    pub fn between(first: Duration, longest: Duration, seed: u64) -> Self {
         Self {
-            pause: FIRST,
+            pause: first,
+            first,
+            longest,
             jitter: ChaCha8Rng::seed_from_u64(seed),
         }
     }
 
-    /// The pause before the next attempt, about twice the one before and at most 2 s; or a little longer than whoever is called asks for.
+    /// The pause before the next attempt, about twice the one before and at most the longest, which is 2 s; or a little longer than whoever is
+    /// called asks for.
     pub fn next_pause(&mut self, asked: Option<Duration>) -> Duration {
         let draw: f64 = self.jitter.random();
         let own = self.pause.mul_f64(0.5 + 0.5 * draw);
-        self.pause = (self.pause * 2).min(LONGEST);
+        self.pause = (self.pause * 2).min(self.longest);
         asked.map_or(own, |asked| own.max(asked.mul_f64(1.0 + 0.25 * draw)))
     }
 
     /// There was an answer: the next pause is a first one.
     pub fn over(&mut self) {
-        self.pause = FIRST;
+        self.pause = self.first;
     }
 }
 

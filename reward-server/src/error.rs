@@ -2,6 +2,7 @@
 
 use crate::scorer::ScoreFailure;
 use common::InvalidConfig;
+use data::ImportError;
 use models::ModelError;
 use models::compute_thread::ComputeError;
 use std::path::PathBuf;
@@ -37,13 +38,16 @@ pub enum RewardError {
     #[error("reward training was cancelled")]
     Cancelled,
     /// What a loaded model would be asked about a product is too long for it.
-    #[error("click log: product {product}: the question about it does not fit the reward model: {reason}")]
+    #[error("product {product}: the question about it does not fit the reward model: {reason}")]
     Question {
         /// Its id.
         product: String,
         /// What is too long.
-        reason: Box<ModelError>,
+        reason: String,
     },
+    /// The same of products of a file.
+    #[error(transparent)]
+    Rows(#[from] ImportError),
     /// A reward model did not answer for a product that it was measured on.
     #[error("click log: product {product}: {failure}")]
     Unscored {
@@ -100,7 +104,7 @@ impl RewardError {
     pub fn is_configuration(&self) -> bool {
         matches!(
             self,
-            Self::Config(_) | Self::NoPairs { .. } | Self::Question { .. }
+            Self::Config(_) | Self::NoPairs { .. } | Self::Question { .. } | Self::Rows(_)
         )
     }
 }

@@ -17,6 +17,7 @@ mod forward;
 mod gate;
 mod instruments;
 mod orientation;
+mod questions;
 mod reload;
 mod run_end;
 mod scorer;
@@ -44,7 +45,7 @@ use gate::RoomToScore;
 use models::device::Placement;
 use proto::pb::reward_service_server::RewardServiceServer;
 use proto::tls::Transport;
-use proto::{Authorizer, ConnectionLimit, Door, Gate, Incoming, MAX_MESSAGE_BYTES};
+use proto::{Authorizer, ConnectionLimit, Door, Gate, Incoming, KeepAlive, MAX_MESSAGE_BYTES};
 use reload::{ReloadState, Reloader};
 use run_end::{Readiness, RunEnd};
 use service::Service;
@@ -63,9 +64,6 @@ const STREAMS_PER_CONNECTION: u32 = 16;
 /// Longest time from a call's first byte to its answer, waiting for other calls included: nobody is served who sends a
 /// byte a minute.
 const CALL_TIME: Duration = Duration::from_secs(300);
-
-/// How long a connection may be silent before the caller is asked whether it lives, and how long it may take to answer.
-const KEEP_ALIVE: Duration = Duration::from_secs(30);
 
 /// The service as it is served.
 type Scoring = InterceptedService<Gate<RewardServiceServer<Service>, RoomToScore>, Door>;
@@ -190,8 +188,8 @@ async fn serve(
     let serving = Server::builder()
         .max_concurrent_streams(STREAMS_PER_CONNECTION)
         .timeout(CALL_TIME)
-        .http2_keepalive_interval(Some(KEEP_ALIVE))
-        .http2_keepalive_timeout(Some(KEEP_ALIVE))
+        .http2_keepalive_interval(Some(KeepAlive::OF_SERVERS.silence))
+        .http2_keepalive_timeout(Some(KeepAlive::OF_SERVERS.answer))
         .add_service(service)
         .add_service(health)
         .serve_with_incoming_shutdown(incoming, asked);

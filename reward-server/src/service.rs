@@ -87,7 +87,7 @@ impl Service {
         header: Option<pb::RequestHeader>,
         peer: &Remote,
     ) -> Result<Caller, WireError> {
-        let caller = Caller::try_from(header)?;
+        let caller = caller(header)?;
         self.authorizer.authorize(&Call {
             method,
             caller: &caller.id,
@@ -175,12 +175,20 @@ impl Service {
         })
     }
 
+    fn reward_model(&self, serving: &Serving) -> pb::RewardModel {
+        pb::RewardModel {
+            digest: Some(serving.digest.into()),
+            form: serving.form.clone(),
+            scores_alone: self.models.alone,
+        }
+    }
+
     fn status(&self) -> Result<pb::RewardServerStatus, WireError> {
         let serving = self.serving()?;
         let (answers, budget) = (self.models.answers.counts(), &self.models.budget);
         let (reloads, reload_failure) = self.reloads.told();
         Ok(pb::RewardServerStatus {
-            reward_model: Some(reward_model(&serving)),
+            reward_model: Some(self.reward_model(&serving)),
             requests: budget.requests() as u64,
             bytes: budget.bytes() as u64,
             groups_waiting: answers.waiting,
@@ -239,6 +247,7 @@ impl RewardService for Service {
                 scores: results.into_iter().map(to_wire).collect(),
                 reward_model: Some(model.into()),
                 compute_seconds: spent.as_secs_f64(),
+                scored_alone: self.models.alone,
             }))
         }
         .instrument(span)
@@ -252,7 +261,7 @@ impl RewardService for Service {
         let peer = Remote::of(&request);
         self.admit("RewardService/GetRewardModel", request.into_inner().header, &peer)?;
         let serving = self.serving()?;
-        Ok(Response::new(reward_model(&serving)))
+        Ok(Response::new(self.reward_model(&serving)))
     }
 
     async fn get_server_status(
@@ -269,11 +278,9 @@ impl RewardService for Service {
     }
 }
 
-fn reward_model(serving: &Serving) -> pb::RewardModel {
-    pb::RewardModel {
-        digest: Some(serving.digest.into()),
-        form: serving.form.clone(),
-    }
+/// Who sends a request, whichever it is: anybody, for it belongs to no run here.
+pub(crate) fn caller(header: Option<pb::RequestHeader>) -> Result<Caller, InvalidMessage> {
+    header.try_into()
 }
 
 /// Refuses groups that cannot be scored for what they are.
@@ -306,14 +313,17 @@ fn to_wire(result: ScoreResult) -> pb::GroupScore {
             sides: sides.unwrap_or_default().into_iter().map(Into::into).collect(),
         }),
         Err(failure) => {
-            let reason = match failure {
-                ScoreFailure::InvalidImage { .. } => ScoreFailureReason::InvalidImage,
-                ScoreFailure::Model { .. } => ScoreFailureReason::Model,
-                ScoreFailure::Abstained { .. } => ScoreFailureReason::Abstained,
+            let (reason, confidence) = match failure {
+                ScoreFailure::InvalidImage { .. } => (ScoreFailureReason::InvalidImage, None),
+                ScoreFailure::Model { .. } => (ScoreFailureReason::Model, None),
+                ScoreFailure::Abstained { confidence, .. } => {
+                    (ScoreFailureReason::Abstained, Some(confidence))
+                }
             };
             group_score::Result::Failure(pb::ScoreFailure {
                 reason: reason.into(),
                 detail: failure.to_string(),
+                confidence,
             })
         }
     };

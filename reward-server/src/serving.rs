@@ -60,6 +60,8 @@ pub(crate) struct Models {
     pub(crate) budget: Arc<Budget>,
     /// How many batches there were.
     pub(crate) batches: Arc<BatchCounts>,
+    /// Whether every group goes through its model by itself.
+    pub(crate) alone: bool,
     rule: BatchRule,
     queue: usize,
     decodes: usize,
@@ -77,6 +79,7 @@ impl Models {
             Some(wait) => Sharing::Everybody { wait },
         };
         Self {
+            alone,
             answers: Arc::new(Answers::new(config.cache_bytes)),
             budget: Arc::new(Budget::new(config.queue, config.memory_bytes)),
             batches: Arc::default(),

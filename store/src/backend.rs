@@ -10,6 +10,7 @@ use object_store::{
     BackoffConfig, ClientConfigKey, ObjectStore, ObjectStoreScheme, RetryConfig, local::LocalFileSystem,
     memory::InMemory, path::Path,
 };
+use std::path::PathBuf;
 use std::sync::{Arc, Once};
 use url::Url;
 
@@ -44,8 +45,7 @@ pub(crate) fn connect(url: &Url, settings: &StoreSettings) -> Result<Backend, St
         ObjectStoreScheme::Memory => Arc::new(InMemory::new()),
         ObjectStoreScheme::Local => {
             let directory = url.to_file_path().map_err(|()| fault(EXPECTED.into()))?;
-            std::fs::create_dir_all(&directory)
-                .map_err(|error| fault(format!("cannot make the directory: {error}")))?;
+            in_the_way(&directory).map_or(Ok(()), |found| Err(fault(found)))?;
             Arc::new(LocalFileSystem::new())
         }
         ObjectStoreScheme::AmazonS3 => {
@@ -76,6 +76,15 @@ pub(crate) fn connect(url: &Url, settings: &StoreSettings) -> Result<Backend, St
         root,
         credentials,
     })
+}
+
+/// What is where a directory would be made: who only opens a store makes nothing.
+fn in_the_way(directory: &std::path::Path) -> Option<String> {
+    // Without the slash that a URL of a directory ends with: nothing is at `file/`.
+    let directory: PathBuf = directory.components().collect();
+    let there = directory.ancestors().find(|path| path.exists())?;
+    let found = format!("{} is no directory", there.display());
+    (!there.is_dir()).then_some(found)
 }
 
 /// What kind of store a URL names, and the place in it.
@@ -244,6 +253,24 @@ mod tests {
                 .unwrap_err()
                 .contains("https://host")
         );
+    }
+
+    #[tokio::test]
+    async fn a_directory_is_made_by_the_first_write_and_something_else_in_its_place_is_said_at_once() {
+        let place = tempfile::tempdir().unwrap();
+        let url = |name: &str| format!("file://{}/{name}", place.path().display());
+        let store = Store::open(&url("a/store")).unwrap();
+        assert_eq!(store.list("").await.unwrap(), [""; 0]);
+        assert!(!store.exists("x").await.unwrap());
+        store.delete("x").await.unwrap();
+        assert!(!place.path().join("a").exists());
+        store.put("x/y", &b"1"[..]).await.unwrap();
+        assert_eq!(store.list("").await.unwrap(), ["x/y"]);
+        std::fs::write(place.path().join("file"), "x").unwrap();
+        for name in ["file", "file/", "file/below"] {
+            let refusal = Store::open(&url(name)).unwrap_err().to_string();
+            assert!(refusal.contains("file is no directory"), "{refusal}");
+        }
     }
 
     #[test]

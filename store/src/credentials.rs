@@ -36,7 +36,8 @@ fn amazon() -> &'static str {
         "credentials: the container's (AWS_CONTAINER_CREDENTIALS_...)"
     } else {
         "credentials: the environment has none (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or \
-         AWS_WEB_IDENTITY_TOKEN_FILE and AWS_ROLE_ARN), so the machine's instance role was asked for"
+         AWS_WEB_IDENTITY_TOKEN_FILE and AWS_ROLE_ARN), so the machine's instance role was asked for; profiles and single \
+         sign-on (~/.aws, AWS_PROFILE) are not read: `aws configure export-credentials --format env` prints theirs"
     }
 }
 

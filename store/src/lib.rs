@@ -17,6 +17,7 @@ mod hub;
 mod inventory;
 mod journal;
 mod part;
+mod probe;
 mod reading;
 mod settings;
 mod upload;
@@ -31,6 +32,7 @@ pub use error::StoreError;
 pub use fetch::file_digest;
 pub use hub::{Hub, HubModel};
 pub use journal::{Journal, JournalEngine, JournalReader, ReadJournal, RecordStream, Records, WriteJournal};
+pub use probe::{probe_directory, probe_file};
 pub use reading::{Download, Found, Listing};
 pub use settings::StoreSettings;
 pub use upload::{PART, Upload};
@@ -62,13 +64,13 @@ pub struct Store {
 }
 
 impl Store {
-    /// Opens the store at a URL with the default settings: `file:///absolute/directory` (made when it does not exist),
-    /// `memory:///`, or a prefix in a bucket: `s3://bucket/prefix`, `gs://bucket/prefix`, `az://container/prefix` and their
-    /// other spellings (`s3a`, `abfs`, `abfss`, `adl`). Nothing is asked of a bucket yet.
+    /// Opens the store at a URL with the default settings: `file:///absolute/directory`, `memory:///`, or a prefix in a bucket:
+    /// `s3://bucket/prefix`, `gs://bucket/prefix`, `az://container/prefix` and their other spellings (`s3a`, `abfs`, `abfss`,
+    /// `adl`). Nothing is asked of a bucket yet, and a directory is made when something is first written.
     ///
     /// # Errors
-    /// [`StoreError::Url`] when the text is no URL of a supported scheme, the directory cannot be made, or something that a
-    /// bucket needs is missing in the environment.
+    /// [`StoreError::Url`] when the text is no URL of a supported scheme, something else is where the directory would be, or
+    /// something that a bucket needs is missing in the environment.
     pub fn open(url: &str) -> Result<Self, StoreError> {
         Self::open_with(url, &StoreSettings::default())
     }
@@ -144,24 +146,20 @@ impl Store {
         Ok(())
     }
 
-    /// Writes bytes under a key that holds none yet.
+    /// Writes bytes under a key that holds none yet, or these.
     ///
     /// # Errors
-    /// [`StoreError::Exists`] when it holds some, [`StoreError::Backend`] naming the key.
+    /// [`StoreError::Exists`] when it holds others, [`StoreError::Backend`] naming the key.
     pub async fn create(&self, key: &str, bytes: impl Into<Bytes>) -> Result<(), StoreError> {
         let bytes = bytes.into();
         let payload = PutPayload::from_bytes(bytes.clone());
         let once = PutOptions::from(PutMode::Create);
         match self.backend.put_opts(&self.path(key)?, payload, once).await {
             Ok(_) => Ok(()),
-            Err(object_store::Error::AlreadyExists { .. }) => Err(StoreError::Exists {
-                key: key.to_owned(),
-                url: self.url.to_string(),
-            }),
-            // The answer may have been lost and not the bytes.
+            // The answer may have been lost and not the bytes: then whoever asks again, as clients of stores do by themselves, finds them there.
             Err(error) => match self.get(key).await {
                 Ok(found) if found == bytes => Ok(()),
-                _ => Err(self.backend_error("write", key, error)),
+                _ => Err(self.not_created(key, error)),
             },
         }
     }
@@ -229,6 +227,16 @@ impl Store {
             reason: e.to_string(),
         })?;
         Ok(self.root.parts().chain(relative.parts()).collect())
+    }
+
+    fn not_created(&self, key: &str, error: object_store::Error) -> StoreError {
+        match error {
+            object_store::Error::AlreadyExists { .. } => StoreError::Exists {
+                key: key.to_owned(),
+                url: self.url.to_string(),
+            },
+            error => self.backend_error("write", key, error),
+        }
     }
 
     fn backend_error(&self, action: &'static str, key: &str, source: object_store::Error) -> StoreError {

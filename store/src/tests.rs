@@ -1,5 +1,7 @@
 //! What is synced to the disk, with two memories in the place of a directory with and without that.
 
+mod lost_answer;
+
 use super::*;
 use object_store::memory::InMemory;
 use std::time::Duration;

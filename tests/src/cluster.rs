@@ -1,11 +1,11 @@
 //! Starting and joining the services.
 
 use crate::{TextPainter, networks};
-use actor::{ActorConfig, ActorError, ActorInputs, ActorSummary, RemoteGenerator};
+use actor::{ActorConfig, ActorError, ActorInputs, ActorSummary, ExpectedRun, Guardrails, RemoteGenerator};
 use anyhow::{Context, Result};
 use common::{ActorId, RunId};
 use data::ImageGenerator;
-use learner::{LearnerConfig, LearnerError, LearnerInputs, RunSummary};
+use learner::{LearnerConfig, LearnerError, LearnerInputs, LedgerLine, LedgerView, RunSummary};
 use models::{ctr::RewardModel, device::Placement, lora::LoraConfig, policy::PolicyReading};
 use proto::{
     AllowLoopback, MAX_MESSAGE_BYTES,
@@ -23,6 +23,9 @@ use tempfile::TempDir;
 use tokio::{net::TcpListener, runtime::Handle, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
+
+/// The run's name.
+const RUN: &str = "test-run";
 
 /// A run that can be started: everything but its processes.
 pub struct TestCluster {
@@ -145,6 +148,16 @@ impl TestCluster {
         self.finished(run, actors)
     }
 
+    /// What the run's ledger has, in the order of arrival.
+    pub async fn ledger(&self) -> Result<Vec<LedgerLine>> {
+        let view = LedgerView::open(&self.store, &RunId::new(RUN)?).await?;
+        let (mut lines, mut reading) = (Vec::new(), view.lines().await?);
+        while let Some(line) = reading.next().await? {
+            lines.push(line);
+        }
+        Ok(lines)
+    }
+
     /// What a complete run left behind.
     pub fn finished(&self, run: RunSummary, actors: Vec<ActorSummary>) -> Result<Finished> {
         let adapter = std::fs::read(self.directory.path().join("adapter/adapter_model.safetensors"))?;
@@ -154,7 +167,7 @@ impl TestCluster {
     /// Starts the learner.
     pub async fn start_learner(&self) -> Result<Running<Result<RunSummary, LearnerError>>> {
         let inputs = LearnerInputs {
-            run_id: RunId::new("test-run")?,
+            run_id: RunId::new(RUN)?,
             run_seed: self.seed,
             completion_tokens: self.actor.max_new_tokens,
             catalogue: Arc::new(self.world.catalogue()),
@@ -235,12 +248,19 @@ impl TestCluster {
         reward: SocketAddr,
         image_generator: Arc<dyn ImageGenerator>,
     ) -> Result<ActorHandle> {
+        let guardrails = Guardrails::open(&self.actor.guardrails);
+        let guardrails = guardrails.map_err(|mut unusable| unusable.remove(0))?;
         let inputs = ActorInputs {
             actor_id: ActorId::new(name)?,
+            expected: ExpectedRun {
+                id: RunId::new(RUN)?,
+                versions: self.learner.versions,
+            },
             learner_url: format!("http://{learner}"),
             reward_url: format!("http://{reward}"),
             store: self.store.clone(),
             image_generator,
+            guardrails: Arc::new(guardrails),
             work_dir: self.directory.path().join(name),
             placement: Placement::cpu(),
             authorizer: Arc::new(AllowLoopback),

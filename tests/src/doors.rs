@@ -1,16 +1,20 @@
-//! Where a stranger's bytes come in: every request that a service takes, the answers that a role takes from another, and the files that
-//! are read from elsewhere. A message's door decodes it and calls the role's own checks (`doors.rs` of `learner`, `actor` and
-//! `reward-server`): what the program refuses, its door does.
+//! Where a stranger's bytes come in: every request that a service takes, every answer that a role or a command takes, what headers of
+//! calls say, and files from elsewhere. A door decodes a message and calls the functions by which the program takes it in: those of a
+//! role (`doors.rs` of `learner`, `actor` and `reward-server`) or the conversion of `proto` that all its readers have.
 //!
-//! Nothing is served here, so a door knows no run: an answer is held against one question that was asked, always the same. The fuzz targets (`fuzz/`) and `tests/tests/hostile_bytes.rs` push arbitrary bytes through the same doors.
+//! What a door does not do: it knows no run and nobody's certificate, an answer is held against one question that was asked, always the
+//! same, and what is made of a message that was let in is not computed. The fuzz targets (`fuzz/`) and
+//! `tests/tests/hostile_bytes.rs` push bytes through these doors; the table of all messages is in docs/security.md.
 
-use common::{Artifact, Digest, InvalidArtifact, PolicyVersion, RunId};
+use common::{Artifact, Digest, InvalidArtifact, RunId};
 use models::sentencepiece::SentencePiece;
 use models::tokenizer::{SpecialTokens, Tokenizer};
 use models::weights::{from_safetensors, from_safetensors_parts, torch_bin::TorchFile};
 use prost::Message;
-use proto::{InvalidMessage, keda, pb, required, trace};
+use proto::artifact_stream::continued;
+use proto::{WireError, pb, trace};
 use std::io::Cursor;
+use tonic::Status;
 use tonic::metadata::{MetadataMap, MetadataValue};
 
 /// A way in.
@@ -49,7 +53,7 @@ const FILE: usize = 16 << 20;
 const PART: usize = 7;
 
 /// Every way in.
-pub const DOORS: [Door; 35] = [
+pub const DOORS: [Door; 36] = [
     message("JoinRequest", |bytes| taken(bytes, learner::doors::join)),
     message("LeaseTasksRequest", |bytes| {
         taken(bytes, learner::doors::lease_tasks)
@@ -81,9 +85,7 @@ pub const DOORS: [Door; 35] = [
         taken(bytes, |m| in_run(|run| learner::doors::scaled_object(run, &m)))
     }),
     message("GetMetricsRequest", |bytes| {
-        taken(bytes, |m: keda::GetMetricsRequest| {
-            in_run(|run| learner::doors::get_metrics(run, m))
-        })
+        taken(bytes, |m| in_run(|run| learner::doors::get_metrics(run, &m)))
     }),
     message("ScoreGroupsRequest", |bytes| {
         taken(bytes, reward_server::doors::score_groups)
@@ -96,12 +98,18 @@ pub const DOORS: [Door; 35] = [
     }),
     message("JoinResponse", |bytes| taken(bytes, actor::doors::join)),
     message("PolicyManifest", |bytes| {
-        taken(bytes, actor::doors::policy_manifest)
+        let of_actor = taken(bytes, actor::doors::policy_manifest);
+        let of_others = parsed::<pb::PolicyManifest, proto::Manifest>(bytes);
+        of_actor || of_others
     }),
     message("ArtifactChunk", |bytes| {
-        taken(bytes, |m| {
-            let artifact = begun();
-            artifact.is_ok_and(|artifact| actor::doors::artifact_chunk(&artifact, artifact.chunk_bytes(), m))
+        taken(bytes, |m: pb::ArtifactChunk| {
+            begun().is_ok_and(|artifact| {
+                let received = artifact.chunk_bytes();
+                let of_actor = actor::doors::artifact_chunk(&artifact, received, m.clone());
+                let of_observer = continued(&artifact, received, m).is_ok();
+                of_actor || of_observer
+            })
         })
     }),
     message("LeaseTasksResponse", |bytes| {
@@ -122,23 +130,36 @@ pub const DOORS: [Door; 35] = [
         "ReportEvaluationResponse",
         decodes::<pb::ReportEvaluationResponse>,
     ),
-    message("RunStatus", |bytes| taken(bytes, |m| run_status(m).is_ok())),
+    message("RunStatus", parsed::<pb::RunStatus, proto::RunStatus>),
     message("ScoreGroupsResponse", |bytes| {
         taken(bytes, |m| actor::doors::score_groups(&IMAGES, m))
     }),
-    message("RewardModel", |bytes| taken(bytes, actor::doors::reward_model)),
-    message("RewardServerStatus", decodes::<pb::RewardServerStatus>),
+    message("RewardModel", parsed::<pb::RewardModel, proto::ServedModel>),
+    message(
+        "RewardServerStatus",
+        parsed::<pb::RewardServerStatus, proto::RewardServerStatus>,
+    ),
     Door {
         name: "GenerateGroupResponse",
         admits: |bytes| taken(bytes, |m| actor::doors::generate_group(DESCRIPTIONS, m)),
         most: PICTURES,
     },
-    message("ImageGenerator", decodes::<pb::ImageGenerator>),
+    message(
+        "ImageGenerator",
+        parsed::<pb::ImageGenerator, proto::ImageGenerator>,
+    ),
     message("traceparent", |bytes| {
         let mut metadata = MetadataMap::new();
         MetadataValue::try_from(bytes).is_ok_and(|value| {
             metadata.insert("traceparent", value);
             trace::extract(&metadata).is_some()
+        })
+    }),
+    message("retry-after-ms", |bytes| {
+        let mut status = Status::resource_exhausted("no room");
+        MetadataValue::try_from(bytes).is_ok_and(|value| {
+            status.metadata_mut().insert("retry-after-ms", value);
+            WireError::retry_after(&status).is_some()
         })
     }),
     Door {
@@ -195,7 +216,7 @@ const fn file(name: &'static str, admits: fn(&[u8]) -> bool) -> Door {
     }
 }
 
-/// A message of which nothing is required.
+/// A message of which nothing is required: an acknowledgement, or a number that is counted.
 fn decodes<M: Message + Default>(bytes: &[u8]) -> bool {
     M::decode(bytes).is_ok()
 }
@@ -203,6 +224,11 @@ fn decodes<M: Message + Default>(bytes: &[u8]) -> bool {
 /// A message, and what a role makes of it.
 fn taken<M: Message + Default>(bytes: &[u8], takes: fn(M) -> bool) -> bool {
     M::decode(bytes).is_ok_and(takes)
+}
+
+/// A message, and the value that whoever reads it makes of it.
+fn parsed<M: Message + Default, V: TryFrom<M>>(bytes: &[u8]) -> bool {
+    M::decode(bytes).is_ok_and(|message| V::try_from(message).is_ok())
 }
 
 /// To a learner of this run.
@@ -214,17 +240,6 @@ fn in_run(takes: impl FnOnce(&RunId) -> bool) -> bool {
 fn begun() -> Result<Artifact, InvalidArtifact> {
     let digest = Digest::from_bytes([7; 32]);
     Artifact::new("adapter_model.safetensors", 37, digest, 8, vec![digest; 5])
-}
-
-/// What an evaluator and `status` read of it: no role takes one in.
-fn run_status(m: pb::RunStatus) -> Result<(), InvalidMessage> {
-    RunId::new(m.run_id).map_err(|error| InvalidMessage::new("run_id", error))?;
-    let version = required("version", m.version)?;
-    let actors = m.actors.into_iter().filter_map(|actor| actor.version);
-    let measured = m.metrics.into_iter().chain(m.held_out);
-    let measured = measured.filter_map(|metrics| metrics.version);
-    let mut versions = actors.chain(measured).chain([version]);
-    versions.try_for_each(|version| PolicyVersion::try_from(version).map(drop))
 }
 
 /// Finds the tensors and reads the small ones.

@@ -1,7 +1,7 @@
 //! What goes wrong and what comes of it: lost actors, absent servers, and messages that nobody should accept.
 
 use actor::ActorError;
-use common::{Digest, FailureReason, LearnerEpoch, PolicyVersion, RolloutOutcome, RunId, TaskId};
+use common::{Blame, Digest, FailureReason, LearnerEpoch, PolicyVersion, RolloutOutcome, RunId, TaskId};
 use integration_tests::{Gate, TestCluster, TextPainter};
 use proto::{header, pb};
 use std::{sync::Arc, time::Duration};
@@ -238,6 +238,7 @@ async fn an_outcome_of_a_task_that_the_caller_did_not_lease_is_refused() {
         task: TaskId(3),
         reason: FailureReason::Sampling,
         retryable: true,
+        blame: Blame::Task,
         detail: String::new(),
     };
     let request = pb::SubmitOutcomesRequest {
@@ -245,12 +246,8 @@ async fn an_outcome_of_a_task_that_the_caller_did_not_lease_is_refused() {
         outcomes: vec![(&outcome).into()],
         ..Default::default()
     };
-    let receipts = client
-        .submit_outcomes(request)
-        .await
-        .unwrap()
-        .into_inner()
-        .receipts;
+    let receipts = client.submit_outcomes(request).await.unwrap();
+    let receipts = receipts.into_inner().receipts;
     assert_eq!(receipts[0].disposition(), pb::Disposition::Refused);
     assert!(!receipts[0].detail.is_empty());
 

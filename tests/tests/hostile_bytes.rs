@@ -5,6 +5,10 @@
 mod refused;
 #[path = "hostile_bytes/samples.rs"]
 mod samples;
+#[path = "hostile_bytes/states.rs"]
+mod states;
+#[path = "hostile_bytes/wire.rs"]
+mod wire;
 
 use cargo_metadata::{DependencyKind, MetadataCommand};
 use integration_tests::{DOORS, Door, admits_tokenizer_json};
@@ -106,78 +110,6 @@ fn what_the_program_refuses_its_door_does() {
     for (position, (name, bytes)) in refused().into_iter().enumerate() {
         let door = DOORS.iter().find(|door| door.name == name).unwrap();
         assert!(!knock(door, &bytes).unwrap(), "{name} is let in, case {position}");
-    }
-}
-
-/// A method of a service, and what goes either way.
-struct Method {
-    service: String,
-    request: String,
-    answer: String,
-}
-
-/// The methods that a definition of the wire has.
-fn methods(definition: &str) -> Vec<Method> {
-    let (mut service, mut methods) = (String::new(), vec![]);
-    for line in definition.lines().map(str::trim) {
-        if let Some(named) = line.strip_prefix("service ") {
-            service = named.trim_end_matches('{').trim().to_owned();
-        }
-        let Some(method) = line.strip_prefix("rpc ") else {
-            continue;
-        };
-        let mut messages = method.split('(').skip(1).map(|part| {
-            let message = part.split(')').next().unwrap_or_default();
-            message.trim_start_matches("stream ").to_owned()
-        });
-        let (Some(request), Some(answer), None) = (messages.next(), messages.next(), messages.next()) else {
-            panic!("not one method in a line: {line}");
-        };
-        methods.push(Method {
-            service: service.clone(),
-            request,
-            answer,
-        });
-    }
-    methods
-}
-
-#[test]
-fn every_message_of_every_method_has_its_door() {
-    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../proto");
-    let mut found = vec![];
-    for directory in ["adwright/v1", "keda"] {
-        for file in std::fs::read_dir(format!("{root}/{directory}")).unwrap() {
-            let definition = std::fs::read_to_string(file.unwrap().path()).unwrap();
-            found.extend(methods(&definition));
-        }
-    }
-    let mut services: Vec<&str> = found.iter().map(|method| method.service.as_str()).collect();
-    services.dedup();
-    services.sort_unstable();
-    let known = [
-        "ExternalScaler",
-        "ImageService",
-        "LearnerService",
-        "RelayService",
-        "RewardService",
-    ];
-    assert_eq!(services, known);
-    let doors: Vec<&str> = DOORS.iter().map(|door| door.name).collect();
-    for method in &found {
-        // Somebody else serves the one, and asks the other.
-        let comes_in = match method.service.as_str() {
-            "ImageService" => vec![&method.answer],
-            "ExternalScaler" => vec![&method.request],
-            _ => vec![&method.request, &method.answer],
-        };
-        for message in comes_in {
-            assert!(
-                doors.contains(&message.as_str()),
-                "{message} of {} has no door in tests/src/doors.rs",
-                method.service
-            );
-        }
     }
 }
 

@@ -101,11 +101,21 @@ impl Run {
             timed: Arc::new(AtomicBool::new(false)),
             sampling: SimulatedSampling::Pause(lease),
             authorizer: Arc::new(AllowLoopback),
+            looks_in: None,
         };
         let stop = CancellationToken::new();
         let nowhere = None::<Served<TcpIncoming>>;
         tokio::spawn(actor::run_simulated(config, inputs, nowhere, stop.clone()));
         Ok(stop)
+    }
+
+    /// A peer that says nothing after its first word: a complete run lingers for it.
+    async fn silent_peer(&mut self) -> Result<()> {
+        let request = pb::JoinRequest {
+            header: Some(header(Some(&RunId::new("scaled")?), None, "silent")),
+        };
+        self.client.join(request).await?;
+        Ok(())
     }
 
     async fn scaling(&mut self) -> Result<pb::Scaling> {
@@ -202,6 +212,8 @@ async fn keda_is_told_what_is_wanted_and_when_nobody_is() -> Result<()> {
     assert_eq!(wrong.code(), Code::InvalidArgument);
     assert!(wrong.message().contains("scaled"), "{wrong}");
 
+    // The last figures can be asked for as long as the run lingers.
+    run.silent_peer().await?;
     let mut active = scaler.stream_is_active(object.clone()).await?.into_inner();
     assert!(active.message().await?.context("the first word")?.result);
     let actor = run.actor("only", ms(50))?;

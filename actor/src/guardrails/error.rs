@@ -4,6 +4,17 @@ use data::CutoutError;
 use imaging::ImagingError;
 use std::path::PathBuf;
 
+/// A configured list that cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("{key}")]
+pub struct UnusableList {
+    /// The key that names it.
+    pub key: &'static str,
+    /// Why.
+    #[source]
+    pub reason: GuardrailError,
+}
+
 /// A guardrail that cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum GuardrailError {

@@ -149,7 +149,7 @@ fn listed_pictures_are_found_and_a_list_that_is_none_is_named() {
         image_blocklist_bits: 2,
         ..GuardrailsConfig::default()
     };
-    let refusal = || chain(&Guardrails::open(&config).err().unwrap());
+    let refusal = || chain(&Guardrails::open(&config).err().unwrap()[0]);
     assert!(refusal().contains("names nothing"));
     std::fs::create_dir(directory.path().join("more")).unwrap();
     let file = directory.path().join("rival.png");
@@ -164,11 +164,23 @@ fn listed_pictures_are_found_and_a_list_that_is_none_is_named() {
         image_blocklist: file.with_file_name("absent").to_str().unwrap().into(),
         ..config
     };
-    let refusal = chain(&Guardrails::open(&absent).err().unwrap());
+    let refusal = chain(&Guardrails::open(&absent).err().unwrap()[0]);
     assert!(
         refusal.contains("absent") && refusal.contains("directory"),
         "{refusal}"
     );
+    let both = GuardrailsConfig {
+        text_blocklist: "/nowhere/words.txt".into(),
+        ..absent
+    };
+    let keys: Vec<_> = Guardrails::open(&both)
+        .err()
+        .unwrap()
+        .iter()
+        .map(|list| list.key)
+        .collect();
+    let lists = ["text_blocklist", "image_blocklist"];
+    assert_eq!(keys, lists.map(|list| format!("actor.guardrails.{list}")));
 }
 
 #[test]

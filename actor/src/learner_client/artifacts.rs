@@ -1,13 +1,14 @@
 //! Artifacts: bytes named by their digest, from a relay that has them or from the learner.
 
 use super::LearnerClient;
-use super::download::{Download, Ended, Pace, Wrong};
-use crate::{ActorError, shelf::Receiving};
+use super::download::{Download, Ended, Wrong};
+use super::pace::Pace;
+use crate::{ActorError, failure::reason, relay::terms, shelf::Receiving};
 use bytes::Bytes;
 use common::Artifact;
 use proto::{Answering, InvalidMessage, PeerRole, pb, pb::relay_service_client::RelayServiceClient};
-use std::{future::Future, io, net::SocketAddr, time::Duration};
-use tokio::time::Instant;
+use std::{future::Future, io, net::SocketAddr};
+use tokio::time::{Instant, timeout};
 use tonic::{Status, Streaming, transport::Endpoint};
 
 /// What an artifact's bytes are counted as.
@@ -24,16 +25,6 @@ pub(crate) trait ChunkSink: Send {
     /// Keeps the next chunk.
     fn put(&mut self, chunk: Bytes) -> impl Future<Output = io::Result<()>> + Send;
 }
-
-/// How long a relay may take to be reached.
-const RELAY_REACHED_WITHIN: Duration = Duration::from_secs(2);
-
-/// How long a relay may be silent or slow.
-const RELAY_PATIENCE: Duration = Duration::from_secs(3);
-
-/// A relay must bring this share of what the learner last brought in the same time. It shares its own line among the branches
-/// of the tree, and gets what it passes on from one that does: an equal rate would be too much to ask.
-const RELAY_SHARE: f64 = 0.25;
 
 /// From how many bytes on a stream says something about a rate.
 const RATE_BYTES: u64 = 4 << 20;
@@ -69,7 +60,7 @@ impl LearnerClient {
                 .malformed(InvalidMessage::new("artifact.chunk_digests", reason)));
         }
         let mut download = Download::new(artifact);
-        for &relay in relays {
+        for (index, &relay) in relays.iter().enumerate() {
             if download.is_whole() || self.transfers.is_avoided(relay, Instant::now()) {
                 continue;
             }
@@ -77,11 +68,21 @@ impl LearnerClient {
                 .fetch_relayed(relay, artifact, payload, &mut download, sink)
                 .await?
             {
-                tracing::warn!(%relay, artifact = artifact.name(), reason, "relay given up for the learner");
-                self.transfers.avoid(relay, Instant::now());
+                let (name, missing_bytes) = (artifact.name(), download.missing());
+                let instead = self.give_up(relay, &relays[index + 1..]);
+                tracing::warn!(%relay, artifact = name, reason, missing_bytes, instead, "relay given up");
             }
         }
         self.fetch_rest(artifact, payload, &mut download, sink).await
+    }
+
+    /// A relay is not asked again for some time; answers where what is missing comes from instead.
+    fn give_up(&self, relay: SocketAddr, others: &[SocketAddr]) -> String {
+        let now = Instant::now();
+        self.transfers.give_up(relay, now);
+        let mut others = others.iter();
+        let next = others.find(|&&other| !self.transfers.is_avoided(other, now));
+        next.map_or_else(|| self.peer.url().to_owned(), ToString::to_string)
     }
 
     /// What is missing, from the learner.
@@ -92,9 +93,10 @@ impl LearnerClient {
         download: &mut Download<'_>,
         sink: &mut S,
     ) -> Result<(), ActorError> {
+        // There is nobody else to ask: whatever comes is waited for, as long as something does.
         let pace = Pace {
-            silence: self.request_timeout,
-            least: 0,
+            stretch: self.request_timeout,
+            least: 1,
         };
         let mut outage = self.peer.outage();
         while !download.is_whole() {
@@ -134,14 +136,14 @@ impl LearnerClient {
         download: &mut Download<'_>,
         sink: &mut S,
     ) -> Result<Result<(), String>, ActorError> {
-        let stream = match self.open_relay(relay, artifact, download.offset()).await {
-            Ok(stream) => stream,
-            Err(status) => return Ok(Err(format!("{:?}: {}", status.code(), status.message()))),
+        let within = terms::at_most(terms::ANSWERED_WITHIN);
+        let opened = timeout(within, self.open_relay(relay, artifact, download.offset())).await;
+        let stream = match opened {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(status)) => return Ok(Err(format!("{:?}: {}", status.code(), reason(&status)))),
+            Err(_) => return Ok(Err(format!("no answer in {} s", within.as_secs_f64()))),
         };
-        let pace = Pace {
-            silence: RELAY_PATIENCE,
-            least: self.transfers.least_of(RELAY_SHARE, RELAY_PATIENCE),
-        };
+        let pace = self.transfers.relays_pace();
         let count = |bytes| self.transfers.count_relayed(payload, bytes);
         Ok(match download.drain(stream, pace, sink, count).await? {
             Ended::Whole => Ok(()),
@@ -168,8 +170,9 @@ impl LearnerClient {
         offset: u64,
     ) -> Result<Streaming<pb::ArtifactChunk>, Status> {
         let settings = |endpoint: Endpoint| {
+            let endpoint = terms::lives().on(endpoint);
             endpoint
-                .connect_timeout(RELAY_REACHED_WITHIN)
+                .connect_timeout(terms::at_most(terms::REACHED_WITHIN))
                 .initial_stream_window_size(proto::BULK_WINDOW)
                 .initial_connection_window_size(proto::BULK_WINDOW)
         };
@@ -208,152 +211,4 @@ impl LearnerClient {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::scripted_learner::{Script, artifact, join, manifest, serve_relay};
-    use std::sync::{Arc, Mutex};
-    use tokio::net::TcpListener;
-
-    const BYTES: &[u8] = b"some forty bytes of weights to be fetched";
-
-    /// As many of another version.
-    const OLD: &[u8] = b"as many bytes of the version before this.";
-
-    /// What was verified.
-    #[derive(Default)]
-    struct Kept(Vec<u8>);
-
-    impl ChunkSink for Kept {
-        async fn put(&mut self, chunk: Bytes) -> io::Result<()> {
-            self.0.extend_from_slice(&chunk);
-            Ok(())
-        }
-    }
-
-    fn serving(bytes: &[u8], break_after: Option<usize>) -> Script {
-        let artifacts = [(store::digest(BYTES), bytes.to_vec())].into();
-        Script {
-            artifacts,
-            break_after,
-            ..Script::default()
-        }
-    }
-
-    /// Fetches `BYTES` from a learner that does as `script` says, relays first.
-    async fn fetch(
-        script: Script,
-        relays: &[SocketAddr],
-    ) -> (
-        Result<Vec<u8>, ActorError>,
-        Arc<LearnerClient>,
-        Arc<Mutex<Script>>,
-    ) {
-        let (learner, _, script) = join(manifest(2, 0, b""), script).await;
-        let mut kept = Kept::default();
-        let fetched = learner
-            .fetch(&artifact(BYTES), Payload::Adapter, relays, &mut kept)
-            .await;
-        (fetched.map(|()| kept.0), learner, script)
-    }
-
-    /// A relay that passes these bytes on as `BYTES`.
-    async fn relay(bytes: &[u8], break_after: Option<usize>) -> SocketAddr {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        serve_relay(listener, serving(bytes, break_after));
-        address
-    }
-
-    #[tokio::test]
-    async fn a_broken_stream_is_resumed_at_the_first_chunk_that_is_missing() {
-        let (fetched, learner, script) = fetch(serving(BYTES, Some(17)), &[]).await;
-        assert_eq!(fetched.unwrap(), BYTES);
-        // In chunks of eight, a stream of 17 bytes brings two.
-        assert_eq!(script.lock().unwrap().offsets, [0, 16, 32]);
-        assert!(learner.received().adapter >= BYTES.len() as u64);
-        assert_eq!(learner.received().base, 0);
-    }
-
-    #[tokio::test]
-    async fn i5_bytes_that_are_not_those_promised_are_refused_naming_the_chunk_and_both_digests() {
-        let mut forged = BYTES.to_vec();
-        forged[20] ^= 1;
-        let (fetched, ..) = fetch(serving(&forged, None), &[]).await;
-        let Err(ActorError::ArtifactDigest {
-            chunk,
-            expected,
-            found,
-            ..
-        }) = fetched
-        else {
-            panic!("{fetched:?}")
-        };
-        let digests = (store::digest(&BYTES[16..24]), store::digest(&forged[16..24]));
-        assert_eq!((chunk, expected, found), (2, digests.0, digests.1));
-    }
-
-    #[tokio::test]
-    async fn more_bytes_than_promised_are_refused() {
-        let longer = [BYTES, BYTES].concat();
-        let (fetched, ..) = fetch(serving(&longer, None), &[]).await;
-        assert!(
-            matches!(fetched, Err(ActorError::ArtifactSize { expected: 41, .. })),
-            "{fetched:?}"
-        );
-    }
-
-    #[tokio::test]
-    async fn an_artifact_that_the_learner_does_not_have_is_not_asked_for_again() {
-        let (learner, _, script) = join(manifest(2, 0, b""), serving(BYTES, None)).await;
-        let unknown = artifact(b"unknown");
-        let refused = learner
-            .fetch(&unknown, Payload::Adapter, &[], &mut Kept::default())
-            .await;
-        assert!(matches!(refused, Err(ActorError::Refused { .. })), "{refused:?}");
-        assert_eq!(script.lock().unwrap().offsets, [0]);
-    }
-
-    #[tokio::test]
-    async fn what_a_relay_has_is_not_asked_of_the_learner() {
-        let relays = [relay(BYTES, None).await];
-        let (fetched, learner, script) = fetch(serving(BYTES, None), &relays).await;
-        assert_eq!(fetched.unwrap(), BYTES);
-        assert_eq!(script.lock().unwrap().offsets, [0; 0]);
-        assert_eq!(learner.received().from_relays, BYTES.len() as u64);
-    }
-
-    #[tokio::test]
-    async fn i5_a_relay_that_lies_breaks_off_or_is_not_there_costs_no_chunk_and_is_not_asked_again() {
-        let mut forged = BYTES.to_vec();
-        forged[20] ^= 1;
-        let other = |chunk: usize, found: &[u8]| {
-            let at = chunk * 8..(chunk + 1) * 8;
-            let (found, expected) = (store::digest(&found[at.clone()]), store::digest(&BYTES[at]));
-            format!("chunk {chunk}: received bytes have digest {found}, the manifest says {expected}")
-        };
-        let gone = TcpListener::bind("127.0.0.1:0")
-            .await
-            .unwrap()
-            .local_addr()
-            .unwrap();
-        for (relay, resumed, why) in [
-            (relay(&forged, None).await, 16, other(2, &forged)),
-            (relay(OLD, None).await, 0, other(0, OLD)),
-            (relay(BYTES, Some(30)).await, 24, "broken by the script".into()),
-            (gone, 0, "Unavailable".into()),
-        ] {
-            let (learner, ..) = join(manifest(2, 0, b""), serving(BYTES, None)).await;
-            let promised = artifact(BYTES);
-            let (mut download, mut kept) = (Download::new(&promised), Kept::default());
-            let given_up =
-                learner.fetch_relayed(relay, &promised, Payload::Adapter, &mut download, &mut kept);
-            let reason = given_up.await.unwrap().unwrap_err();
-            assert!(reason.contains(&why), "{reason}");
-            assert_eq!(kept.0, BYTES[..resumed]);
-            let (fetched, learner, script) = fetch(serving(BYTES, None), &[relay]).await;
-            assert_eq!(fetched.unwrap(), BYTES);
-            assert_eq!(script.lock().unwrap().offsets, [resumed as u64]);
-            assert!(learner.transfers.is_avoided(relay, Instant::now()));
-        }
-    }
-}
+mod tests;

@@ -2,14 +2,15 @@
 //! missing.
 
 use super::artifacts::ChunkSink;
-use crate::ActorError;
+use super::pace::Pace;
+use crate::{ActorError, failure::reason};
 use bytes::{Bytes, BytesMut};
 use common::{Artifact, Digest};
 use failpoint::Mutation;
 use futures::future::BoxFuture;
 use futures::stream::{FuturesOrdered, StreamExt};
+use proto::artifact_stream::{OutOfPlace, continued};
 use proto::{InvalidMessage, pb};
-use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 use tonic::{Status, Streaming};
 
@@ -23,20 +24,11 @@ pub(super) struct Download<'a> {
     kept: usize,
 }
 
-/// What is borne from who sends.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Pace {
-    /// The longest silence.
-    pub(super) silence: Duration,
-    /// The fewest bytes in each `silence`; 0: any.
-    pub(super) least: u64,
-}
-
 /// How a stream ended before the artifact did, or that it did not.
 pub(super) enum Ended {
     /// The artifact is whole.
     Whole,
-    /// The stream broke, stood still, or ended early.
+    /// The stream broke, was too slow, or ended early.
     Broken(Status),
     /// It brought something else than it should have.
     Wrong(Wrong),
@@ -83,6 +75,11 @@ impl<'a> Download<'a> {
         self.artifact.range(self.kept).start
     }
 
+    /// How many bytes are missing.
+    pub(super) fn missing(&self) -> u64 {
+        self.artifact.bytes() - self.offset()
+    }
+
     pub(super) fn is_whole(&self) -> bool {
         self.kept == self.artifact.chunks().len()
     }
@@ -99,27 +96,22 @@ impl<'a> Download<'a> {
         count: impl Fn(u64),
     ) -> Result<Ended, ActorError> {
         let mut hashing = Hashing::new(self.offset());
-        let (mut deadline, mut in_time) = (Instant::now() + pace.silence, 0);
-        let mut broken = None;
+        let (mut paced, mut broken) = (pace.from(Instant::now()), None);
         while !self.is_whole() {
             let wants_more = broken.is_none() && hashing.hashed.len() < HASHED_AHEAD;
             tokio::select! {
-                message = timeout_at(deadline, stream.message()), if wants_more => match message {
+                message = timeout_at(paced.until(), stream.message()), if wants_more => match message {
                     Ok(Ok(Some(chunk))) => {
                         let bytes = chunk.data.len() as u64;
                         count(bytes);
-                        in_time += bytes;
                         if let Err(wrong) = hashing.take(chunk, self.artifact) {
                             return Ok(Ended::Wrong(wrong));
                         }
-                        if in_time > 0 && in_time >= pace.least {
-                            (deadline, in_time) = (Instant::now() + pace.silence, 0);
-                        }
+                        paced.bring(bytes, Instant::now());
                     }
                     Ok(Ok(None)) => broken = Some(Status::unavailable("the stream ended before the artifact did")),
-                    Ok(Err(status)) => broken = Some(Status::unavailable(format!("the stream broke: {status}"))),
-                    Err(_) if in_time > 0 => broken = Some(Status::deadline_exceeded("the stream is too slow")),
-                    Err(_) => broken = Some(Status::deadline_exceeded("the stream stands still")),
+                    Ok(Err(status)) => broken = Some(Status::unavailable(format!("the stream broke: {}", reason(&status)))),
+                    Err(_) => broken = Some(paced.too_late()),
                 },
                 Some((chunk, found)) = hashing.hashed.next() => {
                     if found != self.artifact.chunks()[self.kept] && !failpoint::breaks(Mutation::NoDigestCheck) {
@@ -151,17 +143,11 @@ impl Hashing {
     /// Takes a message's bytes and hashes what has become whole chunks, off the runtime: one of 1 MiB takes about half a
     /// millisecond.
     fn take(&mut self, message: pb::ArtifactChunk, artifact: &Artifact) -> Result<(), Wrong> {
-        if message.offset != self.received {
-            let reason = format!("{} where {} comes next", message.offset, self.received);
-            return Err(Wrong::Offset(InvalidMessage::new(
-                "artifact_chunk.offset",
-                reason,
-            )));
-        }
-        if message.data.len() as u64 > artifact.bytes() - self.received {
-            return Err(Wrong::TooLong);
-        }
-        let mut data = message.data;
+        let data = continued(artifact, self.received, message);
+        let mut data = data.map_err(|misplaced| match misplaced {
+            OutOfPlace::Offset(invalid) => Wrong::Offset(invalid),
+            OutOfPlace::TooLong(_) => Wrong::TooLong,
+        })?;
         while !data.is_empty() {
             let begun = self.rest.len() as u64;
             let index = ((self.received - begun) / artifact.chunk_bytes()) as usize;

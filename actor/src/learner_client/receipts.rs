@@ -1,10 +1,14 @@
 //! What the learner has answered to outcomes: counted, and told one by one in the log.
 //!
 //! The lines (`outcome acknowledged`, at level debug) are an actor's own record of what it was promised: each names the task
-//! and the digest of the outcome that stands, so that a ledger can be held against them.
+//! and the digest of the outcome that stands, so that a ledger can be held against them; and whether it was handed in as a failure, which the
+//! learner may have recorded as other bytes: as one that is not tried again.
 
 use prost::Message as _;
-use proto::{InvalidMessage, pb};
+use proto::{
+    InvalidMessage,
+    pb::{self, rollout_outcome::Outcome},
+};
 
 /// What became of submitted outcomes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -47,12 +51,14 @@ impl Receipts {
                 self.recorded += 1;
                 if tracing::enabled!(tracing::Level::DEBUG) {
                     let digest = store::digest(&outcome.encode_to_vec());
-                    tracing::debug!(task, %digest, "outcome acknowledged");
+                    let failed = matches!(outcome.outcome, Some(Outcome::Failed(_)));
+                    tracing::debug!(task, %digest, failed, "outcome acknowledged");
                 }
             }
             pb::Disposition::AlreadyRecorded => {
                 self.already_recorded += 1;
-                tracing::debug!(task, digest = %receipt.detail, "outcome acknowledged");
+                // The digest is that of what is recorded.
+                tracing::debug!(task, digest = %receipt.detail, failed = false, "outcome acknowledged");
             }
             pb::Disposition::Reissued => self.reissued += 1,
             pb::Disposition::Refused | pb::Disposition::Unspecified => {

@@ -1,6 +1,8 @@
 //! What an actor has received from whom, and what it thinks of who sent it.
 
 use super::artifacts::Payload;
+use super::pace::Pace;
+use crate::relay::terms::{self, AVOIDED};
 use std::{
     collections::BTreeMap,
     net::SocketAddr,
@@ -8,12 +10,8 @@ use std::{
         Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
 };
 use tokio::time::Instant;
-
-/// How long a relay that failed is not asked again.
-const AVOIDED: Duration = Duration::from_secs(300);
 
 /// Relays remembered as failed; the learner names one at a time.
 const MOST_AVOIDED: usize = 64;
@@ -37,6 +35,7 @@ pub(crate) struct Transfers {
     from_relays: AtomicU64,
     /// What the learner last brought, in bytes a second.
     rate: Mutex<Option<f64>>,
+    relays_given_up: AtomicU64,
     avoided: Mutex<BTreeMap<SocketAddr, Instant>>,
 }
 
@@ -69,14 +68,23 @@ impl Transfers {
         *self.rate.lock().unwrap_or_else(PoisonError::into_inner) = Some(rate);
     }
 
-    /// What a relay must bring at least in `time`: `share` of what the learner would; nothing is asked while that is unknown.
-    pub(super) fn least_of(&self, share: f64, time: Duration) -> u64 {
+    /// What a relay must bring.
+    pub(super) fn relays_pace(&self) -> Pace {
         let rate = self.rate.lock().unwrap_or_else(PoisonError::into_inner);
-        (rate.unwrap_or_default() * share * time.as_secs_f64()) as u64
+        Pace {
+            stretch: terms::at_most(terms::STRETCH),
+            least: terms::least(*rate),
+        }
+    }
+
+    /// Relays that were given up since the actor started.
+    pub(crate) fn relays_given_up(&self) -> u64 {
+        self.relays_given_up.load(Ordering::Relaxed)
     }
 
     /// A relay failed.
-    pub(super) fn avoid(&self, relay: SocketAddr, now: Instant) {
+    pub(super) fn give_up(&self, relay: SocketAddr, now: Instant) {
+        self.relays_given_up.fetch_add(1, Ordering::Relaxed);
         let mut avoided = self.avoided();
         avoided.retain(|_, until| *until > now);
         if avoided.len() < MOST_AVOIDED {
@@ -103,17 +111,25 @@ mod tests {
         let (transfers, relay) = (Transfers::default(), SocketAddr::from(([10, 0, 0, 1], 7)));
         let now = Instant::now();
         assert!(!transfers.is_avoided(relay, now));
-        transfers.avoid(relay, now);
+        transfers.give_up(relay, now);
         assert!(transfers.is_avoided(relay, now));
         assert!(!transfers.is_avoided(relay, now + AVOIDED));
+        assert_eq!(transfers.relays_given_up(), 1);
     }
 
     #[test]
-    fn a_relay_is_held_to_a_share_of_what_the_learner_brought() {
+    fn a_relay_is_held_to_a_share_of_what_the_learner_brought_and_to_something_before() {
         let transfers = Transfers::default();
-        assert_eq!(transfers.least_of(0.25, Duration::from_secs(2)), 0);
+        assert_eq!(transfers.relays_pace().least, 10 << 20);
         transfers.learner_rate(800.0);
-        assert_eq!(transfers.least_of(0.25, Duration::from_secs(2)), 400);
+        assert_eq!(transfers.relays_pace().least, 2_000);
+        transfers.learner_rate(0.01);
+        assert_eq!(transfers.relays_pace().least, 1);
+    }
+
+    #[test]
+    fn what_came_is_counted_by_what_it_is_and_who_sent_it() {
+        let transfers = Transfers::default();
         transfers.count(Payload::Base, 3);
         transfers.count_relayed(Payload::Adapter, 5);
         let expected = Received {

@@ -2,7 +2,7 @@
 
 use super::Peer;
 use crate::ActorError;
-use proto::{Pauses, WireError};
+use proto::{Pauses, WireError, one_line};
 use tokio::time::{Instant, sleep};
 use tonic::{Code, Status};
 
@@ -33,7 +33,8 @@ impl<'a> Outage<'a> {
         let (role, url) = (self.peer.role, self.peer.url.to_string());
         let passes = self.peer.failures_pass && status.code() == Code::Internal;
         if !(passes || WireError::is_outage(&status)) {
-            let (code, message) = (status.code(), status.message().to_owned());
+            self.peer.presence.answered();
+            let (code, message) = (status.code(), one_line(status.message()));
             return Err(ActorError::Refused {
                 role,
                 url,
@@ -43,6 +44,10 @@ impl<'a> Outage<'a> {
         }
         let waited = self.began.get_or_insert_with(Instant::now).elapsed();
         let asked = WireError::retry_after(&status);
+        match asked.is_some() || passes {
+            true => self.peer.presence.answered(),
+            false => self.peer.presence.missed(),
+        }
         let pause = self.pauses.next_pause(asked);
         if waited + pause > self.peer.patience {
             return Err(self.peer.given_up(waited, status));
@@ -66,6 +71,7 @@ impl<'a> Outage<'a> {
 
     /// The peer has done something: the outage is over.
     pub(crate) fn over(&mut self) {
+        self.peer.presence.answered();
         self.began = None;
         self.pauses.over();
     }

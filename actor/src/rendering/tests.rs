@@ -79,33 +79,45 @@ fn lease(tasks: Vec<ProductTask>) -> Lease {
     Lease::of(tasks, Duration::from_secs(60))
 }
 
-async fn renderer() -> (Renderer, ProductTask) {
-    let store = Store::open("memory:///").unwrap();
-    let cut_out = data::cutout::encode_png(&RgbaImage::from_pixel(2, 2, Rgba([1, 2, 3, 255])));
-    let image = store.put_content("products", cut_out).await.unwrap();
-    let product = ProductId::new("lamp").unwrap();
+fn renderer() -> (Renderer, ProductTask) {
+    let renderer = Renderer {
+        generator: Arc::new(Painter),
+        guardrails: Arc::default(),
+        room: Arc::new(Room::new(1 << 30, 2, 1)),
+        store: Store::open("memory:///").unwrap(),
+        place: RunId::new("spring").unwrap().images_prefix(),
+        run_seed: 7,
+        concurrency: 2,
+        unrendered: UndoneLeases::drawn_from(1),
+    };
     let task = ProductTask {
         id: TaskId(4),
-        product,
+        product: ProductId::new("lamp").unwrap(),
         caption: String::new(),
         instruction: String::new(),
-        image,
+        image: Digest::from_bytes([1; 32]),
     };
-    let products = Arc::new(ProductImages::new(store.clone(), 4, Room::new(1 << 30, 2, 1)));
-    (
-        Renderer {
-            generator: Arc::new(Painter),
-            guardrails: Arc::default(),
-            products,
-            store,
-            place: RunId::new("spring").unwrap().images_prefix(),
-            run_seed: 7,
-            concurrency: 2,
-            at_hand: None,
-            unrendered: UndoneLeases::default(),
-        },
-        task,
-    )
+    (renderer, task)
+}
+
+/// The cut-outs of so many tasks, of four pixels each.
+fn cut_outs(renderer: &Renderer, tasks: usize) -> PerTask<Arc<CutOut>> {
+    let image = Arc::new(RgbaImage::from_pixel(2, 2, Rgba([1, 2, 3, 255])));
+    let cut_out = |_| {
+        let (image, share) = (image.clone(), renderer.room.task(image.as_raw().len())?);
+        Ok(Arc::new(CutOut { image, share }))
+    };
+    (0..tasks).map(cut_out).collect()
+}
+
+/// What becomes of a lease whose cut-outs are let go of then.
+async fn rendered(
+    renderer: &mut Renderer,
+    lease: &Lease,
+    sampled: &PerTask<Vec<Trajectory>>,
+) -> PerTask<RenderedGroup> {
+    let cut_outs = cut_outs(renderer, lease.tasks.len());
+    renderer.render(lease, &cut_outs, sampled).await
 }
 
 fn trajectory(task: u64, text: &str) -> Trajectory {
@@ -123,7 +135,7 @@ fn trajectory(task: u64, text: &str) -> Trajectory {
 
 #[tokio::test]
 async fn candidates_of_a_group_share_their_noise_and_groups_do_not() {
-    let (mut renderer, task) = renderer().await;
+    let (mut renderer, task) = renderer();
     let other = ProductTask {
         id: TaskId(5),
         ..task.clone()
@@ -132,7 +144,7 @@ async fn candidates_of_a_group_share_their_noise_and_groups_do_not() {
         Ok(vec![trajectory(4, "oak"), trajectory(4, "elm")]),
         Ok(vec![trajectory(5, "oak")]),
     ];
-    let rendered = renderer.render(&lease(vec![task, other]), &sampled).await;
+    let rendered = rendered(&mut renderer, &lease(vec![task, other]), &sampled).await;
     let (group, other) = (rendered[0].as_ref().unwrap(), rendered[1].as_ref().unwrap());
     assert_eq!(group[0].candidate.digest, group[1].candidate.digest);
     assert_ne!(group[0].candidate.digest, other[0].candidate.digest);
@@ -140,13 +152,13 @@ async fn candidates_of_a_group_share_their_noise_and_groups_do_not() {
 
 #[tokio::test]
 async fn images_are_in_the_store_under_their_digest_before_anybody_hears_of_them() {
-    let (mut renderer, task) = renderer().await;
-    let rendered = renderer
-        .render(
-            &lease(vec![task]),
-            &vec![Ok(vec![trajectory(4, "oak"), trajectory(4, "teak")])],
-        )
-        .await;
+    let (mut renderer, task) = renderer();
+    let rendered = rendered(
+        &mut renderer,
+        &lease(vec![task]),
+        &vec![Ok(vec![trajectory(4, "oak"), trajectory(4, "teak")])],
+    )
+    .await;
     for image in rendered[0].as_ref().unwrap() {
         let digest = image.candidate.digest.unwrap();
         let stored = renderer.store.get_content("runs/spring/images", &digest).await;
@@ -157,11 +169,11 @@ async fn images_are_in_the_store_under_their_digest_before_anybody_hears_of_them
 
 #[tokio::test]
 async fn a_generator_that_fails_or_panics_fails_its_own_task_only() {
-    let (mut renderer, task) = renderer().await;
+    let (mut renderer, task) = renderer();
     let sampled = ["fail", "oak", "panic", "refuse", "lose"]
         .map(|text| Ok(vec![trajectory(4, text), trajectory(4, "elm")]));
     let tasks = vec![task; sampled.len()];
-    let rendered = renderer.render(&lease(tasks), &sampled.to_vec()).await;
+    let rendered = rendered(&mut renderer, &lease(tasks), &sampled.to_vec()).await;
     assert!(rendered[1].is_ok());
     for (position, cause, may_pass) in [
         (0, "out of paint", true),
@@ -186,7 +198,7 @@ async fn a_generator_that_fails_or_panics_fails_its_own_task_only() {
 
 #[tokio::test]
 async fn what_gave_no_image_is_barred_and_every_other_image_stays_with_its_description() {
-    let (mut renderer, task) = renderer().await;
+    let (mut renderer, task) = renderer();
     let directory = tempfile::tempdir().unwrap();
     let list = directory.path().join("words.txt");
     std::fs::write(&list, "beer\n").unwrap();
@@ -206,7 +218,7 @@ async fn what_gave_no_image_is_barred_and_every_other_image_stays_with_its_descr
         "too long",
     ];
     let sampled = vec![Ok(texts.map(|text| trajectory(4, text)).to_vec())];
-    let rendered = renderer.render(&lease(vec![task]), &sampled).await;
+    let rendered = rendered(&mut renderer, &lease(vec![task]), &sampled).await;
     let group = rendered[0].as_ref().unwrap();
     let found: Vec<_> = group
         .iter()
@@ -239,7 +251,7 @@ async fn what_gave_no_image_is_barred_and_every_other_image_stays_with_its_descr
 
 #[tokio::test]
 async fn a_group_of_which_nothing_may_be_rendered_asks_nobody() {
-    let (mut renderer, task) = renderer().await;
+    let (mut renderer, task) = renderer();
     let directory = tempfile::tempdir().unwrap();
     let list = directory.path().join("words.txt");
     std::fs::write(&list, "panic\n").unwrap();
@@ -251,7 +263,7 @@ async fn a_group_of_which_nothing_may_be_rendered_asks_nobody() {
     };
     renderer.guardrails = Arc::new(Guardrails::open(&config).unwrap());
     let sampled = vec![Ok(vec![trajectory(4, "panic"), trajectory(4, "Panic")])];
-    let rendered = renderer.render(&lease(vec![task]), &sampled).await;
+    let rendered = rendered(&mut renderer, &lease(vec![task]), &sampled).await;
     let group = rendered[0].as_ref().unwrap();
     assert!(group.iter().all(|image| image.candidate.barred.is_some()));
 }
@@ -259,7 +271,7 @@ async fn a_group_of_which_nothing_may_be_rendered_asks_nobody() {
 #[tokio::test]
 async fn a_generator_that_is_away_or_too_slow_is_asked_no_more_in_this_lease_and_waited_for_before_the_next()
 {
-    let (mut renderer, task) = renderer().await;
+    let (mut renderer, task) = renderer();
     renderer.concurrency = 1;
     let sampled = |texts: [&str; 3]| {
         texts
@@ -271,7 +283,7 @@ async fn a_generator_that_is_away_or_too_slow_is_asked_no_more_in_this_lease_and
         (["oak", "slow", "panic"], 200, "lease_ttl_ms"),
     ] {
         let lease = Lease::of(vec![task.clone(); 3], Duration::from_millis(ttl_ms));
-        let rendered = renderer.render(&lease, &sampled(texts)).await;
+        let rendered = rendered(&mut renderer, &lease, &sampled(texts)).await;
         assert!(rendered[0].is_ok());
         for failure in &rendered[1..] {
             // The last one would have panicked.
@@ -280,28 +292,28 @@ async fn a_generator_that_is_away_or_too_slow_is_asked_no_more_in_this_lease_and
             let outcome = failure.outcome(TaskId(4));
             assert!(!outcome.is_terminal(), "{outcome:?}");
         }
-        let waits_for = renderer.waits_for().unwrap();
+        let waits_for = renderer.waits_for().unwrap().what;
         assert!(
             waits_for.contains("painter") && waits_for.contains(says),
             "{waits_for}"
         );
         renderer.recovered().await.unwrap();
     }
-    let whole = renderer.render(&lease(vec![task; 3]), &sampled(["oak"; 3])).await;
+    let whole = rendered(&mut renderer, &lease(vec![task; 3]), &sampled(["oak"; 3])).await;
     assert!(whole.iter().all(Result::is_ok));
     assert_eq!(renderer.waits_for(), None);
 }
 
 #[tokio::test]
 async fn three_leases_that_a_generator_left_unrendered_are_too_many_unless_it_had_no_room() {
-    let (mut renderer, task) = renderer().await;
+    let (mut renderer, task) = renderer();
     let lease = lease(vec![task]);
     let sampled = |text| vec![Ok(vec![trajectory(4, text), trajectory(4, "elm")])];
     for text in ["full", "away", "full", "away", "full"] {
-        assert!(renderer.render(&lease, &sampled(text)).await[0].is_err());
+        assert!(rendered(&mut renderer, &lease, &sampled(text)).await[0].is_err());
         renderer.recovered().await.unwrap();
     }
-    assert!(renderer.render(&lease, &sampled("away")).await[0].is_err());
+    assert!(rendered(&mut renderer, &lease, &sampled("away")).await[0].is_err());
     let error = renderer.recovered().await.unwrap_err();
     assert!(matches!(error, ActorError::ImageGenerator(_)), "{error}");
 }

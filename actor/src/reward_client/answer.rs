@@ -1,6 +1,6 @@
 //! The reward-server's answer, checked: one typed result a group, or what is wrong with it.
 
-use super::GroupRewards;
+use super::{Abstention, GroupRewards};
 use crate::failure::{Failure, PerTask};
 use common::{Digest, FailureReason};
 use proto::{
@@ -8,11 +8,6 @@ use proto::{
     pb::{self, group_score},
     required, reward,
 };
-
-/// The model that is served.
-pub(crate) fn served(digest: Option<pb::Digest>) -> Result<Digest, InvalidMessage> {
-    required("reward_model.digest", digest)?.try_into()
-}
 
 /// The model that computed an answer.
 pub(crate) fn model_of(response: &pb::ScoreGroupsResponse) -> Result<Digest, InvalidMessage> {
@@ -47,6 +42,14 @@ fn group_result(
     model: Digest,
 ) -> Result<Result<GroupRewards, Failure>, InvalidMessage> {
     match required("group_score.result", score.result)? {
+        group_score::Result::Failure(failure) if failure.reason() == pb::ScoreFailureReason::Abstained => {
+            abstention(failure.confidence).map(|abstention| {
+                Ok(GroupRewards {
+                    rewards: Err(abstention),
+                    model,
+                })
+            })
+        }
         group_score::Result::Failure(failure) => Ok(Err(score_failure(&failure))),
         group_score::Result::Scores(scores) if scores.rewards.len() != images => {
             let reason = format!("{} for {images} images", scores.rewards.len());
@@ -61,19 +64,31 @@ fn group_result(
             let rewards = scores.rewards.into_iter().enumerate();
             let rewards = rewards.map(|(place, value)| reward("scores.rewards", value, sides.get(place)));
             let rewards = rewards.collect::<Result<_, _>>()?;
-            Ok(Ok(GroupRewards { rewards, model }))
+            Ok(Ok(GroupRewards {
+                rewards: Ok(rewards),
+                model,
+            }))
         }
     }
 }
 
-/// Invalid images and abstentions would come again; a model's failure may pass.
+/// An abstention is an answer: the same images would meet it again.
+fn abstention(confidence: Option<f64>) -> Result<Abstention, InvalidMessage> {
+    match confidence.filter(|confidence| !(0.0..=1.0).contains(confidence)) {
+        Some(none) => {
+            let reason = format!("{none} is not a probability, 0 to 1");
+            Err(InvalidMessage::new("score_failure.confidence", reason))
+        }
+        None => Ok(Abstention { confidence }),
+    }
+}
+
+/// Invalid images would come again; a model's failure may pass.
 fn score_failure(failure: &pb::ScoreFailure) -> Failure {
     let reason = FailureReason::RewardUnavailable;
     let detail = format!("{}: {}", failure.reason().as_str_name(), failure.detail);
     match failure.reason() {
-        pb::ScoreFailureReason::InvalidImage | pb::ScoreFailureReason::Abstained => {
-            Failure::lasting(reason, detail)
-        }
+        pb::ScoreFailureReason::InvalidImage => Failure::lasting(reason, detail),
         _ => Failure::retryable(reason, detail),
     }
 }
@@ -113,6 +128,7 @@ mod tests {
         group_score::Result::Failure(pb::ScoreFailure {
             reason: reason.into(),
             detail: "because".into(),
+            confidence: None,
         })
     }
 
@@ -126,7 +142,8 @@ mod tests {
             ]),
         );
         let found = found.unwrap();
-        assert_eq!(found[0].as_ref().unwrap().rewards[1].value(), -1.0);
+        let scored = found[0].as_ref().unwrap().rewards.as_ref().unwrap();
+        assert_eq!(scored[1].value(), -1.0);
         let outcome = found[1].clone().unwrap_err().outcome(TaskId(1));
         assert!(matches!(
             outcome,
@@ -149,6 +166,26 @@ mod tests {
         assert!(
             matches!(outcome, RolloutOutcome::Failed { retryable: false, detail, .. } if detail.contains("because"))
         );
+    }
+
+    #[test]
+    fn i8_an_abstention_is_an_answer_of_its_model_without_a_number() {
+        let abstained = |confidence| {
+            let failure = pb::ScoreFailure {
+                reason: pb::ScoreFailureReason::Abstained.into(),
+                confidence,
+                ..Default::default()
+            };
+            checked(&[2], response(vec![group_score::Result::Failure(failure)]))
+        };
+        for confidence in [Some(0.55), None] {
+            let expected = GroupRewards {
+                rewards: Err(Abstention { confidence }),
+                model: Digest::from_bytes([4; 32]),
+            };
+            assert_eq!(abstained(confidence).unwrap(), [Ok(expected)]);
+        }
+        assert!(abstained(Some(f64::NAN)).is_err() && abstained(Some(1.5)).is_err());
     }
 
     #[test]

@@ -4,12 +4,11 @@
 //! one that is gone or drains takes none. Nothing is decided here about what an answer means.
 
 use super::lookup::Lookup;
-use crate::{ActorError, failure::chain, peer::Peer};
+use crate::{ActorError, failure::reason, peer::Peer};
 use proto::WireError;
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use std::{
-    error::Error as _,
     net::SocketAddr,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, RwLock,
@@ -89,11 +88,6 @@ impl Drop for Picked {
 /// Whether the server, or the way to it, is gone.
 fn went_away(status: &Status) -> bool {
     WireError::is_broken(status) || matches!(status.code(), Code::Unavailable | Code::Cancelled)
-}
-
-/// What the transport met with where there is no answer, else what the answer says.
-fn reason(status: &Status) -> String {
-    status.source().map_or_else(|| status.message().to_owned(), chain)
 }
 
 impl Server {

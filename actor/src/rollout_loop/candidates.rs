@@ -3,7 +3,7 @@
 use crate::{
     failure::Failure,
     rendering::{RenderedGroup, RenderedImage},
-    reward_client::GroupRewards,
+    reward_client::{Abstention, GroupRewards},
 };
 use common::{CandidateGroup, CandidateImage, FailureReason, Finish, ProductTask, Trajectory};
 
@@ -24,9 +24,16 @@ pub(super) fn candidate_group(
         }
     };
     let images = trajectories.iter().zip(&images).map(with_end).collect();
-    let scored = rewards.map(|scored| (scored.rewards, scored.model));
-    CandidateGroup::new(task, trajectories, images, scored)
-        .map_err(|error| Failure::lasting(FailureReason::RewardUnavailable, error))
+    let group = match rewards {
+        None => CandidateGroup::new(task, trajectories, images, None),
+        Some(GroupRewards { rewards, model }) => match rewards {
+            Ok(rewards) => CandidateGroup::new(task, trajectories, images, Some((rewards, model))),
+            Err(Abstention { confidence }) => {
+                CandidateGroup::abstained(task, trajectories, images, model, confidence)
+            }
+        },
+    };
+    group.map_err(|error| Failure::lasting(FailureReason::RewardUnavailable, error))
 }
 
 #[cfg(test)]
@@ -68,7 +75,7 @@ mod tests {
 
     fn rewards(count: usize) -> Option<GroupRewards> {
         Some(GroupRewards {
-            rewards: vec![Reward::new(0.5).unwrap(); count],
+            rewards: Ok(vec![Reward::new(0.5).unwrap(); count]),
             model: Digest::from_bytes([3; 32]),
         })
     }

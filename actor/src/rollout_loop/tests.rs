@@ -1,26 +1,34 @@
 //! What becomes of an actor that is at work when its run ends, or that leaves before.
 
+mod room;
+
 use super::LAST_TASKS;
 use crate::scripted_learner::{Script, manifest, serve};
-use crate::simulated::{Served, SimulatedActorInputs, SimulatedSampling, run_simulated};
 use crate::stages::{Render, Score, Service};
 use crate::{
     ActorConfig, ActorError, ActorSummary,
+    background::Background,
+    failure::PerTask,
+    learner_client::{LearnerClient, Lease},
     leaving::tests::{rollouts, rollouts_of},
+    products::CutOut,
+    recorded_end::EndWatch,
+    rendering::RenderedGroup,
+    reward_client::GroupRewards,
+    shelf::Shelf,
+    simulated::Joined,
 };
-use crate::{failure::PerTask, learner_client::Lease, rendering::RenderedGroup, reward_client::GroupRewards};
 use common::{ActorId, Digest, Trajectory};
-use proto::{AllowLoopback, Tcp, WireError, pb};
+use proto::{Tcp, WireError, pb};
 use std::{
-    future::pending,
-    sync::{Arc, Mutex, atomic::AtomicBool},
+    future::{pending, ready},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 use tokio::{
     task::JoinHandle,
     time::{Instant, sleep, timeout},
 };
-use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
@@ -71,25 +79,8 @@ impl AtWork {
             drain_timeout_s: 0.1,
             ..ActorConfig::default()
         };
-        let (begin, shutdown) = (CancellationToken::new(), CancellationToken::new());
-        let sampled = CancellationToken::new();
-        begin.cancel();
-        let inputs = SimulatedActorInputs {
-            actor_id: ActorId::new("late").unwrap(),
-            learner_url: url,
-            network: Arc::new(Tcp),
-            begin,
-            delay: Duration::ZERO,
-            timed: Arc::new(AtomicBool::new(false)),
-            sampling: SimulatedSampling::Until(sampled.clone()),
-            authorizer: Arc::new(AllowLoopback),
-        };
-        let stop = shutdown.clone();
-        let ended = tokio::spawn(async move {
-            let nowhere = None::<Served<TcpListenerStream>>;
-            let (summary, _) = run_simulated(config, inputs, nowhere, stop).await?;
-            Ok(summary)
-        });
+        let (sampled, shutdown) = (CancellationToken::new(), CancellationToken::new());
+        let ended = tokio::spawn(at_work(config, url, sampled.clone(), shutdown.clone()));
         let this = Self {
             script,
             sampled,
@@ -115,6 +106,30 @@ impl AtWork {
         let returned = script.returned.iter();
         returned.map(|said| (said.tasks.clone(), said.leaves)).collect()
     }
+}
+
+/// Joins the learner at `url` and takes part until `shutdown`, with a lease `sampled` when that is said.
+async fn at_work(
+    config: ActorConfig,
+    url: String,
+    sampled: CancellationToken,
+    shutdown: CancellationToken,
+) -> Result<ActorSummary, ActorError> {
+    let (background, name) = (Background::shared(), ActorId::new("late").unwrap());
+    let peer = LearnerClient::at(&url, Arc::new(Tcp), &name, &config);
+    let end = EndWatch::new(None, &peer);
+    let (learner, _) = LearnerClient::join(peer, name, 0, &config, &background).await?;
+    let joined = Joined {
+        config: &config,
+        learner: Arc::new(learner),
+        shelf: Arc::new(Shelf::new()),
+        background,
+        end,
+        begun: ready(()),
+        shutdown: &shutdown,
+    };
+    let (summary, _) = joined.pausing(|| sampled.clone().cancelled_owned()).await?;
+    Ok(summary)
 }
 
 const FIRST: &[u8] = b"x";
@@ -243,7 +258,12 @@ impl Service for Lost {
 }
 
 impl Render for Lost {
-    async fn render(&mut self, _: &Lease, _: &PerTask<Vec<Trajectory>>) -> PerTask<RenderedGroup> {
+    async fn render(
+        &mut self,
+        _: &Lease,
+        _: &PerTask<Arc<CutOut>>,
+        _: &PerTask<Vec<Trajectory>>,
+    ) -> PerTask<RenderedGroup> {
         pending().await
     }
 }

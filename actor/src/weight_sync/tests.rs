@@ -4,7 +4,7 @@ use super::*;
 use crate::learner_client::LearnerClient;
 use crate::product_images::ProductImages;
 use crate::scripted_learner::{Script, artifact, join, manifest};
-use crate::{policy_builder::PolicyBuilder, room::Room, shelf::Shelf};
+use crate::{policy_builder::PolicyBuilder, shelf::Shelf};
 use burn::tensor::Device;
 use models::{
     ModelError,
@@ -32,8 +32,8 @@ fn base() -> Llava {
 }
 
 fn source(learner: Arc<LearnerClient>) -> WeightSource<PolicyBuilder> {
-    let (store, room) = (Store::open("memory:///").unwrap(), Room::new(1 << 20, 2, 1));
-    let products = Arc::new(ProductImages::new(store, 1 << 20, room));
+    let store = Store::open("memory:///").unwrap();
+    let products = Arc::new(ProductImages::new(store, 1 << 20));
     let thread = ComputeThread::spawn("weights", 1, || Ok::<_, ActorError>(())).unwrap();
     let builder = PolicyBuilder::new(&policy(), products, thread);
     WeightSource::new(learner, Arc::new(Shelf::new()), builder)

@@ -20,10 +20,10 @@ pub(crate) enum BenchCommand {
 #[derive(Debug, Args)]
 pub(crate) struct ControlPlaneArgs {
     /// Simulated actors, each with a connection of its own
-    #[arg(long, default_value_t = 1000)]
+    #[arg(long, default_value_t = 1000, value_parser = some, allow_negative_numbers = true)]
     pub(crate) actors: usize,
-    /// How long it is measured
-    #[arg(long, default_value_t = 10.0)]
+    /// How long it is measured, at most a day
+    #[arg(long, default_value_t = 10.0, value_parser = seconds, allow_negative_numbers = true)]
     pub(crate) seconds: f64,
     /// Outcomes a second that all actors together hand in, as far as they get leases; 0: as many as they can
     #[arg(long, default_value_t = 6000.0, value_parser = rate, allow_negative_numbers = true)]
@@ -43,10 +43,10 @@ pub(crate) struct ControlPlaneArgs {
 #[derive(Debug, Args)]
 pub(crate) struct BroadcastArgs {
     /// The adapter's length
-    #[arg(long, default_value_t = 640 << 20)]
+    #[arg(long, default_value_t = 640 << 20, value_parser = some, allow_negative_numbers = true)]
     pub(crate) bytes: usize,
     /// Simulated actors
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, value_parser = some, allow_negative_numbers = true)]
     pub(crate) actors: usize,
     /// Actors that fetch from the learner, and from each relay; 0: all from the learner
     #[arg(long, default_value_t = 2)]
@@ -65,8 +65,8 @@ pub(crate) struct BroadcastArgs {
 /// What is measured of staleness. Each demo's output goes into a directory of its own below `--out`.
 #[derive(Debug, Args)]
 pub(crate) struct StalenessArgs {
-    /// The largest `learner.max_staleness`
-    #[arg(long, default_value_t = 8)]
+    /// The largest `learner.max_staleness`, at most 100: each takes a demo
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u64).range(..=100), allow_negative_numbers = true)]
     pub(crate) most: u64,
     #[command(flatten)]
     pub(crate) demo: DemoArgs,
@@ -79,7 +79,7 @@ pub(crate) struct StalenessArgs {
 #[derive(Debug, Args)]
 pub(crate) struct SoakArgs {
     /// How long the roles work
-    #[arg(long, default_value_t = 60.0)]
+    #[arg(long, default_value_t = 60.0, allow_negative_numbers = true)]
     pub(crate) minutes: f64,
     #[command(flatten)]
     pub(crate) demo: DemoArgs,
@@ -95,9 +95,61 @@ fn rate(text: &str) -> Result<f64, String> {
     in_range.ok_or_else(|| "expected a number, 0 or more".to_owned())
 }
 
+/// How many of what it makes no sense to have none of.
+fn some(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|&number| number > 0);
+    number.ok_or_else(|| "expected a whole number, 1 or more".to_owned())
+}
+
+/// How long something is measured.
+fn seconds(text: &str) -> Result<f64, String> {
+    const DAY: f64 = 86_400.0;
+    let seconds = text
+        .parse()
+        .ok()
+        .filter(|&seconds| seconds > 0.0 && seconds <= DAY);
+    seconds.ok_or_else(|| "expected a number of seconds, more than 0 and at most 86400".to_owned())
+}
+
 #[cfg(test)]
 mod tests {
-    use super::rate;
+    use super::{BenchCommand, rate};
+    use crate::args::{Cli, Command};
+    use clap::Parser as _;
+
+    fn taken(words: &[&str]) -> Result<Command, String> {
+        let line = ["adwright", "bench"].iter().chain(words);
+        let cli = Cli::try_parse_from(line).map_err(|error| error.to_string())?;
+        Ok(cli.command)
+    }
+
+    #[test]
+    fn what_no_measurement_can_be_made_with_is_refused_by_its_flag() {
+        for bad in ["nan", "-1", "0", "inf", "1e9", "long"] {
+            let told = taken(&["control-plane", "--seconds", bad]).unwrap_err();
+            assert!(
+                told.contains("--seconds") && told.contains("at most 86400"),
+                "{told}"
+            );
+        }
+        for (command, flag) in [
+            ("control-plane", "--actors"),
+            ("broadcast", "--actors"),
+            ("broadcast", "--bytes"),
+        ] {
+            for bad in ["0", "-1", "1.5", "many"] {
+                let told = taken(&[command, flag, bad]).unwrap_err();
+                assert!(told.contains(flag) && told.contains("1 or more"), "{told}");
+            }
+        }
+        let told = taken(&["staleness", "--most", "101"]).unwrap_err();
+        assert!(told.contains("--most") && told.contains("100"), "{told}");
+        let small = taken(&["control-plane", "--seconds", "0.5", "--actors", "1"]).unwrap();
+        let Command::Bench(BenchCommand::ControlPlane(small)) = small else {
+            panic!("{small:?}")
+        };
+        assert_eq!((small.seconds, small.actors), (0.5, 1));
+    }
 
     #[test]
     fn a_rate_is_a_number_of_at_least_0() {

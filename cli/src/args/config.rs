@@ -12,12 +12,16 @@ pub(crate) enum ConfigCommand {
         /// With the changes of demo --quick
         #[arg(long)]
         quick: bool,
+        /// Only the keys that were set, each with the file or argument that set it last
+        #[arg(long)]
+        origins: bool,
         #[command(flatten)]
         config: ConfigArgs,
     },
     /// Say whether a configuration is right: one line, or every mistake with its key and status 64
     Check {
-        /// Also what this role would refuse at its start on this machine: number format, model directories, catalogue
+        /// Also what this role would refuse at its start on this machine: device, certificates, models, products, lists, and
+        /// places that it writes to, which are tried and left as they were
         #[arg(long, value_name = "ROLE", value_parser = super::roles())]
         role: Option<Role>,
         #[command(flatten)]

@@ -46,7 +46,8 @@ pub(crate) struct EvaluateArgs {
 /// Arguments of `adwright inspect`.
 #[derive(Debug, Args)]
 pub(crate) struct InspectArgs {
-    /// Directory of a model, of an adapter in PEFT's layout, or of what paints, its URL (docs/models.md), or one file that paints
+    /// Directory of a policy, of a reward model, of an adapter in PEFT's layout, or of what paints, its URL (docs/models.md), or one
+    /// file that paints
     #[arg(value_name = "DIR")]
     pub(crate) directory: PathBuf,
     /// One JSON object on standard output
@@ -216,7 +217,7 @@ pub(crate) struct ExportArgs {
 /// Arguments of `adwright score`.
 #[derive(Debug, Args)]
 pub(crate) struct ScoreArgs {
-    /// Directory of CAIG's reward model, or its URL (docs/models.md)
+    /// Directory of a reward model, CAIG's or your own, or its URL (docs/models.md)
     #[arg(long, value_name = "DIR")]
     pub(crate) model: PathBuf,
     /// A creative: PNG or JPEG
@@ -228,7 +229,7 @@ pub(crate) struct ScoreArgs {
     /// The product's caption, which the question then names
     #[arg(long, value_name = "TEXT", conflicts_with = "question")]
     pub(crate) caption: Option<String>,
-    /// What is asked about the two
+    /// What is asked about the two; models that were trained here from nothing read no question
     #[arg(long, value_name = "TEXT")]
     pub(crate) question: Option<String>,
     /// How transparent pixels are shown

@@ -128,7 +128,7 @@ async fn send(args: &BroadcastArgs, actors: usize) -> Outcome<Sent> {
     let (took, left) = (announced.elapsed(), rig.sent());
     let after = rig.status().await?;
     rig.stop().await?;
-    let relayed = |status: &proto::pb::RunStatus| -> u64 {
+    let relayed = |status: &proto::RunStatus| -> u64 {
         status.actors.iter().map(|actor| actor.relay_bytes_received).sum()
     };
     Ok(Sent {

@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use bytes::Bytes;
 use hdrhistogram::Histogram;
 use learner::{LearnerConfig, SimulatedAdapters};
-use proto::pb;
+use proto::RunStatus;
 use serde::Serialize;
 use std::time::Duration;
 use store::Store;
@@ -125,9 +125,8 @@ pub(crate) async fn control_plane(args: &ControlPlaneArgs, store: Store) -> Outc
     })
 }
 
-fn recorded(status: &pb::RunStatus) -> u64 {
-    let counts = status.outcomes.clone().unwrap_or_default();
-    counts.pairs + counts.no_pairs.values().sum::<u64>()
+fn recorded(status: &RunStatus) -> u64 {
+    status.outcomes.pairs + status.outcomes.no_pairs.values().sum::<u64>()
 }
 
 fn ms(times: &Histogram<u64>, quantile: f64) -> f64 {

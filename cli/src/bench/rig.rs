@@ -14,7 +14,7 @@ use common::{ActorId, RunId};
 use learner::{LearnerConfig, LearnerError, RunSummary, SimulatedAdapters, SimulatedInputs};
 use proto::pb::{self, learner_service_client::LearnerServiceClient};
 use proto::tls::{Credentials, Transport};
-use proto::{AllowLoopback, AllowRoles, Answering, Authorizer, PeerRole, header};
+use proto::{ActorStatus, AllowLoopback, AllowRoles, Answering, Authorizer, PeerRole, RunStatus, header};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -163,6 +163,7 @@ impl Rig {
                 delay: one_lease.mul_f64(number as f64 / plan.actors as f64),
                 sampling: plan.sampling.clone(),
                 authorizer,
+                looks_in: None,
             };
             let served = match plan.relays {
                 true => {
@@ -192,15 +193,14 @@ impl Rig {
     }
 
     /// What the run has done so far.
-    pub(super) async fn status(&mut self) -> anyhow::Result<pb::RunStatus> {
+    pub(super) async fn status(&mut self) -> anyhow::Result<RunStatus> {
         let request = pb::GetRunStatusRequest {
             header: Some(header(Some(&self.run), None, "bench")),
             metrics_from: 0,
         };
         let status = self.client.get_run_status(request).await;
-        Ok(status
-            .context("the learner says nothing of the run")?
-            .into_inner())
+        let status = status.context("the learner says nothing of the run")?;
+        Ok(status.into_inner().try_into()?)
     }
 
     /// Returns when every actor has adopted this version or a later one.
@@ -211,7 +211,7 @@ impl Rig {
             }
             // Refused until the learner listens.
             if let Ok(status) = self.status().await {
-                let has = |actor: &&pb::ActorStatus| actor.version.is_some_and(|v| v.number >= number);
+                let has = |actor: &&ActorStatus| actor.version.is_some_and(|v| v.number >= number);
                 if status.actors.iter().filter(has).count() >= self.joined {
                     return Ok(());
                 }
@@ -232,7 +232,7 @@ impl Rig {
         let after = self.status().await?.version;
         let request = pb::WatchPolicyRequest {
             header: Some(header(Some(&self.run), None, "bench")),
-            after,
+            after: Some(after.into()),
             relay_port: 0,
             evaluates: false,
         };

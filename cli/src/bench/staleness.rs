@@ -5,8 +5,8 @@
 
 use crate::args::StalenessArgs;
 use crate::demo::{self, Chart, Curve, Line, Plan, Report};
-use crate::failure::Outcome;
-use anyhow::Context as _;
+use crate::failure::{OrConfiguration as _, Outcome};
+use anyhow::{Context as _, anyhow};
 use image::RgbImage;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -50,6 +50,12 @@ impl Bounds {
             demo.out = place(&args.demo.out, bound);
             demo.config.sets.push(format!("learner.max_staleness={bound}"));
             let mut plan = Plan::new(&demo)?;
+            if plan.config.learner.deterministic {
+                let given = anyhow!(
+                    "no pair of a deterministic run is stale: leave out --deterministic (learner.deterministic)"
+                );
+                return Err(given).or_configuration();
+            }
             plan.aside = true;
             Ok((bound, plan))
         };

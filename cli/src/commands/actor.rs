@@ -1,16 +1,14 @@
 //! `adwright actor`: turns leased tasks into preference pairs until the run is complete.
 
 use crate::args::ActorArgs;
+use crate::checks::{ActorFlags, Checks};
 use crate::failure::{Failure, OrConfiguration as _, Outcome, ended};
-use crate::monitoring::Watched;
 use crate::ready::Role;
-use crate::role::Host;
-use crate::security::Security;
-use crate::{locations, role, shop, telemetry};
-use ::actor::{ActorError, ActorInputs, Instruments};
+use crate::start::{Asked, Started, start};
+use crate::{locations, role, shop};
+use ::actor::{ActorError, ActorInputs, ExpectedRun, Instruments};
 use anyhow::Context as _;
-use common::ActorId;
-use proto::PeerRole;
+use common::{ActorId, RunId};
 use std::fs::Permissions;
 use std::hash::{BuildHasher as _, RandomState};
 use std::os::unix::fs::PermissionsExt as _;
@@ -19,21 +17,39 @@ use tempfile::TempDir;
 
 /// Runs the command.
 pub(super) fn run(args: &ActorArgs) -> Outcome<()> {
-    let config = super::role_layers(&args.role, "endpoints.actor_listen")
-        .sets(&args.role.config.sets)
-        .resolve()
-        .or_configuration()?;
-    let telemetry = telemetry::start(&config, Role::Actor)?;
-    let security = Security::open(&config, PeerRole::Actor)?;
-    let host = Host::start(&config, args.role.compute.with_parent)?;
-    // Everything that may be wrong comes before the first thing that is written, and before the process says that it started.
-    let actor_id = ActorId::new(args.id.clone().unwrap_or_else(own_name)).or_configuration()?;
-    let placement = config.compute.placement().or_configuration()?;
+    let layers = super::role_layers(&args.role, "endpoints.actor_listen").sets(&args.role.config.sets);
+    let flags = ActorFlags {
+        id: args.id.clone(),
+        work_dir: args.work_dir.clone(),
+    };
     let instruments = Instruments::default();
-    let watched = Watched::of(Role::Actor, &instruments.pulse, &telemetry, &security, |page| {
-        instruments.register(page)
+    let asked = Asked {
+        role: Role::Actor,
+        with_parent: args.role.compute.with_parent,
+        unfinished_status: args.end.unfinished_status,
+        pulse: &instruments.pulse,
+    };
+    let register = |page: &mut _| instruments.register(page);
+    let looked = start(&asked, Checks::of(layers)?, register, move |checks| {
+        checks.actor(&flags)
     });
-    host.watch(&config, watched)?;
+    let Some(Started {
+        host,
+        config,
+        security,
+        placement,
+        found: guardrails,
+        telemetry: _telemetry,
+    }) = looked?
+    else {
+        return Ok(());
+    };
+    let guardrails = guardrails.context("guardrails were neither opened nor refused")?;
+    let actor_id = ActorId::new(args.id.clone().unwrap_or_else(own_name)).or_configuration()?;
+    let expected = ExpectedRun {
+        id: RunId::new(config.run.id.as_str()).or_configuration()?,
+        versions: config.learner.versions,
+    };
     let network = security.transport.network();
     let (given, name, runtime) = (config.clone(), actor_id.clone(), host.handle());
     let Some(image_generator) =
@@ -47,10 +63,12 @@ pub(super) fn run(args: &ActorArgs) -> Outcome<()> {
         let work = WorkDir::new(args.work_dir.clone())?;
         let inputs = ActorInputs {
             actor_id,
+            expected,
             learner_url: config.endpoints.learner.clone(),
             reward_url: config.endpoints.reward.clone(),
             store: locations::open_store("store.url", &config.store.url, &config.store.settings())?,
             image_generator,
+            guardrails,
             work_dir: work.path(),
             placement,
             authorizer: security.authorizer.clone(),
@@ -74,10 +92,9 @@ pub(super) fn run(args: &ActorArgs) -> Outcome<()> {
 
 fn blame(error: ActorError) -> Failure {
     match error {
-        ActorError::Config(_)
-        | ActorError::Guardrail(_)
-        | ActorError::GroupTooLarge { .. }
-        | ActorError::Address { .. } => Failure::Configuration(error.into()),
+        ActorError::Config(_) | ActorError::GroupTooLarge { .. } | ActorError::Address { .. } => {
+            Failure::Configuration(error.into())
+        }
         other => Failure::Run(other.into()),
     }
 }

@@ -1,18 +1,20 @@
 //! `adwright config`: the resolved configuration, whether it is right, and what can be configured.
 
 use crate::args::{ConfigArgs, ConfigCommand};
-use crate::config::{self, Config, ConfigError, Layers, Mistake, QUICK};
+use crate::checks::Checks;
+use crate::config::{self, Layers, QUICK};
 use crate::failure::{OrConfiguration as _, Outcome};
+use crate::output;
 use crate::ready::Role;
-use crate::shop::Shop;
-use crate::{locations, output};
-use std::path::Path;
-use store::HubModel;
 
 /// Runs the command.
 pub(super) fn run(command: &ConfigCommand) -> Outcome<()> {
     match command {
-        ConfigCommand::Print { quick, config } => print(*quick, config),
+        ConfigCommand::Print {
+            quick,
+            origins,
+            config,
+        } => print(*quick, *origins, config),
         ConfigCommand::Check { role, config } => check(*role, config),
         ConfigCommand::Schema { markdown: true } => {
             output::line(config::markdown().trim_end())?;
@@ -25,36 +27,38 @@ pub(super) fn run(command: &ConfigCommand) -> Outcome<()> {
     }
 }
 
-fn print(quick: bool, config: &ConfigArgs) -> Outcome<()> {
+fn print(quick: bool, origins: bool, config: &ConfigArgs) -> Outcome<()> {
     let layers = if quick {
         Layers::default().preset("--quick", QUICK)
     } else {
         Layers::default()
     };
-    let resolved = layers
-        .file(config.config.as_deref())
-        .sets(&config.sets)
-        .resolve()
-        .or_configuration()?;
-    output::line(resolved.to_toml().trim_end())?;
+    let layers = layers.files(&config.config).sets(&config.sets);
+    let told = layers.origins();
+    let resolved = layers.resolve().or_configuration()?;
+    match origins {
+        true => output::line(told.trim_end())?,
+        false => output::line(resolved.to_toml().trim_end())?,
+    }
     Ok(())
 }
 
 fn check(role: Option<Role>, given: &ConfigArgs) -> Outcome<()> {
-    let layers = Layers::default().file(given.config.as_deref()).sets(&given.sets);
-    let (config, mut mistakes) = layers.examine();
-    if let Some(role) = role
-        && mistakes.is_empty()
-    {
-        mistakes = refused_by(role, &config);
+    let layers = Layers::default().files(&given.config).sets(&given.sets);
+    let mut checks = Checks::of(layers)?;
+    if let Some(role) = role {
+        checks.role(role);
     }
-    if !mistakes.is_empty() {
-        return Err(ConfigError { mistakes }).or_configuration();
-    }
-    let source = given
+    let config = checks.finish()?;
+    let files: Vec<String> = given
         .config
-        .as_ref()
-        .map_or("the defaults".into(), |path| path.display().to_string());
+        .iter()
+        .map(|path| path.display().to_string())
+        .collect();
+    let source = match files.is_empty() {
+        true => "the defaults".to_owned(),
+        false => files.join(", "),
+    };
     let set = match given.sets.len() {
         0 => String::new(),
         count => format!(" with {count} --set"),
@@ -67,39 +71,4 @@ fn check(role: Option<Role>, given: &ConfigArgs) -> Outcome<()> {
         config.run.id
     ))?;
     Ok(())
-}
-
-/// What the role would refuse before it reads a weight, of what lies on this machine. What a URL leads to is `doctor`'s to say.
-fn refused_by(role: Role, config: &Config) -> Vec<Mistake> {
-    let placement = config.compute.placement().map(drop).or_configuration();
-    let mut checks = vec![("compute", placement)];
-    let (policy, reward) = (&config.paths.policy, &config.paths.reward_model);
-    match role {
-        Role::Learner => {
-            checks.push(("paths.policy", local_model(policy, "pretrain")));
-            checks.push(("catalogue.source", catalogue(config)));
-        }
-        Role::RewardServer => checks.push(("paths.reward_model", local_model(reward, "train-reward"))),
-        Role::Actor => {}
-    }
-    let told = |(key, checked): (&str, Outcome<()>)| {
-        let failure = checked.err()?;
-        Some(Mistake::of_key(None, key, failure.reason()))
-    };
-    checks.into_iter().filter_map(told).collect()
-}
-
-fn local_model(location: &str, made_by: &str) -> Outcome<()> {
-    match location.contains("://") || HubModel::is_meant_by(location) {
-        true => Ok(()),
-        false => locations::check_model(Path::new(location), made_by),
-    }
-}
-
-fn catalogue(config: &Config) -> Outcome<()> {
-    if config.catalogue.source.contains("://") {
-        return Ok(());
-    }
-    let shop = Shop::open(config)?;
-    learner::check_catalogue(&config.learner, shop.catalogue.as_ref()).map_err(super::blame_learner)
 }

@@ -15,7 +15,7 @@ pub(super) fn run(args: &DoctorArgs) -> Outcome<()> {
     // What a check found is its result, not a log line.
     telemetry::init("error")?;
     let layers = Layers::default()
-        .file(args.config.config.as_deref())
+        .files(&args.config.config)
         .sets(&args.config.sets);
     let (config, mistakes) = layers.examine();
     let findings = if mistakes.is_empty() {
@@ -100,9 +100,10 @@ fn show(findings: &[Finding], counts: &Counts) -> std::io::Result<()> {
             true => String::new(),
             false => format!("{}: ", finding.subject),
         };
-        output::line(&format!("{level}{:<14}{subject}{}", finding.check, finding.found))?;
+        let found = output::plain(&finding.found);
+        output::line(&format!("{level}{:<14}{subject}{found}", finding.check))?;
         if let Some(right) = finding.right.as_ref().filter(|_| finding.level != Level::Ok) {
-            output::line(&format!("{:<22}expected {right}", ""))?;
+            output::line(&format!("{:<22}expected {}", "", output::plain(right)))?;
         }
     }
     output::line(&counts.words())

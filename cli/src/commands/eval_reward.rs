@@ -27,7 +27,9 @@ pub(super) fn run(args: &EvalRewardArgs) -> Outcome<()> {
     let model = Reward::load(&config, directory, progress).or_configuration()?;
     drop(stage);
     let log = shop::click_log(&config)?;
-    let report = model.measure(&config, log.as_ref())?;
+    let report = model
+        .measure(&config, log.as_ref())
+        .map_err(super::blame_reward)?;
     if args.json {
         output::json(&report)?
     } else {

@@ -2,6 +2,7 @@
 //! versions of a run as they come.
 
 mod follow;
+mod too_late;
 
 use crate::args::EvaluateArgs;
 use crate::config::Config;

@@ -4,6 +4,7 @@ use super::model::Asked;
 use crate::args::GenerateArgs;
 use crate::failure::{OrConfiguration as _, Outcome};
 use crate::output;
+use models::ModelError;
 use models::policy::{Prompt, SamplingParams};
 use models::sampling::Finish;
 use serde::Serialize;
@@ -43,6 +44,10 @@ pub(super) fn run(args: &GenerateArgs) -> Outcome<()> {
     let drawn = asked
         .policy
         .sample(&prompts, asked.features.as_ref(), &params)
+        .map_err(|error| match error {
+            ModelError::Room { .. } => anyhow::Error::new(error).context("--max-new-tokens"),
+            other => other.into(),
+        })
         .or_configuration()?;
     if !args.json {
         for completion in drawn {

@@ -1,46 +1,59 @@
 //! `adwright learner`: serves and trains one run.
 
 use crate::args::LearnerArgs;
+use crate::checks::{Checks, LearnerFlags};
 use crate::config::Config;
 use crate::failure::{Failure, OrConfiguration as _, Outcome, ended};
-use crate::monitoring::Watched;
 use crate::node_cache::Local;
 use crate::ready::Role;
-use crate::role::Host;
-use crate::security::Security;
 use crate::shop::Shop;
-use crate::{locations, node_cache, role, telemetry};
+use crate::start::{Asked, Started, start};
+use crate::{locations, node_cache, role};
 use anyhow::Context as _;
 use common::RunId;
 use dashboard::{DashboardConfig, Door, DoorError};
 use data::Catalogue;
 use learner::{Instruments, LearnerInputs, Listeners, RunSummary};
-use proto::PeerRole;
 use std::path::Path;
 use std::sync::Arc;
 
 /// Runs the command.
 pub(super) fn run(args: &LearnerArgs) -> Outcome<()> {
-    let config = super::role_layers(&args.role, "endpoints.learner_listen")
+    let layers = super::role_layers(&args.role, "endpoints.learner_listen")
         .flag("--policy", "paths.policy", args.policy.clone())
         .flag("--adapter", "paths.adapter", args.adapter.clone())
         .flag("--dashboard", "dashboard.listen", args.dashboard.clone())
-        .sets(&args.role.config.sets)
-        .resolve()
-        .or_configuration()?;
-    let telemetry = telemetry::start(&config, Role::Learner)?;
-    let security = Security::open(&config, PeerRole::Learner)?;
-    let host = Host::start(&config, args.role.compute.with_parent)?;
-    // A device that is not there is told before a model is brought for it.
-    let run_id = RunId::new(config.run.id.as_str()).or_configuration()?;
-    let placement = config.compute.placement().or_configuration()?;
+        .sets(&args.role.config.sets);
+    let flags = LearnerFlags {
+        steps: args.steps.clone(),
+        pairs: args.pairs.clone(),
+        summary: args.summary.clone(),
+    };
     let instruments = Instruments::default();
-    let watched = Watched::of(Role::Learner, &instruments.pulse, &telemetry, &security, |page| {
-        instruments.register(page)
+    let asked = Asked {
+        role: Role::Learner,
+        with_parent: args.role.compute.with_parent,
+        unfinished_status: args.end.unfinished_status,
+        pulse: &instruments.pulse,
+    };
+    let register = |page: &mut _| instruments.register(page);
+    let looked = start(&asked, Checks::of(layers)?, register, move |checks| {
+        checks.learner(&flags)
     });
-    host.watch(&config, watched)?;
+    let Some(Started {
+        host,
+        config,
+        security,
+        placement,
+        found: shop,
+        telemetry: _telemetry,
+    }) = looked?
+    else {
+        return Ok(());
+    };
+    let run_id = RunId::new(config.run.id.as_str()).or_configuration()?;
     let given = config.clone();
-    let Some(Prepared { policy, catalogue }) = host.prepare(move || prepare(&given))? else {
+    let Some(Brought { policy, catalogue }) = host.prepare(move || bring(&given, shop))? else {
         return host.stop_early(args.end.unfinished_status);
     };
     let shutdown = host.shutdown();
@@ -80,19 +93,35 @@ pub(super) fn run(args: &LearnerArgs) -> Outcome<()> {
     })
 }
 
-/// What is brought here and checked before anything is served.
-struct Prepared {
+/// What is on this machine before anything is served.
+struct Brought {
     policy: Local,
     catalogue: Arc<dyn Catalogue>,
 }
 
-/// Everything that may be wrong comes before the first thing that is written.
-fn prepare(config: &Config) -> Outcome<Prepared> {
-    let policy = node_cache::model(config, "paths.policy", &config.paths.policy)?;
-    locations::check_model(&policy.directory, "pretrain")?;
-    let catalogue = Shop::open(config)?.catalogue;
-    learner::check_catalogue(&config.learner, catalogue.as_ref()).map_err(super::blame_learner)?;
-    Ok(Prepared { policy, catalogue })
+/// Brings here what is named by a URL, and asks of it what was asked at the start of what lies here.
+fn bring(config: &Config, shop: Option<Shop>) -> Outcome<Brought> {
+    let is_known = shop.is_some() && locations::local_model(&config.paths.policy).is_some();
+    let mut checks = Checks::on(config.clone());
+    let brought = checks.look("paths.policy", |config| {
+        node_cache::model(config, "paths.policy", &config.paths.policy)
+    });
+    let shop = match shop {
+        Some(known) => Some(known),
+        None => checks.brought_products(),
+    };
+    if let (false, Some(shop)) = (is_known, &shop) {
+        let policy = brought
+            .as_ref()
+            .and_then(|policy| checks.policy_in("paths.policy", &policy.directory));
+        checks.training(&config.learner, shop, policy.as_ref());
+    }
+    checks.finish()?;
+    let (policy, shop) = brought.zip(shop).context("neither brought nor refused")?;
+    Ok(Brought {
+        policy,
+        catalogue: shop.catalogue,
+    })
 }
 
 /// Where the run is shown to people, if anywhere. What a token lacks is the configuration's fault, a taken address is not.

@@ -4,7 +4,8 @@ use super::model::Asked;
 use crate::args::LogprobArgs;
 use crate::failure::{OrConfiguration as _, Outcome};
 use crate::output;
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
+use models::ModelError;
 use models::batch::CompletionRow;
 use serde::Serialize;
 
@@ -35,6 +36,11 @@ pub(super) fn run(args: &LogprobArgs) -> Outcome<()> {
     let log_probs = asked
         .policy
         .token_log_probs(&row, asked.features.as_ref())
+        .map_err(|error| match error {
+            // There is one row, and who asks knows it by these.
+            ModelError::Row { reason, .. } => anyhow!("--prompt and --completion: {reason}"),
+            other => other.into(),
+        })
         .or_configuration()?;
     let sum = log_probs.iter().map(|&nats| f64::from(nats)).sum();
     if args.json {

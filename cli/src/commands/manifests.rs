@@ -1,5 +1,5 @@
 //! What k8s/ starts, read as this program reads it: the command line of every container of every overlay by `clap`, and the
-//! configuration that the overlay's ConfigMap holds with what the command line sets. Nothing is started; k8s/policy does that.
+//! configuration files that its pod mounts with what the command line sets. Nothing is started; k8s/policy does that.
 
 use super::{layers, role_layers};
 use crate::args::{Cli, Command};
@@ -7,15 +7,14 @@ use crate::config::{Config, ConfigError};
 use clap::Parser as _;
 use serde_json::Value;
 use std::fs;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process;
 
 /// Where pods find the run's configuration.
-const CONFIG: &str = "/etc/adwright/config.toml";
+const CONFIG: &str = "/etc/adwright";
 
-/// The rendered objects of each overlay by its name, where there is a kubectl.
-fn overlays() -> Option<Vec<(String, Vec<Value>)>> {
+/// The rendered objects of each overlay by its name.
+fn overlays() -> Vec<(String, Vec<Value>)> {
     let k8s = Path::new(env!("CARGO_MANIFEST_DIR")).join("../k8s/overlays");
     let mut overlays: Vec<PathBuf> = fs::read_dir(k8s)
         .unwrap()
@@ -23,69 +22,105 @@ fn overlays() -> Option<Vec<(String, Vec<Value>)>> {
         .collect();
     overlays.sort();
     let named = |overlay: PathBuf| {
-        let objects = serde_saphyr::from_multiple(&rendered(&overlay)?).unwrap();
-        Some((
-            overlay.file_name().unwrap().to_string_lossy().into_owned(),
-            objects,
-        ))
+        let objects = serde_saphyr::from_multiple(&rendered(&overlay)).unwrap();
+        let name = overlay.file_name().unwrap();
+        (name.to_string_lossy().into_owned(), objects)
     };
     overlays.into_iter().map(named).collect()
 }
 
-/// What kubectl makes of an overlay. Where there is none that is said, but for `K8S=required`, with which `.ci/run` starts the tests.
-pub(super) fn rendered(overlay: &Path) -> Option<String> {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "whether a test may be passed over is no setting of a run"
-    )]
-    let required = std::env::var_os("K8S").is_some_and(|value| value == "required");
+/// What kubectl makes of an overlay.
+pub(super) fn rendered(overlay: &Path) -> String {
     let rendered = process::Command::new("kubectl")
         .arg("kustomize")
         .arg(overlay)
         .output();
-    let rendered = match rendered {
-        Ok(rendered) => rendered,
-        Err(error) => {
-            assert!(!required, "K8S=required, and there is no kubectl: {error}");
-            writeln!(std::io::stderr(), "passed over, there is no kubectl: {error}").unwrap();
-            return None;
-        }
-    };
+    let rendered = rendered.expect("this test needs kubectl, and there is none on this machine");
     let told = String::from_utf8_lossy(&rendered.stderr);
     assert!(rendered.status.success(), "{}: {told}", overlay.display());
-    Some(String::from_utf8(rendered.stdout).unwrap())
+    String::from_utf8(rendered.stdout).unwrap()
 }
 
-/// Every container of ours at any depth, with where it is.
-fn containers<'a>(at: &str, value: &'a Value, found: &mut Vec<(String, &'a Value)>) {
+/// A container of ours.
+struct Started<'a> {
+    /// Where it is, for people.
+    place: String,
+    pod: &'a Value,
+    container: &'a Value,
+}
+
+/// Every container of ours at any depth.
+fn started<'a>(at: &str, value: &'a Value, found: &mut Vec<Started<'a>>) {
     match value {
         Value::Object(fields) => {
             for (key, inner) in fields {
                 let list = inner
                     .as_array()
                     .filter(|_| matches!(key.as_str(), "containers" | "initContainers"));
-                for one in list.into_iter().flatten() {
-                    let ours = one["image"]
+                for container in list.into_iter().flatten() {
+                    let ours = container["image"]
                         .as_str()
                         .is_some_and(|image| image.starts_with("adwright:"));
-                    found.extend(ours.then(|| (format!("{at} {}", one["name"]), one)));
+                    found.extend(ours.then(|| Started {
+                        place: format!("{at} {}", container["name"]),
+                        pod: value,
+                        container,
+                    }));
                 }
-                containers(at, inner, found);
+                started(at, inner, found);
             }
         }
-        Value::Array(items) => items.iter().for_each(|item| containers(at, item, found)),
+        Value::Array(items) => items.iter().for_each(|item| started(at, item, found)),
         _ => {}
     }
 }
 
-/// The configuration file that an overlay gives its pods.
-fn config_of(objects: &[Value]) -> &str {
-    let maps = objects.iter().filter(|object| object["kind"] == "ConfigMap");
-    let texts: Vec<&str> = maps
-        .filter_map(|map| map["data"]["config.toml"].as_str())
-        .collect();
-    assert_eq!(texts.len(), 1, "one configuration for all pods");
-    texts[0]
+/// The one of a list whose field has a value.
+fn the<'a>(list: &'a Value, field: &str, value: &Value) -> &'a Value {
+    let found = list
+        .as_array()
+        .into_iter()
+        .flatten()
+        .find(|one| &one[field] == value);
+    found.unwrap_or_else(|| panic!("no {field} {value} in {list}"))
+}
+
+impl Started<'_> {
+    /// The configuration files that a kubelet would put where it looks for them, by name.
+    fn files<'a>(&self, objects: &'a [Value]) -> Vec<(&'a String, &'a Value)> {
+        let mount = the(&self.container["volumeMounts"], "mountPath", &CONFIG.into());
+        let volume = the(&self.pod["volumes"], "name", &mount["name"]);
+        let sources = volume["projected"]["sources"].as_array().unwrap();
+        let maps = sources
+            .iter()
+            .map(|source| &source["configMap"])
+            .filter(|map| !map.is_null());
+        let data = maps.flat_map(|map| {
+            assert!(
+                map["items"].is_null(),
+                "{}: files of the ConfigMap are left out",
+                self.place
+            );
+            let named = objects
+                .iter()
+                .find(|object| object["kind"] == "ConfigMap" && object["metadata"]["name"] == map["name"]);
+            let named = named.unwrap_or_else(|| panic!("{}: no ConfigMap {}", self.place, map["name"]));
+            named["data"].as_object().unwrap()
+        });
+        data.collect()
+    }
+
+    /// Its arguments, with the configuration where this test has put it.
+    fn arguments(&self, config: &Path) -> Vec<String> {
+        let arguments = self.container["args"].as_array().unwrap().iter();
+        let here = |word: &str| match word {
+            CONFIG => config.display().to_string(),
+            _ => word.to_owned(),
+        };
+        arguments
+            .map(|argument| here(argument.as_str().expect("arguments are text")))
+            .collect()
+    }
 }
 
 /// What a process with these arguments would be configured with.
@@ -123,44 +158,37 @@ fn configured(arguments: &[String]) -> Result<Config, ConfigError> {
     layers.sets(&config.sets).sets(&here).resolve()
 }
 
-/// The arguments of a container, with the configuration file where this test has put it.
-fn arguments(container: &Value, config: &Path) -> Vec<String> {
-    let arguments = container["args"].as_array().unwrap().iter();
-    let here = |word: &str| {
-        if word == CONFIG {
-            config.display().to_string()
-        } else {
-            word.to_owned()
-        }
-    };
-    arguments
-        .map(|argument| here(argument.as_str().expect("arguments are text")))
-        .collect()
-}
-
 #[test]
+#[ignore = "needs kubectl; .ci/run runs it"]
 fn what_every_container_is_started_with_is_taken_by_the_command_line_and_the_configuration() {
-    let Some(overlays) = overlays() else {
-        return;
-    };
+    let overlays = overlays();
     assert!(overlays.len() >= 5, "{}", overlays.len());
-    let directory = tempfile::tempdir().unwrap();
     for (name, objects) in &overlays {
-        let file = directory.path().join(format!("{name}.toml"));
-        fs::write(&file, config_of(objects)).unwrap();
         let mut found = Vec::new();
         objects
             .iter()
-            .for_each(|object| containers(name, object, &mut found));
+            .for_each(|object| started(name, object, &mut found));
         assert!(found.len() >= 3, "{name}: {} containers", found.len());
-        for (place, container) in found {
-            let arguments = arguments(container, &file);
+        for one in found {
+            let place = &one.place;
+            let mounted = tempfile::tempdir().unwrap();
+            let files = one.files(objects);
+            assert!(files.len() >= 2, "{place}: {} configuration files", files.len());
+            for (file, text) in files {
+                fs::write(mounted.path().join(file), text.as_str().unwrap()).unwrap();
+            }
+            let arguments = one.arguments(mounted.path());
             assert!(
-                arguments.contains(&file.display().to_string()),
+                arguments.contains(&mounted.path().display().to_string()),
                 "{place} is not told of {CONFIG}"
             );
             let config = configured(&arguments).unwrap_or_else(|error| panic!("{place}: {error}"));
             assert_eq!(config.run.id, "demo", "{place}");
+            // Of the first file, and of the overlay's.
+            assert_eq!(config.endpoints.actor_listen, "0.0.0.0:7402", "{place}");
+            assert!(config.endpoints.learner.contains("adwright-learner"), "{place}");
+            let ends = config.actor.on_run_end == actor::OnRunEnd::Exit;
+            assert_eq!(ends, name == "jobset", "{place}");
         }
     }
 }

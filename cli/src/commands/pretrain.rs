@@ -2,10 +2,13 @@
 
 use super::stage::{self, Reporter};
 use crate::args::PretrainArgs;
+use crate::checks::Checks;
 use crate::config::Config;
 use crate::failure::{OrConfiguration as _, Outcome};
 use crate::{node_cache, shop};
+use anyhow::Context as _;
 use common::Purpose;
+use data::Corpus;
 use learner::{PretrainProgress, PretrainStart, Pretraining};
 use models::checkpoint::merge;
 use models::device::parse_device;
@@ -18,27 +21,36 @@ use tokio_util::sync::CancellationToken;
 /// Runs the command.
 pub(super) fn run(args: &PretrainArgs) -> Outcome<()> {
     let (model, args) = (args.model.clone(), &args.train);
-    let config = stage::configure(args, |layers| layers.flag("--model", "policy.base", model))?;
+    let checks = stage::configured(args, |layers| layers.flag("--model", "policy.base", model))?;
     let out = args
         .out
         .clone()
-        .unwrap_or_else(|| config.paths.policy.clone().into());
-    stage::run("pre-training", args, config, out, bring, train)
+        .unwrap_or_else(|| checks.config().paths.policy.clone().into());
+    stage::run("pre-training", args, checks, out, look, bring, train)
+}
+
+/// What is trained on, and whether the base can read it where that lies here.
+fn look(checks: &mut Checks) -> Option<Box<dyn Corpus>> {
+    let corpus = checks.corpus();
+    if let (Some(base), Some(corpus)) = (checks.base_policy(), &corpus) {
+        checks.corpus_fits(&base, corpus.as_ref());
+    }
+    corpus
 }
 
 /// With the base on this machine.
-fn bring(mut config: Config) -> Outcome<Config> {
+fn bring(mut config: Config, corpus: Option<Box<dyn Corpus>>) -> Outcome<(Config, Box<dyn Corpus>)> {
     config.policy.base = node_cache::base(&config, "policy.base", &config.policy.base)?;
-    Ok(config)
+    let corpus = corpus.context("the corpus was neither read nor refused")?;
+    Ok((config, corpus))
 }
 
 fn train(
-    config: Config,
+    (config, corpus): (Config, Box<dyn Corpus>),
     out: PathBuf,
     reporter: &mut Reporter,
     cancel: &CancellationToken,
 ) -> Outcome<(Value, String)> {
-    let corpus = shop::corpus(&config)?;
     let device = parse_device(&config.compute.device).or_configuration()?;
     let base = Some(Path::new(&config.policy.base)).filter(|base| !base.as_os_str().is_empty());
     let start = match base {

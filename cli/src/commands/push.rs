@@ -48,7 +48,7 @@ fn push(args: &PushArgs, files: &Files) -> Outcome<()> {
         return Err(anyhow!("{}: a hub is read only; name a store", args.to)).or_configuration();
     }
     let config = Layers::default()
-        .file(args.config.config.as_deref())
+        .files(&args.config.config)
         .sets(&args.config.sets)
         .resolve()
         .or_configuration()?;

@@ -51,6 +51,15 @@ pub(super) fn run(args: &RenderArgs) -> Outcome<()> {
         batch: config.diffusion.batch,
         guardrails: config.actor.guardrails.clone(),
     };
+    let unwritable = || {
+        format!(
+            "cannot write to {}; name another directory with --out",
+            args.out.display()
+        )
+    };
+    store::probe_directory(&args.out)
+        .with_context(unwritable)
+        .or_configuration()?;
     let mut painter = painter(args, config, given.as_ref())?;
     fs::create_dir_all(&args.out)
         .with_context(|| format!("cannot make {}", args.out.display()))

@@ -1,19 +1,36 @@
-//! `adwright report`: the results of earlier demos as one table in Markdown, a row each.
+//! `adwright report`: the results of earlier demos as one table in Markdown, a row each, and whether they reach a goal.
 
 use crate::args::ReportArgs;
-use crate::demo::{Report, results_table};
-use crate::failure::{OrConfiguration as _, Outcome};
+use crate::demo::{Report, Verdict, results_table};
+use crate::failure::{Failure, OrConfiguration as _, Outcome};
 use crate::output;
-use anyhow::Context as _;
-use std::path::Path;
+use anyhow::{Context as _, anyhow};
+use std::path::{Path, PathBuf};
 
 /// Runs the command.
 pub(super) fn run(args: &ReportArgs) -> Outcome<()> {
-    let reports: anyhow::Result<Vec<Report>> = args.directories.iter().map(|path| read(path)).collect();
-    for line in results_table(&reports.or_configuration()?) {
+    let reports = all(&args.directories)?;
+    let verdict = match args.goal {
+        Some(goal) => Some(goal.judge(&reports, &all(&args.against)?).or_configuration()?),
+        None => None,
+    };
+    for line in results_table(&reports) {
         output::line(&line)?;
     }
-    Ok(())
+    let Some(Verdict { reached, told }) = verdict else {
+        return Ok(());
+    };
+    output::line("")?;
+    output::line(&format!("Goal: {told}."))?;
+    match reached {
+        true => Ok(()),
+        false => Err(Failure::Run(anyhow!("the goal is not reached"))),
+    }
+}
+
+fn all(directories: &[PathBuf]) -> Outcome<Vec<Report>> {
+    let reports: anyhow::Result<_> = directories.iter().map(|path| read(path)).collect();
+    reports.or_configuration()
 }
 
 fn read(directory: &Path) -> anyhow::Result<Report> {

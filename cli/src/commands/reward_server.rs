@@ -4,19 +4,20 @@
 mod run_end;
 
 use crate::args::{EndArgs, RewardServerArgs};
+use crate::checks::Checks;
 use crate::config::Config;
 use crate::failure::{OrConfiguration as _, Outcome, ended};
-use crate::monitoring::Watched;
 use crate::progress::Progress;
 use crate::ready::Role;
 use crate::reward::Reward;
 use crate::role::Host;
 use crate::security::Security;
-use crate::{locations, node_cache, role, shutdown, telemetry};
+use crate::start::{Asked, Started, start};
+use crate::{locations, node_cache, role, shutdown};
 use ::reward_server::{Instruments, ModelSource, OnRunEnd, RewardError, RewardServerInputs, ServedModel};
 use anyhow::Context as _;
 use models::checkpoint::in_log;
-use proto::PeerRole;
+use models::device::Placement;
 use proto::observe::Pulse;
 use run_end::Announcements;
 use std::path::Path;
@@ -24,16 +25,30 @@ use tokio_util::sync::CancellationToken;
 
 /// Runs the command.
 pub(super) fn run(args: &RewardServerArgs) -> Outcome<()> {
-    let mut config = super::role_layers(&args.role, "endpoints.reward_listen")
+    let layers = super::role_layers(&args.role, "endpoints.reward_listen")
         .flag("--model", "paths.reward_model", args.model.clone())
-        .sets(&args.role.config.sets)
-        .resolve()
-        .or_configuration()?;
-    let telemetry = telemetry::start(&config, Role::RewardServer)?;
-    let security = Security::open(&config, PeerRole::RewardServer)?;
-    let host = Host::start(&config, args.role.compute.with_parent)?;
-    // A device that is not there is told before a model is brought for it.
-    config.compute.placement().or_configuration()?;
+        .sets(&args.role.config.sets);
+    let instruments = Instruments::default();
+    let pulse = instruments.pulse.clone();
+    let asked = Asked {
+        role: Role::RewardServer,
+        with_parent: args.role.compute.with_parent,
+        unfinished_status: args.end.unfinished_status,
+        pulse: &pulse,
+    };
+    let register = |page: &mut _| instruments.register(page);
+    let looked = start(&asked, Checks::of(layers)?, register, Checks::reward_server);
+    let Some(Started {
+        host,
+        mut config,
+        security,
+        placement,
+        found: (),
+        telemetry: _telemetry,
+    }) = looked?
+    else {
+        return Ok(());
+    };
     let follows = config.reward_server.on_run_end != OnRunEnd::Serve;
     let runtime = host.handle();
     let learner = follows
@@ -42,12 +57,6 @@ pub(super) fn run(args: &RewardServerArgs) -> Outcome<()> {
             Announcements::of(&config, &security.transport)
         })
         .transpose()?;
-    let instruments = Instruments::default();
-    let pulse = instruments.pulse.clone();
-    let watched = Watched::of(Role::RewardServer, &pulse, &telemetry, &security, |page| {
-        instruments.register(page)
-    });
-    host.watch(&config, watched)?;
     let given = config.clone();
     let Some(directory) = host.prepare(move || bring(&given))? else {
         return host.stop_early(args.end.unfinished_status);
@@ -65,6 +74,7 @@ pub(super) fn run(args: &RewardServerArgs) -> Outcome<()> {
         end: &args.end,
         host,
         security: &security,
+        placement,
         learner,
         instruments,
     };
@@ -106,6 +116,7 @@ struct Served<'a> {
     end: &'a EndArgs,
     host: Host,
     security: &'a Security,
+    placement: Placement,
     learner: Option<Announcements>,
     instruments: Instruments,
 }
@@ -116,6 +127,7 @@ fn serve<M: ServedModel>(role: Served<'_>, model: M, source: ModelSource<M>) -> 
         end,
         host,
         security,
+        placement,
         learner,
         instruments,
     } = role;
@@ -125,7 +137,7 @@ fn serve<M: ServedModel>(role: Served<'_>, model: M, source: ModelSource<M>) -> 
     let inputs = RewardServerInputs {
         model,
         source: Some(source),
-        placement: config.compute.placement().or_configuration()?,
+        placement,
         run_complete: run_complete.clone(),
         deterministic: config.learner.deterministic,
         authorizer: security.authorizer.clone(),

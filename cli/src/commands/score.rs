@@ -1,4 +1,6 @@
-//! `adwright score`: which of two creatives CAIG's reward model takes to attract more clicks.
+//! `adwright score`: which of two creatives a reward model takes to attract more clicks.
+
+mod trained;
 
 use super::model::read_picture;
 use crate::args::{Preprocess, ScoreArgs};
@@ -8,7 +10,7 @@ use crate::{node_cache, output, role, telemetry};
 use anyhow::Context as _;
 use common::Digest;
 use image::RgbaImage;
-use models::ctr::{CAIG_QUESTION, CAIG_QUESTION_WITH_CAPTION, CaigReward};
+use models::ctr::{CAIG_QUESTION, CAIG_QUESTION_WITH_CAPTION, CaigReward, RewardModel};
 use models::device::Placement;
 use serde::Serialize;
 use std::path::Path;
@@ -19,7 +21,7 @@ struct Score {
     logits: [f64; 2],
     /// With the right picture on the left, mapped back.
     swapped_logits: [f64; 2],
-    /// Softmax of the mean of both.
+    /// Softmax of the mean of both; of a model that was trained here from nothing its calibrated probability.
     p_left: f64,
     ctr: Option<[f64; 2]>,
     model_digest: String,
@@ -38,27 +40,10 @@ pub(super) fn run(args: &ScoreArgs) -> Outcome<()> {
         creative(&args.right, args.preprocess)?,
     ];
     let directory = node_cache::model(&config, "--model", &args.model)?.directory;
-    let Placement { device, dtype } = config.compute.placement().or_configuration()?;
-    let mut stage = Progress::detect().stage("weights");
-    let progress = &mut |done, all| stage.update(done, all, "");
-    let model = CaigReward::load(&directory, &device, dtype, progress).or_configuration()?;
-    drop(stage);
-    let question = question(args);
-    let compare = |left: &RgbaImage, right: &RgbaImage| {
-        model
-            .compare(left, right, &question)
-            .context("--question")
-            .or_configuration()
-    };
-    let (there, back) = (compare(&left, &right)?, compare(&right, &left)?);
-    let swapped_logits = [back.logits[1], back.logits[0]];
-    let margin = (there.logits[0] - there.logits[1] + swapped_logits[0] - swapped_logits[1]) / 2.0;
-    let score = Score {
-        logits: there.logits,
-        swapped_logits,
-        p_left: 1.0 / (1.0 + (-margin).exp()),
-        ctr: there.ctr,
-        model_digest: Digest::from_bytes(model.digest).to_string(),
+    let placement = config.compute.placement().or_configuration()?;
+    let score = match RewardModel::is_meant_by(&directory) {
+        true => trained::score(args, &directory, &placement, [&left, &right])?,
+        false => score(args, &directory, &placement, [&left, &right])?,
     };
     if args.json {
         output::json(&score)?;
@@ -70,6 +55,37 @@ pub(super) fn run(args: &ScoreArgs) -> Outcome<()> {
         ))?;
     }
     Ok(())
+}
+
+/// What a model in CAIG's form says.
+fn score(
+    args: &ScoreArgs,
+    directory: &Path,
+    placement: &Placement,
+    [left, right]: [&RgbaImage; 2],
+) -> Outcome<Score> {
+    let mut stage = Progress::detect().stage("weights");
+    let progress = &mut |done, all| stage.update(done, all, "");
+    let Placement { device, dtype } = placement;
+    let model = CaigReward::load(directory, device, *dtype, progress).or_configuration()?;
+    drop(stage);
+    let question = question(args);
+    let compare = |left: &RgbaImage, right: &RgbaImage| {
+        model
+            .compare(left, right, &question)
+            .context("--question")
+            .or_configuration()
+    };
+    let (there, back) = (compare(left, right)?, compare(right, left)?);
+    let swapped_logits = [back.logits[1], back.logits[0]];
+    let margin = (there.logits[0] - there.logits[1] + swapped_logits[0] - swapped_logits[1]) / 2.0;
+    Ok(Score {
+        logits: there.logits,
+        swapped_logits,
+        p_left: 1.0 / (1.0 + (-margin).exp()),
+        ctr: there.ctr,
+        model_digest: Digest::from_bytes(model.digest).to_string(),
+    })
 }
 
 fn question(args: &ScoreArgs) -> String {

@@ -1,7 +1,8 @@
-//! What the two training stages have in common as commands: they report progress, can be interrupted, and end with one
-//! result.
+//! What the trainings without actors have in common as commands: they tell all that is wrong at once, report progress, can be
+//! interrupted, and end with one result.
 
 use crate::args::TrainArgs;
+use crate::checks::Checks;
 use crate::config::{Config, Layers};
 use crate::events::StageEvent;
 use crate::failure::{OrConfiguration as _, Outcome};
@@ -34,15 +35,15 @@ impl Reporter {
     }
 }
 
-/// The configuration of a training stage, with the `flags` that are its own. From here on there are log lines.
-pub(super) fn configure(args: &TrainArgs, flags: impl FnOnce(Layers) -> Layers) -> Outcome<Config> {
-    let config = flags(super::layers(&args.config, &args.compute))
+/// The configuration of a training stage, with the `flags` that are its own.
+///
+/// # Errors
+/// When it cannot be read.
+pub(super) fn configured(args: &TrainArgs, flags: impl FnOnce(Layers) -> Layers) -> Outcome<Checks> {
+    let layers = flags(super::layers(&args.config, &args.compute))
         .flag("--seed", "run.seed", super::seed(args.seed))
-        .sets(&args.config.sets)
-        .resolve()
-        .or_configuration()?;
-    telemetry::init(telemetry::QUIET)?;
-    Ok(config)
+        .sets(&args.config.sets);
+    Checks::of(layers)
 }
 
 /// The policy of a directory in any layout, as the configuration reads it. Loading it is progress too.
@@ -56,26 +57,46 @@ pub(super) fn policy(config: &Config, directory: &Path, reporter: &mut Reporter)
     Ok(policy.read_as(&config.policy.reading()))
 }
 
-/// Brings here what is trained from, then runs `train` on a blocking thread, both interrupted by signals, and reports what it returns:
-/// a result for scripts, and a line for people.
-pub(super) fn run<G, B, F>(
+/// Looks at everything that is asked for (`look` at what it is trained from) and tells all that is wrong; brings here what is trained from,
+/// then runs `train` on a blocking thread. All of it is interrupted by signals. Reports what `train` returns: a result for scripts, and a
+/// line for people.
+pub(super) fn run<T, G, L, B, F>(
     name: &'static str,
     args: &TrainArgs,
-    config: Config,
+    mut checks: Checks,
     out: PathBuf,
+    look: L,
     bring: B,
     train: F,
 ) -> Outcome<()>
 where
+    T: Send + 'static,
     G: Send + 'static,
-    B: FnOnce(Config) -> Outcome<G> + Send + 'static,
+    L: FnOnce(&mut Checks) -> T + Send + 'static,
+    B: FnOnce(Config, T) -> Outcome<G> + Send + 'static,
     F: FnOnce(G, PathBuf, &mut Reporter, &CancellationToken) -> Outcome<(serde_json::Value, String)>,
     F: Send + 'static,
 {
-    locations::check_vacant(&out)?;
-    let shown = out.display().to_string();
+    checks.argument(telemetry::check());
+    checks.argument(locations::check_vacant(&out));
+    checks.placement();
+    if !checks.in_range() {
+        // Nothing can be started with these; what else is wrong is told with them.
+        look(&mut checks);
+        return checks.finish().map(drop);
+    }
+    let config = checks.config().clone();
     let host = Host::start(&config, args.compute.with_parent)?;
-    let Some(given) = host.prepare(move || bring(config))? else {
+    let looked = host.prepare(move || {
+        let looked = look(&mut checks);
+        Ok((checks.finish()?, looked))
+    });
+    let Some((config, looked)) = looked? else {
+        return host.stop_early(STOPPED);
+    };
+    telemetry::init(telemetry::QUIET)?;
+    let shown = out.display().to_string();
+    let Some(given) = host.prepare(move || bring(config, looked))? else {
         return host.stop_early(STOPPED);
     };
     let mut reporter = match args.events {

@@ -10,7 +10,7 @@ use crate::status::{Outage, Reading, Screen, View, line, table};
 use crate::{output, role, telemetry};
 use anyhow::{Context as _, anyhow};
 use proto::tls::Transport;
-use proto::{Answering, PeerRole, pb};
+use proto::{Answering, PeerRole, RewardServerStatus, RunStatus};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -23,7 +23,7 @@ const CALLER: &str = "status";
 pub(super) fn run(args: &StatusArgs) -> Outcome<()> {
     telemetry::init("error")?;
     let config = Layers::default()
-        .file(args.config.config.as_deref())
+        .files(&args.config.config)
         .flag("--learner", "endpoints.learner", args.learner.clone())
         .flag("--reward", "endpoints.reward", args.reward.clone())
         .sets(&args.config.sets)
@@ -60,7 +60,7 @@ impl Watched {
             .await
             .map_err(|trouble| lost(url, &trouble))?;
         // Who names only a learner has said nothing of a reward-server.
-        let configured = args.config.config.is_some() || !args.config.sets.is_empty();
+        let configured = !args.config.config.is_empty() || !args.config.sets.is_empty();
         let asked = args.reward.is_some() || args.learner.is_none() || configured;
         Ok(Self {
             learner,
@@ -111,7 +111,7 @@ impl Watched {
         Ok(Reading { run, reward, at })
     }
 
-    async fn reward(&mut self, url: &str) -> Result<pb::RewardServerStatus, Trouble> {
+    async fn reward(&mut self, url: &str) -> Result<RewardServerStatus, Trouble> {
         let server = match self.reward.take() {
             Some(server) => server,
             None => dial(&self.transport, PeerRole::RewardServer, url).await?,
@@ -123,9 +123,8 @@ impl Watched {
 }
 
 /// The position of the newest version's metrics.
-fn newest(status: &pb::RunStatus) -> u64 {
-    let number = status.version.as_ref().map_or(0, |version| version.number);
-    number.saturating_sub(1)
+fn newest(status: &RunStatus) -> u64 {
+    status.version.number.saturating_sub(1)
 }
 
 async fn dial(transport: &Transport, who: PeerRole, url: &str) -> Result<Peer, Trouble> {
@@ -133,6 +132,9 @@ async fn dial(transport: &Transport, who: PeerRole, url: &str) -> Result<Peer, T
 }
 
 fn lost(url: &str, trouble: &Trouble) -> anyhow::Error {
+    if let Trouble::Malformed(_) = trouble {
+        return anyhow!("the learner at {url}: {trouble}");
+    }
     anyhow!(
         "the learner at {url} does not answer: {trouble}; name it with --learner, as its first line of output does"
     )
@@ -160,7 +162,7 @@ impl<'a> Shown<'a> {
     /// Shows a reading; whether it was the last one.
     fn answered(&mut self, reading: Reading) -> Outcome<bool> {
         self.outage.over();
-        let view = View::of(&reading, self.last.as_ref().map(|(before, _)| before))?;
+        let view = View::of(&reading, self.last.as_ref().map(|(before, _)| before));
         let (ended, is_first) = (view.complete || view.failure.is_some(), self.last.is_none());
         // A single look has a speed too.
         if self.args.watch || !is_first || ended {

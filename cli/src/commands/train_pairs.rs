@@ -2,9 +2,11 @@
 
 use super::stage::{self, Reporter};
 use crate::args::TrainPairsArgs;
+use crate::checks::Checks;
 use crate::config::Config;
-use crate::failure::{OrConfiguration as _, Outcome};
+use crate::failure::Outcome;
 use crate::{locations, node_cache};
+use anyhow::Context as _;
 use data::PreferenceFile;
 use learner::{OfflineInputs, OfflineProgress};
 use models::peft::Adapter;
@@ -22,17 +24,25 @@ pub(super) fn run(args: TrainPairsArgs) -> Outcome<()> {
         steps,
         train: common,
     } = args;
-    let config = stage::configure(&common, |layers| layers.flag("--policy", "paths.policy", policy))?;
+    let checks = stage::configured(&common, |layers| layers.flag("--policy", "paths.policy", policy))?;
     let out = common
         .out
         .clone()
-        .unwrap_or_else(|| config.paths.adapter.clone().into());
-    let bring = move |mut config: Config| {
+        .unwrap_or_else(|| checks.config().paths.adapter.clone().into());
+    let written = steps.clone();
+    let look = move |checks: &mut Checks| {
+        checks.steps(written.as_deref());
+        if let Some(directory) = checks.model("paths.policy", |config| &config.paths.policy, "pretrain") {
+            checks.policy_in("paths.policy", &directory);
+        }
+        checks.imported("--pairs", PreferenceFile::load(&pairs))
+    };
+    let bring = move |mut config: Config, pairs: Option<PreferenceFile>| {
         let policy = node_cache::model(&config, "paths.policy", &config.paths.policy)?;
         config.paths.policy = policy.directory.display().to_string();
         locations::check_model(Path::new(&config.paths.policy), "pretrain")?;
         let given = Pairs {
-            pairs: Arc::new(PreferenceFile::load(&pairs).or_configuration()?),
+            pairs: Arc::new(pairs.context("the pairs were neither read nor refused")?),
             epochs,
             steps,
             base: policy.name,
@@ -43,7 +53,7 @@ pub(super) fn run(args: TrainPairsArgs) -> Outcome<()> {
                  out: PathBuf,
                  reporter: &mut Reporter,
                  cancel: &CancellationToken| train(&config, &out, given, reporter, cancel);
-    stage::run("training on pairs", &common, config, out, bring, train)
+    stage::run("training on pairs", &common, checks, out, look, bring, train)
 }
 
 /// What is trained on, and how.

@@ -2,15 +2,18 @@
 
 use super::stage::{self, Reporter};
 use crate::args::TrainRewardArgs;
+use crate::checks::Checks;
 use crate::config::Config;
 use crate::demo::reward_model_line;
-use crate::failure::{Failure, OrConfiguration as _, Outcome};
+use crate::failure::{OrConfiguration as _, Outcome};
 use crate::reward::Reward;
 use crate::{locations, node_cache, shop};
+use anyhow::Context as _;
 use common::Purpose;
+use data::ClickLog;
 use models::ctr::CaigReward;
 use models::device::parse_device;
-use reward_server::{LoadedTraining, RewardError, RewardProgress};
+use reward_server::{LoadedTraining, RewardProgress};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use tokio_util::sync::CancellationToken;
@@ -18,31 +21,38 @@ use tokio_util::sync::CancellationToken;
 /// Runs the command.
 pub(super) fn run(args: &TrainRewardArgs) -> Outcome<()> {
     let (model, args) = (args.model.clone(), &args.train);
-    let config = stage::configure(args, |layers| layers.flag("--model", "reward.base", model))?;
+    let checks = stage::configured(args, |layers| layers.flag("--model", "reward.base", model))?;
     let out = args
         .out
         .clone()
-        .unwrap_or_else(|| config.paths.reward_model.clone().into());
-    stage::run("reward model", args, config, out, bring, train)
+        .unwrap_or_else(|| checks.config().paths.reward_model.clone().into());
+    stage::run("reward model", args, checks, out, look, bring, train)
+}
+
+/// What is trained on, and whether the base is there where it lies here.
+fn look(checks: &mut Checks) -> Option<Box<dyn ClickLog>> {
+    if !checks.config().reward.base.is_empty() {
+        checks.model("reward.base", |config| &config.reward.base, "init");
+    }
+    checks.clicks()
 }
 
 /// With the base on this machine.
-fn bring(mut config: Config) -> Outcome<Config> {
+fn bring(mut config: Config, log: Option<Box<dyn ClickLog>>) -> Outcome<(Config, Box<dyn ClickLog>)> {
     config.reward.base = node_cache::base(&config, "reward.base", &config.reward.base)?;
     if !config.reward.base.is_empty() {
         locations::check_model(Path::new(&config.reward.base), "init")?;
     }
-    Ok(config)
+    let log = log.context("the click log was neither read nor refused")?;
+    Ok((config, log))
 }
 
 fn train(
-    config: Config,
+    (config, log): (Config, Box<dyn ClickLog>),
     out: PathBuf,
     reporter: &mut Reporter,
     cancel: &CancellationToken,
 ) -> Outcome<(Value, String)> {
-    let log = shop::click_log(&config)?;
-    reward_server::check_log(log.as_ref(), config.reward.min_impressions).map_err(blame)?;
     let seed = shop::seed(&config, Purpose::RewardTraining, 0);
     let threads = config.compute.threads;
     if config.reward.base.is_empty() {
@@ -57,7 +67,7 @@ fn train(
             progress,
             cancel,
         );
-        model.map_err(blame)?.save(&out)?;
+        model.map_err(super::blame_reward)?.save(&out)?;
     } else {
         let plan = LoadedTraining {
             config: &config.reward,
@@ -68,12 +78,14 @@ fn train(
             threads,
         };
         let progress = &mut |progress| report_step(reporter, progress);
-        let model = reward_server::train_loaded(plan, progress, cancel).map_err(blame)?;
+        let model = reward_server::train_loaded(plan, progress, cancel).map_err(super::blame_reward)?;
         model.save(&out, &mut |_, _| ())?;
     }
     // Measured as it is written, so as it will be served.
     let written = Reward::load(&config, &out, &mut |_, _| ())?;
-    let report = written.measure(&config, log.as_ref()).map_err(blame)?;
+    let report = written
+        .measure(&config, log.as_ref())
+        .map_err(super::blame_reward)?;
     Ok((serde_json::to_value(&report)?, reward_model_line(&report)))
 }
 
@@ -87,13 +99,4 @@ fn base(config: &Config, seed: u64, reporter: &mut Reporter) -> Outcome<CaigRewa
 fn report_step(reporter: &mut Reporter, progress: RewardProgress) {
     let (done, total) = (progress.step as u64, progress.steps as u64);
     reporter.update(done, total, format!("loss {:.3}", progress.pair_loss));
-}
-
-/// Settings and click log are the user's to put right, everything else is a failed run.
-fn blame(error: RewardError) -> Failure {
-    if error.is_configuration() {
-        Failure::Configuration(error.into())
-    } else {
-        Failure::Run(error.into())
-    }
 }

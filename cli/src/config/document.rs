@@ -69,6 +69,14 @@ impl Document {
         table
     }
 
+    /// What was set, a line a key.
+    pub(super) fn origins(&self) -> String {
+        let line = |(key, (value, origin)): (&String, &(Value, String))| {
+            format!("{key} = {value} # {}\n", origin.replace(char::is_control, " "))
+        };
+        self.entries.iter().map(line).collect()
+    }
+
     /// Says which source set the key that a mistake is about.
     pub(super) fn locate(&self, mut mistake: Mistake) -> Mistake {
         mistake.origin = self.entries.get(&mistake.key).map(|(_, origin)| origin.clone());

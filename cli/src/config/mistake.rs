@@ -51,11 +51,36 @@ impl Mistake {
         }
     }
 
+    /// The same where the reason may begin with the key itself.
+    pub(crate) fn told_of(key: &str, reason: &str) -> Self {
+        match reason.strip_prefix(key) {
+            Some(rest) => Self {
+                origin: None,
+                key: key.to_owned(),
+                reason: rest.to_owned(),
+            },
+            None => Self::of_key(None, key, reason),
+        }
+    }
+
+    /// Whether it is about this key.
+    pub(crate) fn is_of(&self, key: &str) -> bool {
+        self.key == key
+    }
+
     /// A mistake that a table found in itself.
-    pub(super) fn within(table: &str, found: &InvalidSetting) -> Self {
+    pub(crate) fn within(table: &str, found: &InvalidSetting) -> Self {
+        Self {
+            key: format!("{table}.{}", found.key),
+            ..Self::of_setting(found)
+        }
+    }
+
+    /// A mistake that names its whole key.
+    pub(crate) fn of_setting(found: &InvalidSetting) -> Self {
         Self {
             origin: None,
-            key: format!("{table}.{}", found.key),
+            key: found.key.clone(),
             reason: format!(" = {}: {}", found.value, found.reason),
         }
     }

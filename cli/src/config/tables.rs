@@ -14,6 +14,7 @@ pub(crate) use store::StoreConfig;
 pub(crate) use telemetry::{LogFormat, TelemetryConfig};
 pub(crate) use tls::TlsConfig;
 
+use crate::locations::is_url;
 use ::store::HubModel;
 use common::{InvalidConfig, SettingsCheck};
 use models::ModelError;
@@ -29,7 +30,9 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct RunConfig {
-    /// Name of the run: letters, digits, `.`, `_` and `-`. It is part of object keys. Default `demo`.
+    /// Name of the run: letters, digits, `.`, `_` and `-`. It is part of object keys. Default `demo`. An actor takes part
+    /// in whichever run its learner serves; where no learner answers, it looks in `store.url` whether this one is over, at
+    /// `learner.versions` or more.
     pub(crate) id: String,
     /// Seed of everything: world, initial weights, order, sampling, evaluation. 0 to 2^63 - 1. Default 1.
     pub(crate) seed: u64,
@@ -229,7 +232,7 @@ impl PathsConfig {
         }
         let wanted = "a directory or a URL (docs/stores.md)";
         check.require(is_location(&self.adapter), "adapter", &self.adapter, wanted);
-        let is_directory = self.cache.is_empty() || is_path(&self.cache) && !self.cache.contains("://");
+        let is_directory = self.cache.is_empty() || is_path(&self.cache) && !is_url(&self.cache);
         check.require(
             is_directory,
             "cache",
@@ -247,7 +250,7 @@ fn is_path(text: &str) -> bool {
 
 /// Whether a text can name a directory, of this machine or in a store that other processes reach too.
 fn is_location(text: &str) -> bool {
-    match text.contains("://") {
+    match is_url(text) {
         true => ::store::Store::is_url(text) && !text.starts_with("memory:"),
         false => is_path(text),
     }

@@ -43,6 +43,52 @@ fn later_layers_win() {
 }
 
 #[test]
+fn a_later_file_overrides_keys_and_a_mistake_names_the_file_that_it_is_in() {
+    let place = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        let path = place.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    };
+    let first = write(
+        "b.toml",
+        "[run]\nseed = 1\nid = \"first\"\n[actor]\ngroup_size = 2\n",
+    );
+    let second = write("a.toml", "[run]\nseed = 2\n");
+    let both = |paths: &[PathBuf]| Layers::default().files(paths).resolve().unwrap();
+    let config = both(&[first.clone(), second.clone()]);
+    assert_eq!(
+        (config.run.seed, config.run.id.as_str(), config.actor.group_size),
+        (2, "first", 2)
+    );
+    // In the order in which they are given; in a directory by name.
+    assert_eq!(both(&[second.clone(), first.clone()]).run.seed, 1);
+    assert_eq!(both(&[place.path().to_owned()]).run.seed, 1);
+
+    let layers = Layers::default()
+        .files(&[first, second])
+        .sets(&["run.id=x".into()]);
+    let told = layers.origins();
+    let of = |key: &str| told.lines().find(|line| line.starts_with(key)).unwrap();
+    assert!(of("run.seed = 2").ends_with("a.toml"), "{told}");
+    assert!(of("actor.group_size = 2").ends_with("b.toml"), "{told}");
+    assert!(of("run.id = \"x\"").ends_with("# --set run.id=x"), "{told}");
+    assert_eq!(resolve(&told, &[]).unwrap(), layers.resolve().unwrap());
+
+    let wrong = write("c.toml", "[actor]\ngroup_size = 1\n");
+    let right = write("d.toml", "[run]\nseed = 3\n");
+    let mistakes = Layers::default()
+        .files(&[wrong, right])
+        .resolve()
+        .unwrap_err()
+        .mistakes;
+    assert!(
+        mistakes.len() == 1 && mistakes[0].to_string().contains("c.toml: actor.group_size = 1"),
+        "{mistakes:?}"
+    );
+}
+
+#[test]
 fn all_mistakes_are_reported_at_once_with_key_and_origin() {
     let text = "[run]\nsede = 4\nseed = \"four\"\n[shopworld]\nlog_match = 3\n[nothing]\nx = 1\n";
     let found = messages(text, &["demo.actors=0", "compute.threads=none", "no-equals-sign"]);

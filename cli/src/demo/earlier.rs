@@ -39,12 +39,22 @@ impl Earlier {
     /// Why its stages A and B are not those that `config` asks for.
     pub(super) fn differences(&self, config: &Config) -> Vec<Mistake> {
         let theirs = Layers::default()
-            .file(Some(&self.directory.join("config.toml")))
+            .file(&self.directory.join("config.toml"))
             .resolve();
         match theirs {
             Ok(theirs) => differences(&self.directory, config, &theirs),
             Err(error) => error.mistakes,
         }
+    }
+
+    /// Its policy without the weights, as the configuration reads it.
+    ///
+    /// # Errors
+    /// A mistake of configuration that names the file at fault.
+    pub(super) fn policy(&self, config: &Config) -> Outcome<Policy> {
+        let policy = Policy::without_weights(&self.directory.join(POLICY));
+        let policy = policy.with_context(|| format!("--from {}", self.directory.display()));
+        Ok(policy.or_configuration()?.read_as(&config.policy.reading()))
     }
 
     /// Reads both models, as whoever uses them will.

@@ -7,12 +7,11 @@
 mod lock;
 mod refusals;
 
-pub(super) use refusals::check_replaceable;
-
 use crate::failure::{OrConfiguration as _, Outcome};
-use anyhow::Context as _;
+use crate::locations;
+use anyhow::{Context as _, bail};
 use lock::{LOCK, lock};
-use refusals::{check_clearable, check_not_finished};
+use refusals::{check_clearable, check_not_finished, check_replaceable};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
@@ -28,6 +27,29 @@ pub(super) struct OutputDir {
     _lock: File,
 }
 
+/// Checks that a demo's output may go to `target`, and that it can be written. Nothing is left there.
+///
+/// # Errors
+/// As [`OutputDir::prepare`], but for another demo that is writing there.
+pub(super) fn check(target: &Path) -> anyhow::Result<()> {
+    let staging = staging(target)?;
+    check_not_finished(&staging)?;
+    let shown = target.display();
+    store::probe_directory(&staging).with_context(|| format!("--out {shown} cannot be written"))
+}
+
+/// Where files go meanwhile, when nothing else is there.
+fn staging(target: &Path) -> anyhow::Result<PathBuf> {
+    let shown = target.display();
+    if locations::is_url(&target.to_string_lossy()) {
+        bail!("--out {shown} is a URL; name a directory");
+    }
+    check_replaceable(target)?;
+    let staging = sibling(&resolve(target)?, ".unfinished")?;
+    check_clearable(&staging)?;
+    Ok(staging)
+}
+
 impl OutputDir {
     /// Checks that `target` is free, empty or an earlier demo's output, and starts an empty directory beside it.
     ///
@@ -35,10 +57,8 @@ impl OutputDir {
     /// A mistake of configuration when `target` or the directory beside it holds something else, or another demo is
     /// writing there.
     pub(super) fn prepare(target: &Path) -> Outcome<Self> {
-        check_replaceable(target).or_configuration()?;
+        let staging = staging(target).or_configuration()?;
         let target = resolve(target).or_configuration()?;
-        let staging = sibling(&target, ".unfinished").or_configuration()?;
-        check_clearable(&staging).or_configuration()?;
         fs::create_dir_all(&staging)
             .with_context(|| format!("cannot make {}", staging.display()))
             .or_configuration()?;

@@ -1,14 +1,15 @@
 //! What a demo is going to do: arguments and configuration, checked together before anything starts.
 
 use super::earlier::Earlier;
-use super::output_dir::check_replaceable;
+use super::{foreseen, output_dir};
 use crate::args::DemoArgs;
-use crate::config::{Config, ConfigError, Layers, Mistake, QUICK};
+use crate::checks::Checks;
+use crate::config::{Config, Layers, Mistake, QUICK};
 use crate::failure::{OrConfiguration as _, Outcome};
-use crate::shop::{self, Shop};
+use crate::shop::Shop;
 use actor::{Generator, Labels};
-use data::{CaigCatalogue, ImportError};
-use learner::{LearnerError, LossConfig, LossMode};
+use anyhow::Context as _;
+use learner::{LossConfig, LossMode};
 use std::path::{Path, PathBuf};
 
 /// A demo that can be run.
@@ -30,47 +31,21 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// Resolves arguments and configuration, and checks what they name: catalogue, click log, output, earlier demo.
+    /// Resolves arguments and configuration, and checks everything that stages and roles would refuse.
     ///
     /// # Errors
-    /// Mistakes of configuration, all at once as far as they can be told apart.
+    /// Mistakes of configuration, all at once; when the products cannot be brought here.
     pub(crate) fn new(args: &DemoArgs) -> Outcome<Self> {
-        let (config, mut mistakes) = layers(args).examine();
-        let in_range = mistakes.is_empty();
-        let losses = losses(args, &config, &mut mistakes);
-        mistakes.extend(contradictions(args, &config));
-        let products = match in_range || !config.catalogue.source.contains("://") {
-            true => shop::own_products(&config)?,
-            // There may be no saying how to ask for it.
-            false => None,
-        };
-        let products = imported(products, config.catalogue.file(), &mut mistakes);
-        if let Some(products) = &products {
-            mistakes.extend(unsuitable(&config, &losses, products));
-        }
-        imported(shop::own_corpus(&config), config.corpus.file(), &mut mistakes);
-        imported(
-            shop::own_click_log(&config),
-            config.click_log.file(),
-            &mut mistakes,
-        );
-        if let Err(error) = check_replaceable(&args.out) {
-            mistakes.push(Mistake::of_argument(format!("{error:#}")));
-        }
-        let earlier = args.from.as_deref().and_then(|from| {
-            let opened = Earlier::open(from);
-            opened
-                .map_err(|error| mistakes.push(Mistake::of_argument(format!("{error:#}"))))
-                .ok()
-        });
-        if let Some(earlier) = earlier.as_ref().filter(|_| in_range) {
-            mistakes.extend(earlier.differences(&config));
-        }
-        if !mistakes.is_empty() {
-            return Err(ConfigError { mistakes }).or_configuration();
-        }
+        let mut checks = Checks::of(layers(args))?;
+        let losses = losses(args, &mut checks);
+        contradictions(args, &mut checks);
+        checks.argument(output_dir::check(&args.out).or_configuration());
+        let earlier = earlier(args, &mut checks);
+        let shop = foreseen::in_stages(&mut checks, earlier.as_ref(), &losses);
+        foreseen::in_roles(&mut checks);
+        let config = checks.finish()?;
         let mut plan = Self {
-            shop: Shop::with_products(&config, products)?,
+            shop: shop.context("products were neither read nor refused")?,
             earlier,
             losses,
             control: config.actor.labels == Labels::Random,
@@ -124,10 +99,11 @@ fn with_loss(config: &Config, loss: &LossConfig) -> Config {
 }
 
 /// The losses to train with: one a mode to compare, or the configured one.
-fn losses(args: &DemoArgs, config: &Config, mistakes: &mut Vec<Mistake>) -> Vec<LossConfig> {
-    let modes = parse_modes(&args.compare, mistakes);
+fn losses(args: &DemoArgs, checks: &mut Checks) -> Vec<LossConfig> {
+    let (modes, mistakes) = parse_modes(&args.compare);
+    mistakes.into_iter().for_each(|mistake| checks.note(mistake));
     if modes.is_empty() {
-        return vec![config.learner.loss.clone()];
+        return vec![checks.config().learner.loss.clone()];
     }
     // A mode decides the defaults of its weights, so each is resolved on its own.
     let loss = |mode: LossMode| {
@@ -137,16 +113,32 @@ fn losses(args: &DemoArgs, config: &Config, mistakes: &mut Vec<Mistake>) -> Vec<
     modes.into_iter().map(loss).collect()
 }
 
-/// Settings that would undo what a flag asks for.
-fn contradictions(args: &DemoArgs, config: &Config) -> Vec<Mistake> {
+/// The demo whose models are taken over, of the same settings but for what this one varies.
+fn earlier(args: &DemoArgs, checks: &mut Checks) -> Option<Earlier> {
+    let opened = Earlier::open(args.from.as_deref()?).or_configuration();
+    let earlier = checks.argument(opened)?;
+    if checks.in_range() {
+        let differences = earlier.differences(checks.config());
+        differences.into_iter().for_each(|mistake| checks.note(mistake));
+    }
+    Some(earlier)
+}
+
+/// Settings that would undo what a flag asks for, or that a demo has no use for.
+fn contradictions(args: &DemoArgs, checks: &mut Checks) {
+    let config = checks.config();
     let mut found = Vec::new();
     if args.control && config.actor.labels != Labels::Random {
         let reason = "--control asks for random labels; leave out the one or the other";
-        found.push(Mistake::of_key(None, "actor.labels", reason));
+        found.push(("actor.labels", reason));
     }
     if config.actor.image_generator != Generator::Shopworld {
         let reason = "adwright demo measures the simulated shop's pictures; start the roles one by one, or leave it out";
-        found.push(Mistake::of_key(None, "actor.image_generator", reason));
+        found.push(("actor.image_generator", reason));
+    }
+    if config.tls.is_set() {
+        let reason = "the roles of adwright demo speak in plain text, on this machine alone; start the roles one by one, or leave it out";
+        found.push(("tls.cert", reason));
     }
     let sets_mode = |set: &&String| {
         let key = set.split('=').next().unwrap_or_default().trim();
@@ -154,40 +146,11 @@ fn contradictions(args: &DemoArgs, config: &Config) -> Vec<Mistake> {
     };
     if !args.compare.is_empty() && args.config.sets.iter().any(|set| sets_mode(&set)) {
         let reason = "--compare names the modes; leave out the one or the other";
-        found.push(Mistake::of_key(None, "learner.loss.mode", reason));
+        found.push(("learner.loss.mode", reason));
     }
-    found
-}
-
-/// What a file holds, or else its mistakes.
-fn imported<T>(
-    loaded: Option<Result<T, ImportError>>,
-    file: Option<&Path>,
-    mistakes: &mut Vec<Mistake>,
-) -> Option<T> {
-    let (loaded, file) = loaded.zip(file)?;
-    let name = file.display().to_string();
-    let note = |error: ImportError| {
-        let found = error.mistakes().into_iter();
-        mistakes.extend(found.map(|reason| Mistake::of_source(&name, reason)));
-    };
-    loaded.map_err(note).ok()
-}
-
-/// Why a user's products cannot be trained on with these losses.
-fn unsuitable(config: &Config, losses: &[LossConfig], products: &CaigCatalogue) -> Vec<Mistake> {
-    let mut mistakes = Vec::new();
-    for loss in losses {
-        if let Err(error) = learner::check_catalogue(&with_loss(config, loss).learner, products) {
-            let reason = match error {
-                LearnerError::Catalogue { reason, .. } => reason,
-                other => other.to_string(),
-            };
-            mistakes.push(Mistake::of_source(&config.catalogue.source, reason));
-        }
+    for (key, reason) in found {
+        checks.note(Mistake::of_key(None, key, reason));
     }
-    mistakes.dedup();
-    mistakes
 }
 
 fn layers(args: &DemoArgs) -> Layers {
@@ -206,7 +169,7 @@ fn layers(args: &DemoArgs) -> Layers {
     } else {
         Layers::default()
     };
-    base.file(args.config.config.as_deref())
+    base.files(&args.config.config)
         .flag("--device", "compute.device", args.compute.device.clone())
         .flag("--dtype", "compute.dtype", args.compute.dtype.clone())
         .flag(
@@ -228,7 +191,9 @@ fn layers(args: &DemoArgs) -> Layers {
         .sets(&args.config.sets)
 }
 
-fn parse_modes(names: &[String], mistakes: &mut Vec<Mistake>) -> Vec<LossMode> {
+/// The modes of these names, and what is wrong with the names.
+fn parse_modes(names: &[String]) -> (Vec<LossMode>, Vec<Mistake>) {
+    let mut mistakes = Vec::new();
     let known = LossMode::ALL.map(LossMode::as_str).join(", ");
     let mut modes: Vec<LossMode> = Vec::new();
     let mut refuse = |name: &str, expected: &str| {
@@ -244,7 +209,7 @@ fn parse_modes(names: &[String], mistakes: &mut Vec<Mistake>) -> Vec<LossMode> {
     if names.len() == 1 {
         refuse(&names[0], "two or more modes, such as dpo,joint_swap");
     }
-    modes
+    (modes, mistakes)
 }
 
 #[cfg(test)]
@@ -253,9 +218,7 @@ mod tests {
 
     fn parse(names: &[&str]) -> (Vec<LossMode>, Vec<Mistake>) {
         let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
-        let mut mistakes = Vec::new();
-        let modes = parse_modes(&names, &mut mistakes);
-        (modes, mistakes)
+        parse_modes(&names)
     }
 
     #[test]

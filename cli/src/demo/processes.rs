@@ -4,7 +4,9 @@
 //! child that does not drain in time is killed, as is one whose handle is dropped. What a child is and what it says is
 //! not known here.
 
+use crate::failure::{CONFIGURATION, Failure};
 use anyhow::{Context as _, anyhow};
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
@@ -30,6 +32,32 @@ pub(super) struct Child {
     failure_told: bool,
     stdin: Option<ChildStdin>,
     lines: Lines<BufReader<ChildStdout>>,
+}
+
+/// A child that ended in failure.
+#[derive(Debug)]
+struct Failed {
+    told: String,
+    status: ExitStatus,
+}
+
+impl fmt::Display for Failed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.told)
+    }
+}
+
+impl std::error::Error for Failed {}
+
+/// What a failure among children is to this process: a child that blames the configuration, which it has from here, is believed.
+pub(super) fn blame(error: anyhow::Error) -> Failure {
+    let status = error
+        .downcast_ref::<Failed>()
+        .and_then(|failed| failed.status.code());
+    match status == Some(CONFIGURATION.into()) {
+        true => Failure::Configuration(error),
+        false => Failure::Run(error),
+    }
 }
 
 impl Launcher {
@@ -143,7 +171,8 @@ impl Child {
             |log| tail(&String::from_utf8_lossy(&log)),
         );
         let log = self.log.display();
-        anyhow!("{} failed ({status}); the end of {log}:\n{end}", self.name)
+        let told = format!("{} failed ({status}); the end of {log}:\n{end}", self.name);
+        Failed { told, status }.into()
     }
 }
 
@@ -194,6 +223,22 @@ mod tests {
         for part in ["learner failed", "3", "learner.log", "no such adapter"] {
             assert!(message.contains(part), "{part:?} is not in {message}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_child_that_blames_the_configuration_is_believed_whatever_is_said_around_it() {
+        let logs = tempfile::tempdir().unwrap();
+        let blamed = async |status: u32| {
+            let exit = script(&format!("exit {status}"));
+            let mut child = launcher(logs.path()).start("actor-1", &exit).unwrap();
+            let error = child.wait().await.unwrap_err();
+            blame(error.context("no actor is left").context("the run"))
+        };
+        let refused = blamed(64).await;
+        assert!(matches!(refused, Failure::Configuration(_)));
+        assert!(refused.reason().contains("no actor is left"), "{refused}");
+        assert!(matches!(blamed(1).await, Failure::Run(_)));
+        assert!(matches!(blame(anyhow!("interrupted")), Failure::Run(_)));
     }
 
     #[tokio::test]

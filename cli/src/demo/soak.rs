@@ -115,8 +115,8 @@ async fn watch(
     Ok(SoakFigures {
         seed: roles.config.run.seed,
         seconds: begun.elapsed().as_secs_f64(),
-        versions: status.version.map_or(0, |version| version.number),
-        pairs: status.outcomes.map_or(0, |outcomes| outcomes.pairs),
+        versions: status.version.number,
+        pairs: status.outcomes.pairs,
         ledger_bytes: Growth {
             start: bytes,
             end: bytes_then,

@@ -264,8 +264,7 @@ async fn show_pairs(observer: &Observer, total: u64, stage: &mut Stage) -> std::
     loop {
         // A learner that has finished answers no more; its processes' ends are watched elsewhere.
         if let Ok(status) = observer.status().await {
-            let pairs = status.outcomes.map_or(0, |outcomes| outcomes.pairs);
-            let version = status.version.map_or(0, |version| version.number);
+            let (pairs, version) = (status.outcomes.pairs, status.version.number);
             stage.update(pairs.min(total), total, &format!("pairs, version {version}"));
         }
         tokio::time::sleep(STATUS_INTERVAL).await;

@@ -3,7 +3,7 @@
 use crate::observer::Observer;
 use anyhow::{Context as _, anyhow, bail};
 use common::PolicyVersion;
-use proto::pb;
+use proto::{Manifest, pb};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use tokio::sync::mpsc;
@@ -73,6 +73,8 @@ impl Watch {
     async fn until_last(&mut self, published: &mpsc::Sender<Published>) -> anyhow::Result<()> {
         let observer = self.observer.clone();
         while let Some(manifest) = self.manifests.message().await.with_context(|| observer.lost())? {
+            let manifest =
+                Manifest::try_from(manifest).context("the learner announced something malformed")?;
             let last = manifest.last;
             let version = self.fetch(manifest).await?;
             let sent = published.send(version).await;
@@ -89,12 +91,8 @@ impl Watch {
         )
     }
 
-    async fn fetch(&self, manifest: pb::PolicyManifest) -> anyhow::Result<Published> {
-        let last = manifest.last;
-        let version: PolicyVersion = manifest
-            .version
-            .context("a manifest names no version")?
-            .try_into()?;
+    async fn fetch(&self, manifest: Manifest) -> anyhow::Result<Published> {
+        let (version, last) = (manifest.version, manifest.last);
         if version.number != self.next {
             bail!(
                 "{version} was published before version {} was heard of",

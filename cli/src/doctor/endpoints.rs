@@ -1,11 +1,10 @@
 //! The services that an actor dials: whether each is there, is the one that it should be, and belongs to this run.
 
 use super::{Check, Finding, Job};
-use crate::peer::{self, Peer, Trouble};
+use crate::peer::{Peer, Trouble};
 use crate::ready::Role;
 use crate::security::Security;
 use actor::Generator;
-use common::Digest;
 use proto::{Answering, PeerRole};
 use std::sync::Arc;
 use std::time::Duration;
@@ -58,22 +57,12 @@ async fn learner(job: &Job) -> Finding {
         Err(trouble) => return told(job, key, url, &trouble, "a learner"),
     };
     let run = &job.config.run.id;
-    if &status.run_id != run {
-        return Finding::error(
-            "endpoint",
-            key,
-            format!("{url} serves the run {:?}", status.run_id),
-        )
-        .right(format!("the learner of the run {run:?}"));
+    if status.run.as_str() != run {
+        let found = format!("{url} serves the run {}", status.run);
+        return Finding::error("endpoint", key, found).right(format!("the learner of the run {run}"));
     }
-    match peer::version(status.version) {
-        Ok(version) => Finding::ok(
-            "endpoint",
-            key,
-            format!("{url} serves the run {run}, version {version}"),
-        ),
-        Err(error) => Finding::error("endpoint", key, format!("{url}: {error:#}")).right("a learner"),
-    }
+    let found = format!("{url} serves the run {run}, version {}", status.version);
+    Finding::ok("endpoint", key, found)
 }
 
 async fn reward(job: &Job) -> Finding {
@@ -88,10 +77,18 @@ async fn reward(job: &Job) -> Finding {
         Ok(model) => model,
         Err(trouble) => return told(job, key, url, &trouble, "a reward-server"),
     };
-    let digest = model.digest.and_then(|digest| Digest::try_from(digest).ok());
-    let digest = digest.map(|digest| digest.to_string()).unwrap_or_default();
+    let digest = model.digest.to_string();
     let wanted = &job.config.learner.reward_model;
     let found = format!("{url} serves a {} model, {digest}", model.form);
+    if job.config.learner.deterministic && !model.scores_alone {
+        let right = "one started with --deterministic (learner.deterministic), since the run is";
+        return Finding::error(
+            "endpoint",
+            key,
+            format!("{found}, and does not score every group alone"),
+        )
+        .right(right);
+    }
     match wanted.is_empty() || *wanted == digest {
         true => Finding::ok("endpoint", key, found),
         false => Finding::error("endpoint", key, found).right(format!("learner.reward_model, {wanted}")),

@@ -1,19 +1,13 @@
 //! What lies on this machine: room on its disks, the ports that roles will listen on, certificates, the dashboard's token.
 
 use super::{Finding, Job};
-use crate::config::Config;
+use crate::checks::{can_listen, listens};
 use crate::node_cache;
 use crate::ready::Role;
 use crate::security::Security;
 use std::io;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-
-/// The roles that listen at an address, its key, the address, and the flag that names another one.
-type Listens<'a> = (&'static [Role], &'static str, &'a str, &'static str);
-
-const EVERY: [Role; 3] = [Role::Learner, Role::RewardServer, Role::Actor];
 
 /// Below this much room in a directory that takes weights, somebody should look.
 const LITTLE_BYTES: u64 = 1 << 30;
@@ -31,7 +25,22 @@ pub(super) fn disks(job: &Job) -> Vec<Finding> {
     if job.concerns(Role::Actor) {
         found.push(disk("an actor's work directory", &std::env::temp_dir()));
     }
+    let board = job.config.telemetry.tensorboard_dir();
+    found.extend(
+        board
+            .filter(|_| job.concerns(Role::Learner))
+            .map(|board| writable(&board)),
+    );
     found
+}
+
+fn writable(board: &Path) -> Finding {
+    let (key, shown) = ("telemetry.tensorboard", board.display());
+    match ::store::probe_directory(board) {
+        Ok(()) => Finding::ok("disk", key, format!("{shown} can be written to")),
+        Err(error) => Finding::mistake("disk", key, format!("cannot write to {shown}: {error}"))
+            .right("a directory of this machine that can be written to"),
+    }
 }
 
 fn disk(subject: &str, directory: &Path) -> Finding {
@@ -69,44 +78,8 @@ pub(super) fn ports(job: &Job) -> Vec<Finding> {
         .collect()
 }
 
-fn listens(config: &Config) -> [Listens<'_>; 5] {
-    let endpoints = &config.endpoints;
-    [
-        (
-            &[Role::Learner],
-            "endpoints.learner_listen",
-            &endpoints.learner_listen,
-            "--listen",
-        ),
-        (
-            &[Role::RewardServer],
-            "endpoints.reward_listen",
-            &endpoints.reward_listen,
-            "--listen",
-        ),
-        (
-            &[Role::Actor],
-            "endpoints.actor_listen",
-            &endpoints.actor_listen,
-            "--listen",
-        ),
-        (
-            &[Role::Learner],
-            "dashboard.listen",
-            &config.dashboard.listen,
-            "--dashboard",
-        ),
-        (
-            &EVERY,
-            "telemetry.metrics_listen",
-            &config.telemetry.metrics_listen,
-            "--metrics",
-        ),
-    ]
-}
-
 fn port(key: &str, address: &str, flag: &str, must: bool) -> Finding {
-    match TcpListener::bind(address) {
+    match can_listen(address) {
         Ok(_) => Finding::ok("ports", key, format!("{address} is free")),
         Err(error) if error.kind() == io::ErrorKind::AddrInUse && !must => {
             Finding::warning("ports", key, format!("{address} is taken"))
@@ -181,9 +154,11 @@ pub(super) fn dashboard(job: &Job) -> Vec<Finding> {
 mod tests {
     use super::*;
     use crate::authority::{Authority, store};
+    use crate::config::Config;
     use crate::doctor::Level;
     use common::RunId;
     use proto::PeerRole;
+    use std::net::TcpListener;
 
     #[test]
     fn a_taken_port_is_an_error_for_the_role_that_needs_it_and_else_a_warning() {

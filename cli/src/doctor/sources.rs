@@ -1,57 +1,74 @@
 //! Products, texts and clicks: whether every row of a user's files can be used.
 
 use super::{Finding, Job};
-use crate::failure::{Failure, Outcome};
+use crate::checks::Checks;
+use crate::config::{Config, Mistake};
+use crate::locations;
 use crate::ready::Role;
-use crate::shop::{self, Shop};
+use models::policy::Policy;
 
-/// The catalogue for a learner; texts and clicks, which stages A and B read, where all is looked at.
+/// The catalogue for a learner, which must fit the policy where that lies here; an actor's lists; texts and clicks, which stages A and B
+/// read, where all is looked at.
 pub(super) fn examine(job: &Job) -> Vec<Finding> {
     let config = &job.config;
     let mut found = vec![];
     // What a URL leads to is looked at as an inventory, with the models.
     if job.concerns(Role::Learner) && !config.catalogue.source.contains("://") {
-        let opened = catalogue(job);
-        found.push(told("catalogue.source", &config.catalogue.source, opened));
+        let source = &config.catalogue.source;
+        found.extend(told(config, "catalogue.source", source, catalogue));
+    }
+    let lists = &config.actor.guardrails;
+    if job.concerns(Role::Actor) && !(lists.text_blocklist.is_empty() && lists.image_blocklist.is_empty()) {
+        let guardrails = |checks: &mut Checks| checks.guardrails().map(|_| "read".into());
+        found.extend(told(config, "actor.guardrails", "blocklists", guardrails));
     }
     if job.role.is_none() {
-        let texts = match shop::own_corpus(config) {
-            Some(own) => own
-                .map(drop)
-                .map_err(|error| Failure::Configuration(error.into())),
-            None => Ok(()),
+        let corpus = |checks: &mut Checks| checks.corpus().map(|_| "read".into());
+        found.extend(told(config, "corpus.source", &config.corpus.source, corpus));
+        let clicks = |checks: &mut Checks| {
+            let log = checks.clicks()?;
+            Some(format!("{} products", log.products().len()))
         };
-        found.push(told(
-            "corpus.source",
-            &config.corpus.source,
-            texts.map(|()| "read".into()),
-        ));
-        let clicks = shop::click_log(config).map(|log| format!("{} products", log.products().len()));
-        found.push(told("click_log.source", &config.click_log.source, clicks));
+        found.extend(told(config, "click_log.source", &config.click_log.source, clicks));
     }
     found
 }
 
-fn catalogue(job: &Job) -> Outcome<String> {
-    let shop = Shop::open(&job.config)?;
-    let products = shop.catalogue.as_ref();
-    learner::check_catalogue(&job.config.learner, products)
-        .map_err(|error| Failure::Configuration(error.into()))?;
-    Ok(format!("{} products", products.products().len()))
+fn catalogue(checks: &mut Checks) -> Option<String> {
+    let config = checks.config().clone();
+    let shop = checks.products()?;
+    // That there is no policy, or a broken one, is told with the models.
+    let policy = locations::local_model(&config.paths.policy).and_then(|directory| {
+        let policy = Policy::without_weights(&directory).ok()?;
+        Some(policy.read_as(&config.policy.reading()))
+    });
+    checks.training(&config.learner, &shop, policy.as_ref());
+    Some(format!("{} products", shop.catalogue.products().len()))
 }
 
-fn told(key: &str, source: &str, read: Outcome<String>) -> Finding {
-    match read {
-        Ok(what) => Finding::ok("sources", key, format!("{source}: {what}")),
-        Err(failure) => Finding::mistake("sources", key, format!("{source}: {}", failure.reason()))
-            .right("a file of the documented form, every row of it"),
+/// What was found, or everything that is wrong with it.
+fn told(
+    config: &Config,
+    key: &str,
+    source: &str,
+    look: impl FnOnce(&mut Checks) -> Option<String>,
+) -> Vec<Finding> {
+    let mut checks = Checks::on(config.clone());
+    let what = look(&mut checks);
+    let mistakes = checks.into_mistakes();
+    if let (Some(what), true) = (what, mistakes.is_empty()) {
+        return vec![Finding::ok("sources", key, format!("{source}: {what}"))];
     }
+    let wrong = |mistake: Mistake| {
+        Finding::mistake("sources", key, mistake.to_string())
+            .right("a file of the documented form, every row of it (docs/data.md)")
+    };
+    mistakes.into_iter().map(wrong).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Config;
     use crate::doctor::Level;
 
     #[test]

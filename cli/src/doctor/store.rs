@@ -37,7 +37,9 @@ pub(super) fn checks(job: &Arc<Job>) -> Vec<Check> {
 
 async fn examine(job: &Job, key: &'static str, location: &str) -> Vec<Finding> {
     let made = Made::before(location, &job.config.run.id);
-    let store = match locations::open_store(key, location, &job.quick()) {
+    // As a role asks at its start.
+    let checked = locations::check_store(key, location, &job.quick());
+    let store = match checked.and_then(|()| locations::open_store(key, location, &job.quick())) {
         Ok(store) => store,
         Err(failure) => return vec![Finding::mistake("store", key, failure.reason()).right(RIGHT)],
     };

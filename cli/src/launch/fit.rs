@@ -5,6 +5,7 @@
 use super::objects::Objects;
 use super::patches::Patch;
 use crate::config::{Config, Mistake};
+use anyhow::anyhow;
 use proto::PeerRole;
 use serde_json::Value;
 use std::net::SocketAddr;
@@ -46,15 +47,18 @@ struct Asked<'a> {
     drain_s: f64,
     listen_key: &'static str,
     listen: &'a str,
-    /// What it is to do when its run is complete, where no Deployment may do that.
+    /// What it is to do when its run is complete, where that does not suit what starts it.
     run_end: Option<RunEnd>,
 }
 
-/// What a role is to do when its run is complete.
+/// What a role is to do when its run is complete, and under what that does not suit.
 struct RunEnd {
     key: &'static str,
     word: &'static str,
-    /// What a Deployment would make of it.
+    /// Under a JobSet, not under a Deployment.
+    in_set: bool,
+    expected: &'static str,
+    /// What the Deployment or the JobSet would make of it.
     instead: &'static str,
 }
 
@@ -63,15 +67,24 @@ impl RunEnd {
         Self {
             key,
             word: "exit",
-            instead: "would start it again",
+            in_set: false,
+            expected: "idle",
+            instead: "would start it again; only a JobSet ends with its run",
         }
     }
 }
 
 fn asked(config: &Config) -> [Asked<'_>; 3] {
+    let key = "actor.on_run_end";
     let actor_end = match config.actor.on_run_end {
-        actor::OnRunEnd::Exit => Some(RunEnd::exit("actor.on_run_end")),
-        actor::OnRunEnd::Idle => None,
+        actor::OnRunEnd::Exit => RunEnd::exit(key),
+        actor::OnRunEnd::Idle => RunEnd {
+            key,
+            word: "idle",
+            in_set: true,
+            expected: "exit",
+            instead: "has a Job of actors, which would never complete",
+        },
     };
     let key = "reward_server.on_run_end";
     let reward_end = match config.reward_server.on_run_end {
@@ -80,6 +93,8 @@ fn asked(config: &Config) -> [Asked<'_>; 3] {
         reward_server::OnRunEnd::Serve => Some(RunEnd {
             key,
             word: "serve",
+            in_set: false,
+            expected: "idle",
             instead: "would keep its model for a run that is over",
         }),
         reward_server::OnRunEnd::Idle => None,
@@ -104,7 +119,7 @@ fn asked(config: &Config) -> [Asked<'_>; 3] {
             drain_s: config.actor.drain_timeout_s,
             listen_key: "endpoints.actor_listen",
             listen: &config.endpoints.actor_listen,
-            run_end: actor_end,
+            run_end: Some(actor_end),
         },
     ]
 }
@@ -147,6 +162,15 @@ impl<'a> Workload<'a> {
         })
     }
 
+    /// What follows a flag on the role's command line.
+    fn argument(&self, flag: &str) -> Option<&'a str> {
+        self.container(|container| {
+            let arguments = container["args"].as_array()?;
+            let at = arguments.iter().position(|argument| argument == flag)?;
+            arguments.get(at + 1)?.as_str()
+        })
+    }
+
     fn port(&self, name: &str) -> Option<u64> {
         self.container(|container| {
             let ports = container["ports"].as_array()?;
@@ -168,6 +192,28 @@ impl<'a> Workload<'a> {
     }
 }
 
+/// That roles read a directory of configuration files: a file that is added to them would not count otherwise.
+///
+/// # Errors
+/// When one reads a single file, as manifests of earlier versions have it.
+pub(crate) fn check_read(objects: &Objects) -> anyhow::Result<()> {
+    for role in [PeerRole::Learner, PeerRole::RewardServer, PeerRole::Actor] {
+        let Some(workload) = Workload::of(objects, role) else {
+            continue;
+        };
+        if let Some(file) = workload
+            .argument("--config")
+            .filter(|path| path.ends_with(".toml"))
+        {
+            let (kind, name) = (workload.kind, &workload.name);
+            return Err(anyhow!(
+                "{kind} {name}: --config {file}: expected the directory that it is in, to whose files one is added; the manifests are of an earlier version"
+            ));
+        }
+    }
+    Ok(())
+}
+
 /// What the manifests cannot follow, key by key.
 pub(crate) fn unfit(config: &Config, objects: &Objects) -> Vec<Mistake> {
     let mut mistakes = Vec::new();
@@ -177,14 +223,14 @@ pub(crate) fn unfit(config: &Config, objects: &Objects) -> Vec<Mistake> {
             continue;
         };
         let name = &workload.name;
+        let in_set = objects.has("JobSet", JOB_SET);
         if let Some(end) = asked.run_end
             && workload.kind == "Deployment"
-            && !objects.has("JobSet", JOB_SET)
+            && end.in_set == in_set
         {
-            let expected = format!(
-                "idle: Deployment {name} {}; only a JobSet ends with its run",
-                end.instead
-            );
+            let under = if in_set { "JobSet" } else { "Deployment" };
+            let name = if in_set { JOB_SET } else { name };
+            let expected = format!("{}: {under} {name} {}", end.expected, end.instead);
             mistakes.push(Mistake::value(end.key, end.word, &expected));
         }
         if let Some(port) = workload.port("grpc")

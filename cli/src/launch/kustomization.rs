@@ -1,15 +1,8 @@
-//! The little that is read of Kustomize's files: what an overlay builds on, which configuration it ends with, and by which name its image
-//! goes.
+//! The little that is read of Kustomize's files: what an overlay builds on, what it generates, and by which name its image goes.
 
 use anyhow::{Context as _, anyhow};
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
-
-/// The ConfigMap that all roles mount.
-pub(super) const CONFIG_MAP: &str = "adwright-config";
-
-/// The configuration's name in it.
-pub(super) const CONFIG_FILE: &str = "config.toml";
 
 /// The image of all roles, before an overlay names it otherwise.
 const IMAGE: &str = "adwright";
@@ -30,15 +23,16 @@ pub(super) struct Kustomization {
     pub(super) components: Vec<String>,
     pub(super) patches: Vec<Patched>,
     #[serde(rename = "configMapGenerator")]
-    generators: Vec<Generator>,
+    pub(super) generators: Vec<Generator>,
     images: Vec<Renamed>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct Generator {
-    name: String,
-    files: Vec<String>,
+pub(super) struct Generator {
+    pub(super) name: String,
+    pub(super) behavior: String,
+    pub(super) files: Vec<String>,
 }
 
 /// A patch: one that the kustomization holds itself has no path.
@@ -101,40 +95,6 @@ impl Manifests {
     }
 }
 
-/// The configuration file that the roles of an overlay mount: the outermost that replaces the ones below.
-///
-/// # Errors
-/// When none is generated, or a file cannot be read.
-pub(crate) fn config_of(overlay: &Path) -> anyhow::Result<PathBuf> {
-    let found = config_within(overlay, 0)?;
-    found.with_context(|| {
-        format!(
-            "{} generates no ConfigMap {CONFIG_MAP} with {CONFIG_FILE}",
-            overlay.display()
-        )
-    })
-}
-
-fn config_within(directory: &Path, depth: usize) -> anyhow::Result<Option<PathBuf>> {
-    let read = read(directory, depth)?;
-    let own = read
-        .generators
-        .iter()
-        .filter(|generator| generator.name == CONFIG_MAP);
-    for file in own.flat_map(|generator| &generator.files) {
-        let (name, path) = file.split_once('=').unwrap_or((file, file));
-        if name == CONFIG_FILE || name == path && Path::new(path).ends_with(CONFIG_FILE) {
-            return Ok(Some(directory.join(path)));
-        }
-    }
-    for below in directories(directory, &read) {
-        if let Some(found) = config_within(&below, depth + 1)? {
-            return Ok(Some(found));
-        }
-    }
-    Ok(None)
-}
-
 /// The name by which an overlay that builds on this one finds the roles' image.
 ///
 /// # Errors
@@ -167,7 +127,7 @@ pub(super) fn read(directory: &Path, depth: usize) -> anyhow::Result<Kustomizati
 }
 
 /// The directories that a kustomization builds on.
-fn directories(directory: &Path, read: &Kustomization) -> impl Iterator<Item = PathBuf> {
+pub(super) fn directories(directory: &Path, read: &Kustomization) -> impl Iterator<Item = PathBuf> {
     below(directory, &read.resources).filter(|path| path.is_dir())
 }
 
@@ -183,18 +143,25 @@ pub(super) fn below(directory: &Path, names: &[String]) -> impl Iterator<Item = 
 pub(super) mod tests {
     use super::*;
 
-    /// A base with a configuration, `plain` that adds nothing, and `own` with a configuration and an image of its own.
+    /// A base with a configuration, `plain` that adds nothing, `own` with a component, a configuration and an image of its own, and `apart` that
+    /// takes no configuration but its own.
     pub(in crate::launch) fn manifests(root: &Path) {
         let head = "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\n";
         let files = [
             (
                 "base/kustomization.yaml",
                 format!(
-                    "{head}namespace: adwright\nresources: [role.yaml]\nconfigMapGenerator:\n  - name: adwright-config\n    files: [config.toml]\nimages:\n  - {{name: adwright, newTag: \"0.1.0\"}}\n"
+                    "{head}namespace: adwright\nresources: [role.yaml]\nconfigMapGenerator:\n  - name: adwright-config\n    files: [10-base.toml, notes.md]\nimages:\n  - {{name: adwright, newTag: \"0.1.0\"}}\n"
                 ),
             ),
             ("base/role.yaml", ROLE.to_owned()),
-            ("base/config.toml", "[run]\nid = \"demo\"\n".to_owned()),
+            ("base/10-base.toml", "[run]\nid = \"demo\"\n".to_owned()),
+            ("base/notes.md", String::new()),
+            (
+                "part/kustomization.yaml",
+                "apiVersion: kustomize.config.k8s.io/v1alpha1\nkind: Component\nconfigMapGenerator:\n  - name: adwright-config\n    behavior: merge\n    files: [15-part.toml]\n".to_owned(),
+            ),
+            ("part/15-part.toml", "[run]\nseed = 3\n".to_owned()),
             (
                 "overlays/plain/kustomization.yaml",
                 format!("{head}namespace: adwright\nresources: [../../base]\n"),
@@ -202,13 +169,20 @@ pub(super) mod tests {
             (
                 "overlays/own/kustomization.yaml",
                 format!(
-                    "{head}namespace: adwright\nresources: [../../base]\nconfigMapGenerator:\n  - name: adwright-config\n    behavior: replace\n    files: [config.toml]\nimages:\n  - name: adwright\n    newName: registry.example/adwright\n"
+                    "{head}namespace: adwright\nresources: [../../base]\ncomponents: [../../part]\nconfigMapGenerator:\n  - name: adwright-config\n    behavior: merge\n    files: [20-own.toml=mine.toml]\nimages:\n  - name: adwright\n    newName: registry.example/adwright\n"
                 ),
             ),
             (
-                "overlays/own/config.toml",
+                "overlays/own/mine.toml",
                 "# Ours.\n[run]\nid = \"own\"\n[learner]\nversions = 7\n".to_owned(),
             ),
+            (
+                "overlays/apart/kustomization.yaml",
+                format!(
+                    "{head}namespace: adwright\nresources: [../own]\nconfigMapGenerator:\n  - name: adwright-config\n    behavior: replace\n    files: [config.toml]\n"
+                ),
+            ),
+            ("overlays/apart/config.toml", String::new()),
         ];
         for (name, text) in files {
             let path = root.join(name);
@@ -230,15 +204,12 @@ spec:
 ";
 
     #[test]
-    fn the_outermost_configuration_is_the_one_that_counts() {
+    fn an_overlay_that_is_not_there_is_told_with_those_that_are() {
         let root = tempfile::tempdir().unwrap();
         manifests(root.path());
         let all = Manifests::open(root.path()).unwrap();
-        let config = |name: &str| config_of(&all.overlay(name).unwrap()).unwrap();
-        assert!(config("plain").ends_with("base/config.toml"));
-        assert!(config("own").ends_with("overlays/own/config.toml"));
         let message = all.overlay("gpu").unwrap_err().to_string();
-        assert!(message.contains("own, plain"), "{message}");
+        assert!(message.contains("apart, own, plain"), "{message}");
     }
 
     #[test]
@@ -260,6 +231,6 @@ spec:
                 .contains("--manifests")
         );
         std::fs::write(root.path().join("kustomization.yaml"), "resources: [.]\n").unwrap();
-        assert!(config_of(root.path()).unwrap_err().to_string().contains("circle"));
+        assert!(image_of(root.path()).unwrap_err().to_string().contains("circle"));
     }
 }

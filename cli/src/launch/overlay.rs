@@ -1,6 +1,7 @@
-//! The overlay that is written: `kustomization.yaml` and the whole configuration, nothing else.
+//! The overlay that is written: `kustomization.yaml` and the keys that were set, nothing else.
 
-use super::kustomization::{CONFIG_FILE, CONFIG_MAP};
+use super::configured::{CONFIG_MAP, is_added};
+use super::kustomization::read;
 use super::patches::{Patch, patches};
 use anyhow::{Context as _, anyhow};
 use common::RunId;
@@ -46,13 +47,22 @@ impl Image {
     }
 }
 
+/// A file that is added to the configuration.
+#[derive(Debug, Clone)]
+pub(crate) struct Added {
+    /// Its name, which comes after those of the files below.
+    pub(crate) name: String,
+    /// The keys that were set, as TOML.
+    pub(crate) text: String,
+}
+
 /// What is written.
 #[derive(Debug, Clone)]
 pub(crate) struct Overlay {
     /// The overlay that it builds on.
     pub(crate) base: PathBuf,
-    /// The configuration as a whole, as TOML.
-    pub(crate) config: String,
+    /// Nothing, where no key was set.
+    pub(crate) added: Option<Added>,
     /// The run's name where certificates are to have it: another one than the overlay below.
     pub(crate) run: Option<RunId>,
     /// Namespace of all objects.
@@ -73,7 +83,10 @@ impl Overlay {
         let cannot = || format!("cannot write {}", directory.display());
         std::fs::create_dir_all(directory).with_context(cannot)?;
         let base = relative(directory, &self.base)?;
-        std::fs::write(directory.join(CONFIG_FILE), &self.config).with_context(cannot)?;
+        forget(directory).with_context(cannot)?;
+        if let Some(added) = &self.added {
+            std::fs::write(directory.join(&added.name), &added.text).with_context(cannot)?;
+        }
         std::fs::write(directory.join("kustomization.yaml"), self.kustomization(&base)).with_context(cannot)
     }
 
@@ -86,11 +99,13 @@ impl Overlay {
             writeln!(text, "namespace: {}", quoted(namespace)).ok();
         }
         writeln!(text, "resources:\n  - {}", quoted(base)).ok();
-        writeln!(
-            text,
-            "configMapGenerator:\n  - name: {CONFIG_MAP}\n    behavior: replace\n    files: [{CONFIG_FILE}]"
-        )
-        .ok();
+        if let Some(Added { name, .. }) = &self.added {
+            writeln!(
+                text,
+                "configMapGenerator:\n  - name: {CONFIG_MAP}\n    behavior: merge\n    files: [{name}]"
+            )
+            .ok();
+        }
         if let Some((known, image)) = &self.image {
             writeln!(
                 text,
@@ -129,6 +144,22 @@ fn check_ours(directory: &Path) -> anyhow::Result<()> {
             directory.display()
         )),
     }
+}
+
+/// Takes away the configuration that an earlier call wrote, which may have had another name.
+fn forget(directory: &Path) -> anyhow::Result<()> {
+    if !directory.join("kustomization.yaml").is_file() {
+        return Ok(());
+    }
+    let generators = read(directory, 0)?.generators;
+    let added = generators.iter().flat_map(|generator| &generator.files);
+    for name in added.filter(|name| is_added(name)) {
+        let file = directory.join(name);
+        if file.is_file() {
+            std::fs::remove_file(file)?;
+        }
+    }
+    Ok(())
 }
 
 /// The way from one directory to another: Kustomize takes no absolute one.
@@ -190,7 +221,10 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let overlay = Overlay {
             base: root.path().to_owned(),
-            config: "[run]\nid = \"x\"\n".into(),
+            added: Some(Added {
+                name: "20-launch.toml".into(),
+                text: "[run]\nid = \"x\"\n".into(),
+            }),
             run: None,
             namespace: Some("ads".into()),
             image: None,
@@ -198,14 +232,21 @@ mod tests {
         };
         let out = root.path().join("out");
         overlay.write(&out).unwrap();
-        // Once more is no harm.
+        // Once more is no harm, and leaves nothing of the earlier configuration.
         overlay.write(&out).unwrap();
-        let names: Vec<_> = std::fs::read_dir(&out)
-            .unwrap()
-            .flatten()
-            .map(|entry| entry.file_name())
-            .collect();
-        assert_eq!(names.len(), 2, "{names:?}");
+        let names = || {
+            let entries = std::fs::read_dir(&out).unwrap().flatten();
+            let mut names: Vec<_> = entries.map(|entry| entry.file_name()).collect();
+            names.sort_unstable();
+            names
+        };
+        assert_eq!(names(), ["20-launch.toml", "kustomization.yaml"]);
+        let without = Overlay {
+            added: None,
+            ..overlay.clone()
+        };
+        without.write(&out).unwrap();
+        assert_eq!(names(), ["kustomization.yaml"]);
         let theirs = root.path().join("theirs");
         std::fs::create_dir(&theirs).unwrap();
         std::fs::write(theirs.join("kustomization.yaml"), "resources: []\n").unwrap();

@@ -2,7 +2,7 @@
 
 use crate::config::Layers;
 use std::fmt;
-use std::path::Path;
+use std::path::PathBuf;
 use toml::{Table, Value};
 
 /// What a run has for itself alone.
@@ -21,9 +21,9 @@ pub(crate) struct Moved {
 }
 
 impl Moved {
-    /// What follows when `sets` change the name of the run of `file`; nothing that they set themselves.
-    pub(crate) fn of(file: &Path, sets: &[String]) -> Option<Self> {
-        let layers = || Layers::default().file(Some(file));
+    /// What follows when `sets` change the name of the run of `files`; nothing that they set themselves.
+    pub(crate) fn of(files: &[PathBuf], sets: &[String]) -> Option<Self> {
+        let layers = || Layers::default().files(files);
         let (below, _) = layers().examine();
         let (config, _) = layers().sets(sets).examine();
         let (from, to) = (below.run.id, config.run.id);
@@ -110,7 +110,10 @@ mod tests {
         std::fs::write(&file, text).unwrap();
         let sets_of = |sets: &[&str]| -> Vec<String> {
             let sets: Vec<String> = sets.iter().map(|&set| set.to_owned()).collect();
-            Moved::of(&file, &sets).iter().flat_map(Moved::sets).collect()
+            Moved::of(std::slice::from_ref(&file), &sets)
+                .iter()
+                .flat_map(Moved::sets)
+                .collect()
         };
         assert_eq!(
             sets_of(&["run.id=spring"]),

@@ -59,7 +59,7 @@ mod tests {
 
     #[test]
     fn an_outage_is_borne_for_a_while_from_its_own_begin_and_ends_with_what_was_last_known() {
-        let last = View::of(&reading(1.0, 20, 5), None).unwrap();
+        let last = View::of(&reading(1.0, 20, 5), None);
         let (begun, mut outage) = (Instant::now(), Outage::default());
         let after = |outage: &mut Outage, seconds| {
             let now = begun + Duration::from_secs(seconds);
@@ -79,7 +79,7 @@ mod tests {
 
     #[test]
     fn a_caller_that_is_refused_waits_for_nothing() {
-        let last = View::of(&reading(1.0, 20, 5), None).unwrap();
+        let last = View::of(&reading(1.0, 20, 5), None);
         let denied = Trouble::Denied("observer.night may not".into());
         let ended = Outage::default().missed("http://there:1", &denied, &last, Instant::now());
         assert!(ended.unwrap_err().to_string().contains("observer.night may not"));

@@ -1,6 +1,7 @@
 //! A view as lines of text: the whole as a table, or one line where a reading is one.
 
 use super::view::{Actor, HeldOut, RewardServer, View};
+use proto::one_line;
 use std::collections::BTreeMap;
 
 /// Width of the names of rows.
@@ -50,7 +51,7 @@ pub(crate) fn table(view: &View) -> Vec<String> {
     }
     lines.extend(actors(&view.actors));
     lines.extend(metrics(view));
-    lines.into_iter().map(plain).collect()
+    lines.iter().map(|line| one_line(line)).collect()
 }
 
 /// One reading as one line.
@@ -61,7 +62,7 @@ pub(crate) fn line(view: &View) -> String {
         .filter(|actor| actor.quarantine.is_some())
         .count();
     let of = |name: &str| view.metrics.get(name).map_or("-".into(), |value| short(*value));
-    plain(format!(
+    one_line(&format!(
         "{} version {} {} pairs {} ({}/s) trained {} refused {} actors {} quarantined {quarantined} loss {} reward {}",
         view.run,
         view.version,
@@ -74,11 +75,6 @@ pub(crate) fn line(view: &View) -> String {
         of("loss"),
         of("reward"),
     ))
-}
-
-/// A line as a terminal may have it: what roles say of themselves may hold line breaks, or orders to a terminal.
-fn plain(line: String) -> String {
-    line.replace(char::is_control, " ")
 }
 
 fn state(view: &View) -> String {
@@ -181,6 +177,7 @@ fn metrics(view: &View) -> Vec<String> {
 }
 
 fn counts(counts: &BTreeMap<String, u64>) -> String {
+    // Such counts have a sum: `RunStatus` is taken in with none else.
     let all: u64 = counts.values().sum();
     let each: Vec<String> = counts
         .iter()
@@ -220,20 +217,21 @@ fn cut(text: &str, width: usize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::view::tests::reading;
+    use super::super::view::tests::{reading, reading_of, run_status};
     use super::*;
+    use proto::pb;
 
     #[test]
     fn an_actor_says_what_keeps_it_and_a_run_what_failed() {
-        let mut now = reading(2.0, 130, 60);
-        now.run.actors[0].quarantine = "canary mismatch".into();
-        now.run.actors[1].waiting_for = "the reward-server".into();
-        now.run.failure = "no pairs".into();
-        now.run.held_out = Some(proto::pb::VersionMetrics {
-            version: now.run.version,
+        let mut now = run_status(130, 60);
+        now.actors[0].quarantine = "canary mismatch".into();
+        now.actors[1].waiting_for = "the reward-server".into();
+        now.failure = "no pairs".into();
+        now.held_out = Some(pb::VersionMetrics {
+            version: now.version,
             values: [("reward".into(), 0.25)].into(),
         });
-        let view = View::of(&now, Some(&reading(0.0, 100, 50))).unwrap();
+        let view = View::of(&reading_of(2.0, now), Some(&reading(0.0, 100, 50)));
         let text = table(&view).join("\n");
         for part in [
             "run night, version v1.7: failed: no pairs",
@@ -250,7 +248,7 @@ mod tests {
 
     #[test]
     fn a_reading_is_one_line_where_nobody_looks() {
-        let view = View::of(&reading(2.0, 130, 60), None).unwrap();
+        let view = View::of(&reading(2.0, 130, 60), None);
         let line = line(&view);
         assert!(
             line.starts_with("night version v1.7 running pairs 130 (-/s) trained 40"),
@@ -261,23 +259,85 @@ mod tests {
 
     #[test]
     fn nothing_that_a_role_says_orders_a_terminal_about_or_breaks_a_line() {
-        let mut now = reading(2.0, 130, 60);
-        now.run.actors[1].waiting_for = "\u{1b}[2J\nthe reward-server".into();
-        now.run.failure = "a\nb".into();
-        let view = View::of(&now, None).unwrap();
-        let lines = [table(&view), vec![line(&view)]].concat();
-        assert!(
-            lines.iter().all(|line| !line.contains(char::is_control)),
-            "{lines:#?}"
-        );
-        assert!(lines.iter().any(|line| line.contains("[2J the reward-server")));
+        let orders = "\u{1b}[2J\u{9b}31m\n\u{202e}the reward-server";
+        let mut now = run_status(130, 60);
+        now.actors[0].quarantine = orders.into();
+        now.actors[1].waiting_for = orders.into();
+        now.failure = orders.into();
+        let serving = pb::RewardServerStatus {
+            reward_model: Some(pb::RewardModel {
+                digest: Some(common::Digest::from_bytes([4; 32]).into()),
+                form: orders.into(),
+                ..Default::default()
+            }),
+            reload_failure: orders.into(),
+            ..Default::default()
+        };
+        let mut now = reading_of(2.0, now);
+        now.reward = Some(Ok(serving.try_into().unwrap()));
+        let view = View::of(&now, None);
+        let json = serde_json::to_string(&view).unwrap();
+        let lines = [table(&view), vec![line(&view), json]].concat();
+        let is_order = |c: char| c.is_control() || c == '\u{202e}';
+        assert!(lines.iter().all(|line| !line.contains(is_order)), "{lines:#?}");
+        let said = |line: &&String| line.contains(" [2J 31m  the reward-server");
+        assert_eq!(lines.iter().filter(said).count(), 6, "{lines:#?}");
+    }
+
+    #[test]
+    fn the_largest_status_that_is_taken_in_is_shown() {
+        let most = u64::MAX;
+        let version = Some(pb::PolicyVersion {
+            epoch: most,
+            number: most,
+        });
+        let named = |values: [f64; 2]| ["loss", "reward"].map(str::to_owned).into_iter().zip(values);
+        let actor = |number| pb::ActorStatus {
+            actor_id: format!("{number:x>128}"),
+            version,
+            adoptions: most,
+            outcomes: most,
+            waiting_for: "x".repeat(1 << 10),
+            ..Default::default()
+        };
+        let counts = || std::collections::BTreeMap::from([("tie".to_owned(), most)]);
+        let run = pb::RunStatus {
+            run_id: "night".into(),
+            version,
+            outcomes: Some(pb::OutcomeCounts {
+                pairs: most,
+                no_pairs: counts(),
+                failures: counts(),
+                expired: most,
+                duplicates: most,
+                refused: most,
+                reward_models: counts(),
+                barred: counts(),
+            }),
+            pairs_trained: most,
+            pairs_refused: most,
+            pairs_refused_by_reason: counts(),
+            publishes: most,
+            bytes_per_publish: most,
+            artifact_bytes_sent: most,
+            actors: (0..proto::MAX_ACTORS).map(actor).collect(),
+            metrics: vec![pb::VersionMetrics {
+                version,
+                values: named([f64::MAX, f64::MIN_POSITIVE]).collect(),
+            }],
+            ..Default::default()
+        };
+        let (before, now) = (reading(0.0, 0, 0), reading_of(f64::MIN_POSITIVE, run));
+        let view = View::of(&now, Some(&before));
+        assert!(table(&view).len() > proto::MAX_ACTORS && line(&view).len() < 1000);
+        assert!(serde_json::to_string(&view).is_ok());
     }
 
     #[test]
     fn columns_hold_whatever_the_names_are() {
-        let mut now = reading(2.0, 130, 60);
-        now.run.actors[0].actor_id = "x".repeat(120);
-        let view = View::of(&now, None).unwrap();
+        let mut now = run_status(130, 60);
+        now.actors[0].actor_id = "x".repeat(120);
+        let view = View::of(&reading_of(2.0, now), None);
         let rows: Vec<String> = actors(&view.actors)[1..].to_vec();
         let states: Vec<Option<usize>> = ["state", "at work", "at work"]
             .iter()

@@ -1,8 +1,7 @@
 //! What a reading says, and what two of them say about speed.
 
-use crate::peer;
-use common::PolicyVersion;
-use proto::pb;
+use common::{ActorId, CanaryVerdict, PolicyVersion};
+use proto::{ActorStatus, RewardServerStatus, RunStatus, VersionFigures};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -10,9 +9,9 @@ use std::collections::BTreeMap;
 #[derive(Debug, Clone)]
 pub(crate) struct Reading {
     /// The learner's.
-    pub(crate) run: pb::RunStatus,
+    pub(crate) run: RunStatus,
     /// The reward-server's, or why there is none; none when it was not asked.
-    pub(crate) reward: Option<Result<pb::RewardServerStatus, String>>,
+    pub(crate) reward: Option<Result<RewardServerStatus, String>>,
     /// When, in seconds from any fixed moment.
     pub(crate) at: f64,
 }
@@ -134,94 +133,87 @@ pub(crate) enum RewardServer {
 
 impl View {
     /// What `now` says, with rates since `before`.
-    ///
-    /// # Errors
-    /// When the learner's answer names no version.
-    pub(crate) fn of(now: &Reading, before: Option<&Reading>) -> anyhow::Result<Self> {
-        let newest = peer::version(now.run.version)?;
-        let outcomes = now.run.outcomes.clone().unwrap_or_default();
-        let metrics = now
-            .run
-            .metrics
-            .last()
-            .map(|metrics| metrics.values.clone())
-            .unwrap_or_default();
-        let pairs_before = before.and_then(|before| Some(before.run.outcomes.as_ref()?.pairs));
-        Ok(Self {
-            run: now.run.run_id.clone(),
-            version: newest.to_string(),
-            complete: now.run.complete,
-            failure: text(&now.run.failure),
-            publishes: now.run.publishes,
-            bytes_per_publish: now.run.bytes_per_publish,
-            artifact_bytes_sent: now.run.artifact_bytes_sent,
+    pub(crate) fn of(now: &Reading, before: Option<&Reading>) -> Self {
+        let run = now.run.clone();
+        let outcomes = run.outcomes;
+        let metrics = run.metrics.into_iter().next_back();
+        let metrics = metrics.map(|metrics| metrics.values).unwrap_or_default();
+        let pairs_before = before.map(|before| before.run.outcomes.pairs);
+        Self {
+            run: run.run.to_string(),
+            version: run.version.to_string(),
+            complete: run.complete,
+            failure: run.failure,
+            publishes: run.publishes,
+            bytes_per_publish: run.bytes_per_publish,
+            artifact_bytes_sent: run.artifact_bytes_sent,
             pairs: outcomes.pairs,
             pairs_per_s: rate(now, before, outcomes.pairs, pairs_before),
-            pairs_trained: now.run.pairs_trained,
-            pairs_refused: now.run.pairs_refused,
-            pairs_refused_by_reason: sorted(&now.run.pairs_refused_by_reason),
-            no_pairs: sorted(&outcomes.no_pairs),
-            failures: sorted(&outcomes.failures),
-            barred: sorted(&outcomes.barred),
+            pairs_trained: run.pairs_trained,
+            pairs_refused: run.pairs_refused,
+            pairs_refused_by_reason: run.pairs_refused_by_reason,
+            no_pairs: outcomes.no_pairs,
+            failures: outcomes.failures,
+            barred: outcomes.barred,
             expired: outcomes.expired,
             duplicates: outcomes.duplicates,
             outcomes_refused: outcomes.refused,
             staleness: metrics.get("staleness_max").copied(),
-            reward_models: sorted(&outcomes.reward_models),
-            actors: now
-                .run
-                .actors
-                .iter()
-                .map(|actor| of_actor(actor, newest, now, before))
-                .collect(),
-            metrics: metrics.into_iter().collect(),
-            held_out: now.run.held_out.clone().and_then(|held_out| {
-                let version = peer::version(held_out.version).ok()?.to_string();
-                let values = held_out.values;
-                Some(HeldOut { version, values })
+            reward_models: outcomes.reward_models,
+            actors: actors(run.actors, run.version, now, before),
+            metrics,
+            held_out: run.held_out.map(|VersionFigures { version, values }| HeldOut {
+                version: version.to_string(),
+                values,
             }),
             reward_server: now.reward.as_ref().map(|answer| of_server(answer, now, before)),
-        })
+        }
     }
 }
 
-fn of_actor(
-    actor: &pb::ActorStatus,
+fn actors(
+    actors: Vec<ActorStatus>,
     newest: PolicyVersion,
     now: &Reading,
     before: Option<&Reading>,
-) -> Actor {
-    let version = actor
-        .version
-        .and_then(|version| peer::version(Some(version)).ok());
-    let same_epoch = version.filter(|version| version.epoch == newest.epoch);
-    let then = before.and_then(|before| {
-        before
-            .run
-            .actors
-            .iter()
-            .find(|then| then.actor_id == actor.actor_id)
-    });
+) -> Vec<Actor> {
+    // By name: there may be thousands.
+    let then = before.iter().flat_map(|before| &before.run.actors);
+    let then: BTreeMap<&ActorId, u64> = then.map(|actor| (&actor.actor, actor.outcomes)).collect();
+    let rate = |actor: &ActorStatus| {
+        let then = then.get(&actor.actor).copied();
+        rate(now, before, actor.outcomes, then)
+    };
+    let actors = actors.into_iter();
+    actors
+        .map(|actor| Actor {
+            outcomes_per_s: rate(&actor),
+            ..of_actor(actor, newest)
+        })
+        .collect()
+}
+
+fn of_actor(actor: ActorStatus, newest: PolicyVersion) -> Actor {
+    let same_epoch = actor.version.filter(|version| version.epoch == newest.epoch);
     Actor {
-        actor: actor.actor_id.clone(),
-        version: version.map(|version| version.to_string()),
+        actor: actor.actor.to_string(),
+        version: actor.version.map(|version| version.to_string()),
         behind: same_epoch.and_then(|version| newest.number.checked_sub(version.number)),
         adoptions: actor.adoptions,
-        canary: actor.canary.as_ref().and_then(|canary| match canary.verdict() {
-            pb::CanaryVerdict::Ok => Some("ok"),
-            pb::CanaryVerdict::Mismatch => Some("mismatch"),
-            pb::CanaryVerdict::Inconclusive => Some("inconclusive"),
-            pb::CanaryVerdict::Unspecified => None,
+        canary: actor.canary.map(|verdict| match verdict {
+            CanaryVerdict::Ok => "ok",
+            CanaryVerdict::Mismatch => "mismatch",
+            CanaryVerdict::Inconclusive => "inconclusive",
         }),
-        quarantine: text(&actor.quarantine),
-        waiting_for: text(&actor.waiting_for),
+        quarantine: actor.quarantine,
+        waiting_for: actor.waiting_for,
         outcomes: actor.outcomes,
-        outcomes_per_s: rate(now, before, actor.outcomes, then.map(|then| then.outcomes)),
+        outcomes_per_s: None,
     }
 }
 
 fn of_server(
-    answer: &Result<pb::RewardServerStatus, String>,
+    answer: &Result<RewardServerStatus, String>,
     now: &Reading,
     before: Option<&Reading>,
 ) -> RewardServer {
@@ -230,24 +222,16 @@ fn of_server(
         Err(error) => return RewardServer::Away { error: error.clone() },
     };
     let then = before.and_then(|before| before.reward.as_ref()?.as_ref().ok());
-    let model = status.reward_model.clone().unwrap_or_default();
-    let digest = model
-        .digest
-        .and_then(|digest| common::Digest::try_from(digest).ok());
+    let then = then.map(|then| then.groups_computed);
     RewardServer::Serving {
-        form: model.form,
-        digest: digest.map(|digest| digest.to_string()).unwrap_or_default(),
+        form: status.model.form.clone(),
+        digest: status.model.digest.to_string(),
         groups_waiting: status.groups_waiting,
         groups_computed: status.groups_computed,
-        groups_per_s: rate(
-            now,
-            before,
-            status.groups_computed,
-            then.map(|then| then.groups_computed),
-        ),
+        groups_per_s: rate(now, before, status.groups_computed, then),
         cache_hits: status.cache_hits,
         requests_shed: status.requests_shed,
-        reload_failure: text(&status.reload_failure),
+        reload_failure: status.reload_failure.clone(),
     }
 }
 
@@ -258,22 +242,25 @@ fn rate(now: &Reading, before: Option<&Reading>, count: u64, then: Option<u64>) 
     (seconds > 0.0).then(|| grown as f64 / seconds)
 }
 
-fn text(found: &str) -> Option<String> {
-    Some(found.to_owned()).filter(|found| !found.is_empty())
-}
-
-fn sorted<'a>(counts: impl IntoIterator<Item = (&'a String, &'a u64)>) -> BTreeMap<String, u64> {
-    counts
-        .into_iter()
-        .map(|(name, count)| (name.clone(), *count))
-        .collect()
-}
-
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use proto::pb;
 
     pub(in crate::status) fn reading(at: f64, pairs: u64, outcomes: u64) -> Reading {
+        reading_of(at, run_status(pairs, outcomes))
+    }
+
+    pub(in crate::status) fn reading_of(at: f64, run: pb::RunStatus) -> Reading {
+        Reading {
+            run: run.try_into().unwrap(),
+            reward: None,
+            at,
+        }
+    }
+
+    /// What a learner says of the run `night` and its actors `a` and `b`.
+    pub(in crate::status) fn run_status(pairs: u64, outcomes: u64) -> pb::RunStatus {
         let version = |number| {
             Some(pb::PolicyVersion::from(PolicyVersion {
                 epoch: common::LearnerEpoch(1),
@@ -290,7 +277,7 @@ pub(super) mod tests {
             version: version(7),
             values: [("loss".to_owned(), 0.5), ("staleness_max".to_owned(), 1.0)].into(),
         };
-        let run = pb::RunStatus {
+        pb::RunStatus {
             run_id: "night".into(),
             version: version(7),
             outcomes: Some(pb::OutcomeCounts {
@@ -302,20 +289,15 @@ pub(super) mod tests {
             actors: vec![actor("a", 7, outcomes), actor("b", 5, 0)],
             metrics: vec![metrics],
             ..pb::RunStatus::default()
-        };
-        Reading {
-            run,
-            reward: None,
-            at,
         }
     }
 
     #[test]
     fn rates_are_between_two_readings_and_none_from_one() {
         let (first, second) = (reading(10.0, 100, 50), reading(12.0, 130, 60));
-        let alone = View::of(&first, None).unwrap();
+        let alone = View::of(&first, None);
         assert_eq!((alone.pairs_per_s, alone.actors[0].outcomes_per_s), (None, None));
-        let view = View::of(&second, Some(&first)).unwrap();
+        let view = View::of(&second, Some(&first));
         assert_eq!(
             (view.pairs_per_s, view.actors[0].outcomes_per_s),
             (Some(15.0), Some(5.0))
@@ -326,7 +308,7 @@ pub(super) mod tests {
 
     #[test]
     fn a_count_that_has_fallen_has_no_rate() {
-        let view = View::of(&reading(12.0, 20, 5), Some(&reading(10.0, 100, 50))).unwrap();
+        let view = View::of(&reading(12.0, 20, 5), Some(&reading(10.0, 100, 50)));
         assert_eq!((view.pairs_per_s, view.actors[0].outcomes_per_s), (None, None));
     }
 
@@ -334,7 +316,7 @@ pub(super) mod tests {
     fn a_reward_server_that_is_away_is_said_beside_the_run() {
         let mut away = reading(1.0, 1, 1);
         away.reward = Some(Err("nothing listens there".into()));
-        let view = serde_json::to_value(View::of(&away, None).unwrap()).unwrap();
+        let view = serde_json::to_value(View::of(&away, None)).unwrap();
         assert_eq!(view["reward_server"]["error"], "nothing listens there");
         assert_eq!(view["actors"][1]["behind"], 2);
     }

@@ -1,6 +1,7 @@
 //! Where a role listens, and whom it calls.
 
 use crate::bench::Bench;
+use crate::models::with_policy;
 use std::net::TcpListener;
 
 #[test]
@@ -19,10 +20,9 @@ fn an_address_that_is_none_is_named() {
 
 #[test]
 fn a_port_in_use_is_named_and_nothing_is_left_behind() {
-    let bench = Bench::new();
+    let bench = with_policy();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
-    std::fs::create_dir(bench.path("policy")).unwrap();
     let roles = [&["actor"][..], &["learner", "--policy", "policy"]];
     for role in roles {
         let said = bench.run(&[role, &["--listen", &address]].concat());
@@ -33,8 +33,7 @@ fn a_port_in_use_is_named_and_nothing_is_left_behind() {
 
 #[test]
 fn a_dashboard_that_others_reach_needs_a_token_and_what_is_none_is_said() {
-    let bench = Bench::new();
-    std::fs::create_dir(bench.path("policy")).unwrap();
+    let bench = with_policy();
     bench.write("short", "fifteen-bytes-x\n");
     let learner = [
         "learner",

@@ -12,6 +12,12 @@ fn an_unknown_argument_is_a_usage_error() {
     bench.run(&["demonstrate"]).refused(64, &["demonstrate"]);
     bench.run(&["demo", "--seed", "-1"]).refused(64, &["--seed"]);
     bench
+        .run(&["bench", "control-plane", "--seconds", "nan"])
+        .refused(64, &["--seconds"]);
+    bench
+        .run(&["bench", "staleness", "--deterministic"])
+        .refused(64, &["--deterministic"]);
+    bench
         .run(&["demo", "--seed", "18446744073709551615"])
         .refused(64, &["--seed"]);
 }
@@ -71,6 +77,24 @@ fn a_configuration_file_that_is_missing_or_no_toml_is_named() {
     bench
         .run(&["learner", "--config", &file])
         .refused(64, &["broken.toml", "line 2"]);
+    // Every one of several.
+    let right = bench.write("right.toml", "[run]\nseed = 3\n");
+    bench
+        .run(&[
+            "learner",
+            "--config",
+            "nowhere.toml",
+            "--config",
+            &file,
+            "--config",
+            &right,
+        ])
+        .refused(64, &["nowhere.toml", "broken.toml"]);
+    let empty = tempfile::tempdir().unwrap();
+    let empty = empty.path().display().to_string();
+    bench
+        .run(&["learner", "--config", &empty])
+        .refused(64, &[&empty, "no *.toml"]);
 }
 
 #[test]

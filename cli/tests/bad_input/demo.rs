@@ -2,6 +2,7 @@
 
 use crate::bench::Bench;
 use crate::products::catalogue;
+use std::net::TcpListener;
 
 #[test]
 fn an_unknown_mode_lists_the_modes() {
@@ -91,4 +92,56 @@ fn settings_that_undo_what_a_flag_asks_for_are_mistakes() {
             .demo(&["--compare", "dpo,paper", "--set", &set])
             .refused(64, &["learner.loss.mode", "--compare"]);
     }
+}
+
+#[test]
+fn what_stages_and_roles_would_refuse_is_told_before_the_first_of_them_and_all_at_once() {
+    let bench = Bench::new();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let arguments = [
+        "--quick",
+        "--compare=joint_swap,mask_only",
+        "--dashboard",
+        &address,
+        "--set=dashboard.token_file=gone",
+        "--set=telemetry.tensorboard=/proc/board",
+        "--set=learner.loss.mask.patch=4",
+        "--set=actor.guardrails.text_blocklist=gone.txt",
+        "--set=actor.max_new_tokens=500",
+        "--set=click_log.source=gone.jsonl",
+        "--set=reward.base=nowhere",
+    ];
+    let words = [
+        "8 mistakes",
+        "--dashboard: dashboard.listen: cannot listen on",
+        "dashboard.token_file: cannot read gone",
+        "telemetry.tensorboard: cannot write to /proc/board",
+        "learner.loss.mask.patch = 4",
+        "actor.guardrails.text_blocklist: cannot read the blocklist gone.txt",
+        "actor.max_new_tokens = 500",
+        "click_log.source: gone.jsonl",
+        "reward.base: nowhere",
+    ];
+    bench.demo(&arguments).refused(64, &words);
+}
+
+#[test]
+fn a_caption_that_the_policy_will_not_be_able_to_read_is_told_before_there_is_a_policy() {
+    let long = "№".repeat(600);
+    let rows = format!(
+        r#"[{{"id": "1", "image": "1.png", "new_caption": "{long}"}}, {{"id": "2", "image": "2.png", "new_caption": "soap"}}]"#
+    );
+    let (bench, arguments) = catalogue(&rows);
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let words = ["mine.json: row 1, new_caption", "shorten the caption"];
+    bench.demo(&arguments).refused(64, &words);
+}
+
+#[test]
+fn certificates_are_nothing_for_a_demo() {
+    let bench = Bench::new();
+    let sets = ["cert", "key", "ca"].map(|key| format!("--set=tls.{key}=gone"));
+    let arguments: Vec<&str> = sets.iter().map(String::as_str).collect();
+    bench.demo(&arguments).refused(64, &["tls.cert", "plain text"]);
 }

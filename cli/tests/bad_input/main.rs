@@ -12,3 +12,5 @@ mod configuration;
 mod demo;
 mod models;
 mod products;
+mod rows;
+mod starts;

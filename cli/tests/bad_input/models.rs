@@ -7,15 +7,25 @@ use ::models::processor::ImageProcessor;
 use ::models::tokenizer::{SpecialTokens, Tokenizer};
 use ::models::weights::{from_safetensors, to_safetensors};
 use reward_server::RewardConfig;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-/// A directory with a whole policy, a whole reward model and what a finished demo writes beside them.
-fn with_models() -> Bench {
+fn tokenizer() -> Tokenizer {
+    Tokenizer::train(["oak desk"].iter(), 270, SpecialTokens::default()).unwrap()
+}
+
+/// A directory with a whole policy.
+pub(crate) fn with_policy() -> Bench {
     let bench = Bench::new();
     let cpu = models::device::parse_device("cpu").unwrap();
-    let tokenizer = || Tokenizer::train(["oak desk"].iter(), 270, SpecialTokens::default()).unwrap();
     let policy = Preset::Tiny.policy(tokenizer(), &cpu, 1);
     policy.save(&bench.path("policy")).unwrap();
+    bench
+}
+
+/// A directory with a whole policy, a whole reward model and what a finished demo writes beside them.
+pub(crate) fn with_models() -> Bench {
+    let bench = with_policy();
+    let cpu = models::device::parse_device("cpu").unwrap();
     let shape = RewardConfig::default();
     let config = shape.network(tokenizer().vocab_size());
     let reward_model = RewardModel {
@@ -38,21 +48,6 @@ fn with_models() -> Bench {
             "weights": {"bytes_per_publish": 0, "publishes": 1, "adoptions": 0, "bytes_received": {}}}"#,
     );
     bench
-}
-
-/// Files below a directory; none when there is no such directory.
-fn files_below(directory: &Path) -> Vec<PathBuf> {
-    let Ok(entries) = std::fs::read_dir(directory) else {
-        return vec![];
-    };
-    let below = |path: PathBuf| {
-        if path.is_dir() {
-            files_below(&path)
-        } else {
-            vec![path]
-        }
-    };
-    entries.flat_map(|entry| below(entry.unwrap().path())).collect()
 }
 
 const LEARNER: [&str; 7] = [
@@ -106,6 +101,58 @@ fn a_model_is_never_written_over_something_else() {
             .run(&[command, "--out", "taken"])
             .refused(64, &["taken", "--out"]);
     }
+}
+
+/// Training takes hours and writing its result seconds: whether it can be written is seen first.
+#[cfg(unix)]
+#[test]
+fn a_model_that_could_not_be_written_is_refused_before_anything_is_trained() {
+    let bench = with_models();
+    bench.write("taken", "a file");
+    std::os::unix::fs::symlink(bench.path("gone/away"), bench.path("dangling")).unwrap();
+    let left = [
+        "config.toml",
+        "dangling",
+        "policy",
+        "report.json",
+        "reward-model",
+        "taken",
+    ];
+    let commands: [&[&str]; 5] = [
+        &["pretrain", "--set", "pretrain.samples=64"],
+        &["train-reward", "--set", "reward.epochs=1"],
+        &["train-pairs", "--policy", "policy", "--pairs", "none.json"],
+        &["init", "--preset", "tiny"],
+        &["convert", "policy", "--to", "llava-hf"],
+    ];
+    for command in commands {
+        for out in ["dangling", "dangling/below", "taken", "taken/below"] {
+            let small = ["--set", "shopworld.products=16"];
+            let sets = if command.contains(&"--set") {
+                &small[..]
+            } else {
+                &[]
+            };
+            let said = bench.run(&[command, sets, &["--out", out]].concat());
+            said.refused(64, &[out]);
+            assert!(!said.errors().contains('%'), "{}", said.errors());
+            said.left_nothing_but(&left);
+        }
+        let said = bench.run(&[command, &["--out", "dangling"]].concat());
+        said.refused(64, &["cannot write to dangling", "--out"]);
+    }
+    let steps = [
+        "train-pairs",
+        "--policy",
+        "policy",
+        "--pairs",
+        "none.json",
+        "--out",
+        "out",
+    ];
+    let said = bench.run(&[&steps[..], &["--steps", "nowhere/steps.jsonl"]].concat());
+    said.refused(64, &["--steps", "nowhere/steps.jsonl"]);
+    said.left_nothing_but(&left);
 }
 
 #[test]
@@ -176,7 +223,7 @@ fn a_broken_model_is_named_alike_by_every_command_that_reads_it() {
                 let said = bench.run(command);
                 said.refused(64, &[&format!("{model}/{name}")]);
                 said.refused(64, words);
-                assert_eq!(files_below(&bench.path("out")), [] as [PathBuf; 0], "{command:?}");
+                assert!(!bench.path("out").exists(), "{command:?}");
             }
             std::fs::write(&file, whole).unwrap();
         }
@@ -193,7 +240,7 @@ fn an_adapter_that_could_not_be_written_is_refused_before_the_run() {
     bench.write("other/adapter_config.json", "{}");
     bench.write("other/lineage.json", r#"{"run_id": "night", "run_seed": 3}"#);
     learner("other").refused(64, &["/other", "the adapter of run night, seed 3", "remove it"]);
-    assert_eq!(files_below(&bench.path("out")), [] as [PathBuf; 0]);
+    assert!(!bench.path("out").exists());
 }
 
 #[test]

@@ -65,7 +65,17 @@ fn every_faulty_row_of_a_catalogue_is_told_at_once() {
 #[test]
 fn a_catalogue_of_one_product_has_no_partner_for_it() {
     let one = r#"[{"id": "1", "image": "1.png", "new_caption": "desk lamp"}]"#;
-    refused_catalogue(one, &["mine.json", "product 1 has no partner", "loss.mode = dpo"]);
+    let words = ["mine.json", "product 1 has no partner", "loss.mode = dpo"];
+    refused_catalogue(one, &words);
+    // Beside whatever else is wrong.
+    let (bench, arguments) = catalogue(one);
+    let source = format!("--set=catalogue.source={}", arguments[1]);
+    let said = bench.run(&["config", "check", "--role=learner", &source]);
+    said.refused(64, &words);
+    said.refused(
+        64,
+        &["2 mistakes", "paths.policy: out/policy is no model directory"],
+    );
 }
 
 #[test]

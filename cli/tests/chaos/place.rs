@@ -55,6 +55,8 @@ pub(crate) struct Acknowledged {
     pub(crate) task: u64,
     /// Of the outcome that stands.
     pub(crate) digest: String,
+    /// Whether it is a failure of the actor's own.
+    pub(crate) failed: bool,
 }
 
 /// A role's place.
@@ -269,5 +271,6 @@ fn acknowledgement(line: &str) -> Option<Acknowledged> {
     Some(Acknowledged {
         task: field("task=")?.parse().ok()?,
         digest: field("digest=")?,
+        failed: field("failed=")?.parse().ok()?,
     })
 }

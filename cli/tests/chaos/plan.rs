@@ -10,6 +10,9 @@ use std::time::Duration;
 /// The reaches that a point may be hit at.
 const REACHES: std::ops::RangeInclusive<u32> = 1..=2;
 
+/// The points that a run reaches at its end only, in this order.
+const LAST: [Point; 2] = [Point::EndRecorded, Point::AdapterWrite];
+
 /// The deaths that are still to come.
 pub(crate) struct Plan {
     kills: BTreeMap<Role, u32>,
@@ -27,14 +30,14 @@ impl Plan {
         let mut draws = ChaCha8Rng::seed_from_u64(seed);
         let mut points: BTreeMap<Role, VecDeque<Point>> = BTreeMap::new();
         for _ in 0..each_point {
-            for &point in Point::ALL.iter().filter(|&&point| point != Point::AdapterWrite) {
+            for &point in Point::ALL.iter().filter(|point| !LAST.contains(point)) {
                 let of_role = points.entry(Role::of(point)).or_default();
                 of_role.insert(draws.random_range(0..=of_role.len()), point);
             }
         }
-        // A run reaches this one at its end only.
-        let last = (each_point > 0).then_some(Point::AdapterWrite);
-        points.entry(Role::Learner).or_default().extend(last);
+        if each_point > 0 {
+            points.entry(Role::Learner).or_default().extend(LAST);
+        }
         Self {
             kills: Role::ALL.map(|role| (role, kills)).into(),
             points,
@@ -60,14 +63,14 @@ impl Plan {
         let points = self.points.get_mut(&role)?;
         // Whoever waits for the end of the run cannot be killed before.
         let point = match points.front()? {
-            Point::AdapterWrite if kills > 0 => return None,
+            point if LAST.contains(point) && kills > 0 => return None,
             Point::RelayChunk if self.relay_is_armed => return None,
             _ => points.pop_front()?,
         };
         self.relay_is_armed |= point == Point::RelayChunk;
         let once = matches!(
             point,
-            Point::Fenced | Point::CheckpointRetire | Point::AdapterWrite
+            Point::Fenced | Point::CheckpointRetire | Point::EndRecorded | Point::AdapterWrite
         );
         Some((point, if once { 1 } else { self.draws.random_range(REACHES) }))
     }
@@ -87,7 +90,7 @@ impl Plan {
         self.hit(point);
         let of_role = self.points.entry(Role::of(point)).or_default();
         match point {
-            Point::AdapterWrite => of_role.push_back(point),
+            point if LAST.contains(&point) => of_role.push_back(point),
             _ => of_role.push_front(point),
         }
     }

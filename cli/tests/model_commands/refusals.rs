@@ -170,3 +170,30 @@ fn a_prompt_and_its_pictures_must_agree() {
         &["another base"],
     );
 }
+
+#[test]
+fn what_does_not_fit_the_context_is_blamed_on_what_is_too_long() {
+    let model = text(&fixture("llava-hf-1.5/1"));
+    let generate = |tokens: &str| {
+        let asked = [
+            "generate",
+            "--model",
+            &model,
+            "--prompt",
+            "hi",
+            "--max-new-tokens",
+        ];
+        let blamed = format!("max_new_tokens = {tokens}: expected at most ");
+        let arguments = [&asked[..], &[tokens]].concat();
+        refused(&arguments, &["--max-new-tokens", &blamed, "1024 positions"]);
+    };
+    generate("1025");
+    generate("18446744073709551615");
+    let long = "a b ".repeat(1_000);
+    let ask = |command, more: &[&str]| {
+        let words = ["prompt takes", "context has 1024"];
+        refused(&[&[command, "--model", &model], more].concat(), &words);
+    };
+    ask("generate", &["--prompt", &long, "--max-new-tokens", "1"]);
+    ask("logprob", &["--prompt", "hi", "--completion", &long]);
+}

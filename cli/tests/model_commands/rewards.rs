@@ -4,6 +4,7 @@ use crate::fixtures::{fixture, text};
 use crate::program::{json, refused};
 use serde_json::Value;
 use std::io::{BufRead as _, BufReader};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 /// Stopped without being asked to be nice: it serves nobody.
@@ -67,6 +68,75 @@ fn score_gives_both_orders_in_the_order_of_the_pictures() {
         ],
         &["score.weight"],
     );
+}
+
+/// A reward model of this form that was trained here for a moment.
+fn trained(directory: &Path, form: &str) -> String {
+    let out = text(&directory.join(form));
+    let form = format!("reward.form={form}");
+    let small = [
+        &form[..],
+        "reward.image_size=8",
+        "reward.patch_size=4",
+        "reward.hidden_size=8",
+        "reward.intermediate_size=8",
+        "reward.layers=1",
+        "reward.heads=2",
+        "reward.epochs=1",
+        "shopworld.products=16",
+        "shopworld.creatives_per_product=4",
+    ];
+    let train = ["train-reward", "--out", &out, "--json"];
+    let sets = small.iter().flat_map(|&set| ["--set", set]);
+    json(&train.into_iter().chain(sets).collect::<Vec<_>>());
+    out
+}
+
+#[test]
+fn a_reward_model_of_our_own_is_inspected_and_scores_in_the_order_of_the_pictures() {
+    let directory = tempfile::tempdir().unwrap();
+    let pictures = ["square.png", "land.png"].map(|name| text(&fixture("images").join(name)));
+    for form in ["siamese", "concat"] {
+        let model = trained(directory.path(), form);
+        let found = json(&["inspect", &model, "--json"]);
+        assert_eq!(found["layout"], "adwright-reward");
+        for empty in ["missing", "unused"] {
+            assert_eq!(found[empty], Value::Array(vec![]), "{found}");
+        }
+        let score = |left: &str, right: &str, caption: &str| {
+            let asked = ["--left", left, "--right", right, "--caption", caption, "--json"];
+            json(&[&["score", "--model", &model][..], &asked].concat())
+        };
+        let there = score(&pictures[0], &pictures[1], "a red chair");
+        let back = score(&pictures[1], &pictures[0], "a red chair");
+        let flipped = |value: &Value| Value::from(vec![value[1].clone(), value[0].clone()]);
+        assert_eq!(there["logits"], flipped(&back["swapped_logits"]), "{form}");
+        assert_eq!(there["swapped_logits"], flipped(&back["logits"]), "{form}");
+        let sum = there["p_left"].as_f64().unwrap() + back["p_left"].as_f64().unwrap();
+        assert!((sum - 1.0).abs() < 1e-9, "{form}: {sum}");
+        assert_eq!(there["ctr"].is_array(), form == "siamese", "{there}");
+        assert_eq!(
+            there["logits"] == there["swapped_logits"],
+            form == "siamese",
+            "{there}"
+        );
+        assert_ne!(
+            there["logits"],
+            score(&pictures[0], &pictures[1], "a lamp")["logits"]
+        );
+        let asked = [
+            "--left",
+            &pictures[0],
+            "--right",
+            &pictures[1],
+            "--question",
+            "Which?",
+        ];
+        let asked = [&["score", "--model", &model][..], &asked].concat();
+        refused(&asked, &["--question", form, "--caption"]);
+        let wrong = ["generate", "--model", &model, "--prompt", "x"];
+        refused(&wrong, &["adwright-reward", "expected a LLaVA"]);
+    }
 }
 
 #[test]

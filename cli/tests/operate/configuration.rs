@@ -36,6 +36,46 @@ fn a_configuration_is_right_in_one_line_or_wrong_with_every_key_and_64() {
 }
 
 #[test]
+fn several_files_and_directories_are_one_configuration_and_say_who_set_what() {
+    let place = tempfile::tempdir().unwrap();
+    let pod = place.path().join("pod");
+    std::fs::create_dir(&pod).unwrap();
+    for (name, text) in [
+        ("pod/20-own.toml", "[run]\nid = \"own\"\n"),
+        ("pod/10-base.toml", "[run]\nid = \"base\"\nseed = 4\n"),
+        ("last.toml", "[run]\nseed = 5\n"),
+    ] {
+        std::fs::write(place.path().join(name), text).unwrap();
+    }
+    let list = ["--config", "pod", "--config", "last.toml"];
+    let told = |words: &[&str]| adwright(place.path(), &[&["config"], words, &list[..]].concat());
+    let checked = text(&told(&["check"]).stdout);
+    assert!(
+        checked.starts_with("pod, last.toml: ") && checked.contains("run own"),
+        "{checked}"
+    );
+    let printed = text(&told(&["print"]).stdout);
+    assert!(
+        printed.contains("id = \"own\"") && printed.contains("seed = 5"),
+        "{printed}"
+    );
+    let origins = text(&told(&["print", "--origins"]).stdout);
+    assert_eq!(
+        origins,
+        "run.id = \"own\" # pod/20-own.toml\nrun.seed = 5 # last.toml\n"
+    );
+
+    std::fs::write(pod.join("15-wrong.toml"), "[actor]\ngroup_sise = 2\n").unwrap();
+    let wrong = told(&["check"]);
+    assert_eq!(wrong.status.code(), Some(64));
+    assert!(
+        text(&wrong.stderr).contains("pod/15-wrong.toml: actor.group_sise"),
+        "{}",
+        text(&wrong.stderr)
+    );
+}
+
+#[test]
 fn a_role_is_checked_against_what_it_reads_at_its_start() {
     let place = tempfile::tempdir().unwrap();
     let actor = adwright(place.path(), &["config", "check", "--role", "actor"]);

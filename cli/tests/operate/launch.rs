@@ -8,7 +8,7 @@ use std::process::Command;
 fn manifests(root: &Path) {
     let head = "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nnamespace: adwright\n";
     let role = "apiVersion: v1\nkind: Pod\nmetadata: {name: adwright-actor}\nspec:\n  containers: [{name: actor, image: adwright}]\n  volumes: [{name: config, configMap: {name: adwright-config}}]\n";
-    let generator = "configMapGenerator:\n  - name: adwright-config\n    files: [config.toml]\n";
+    let generator = "configMapGenerator:\n  - name: adwright-config\n    files: [10-base.toml]\n";
     let files = [
         (
             "k8s/base/kustomization.yaml",
@@ -16,7 +16,7 @@ fn manifests(root: &Path) {
         ),
         ("k8s/base/role.yaml", role.to_owned()),
         (
-            "k8s/base/config.toml",
+            "k8s/base/10-base.toml",
             "[run]\nid = \"demo\"\n[learner]\nversions = 3\n".to_owned(),
         ),
         (
@@ -51,45 +51,62 @@ fn a_mistake_is_told_before_an_overlay_is_written() {
     }
 }
 
-#[test]
-fn a_dry_run_prints_what_kubectl_makes_of_the_written_overlay() {
+/// An overlay of the small manifests, as it is asked for.
+const ASKED: [&str; 9] = [
+    "launch",
+    "--overlay",
+    "small",
+    "--set",
+    "learner.versions=9",
+    "--namespace",
+    "ads",
+    "--image",
+    "r.example/adwright:2",
+];
+
+/// The overlay, written; answers where its manifests are.
+fn written() -> tempfile::TempDir {
     let place = tempfile::tempdir().unwrap();
     manifests(place.path());
-    let asked = [
-        "launch",
-        "--overlay",
-        "small",
-        "--set",
-        "learner.versions=9",
-        "--namespace",
-        "ads",
-        "--image",
-        "r.example/adwright:2",
-    ];
-    let written = adwright(place.path(), &asked);
+    let written = adwright(place.path(), &ASKED);
     assert_eq!(written.status.code(), Some(0), "{}", text(&written.stderr));
     assert!(text(&written.stdout).contains("kubectl apply -k adwright-launch"));
-    let config = std::fs::read_to_string(place.path().join("adwright-launch/config.toml")).unwrap();
+    place
+}
+
+#[test]
+fn an_overlay_holds_what_is_set_and_a_dry_run_says_what_it_needs() {
+    let place = written();
+    let config = std::fs::read_to_string(place.path().join("adwright-launch/20-launch.toml")).unwrap();
     assert!(
-        config.contains("versions = 9") && config.contains("id = \"demo\""),
+        config.contains("versions = 9") && !config.contains("id = \"demo\""),
         "{config}"
     );
-
     let without = Command::new(env!("CARGO_BIN_EXE_adwright"))
-        .args([&asked[..], &["--dry-run"]].concat())
+        .args([&ASKED[..], &["--dry-run"]].concat())
         .current_dir(place.path())
         .env("PATH", "/nowhere")
         .output()
         .unwrap();
     assert_eq!(without.status.code(), Some(1));
     assert!(text(&without.stderr).contains("needs kubectl"));
+}
 
-    let Some(objects) = rendered(&place.path().join("adwright-launch")) else {
-        return;
-    };
-    let dry = adwright(place.path(), &[&asked[..], &["--dry-run"]].concat());
+#[test]
+#[ignore = "needs kubectl; .ci/run runs it"]
+fn a_dry_run_prints_what_kubectl_makes_of_the_written_overlay() {
+    let place = written();
+    let objects = rendered(&place.path().join("adwright-launch"));
+    let dry = adwright(place.path(), &[&ASKED[..], &["--dry-run"]].concat());
     assert_eq!(text(&dry.stdout), objects);
-    for part in ["versions = 9", "namespace: ads", "image: r.example/adwright:2"] {
+    for part in [
+        "versions = 9",
+        "id = \"demo\"",
+        "10-base.toml: |",
+        "20-launch.toml: |",
+        "namespace: ads",
+        "image: r.example/adwright:2",
+    ] {
         assert!(objects.contains(part), "{part} is not in\n{objects}");
     }
 }
@@ -106,23 +123,16 @@ fn checkout() -> (String, Vec<String>) {
     (manifests.to_str().unwrap().to_owned(), names)
 }
 
-/// What `kubectl` makes of a directory. Where there is none that is said, but for `K8S=required`, with which `.ci/run` starts the tests.
-fn rendered(overlay: &Path) -> Option<String> {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "whether a test may be passed over is no setting of a run"
-    )]
-    let required = std::env::var_os("K8S").is_some_and(|value| value == "required");
-    let Ok(rendered) = Command::new("kubectl").arg("kustomize").arg(overlay).output() else {
-        assert!(!required, "K8S=required, and there is no kubectl");
-        eprintln!("the rest is passed over: there is no kubectl on this machine");
-        return None;
-    };
+/// What `kubectl` makes of a directory.
+fn rendered(overlay: &Path) -> String {
+    let rendered = Command::new("kubectl").arg("kustomize").arg(overlay).output();
+    let rendered = rendered.expect("this test needs kubectl, and there is none on this machine");
     assert!(rendered.status.success(), "{}", text(&rendered.stderr));
-    Some(text(&rendered.stdout))
+    text(&rendered.stdout)
 }
 
 #[test]
+#[ignore = "needs kubectl; .ci/run runs it"]
 fn a_dry_run_of_every_overlay_is_what_kubectl_makes_of_it_byte_for_byte() {
     let place = tempfile::tempdir().unwrap();
     let (manifests, overlays) = checkout();
@@ -146,9 +156,7 @@ fn a_dry_run_of_every_overlay_is_what_kubectl_makes_of_it_byte_for_byte() {
         ];
         let written = adwright(place.path(), &asked);
         assert_eq!(written.status.code(), Some(0), "{}", text(&written.stderr));
-        let Some(objects) = rendered(&place.path().join(name)) else {
-            return;
-        };
+        let objects = rendered(&place.path().join(name));
         let dry = adwright(place.path(), &[&asked[..], &["--dry-run"]].concat());
         assert_eq!(dry.status.code(), Some(0), "{}", text(&dry.stderr));
         assert!(text(&dry.stdout) == objects, "{name}: the dry run differs");
@@ -199,6 +207,48 @@ fn what_the_manifests_cannot_follow_is_refused_with_every_key() {
     }
 }
 
+fn launched(manifests: &Path, words: &[&str]) {
+    let done = adwright(manifests, &[&["launch"], words].concat());
+    assert_eq!(done.status.code(), Some(0), "{}", text(&done.stderr));
+}
+
+/// An overlay upon one that was launched; answers with how the second is asked for.
+fn launched_twice(place: &Path) -> [&'static str; 4] {
+    manifests(place);
+    let first = ["--overlay", "small", "--out", "k8s/overlays/first"];
+    launched(place, &[&first[..], &["--set", "learner.versions=9"]].concat());
+    let second = ["--overlay", "first", "--out", "second"];
+    launched(place, &[&second[..], &["--set", "run.seed=7"]].concat());
+    second
+}
+
+#[test]
+#[ignore = "needs kubectl; .ci/run runs it"]
+fn kubectl_finds_the_files_of_every_overlay_that_was_launched_upon() {
+    let place = tempfile::tempdir().unwrap();
+    launched_twice(place.path());
+    let objects = rendered(&place.path().join("second"));
+    for part in ["10-base.toml: |", "20-launch.toml: |", "30-launch.toml: |"] {
+        assert!(objects.contains(part), "{part} is not in\n{objects}");
+    }
+}
+
+#[test]
+fn an_overlay_that_was_launched_is_launched_upon_and_nothing_set_adds_no_file() {
+    let place = tempfile::tempdir().unwrap();
+    let second = launched_twice(place.path());
+    let written = |name: &str| std::fs::read_to_string(place.path().join(name)).unwrap();
+    assert!(written("k8s/overlays/first/20-launch.toml").contains("versions = 9"));
+    let config = written("second/30-launch.toml");
+    assert!(
+        config.contains("seed = 7") && !config.contains("versions"),
+        "{config}"
+    );
+    launched(place.path(), &second);
+    assert!(!written("second/kustomization.yaml").contains("configMapGenerator"));
+    assert!(!place.path().join("second/30-launch.toml").exists());
+}
+
 #[test]
 fn a_run_of_another_name_has_places_of_its_own() {
     let place = tempfile::tempdir().unwrap();
@@ -208,26 +258,27 @@ fn a_run_of_another_name_has_places_of_its_own() {
         let sets = sets.iter().flat_map(|set| ["--set", set]);
         let done = adwright(place.path(), &line.into_iter().chain(sets).collect::<Vec<_>>());
         assert_eq!(done.status.code(), Some(0), "{}", text(&done.stderr));
-        let config = std::fs::read_to_string(place.path().join("adwright-launch/config.toml")).unwrap();
+        let config = std::fs::read_to_string(place.path().join("adwright-launch/30-launch.toml")).unwrap();
         let config: toml::Table = config.parse().unwrap();
-        let at = |table: &str, key: &str| config[table][key].as_str().unwrap().to_owned();
+        let at = |table: &str, key: &str| Some(config.get(table)?[key].as_str().unwrap().to_owned());
         (at("store", "url"), at("paths", "adapter"), text(&done.stderr))
     };
+    let some = |place: &str| Some(place.to_owned());
     let (store, adapter, said) = launched(&["run.id=spring"]);
-    assert_eq!(store, "s3://adwright/runs/spring");
-    assert_eq!(adapter, "s3://adwright/runs/spring/adapter");
+    assert_eq!(store, some("s3://adwright/runs/spring"));
+    assert_eq!(adapter, some("s3://adwright/runs/spring/adapter"));
     assert!(
         said.contains("/runs/demo becomes /runs/spring in store.url and paths.adapter"),
         "{said}"
     );
 
     let (store, adapter, said) = launched(&["run.id=spring", "store.url=s3://ours/x"]);
-    assert_eq!(store, "s3://ours/x");
-    assert_eq!(adapter, "s3://adwright/runs/spring/adapter");
+    assert_eq!(store, some("s3://ours/x"));
+    assert_eq!(adapter, some("s3://adwright/runs/spring/adapter"));
     assert!(said.contains("in paths.adapter"), "{said}");
 
     let (store, adapter, said) = launched(&["run.seed=7"]);
-    assert_eq!(store, "s3://adwright/runs/demo");
-    assert_eq!(adapter, "s3://adwright/runs/demo/adapter");
+    // Where the files below have them.
+    assert_eq!((store, adapter), (None, None));
     assert!(said.is_empty(), "{said}");
 }

@@ -328,3 +328,16 @@ fn the_processes_of_a_killed_demo_end_by_themselves() {
     bench.no_process_is_left();
     assert!(!bench.path("result").exists());
 }
+
+#[test]
+fn what_a_process_blames_on_the_configuration_a_demo_does_too() {
+    let bench = Bench::new();
+    let base = "policy.base=file:///nowhere/at-all";
+    let mut demo = bench.demo("result", &["--set", base]);
+    assert_eq!(demo.wait().unwrap().code(), Some(64), "{}", bench.errors());
+    for part in ["pretrain failed", "policy.base", "no such directory"] {
+        assert!(bench.errors().contains(part), "{}", bench.errors());
+    }
+    bench.no_process_is_left();
+    bench.left_only_logs_of("result");
+}

@@ -1,6 +1,6 @@
 //! Stopping a role on request: signals and a closed standard input drain it.
 
-use crate::program::{Guarded, adwright, signal, wait_until};
+use crate::program::{Guarded, adwright, line_in, signal, wait_until};
 use rustix::fs::{CWD, Mode, OFlags};
 use std::fs;
 use std::path::Path;
@@ -18,7 +18,7 @@ fn waiting_actor(directory: &Path) -> Child {
         store.to_str().unwrap(),
     ];
     let child = adwright(directory, &arguments);
-    wait_until("the actor opens its store", || store.exists());
+    line_in(&directory.join("stderr.log"), "waiting: the peer does not serve");
     child
 }
 

@@ -227,7 +227,13 @@ impl Stage {
         self.learner_in(run, &[], environment)
     }
 
-    fn learner_in(&self, run: &str, settings: &[String], environment: &[(&'static str, &str)]) -> Place<'_> {
+    /// A learner with settings and an environment of its own.
+    pub(crate) fn learner_in(
+        &self,
+        run: &str,
+        settings: &[String],
+        environment: &[(&'static str, &str)],
+    ) -> Place<'_> {
         let mut arguments = vec![
             "--policy=policy".into(),
             format!("--adapter=adapter-{run}"),

@@ -117,8 +117,12 @@ fn candidates_are_scored_together_or_not_at_all() {
     assert!(group(&[scored, barred, scored], Some(model())).is_ok());
     assert!(group(&[left, barred], None).is_ok());
     assert!(group(&[barred, barred], None).is_ok());
-    for standings in [&[scored, left, scored][..], &[left, left], &[scored, barred]] {
-        let refused = group(standings, Some(model())).unwrap_err();
+    for (standings, model) in [
+        (&[scored, left, scored][..], Some(model())),
+        (&[left, left], None),
+        (&[scored, barred], Some(model())),
+    ] {
+        let refused = group(standings, model).unwrap_err();
         assert!(matches!(refused, InvalidGroup::Standings { .. }), "{refused}");
     }
     for (standings, model) in [([scored, scored], None), ([left, barred], Some(model()))] {
@@ -138,4 +142,29 @@ fn candidates_are_scored_together_or_not_at_all() {
             position: 1
         })
     );
+}
+
+#[test]
+fn a_model_that_abstained_is_named_and_its_confidence_is_no_reward() {
+    let (trajectories, images) = (|| trajectories(3), || images(&[None, Some(true), None]));
+    let abstained =
+        |confidence| CandidateGroup::abstained(&task(), trajectories(), images(), model(), confidence);
+    for confidence in [None, Some(0.55)] {
+        let group = abstained(confidence).unwrap();
+        assert!(group.is_abstention());
+        assert_eq!(
+            (group.reward_model(), group.confidence()),
+            (Some(model()), confidence)
+        );
+        assert_eq!((group.scored().count(), group.mean_reward()), (0, None));
+    }
+    for confidence in [f64::NAN, -0.1, 1.1] {
+        let refused = abstained(Some(confidence));
+        assert!(
+            matches!(refused, Err(InvalidGroup::Confidence { .. })),
+            "{confidence}"
+        );
+    }
+    let scored = CandidateGroup::new(&task(), trajectories(), images(), Some((rewards(2), model()))).unwrap();
+    assert!(!scored.is_abstention() && scored.with_confidence(0.55).is_err());
 }

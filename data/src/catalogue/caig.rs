@@ -5,7 +5,7 @@
 
 use super::Catalogue;
 use crate::{
-    CutoutError, ImportError, Product, RowProblem, Split,
+    CutoutError, FilePlaces, ImportError, Product, RowProblem, Split,
     cutout::{self, is_visible},
     import::{Memory, Row, list, name_and_folder},
 };
@@ -14,7 +14,9 @@ use image::RgbaImage;
 use serde_json::Value;
 use std::{collections::BTreeMap, path::Path};
 
-const KEYS: [&str; 3] = ["id", "image", "new_caption"];
+const CAPTION: &str = "new_caption";
+
+const KEYS: [&str; 3] = ["id", "image", CAPTION];
 
 /// What the policy is asked unless [`CaigCatalogue::with_instructions`] says otherwise.
 const INSTRUCTIONS: [&str; 2] = [
@@ -29,6 +31,7 @@ const INSTRUCTIONS: [&str; 2] = [
 pub struct CaigCatalogue {
     name: String,
     products: Vec<Product>,
+    places: FilePlaces,
     instructions: Vec<String>,
 }
 
@@ -48,6 +51,7 @@ impl CaigCatalogue {
             })?;
         Ok(Self {
             name,
+            places: FilePlaces::new(path, (1..=products.len()).map(|row| (row, CAPTION))),
             products,
             instructions: INSTRUCTIONS.map(str::to_owned).to_vec(),
         })
@@ -86,7 +90,7 @@ fn read_product(
     seen: &mut BTreeMap<ProductId, usize>,
 ) -> Option<Product> {
     let id = row.new_product_id("id", seen);
-    let caption = row.caption("new_caption");
+    let caption = row.caption(CAPTION);
     let image = row.image("image", folder, memory, visible_cutout);
     Some(Product {
         id: id?,
@@ -120,6 +124,10 @@ impl Catalogue for CaigCatalogue {
 
     fn split(&self) -> Split {
         Split::shared(self.products.len())
+    }
+
+    fn places(&self) -> Option<&FilePlaces> {
+        Some(&self.places)
     }
 
     fn instructions(&self) -> &[String] {

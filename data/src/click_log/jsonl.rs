@@ -5,7 +5,7 @@
 
 use super::{ClickLog, Creative};
 use crate::{
-    ImportError, Product, RowProblem, Split, cutout,
+    FilePlaces, ImportError, Product, RowProblem, Split, cutout,
     import::{Memory, Row, name_and_folder},
 };
 use common::ProductId;
@@ -13,9 +13,11 @@ use image::{DynamicImage, RgbImage};
 use serde_json::Value;
 use std::{collections::BTreeMap, fs, path::Path};
 
+const CAPTION: &str = "caption";
+
 const KEYS: [&str; 6] = [
     "product_id",
-    "caption",
+    CAPTION,
     "category",
     "image",
     "impressions",
@@ -27,6 +29,7 @@ const KEYS: [&str; 6] = [
 pub struct FileClickLog {
     products: Vec<Product>,
     creatives: Vec<Creative>,
+    places: FilePlaces,
     split: Split,
 }
 
@@ -60,6 +63,7 @@ impl FileClickLog {
         let mut groups: Vec<_> = groups.into_iter().collect();
         groups.sort_by_cached_key(|(id, _)| *blake3::hash(id.as_str().as_bytes()).as_bytes());
         let split = Split::held_out(groups.len(), test_share);
+        let places = FilePlaces::new(path, groups.iter().map(|(_, group)| (group.first_line, CAPTION)));
         let (mut products, mut creatives) = (Vec::new(), Vec::new());
         for (index, (id, group)) in groups.into_iter().enumerate() {
             products.push(group.product(id));
@@ -68,6 +72,7 @@ impl FileClickLog {
         Ok(Self {
             products,
             creatives,
+            places,
             split,
         })
     }
@@ -175,7 +180,7 @@ fn read_line(
     groups: &mut BTreeMap<ProductId, Group>,
 ) -> Option<()> {
     let id = row.product_id("product_id");
-    let caption = row.caption("caption");
+    let caption = row.caption(CAPTION);
     let category = row.optional_text("category");
     let image = row.image("image", folder, memory, cutout::decode_rgb);
     let (impressions, clicks) = (row.count("impressions"), row.count("clicks"));
@@ -201,7 +206,7 @@ fn read_line(
     });
     if group.caption != caption {
         row.problem(
-            "caption",
+            CAPTION,
             format!("differs from line {} of the same product", group.first_line),
         );
     }
@@ -226,6 +231,10 @@ impl ClickLog for FileClickLog {
 
     fn split(&self) -> Split {
         self.split.clone()
+    }
+
+    fn places(&self) -> Option<&FilePlaces> {
+        Some(&self.places)
     }
 
     fn true_ctr(&self, _creative: usize) -> Option<f64> {
@@ -274,6 +283,10 @@ mod tests {
             }
         );
         assert_eq!(log.true_ctr(0), None);
+        for (index, product) in log.products().iter().enumerate() {
+            let first = log.places().unwrap().row(index);
+            assert_eq!(product.id.as_str(), format!("p{}", first - 1));
+        }
     }
 
     #[test]

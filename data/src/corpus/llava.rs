@@ -5,7 +5,7 @@
 
 use super::{Corpus, CorpusImage, CorpusSample, Modality};
 use crate::{
-    ImportError, Product, RowProblem, cutout,
+    FilePlaces, ImportError, Product, cutout,
     import::{Memory, Row, list, name_and_folder},
 };
 use image::RgbaImage;
@@ -14,7 +14,10 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-const KEYS: [&str; 3] = ["id", "image", "conversations"];
+/// What a row says.
+const CONVERSATIONS: &str = "conversations";
+
+const KEYS: [&str; 3] = ["id", "image", CONVERSATIONS];
 
 /// What stands for the picture in a question. Where it goes is the template's affair.
 const IMAGE: &str = "<image>";
@@ -23,6 +26,7 @@ const IMAGE: &str = "<image>";
 #[derive(Debug)]
 pub struct LlavaCorpus {
     turns: Vec<Turn>,
+    places: FilePlaces,
     /// The order of the pass that was asked for last.
     order: Mutex<Option<Order>>,
 }
@@ -32,6 +36,22 @@ struct Turn {
     image: Option<Arc<RgbaImage>>,
     instruction: String,
     completion: String,
+}
+
+impl Turn {
+    fn sample(&self) -> CorpusSample {
+        CorpusSample {
+            family: None,
+            modality: match self.image {
+                Some(_) => Modality::ImageText,
+                None => Modality::Text,
+            },
+            product: None,
+            image: self.image.clone().map(CorpusImage::Picture),
+            instruction: self.instruction.clone(),
+            completion: self.completion.clone(),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -57,20 +77,17 @@ impl LlavaCorpus {
             turns.extend(read_turn(&mut row, &folder, &mut memory));
             row.finish(&mut problems);
         }
-        Self::of(turns, problems).map_err(|problems| ImportError::Rows {
-            path: path.to_owned(),
-            problems,
-        })
-    }
-
-    fn of(turns: Vec<Turn>, problems: Vec<RowProblem>) -> Result<Self, Vec<RowProblem>> {
-        match problems.is_empty() {
-            true => Ok(Self {
-                turns,
-                order: Mutex::new(None),
-            }),
-            false => Err(problems),
+        if !problems.is_empty() {
+            return Err(ImportError::Rows {
+                path: path.to_owned(),
+                problems,
+            });
         }
+        Ok(Self {
+            places: FilePlaces::new(path, (1..=turns.len()).map(|row| (row, CONVERSATIONS))),
+            turns,
+            order: Mutex::new(None),
+        })
     }
 
     /// Questions with their answers.
@@ -117,17 +134,17 @@ fn read_turn(row: &mut Row, folder: &Path, memory: &mut Memory) -> Option<Turn> 
         true => Some(row.image("image", folder, memory, cutout::decode)),
         false => None,
     };
-    let turns = row.dialogue("conversations")?;
+    let turns = row.dialogue(CONVERSATIONS)?;
     let [(first, asked), (second, answered)] = &turns[..] else {
         row.problem(
-            "conversations",
+            CONVERSATIONS,
             format!("{} turns; one of human and one of gpt are needed", turns.len()),
         );
         return None;
     };
     if (first.as_str(), second.as_str()) != ("human", "gpt") {
         row.problem(
-            "conversations",
+            CONVERSATIONS,
             format!("{first:?}, then {second:?}; human, then gpt is needed"),
         );
         return None;
@@ -140,7 +157,7 @@ fn read_turn(row: &mut Row, folder: &Path, memory: &mut Memory) -> Option<Turn> 
             "none, for there is no image"
         };
         row.problem(
-            "conversations",
+            CONVERSATIONS,
             format!("{placeholders} {IMAGE} in what human says; {wanted}, is needed"),
         );
         return None;
@@ -148,7 +165,7 @@ fn read_turn(row: &mut Row, folder: &Path, memory: &mut Memory) -> Option<Turn> 
     let instruction = asked.replace(IMAGE, "").trim().to_owned();
     let completion = answered.trim().to_owned();
     if instruction.is_empty() || completion.is_empty() {
-        row.problem("conversations", "blank; words are needed on both sides");
+        row.problem(CONVERSATIONS, "blank; words are needed on both sides");
         return None;
     }
     Some(Turn {
@@ -165,22 +182,19 @@ fn read_turn(row: &mut Row, folder: &Path, memory: &mut Memory) -> Option<Turn> 
 impl Corpus for LlavaCorpus {
     fn sample(&self, index: u64, seed: u64) -> CorpusSample {
         let count = self.turns.len() as u64;
-        let turn = self.turn(seed, index / count, (index % count) as usize);
-        CorpusSample {
-            family: None,
-            modality: match turn.image {
-                Some(_) => Modality::ImageText,
-                None => Modality::Text,
-            },
-            product: None,
-            image: turn.image.clone().map(CorpusImage::Picture),
-            instruction: turn.instruction.clone(),
-            completion: turn.completion.clone(),
-        }
+        self.turn(seed, index / count, (index % count) as usize).sample()
     }
 
     fn products(&self) -> &[Product] {
         &[]
+    }
+
+    fn places(&self) -> Option<&FilePlaces> {
+        Some(&self.places)
+    }
+
+    fn row(&self, index: usize) -> Option<CorpusSample> {
+        self.turns.get(index).map(Turn::sample)
     }
 
     fn texts(&self) -> Vec<String> {
@@ -237,6 +251,11 @@ mod tests {
             (Modality::Text, "on a desk")
         );
         assert_eq!(corpus.texts().len(), 4);
+        assert_eq!(
+            (corpus.row(0), corpus.row(2)),
+            (Some(shown.clone()), None),
+            "rows are those of the file, in its order"
+        );
     }
 
     #[test]

@@ -1,4 +1,4 @@
-"""Fields that do not exist, in objects of every API that is used: schemas must refuse each. They are no rules' breaks."""
+"""Fields that do not exist and values that are none, in objects of every API that is used: schemas must refuse each. They are no rules' breaks."""
 
 import schemas
 
@@ -12,6 +12,7 @@ UNKNOWN = (
     ("gpu", "PriorityClass", (), "preemption"),
     ("gpu", "Issuer", ("spec",), "selfSign"),
     ("gpu", "Certificate", ("spec",), "dnsName"),
+    ("gpu", "Certificate", ("metadata",), "label"),
     ("gpu", "PodMonitor", ("spec", "podMetricsEndpoints", 0), "ports"),
     ("gpu", "PrometheusRule", ("spec", "groups", 0, "rules", 0), "expression"),
     ("elastic", "HorizontalPodAutoscaler", ("spec", "behavior", "scaleUp"), "stabilisationWindowSeconds"),
@@ -26,17 +27,28 @@ UNKNOWN = (
     ("jobset", "JobSet", ("spec", "successPolicy"), "targets"),
     ("jobset", "JobSet", ("spec", "replicatedJobs", 2, "template", "spec", "template", "spec"), "restart"),
 )
+# (overlay, kind, where below the object, a value that nobody takes there)
+WRONG = (
+    ("gpu", "Certificate", ("spec", "usages", 0), "server"),
+    ("gpu", "PodMonitor", ("spec", "podMetricsEndpoints", 0, "interval"), "1s1m"),
+    ("gpu", "PodMonitor", ("spec", "podMetricsEndpoints", 0, "scheme"), "HTTPS"),
+    ("gpu", "PrometheusRule", ("spec", "groups", 1, "name"), "adwright-run"),
+    ("elastic-keda", "ScaledObject", ("spec", "maxReplicaCount"), 1 << 31),
+    ("jobset", "JobSet", ("spec", "failurePolicy", "maxRestarts"), 1 << 31),
+    ("jobset", "JobSet", ("spec", "failurePolicy", "rules", 0), {"action": "FailJobSet"}),
+    ("jobset", "JobSet", ("spec", "replicatedJobs", 1, "name"), "actor"),
+)
 
 
 def unnoticed(overlays, of_others):
     """Those that no schema refuses."""
     missed = []
-    for name, kind, path, field in UNKNOWN:
+    for name, kind, path, value in (*((n, k, (*p, field), "x") for n, k, p, field in UNKNOWN), *WRONG):
         copy = overlays[name].copy()
         place = copy.of(kind)[0]
-        for step in path:
+        for step in path[:-1]:
             place = place[step]
-        place[field] = "x"
+        place[path[-1]] = value
         if not schemas.mistakes(copy, of_others)[0]:
-            missed.append(f"{name}: {kind}: {'.'.join(map(str, path))}.{field}")
+            missed.append(f"{name}: {kind}: {'.'.join(map(str, path))} = {value}")
     return missed

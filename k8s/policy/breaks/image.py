@@ -1,13 +1,17 @@
 """Breaks of the image: of its Containerfile, and of manifests that it does not fit."""
 
+import re
+
 from mutations import container, containerfile, pod, put, simple
+from rendered import CONTAINERFILE
 
 PINNED = "the image is built of what is pinned"
 CHECKED = "what a build downloads is checked"
 RUNS_AS = "the image runs as its pods do"
 HAS = "the image has what pods mount and call"
 NAMED = "overlays name images that are built"
-RUST = "ARG RUST=docker.io/library/rust:1.95.0-slim-bookworm"
+[RUST] = re.findall(r"^ARG RUST=.*", CONTAINERFILE.read_text(), re.MULTILINE)
+DIGEST = RUST.partition("@")[2]
 USER = "USER 10001:10001\nEXPOSE"
 
 
@@ -19,10 +23,11 @@ def mount(overlay, role, path):
     return next(one for one in container(overlay, role)["volumeMounts"] if one["mountPath"] == path)
 
 
-file(PINNED, "gpu", "the newest", RUST, "ARG RUST=docker.io/library/rust:latest")
-file(PINNED, "gpu", "no tag", RUST, "ARG RUST=host:5000/rust")
-file(PINNED, "gpu", "some patch release", RUST, "ARG RUST=docker.io/library/rust:1.95-slim-bookworm")
-file(PINNED, "gpu", "a digest cut short", RUST, "ARG RUST=docker.io/library/rust@sha256:0123")
+file(PINNED, "gpu", "whatever has the version", RUST, RUST.partition("@")[0])
+file(PINNED, "gpu", "the newest", RUST, f"ARG RUST=docker.io/library/rust:latest@{DIGEST}")
+file(PINNED, "gpu", "no tag", RUST, f"ARG RUST=host:5000/rust@{DIGEST}")
+file(PINNED, "gpu", "some patch release", RUST, f"ARG RUST=docker.io/library/rust:1.95-slim-bookworm@{DIGEST}")
+file(PINNED, "gpu", "a digest cut short", RUST, RUST[:-60])
 file(PINNED, "gpu", "whatever is given", RUST, "ARG RUST")
 file(PINNED, "gpu", "a moving base", "FROM scratch AS cpu", "FROM docker.io/library/debian:bookworm-slim AS cpu")
 file(

@@ -8,11 +8,13 @@ from pathlib import Path
 
 import own
 import schemas
-from rendered import ROOT
+from layers import together, toml
+from rendered import ROOT, Overlay, render
 from rules import DOCS, broken
 
-Case = namedtuple("Case", "what overlay changes more refused")
-SERVE = ('30.0\non_run_end = "idle"', '30.0\non_run_end = "serve"')
+Case = namedtuple("Case", "what overlay config more refused")
+# What the file of docs/operations.md says.
+SERVE = '[reward_server]\non_run_end = "serve"\n'
 POLICY = """apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
 metadata: {{name: credentials, namespace: adwright}}
@@ -42,33 +44,37 @@ THEIRS = """{"op": "add", "path": "/spec/groups/-", "value": {"name": "ours", "r
       {"record": "ours:pods", "expr": "sum(kube_pod_info)"}, {"alert": "Ours", "expr": "ours:pods > 9", "for": "1m"}]}}"""
 MISSPELT = '{"op": "add", "path": "/spec/template/spec/containers/0/imagee", "value": "x"}'
 GRACE = '{"op": "add", "path": "/spec/template/spec/terminationGracePeriodSeconds", "value": 310}'
-LONGER = ("drain_timeout_s = 120.0", "drain_timeout_s = 300.0")
-# (what it is, the overlay below, changes of its configuration, further files, the rule that refuses it or None)
+# All that the overlay says, in one file.
+WHOLE = object()
+LONGER = "[actor]\ndrain_timeout_s = 300.0\n"
+# (what it is, the overlay below, its configuration, further files, the rule that refuses it or None)
 CASES = (
-    Case("as docs/operations.md has it", "gpu", (), {}, None),
-    Case("a demo in plain text beside its store", "local", (), {}, None),
-    Case("one JobSet", "jobset", (), {}, None),
-    Case("more actors of a JobSet, as docs/operations.md has it", "jobset", (), {"patches": shown("patches:")}, None),
-    Case("with a way to where credentials come from", "gpu", (), reaching("169.254.170.23/32"), None),
-    Case("with a way to a whole network", "gpu", (), reaching("10.0.0.0/8"), "nothing is open that nobody needs"),
-    Case("an alert that waits for longer", "gpu", (), patched("PrometheusRule", "adwright", LATER), None),
-    Case("an alert of one's own", "gpu", (), patched("PrometheusRule", "adwright", THEIRS), None),
-    Case("a longer drain, with time for it", "gpu", (LONGER,), patched("Deployment", "adwright-actor", GRACE), None),
-    Case("a longer drain", "gpu", (LONGER,), {}, "time to drain"),
-    Case("a field that is none", "gpu", (), patched("Deployment", "adwright-actor", MISSPELT), "schemas"),
-    Case("a model for nobody", "gpu", (SERVE,), {}, "roles end under a JobSet only"),
-    Case("a server that its JobSet ends", "jobset", (SERVE,), {}, None),
+    Case("as docs/operations.md has it", "gpu", "", {}, None),
+    Case("a demo in plain text beside its store", "local", "", {}, None),
+    Case("one JobSet", "jobset", "", {}, None),
+    Case("a value that is said below", "gpu", '[run]\nid = "demo"\n', {}, None),
+    Case("a configuration that takes the place of ours", "gpu", WHOLE, {}, None),
+    Case("more actors of a JobSet, as docs/operations.md has it", "jobset", "", {"patches": shown("patches:")}, None),
+    Case("with a way to where credentials come from", "gpu", "", reaching("169.254.170.23/32"), None),
+    Case("with a way to a whole network", "gpu", "", reaching("10.0.0.0/8"), "nothing is open that nobody needs"),
+    Case("an alert that waits for longer", "gpu", "", patched("PrometheusRule", "adwright", LATER), None),
+    Case("an alert of one's own", "gpu", "", patched("PrometheusRule", "adwright", THEIRS), None),
+    Case("a longer drain, with time for it", "gpu", LONGER, patched("Deployment", "adwright-actor", GRACE), None),
+    Case("a longer drain", "gpu", LONGER, {}, "time to drain"),
+    Case("a field that is none", "gpu", "", patched("Deployment", "adwright-actor", MISSPELT), "schemas"),
+    Case("a model for nobody", "gpu", SERVE, {}, "roles end under a JobSet only"),
+    Case("a server that its JobSet ends", "jobset", SERVE, {}, None),
     Case(
         "another run, certified as the first",
         "gpu",
-        (('id = "demo"', 'id = "s"'),),
+        '[run]\nid = "s"\n',
         {},
         "certificates say who they are",
     ),
     Case(
         "plain text elsewhere",
         "gpu",
-        (("[endpoints]", "[endpoints]\ninsecure_plaintext_network = true"),),
+        "[endpoints]\ninsecure_plaintext_network = true\n",
         {},
         "plain text in local alone",
     ),
@@ -81,12 +87,11 @@ def write(case, place):
     text = text.replace("overlays/gpu", f"overlays/{case.overlay}") + files.pop("patches", "")
     for name in files:
         text = text.replace("resources: [", f"resources: [{name}, ")
-    below = ROOT / "overlays" / ("local" if case.overlay == "local" else "gpu")
-    config = (below / "config.toml").read_text()
-    for old, new in case.changes:
-        assert old in config, old
-        config = config.replace(old, new)
-    for name, content in {**files, "kustomization.yaml": text, "config.toml": config}.items():
+    [file], config = re.findall(r"behavior: merge, files: \[(\S+)\]", text), case.config
+    if config is WHOLE:
+        text = text.replace("behavior: merge", "behavior: replace")
+        config = toml(together(Overlay(case.overlay, render(case.overlay))))
+    for name, content in {**files, "kustomization.yaml": text, file: config}.items():
         Path(place, name).write_text(content)
 
 

@@ -2,6 +2,10 @@
 
 from mutations import config, container, pod, put, simple
 
+# What the base says of both roles.
+REWARD = 'it stays, not ready and without a model.\non_run_end = "idle"'
+ACTOR = '# As the reward-server.\non_run_end = "idle"'
+
 simple("probes", "gpu", "no startup probe", lambda o: container(o, "learner").pop("startupProbe"))
 simple(
     "probes",
@@ -38,25 +42,25 @@ simple(
     "roles end under a JobSet only",
     "gpu",
     "exit in the file",
-    lambda o: config(o, '[actor]\non_run_end = "idle"', '[actor]\non_run_end = "exit"'),
+    lambda o: config(o, ACTOR, ACTOR.replace("idle", "exit")),
 )
 simple(
     "roles end under a JobSet only",
     "gpu",
     "a reward-server that ends",
-    lambda o: config(o, '30.0\non_run_end = "idle"', '30.0\non_run_end = "exit"'),
+    lambda o: config(o, REWARD, REWARD.replace("idle", "exit")),
 )
 simple(
     "roles end under a JobSet only",
     "local",
     "a reward-server that keeps its model",
-    lambda o: config(o, '[reward_server]\non_run_end = "idle"', "[reward_server]"),
+    lambda o: config(o, REWARD, ""),
 )
 simple(
     "roles end under a JobSet only",
     "local",
     "the program's default",
-    lambda o: config(o, '[actor]\non_run_end = "idle"', "[actor]"),
+    lambda o: config(o, ACTOR, ""),
 )
 simple(
     "roles end under a JobSet only",
@@ -68,7 +72,7 @@ simple(
     "roles end under a JobSet only",
     "jobset",
     "idle in a job",
-    lambda o: put(container(o, "actor")["args"], -1, "actor.on_run_end=idle"),
+    lambda o: config(o, 'on_run_end = "exit"', 'on_run_end = "idle"'),
 )
 simple("the learner is a job", "gpu", "two of them", lambda o: put(o.of("Job")[0]["spec"], "parallelism", 2))
 simple("the learner is a job", "gpu", "a Deployment", lambda o: put(o.of("Job")[0], "kind", "Deployment"))
@@ -169,6 +173,12 @@ simple(
     "elastic-keda",
     "more than may be",
     lambda o: config(o, "max_actors = 16", "max_actors = 17"),
+)
+simple(
+    "scaling is the learner's word",
+    "elastic-keda",
+    "more at least than at most",
+    lambda o: put(o.of("ScaledObject")[0]["spec"], "minReplicaCount", 17),
 )
 simple(
     "a set ends with its learner",

@@ -90,7 +90,7 @@ simple(
     "a map of another digest",
     lambda o: put(
         o.named(
-            "ConfigMap", next(c["metadata"]["name"] for c in o.of("ConfigMap") if "config.toml" in c["data"])
+            "ConfigMap", next(c["metadata"]["name"] for c in o.of("ConfigMap") if "10-base.toml" in c["data"])
         )["metadata"],
         "name",
         "adwright-config",

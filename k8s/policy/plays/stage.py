@@ -3,7 +3,6 @@
 import re
 import socket
 import subprocess
-import tomllib
 import urllib.request
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import cluster
 import contents
 import sandbox
 from cluster import Running, health, passes, terminate, wait
+from layers import toml
 from rendered import Overlay, render
 from rules import MONITORING, argument, merged
 
@@ -37,23 +37,11 @@ SMALL = {
 }
 
 
-def toml(table, name=""):
-    """A table as TOML, as far as a configuration has kinds of values."""
-    lines = [f"[{name}]"] if name else []
-    for key, value in table.items():
-        if not isinstance(value, dict):
-            text = str(value).lower() if isinstance(value, bool) else repr(value).replace("'", '"')
-            lines.append(f"{key} = {text}")
-    tables = [
-        toml(value, f"{name}.{key}".strip(".")) for key, value in table.items() if isinstance(value, dict)
-    ]
-    return "\n".join([*lines, *tables])
-
-
 def changed(values, changes):
+    """With one more file of the configuration, read last."""
     for (kind, name), files in values.items():
-        if kind == "ConfigMap" and "config.toml" in files:
-            files["config.toml"] = toml(merged(merged(tomllib.loads(files["config.toml"]), SMALL), changes))
+        if kind == "ConfigMap" and name.startswith("adwright-config"):
+            files["90-played.toml"] = toml(merged(SMALL, changes))
     return values
 
 
@@ -62,7 +50,7 @@ LOCAL = Overlay("local", render("local"))
 
 
 class Run:
-    """The pods of an overlay, whose configuration is that of the file but for SMALL and `changes`. There is nothing of it on the machine before
+    """The pods of an overlay, whose configuration is that of its files but for SMALL and `changes`. There is nothing of it on the machine before
     `open`, and nothing after `close`, however far it came."""
 
     def __init__(self, overlay, place, program, changes):

@@ -3,6 +3,7 @@
 use super::{Checkpoint, Checkpoints, Unwritten};
 use crate::control::ControlPlane;
 use crate::error::LearnerError;
+use crate::run_end::EndRecord;
 use failpoint::Point;
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
@@ -49,8 +50,8 @@ impl Keeper {
     }
 }
 
-/// Writes what is handed over when all that the ledger of `control` has of it is durable, and removes what is older than the
-/// newest `keep`, until the other end is gone.
+/// Writes what is handed over when all that the ledger of `control` has of it is durable, the run's `end` with its last version, and
+/// removes what is older than the newest `keep`, until the other end is gone.
 ///
 /// # Errors
 /// [`LearnerError::Store`] when one cannot be written, [`LearnerError::Cancelled`] when the ledger has failed, whose writer says
@@ -59,16 +60,22 @@ pub(crate) async fn keep(
     mut kept: Kept,
     control: Arc<ControlPlane>,
     checkpoints: Checkpoints,
+    end: EndRecord,
     keep: usize,
 ) -> Result<(), LearnerError> {
     while let Some(Handed { checkpoint, written }) = kept.receiver.recv().await {
-        let version = checkpoint.manifest.version;
         let checkpoint = write_down(checkpoint).await?;
         let durable = control.ledger.durable().await;
         durable.map_err(|_| LearnerError::Cancelled)?;
+        let manifest = &checkpoint.manifest;
+        let (version, adapter, steps) = (manifest.version, manifest.adapter, manifest.steps);
+        let is_last = manifest.is_last(manifest.start.config.versions);
         checkpoints.write(checkpoint).await?;
         tracing::info!(%version, "checkpoint written");
         failpoint::reach(Point::CheckpointWritten);
+        if is_last {
+            end.complete(version, adapter, steps).await?;
+        }
         // Nobody waits where training goes on beside.
         let _ = written.send(());
         checkpoints.retain(keep).await?;

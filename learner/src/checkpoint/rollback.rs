@@ -1,13 +1,14 @@
 //! Going back: a record in the store that names the checkpoint from which the next start of the learner goes on.
 //!
 //! It has an epoch of its own, which opening the ledger gives it and no start of the learner: whoever still ran is fenced, and
-//! what has a lower epoch and does not lie on the way to the named checkpoint is left behind for good. Nothing is deleted by
-//! it. It is written once and never changed; of several the last counts.
+//! what has a lower epoch and does not lie on the way to the named checkpoint is left behind for good. No checkpoint is deleted by
+//! it. It is written once and never changed; of several the last counts. A run that was complete is so no longer.
 
 use super::Checkpoints;
 use crate::error::LearnerError;
 use crate::ledger::{Identity, StartNote};
 use crate::lineage::Lineage;
+use crate::run_end::EndRecord;
 use common::{LearnerEpoch, PolicyVersion, RunId};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -65,9 +66,11 @@ pub async fn roll_back(store: &Store, run: &RunId, to: PolicyVersion) -> Result<
     // A run without a ledger is a mistyped one; opening would make it.
     store.read_journal(&key).await?;
     let journal = store.open_journal(&key, Duration::from_millis(20)).await?;
+    let epoch = LearnerEpoch(journal.epoch());
+    EndRecord::of(store, run).taken_by(epoch).await?;
     let rollback = Rollback {
         format: FORMAT,
-        epoch: LearnerEpoch(journal.epoch()),
+        epoch,
         to,
         lineage: checkpoint.manifest.lineage(),
     };

@@ -60,11 +60,16 @@ async fn i4_the_checkpoint_of_a_version_is_never_replaced() {
     let store = Store::open("memory:///").unwrap();
     let run = checkpoints("a", &store);
     run.write(checkpoint(1, 1)).await.unwrap();
-    let refusal = run.write(checkpoint(1, 1)).await.unwrap_err();
+    // A write whose answer was lost is repeated, and changes nothing.
+    run.write(checkpoint(1, 1)).await.unwrap();
+    let mut other = checkpoint(1, 1);
+    other.manifest.account.cursor += 1;
+    let refusal = run.write(other).await.unwrap_err();
     assert!(
         matches!(refusal, LearnerError::Store(StoreError::Exists { .. })),
         "{refusal}"
     );
+    assert_eq!(run.newest().await.unwrap(), Some(checkpoint(1, 1)));
 }
 
 #[tokio::test]

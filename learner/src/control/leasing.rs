@@ -5,7 +5,7 @@ use super::{ControlPlane, LeaseDenied, UnknownVersion, is_published};
 use crate::admission::{Allowance, Pause, Situation};
 use crate::leases::Lease;
 use crate::task_queue::{Attempt, TaskQueue};
-use common::{ActorId, FailureReason, PolicyVersion, ProductTask, RolloutOutcome, TaskId};
+use common::{ActorId, Blame, FailureReason, PolicyVersion, ProductTask, RolloutOutcome, TaskId};
 use failpoint::Mutation;
 use std::sync::{MutexGuard, PoisonError};
 use std::time::Instant;
@@ -86,13 +86,13 @@ impl ControlPlane {
         if open.is_empty() {
             return Ok(LeaseAnswer::Wait(Pause::AllLeased));
         }
-        for &(task, attempt) in &open {
+        for &(task, tries) in &open {
             self.leases.give(
                 task,
                 Lease {
                     holder: actor.clone(),
                     deadline,
-                    attempt,
+                    tries,
                     version: policy,
                 },
             );
@@ -130,30 +130,50 @@ impl ControlPlane {
             return;
         }
         for (task, lease) in self.leases.expire(latest) {
-            tracing::warn!(task = task.0, actor = %lease.holder, attempt = lease.attempt, "lease ran out");
+            tracing::warn!(task = task.0, actor = %lease.holder, attempt = lease.tries.attempt, "lease ran out");
             self.ledger.count_expired();
             self.note_pause(&lease.holder);
-            self.reissue(task, &lease, FailureReason::Abandoned);
+            self.reissue(task, &lease, FailureReason::Abandoned, Blame::Task);
         }
     }
 
     pub(super) fn end_and_reissue(&self, task: TaskId, actor: &ActorId, reason: FailureReason) -> bool {
+        self.end_and_blame(task, actor, reason, Blame::Task)
+    }
+
+    /// The same where it is known what is to blame.
+    pub(super) fn end_and_blame(
+        &self,
+        task: TaskId,
+        actor: &ActorId,
+        reason: FailureReason,
+        blame: Blame,
+    ) -> bool {
         let ended = self.leases.end(task, actor);
-        ended.inspect(|lease| self.reissue(task, lease, reason)).is_some()
+        ended
+            .inspect(|lease| self.reissue(task, lease, reason, blame))
+            .is_some()
+    }
+
+    /// Whether a task may be leased again when this lease of it has ended without a terminal outcome.
+    pub(super) fn may_be_leased_again(&self, lease: &Lease, blame: Blame) -> bool {
+        lease.tries.next(blame).attempt <= self.terms.max_attempts
     }
 
     /// Queues a task again, or gives it up after its last attempt for the reason that attempt ended.
-    fn reissue(&self, task: TaskId, lease: &Lease, reason: FailureReason) {
-        if lease.attempt < self.terms.max_attempts {
-            self.queue().put_back(task, lease.attempt + 1);
+    fn reissue(&self, task: TaskId, lease: &Lease, reason: FailureReason, blame: Blame) {
+        if self.may_be_leased_again(lease, blame) {
+            self.queue().put_back(task, lease.tries.next(blame));
             return;
         }
-        let detail = format!("no outcome in {} leases", lease.attempt);
-        tracing::warn!(task = task.0, attempts = lease.attempt, "task given up");
+        let attempts = lease.tries.attempt;
+        let detail = format!("no outcome in {attempts} leases");
+        tracing::warn!(task = task.0, attempts, "task given up");
         let given_up = RolloutOutcome::Failed {
             task,
             reason,
             retryable: false,
+            blame: Blame::Task,
             detail,
         };
         self.record(given_up, None);

@@ -6,7 +6,7 @@ use super::*;
 use crate::actors::Following;
 use crate::admission::Pause;
 use crate::assortment::test_catalogue::catalogue;
-use crate::test_outcomes::{failed, no_pair, pair, pair_of, version, weights};
+use crate::test_outcomes::{failed, no_pair, pair, pair_of, undone, version, weights};
 use crate::training_pair::PairSource as _;
 use common::{CanaryReport, CanaryVerdict};
 use std::collections::BTreeMap;
@@ -272,6 +272,25 @@ async fn i9_no_lease_outlives_its_deadline_plus_grace() {
     assert_eq!(run.leased("b", 0, 1), [1]);
     assert!(matches!(run.submit("a", pair(1, 0)), Receipt::Refused(_)));
     assert_eq!(run.control.outcomes().expired, 1);
+}
+
+#[tokio::test]
+async fn what_a_service_left_undone_is_leased_again_and_its_attempts_are_its_own() {
+    let run = run(|_| {}).await;
+    for blame in [
+        Blame::FullService,
+        Blame::Service,
+        Blame::FullService,
+        Blame::Service,
+    ] {
+        assert_eq!(run.leased("a", 0, 1), [0]);
+        assert_eq!(run.submit("a", undone(0, blame)), Receipt::Reissued);
+    }
+    for receipt in [Receipt::Reissued, Receipt::Recorded] {
+        assert_eq!(run.leased("a", 0, 1), [0]);
+        assert_eq!(run.submit("a", failed(0, true)), receipt);
+    }
+    assert_eq!(run.control.outcomes().failures["reward_unavailable"], 6);
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! What a run was begun with: every later start of its learner must have the same.
 
 use super::CatalogueDigests;
-use super::record::{IDENTITY, Identity, Stored, decode, digest, key};
+use super::record::{IDENTITY, Identity, Stored, decode, key};
 use crate::config::LearnerConfig;
 use common::Digest;
 use prost::Message as _;
@@ -40,9 +40,6 @@ impl Beginning {
     /// What is missing, out of range or no setting.
     pub(crate) fn read(content: &[u8]) -> Result<Self, InvalidMessage> {
         let message: pb::LedgerIdentity = decode("ledger_identity", content)?;
-        let base = message
-            .base
-            .map(|base| digest("ledger_identity.base", Some(base)));
         let config = match message.config.as_str() {
             "" => None,
             json => Some(
@@ -51,7 +48,7 @@ impl Beginning {
         };
         Ok(Self {
             identity: Identity::read(content)?,
-            base: base.transpose()?,
+            base: message.base.map(Digest::try_from).transpose()?,
             catalogue: message.catalogue.map(TryInto::try_into).transpose()?,
             config,
         })

@@ -1,9 +1,8 @@
 //! What a catalogue consists of, in short: enough to tell that another one is another, and in what.
 
-use super::record::digest;
 use common::Digest;
 use data::Catalogue;
-use proto::{InvalidMessage, pb};
+use proto::{InvalidMessage, pb, required};
 use serde::Serialize;
 use std::ops::Range;
 
@@ -94,11 +93,11 @@ impl TryFrom<pb::LedgerCatalogue> for CatalogueDigests {
         Ok(Self {
             products: message.products,
             train: message.train_from..message.train_before,
-            ids: digest("ledger_catalogue.ids", message.ids)?,
-            captions: digest("ledger_catalogue.captions", message.captions)?,
-            categories: digest("ledger_catalogue.categories", message.categories)?,
-            images: digest("ledger_catalogue.images", message.images)?,
-            instructions: digest("ledger_catalogue.instructions", message.instructions)?,
+            ids: required("ledger_catalogue.ids", message.ids)?.try_into()?,
+            captions: required("ledger_catalogue.captions", message.captions)?.try_into()?,
+            categories: required("ledger_catalogue.categories", message.categories)?.try_into()?,
+            images: required("ledger_catalogue.images", message.images)?.try_into()?,
+            instructions: required("ledger_catalogue.instructions", message.instructions)?.try_into()?,
         })
     }
 }

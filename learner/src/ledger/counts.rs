@@ -46,7 +46,7 @@ impl OutcomeCounts {
     /// Counts one more end.
     pub(crate) fn add(&mut self, outcome: &RolloutOutcome) {
         if let Some(group) = outcome.group() {
-            if let Some(model) = group.reward_model() {
+            if let Some(model) = group.reward_model().filter(|_| !group.is_abstention()) {
                 self.add_model(model.to_string());
             }
             for barred in group.barred() {

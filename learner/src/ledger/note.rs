@@ -5,7 +5,7 @@ use crate::lineage::Lineage;
 use bytes::Bytes;
 use common::{LearnerEpoch, PolicyVersion, TaskId};
 use prost::Message as _;
-use proto::{InvalidMessage, pb};
+use proto::{InvalidMessage, pb, required};
 use std::collections::BTreeMap;
 use std::ops::Range;
 
@@ -103,11 +103,8 @@ impl TrainingNote {
     /// What is missing or out of range.
     pub(crate) fn read(content: &[u8]) -> Result<Self, InvalidMessage> {
         let message: pb::LedgerTraining = decode("ledger_training", content)?;
-        let version = message
-            .version
-            .ok_or_else(|| InvalidMessage::missing("ledger_training.version"))?;
         Ok(Self {
-            version: version.try_into()?,
+            version: required("ledger_training.version", message.version)?.try_into()?,
             step: message.step,
             tasks: message.tasks.into_iter().map(TaskId).collect(),
             metrics: message.metrics,
@@ -204,11 +201,8 @@ impl EvaluationNote {
     /// What is missing or out of range.
     pub(crate) fn read(content: &[u8]) -> Result<Self, InvalidMessage> {
         let message: pb::LedgerEvaluation = decode("ledger_evaluation", content)?;
-        let version = message
-            .version
-            .ok_or_else(|| InvalidMessage::missing("ledger_evaluation.version"))?;
         Ok(Self {
-            version: version.try_into()?,
+            version: required("ledger_evaluation.version", message.version)?.try_into()?,
             values: message.values,
         })
     }

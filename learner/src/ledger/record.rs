@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use common::{ActorId, Digest, LearnerEpoch, ProductId, RolloutOutcome, RunId};
 use prost::Message as _;
-use proto::{InvalidMessage, pb};
+use proto::{InvalidMessage, pb, required};
 use std::ops::Range;
 
 /// Under which first byte of a key identity and records are; `note.rs` has those of notes.
@@ -82,17 +82,15 @@ impl Record {
     /// What is missing or out of range.
     pub(crate) fn read(content: &[u8]) -> Result<Self, InvalidMessage> {
         let message: pb::LedgerRecord = decode("ledger_record", content)?;
-        let outcome = message
-            .outcome
-            .ok_or_else(|| InvalidMessage::missing("ledger_record.outcome"))?;
+        let outcome = required("ledger_record.outcome", message.outcome)?;
         Ok(Self {
             sequence: message.sequence,
             epoch: LearnerEpoch(message.epoch),
-            digest: digest("ledger_record.digest", message.digest)?,
+            digest: required("ledger_record.digest", message.digest)?.try_into()?,
             outcome: outcome.try_into()?,
             product: ProductId::new(message.product)
                 .map_err(|e| InvalidMessage::new("ledger_record.product", e))?,
-            prompt: digest("ledger_record.prompt", message.prompt)?,
+            prompt: required("ledger_record.prompt", message.prompt)?.try_into()?,
             actor: match message.actor.as_str() {
                 "" => None,
                 actor => {
@@ -144,10 +142,6 @@ pub(super) fn decode<M: prost::Message + Default>(
     content: &[u8],
 ) -> Result<M, InvalidMessage> {
     M::decode(content).map_err(|e| InvalidMessage::new(what, e))
-}
-
-pub(super) fn digest(field: &'static str, digest: Option<pb::Digest>) -> Result<Digest, InvalidMessage> {
-    digest.ok_or_else(|| InvalidMessage::missing(field))?.try_into()
 }
 
 #[cfg(test)]

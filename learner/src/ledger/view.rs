@@ -8,7 +8,7 @@ use super::{ExpiryNote, Identity, OutcomeCounts, Record, StartNote, TrainingNote
 use crate::error::LearnerError;
 use crate::images::{ImageCounts, ToldImages};
 use common::{PolicyVersion, RunId, TaskId};
-use proto::InvalidMessage;
+use proto::{InvalidMessage, required};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use store::{JournalReader, Records, Store};
@@ -71,9 +71,7 @@ impl LedgerView {
         let place = (key.clone(), store.url().to_string());
         let reader = store.read_journal(&key).await?;
         let found = reader.records(Identity::keys()).await?.next().await?;
-        let identity = found.map_or(Err(InvalidMessage::missing("ledger_identity")), |(_, content)| {
-            Identity::read(&content)
-        });
+        let identity = required("ledger_identity", found).and_then(|(_, content)| Identity::read(&content));
         let identity = identity.map_err(|source| damaged(&place, source))?;
         let (mut notes, mut reading) = (vec![], reader.records(TrainingNote::keys()).await?);
         while let Some((_, content)) = reading.next().await? {

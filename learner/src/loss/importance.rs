@@ -6,6 +6,28 @@
 
 use crate::log_probs::PairNats;
 use crate::training_pair::{Completion, TrainingPair};
+use burn::tensor::Tensor;
+
+/// Each pair's loss times its [`weight`], where pairs are weighed: `clip` is not 0.
+///
+/// # Shapes
+/// `[pairs]`
+pub(crate) fn weighed(
+    losses: Tensor<1>,
+    pairs: &[&TrainingPair],
+    policy: &[PairNats],
+    clip: f64,
+) -> Tensor<1> {
+    if clip == 0.0 {
+        return losses;
+    }
+    let pairs = pairs.iter().zip(policy);
+    let weights: Vec<f32> = pairs
+        .map(|(pair, nats)| weight(pair, nats, clip) as f32)
+        .collect();
+    let weights = Tensor::from_floats(&weights[..], &losses.device());
+    losses * weights
+}
 
 /// The weight of `pair`, of whose completions the policy says `policy`, with each log-ratio held within `clip` nats; 1 when
 /// `clip` is 0.

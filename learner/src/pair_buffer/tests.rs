@@ -1,7 +1,8 @@
 //! Batches from outcomes in any order, stale ones among them.
 
 use super::*;
-use crate::test_outcomes::{all_barred_but_one, failed, no_pair, pair, version};
+use crate::test_outcomes::{all_barred_but_one, failed, group_of, no_pair, pair, version};
+use common::CandidateGroup;
 
 fn buffer(max_staleness: u64, deterministic: bool) -> PairBuffer {
     let rule = BatchRule {
@@ -83,6 +84,26 @@ fn i7_pairs_staler_than_allowed_are_refused_and_counted() {
     }
     let batch = (&buffer).next_batch(version(3)).unwrap();
     assert_eq!(tasks(&batch), [1, 3, 4]);
+    assert_eq!(batch.sampled.unwrap().staleness_max, 1);
+    assert_eq!(buffer.progress().refused.stale, 2);
+}
+
+#[test]
+fn i7_a_pair_is_as_stale_as_the_older_of_its_completions() {
+    let mixed = |task, sampled_by: [u64; 2]| {
+        let [rejected, chosen] =
+            sampled_by.map(|version| group_of(task, version, [&[5, 2], &[6, 2]]).candidates().to_vec());
+        let candidates = vec![rejected[0].clone(), chosen[1].clone()];
+        let model = Some(common::Digest::from_bytes([9; 32]));
+        let group = CandidateGroup::from_candidates(TaskId(task), candidates, model).unwrap();
+        RolloutOutcome::Pair(PreferencePair::new(group, 1, 0, 1.0).unwrap())
+    };
+    let buffer = buffer(1, false);
+    for (task, sampled_by) in [(0, [1, 3]), (1, [3, 1]), (2, [2, 3]), (3, [3, 2]), (4, [3, 3])] {
+        buffer.arrive(mixed(task, sampled_by));
+    }
+    let batch = (&buffer).next_batch(version(3)).unwrap();
+    assert_eq!(tasks(&batch), [2, 3, 4]);
     assert_eq!(batch.sampled.unwrap().staleness_max, 1);
     assert_eq!(buffer.progress().refused.stale, 2);
 }

@@ -1,14 +1,15 @@
 //! Corpus samples as rows and pixels, batch after batch, in an order fixed by the seed.
 
 use super::PretrainConfig;
+use super::rows::picture;
+use crate::error::LearnerError;
 use crossbeam::channel::Sender;
-use data::{Corpus, CorpusImage, CorpusSample};
+use data::{Corpus, CorpusSample};
 use image::RgbaImage;
 use models::ModelError;
 use models::batch::{CompletionBatch, CompletionRow, collate};
 use models::llava::PixelBatch;
 use models::policy::Policy;
-use std::borrow::Cow;
 
 /// Where batches come from.
 pub(super) struct SampleSource<'a> {
@@ -48,7 +49,7 @@ impl SampleBatch {
 
 impl SampleSource<'_> {
     /// Sends every batch in order, until all are sent, one fails, or nobody listens.
-    pub(super) fn send_all(&self, batches: &Sender<Result<SampleBatch, ModelError>>) {
+    pub(super) fn send_all(&self, batches: &Sender<Result<SampleBatch, LearnerError>>) {
         for step in 0..self.config.steps() {
             let batch = self.batch(step);
             let failed = batch.is_err();
@@ -58,15 +59,17 @@ impl SampleSource<'_> {
         }
     }
 
-    fn batch(&self, step: u64) -> Result<SampleBatch, ModelError> {
+    fn batch(&self, step: u64) -> Result<SampleBatch, LearnerError> {
         let first = step * self.config.batch as u64;
         let samples: Vec<CorpusSample> = (0..self.config.batch as u64)
             .map(|i| self.corpus.sample(first + i, self.seed))
             .collect();
-        let parts = samples.chunks(self.config.batch.div_ceil(self.config.micro_batches));
-        let micro_batches = parts
-            .map(|part| self.micro_batch(part))
-            .collect::<Result<_, _>>()?;
+        let size = self.config.batch.div_ceil(self.config.micro_batches);
+        let micro_batches = samples.chunks(size).enumerate().map(|(part, samples)| {
+            let first = first + (part * size) as u64;
+            self.micro_batch(samples).map_err(|error| of_sample(error, first))
+        });
+        let micro_batches = micro_batches.collect::<Result<_, _>>()?;
         Ok(SampleBatch { micro_batches })
     }
 
@@ -78,11 +81,11 @@ impl SampleSource<'_> {
                 .prompt_ids(&sample.instruction, sample.image.is_some())?;
             tokens.push((prompt, self.policy.completion_ids(&sample.completion)?));
         }
-        let mut pictures = vec![];
+        let mut pictures: Vec<&RgbaImage> = vec![];
         let mut rows = Vec::with_capacity(samples.len());
         for (sample, (prompt_ids, completion_ids)) in samples.iter().zip(&tokens) {
             let image = sample.image.as_ref().map(|image| {
-                pictures.push(self.picture(image));
+                pictures.push(picture(self.corpus, image));
                 pictures.len() - 1
             });
             rows.push(CompletionRow {
@@ -91,7 +94,6 @@ impl SampleSource<'_> {
                 completion_ids,
             });
         }
-        let pictures: Vec<&RgbaImage> = pictures.iter().map(AsRef::as_ref).collect();
         let lengths: Vec<usize> = pictures
             .iter()
             .map(|picture| self.policy.image_tokens(picture.width(), picture.height()))
@@ -100,11 +102,15 @@ impl SampleSource<'_> {
         let pixels = (!pictures.is_empty()).then(|| self.policy.pixels(&pictures));
         Ok(SampleMicroBatch { rows, pixels })
     }
+}
 
-    fn picture<'a>(&'a self, image: &'a CorpusImage) -> Cow<'a, RgbaImage> {
-        match image {
-            CorpusImage::Product(index) => Cow::Borrowed(&self.corpus.products()[*index].image),
-            CorpusImage::Picture(picture) => Cow::Borrowed(picture),
-        }
+/// The fault of a row of a micro-batch as one of the sample that stands there.
+fn of_sample(error: ModelError, first: u64) -> LearnerError {
+    match error {
+        ModelError::Row { row, reason } => LearnerError::Sample {
+            sample: first + row as u64,
+            reason,
+        },
+        other => other.into(),
     }
 }

@@ -189,6 +189,27 @@ fn a_rate_that_explodes_is_an_error_with_its_step() {
     assert!(matches!(train(&wild, 1), Err(LearnerError::NotFinite { .. })));
 }
 
+/// A made corpus has no rows to look at before: what is told then is the sample, not its place in some batch.
+#[test]
+fn a_sample_too_long_for_the_context_is_told_by_its_number() {
+    let long: &str = Box::leak("№".repeat(600).into_boxed_str());
+    let (device, cancel) = (Device::flex(), CancellationToken::new());
+    let start = PretrainStart::Fresh {
+        preset: Preset::Tiny,
+        device: &device,
+    };
+    let corpus = Colours {
+        names: [NAMES[0], long],
+        ..colours()
+    };
+    let seed = seed_for(1, Purpose::Pretraining);
+    let first = (0..).find(|&index| corpus.sample(index, seed).completion == long);
+    let refusal = pretrain_from(start, &corpus, &config(), 1, &mut |_| (), &cancel).unwrap_err();
+    assert!(refusal.is_configuration());
+    let told = format!("sample {} of the corpus: its prompt takes", first.unwrap());
+    assert!(refusal.to_string().starts_with(&told), "{refusal}");
+}
+
 #[test]
 fn cancelling_ends_training_without_a_policy() {
     let cancel = CancellationToken::new();

@@ -31,7 +31,7 @@ pub(crate) struct Resumable {
 impl Publisher {
     /// Publishes a version with what its training measured and was trained from. One that is `resumable` becomes a checkpoint:
     /// beside training, but a deterministic run takes back nothing that somebody has sampled from, and waits; so does every run
-    /// at its last version, which sends the actors away.
+    /// at its last version, which sends the actors away: until the run's end is recorded too.
     ///
     /// # Errors
     /// [`LearnerError`] when nothing can be kept any more.

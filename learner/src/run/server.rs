@@ -7,7 +7,8 @@ use crate::service::{RoomForOutcomes, Scaler, Service};
 use proto::keda::external_scaler_server::ExternalScalerServer;
 use proto::pb::learner_service_server::LearnerServiceServer;
 use proto::{
-    Authorizer, BULK_WINDOW, ConnectionLimit, Door, Gate, Incoming, MAX_MESSAGE_BYTES, MAX_OUTCOMES_BYTES,
+    Authorizer, BULK_WINDOW, ConnectionLimit, Door, Gate, Incoming, KeepAlive, MAX_MESSAGE_BYTES,
+    MAX_OUTCOMES_BYTES,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,9 +25,6 @@ const STREAMS_PER_CONNECTION: u32 = 64;
 
 /// Longest time from a call's first byte to the beginning of its answer: nobody is served who sends a byte a minute.
 const CALL_TIME: Duration = Duration::from_secs(60);
-
-/// How long a connection may be silent before the caller is asked whether it lives, and how long it may take to answer.
-const KEEP_ALIVE: Duration = Duration::from_secs(30);
 
 /// A server that runs until its token is cancelled.
 pub(super) struct Serving {
@@ -60,8 +58,8 @@ pub(super) fn spawn(
         .timeout(CALL_TIME)
         .initial_stream_window_size(BULK_WINDOW)
         .initial_connection_window_size(BULK_WINDOW)
-        .http2_keepalive_interval(Some(KEEP_ALIVE))
-        .http2_keepalive_timeout(Some(KEEP_ALIVE))
+        .http2_keepalive_interval(Some(KeepAlive::OF_SERVERS.silence))
+        .http2_keepalive_timeout(Some(KeepAlive::OF_SERVERS.answer))
         .add_service(health)
         .add_service(scaler)
         .add_service(service);

@@ -13,16 +13,14 @@ use crate::config::LearnerConfig;
 use crate::control::ControlPlane;
 use crate::error::LearnerError;
 use crate::ledger::{Beginning, CatalogueDigests, Identity, TrainingNote};
-use crate::mask::Masker;
 use crate::pair_log::{PairLog, Recorded};
-use crate::partners::Partners;
-use crate::prompts::{CompletionLimits, check_prompts};
+use crate::prompts::CompletionLimits;
+use crate::refusals::{Outputs, completion_limits, training_refusals};
 use crate::resume::{self, OpenLedger};
 use crate::step_log::StepLog;
 use crate::tensorboard::EventFile;
 use crate::train_loop::{TrainedVersion, Trainer};
 use common::{Artifact, PolicyVersion, Purpose, TaskId, derive_seed};
-use data::Catalogue;
 use failpoint::Point;
 use futures::executor::block_on;
 use models::checkpoint::in_log;
@@ -43,36 +41,17 @@ pub(super) struct PolicyTraining {
     publisher: Publisher,
 }
 
-/// Refuses a catalogue that cannot be trained on with these settings.
+/// Looks at everything that can be known to be wrong, and reads the policy; then, when nothing more can be the configuration's fault,
+/// stores the products and takes the run by opening its ledger.
 ///
 /// # Errors
-/// [`LearnerError::Catalogue`] when there is no training product or instruction, or no partner for some product in a mode
-/// that needs one.
-pub fn check_catalogue(config: &LearnerConfig, catalogue: &dyn Catalogue) -> Result<(), LearnerError> {
-    if catalogue.split().train.is_empty() || catalogue.instructions().is_empty() {
-        let reason = "it needs at least one training product and one instruction".into();
-        return Err(LearnerError::Catalogue {
-            name: catalogue.name().to_owned(),
-            reason,
-        });
-    }
-    if config.loss.has_negatives() && config.loss.mode.needs_partner() {
-        Partners::new(catalogue, config.loss.partner).check(catalogue)?;
-    }
-    Ok(())
-}
-
-/// Checks the adapter's place, reads the policy and attaches a fresh adapter; then, when nothing more can be the
-/// configuration's fault, stores the products and opens the ledger.
-///
-/// # Errors
-/// [`LearnerError`] of the adapter's place, the policy's files, a caption that is too long, the adapter's settings or the
-/// store.
+/// [`LearnerError`] of the adapter's place, the policy's files, [products and settings](crate::training_refusals), what is
+/// [written beside the stores](crate::Outputs), an earlier start's settings, or the store.
 pub(super) async fn prepare(
     config: &LearnerConfig,
     inputs: &LearnerInputs,
 ) -> Result<Setup<PolicyTraining>, LearnerError> {
-    adapter_files::check_place(&inputs.adapter, &inputs.run_id, inputs.run_seed).await?;
+    let completions = look(config, inputs).await?;
     let (directory, placement) = (inputs.policy_dir.clone(), inputs.placement.clone());
     let reading = inputs.policy_reading.clone();
     let pulse = inputs.instruments.pulse.clone();
@@ -82,17 +61,6 @@ pub(super) async fn prepare(
         Ok(policy.map_err(LearnerError::Policy)?.read_as(&reading))
     };
     let policy = off_the_runtime("loading the policy", load).await?;
-    let catalogue = inputs.catalogue.clone();
-    let completion_tokens = inputs.completion_tokens;
-    let loss = config.loss.clone();
-    let check = move || {
-        if loss.has_negatives() && loss.mode.masks() {
-            Masker::new(&loss, &policy.config.vision).check()?;
-        }
-        let completions = check_prompts(catalogue.as_ref(), &policy, completion_tokens)?;
-        Ok((policy, completions))
-    };
-    let (policy, completions) = off_the_runtime("checking prompts and masks", check).await?;
     let directory = inputs.policy_dir.clone();
     let describe = move || {
         let base = base_files(&policy, &directory)?;
@@ -111,12 +79,49 @@ pub(super) async fn prepare(
         config: Some(config.clone()),
     };
     resume::check(inputs, &beginning).await?;
+    adapter_files::check_writable(&inputs.adapter).await?;
     let assortment = Assortment::open(inputs.catalogue.clone(), &inputs.store, inputs.run_seed).await?;
     let opened = resume::open(&inputs.store, &beginning, config.ledger_flush()).await?;
     failpoint::reach(Point::Fenced);
     let (config, inputs, assortment) = (config.clone(), inputs.clone(), Arc::new(assortment));
     let assemble = move || assemble(config, inputs, policy, base, completions, assortment, opened);
     off_the_runtime("preparing the run", assemble).await
+}
+
+/// What completions must respect, once nothing is found that the start would be refused for; no weight is read for that.
+async fn look(config: &LearnerConfig, inputs: &LearnerInputs) -> Result<CompletionLimits, LearnerError> {
+    let owner = adapter_files::check_owner(&inputs.adapter, &inputs.run_id, inputs.run_seed).await;
+    let (settings, given) = (config.clone(), inputs.clone());
+    let look = move || Ok((limits(&settings, &given), outputs(&given).refusals()));
+    let (limits, unwritable) = off_the_runtime("looking at products and places", look).await?;
+    match (owner, limits) {
+        (Ok(()), Ok(limits)) if unwritable.is_empty() => Ok(limits),
+        (owner, limits) => {
+            let mut refusals: Vec<_> = owner.err().into_iter().collect();
+            refusals.extend(limits.err().into_iter().flatten());
+            refusals.extend(unwritable);
+            Err(LearnerError::of_all(refusals))
+        }
+    }
+}
+
+fn limits(config: &LearnerConfig, inputs: &LearnerInputs) -> Result<CompletionLimits, Vec<LearnerError>> {
+    let (catalogue, most) = (inputs.catalogue.as_ref(), inputs.completion_tokens);
+    match Policy::without_weights(&inputs.policy_dir) {
+        Ok(policy) => completion_limits(config, catalogue, &policy.read_as(&inputs.policy_reading), most),
+        Err(error) => {
+            let others = training_refusals(config, catalogue, None, most);
+            Err([LearnerError::Policy(error)].into_iter().chain(others).collect())
+        }
+    }
+}
+
+fn outputs(inputs: &LearnerInputs) -> Outputs<'_> {
+    Outputs {
+        steps: inputs.steps_file.as_deref(),
+        pairs: inputs.pairs_dir.as_deref(),
+        tensorboard: inputs.tensorboard_dir.as_deref(),
+    }
 }
 
 async fn off_the_runtime<T: Send + 'static>(

@@ -1,7 +1,8 @@
-//! What requests ask for, checked. Only what a request itself can get wrong: what the run has to say to it is the control plane's.
+//! What requests ask for and who may send them, each said once. Only what a request itself can get wrong: what the run has to say to it
+//! is the control plane's.
 
 use crate::actors::Adoption;
-use common::{ActorId, CanaryReport, LearnerEpoch, PolicyVersion, RolloutOutcome, TaskId};
+use common::{ActorId, CanaryReport, Digest, LearnerEpoch, PolicyVersion, RolloutOutcome, TaskId};
 use proto::{Caller, InvalidMessage, WireError, pb, required};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -9,55 +10,164 @@ use std::net::{IpAddr, SocketAddr};
 /// The longest word of an actor about what it waits for, in bytes.
 const MAX_WAITING_BYTES: usize = 1 << 10;
 
-/// Who takes part in a run, and the newest start of its learner that it knows.
-pub(crate) fn participant(caller: Caller) -> Result<(ActorId, LearnerEpoch), WireError> {
-    let (Some(_), Some(epoch)) = (caller.run, caller.epoch) else {
-        return Err(WireError::NotJoined);
-    };
-    let actor = ActorId::new(caller.id).map_err(|e| InvalidMessage::new("header.caller_id", e))?;
-    Ok((actor, epoch))
+/// A request to the learner.
+pub(crate) trait Asking: Sized {
+    /// The method that it is sent to, as `Service/Method`.
+    const METHOD: &'static str;
+    /// Who may send it: any [`Caller`], or an [`ActorId`], which takes part in the run.
+    type Sender: Sender;
+    /// What it asks for.
+    type Asked;
+
+    /// Takes the header out of it.
+    fn take_header(&mut self) -> Option<pb::RequestHeader>;
+
+    /// What it asks for: all of it well formed, or nothing.
+    fn asked(self) -> Result<Self::Asked, InvalidMessage>;
 }
+
+/// Whoever sends a request.
+pub(crate) trait Sender: Sized {
+    /// Who calls, and the newest start of the learner that it knows, where it must know that. Whoever only looks on, or joins, learns of a
+    /// later start by the answer; who takes part must know it.
+    fn of(caller: Caller) -> Result<(Self, Option<LearnerEpoch>), WireError>;
+}
+
+impl Sender for Caller {
+    fn of(caller: Caller) -> Result<(Self, Option<LearnerEpoch>), WireError> {
+        Ok((caller, None))
+    }
+}
+
+impl Sender for ActorId {
+    fn of(caller: Caller) -> Result<(Self, Option<LearnerEpoch>), WireError> {
+        let (Some(_), Some(epoch)) = (caller.run, caller.epoch) else {
+            return Err(WireError::NotJoined);
+        };
+        let actor = ActorId::new(caller.id).map_err(|e| InvalidMessage::new("header.caller_id", e))?;
+        Ok((actor, Some(epoch)))
+    }
+}
+
+macro_rules! asking {
+    ($method:literal, $request:ty, by $sender:ty, for $asked:ty, $read:expr) => {
+        impl Asking for $request {
+            const METHOD: &'static str = $method;
+            type Sender = $sender;
+            type Asked = $asked;
+
+            fn take_header(&mut self) -> Option<pb::RequestHeader> {
+                self.header.take()
+            }
+
+            fn asked(self) -> Result<Self::Asked, InvalidMessage> {
+                let read: fn(Self) -> Result<Self::Asked, InvalidMessage> = $read;
+                read(self)
+            }
+        }
+    };
+}
+
+asking!("LearnerService/Join", pb::JoinRequest, by Caller, for (), |_| Ok(()));
+asking!("LearnerService/LeaseTasks", pb::LeaseTasksRequest, by ActorId, for Wanted, wanted);
+asking!("LearnerService/SubmitOutcomes", pb::SubmitOutcomesRequest, by ActorId, for Submission, submission);
+asking!("LearnerService/ReturnTasks", pb::ReturnTasksRequest, by ActorId, for Returned, returned);
+asking!("LearnerService/WatchPolicy", pb::WatchPolicyRequest, by Caller, for Watch, watch);
+asking!("LearnerService/FetchArtifact", pb::FetchArtifactRequest, by Caller, for (Digest, u64), |m| {
+    Ok((proto::fetched(m.digest)?, m.offset))
+});
+asking!(
+    "LearnerService/ReportAdoption",
+    pb::ReportAdoptionRequest,
+    by ActorId,
+    for (Adoption, Option<String>),
+    adoption
+);
+asking!(
+    "LearnerService/ReportEvaluation",
+    pb::ReportEvaluationRequest,
+    by Caller,
+    for (PolicyVersion, BTreeMap<String, f64>),
+    evaluation
+);
+asking!("LearnerService/GetRunStatus", pb::GetRunStatusRequest, by Caller, for u64, |m| Ok(m.metrics_from));
 
 /// How many tasks, to be sampled with which version.
-pub(crate) fn lease(request: pb::LeaseTasksRequest) -> Result<(usize, PolicyVersion), InvalidMessage> {
-    let wanted = request.max_tasks as usize;
-    InvalidMessage::check_batch("lease_tasks_request.max_tasks", wanted)?;
-    let policy = required("lease_tasks_request.policy", request.policy)?.try_into()?;
-    Ok((wanted, policy))
+pub(crate) struct Wanted {
+    pub(crate) tasks: usize,
+    pub(crate) policy: PolicyVersion,
 }
 
-/// All of them, or none: a malformed request changes nothing.
-pub(crate) fn outcomes(messages: Vec<pb::RolloutOutcome>) -> Result<Vec<RolloutOutcome>, InvalidMessage> {
-    InvalidMessage::check_batch("submit_outcomes_request.outcomes", messages.len())?;
-    messages.into_iter().map(RolloutOutcome::try_from).collect()
+fn wanted(request: pb::LeaseTasksRequest) -> Result<Wanted, InvalidMessage> {
+    let tasks = request.max_tasks as usize;
+    InvalidMessage::check_batch("lease_tasks_request.max_tasks", tasks)?;
+    let policy = required("lease_tasks_request.policy", request.policy)?.try_into()?;
+    Ok(Wanted { tasks, policy })
+}
+
+/// Outcomes, and the seconds of computing and of scoring that the actor tells with them.
+pub(crate) struct Submission {
+    pub(crate) outcomes: Vec<RolloutOutcome>,
+    pub(crate) seconds: [f64; 2],
+}
+
+fn submission(request: pb::SubmitOutcomesRequest) -> Result<Submission, InvalidMessage> {
+    InvalidMessage::check_batch("submit_outcomes_request.outcomes", request.outcomes.len())?;
+    let outcomes = request.outcomes.into_iter().map(RolloutOutcome::try_from);
+    Ok(Submission {
+        outcomes: outcomes.collect::<Result<_, _>>()?,
+        seconds: [request.compute_seconds, request.scoring_seconds],
+    })
 }
 
 /// The tasks that are handed back: some, unless the actor leaves.
-pub(crate) fn returned(request: pb::ReturnTasksRequest) -> Result<Vec<TaskId>, InvalidMessage> {
+pub(crate) struct Returned {
+    pub(crate) tasks: Vec<TaskId>,
+    pub(crate) leaves: bool,
+}
+
+fn returned(request: pb::ReturnTasksRequest) -> Result<Returned, InvalidMessage> {
     if !(request.leaves && request.tasks.is_empty()) {
         InvalidMessage::check_batch("return_tasks_request.tasks", request.tasks.len())?;
     }
-    Ok(request.tasks.into_iter().map(TaskId).collect())
+    Ok(Returned {
+        tasks: request.tasks.into_iter().map(TaskId).collect(),
+        leaves: request.leaves,
+    })
 }
 
-/// The version that a caller has, and where it passes on what it has: at the address that it calls from.
-pub(crate) fn following(
-    from: Option<IpAddr>,
-    request: &pb::WatchPolicyRequest,
-) -> Result<(Option<PolicyVersion>, Option<SocketAddr>), InvalidMessage> {
-    let after = request.after.map(PolicyVersion::try_from).transpose()?;
-    let port = u16::try_from(request.relay_port).map_err(|_| {
+/// What whoever follows the announcements has, and offers.
+pub(crate) struct Watch {
+    /// The version that it has.
+    pub(crate) after: Option<PolicyVersion>,
+    /// The port on which it passes on what it has; 0 when it does not.
+    relay_port: u16,
+    /// Whether it measures versions.
+    pub(crate) evaluates: bool,
+}
+
+impl Watch {
+    /// Where it passes on what it has: at the address that it calls from.
+    pub(crate) fn relay(&self, from: Option<IpAddr>) -> Option<SocketAddr> {
+        let from = from.filter(|_| self.relay_port > 0);
+        from.map(|from| SocketAddr::new(from, self.relay_port))
+    }
+}
+
+fn watch(request: pb::WatchPolicyRequest) -> Result<Watch, InvalidMessage> {
+    let relay_port = u16::try_from(request.relay_port).map_err(|_| {
         let reason = format!("{} is no port", request.relay_port);
         InvalidMessage::new("watch_policy_request.relay_port", reason)
     })?;
-    let relay = from.filter(|_| port > 0).map(|from| SocketAddr::new(from, port));
-    Ok((after, relay))
+    Ok(Watch {
+        after: request.after.map(PolicyVersion::try_from).transpose()?,
+        relay_port,
+        evaluates: request.evaluates,
+    })
 }
 
 /// What an actor reports of a version, and what it says that it waits for.
-pub(crate) fn adoption(
-    request: pb::ReportAdoptionRequest,
-) -> Result<(Adoption, Option<String>), InvalidMessage> {
+fn adoption(request: pb::ReportAdoptionRequest) -> Result<(Adoption, Option<String>), InvalidMessage> {
     let adoption = Adoption {
         version: required("report_adoption_request.version", request.version)?.try_into()?,
         canary: request.canary.map(CanaryReport::try_from).transpose()?,
@@ -69,7 +179,7 @@ pub(crate) fn adoption(
 }
 
 /// The version that somebody measured, and its figures.
-pub(crate) fn evaluation(
+fn evaluation(
     request: pb::ReportEvaluationRequest,
 ) -> Result<(PolicyVersion, BTreeMap<String, f64>), InvalidMessage> {
     let version = required("report_evaluation_request.version", request.version)?.try_into()?;

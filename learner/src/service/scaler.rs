@@ -43,13 +43,19 @@ impl Scaler {
         }
     }
 
-    fn admit(&self, method: &'static str, peer: &Remote, object: &ScaledObjectRef) -> Result<(), WireError> {
+    /// Lets in a question of whoever may ask, about which `check` has nothing to say.
+    fn admit(
+        &self,
+        method: &'static str,
+        peer: &Remote,
+        check: impl FnOnce(&RunId) -> Result<(), InvalidMessage>,
+    ) -> Result<(), WireError> {
         self.authorizer.authorize(&Call {
             method,
             caller: CALLER,
             peer,
         })?;
-        Ok(check_run(&self.control.identity.run, object)?)
+        Ok(check(&self.control.identity.run)?)
     }
 }
 
@@ -64,11 +70,13 @@ pub(crate) fn check_run(expected: &RunId, object: &ScaledObjectRef) -> Result<()
     }
 }
 
-/// Refuses the name of another metric.
-pub(crate) fn check_metric(name: &str) -> Result<(), InvalidMessage> {
-    match name {
+/// Refuses a question for another run than `expected`, or for another metric.
+pub(crate) fn check_metrics(expected: &RunId, request: &GetMetricsRequest) -> Result<(), InvalidMessage> {
+    let object = request.scaled_object_ref.as_ref();
+    object.map_or(Ok(()), |object| check_run(expected, object))?;
+    match request.metric_name.as_str() {
         METRIC => Ok(()),
-        _ => {
+        name => {
             let reason = format!("{name:?} is no metric of this scaler, which has {METRIC}");
             Err(InvalidMessage::new("get_metrics_request.metric_name", reason))
         }
@@ -81,11 +89,10 @@ impl ExternalScaler for Scaler {
         &self,
         request: Request<ScaledObjectRef>,
     ) -> Result<Response<IsActiveResponse>, Status> {
-        self.admit(
-            "ExternalScaler/IsActive",
-            &Remote::of(&request),
-            request.get_ref(),
-        )?;
+        let method = "ExternalScaler/IsActive";
+        self.admit(method, &Remote::of(&request), |run| {
+            check_run(run, request.get_ref())
+        })?;
         let result = self.control.scale().active;
         Ok(Response::new(IsActiveResponse { result }))
     }
@@ -97,7 +104,9 @@ impl ExternalScaler for Scaler {
         request: Request<ScaledObjectRef>,
     ) -> Result<Response<Self::StreamIsActiveStream>, Status> {
         let method = "ExternalScaler/StreamIsActive";
-        self.admit(method, &Remote::of(&request), request.get_ref())?;
+        self.admit(method, &Remote::of(&request), |run| {
+            check_run(run, request.get_ref())
+        })?;
         Ok(Response::new(
             activity(self.control.clone(), self.stop.clone()).boxed(),
         ))
@@ -108,7 +117,9 @@ impl ExternalScaler for Scaler {
         request: Request<ScaledObjectRef>,
     ) -> Result<Response<GetMetricSpecResponse>, Status> {
         let method = "ExternalScaler/GetMetricSpec";
-        self.admit(method, &Remote::of(&request), request.get_ref())?;
+        self.admit(method, &Remote::of(&request), |run| {
+            check_run(run, request.get_ref())
+        })?;
         // One replica is for one wanted actor, so the average that is aimed at is 1.
         Ok(Response::new(GetMetricSpecResponse {
             metric_specs: vec![MetricSpec {
@@ -123,11 +134,10 @@ impl ExternalScaler for Scaler {
         &self,
         request: Request<GetMetricsRequest>,
     ) -> Result<Response<GetMetricsResponse>, Status> {
-        let peer = Remote::of(&request);
-        let message = request.into_inner();
-        let object = message.scaled_object_ref.unwrap_or_default();
-        self.admit("ExternalScaler/GetMetrics", &peer, &object)?;
-        check_metric(&message.metric_name).map_err(WireError::from)?;
+        let method = "ExternalScaler/GetMetrics";
+        self.admit(method, &Remote::of(&request), |run| {
+            check_metrics(run, request.get_ref())
+        })?;
         let wanted = self.control.scale().wanted;
         Ok(Response::new(GetMetricsResponse {
             metric_values: vec![MetricValue {

@@ -1,11 +1,14 @@
 //! What a run has done so far, as a message.
 
-use crate::actors::ActorSummary;
+use crate::actors::{self, ActorSummary};
 use crate::control::ControlPlane;
 use crate::ledger::OutcomeCounts;
 use crate::run::VersionMetrics;
 use crate::scaling::Scale;
 use proto::pb;
+
+/// Whoever looks on takes in as many actors as are remembered, and those too that come while others make room for them.
+const _: () = assert!(2 * actors::MOST <= proto::MAX_ACTORS);
 
 /// The status of a run, with metrics from position `metrics_from` on.
 pub(super) fn run_status(control: &ControlPlane, metrics_from: usize) -> pb::RunStatus {

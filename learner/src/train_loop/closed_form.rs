@@ -287,17 +287,17 @@ fn loss_and_gradient_of_both_factors_are_the_closed_form_in_every_mode() {
         let collated = trainer.collator.collate(&batch).unwrap();
         let reference = trainer.reference_passes(&collated).unwrap();
         let in_order: Vec<&PairReference> = ORDER.iter().map(|&pair| &reference[pair]).collect();
-        let passes = trainer.passes(&batch, &collated, &ORDER, &in_order).unwrap();
+        let backward = trainer.backward(&batch, &collated, &ORDER, &in_order).unwrap();
         assert!(
-            (passes.loss - loss).abs() < 1e-5 * loss,
+            (backward.loss - loss).abs() < 1e-5 * loss,
             "{mode}: {} is not {loss}",
-            passes.loss
+            backward.loss
         );
-        assert_close(&by_name(&trainer.policy, &passes.gradients), &gradient, mode);
+        assert_close(&by_name(&trainer.policy, &backward.gradients), &gradient, mode);
 
         // What a step reports is what it followed, and its parts add up to it.
         let metrics = trainer.step(&batch, &collated, &ORDER, &reference).unwrap();
-        assert_eq!(metrics.loss(), passes.loss);
+        assert_eq!(metrics.loss(), backward.loss);
         let part = |name: &str| metrics.get(name).unwrap_or(0.0);
         let anchors = 2.0 * part("loss_nll") + 1.7 * part("loss_support");
         let parts = part("loss_dpo") + 1.3 * part("loss_pcpo") + anchors;
@@ -321,13 +321,13 @@ fn a_pair_weighs_by_its_importance_in_loss_and_gradient_alike() {
         let collated = trainer.collator.collate(&batch).unwrap();
         let reference = trainer.reference_passes(&collated).unwrap();
         let in_order: Vec<&PairReference> = ORDER.iter().map(|&pair| &reference[pair]).collect();
-        let passes = trainer.passes(&batch, &collated, &ORDER, &in_order).unwrap();
-        let gradient = by_name(&trainer.policy, &passes.gradients);
+        let backward = trainer.backward(&batch, &collated, &ORDER, &in_order).unwrap();
+        let gradient = by_name(&trainer.policy, &backward.gradients);
         let weight = trainer
             .step(&batch, &collated, &ORDER, &reference)
             .unwrap()
             .get("importance_weight");
-        (passes.loss, gradient, weight)
+        (backward.loss, gradient, weight)
     };
     // Far less likely when they were sampled: both ratios are at the clip.
     let unlikely = Some(-1e4);

@@ -25,38 +25,18 @@ pub(crate) struct TokenRows {
 }
 
 impl TokenRows {
-    /// Prompts padded on the left to the longest, each followed by its tail padded on the right to `tail_length`.
-    /// Returns the padded prompt length too.
+    /// Prompts padded on the left to the longest, each followed by its tail padded on the right to `tail_length`. `lengths` are
+    /// the prompts' [lengths](prompt_lengths); whether rows fit the model is the caller's to [check](RowLimits::check), for only
+    /// it knows what of a tail is read.
     pub(crate) fn new(
         prompts: &[PromptTokens<'_>],
+        lengths: &[usize],
         tails: &[&[u32]],
         tail_length: usize,
         image_lengths: &[usize],
         limits: &RowLimits,
-    ) -> Result<(Self, usize), ModelError> {
-        if prompts.is_empty() {
-            return Err(ModelError::Row {
-                row: 0,
-                reason: "the batch has no row, expected at least one".into(),
-            });
-        }
-        let mut lengths = Vec::with_capacity(prompts.len());
-        for (row, &(ids, image)) in prompts.iter().enumerate() {
-            lengths.push(prompt_length(row, ids, image, image_lengths, limits)?);
-        }
+    ) -> Self {
         let prompt_length = lengths.iter().copied().max().unwrap_or(0);
-        let length = prompt_length + tail_length;
-        if length > limits.max_length {
-            let row = lengths
-                .iter()
-                .position(|&length| length == prompt_length)
-                .unwrap_or(0);
-            let reason = format!(
-                "{length} positions with padding, the model has {}",
-                limits.max_length
-            );
-            return Err(ModelError::Row { row, reason });
-        }
         let padding: Vec<usize> = lengths.iter().map(|length| prompt_length - length).collect();
         let mut writer = RowWriter::new(image_lengths);
         for ((&(ids, image), tail), &padding) in prompts.iter().zip(tails).zip(&padding) {
@@ -66,16 +46,30 @@ impl TokenRows {
             writer.text(std::iter::repeat_n(0, tail_length - tail.len()));
         }
         let (text_ids, order) = writer.finish();
-        Ok((
-            Self {
-                text_ids,
-                order,
-                padding,
-                length,
-                image_tokens: image_lengths.iter().sum(),
-            },
-            prompt_length,
-        ))
+        Self {
+            text_ids,
+            order,
+            padding,
+            length: prompt_length + tail_length,
+            image_tokens: image_lengths.iter().sum(),
+        }
+    }
+
+    /// Prompts alone, each of which must fit the model.
+    ///
+    /// # Errors
+    /// [`ModelError::Row`] with the first that is malformed or too long.
+    pub(crate) fn of_prompts(
+        prompts: &[PromptTokens<'_>],
+        image_lengths: &[usize],
+        limits: &RowLimits,
+    ) -> Result<Self, ModelError> {
+        let lengths = prompt_lengths(prompts, image_lengths, limits)?;
+        for (row, &length) in lengths.iter().enumerate() {
+            limits.check(length, 0).map_err(|error| error.of_row(row))?;
+        }
+        let tails = vec![&[][..]; prompts.len()];
+        Ok(Self::new(prompts, &lengths, &tails, 0, image_lengths, limits))
     }
 
     pub(crate) fn rows(&self) -> usize {
@@ -144,7 +138,25 @@ impl RowWriter {
     }
 }
 
-/// Positions that a prompt takes, its image expanded.
+/// Positions that each prompt takes, its image expanded.
+///
+/// # Errors
+/// [`ModelError::Row`] without any prompt, and with the first that is malformed.
+pub(crate) fn prompt_lengths(
+    prompts: &[PromptTokens<'_>],
+    image_lengths: &[usize],
+    limits: &RowLimits,
+) -> Result<Vec<usize>, ModelError> {
+    if prompts.is_empty() {
+        return Err(ModelError::Row {
+            row: 0,
+            reason: "the batch has no row, expected at least one".into(),
+        });
+    }
+    let length = |(row, &(ids, image))| prompt_length(row, ids, image, image_lengths, limits);
+    prompts.iter().enumerate().map(length).collect()
+}
+
 fn prompt_length(
     row: usize,
     ids: &[u32],

@@ -13,9 +13,10 @@ use super::beside::Description;
 use super::layout::{Layout, Naming, is_computed};
 use super::ours::{OURS, read_ours};
 use super::{Progress, caig, hf, original};
+use crate::ctr::RewardModel;
 use crate::directory::read_json;
 use crate::error::ModelError;
-use crate::llava::LlavaConfig;
+use crate::llava::{Llava, LlavaConfig};
 use crate::policy::Policy;
 use crate::processor::ImageProcessor;
 use crate::template::PromptTemplate;
@@ -49,8 +50,11 @@ impl Directory {
     /// [`ModelError::File`] or [`ModelError::Content`] with the file and key at fault.
     pub(super) fn open(dir: &Path) -> Result<Self, ModelError> {
         let mut shards = Shards::open(dir)?;
-        let naming = Naming::detect(shards.tensors().keys().map(String::as_str))
-            .map_err(|error| error.in_file(dir))?;
+        let naming = Naming::detect(shards.tensors().keys().map(String::as_str));
+        let naming = naming.map_err(|error| match RewardModel::is_described_in(dir) {
+            true => own_reward_model(dir),
+            false => error.in_file(dir),
+        })?;
         if dir.join(OURS).exists() {
             return Self::open_ours(dir, shards, naming);
         }
@@ -126,6 +130,20 @@ impl Directory {
         &mut self.shards
     }
 
+    /// What is read up to here as a policy, whose weights are fresh.
+    ///
+    /// # Errors
+    /// [`ModelError::Content`] with every weight that is missing, unused or of another shape.
+    pub(super) fn into_shape(mut self, dir: &Path) -> Result<Policy, ModelError> {
+        self.check_writes_text(dir)?;
+        let place = self.shards.place().to_owned();
+        let compared = self.compare().into_result();
+        compared.map_err(|error| error.in_file(&place))?;
+        // Parameters are drawn at first use.
+        let model = self.config.init(&Device::flex(), 0);
+        Ok(self.around(model))
+    }
+
     /// Reads the weights.
     ///
     /// # Errors
@@ -137,22 +155,32 @@ impl Directory {
         dtype: Option<DType>,
         progress: Progress<'_>,
     ) -> Result<Policy, ModelError> {
-        if self.layout == Layout::CaigReward {
-            return Err(ModelError::Content {
-                path: dir.to_owned(),
-                reason: "a reward model of CAIG's, which writes no text; expected a policy".into(),
-            });
-        }
+        self.check_writes_text(dir)?;
         // Parameters are drawn at first use, so none of the fresh ones ever is.
         let (fresh, place) = (self.config.init(device, 0), self.shards.place().to_owned());
         let loaded = self.source(dtype, progress).load(fresh);
-        Ok(Policy {
-            model: loaded.map_err(|error| error.in_file(&place))?,
+        let model = loaded.map_err(|error| error.in_file(&place))?;
+        Ok(self.around(model))
+    }
+
+    fn check_writes_text(&self, dir: &Path) -> Result<(), ModelError> {
+        if self.layout != Layout::CaigReward {
+            return Ok(());
+        }
+        Err(ModelError::Content {
+            path: dir.to_owned(),
+            reason: "a reward model of CAIG's, which writes no text; expected a policy".into(),
+        })
+    }
+
+    fn around(self, model: Llava) -> Policy {
+        Policy {
+            model,
             config: self.config,
             tokenizer: self.tokenizer,
             processor: self.processor,
             template: self.template,
-        })
+        }
     }
 
     /// What its network takes its weights from.
@@ -165,6 +193,16 @@ impl Directory {
             dtype,
             progress,
         }
+    }
+}
+
+/// The fault of a directory that is whole, and not what was asked for.
+fn own_reward_model(dir: &Path) -> ModelError {
+    ModelError::Content {
+        path: dir.to_owned(),
+        reason: "a reward model that was trained here from nothing (adwright-reward), which writes no text; expected a LLaVA of \
+                 transformers or of its own repository"
+            .into(),
     }
 }
 

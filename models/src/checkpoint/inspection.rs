@@ -2,6 +2,7 @@
 
 mod adapter;
 mod diffusion;
+mod reward;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -11,6 +12,7 @@ use serde::Serialize;
 
 use super::described::{CONFIG, Directory, SENTENCEPIECE, TOKENIZER};
 use super::layout::Layout;
+use crate::ctr::RewardModel;
 use crate::directory::file_digest;
 use crate::error::ModelError;
 use crate::peft::ADAPTER_CONFIG;
@@ -30,8 +32,8 @@ pub struct Inspection {
     pub vocab_size: Option<usize>,
     /// `json` or `sentencepiece`; an adapter and a ControlNet have none.
     pub tokenizer: Option<&'static str>,
-    /// The prompt template that is used with it: `vicuna_v1`, or `own`, that of `adwright.json`; an adapter and what paints have
-    /// none.
+    /// The prompt template that is used with it: `vicuna_v1`, or `own`, that of `adwright.json`; an adapter, a reward model that was
+    /// trained here from nothing and what paints have none.
     pub template: Option<&'static str>,
     /// Weights that its configuration needs and its files lack.
     pub missing: Vec<String>,
@@ -43,7 +45,7 @@ pub struct Inspection {
     pub digest: String,
 }
 
-/// Inspects the directory of a model, of an adapter, or of what paints, or a single file that paints.
+/// Inspects the directory of a policy, of a reward model, of an adapter, or of what paints, or a single file that paints.
 ///
 /// # Errors
 /// [`ModelError::File`] or [`ModelError::Content`] with the file at fault.
@@ -56,6 +58,9 @@ pub fn inspect(dir: &Path) -> Result<Inspection, ModelError> {
     }
     if let Some(layout) = diffusion::layout(dir) {
         return diffusion::inspect(dir, layout);
+    }
+    if RewardModel::is_described_in(dir) {
+        return reward::inspect(dir);
     }
     let mut foreign = Directory::open(dir)?;
     let comparison = foreign.compare();

@@ -23,6 +23,9 @@ pub enum Layout {
     /// CAIG's reward model: the body of the same with a head for two classes.
     #[serde(rename = "caig-reward")]
     CaigReward,
+    /// A reward model that was trained here from nothing.
+    #[serde(rename = "adwright-reward")]
+    AdwrightReward,
     /// An adapter as the PEFT library writes it: no model of its own.
     #[serde(rename = "peft")]
     Peft,

@@ -182,6 +182,24 @@ mod tests {
     }
 
     #[test]
+    fn without_its_weights_a_policy_says_the_same_and_what_its_files_lack() {
+        let (dir, saved) = (tempfile::tempdir().unwrap(), policy(1));
+        saved.save(dir.path()).unwrap();
+        let shape = Policy::without_weights(dir.path()).unwrap();
+        let ids = |policy: &Policy| policy.prompt_ids("a lamp", true).unwrap();
+        assert_eq!(ids(&shape), ids(&saved));
+        assert_eq!((shape.config, shape.processor), (saved.config, saved.processor));
+        let (bias, mut weights) = (
+            "vision_tower.vision_model.pre_layrnorm.bias",
+            weights_in(dir.path()),
+        );
+        weights.remove(bias);
+        put_weights(dir.path(), &weights);
+        let message = Policy::without_weights(dir.path()).unwrap_err().to_string();
+        assert!(message.contains(WEIGHTS) && message.contains(bias), "{message}");
+    }
+
+    #[test]
     fn saving_twice_writes_the_same_bytes_and_leaves_no_parts() {
         let (first, second) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         policy(1).save(first.path()).unwrap();

@@ -8,7 +8,7 @@ use burn::tensor::Tensor;
 use image::{RgbImage, RgbaImage, buffer::ConvertBuffer, imageops};
 
 use super::caig_network::{CaigAnswer, CaigNetwork, PairRows};
-use crate::batch::TokenRows;
+use crate::batch::{TokenRows, TooLong};
 use crate::error::ModelError;
 use crate::linear::Linear;
 use crate::policy::Policy;
@@ -131,6 +131,16 @@ impl CaigReward {
             .join_at_images(&["", &format!("\n{question}{ANSWER}")])
     }
 
+    /// Whether such ids fit the model, whatever the picture behind them shows.
+    ///
+    /// # Errors
+    /// [`TooLong`].
+    pub fn check_prompt(&self, prompt: &[u32]) -> Result<(), TooLong> {
+        // One of them stands for the picture.
+        let positions = prompt.len().saturating_sub(1) + self.policy.image_tokens(2 * SIDE, SIDE);
+        self.policy.config.row_limits().check(positions, 0)
+    }
+
     /// Lays out pairs of [squares](Self::square), the first of a pair on the left, each with what is asked of it, for one
     /// pass. The vision tower sees them here.
     ///
@@ -148,12 +158,11 @@ impl CaigReward {
         let features = self.policy.image_features(&pictures.iter().collect::<Vec<_>>())?;
         let rows = prompts.iter().enumerate();
         let rows: Vec<_> = rows.map(|(image, prompt)| (*prompt, Some(image))).collect();
-        let tails: Vec<&[u32]> = vec![&[]; rows.len()];
         let limits = self.policy.config.row_limits();
-        let (tokens, length) = TokenRows::new(&rows, &tails, 0, features.lengths(), &limits)?;
+        let tokens = TokenRows::of_prompts(&rows, features.lengths(), &limits)?;
         Ok(PairRows {
+            length: tokens.length,
             tokens,
-            length,
             features,
         })
     }

@@ -55,6 +55,22 @@ struct Description {
 }
 
 impl Description {
+    fn read(dir: &Path) -> Result<Self, ModelError> {
+        let path = dir.join(CONFIG);
+        let description: Self = read_json(&path)?;
+        description.check().map_err(|error| error.in_file(&path))?;
+        Ok(description)
+    }
+
+    /// The tokenizer beside it.
+    fn tokenizer(&self, dir: &Path) -> Result<Tokenizer, ModelError> {
+        let path = dir.join(TOKENIZER);
+        let tokenizer = Tokenizer::load(&path, self.special_tokens.clone())?;
+        let fits = tokenizer.check_fits(self.network.vocab_size());
+        fits.map_err(|error| error.in_file(&path))?;
+        Ok(tokenizer)
+    }
+
     fn check(&self) -> Result<(), ModelError> {
         let format = self.format;
         limits::check([(format == 1, "format", format.to_string(), "1")])?;
@@ -74,8 +90,18 @@ impl RewardModel {
     /// Whether `dir` is meant to hold a model of this kind rather than a checkpoint of CAIG's, by its `config.json`. A
     /// file that cannot be read counts as one: [`load`](Self::load) says what is wrong with it.
     pub fn is_meant_by(dir: &Path) -> bool {
-        read_json::<serde_json::Value>(&dir.join(CONFIG))
-            .map_or(true, |config| config.get("format").is_some())
+        Self::described_kind(dir).unwrap_or(true)
+    }
+
+    /// The same, where a file that cannot be read counts as none.
+    pub(crate) fn is_described_in(dir: &Path) -> bool {
+        Self::described_kind(dir).unwrap_or(false)
+    }
+
+    /// Whether `config.json` is that of a model of this kind.
+    fn described_kind(dir: &Path) -> Result<bool, ModelError> {
+        let config: serde_json::Value = read_json(&dir.join(CONFIG))?;
+        Ok(config.get("format").is_some())
     }
 
     /// Which form the network has.
@@ -158,21 +184,14 @@ impl RewardModel {
     /// [`ModelError::File`] or [`ModelError::Content`] with the file at fault: it is missing or malformed, does not fit
     /// the others, or holds weights that are not finite or not those of the configuration.
     pub fn load(dir: &Path, device: &Device) -> Result<Self, ModelError> {
-        let path = dir.join(CONFIG);
-        let description: Description = read_json(&path)?;
-        description.check().map_err(|error| error.in_file(&path))?;
+        let description = Description::read(dir)?;
+        let tokenizer = description.tokenizer(dir)?;
         let Description {
             network: config,
             processor,
-            special_tokens,
             calibration,
             ..
         } = description;
-        let path = dir.join(TOKENIZER);
-        let tokenizer = Tokenizer::load(&path, special_tokens)?;
-        tokenizer
-            .check_fits(config.vocab_size())
-            .map_err(|error| error.in_file(&path))?;
         let fresh = config.init(device, 0);
         let network = read_weights(&dir.join(WEIGHTS), |weights| fresh.with_weights(weights))?;
         Ok(Self {
@@ -182,6 +201,16 @@ impl RewardModel {
             processor,
             calibration,
         })
+    }
+
+    /// The shape of the network in a directory whose other files but for the weights are whole.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub(crate) fn described(dir: &Path) -> Result<CtrConfig, ModelError> {
+        let description = Description::read(dir)?;
+        description.tokenizer(dir)?;
+        Ok(description.network)
     }
 
     fn files(&self) -> Result<BTreeMap<&'static str, Vec<u8>>, ModelError> {
@@ -220,13 +249,14 @@ fn text_ids(
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::fs;
 
     use super::*;
     use crate::ctr::SiameseConfig;
 
-    fn model(seed: u64) -> RewardModel {
+    /// A siamese one of a few hundred numbers.
+    pub(crate) fn model(seed: u64) -> RewardModel {
         let tokenizer = Tokenizer::train(["red oak chair"].iter(), 270, SpecialTokens::default()).unwrap();
         let config = CtrConfig::Siamese(SiameseConfig {
             image_size: 8,

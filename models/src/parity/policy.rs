@@ -163,7 +163,7 @@ impl Case {
         let lengths = features.map_or(&[][..], ImageFeatures::lengths);
         let image = features.map(|_| 0);
         let limits = self.policy.config.row_limits();
-        let (tokens, _) = TokenRows::new(&[(&ids, image)], &[&[]], 0, lengths, &limits).unwrap();
+        let tokens = TokenRows::of_prompts(&[(&ids, image)], lengths, &limits).unwrap();
         let positions = model.positions(&tokens);
         let mut x: Tensor<3> = model.embed(&tokens, features);
         let language_model = &model.language_model;

@@ -6,7 +6,7 @@ use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 
 use super::Prompt;
 use crate::attention::padding_bias;
-use crate::batch::{PromptTokens, RowLimits, TokenRows};
+use crate::batch::{PromptTokens, RowLimits, TokenRows, TooLong};
 use crate::error::ModelError;
 use crate::image_features::ImageFeatures;
 use crate::llama::{KvCache, KvCacheShape, Positions, Rope};
@@ -59,15 +59,17 @@ impl<'a> Decoder<'a> {
     ) -> Result<(Self, HostLogits), ModelError> {
         let (distinct, source) = distinct_prompts(prompts);
         let images = features.map_or(&[][..], ImageFeatures::lengths);
-        let room = RowLimits {
-            max_length: limits.max_length.saturating_sub(max_new_tokens - 1),
-            ..*limits
-        };
-        let (tokens, length) = TokenRows::new(&distinct, &vec![&[][..]; distinct.len()], 0, images, &room)
-            .map_err(|error| {
-                // The row that failed is numbered among the distinct prompts; name the caller's first such row.
-                renumber(error, &source)
-            })?;
+        let tokens = TokenRows::of_prompts(&distinct, images, limits).map_err(|error| {
+            // The row that failed is numbered among the distinct prompts; name the caller's first such row.
+            renumber(error, &source)
+        })?;
+        let room = limits.check(tokens.length, max_new_tokens);
+        room.map_err(|TooLong { prompt, context, .. }| ModelError::Room {
+            max_new_tokens,
+            prompt,
+            context,
+        })?;
+        let length = tokens.length;
         let device = model.constants_device();
         let x = model.embed(&tokens, features);
         let (rows, width, dtype) = (x.dims()[0], x.dims()[2], x.dtype());

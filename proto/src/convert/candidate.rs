@@ -82,6 +82,7 @@ impl From<&CandidateGroup> for pb::CandidateGroup {
         Self {
             candidates: candidates.collect(),
             reward_model: group.reward_model().map(Into::into),
+            confidence: group.confidence(),
         }
     }
 }
@@ -179,6 +180,10 @@ pub(super) fn group(task: TaskId, message: pb::CandidateGroup) -> Result<Candida
         .map(|c| candidate(task, c))
         .collect::<Result<_, _>>()?;
     let reward_model = message.reward_model.map(Digest::try_from).transpose()?;
-    CandidateGroup::from_candidates(task, candidates, reward_model)
-        .map_err(|e| InvalidMessage::new("group", e))
+    let group = CandidateGroup::from_candidates(task, candidates, reward_model);
+    let group = group.and_then(|group| match message.confidence {
+        Some(confidence) => group.with_confidence(confidence),
+        None => Ok(group),
+    });
+    group.map_err(|e| InvalidMessage::new("group", e))
 }

@@ -2,7 +2,7 @@
 
 use super::{InvalidMessage, candidate::group, from_wire, required, to_wire};
 use crate::pb;
-use common::{FailureReason, NoPairReason, PreferencePair, RolloutOutcome, TaskId};
+use common::{Blame, FailureReason, NoPairReason, PreferencePair, RolloutOutcome, TaskId};
 use pb::rollout_outcome::Outcome;
 
 /// The longest failure detail that crosses the wire, in bytes.
@@ -26,6 +26,23 @@ const FAILURE: [(FailureReason, pb::FailureReason); 5] = [
     (FailureReason::Storage, pb::FailureReason::Storage),
     (FailureReason::Abandoned, pb::FailureReason::Abandoned),
 ];
+
+/// What a failure says of its task. What a later version of the program may say is the task's.
+fn blame(message: pb::Blame) -> Blame {
+    match message {
+        pb::Blame::Unspecified => Blame::Task,
+        pb::Blame::Service => Blame::Service,
+        pb::Blame::FullService => Blame::FullService,
+    }
+}
+
+fn blame_to_wire(blame: Blame) -> pb::Blame {
+    match blame {
+        Blame::Task => pb::Blame::Unspecified,
+        Blame::Service => pb::Blame::Service,
+        Blame::FullService => pb::Blame::FullService,
+    }
+}
 
 /// Cuts a text to `limit` bytes at a character's border.
 fn cut(text: &str, limit: usize) -> String {
@@ -55,12 +72,14 @@ impl From<&RolloutOutcome> for pb::RolloutOutcome {
             RolloutOutcome::Failed {
                 reason,
                 retryable,
+                blame,
                 detail,
                 ..
             } => Outcome::Failed(pb::Failed {
                 reason: to_wire(&FAILURE, *reason).into(),
                 retryable: *retryable,
                 detail: cut(detail, MAX_DETAIL_BYTES),
+                blame: blame_to_wire(*blame).into(),
             }),
         };
         Self {
@@ -85,15 +104,18 @@ impl TryFrom<pb::RolloutOutcome> for RolloutOutcome {
             }
             Outcome::NoPair(no_pair) => {
                 let reason = from_wire(&NO_PAIR, "no_pair.reason", no_pair.reason())?;
-                Ok(Self::NoPair {
-                    group: group(task, required("no_pair.group", no_pair.group)?)?,
-                    reason,
-                })
+                let group = group(task, required("no_pair.group", no_pair.group)?)?;
+                if group.is_abstention() && reason != NoPairReason::Abstained {
+                    let found = "no candidate is scored by the reward model that is named, and the reason is not that it abstained";
+                    return Err(InvalidMessage::new("no_pair.reason", found));
+                }
+                Ok(Self::NoPair { group, reason })
             }
             Outcome::Failed(failed) => Ok(Self::Failed {
                 task,
                 reason: from_wire(&FAILURE, "failed.reason", failed.reason())?,
                 retryable: failed.retryable,
+                blame: blame(failed.blame()),
                 detail: cut(&failed.detail, MAX_DETAIL_BYTES),
             }),
         }
@@ -179,14 +201,17 @@ mod tests {
                 group,
                 reason: NO_PAIR[i].0
             }),
-            (0..FAILURE.len(), any::<bool>(), "[a-zé]{0,40}").prop_map(move |(i, retryable, detail)| {
-                RolloutOutcome::Failed {
-                    task,
-                    reason: FAILURE[i].0,
-                    retryable,
-                    detail,
+            (0..FAILURE.len(), any::<bool>(), 0..3, "[a-zé]{0,40}").prop_map(
+                move |(i, retryable, whose, detail)| {
+                    RolloutOutcome::Failed {
+                        task,
+                        reason: FAILURE[i].0,
+                        retryable,
+                        blame: blame(pb::Blame::try_from(whose).unwrap()),
+                        detail,
+                    }
                 }
-            }),
+            ),
         ]
     }
 
@@ -222,6 +247,7 @@ mod tests {
         let group = pb::CandidateGroup {
             candidates: vec![candidate, good],
             reward_model: Some(Digest::from_bytes([1; 32]).into()),
+            confidence: None,
         };
         let pair = pb::Pair {
             group: Some(group),
@@ -276,5 +302,52 @@ mod tests {
         assert_eq!(refused(pictureless).field, "candidate.image");
         assert_eq!(refused(pb::Candidate::default()).field, "candidate.trajectory");
         assert!(RolloutOutcome::try_from(pb::RolloutOutcome::default()).is_err());
+    }
+
+    #[test]
+    fn an_abstention_names_its_model_and_is_taken_for_nothing_else() {
+        let version = PolicyVersion::initial(LearnerEpoch(1));
+        let trajectory =
+            |token| Trajectory::new(TASK, version, vec![token], vec![-0.5], "x".into(), Finish::Stop);
+        let image = CandidateImage {
+            digest: Some(Digest::from_bytes([2; 32])),
+            defects: 0,
+            barred: None,
+        };
+        let task = ProductTask {
+            id: TASK,
+            product: ProductId::new("lamp").unwrap(),
+            caption: String::new(),
+            instruction: String::new(),
+            image: Digest::from_bytes([1; 32]),
+        };
+        let trajectories = [5, 6].map(|token| trajectory(token).unwrap()).to_vec();
+        let model = Digest::from_bytes([3; 32]);
+        let group =
+            CandidateGroup::abstained(&task, trajectories, vec![image; 2], model, Some(0.55)).unwrap();
+        let reason = NoPairReason::Abstained;
+        let outcome = RolloutOutcome::NoPair { group, reason };
+        let message = pb::RolloutOutcome::from(&outcome);
+        assert_eq!(RolloutOutcome::try_from(message.clone()).unwrap(), outcome);
+        let changed = |change: fn(&mut pb::NoPair)| {
+            let mut message = message.clone();
+            let Some(Outcome::NoPair(no_pair)) = &mut message.outcome else {
+                panic!("{message:?}")
+            };
+            change(no_pair);
+            RolloutOutcome::try_from(message).unwrap_err().field
+        };
+        assert_eq!(
+            changed(|no_pair| no_pair.set_reason(pb::NoPairReason::Tie)),
+            "no_pair.reason"
+        );
+        assert_eq!(
+            changed(|no_pair| no_pair.group.as_mut().unwrap().reward_model = None),
+            "group"
+        );
+        assert_eq!(
+            changed(|no_pair| no_pair.group.as_mut().unwrap().confidence = Some(1.5)),
+            "group"
+        );
     }
 }

@@ -4,9 +4,12 @@
 //! pair is asked about in both orders and the answers are averaged, so that its taste for a side cancels.
 
 use super::{BatchUnit, CreativeGroup, Preparation, RawScores, ServedModel};
+use crate::error::RewardError;
 use crate::orientation::{OrientedMargins, ordered_pairs};
+use crate::questions::check_questions;
 use crate::scorer::ScoreFailure;
 use common::Digest;
+use data::{FilePlaces, Product};
 use image::{RgbImage, buffer::ConvertBuffer as _};
 use models::ModelError;
 use models::ctr::{CaigReward, Calibration};
@@ -23,6 +26,18 @@ impl ServedCaig {
     /// A model that is asked `question`, in which `{caption}` stands for the caption.
     pub fn new(model: CaigReward, question: String) -> Self {
         Self { model, question }
+    }
+
+    /// Whether it can be asked about each of these products, given by their index; `places` are those of a file's products.
+    ///
+    /// # Errors
+    /// [`RewardError::Rows`] or [`RewardError::Question`] when it cannot.
+    pub fn check<'a>(
+        &self,
+        products: impl IntoIterator<Item = (usize, &'a Product)>,
+        places: Option<&FilePlaces>,
+    ) -> Result<(), RewardError> {
+        check_questions(&self.model, &self.question, products, places)
     }
 
     /// The margins of every group, all in the same passes.

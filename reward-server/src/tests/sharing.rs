@@ -75,10 +75,12 @@ async fn without_a_wait_requests_stay_apart_and_in_a_deterministic_run_groups_do
         }
         model.open();
         for answer in asked {
-            answer.await.unwrap().unwrap();
+            assert_eq!(answer.await.unwrap().unwrap().scored_alone, deterministic);
         }
         let found: Vec<usize> = model.passes().iter().map(Vec::len).collect();
         assert_eq!(found, sizes, "deterministic: {deterministic}");
+        let says = server.status().await.reward_model.unwrap().scores_alone;
+        assert_eq!(says, deterministic);
         server.stop().await;
     }
 }

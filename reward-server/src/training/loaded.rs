@@ -8,6 +8,7 @@ use super::losses;
 use super::products::{Partition, read};
 use crate::config::RewardConfig;
 use crate::error::RewardError;
+use crate::questions::check_questions;
 use data::ClickLog;
 use image::{RgbImage, buffer::ConvertBuffer as _};
 use models::ctr::{CaigReward, PairRows};
@@ -33,7 +34,8 @@ pub struct LoadedTraining<'a> {
 /// Trains an adapter and the heads. Returns the model with the adapter still beside its body. `progress` is told every step.
 ///
 /// # Errors
-/// As [`train`](super::train); [`RewardError::Question`] when the question about a product is too long.
+/// As [`train`](super::train); before the first step [`RewardError::Question`] or [`RewardError::Rows`] when questions about
+/// products are too long.
 pub fn train_loaded(
     plan: LoadedTraining<'_>,
     progress: &mut dyn FnMut(RewardProgress),
@@ -48,7 +50,7 @@ pub fn train_loaded(
         threads,
     } = plan;
     config.validate()?;
-    check_questions(&model, question, log)?;
+    check_questions(&model, question, log.products().iter().enumerate(), log.places())?;
     let everything = RewardConfig {
         validation_share: 0.0,
         ..config.clone()
@@ -86,28 +88,6 @@ pub fn train_loaded(
 
 fn square(model: &CaigReward, creative: &RgbImage) -> RgbImage {
     CaigReward::square(model.processor(), &creative.convert())
-}
-
-/// Lays out one picture with the question about each product of the log, before anything takes time.
-fn check_questions(model: &CaigReward, question: &str, log: &dyn ClickLog) -> Result<(), RewardError> {
-    let Some(creative) = log.creatives().first() else {
-        return Ok(());
-    };
-    let picture = square(model, &creative.image);
-    let mut longest = 0;
-    for product in log.products() {
-        let prompt = model.prompt_ids(&CaigReward::question_about(question, &product.caption))?;
-        // A shorter one fits where a longer one did.
-        if prompt.len() > longest {
-            longest = prompt.len();
-            let laid_out = model.lay_out(&[(&picture, &picture)], &[&prompt]);
-            laid_out.map_err(|reason| RewardError::Question {
-                product: product.id.to_string(),
-                reason: Box::new(reason),
-            })?;
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -196,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn a_question_that_does_not_fit_names_its_product_before_anything_is_trained() {
+    fn a_question_that_does_not_fit_is_refused_before_anything_is_trained() {
         let log = ToyLog::new(8);
         let config = config(1);
         let question = "which part ".repeat(4_000) + "{caption}";
@@ -211,7 +191,7 @@ mod tests {
         let mut steps = 0;
         let refused = train_loaded(plan, &mut |_| steps += 1, &CancellationToken::new()).unwrap_err();
         assert!(
-            refused.is_configuration() && refused.to_string().contains("p0"),
+            refused.is_configuration() && refused.to_string().contains("reward_server.question"),
             "{refused}"
         );
         assert_eq!(steps, 0);

@@ -3,7 +3,7 @@
 use actor::ActorError;
 use anyhow::Result;
 use common::Digest;
-use integration_tests::TestCluster;
+use integration_tests::{Running, TestCluster};
 use proto::pb::{
     self, group_score,
     reward_service_server::{RewardService, RewardServiceServer},
@@ -15,7 +15,7 @@ use std::{
     sync::{Arc, Mutex},
     time::Duration,
 };
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, time::Instant};
 use tonic::{Request, Response, Status, transport::server::TcpIncoming};
 
 /// What becomes of one request.
@@ -35,6 +35,8 @@ struct Scripted {
     faults: Arc<Mutex<VecDeque<Fault>>>,
     forever: bool,
     model: Arc<Mutex<Digest>>,
+    /// What it says of itself, and does not of its scores.
+    alone: bool,
 }
 
 impl Scripted {
@@ -43,6 +45,7 @@ impl Scripted {
             faults: Arc::new(Mutex::new(faults.into_iter().collect())),
             forever: false,
             model: Arc::new(Mutex::new(model(1))),
+            alone: false,
         }
     }
 
@@ -118,6 +121,7 @@ impl RewardService for Scripted {
         Ok(Response::new(pb::RewardModel {
             digest: Some(self.served().into()),
             form: "scripted".into(),
+            scores_alone: self.alone,
         }))
     }
 
@@ -205,16 +209,69 @@ async fn a_server_that_never_scores_is_named_with_what_is_wrong() -> Result<()> 
 async fn a_server_without_room_is_waited_for_however_many_leases_it_costs() -> Result<()> {
     let mut cluster = TestCluster::new(54)?;
     cluster.actor.reward_timeout_s = 0.1;
-    cluster.learner.max_attempts = 20;
-    // A time to come again that no lease has: each refusal costs a lease.
-    let server = Scripted::new((0..6).map(|_| overloaded(60_000)));
+    // A time to come again that no lease has: each refusal costs a lease, and twice as many as a task has attempts.
+    let pause = Duration::from_millis(400);
+    let refusals = 2 * cluster.learner.max_attempts;
+    let server = Scripted::new((0..refusals).map(|_| overloaded(pause.as_millis() as u64)));
+    let (learner, address) = (cluster.start_learner().await?, server.serve().await?);
+    let began = Instant::now();
+    let actor = cluster.start_actor("patient", learner.address, address).await?;
+    let told = wait_that_is_told(&learner).await?;
+    assert!(
+        told.contains("had no room") && told.contains(&address.to_string()),
+        "{told}"
+    );
+    let run = learner.joined().await??;
+    assert!(run.complete);
+    assert!(began.elapsed() >= pause * refusals, "{:?}", began.elapsed());
+    assert_eq!(
+        run.outcomes.failures["reward_unavailable"],
+        u64::from(refusals) * 4
+    );
+    assert_eq!(run.outcomes.expired, 0);
+    assert!(actor.joined().await??.complete);
+    costs_no_task(&cluster).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_fails_lease_after_lease_costs_no_task() -> Result<()> {
+    let mut cluster = TestCluster::new(58)?;
+    cluster.actor.reward_timeout_s = 0.3;
+    cluster.learner.max_attempts = 1;
+    // One lease less than a server has that is lost.
+    let server = Scripted::new([Fault::NoDigest, Fault::FewerGroups]);
     let (learner, address) = (cluster.start_learner().await?, server.serve().await?);
     let actor = cluster.start_actor("patient", learner.address, address).await?;
     let run = learner.joined().await??;
     assert!(run.complete);
-    assert_eq!(run.outcomes.failures["reward_unavailable"], 6 * 4);
+    assert_eq!(run.outcomes.failures["reward_unavailable"], 2 * 4);
     assert!(actor.joined().await??.complete);
+    costs_no_task(&cluster).await
+}
+
+/// No task ended as a failure.
+async fn costs_no_task(cluster: &TestCluster) -> Result<()> {
+    let mut failed = cluster.ledger().await?;
+    failed.retain(|line| line.outcome == "failed");
+    assert_eq!(failed, []);
     Ok(())
+}
+
+/// What an actor says that it waits for, as soon as one does.
+async fn wait_that_is_told<T: Send + 'static>(learner: &Running<T>) -> Result<String> {
+    let mut observer = learner.learner_client().await?;
+    loop {
+        let request = pb::GetRunStatusRequest {
+            header: Some(header(None, None, "observer")),
+            metrics_from: 0,
+        };
+        let status = observer.get_run_status(request).await?.into_inner();
+        let mut actors = status.actors.into_iter();
+        match actors.find(|actor| !actor.waiting_for.is_empty()) {
+            Some(actor) => return Ok(actor.waiting_for),
+            None => tokio::time::sleep(Duration::from_millis(10)).await,
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -226,22 +283,7 @@ async fn scores_of_another_model_than_the_run_takes_are_never_recorded_and_the_w
     let server = Scripted::new([]);
     let (learner, address) = (cluster.start_learner().await?, server.serve().await?);
     let actor = cluster.start_actor("waiting", learner.address, address).await?;
-    let mut observer = learner.learner_client().await?;
-    let told = loop {
-        let request = pb::GetRunStatusRequest {
-            header: Some(header(None, None, "observer")),
-            metrics_from: 0,
-        };
-        let status = observer.get_run_status(request).await?.into_inner();
-        match status
-            .actors
-            .into_iter()
-            .find(|actor| !actor.waiting_for.is_empty())
-        {
-            Some(actor) => break actor.waiting_for,
-            None => tokio::time::sleep(Duration::from_millis(10)).await,
-        }
-    };
+    let told = wait_that_is_told(&learner).await?;
     for part in [model(1).to_string(), model(2).to_string(), address.to_string()] {
         assert!(told.contains(&part), "{told}");
     }
@@ -270,5 +312,27 @@ async fn a_server_that_keeps_another_model_ends_the_actor_with_both_digests() ->
     }
     let run = learner.stopped().await??;
     assert_eq!(run.outcomes.reward_models.len(), 0);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deterministic_run_takes_no_score_that_may_depend_on_who_else_asked() -> Result<()> {
+    // One says nothing, as older ones do; the other is one of several behind a name, and not the one that scores.
+    for alone in [false, true] {
+        let mut cluster = TestCluster::new(59)?;
+        cluster.learner.deterministic = true;
+        cluster.actor.reward_timeout_s = 0.3;
+        let mut server = Scripted::new([]);
+        server.alone = alone;
+        let (learner, address) = (cluster.start_learner().await?, server.serve().await?);
+        let actor = cluster.start_actor("exact", learner.address, address).await?;
+        let error = actor.joined().await?.expect_err("nothing fits the run");
+        assert!(matches!(error, ActorError::ScoresTogether { .. }), "{error}");
+        for word in [&address.to_string(), "--deterministic"] {
+            assert!(error.to_string().contains(word), "{error}");
+        }
+        let run = learner.stopped().await??;
+        assert_eq!(run.outcomes.reward_models.len(), 0);
+    }
     Ok(())
 }

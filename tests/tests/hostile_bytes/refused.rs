@@ -1,12 +1,21 @@
 //! Messages that decode and that the program refuses, each for one field: a door that only decodes lets them in.
 
-use super::samples;
+use super::{samples, states};
 use prost::Message;
 use proto::pb;
 
 /// Names of doors, and what they must not let in.
 pub(super) fn refused() -> Vec<(&'static str, Vec<u8>)> {
-    [of_requests(), of_learners_answers(), of_scores(), of_pictures()].concat()
+    let headers = vec![("retry-after-ms", b"soon".to_vec())];
+    [
+        of_requests(),
+        of_learners_answers(),
+        of_states(),
+        of_scores(),
+        of_pictures(),
+        headers,
+    ]
+    .concat()
 }
 
 fn changed<M: Message>(mut message: M, change: impl FnOnce(&mut M)) -> Vec<u8> {
@@ -94,11 +103,39 @@ fn of_learners_answers() -> Vec<(&'static str, Vec<u8>)> {
             "SubmitOutcomesResponse",
             changed(samples::receipts(), |m| m.receipts[0].task = 5),
         ),
-        (
-            "RewardModel",
-            changed(samples::reward_model(), |m| m.digest = None),
-        ),
     ]
+}
+
+/// What is told to whoever looks on.
+fn of_states() -> Vec<(&'static str, Vec<u8>)> {
+    let not_a_number = || pb::VersionMetrics {
+        version: states::run().version,
+        values: [("loss".to_owned(), f64::NAN)].into(),
+    };
+    let outcomes = |counts: [(&str, u64); 2]| pb::OutcomeCounts {
+        failures: counts.map(|(name, count)| (name.to_owned(), count)).into(),
+        ..Default::default()
+    };
+    let statuses: [&dyn Fn(&mut pb::RunStatus); 9] = [
+        &|m| m.run_id = "\u{1b}]0;mine\u{7}".into(),
+        &|m| m.version = None,
+        &|m| m.actors[0].actor_id = "actor\u{1b}[2J".into(),
+        &|m| m.actors = vec![pb::ActorStatus::default(); 1_000_000],
+        &|m| m.metrics = vec![not_a_number()],
+        &|m| m.held_out = Some(not_a_number()),
+        &|m| m.metrics = vec![pb::VersionMetrics::default(); 1_000_000],
+        &|m| m.outcomes = Some(outcomes([("\u{9b}31m", 1), ("storage", 1)])),
+        &|m| m.outcomes = Some(outcomes([("sampling", u64::MAX), ("storage", 1)])),
+    ];
+    let statuses = statuses.map(|change| ("RunStatus", changed(states::run(), change)));
+    let models = [
+        ("RewardModel", changed(states::model(), |m| m.digest = None)),
+        (
+            "RewardServerStatus",
+            changed(states::server(), |m| m.reward_model = None),
+        ),
+    ];
+    statuses.into_iter().chain(models).collect()
 }
 
 fn of_scores() -> Vec<(&'static str, Vec<u8>)> {

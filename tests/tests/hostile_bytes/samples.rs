@@ -5,6 +5,7 @@
     reason = "the helpers around the tests may unwrap as the tests do"
 )]
 
+use super::states;
 use prost::Message as _;
 use proto::{header, keda, pb};
 
@@ -68,6 +69,7 @@ fn learners_answer(door: &str) -> Option<Vec<u8>> {
             learner_epoch: 1,
             run_seed: 7,
             policy: Some(manifest()),
+            deterministic: true,
         }
         .encode_to_vec(),
         "PolicyManifest" => manifest().encode_to_vec(),
@@ -77,7 +79,7 @@ fn learners_answer(door: &str) -> Option<Vec<u8>> {
         "ReturnTasksResponse" => pb::ReturnTasksResponse { returned: 3 }.encode_to_vec(),
         "ReportAdoptionResponse" => pb::ReportAdoptionResponse {}.encode_to_vec(),
         "ReportEvaluationResponse" => pb::ReportEvaluationResponse {}.encode_to_vec(),
-        "RunStatus" => status().encode_to_vec(),
+        "RunStatus" => states::run().encode_to_vec(),
         _ => return None,
     })
 }
@@ -86,13 +88,8 @@ fn learners_answer(door: &str) -> Option<Vec<u8>> {
 fn others_answer(door: &str) -> Option<Vec<u8>> {
     Some(match door {
         "ScoreGroupsResponse" => scores().encode_to_vec(),
-        "RewardModel" => reward_model().encode_to_vec(),
-        "RewardServerStatus" => pb::RewardServerStatus {
-            reward_model: Some(reward_model()),
-            requests: 2,
-            ..Default::default()
-        }
-        .encode_to_vec(),
+        "RewardModel" => states::model().encode_to_vec(),
+        "RewardServerStatus" => states::server().encode_to_vec(),
         "GenerateGroupResponse" => generated().encode_to_vec(),
         "ImageGenerator" => pb::ImageGenerator {
             name: "painter".into(),
@@ -107,6 +104,7 @@ fn others_answer(door: &str) -> Option<Vec<u8>> {
 fn from_elsewhere(door: &str) -> Option<Vec<u8>> {
     Some(match door {
         "traceparent" => b"00-0000000000000007000000000000002a-000000000000002a-01".to_vec(),
+        "retry-after-ms" => b"250".to_vec(),
         "cut-out" | "picture" => picture(),
         "safetensors" | "safetensors in parts" => {
             let head = br#"{"w":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}"#;
@@ -123,11 +121,11 @@ fn known() -> pb::RequestHeader {
     header(Some(&run), Some(common::LearnerEpoch(1)), "actor-0")
 }
 
-fn digest() -> pb::Digest {
+pub(super) fn digest() -> pb::Digest {
     pb::Digest { blake3: vec![7; 32] }
 }
 
-fn version() -> pb::PolicyVersion {
+pub(super) fn version() -> pb::PolicyVersion {
     pb::PolicyVersion { epoch: 1, number: 3 }
 }
 
@@ -161,6 +159,7 @@ fn outcomes() -> pb::SubmitOutcomesRequest {
         group: Some(pb::CandidateGroup {
             candidates: vec![candidate(6, 0.5), candidate(7, -0.5)],
             reward_model: Some(digest()),
+            confidence: None,
         }),
         chosen: 0,
         rejected: 1,
@@ -316,26 +315,6 @@ pub(super) fn receipts() -> pb::SubmitOutcomesResponse {
     }
 }
 
-fn status() -> pb::RunStatus {
-    let version = Some(version());
-    let metrics = pb::VersionMetrics {
-        version,
-        values: [("loss".to_owned(), 0.5)].into(),
-    };
-    pb::RunStatus {
-        run_id: "demo".into(),
-        version,
-        actors: vec![pb::ActorStatus {
-            actor_id: "actor-0".into(),
-            version,
-            ..Default::default()
-        }],
-        metrics: vec![metrics.clone()],
-        held_out: Some(metrics),
-        ..Default::default()
-    }
-}
-
 /// Of the two groups that the door asks for: two images with what each side says, and three that could not be scored.
 pub(super) fn scores() -> pb::ScoreGroupsResponse {
     let sides = pb::Sides {
@@ -351,19 +330,14 @@ pub(super) fn scores() -> pb::ScoreGroupsResponse {
     let failed = pb::group_score::Result::Failure(pb::ScoreFailure {
         reason: pb::ScoreFailureReason::Abstained.into(),
         detail: "it is not sure".into(),
+        confidence: Some(0.55),
     });
     let scores = [scored, failed].map(|result| pb::GroupScore { result: Some(result) });
     pb::ScoreGroupsResponse {
         scores: scores.into(),
         reward_model: Some(digest()),
         compute_seconds: 0.5,
-    }
-}
-
-pub(super) fn reward_model() -> pb::RewardModel {
-    pb::RewardModel {
-        digest: Some(digest()),
-        form: "siamese".into(),
+        scored_alone: true,
     }
 }
 

@@ -81,6 +81,7 @@ impl Ghost {
                 reason: pb::FailureReason::Rendering.into(),
                 retryable: !self.terminal,
                 detail: "a ghost".into(),
+                ..Default::default()
             })),
         };
         self.last = Some((epoch, outcome.clone()));

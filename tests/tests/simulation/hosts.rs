@@ -3,8 +3,8 @@
 use crate::network::{Links, PORT, listen};
 use crate::scenario::Scenario;
 use crate::trace::Recorder;
-use crate::{ghost, journal::MemoryJournals, liar};
-use actor::{ActorError, ActorSummary, Served, SimulatedActorInputs, SimulatedSampling};
+use crate::{ghost, journal::MemoryJournals};
+use actor::{ActorError, ActorSummary, ExpectedRun, Served, SimulatedActorInputs, SimulatedSampling};
 use anyhow::Result;
 use common::{ActorId, RunId};
 use data::Catalogue;
@@ -14,7 +14,7 @@ use object_store::throttle::{ThrottleConfig, ThrottledStore};
 use proto::AllowNetwork;
 use shopworld::{ShopWorld, ShopWorldConfig};
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,7 +26,7 @@ use turmoil::Sim;
 #[derive(Clone)]
 pub(crate) struct Hosts {
     pub(crate) scenario: Rc<Scenario>,
-    run: RunId,
+    pub(crate) run: RunId,
     pub(crate) store: Store,
     catalogue: Arc<dyn Catalogue>,
     links: Links,
@@ -40,6 +40,8 @@ pub(crate) struct Hosts {
 pub(crate) struct Ended {
     pub(crate) learners: Vec<(String, Result<RunSummary, LearnerError>)>,
     pub(crate) actors: Vec<(String, Result<ActorSummary, ActorError>)>,
+    /// Actors that have neither ended nor been killed.
+    pub(crate) at_work: BTreeSet<String>,
     pub(crate) starts: u32,
 }
 
@@ -76,11 +78,11 @@ impl Hosts {
 
     pub(crate) fn start(&self, sim: &mut Sim<'_>, recorder: &Recorder) {
         self.add_learner(sim, "learner");
-        if self.scenario.liar {
+        if let Some(bad_relay) = self.scenario.bad_relay {
             let hosts = self.clone();
-            sim.host("liar", move || {
-                let hosts = hosts.clone();
-                async move { liar::lie(hosts.run, hosts.links, hosts.scenario.adapter_bytes).await }
+            sim.host("bad-relay", move || {
+                let (hosts, bytes) = (hosts.clone(), hosts.scenario.adapter_bytes);
+                bad_relay.take_a_place(hosts.run, hosts.links, bytes)
             });
         }
         for name in self.actor_names() {
@@ -127,6 +129,11 @@ impl Hosts {
         let (begin, stop) = (CancellationToken::new(), CancellationToken::new());
         begin.cancel();
         self.stops.borrow_mut().insert(name.clone(), stop.clone());
+        self.ended.borrow_mut().at_work.insert(name.clone());
+        let expected = ExpectedRun {
+            id: self.run.clone(),
+            versions: self.scenario.learner.versions,
+        };
         let inputs = SimulatedActorInputs {
             actor_id: ActorId::new(id)?,
             learner_url: format!("http://learner:{PORT}"),
@@ -136,6 +143,7 @@ impl Hosts {
             timed: Arc::default(),
             sampling: SimulatedSampling::Pause(self.scenario.generate),
             authorizer: Arc::new(AllowNetwork),
+            looks_in: Some((self.store.clone(), expected)),
         };
         let served = Served {
             incoming: listen().await?,
@@ -143,7 +151,9 @@ impl Hosts {
         };
         let ended = actor::run_simulated(self.scenario.actor.clone(), inputs, Some(served), stop).await;
         let ended = ended.map(|(summary, _)| summary);
-        self.ended.borrow_mut().actors.push((name, ended));
+        let mut all = self.ended.borrow_mut();
+        all.at_work.remove(&name);
+        all.actors.push((name, ended));
         Ok(())
     }
 }

@@ -16,11 +16,11 @@
 )]
 #![allow(clippy::disallowed_methods, reason = "it waits for other processes")]
 
+mod bad_relay;
 mod ghost;
 mod hosts;
 mod journal;
 mod laws;
-mod liar;
 mod machine;
 mod network;
 mod scenario;

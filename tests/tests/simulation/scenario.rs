@@ -1,5 +1,6 @@
 //! What happens in a simulation, drawn from its seed: how large the run is, how fast everything is, what breaks when.
 
+use crate::bad_relay::BadRelay;
 use actor::ActorConfig;
 use learner::{LearnerConfig, RetiredPairs};
 use models::lora::LoraConfig;
@@ -28,8 +29,8 @@ pub(crate) struct Scenario {
     pub(crate) broken_links: f64,
     /// Whether somebody is there who submits late, twice, and for starts that are over.
     pub(crate) ghost: bool,
-    /// Whether one of the relays lies.
-    pub(crate) liar: bool,
+    /// Who takes a place among the relays and is of no use there.
+    pub(crate) bad_relay: Option<BadRelay>,
     /// In the order of their times.
     pub(crate) faults: Vec<(Duration, Fault)>,
 }
@@ -112,9 +113,13 @@ impl Scenario {
                 false => 0.0,
             },
             ghost: draws.random_bool(0.5),
-            liar: relay && draws.random_bool(0.5),
+            bad_relay: None,
             faults: vec![],
         };
+        if relay && draws.random_bool(0.5) {
+            let kinds = BadRelay::ALL;
+            scenario.bad_relay = Some(kinds[draws.random_range(0..kinds.len())]);
+        }
         let count = draws.random_range(0..=12);
         scenario.faults = (0..count).map(|_| scenario.fault(&mut draws)).collect();
         scenario.faults.sort_by_key(|(at, _)| *at);

@@ -5,7 +5,6 @@ use crate::laws;
 use crate::scenario::{Fault, Scenario};
 use crate::trace::Recorder;
 use crate::verdict::Verdict;
-use actor::ActorError;
 use anyhow::{Context as _, Result};
 use learner::{LearnerError, RunSummary};
 use std::collections::BTreeMap;
@@ -19,8 +18,9 @@ const TICK: Duration = Duration::from_millis(5);
 /// How long a run may take once nothing breaks any more.
 const PATIENCE: Duration = Duration::from_secs(400);
 
-/// How long actors may go on when the run is complete: longer than they look for a learner that is gone.
-const FAREWELL: Duration = Duration::from_secs(30);
+/// How long actors may go on when the run is complete. One that is cut off notices within 20 s that the learner is gone, and then looks for the
+/// run's end at least every 30 s.
+const FAREWELL: Duration = Duration::from_secs(120);
 
 /// The pause after which an orchestrator starts a learner again that has ended.
 const RESTART: Duration = Duration::from_millis(700);
@@ -75,6 +75,8 @@ pub(crate) fn play(scenario: Scenario, recorder: &Recorder) -> Result<Verdict> {
             .build()?;
         let laws = laws::broken(&hosts.scenario, &hosts.store, &facts, summary);
         broken.extend(runtime.block_on(laws)?);
+        let at_work = hosts.ended.borrow().at_work.clone();
+        broken.extend(runtime.block_on(laws::left(&hosts.store, &hosts.run, &at_work))?);
     }
     let elapsed = sim.elapsed();
     Ok(Verdict::of(hosts, &facts, summary.as_ref(), elapsed, broken))
@@ -105,30 +107,15 @@ impl Stage {
     ) -> Result<Option<RunSummary>> {
         let mut quiet = Duration::ZERO;
         loop {
-            while let Some(due) = self
-                .actions
-                .first_entry()
-                .filter(|due| due.key().0 <= sim.elapsed())
-            {
-                let action = due.remove();
-                self.act(sim, action);
-            }
+            self.do_what_is_due(sim);
             if !self.actions.is_empty() {
                 quiet = sim.elapsed();
             }
             step(sim)?;
-            let learners = std::mem::take(&mut self.hosts.ended.borrow_mut().learners);
-            for (name, ended) in learners {
-                match ended {
-                    Ok(summary) if summary.complete => return Ok(Some(summary)),
-                    Err(LearnerError::Store(StoreError::Fenced { .. })) => {}
-                    ended => broken.push(format!("{name} ended with {ended:?}")),
-                }
-                if name == "learner" {
-                    self.at(sim.elapsed() + RESTART, Action::Start(name));
-                }
+            if let Some(summary) = self.look_after_learners(sim, broken) {
+                return Ok(Some(summary));
             }
-            self.look_after_actors(broken);
+            self.look_after_actors(recorder, broken);
             if sim.elapsed() > quiet + PATIENCE {
                 broken.push(format!(
                     "the run does not end within {} s after the last fault",
@@ -141,34 +128,65 @@ impl Stage {
         }
     }
 
-    /// Lets the actors leave.
+    /// Lets the actors leave: all of them, whatever they were at. What is broken is mended meanwhile, and nothing else breaks.
     fn until_left(&mut self, sim: &mut Sim<'_>, recorder: &Recorder, broken: &mut Vec<String>) -> Result<()> {
         let complete = sim.elapsed();
-        while sim.elapsed() < complete + FAREWELL && recorder.facts().broken.is_empty() {
+        self.actions
+            .retain(|_, action| !matches!(action, Action::Fault(_)));
+        while recorder.facts().broken.is_empty() {
+            let at_work = self.hosts.ended.borrow().at_work.clone();
+            if at_work.is_empty() {
+                break;
+            }
+            if sim.elapsed() > complete + FAREWELL {
+                let seconds = FAREWELL.as_secs();
+                broken.push(format!("{at_work:?} have not ended {seconds} s after the run"));
+                break;
+            }
+            self.do_what_is_due(sim);
             step(sim)?;
-            // One that was cut off looks for the learner in vain.
-            self.hosts
-                .ended
-                .borrow_mut()
-                .actors
-                .retain(|(_, ended)| ended.is_err());
+            self.look_after_learners(sim, broken);
         }
-        let wrong = |error: &ActorError| !matches!(error, ActorError::Unreachable { .. });
         let ended = self.hosts.ended.borrow();
-        let wrong = ended
-            .actors
-            .iter()
-            .filter(|(_, ended)| ended.as_ref().is_err_and(wrong));
+        let wrong = ended.actors.iter().filter(|(_, ended)| ended.is_err());
         broken.extend(wrong.map(|(name, ended)| format!("{name} ended with {ended:?}")));
         Ok(())
     }
 
+    fn do_what_is_due(&mut self, sim: &mut Sim<'_>) {
+        let now = sim.elapsed();
+        while let Some(due) = self.actions.first_entry().filter(|due| due.key().0 <= now) {
+            let action = due.remove();
+            self.act(sim, action);
+        }
+    }
+
+    /// None may end for another reason than that its run is complete, which is told, or that another one has taken over.
+    fn look_after_learners(&mut self, sim: &Sim<'_>, broken: &mut Vec<String>) -> Option<RunSummary> {
+        let learners = std::mem::take(&mut self.hosts.ended.borrow_mut().learners);
+        for (name, ended) in learners {
+            match ended {
+                Ok(summary) if summary.complete => return Some(summary),
+                Err(LearnerError::Store(StoreError::Fenced { .. })) => {}
+                ended => broken.push(format!("{name} ended with {ended:?}")),
+            }
+            if name == "learner" {
+                self.at(sim.elapsed() + RESTART, Action::Start(name));
+            }
+        }
+        None
+    }
+
     /// None may end by itself before the run does, unless it was asked to.
-    fn look_after_actors(&self, broken: &mut Vec<String>) {
+    fn look_after_actors(&self, recorder: &Recorder, broken: &mut Vec<String>) {
         let ended = std::mem::take(&mut self.hosts.ended.borrow_mut().actors);
         for (name, ended) in ended {
-            if let Err(error) = ended {
-                broken.push(format!("{name} ended with {error:?}"));
+            match ended {
+                Err(error) => broken.push(format!("{name} ended with {error:?}")),
+                Ok(summary) if summary.complete && recorder.facts().ends.is_empty() => {
+                    broken.push(format!("I11: {name} takes a run for complete that has no end"));
+                }
+                Ok(_) => {}
             }
         }
     }
@@ -189,6 +207,7 @@ impl Stage {
         match fault {
             Fault::Crash { host, down } => {
                 sim.crash(host.as_str());
+                self.hosts.ended.borrow_mut().at_work.remove(&host);
                 self.at(now + down, Action::Start(host));
             }
             Fault::Drain { host, down } => {

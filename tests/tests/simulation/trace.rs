@@ -1,6 +1,6 @@
 //! Everything that the roles and the network say while a simulation runs, as one digest; and what is to be remembered of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Write as _};
 use std::fs::File;
 use std::io::{self, BufWriter, Write as _};
@@ -19,6 +19,8 @@ pub(crate) struct Facts {
     pub(crate) acknowledged: BTreeMap<u64, String>,
     /// The digest of each version's adapter, as the learner offers it.
     pub(crate) offered: BTreeMap<String, String>,
+    /// The versions with which the run's end was recorded.
+    pub(crate) ends: BTreeSet<String>,
     /// Promises that were seen broken.
     pub(crate) broken: Vec<String>,
     /// How often each thing was said.
@@ -90,6 +92,14 @@ impl Facts {
                     self.broken
                         .push(format!("I4: {version} is {before}, then {adapter}"));
                 }
+                if fields.get("last") == "true" && !self.ends.contains(&version) {
+                    self.broken.push(format!(
+                        "I11: {version} is told as the last, and no end is recorded"
+                    ));
+                }
+            }
+            "the run's end is recorded" => {
+                self.ends.insert(fields.get("version").to_owned());
             }
             "version received" => {
                 let (version, adapter) = (fields.get("version"), fields.get("adapter"));

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// What a simulation should have come upon now and then, in the words of whoever did.
-const COUNTED: [&str; 11] = [
+const COUNTED: [&str; 13] = [
     "checkpoint written",
     "fault",
     "lease ran out",
@@ -17,7 +17,9 @@ const COUNTED: [&str; 11] = [
     "outcomes dropped: the learner was started anew",
     "outcomes of an earlier start taken up",
     "pair refused: too stale",
-    "relay given up for the learner",
+    "relay given up",
+    "the run's end is recorded",
+    "the run's end stands in its store",
     "version offered",
     "version received",
 ];

@@ -3,7 +3,7 @@
 //! Only the newest is measured: those that come while one is being measured are passed over but for the last. Asked to stop, it drops
 //! what it is measuring: the next start measures the newest version anew.
 
-use super::Models;
+use super::{Models, too_late};
 use crate::args::EvaluateArgs;
 use crate::config::Config;
 use crate::evaluation::Evaluator;
@@ -14,15 +14,15 @@ use crate::role::Host;
 use crate::security::Security;
 use crate::{output, telemetry};
 use anyhow::{Context as _, anyhow};
-use common::PolicyVersion;
+use common::{Artifact, PolicyVersion};
 use futures::FutureExt as _;
 use models::checkpoint::{WeightFile, weight_files};
 use models::compute_thread::ComputeThread;
 use models::peft::{Adapter, read_adapter_config};
 use models::weights::from_safetensors;
 use proto::observe::Pulse;
-use proto::pb;
 use proto::tls::Transport;
+use proto::{Manifest, pb};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -44,7 +44,8 @@ const NAME: &str = "evaluator";
 /// How long the learner may take to confirm what it was being told when the evaluator was asked to stop.
 const LAST_REPORT: Duration = Duration::from_secs(2);
 
-/// Follows the run of the configured learner until its last version is measured, or until it is asked to stop.
+/// Follows the run of the configured learner until its last version is measured, or until it is asked to stop. Where the learner does not
+/// answer because its run is over, nothing is measured.
 ///
 /// # Errors
 /// Configuration at fault, also when the run's base is not the configured policy; else when the learner does not answer, or a version
@@ -73,11 +74,12 @@ pub(super) fn run(config: &Config, args: &EvaluateArgs) -> Outcome<()> {
         let evaluator = Measuring(Some(evaluator));
         let joining = Joined::join(&security.transport, &config.endpoints.learner, policy);
         let complete = match drain.run_until_cancelled(joining).await {
-            Some(joined) => {
-                let joined = joined?;
+            Some(Ok(joined)) => {
                 pulse.set_ready(true);
                 follow(joined, &evaluator, &drain, args.json).await?
             }
+            Some(Err(failure)) if too_late::is_over(config, &failure).await => true,
+            Some(Err(failure)) => return Err(failure),
             None => false,
         };
         pulse.set_ready(false);
@@ -95,7 +97,7 @@ impl Measuring {
         &self,
         observer: &Observer,
         version: PolicyVersion,
-        manifest: &pb::PolicyManifest,
+        manifest: &Manifest,
     ) -> Outcome<BTreeMap<String, f64>> {
         let adapter = observer.adapter(manifest).await;
         let adapter = adapter.with_context(|| format!("adapter of {version}"))?;
@@ -118,7 +120,7 @@ impl Drop for Measuring {
 struct Joined {
     observer: Observer,
     announced: Streaming<pb::PolicyManifest>,
-    newest: Option<pb::PolicyManifest>,
+    newest: Option<Manifest>,
 }
 
 impl Joined {
@@ -154,8 +156,7 @@ async fn follow(
         mut newest,
     } = joined;
     while let Some(manifest) = newest {
-        let version = manifest.version.context("a manifest names no version")?;
-        let version = PolicyVersion::try_from(version).map_err(anyhow::Error::from)?;
+        let version = manifest.version;
         let measured = evaluator.measured(&observer, version, &manifest);
         let Some(values) = drain.run_until_cancelled(measured).await else {
             tracing::info!(%version, "stopped while it was being measured: nobody is told of it");
@@ -213,14 +214,15 @@ async fn report(
 async fn next(
     announced: &mut Streaming<pb::PolicyManifest>,
     observer: &Observer,
-) -> anyhow::Result<Option<pb::PolicyManifest>> {
+) -> anyhow::Result<Option<Manifest>> {
     let mut newest = announced.message().await.with_context(|| observer.lost())?;
     while newest.is_some()
         && let Some(Ok(Some(newer))) = announced.message().now_or_never()
     {
         newest = Some(newer);
     }
-    Ok(newest)
+    let newest = newest.map(Manifest::try_from).transpose();
+    newest.context("the learner announced something malformed")
 }
 
 /// What the policy does with an adapter as it was announced.
@@ -237,13 +239,12 @@ fn measure(
 }
 
 /// Refuses another base than the run's: its adapters would fit, and do something else.
-fn check_base(base: &[pb::Artifact], policy: &Path) -> Outcome<()> {
+fn check_base(base: &[Artifact], policy: &Path) -> Outcome<()> {
     for WeightFile { name, path } in weight_files(policy).or_configuration()? {
         let own = store::artifact_of_file(&name, &path);
         let own = own.with_context(|| format!("cannot read {}", path.display()))?;
-        let theirs = base.iter().find(|artifact| artifact.name == name);
-        let theirs = theirs.and_then(|artifact| artifact.digest.clone());
-        if theirs != Some(own.digest().into()) {
+        let theirs = base.iter().find(|artifact| artifact.name() == name);
+        if theirs.map(Artifact::digest) != Some(own.digest()) {
             return Err(Failure::Configuration(anyhow!(
                 "{} is not the run's base: expected the policy that the learner was given (paths.policy)",
                 path.display()

@@ -5,10 +5,10 @@
 
 use crate::config::Config;
 use crate::failure::{OrConfiguration as _, Outcome};
-use common::{LearnerEpoch, PolicyVersion, RunId};
+use common::{LearnerEpoch, RunId};
 use proto::pb::learner_service_client::LearnerServiceClient;
 use proto::tls::Transport;
-use proto::{Answering, InvalidMessage, MAX_MESSAGE_BYTES, Pauses, PeerRole, WireError, pb};
+use proto::{Answering, MAX_MESSAGE_BYTES, Manifest, Pauses, PeerRole, WireError, pb};
 use std::time::Duration;
 use tokio::time::sleep;
 use tonic::Status;
@@ -16,9 +16,6 @@ use tonic::transport::{Channel, Endpoint};
 
 /// How long the learner may take to begin an answer.
 const PATIENCE: Duration = Duration::from_secs(10);
-
-/// How long a connection may be silent before the learner is asked whether it lives, and how long it may take to answer.
-const KEEP_ALIVE: Duration = Duration::from_secs(10);
 
 /// The pause before a stream that was closed is opened again.
 const REOPEN_PAUSE: Duration = Duration::from_millis(200);
@@ -51,14 +48,7 @@ impl Announcements {
     /// Configuration at fault: an address or a run's name that is none.
     pub(super) fn of(config: &Config, transport: &Transport) -> Outcome<Self> {
         let url = config.endpoints.learner.clone();
-        let settings = |endpoint: Endpoint| {
-            endpoint
-                .connect_timeout(PATIENCE)
-                .timeout(PATIENCE)
-                .http2_keep_alive_interval(KEEP_ALIVE)
-                .keep_alive_timeout(KEEP_ALIVE)
-                .keep_alive_while_idle(true)
-        };
+        let settings = |endpoint: Endpoint| endpoint.connect_timeout(PATIENCE).timeout(PATIENCE);
         let learner = Answering::Role(PeerRole::Learner);
         let channel = proto::channel(&transport.network(), &url, learner, settings).or_configuration()?;
         let client = LearnerServiceClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES);
@@ -109,13 +99,13 @@ impl Announcements {
         }
         self.pauses.over();
         while let Some(manifest) = announced.message().await? {
-            let version = version_of(&manifest).map_err(WireError::from)?;
+            let Manifest { version, last, .. } = manifest.try_into().map_err(WireError::Invalid)?;
             if self.epoch > Some(version.epoch) {
                 tracing::warn!(%version, "announcement of a fenced epoch ignored");
                 continue;
             }
             self.epoch = Some(version.epoch);
-            if manifest.last {
+            if last {
                 tracing::info!(run = %self.run, %version, "the learner has announced the last version");
                 return Ok(Heard::Last);
             }
@@ -135,13 +125,6 @@ impl Announcements {
             false => tracing::warn!(url, ?code, message, "the learner is away; the server serves on"),
         }
     }
-}
-
-fn version_of(manifest: &pb::PolicyManifest) -> Result<PolicyVersion, InvalidMessage> {
-    manifest
-        .version
-        .ok_or_else(|| InvalidMessage::missing("policy_manifest.version"))?
-        .try_into()
 }
 
 /// Whether a learner answered that another one has taken over from: that one will be there.

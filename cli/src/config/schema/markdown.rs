@@ -12,8 +12,10 @@ use std::fmt::Write as _;
 
 const HEAD: &str = "# Configuration
 
-One TOML file (`--config FILE`), single keys (`--set learner.loss.beta=0.3`), defaults for the rest. `adwright config print` shows
-what comes out, `adwright config check` says what is wrong with it, and `adwright config schema` gives the JSON Schema that an editor
+TOML files (`--config PATH`), single keys (`--set learner.loss.beta=0.3`), defaults for the rest. `--config` may be given several times, and may be a
+directory, whose `*.toml` are read in the order of their names. What is said last counts, key by key: defaults, files in their order, dedicated flags such as
+`--store`, `--set`. A list is one value and is replaced as a whole. `adwright config print` shows
+what comes out, with `--origins` which file or argument has set each key that is set, `adwright config check` says what is wrong with it, and `adwright config schema` gives the JSON Schema that an editor
 completes from. This page is made from the same schema; after a change of the configuration renew it with
 
 ```

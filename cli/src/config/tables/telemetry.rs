@@ -1,5 +1,6 @@
 //! `[telemetry]`: how a process is watched. Nothing here changes a result.
 
+use crate::locations::is_url;
 use common::address::is_host_and_port;
 use common::{InvalidConfig, SettingsCheck};
 use schemars::JsonSchema;
@@ -75,7 +76,7 @@ impl TelemetryConfig {
         let wanted = "empty, or http://host:port of an OTLP collector, without name, password or path";
         check.require(otlp.is_empty() || is_collector(otlp), "otlp", otlp, wanted);
         check.require(
-            !tensorboard.contains("://"),
+            !is_url(tensorboard),
             "tensorboard",
             tensorboard,
             "empty, or a directory of this machine",
@@ -126,6 +127,8 @@ mod tests {
     fn an_address_without_a_port_and_a_url_for_a_directory_are_refused() {
         assert!(with(|config| config.metrics_listen = "0.0.0.0:0".into()).is_ok());
         assert!(with(|config| config.metrics_listen = "localhost".into()).is_err());
-        assert!(with(|config| config.tensorboard = "s3://bucket/logs".into()).is_err());
+        for url in ["s3://bucket/logs", "s3:/bucket/logs"] {
+            assert!(with(|config| config.tensorboard = url.into()).is_err(), "{url}");
+        }
     }
 }

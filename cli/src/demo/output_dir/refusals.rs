@@ -13,7 +13,7 @@ pub(super) const REPORT: &str = "report.json";
 ///
 /// # Errors
 /// When it is anything else.
-pub(in crate::demo) fn check_replaceable(target: &Path) -> anyhow::Result<()> {
+pub(super) fn check_replaceable(target: &Path) -> anyhow::Result<()> {
     if !target.exists() {
         return Ok(());
     }

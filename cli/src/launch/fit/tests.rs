@@ -14,13 +14,13 @@ fn objects(name: &str) -> Objects {
 
 /// The configuration of an overlay with keys set.
 fn config(name: &str, sets: &[&str]) -> Config {
-    let file = crate::launch::config_of(&overlay(name)).unwrap();
+    let files = crate::launch::Configured::of(&overlay(name)).unwrap().paths();
     let sets: Vec<String> = ["compute.device=cpu"]
         .iter()
         .chain(sets)
         .map(|&set| set.to_owned())
         .collect();
-    Layers::default().file(Some(&file)).sets(&sets).resolve().unwrap()
+    Layers::default().files(&files).sets(&sets).resolve().unwrap()
 }
 
 fn refused(name: &str, sets: &[&str]) -> Vec<String> {
@@ -59,6 +59,39 @@ fn a_role_ends_with_its_run_under_a_job_set_only() {
             assert_eq!(told.contains(key), expected > 0, "{name}: {told}");
         }
     }
+}
+
+#[test]
+fn an_actor_of_a_job_set_ends_with_its_run() {
+    for name in ALL {
+        let told = refused(name, &["actor.on_run_end=idle"]).join("\n");
+        let expected = "actor.on_run_end = idle: expected exit: JobSet adwright";
+        assert_eq!(told.starts_with(expected), name == "jobset", "{name}: {told}");
+    }
+}
+
+#[test]
+fn roles_that_read_a_single_file_are_refused() {
+    for name in ALL {
+        check_read(&objects(name)).unwrap();
+    }
+    let place = tempfile::tempdir().unwrap();
+    std::fs::write(
+        place.path().join("kustomization.yaml"),
+        "resources: [actor.yaml]\n",
+    )
+    .unwrap();
+    let role = "kind: Deployment\nmetadata: {name: adwright-actor}\nspec: {template: {spec: {containers: [{name: actor, args: [actor, --config, /etc/adwright/config.toml]}]}}}\n";
+    std::fs::write(place.path().join("actor.yaml"), role).unwrap();
+    let told = check_read(&Objects::of(place.path()).unwrap())
+        .unwrap_err()
+        .to_string();
+    assert!(
+        told.starts_with(
+            "Deployment adwright-actor: --config /etc/adwright/config.toml: expected the directory"
+        ),
+        "{told}"
+    );
 }
 
 #[test]

@@ -36,7 +36,7 @@ pub struct LedgerLine {
     pub image_digests: Vec<Option<Digest>>,
     /// What became of each.
     pub images: Vec<Option<ImageState>>,
-    /// Their rewards, in log odds; `None` for a candidate that is barred, or alone with an image.
+    /// Their rewards, in log odds; `None` for a candidate that is barred, or alone with an image, and where the model abstained.
     pub rewards: Vec<Option<f64>>,
     /// What the reward model said on either side; `None` of a model for which sides make no difference.
     pub sides: Vec<Option<SidesLine>>,
@@ -44,6 +44,8 @@ pub struct LedgerLine {
     pub barred: Vec<Option<BarredLine>>,
     /// The reward model; `None` when it was not asked.
     pub reward_model_digest: Option<Digest>,
+    /// How sure it was that the best candidate beats the worst, where it abstained and said so.
+    pub confidence: Option<f64>,
     /// Optimizer steps of the run when the version that was trained from it was done; `None` when none was, or none that the run
     /// went on from.
     pub trained_step: Option<u64>,
@@ -142,6 +144,7 @@ impl LedgerLine {
                 .map(|candidate| candidate.standing.barred().map(BarredLine::from))
                 .collect(),
             reward_model_digest: group.and_then(CandidateGroup::reward_model),
+            confidence: group.and_then(CandidateGroup::confidence),
             trained_step: kept(trained).map(|trained| trained.step),
             trained_versions: trained.iter().map(|trained| trained.version).collect(),
         }

@@ -28,7 +28,7 @@ impl Place {
         }
     }
 
-    async fn start(&self, config: LearnerConfig) -> Running {
+    pub(super) async fn start(&self, config: LearnerConfig) -> Running {
         start_with(config, self.inputs(), self.directory.clone()).await
     }
 
@@ -251,6 +251,7 @@ async fn a_start_that_is_refused_does_not_disturb_the_learner_that_runs() {
         matches!(refusal, LearnerError::ChangedSettings { .. }),
         "{refusal}"
     );
+    super::refused::nothing_can_be_written(place.inputs()).await;
     actor.await.unwrap();
     assert!(first.ended.await.unwrap().unwrap().complete);
 }

@@ -1,11 +1,13 @@
-//! A learner whose store is slow with a checkpoint: it goes on training and announcing, and dies at whatever moment.
+//! A learner whose store is slow with a checkpoint: it goes on training and announcing, and dies at whatever moment. One whose store is
+//! slow with its run's end: nobody hears of that.
 
 mod held;
 mod left;
 
+use super::ended::standing;
 use super::*;
 use crate::simulated::{SimulatedAdapters, SimulatedInputs, run_simulated};
-use held::{HeldStore, Moment};
+use held::{CHECKPOINTS, END, HeldStore, Moment};
 use left::Left;
 use object_store::memory::InMemory;
 use std::sync::Mutex;
@@ -262,6 +264,7 @@ async fn assert_refusals(learner: &Learner, known: u64) {
 async fn training_goes_on_while_a_checkpoint_is_written_and_waits_before_a_third_one() {
     let objects = Arc::new(InMemory::new());
     let manifest = Moment {
+        place: CHECKPOINTS,
         write: 2,
         took_effect: false,
     };
@@ -294,13 +297,14 @@ async fn i1_i3_whatever_a_slow_checkpoint_has_come_to_a_learner_that_dies_loses_
                 true => NEWEST_MEANWHILE,
                 false => EVERY + 1,
             };
-            let moment = Moment { write, took_effect };
-            let goes_on = match moment {
-                Moment {
-                    write: 2,
-                    took_effect: true,
-                } => EVERY,
+            let goes_on = match (write, took_effect) {
+                (2, true) => EVERY,
                 _ => 0,
+            };
+            let moment = Moment {
+                place: CHECKPOINTS,
+                write,
+                took_effect,
             };
             dies_and_goes_on(moment, dies_at, goes_on).await;
         }
@@ -320,6 +324,7 @@ async fn dies_and_goes_on(moment: Moment, dies_at: u64, goes_on: u64) {
 
     // With a slow checkpoint too, it does not end before all this is asked of it.
     let adapter = Moment {
+        place: CHECKPOINTS,
         write: 0,
         took_effect: false,
     };
@@ -343,4 +348,41 @@ async fn dies_and_goes_on(moment: Moment, dies_at: u64, goes_on: u64) {
     left.assert_sound();
     left.assert_has(&acknowledged);
     left.assert_has(&told.acknowledged().await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn i11_nobody_hears_of_a_runs_end_before_it_is_recorded_and_a_later_start_records_it_too() {
+    for took_effect in [false, true] {
+        let objects = Arc::new(InMemory::new());
+        let recorded = async || standing(&HeldStore::new(objects.clone(), None).as_store(), &run_id()).await;
+        let end = Moment {
+            place: END,
+            write: 1,
+            took_effect,
+        };
+        let first = Learner::start(&objects, Some(end)).await;
+        let told = Told::by(&first, IN_FLIGHT).await;
+        first.store.holds().await;
+        told.announced(simulated().versions - 1).await;
+        // Much longer than a version takes.
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        let mut late = TestActor::join(&first.url, "late").await;
+        assert_eq!(
+            (told.newest(), late.manifest.last),
+            (simulated().versions - 1, false)
+        );
+        assert!(!matches!(late.lease().await, Answer::Complete(_)));
+        assert_eq!(recorded().await.is_some(), took_effect);
+        first.die();
+        told.acknowledged().await;
+
+        let summary = Learner::start(&objects, None).await.ends().await;
+        assert!(summary.complete);
+        let end = recorded().await.expect("it is recorded again");
+        assert_eq!(
+            (end.version, end.adapter),
+            (summary.version, summary.adapter_digest)
+        );
+        assert_eq!(summary.version.epoch, LearnerEpoch(2));
+    }
 }

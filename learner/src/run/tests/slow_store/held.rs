@@ -1,4 +1,4 @@
-//! A store in memory that holds one write of a checkpoint for as long as it is told, and that a learner can be cut off from.
+//! A store in memory that holds one write of what a run leaves for as long as it is told, and that a learner can be cut off from.
 
 use async_trait::async_trait;
 use futures::stream::{self, BoxStream, StreamExt as _};
@@ -15,10 +15,18 @@ use std::time::Duration;
 use store::Store;
 use tokio::sync::watch;
 
-/// A write below a run's checkpoints that takes long: an adapter, the moments and the manifest are one each, in this order.
+/// Of a checkpoint an adapter, the moments and the manifest are written, in this order.
+pub(super) const CHECKPOINTS: &str = "/checkpoints/";
+
+/// Of a run's end it is written that a start has taken the run, then the end.
+pub(super) const END: &str = "/end/";
+
+/// A write that takes long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Moment {
-    /// Which, from 0.
+    /// Below this.
+    pub(super) place: &'static str,
+    /// Which of the writes there, from 0.
     pub(super) write: usize,
     /// Whether it has taken effect when it is held, and only its answer is late.
     pub(super) took_effect: bool,
@@ -104,9 +112,8 @@ impl fmt::Display for HeldStore {
 #[async_trait]
 impl ObjectStore for HeldStore {
     async fn put_opts(&self, location: &Path, payload: PutPayload, opts: PutOptions) -> Result<PutResult> {
-        let is_of_checkpoint = location.as_ref().contains("/checkpoints/");
-        let write = is_of_checkpoint.then(|| self.writes.fetch_add(1, SeqCst));
-        match self.hold.filter(|hold| Some(hold.write) == write) {
+        let there = self.hold.filter(|hold| location.as_ref().contains(hold.place));
+        match there.filter(|hold| hold.write == self.writes.fetch_add(1, SeqCst)) {
             Some(Moment {
                 took_effect: true, ..
             }) => {

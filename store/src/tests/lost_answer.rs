@@ -1,0 +1,88 @@
+//! A bucket that keeps what it is given and answers that it has failed: its client asks again by itself, and is then told that something is there.
+
+use super::*;
+use object_store::aws::AmazonS3Builder;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::sync::Mutex;
+
+/// What is under the one key that is asked about.
+#[derive(Default)]
+struct Bucket {
+    bytes: Option<Vec<u8>>,
+    puts: usize,
+}
+
+impl Bucket {
+    /// Status, and bytes.
+    fn answer(&mut self, method: &str, body: Vec<u8>) -> (&'static str, Vec<u8>) {
+        match (method, &self.bytes) {
+            ("PUT", None) => {
+                (self.bytes, self.puts) = (Some(body), self.puts + 1);
+                ("500 Internal Server Error", vec![])
+            }
+            ("PUT", Some(_)) => {
+                self.puts += 1;
+                ("412 Precondition Failed", vec![])
+            }
+            (_, Some(bytes)) => ("200 OK", bytes.clone()),
+            (_, None) => ("404 Not Found", vec![]),
+        }
+    }
+}
+
+/// Serves one request of a connection.
+fn serve(stream: TcpStream, bucket: &Mutex<Bucket>) -> std::io::Result<()> {
+    let mut reader = BufReader::new(&stream);
+    let (mut request, mut length) = (String::new(), 0);
+    reader.read_line(&mut request)?;
+    loop {
+        let mut line = String::new();
+        reader.read_line(&mut line)?;
+        match line.trim_end().to_ascii_lowercase().split_once(": ") {
+            Some(("content-length", value)) => length = value.parse().unwrap(),
+            Some(_) => {}
+            None => break,
+        }
+    }
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body)?;
+    let method = request.split(' ').next().unwrap();
+    let (status, bytes) = bucket.lock().unwrap().answer(method, body);
+    let head = format!(
+        "HTTP/1.1 {status}\r\ncontent-length: {}\r\netag: \"1\"\r\nlast-modified: Mon, 30 Nov 2026 00:00:00 GMT\r\nconnection: close\r\n\r\n",
+        bytes.len()
+    );
+    (&stream).write_all(&[head.as_bytes(), &bytes].concat())
+}
+
+#[tokio::test]
+async fn what_a_bucket_has_kept_and_not_acknowledged_is_created() {
+    let bucket = Arc::new(Mutex::new(Bucket::default()));
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    let served = bucket.clone();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            serve(stream.unwrap(), &served).unwrap();
+        }
+    });
+    crate::backend::cryptography();
+    let client = AmazonS3Builder::new()
+        .with_endpoint(endpoint)
+        .with_allow_http(true)
+        .with_bucket_name("bucket")
+        .with_region("nowhere")
+        .with_access_key_id("id")
+        .with_secret_access_key("secret")
+        .build()
+        .unwrap();
+    let store = Store::over(Arc::new(client), "s3://bucket".parse().unwrap());
+    store.create("manifest", &b"first"[..]).await.unwrap();
+    assert_eq!(bucket.lock().unwrap().puts, 2, "the client asks again");
+    // As whoever has lost that answer too.
+    store.create("manifest", &b"first"[..]).await.unwrap();
+    let refusal = store.create("manifest", &b"second"[..]).await.unwrap_err();
+    assert!(matches!(refusal, StoreError::Exists { .. }), "{refusal:?}");
+    assert_eq!(bucket.lock().unwrap().bytes.as_deref(), Some(&b"first"[..]));
+}
