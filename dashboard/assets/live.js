@@ -10,6 +10,9 @@
   // Longer than the server is ever silent.
   const PATIENCE = 12000;
   const RETRY = 2000;
+  // Least time between two things that are read out.
+  const QUIET = 20000;
+  const LOOK = 250;
   let source = null;
   let heard = 0;
   let retry = 0;
@@ -56,15 +59,45 @@
     }
   }
 
+  function show(place, html) {
+    const next = document.createElement("template");
+    next.innerHTML = html;
+    layChildren(next.content, place);
+  }
+
+  const isOver = () => document.querySelector("#state .done, #state .bad") !== null;
+
+  // What is held back, by the id of its place.
+  const held = new Map();
+  let spoke = -Infinity;
+
+  // Whoever is about to press a link that moves on would press another one; whoever has focused it would lose the focus.
+  const isUsed = (place) =>
+    "holds" in place.dataset &&
+    (place.contains(document.activeElement) || (matchMedia("(hover: hover)").matches && place.matches(":hover")));
+
+  // News are read out, and interrupt whoever listens to the page: the first at once, then now and then, and how the run ends.
+  const isTooSoon = (place) => place.id === "news" && Date.now() - spoke < QUIET && !isOver();
+
+  function showHeld() {
+    for (const [id, html] of [...held]) {
+      const place = document.getElementById(id);
+      if (isUsed(place) || isTooSoon(place)) continue;
+      held.delete(id);
+      if (id === "news") spoke = Date.now();
+      show(place, html);
+    }
+  }
+
   function change(event) {
     answered();
     for (const [id, html] of Object.entries(JSON.parse(event.data))) {
       const place = document.getElementById(id);
       if (!place) continue;
-      const next = document.createElement("template");
-      next.innerHTML = html;
-      layChildren(next.content, place);
+      if (id === "news" || "holds" in place.dataset) held.set(id, html);
+      else show(place, html);
     }
+    showHeld();
   }
 
   function answered() {
@@ -75,7 +108,7 @@
 
   function lost() {
     // A run that failed may have gone on since.
-    const words = document.querySelector("#state .done, #state .bad") ? gone.dataset.over : away;
+    const words = isOver() ? gone.dataset.over : away;
     if (gone.textContent !== words) gone.textContent = words;
     if (gone.hidden) gone.hidden = false;
     document.body.classList.add("stale");
@@ -121,6 +154,16 @@
       open();
     }
   }, RETRY);
+
+  setInterval(showHeld, LOOK);
+
+  // Escape closes what is open around the focus, which stays at what opens it again.
+  document.addEventListener("keydown", (event) => {
+    const opened = event.key === "Escape" && document.activeElement?.closest("details[open]");
+    if (!opened) return;
+    opened.open = false;
+    opened.querySelector("summary").focus();
+  });
 
   // A page that nobody sees takes nobody's place.
   document.addEventListener("visibilitychange", () => (document.hidden ? close() : open()));

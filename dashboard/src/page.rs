@@ -78,9 +78,10 @@ pub(crate) fn sections(snapshot: &Snapshot, chronicle: &Chronicle, subject: Subj
 pub(crate) fn creatives(overview: &Overview, all: &[Creative], from: u64, until: u64) -> Markup {
     let inside = html! {
         h1 { "Creatives" }
-        p.lead {
-            @if all.is_empty() { "No outcome is recorded yet." }
-            @else {
+        @if all.is_empty() {
+            p.empty { "No outcome is recorded yet. Load this page again when the overview has one." }
+        } @else {
+            p.lead {
                 "Outcomes #" (format::count(from)) " to #" (format::count(until - 1)) " of the "
                 (format::count(overview.recorded)) " in the ledger, newest first."
             }

@@ -81,6 +81,12 @@ impl Browser {
 
     /// Has it do something, in a page where a session is given, and waits for the answer.
     pub(crate) fn call(&mut self, session: Option<&str>, method: &str, params: Value) -> Value {
+        let answer = self.ask(session, method, params);
+        answer.unwrap_or_else(|error| panic!("{method}: {error}"))
+    }
+
+    /// The same, with what it says where it cannot.
+    pub(crate) fn ask(&mut self, session: Option<&str>, method: &str, params: Value) -> Result<Value, Value> {
         self.next += 1;
         let id = self.next;
         let mut message = json!({ "id": id, "method": method, "params": params });
@@ -98,8 +104,10 @@ impl Browser {
             let mut said = said.unwrap_or_else(|_| panic!("no answer to {method}"));
             match said["id"].as_u64() {
                 Some(answered) if answered == id => {
-                    assert!(said["error"].is_null(), "{method}: {}", said["error"]);
-                    return said["result"].take();
+                    return match said["error"].take() {
+                        Value::Null => Ok(said["result"].take()),
+                        error => Err(error),
+                    };
                 }
                 Some(_) => {}
                 None => self.events.push_back(said),

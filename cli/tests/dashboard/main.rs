@@ -1,6 +1,7 @@
-//! The dashboard in a real browser, over a real run: headless Chromium, driven over its own protocol. Where there is no Chromium the
-//! test says so and is passed over, but for `DASHBOARD_BROWSER=required`, with which `.ci/run` starts it.
+//! The dashboard in a real browser, over real runs: headless Chromium, driven over its own protocol. They are ignored
+//! unless asked for, as `.ci/run` does: not every machine has a Chromium.
 //!
+//! `DASHBOARD_AXE=FILE` names the script of axe-core, which looks at every view (docs/dashboard.md).
 //! `DASHBOARD_SCREENSHOT=FILE` keeps the picture of the overview; `just dashboard-screenshot` makes target/dashboard.png with it.
 
 #![cfg(target_os = "linux")]
@@ -13,15 +14,22 @@
     reason = "these tests wait for other processes, and are told by their environment what to keep"
 )]
 
+mod axe;
 mod browser;
+mod demo;
+mod keyboard;
 mod page;
+mod seen;
 mod tour;
+mod views;
+
+use browser::Browser;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 // The stage of other tests, which do more on it than these do; what is to be seen within seconds wants the machine alone, so this is
 // no part of their program.
 #[path = "../processes/http.rs"]
 mod http;
-#[expect(dead_code, reason = "of use to other tests")]
 #[path = "../processes/program.rs"]
 mod program;
 #[path = "../processes/role.rs"]
@@ -29,3 +37,14 @@ mod role;
 #[expect(dead_code, reason = "of use to other tests")]
 #[path = "../processes/stage.rs"]
 mod stage;
+
+/// One test at a time: each has a run that wants the machine, and seconds are counted.
+fn alone() -> MutexGuard<'static, ()> {
+    static MACHINE: Mutex<()> = Mutex::new(());
+    MACHINE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A browser.
+fn browser() -> Browser {
+    Browser::start().expect("this test needs Chromium, and there is none on this machine (docs/dashboard.md)")
+}

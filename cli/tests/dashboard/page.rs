@@ -79,7 +79,6 @@ impl Page {
     #[track_caller]
     pub(crate) fn until(&mut self, what: &str, expression: &str) -> Duration {
         let begun = Instant::now();
-        // A page that is being left has no context to evaluate in.
         while !self.holds(expression) {
             let text = if begun.elapsed() > Duration::from_secs(120) {
                 self.text("body")
@@ -94,7 +93,22 @@ impl Page {
 
     fn holds(&mut self, expression: &str) -> bool {
         let asked = json!({ "expression": expression, "returnByValue": true });
-        self.call("Runtime.evaluate", asked)["result"]["value"] == Value::Bool(true)
+        let answer = self.browser.ask(Some(&self.session), "Runtime.evaluate", asked);
+        // In a page that is being left nothing can be evaluated.
+        answer.is_ok_and(|answer| answer["result"]["value"] == Value::Bool(true))
+    }
+
+    /// Has the page take in nothing new, as it does while nobody sees it, until it is loaded again.
+    pub(crate) fn hold_still(&mut self) {
+        self.value(
+            "Object.defineProperty(document, 'hidden', { value: true, configurable: true }); \
+             document.dispatchEvent(new Event('visibilitychange'))",
+        );
+    }
+
+    /// Types a text into what has the focus.
+    pub(crate) fn write(&mut self, text: &str) {
+        self.call("Input.insertText", json!({ "text": text }));
     }
 
     /// Presses a key, such as `Tab` or `Enter`.
@@ -102,6 +116,7 @@ impl Page {
         let (code, text) = match key {
             "Tab" => (9, ""),
             "Enter" => (13, "\r"),
+            "Escape" => (27, ""),
             other => panic!("{other} is not known here"),
         };
         for kind in ["keyDown", "keyUp"] {

@@ -49,23 +49,70 @@ impl State {
     }
 }
 
+/// How many actors are at work, of how many; and how the others are.
+pub(super) fn at_work(overview: &Overview) -> (String, String) {
+    let shown = shown(overview);
+    let at_work = of_state(&shown, State::Working);
+    let others: Vec<String> = [
+        (State::Quarantined, "in quarantine"),
+        (State::Gone, "gone"),
+        (State::Waiting, "waiting"),
+        (State::Silent, "silent"),
+        (State::Left, "left"),
+    ]
+    .into_iter()
+    .filter_map(|(state, word)| match of_state(&shown, state) {
+        0 => None,
+        some => Some(format!("{} {word}", count(some as u64))),
+    })
+    .collect();
+    let more = match others.is_empty() {
+        true if shown.is_empty() => "none has joined".into(),
+        true => "all of them".into(),
+        false => others.join(", "),
+    };
+    let value = format!("{} / {}", count(at_work as u64), count(shown.len() as u64));
+    (value, more)
+}
+
+/// What there is to say of actors to somebody who listens: those that have gone or make outcomes that nobody takes.
+pub(super) fn trouble(overview: &Overview) -> Option<String> {
+    let shown = shown(overview);
+    let lost = of_state(&shown, State::Gone) + of_state(&shown, State::Quarantined);
+    let all = shown.len();
+    (lost > 0).then(|| format!("{lost} of {all} actors gone or in quarantine."))
+}
+
+fn of_state(shown: &[(State, &Actor)], state: State) -> usize {
+    shown.iter().filter(|(of, _)| *of == state).count()
+}
+
+fn long_gone(actor: &Actor) -> bool {
+    actor.follows == Some(false) && actor.silent > FORGET
+}
+
+/// Those that are not long gone, the worst first.
+fn shown(overview: &Overview) -> Vec<(State, &Actor)> {
+    let mut shown: Vec<(State, &Actor)> = overview
+        .actors
+        .iter()
+        .filter(|actor| !long_gone(actor))
+        .map(|actor| (State::of(actor, overview), actor))
+        .collect();
+    shown.sort_by(|(a, left), (b, right)| a.cmp(b).then_with(|| left.id.cmp(&right.id)));
+    shown
+}
+
 /// The table.
 pub(super) fn actors(snapshot: &Snapshot) -> Markup {
     let overview = &snapshot.overview;
     if overview.actors.is_empty() {
         return html! { p.empty { "No actor has joined yet. Start one with " code { "adwright actor --learner URL" } "." } };
     }
-    let long_gone = |actor: &Actor| actor.follows == Some(false) && actor.silent > FORGET;
-    let forgotten = overview.actors.iter().filter(|actor| long_gone(actor)).count();
-    let mut actors: Vec<(State, &Actor)> = overview
-        .actors
-        .iter()
-        .filter(|actor| !long_gone(actor))
-        .map(|actor| (State::of(actor, overview), actor))
-        .collect();
-    actors.sort_by(|(a, left), (b, right)| a.cmp(b).then_with(|| left.id.cmp(&right.id)));
+    let actors = shown(overview);
+    let forgotten = overview.actors.len() - actors.len();
     html! {
-        div.scroll tabindex="0" role="region" aria-label="Actors" {
+        div.scroll tabindex="0" role="region" aria-label="Table of actors" {
             table.actors {
                 caption.unseen { "Actors, those in trouble first" }
                 thead {
@@ -125,7 +172,14 @@ fn canary(actor: &Actor) -> Markup {
         number(report.deviation),
         number(report.tolerance)
     );
-    html! { span title=(measured) { (word) } }
+    html! {
+        span title=(measured) { (word) }
+        // Not everybody has a pointer to rest on the word.
+        @match report.verdict {
+            CanaryVerdict::Mismatch => span.why { (measured) },
+            _ => span.unseen { ": " (measured) },
+        }
+    }
 }
 
 #[cfg(test)]
@@ -162,6 +216,19 @@ mod tests {
             ..run.actors[0].clone()
         };
         assert_eq!(State::of(&left, &over), State::Left);
+        let told = |run: &Overview| (at_work(run), trouble(run));
+        assert_eq!(
+            told(&run),
+            (
+                ("1 / 3".into(), "1 in quarantine, 1 waiting".into()),
+                Some("1 of 3 actors gone or in quarantine.".into())
+            )
+        );
+        let well = Overview {
+            actors: run.actors[..1].to_vec(),
+            ..run.clone()
+        };
+        assert_eq!(told(&well), (("1 / 1".into(), "all of them".into()), None));
         let mut run = run;
         run.actors.push(Actor {
             id: common::ActorId::new("spot-1").unwrap(),

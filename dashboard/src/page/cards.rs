@@ -125,7 +125,7 @@ pub(super) fn margin(creative: &Creative) -> Option<String> {
 
 impl Candidate {
     /// Whether its image can be shown.
-    fn has_picture(&self) -> bool {
+    pub(super) fn has_picture(&self) -> bool {
         self.image.is_some() && !matches!(self.barred, Some(("undecodable", _)))
     }
 }

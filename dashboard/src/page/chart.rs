@@ -42,7 +42,7 @@ impl Chart {
     pub(super) fn figure(&self) -> Markup {
         let lines: Vec<&Line> = self.lines.iter().filter(|line| !line.points.is_empty()).collect();
         html! {
-            figure.chart data-key=(self.title) {
+            figure.chart.wide[self.lines.len() > 2] data-key=(self.title) {
                 figcaption {
                     h3 { (self.title) }
                     p.note { (self.note) }
@@ -51,19 +51,54 @@ impl Chart {
                     ul.legend {
                         @for (place, line) in lines.iter().enumerate() {
                             @if let Some((_, last)) = line.points.last() {
-                                li { span class={ "swatch s" (place) } aria-hidden="true" {} (line.name) " " strong { (number(*last)) } }
+                                li { (sample(place)) (line.name) " " strong { (number(*last)) } }
                             }
                         }
                     }
                     (frame.drawing(self.title, &lines))
                     details {
                         summary { "As a table" }
-                        (table(self.title, &lines))
+                        div.sideways tabindex="0" role="region" aria-label={ (self.title) ", as a table" } { (table(self.title, &lines)) }
                     }
                 } @else {
                     p.empty { "Nothing measured yet." }
                 }
             }
+        }
+    }
+}
+
+impl Line {
+    /// Where it begins, where it ends and how far it went, for those who do not see it. `None` without points.
+    fn in_words(&self) -> Option<String> {
+        let ((first, from), (last, to)) = (self.points.first()?, self.points.last()?);
+        let ends = format!(
+            "{}: {} at version {first}, {} at version {last}",
+            self.name,
+            number(*from),
+            number(*to)
+        );
+        let by_value = |a: &&(u64, f64), b: &&(u64, f64)| a.1.total_cmp(&b.1);
+        let lowest = self.points.iter().min_by(by_value)?;
+        let highest = self.points.iter().max_by(by_value)?;
+        Some(match self.points.len() {
+            1 | 2 => ends,
+            _ => format!(
+                "{ends}, lowest {} at version {}, highest {} at version {}",
+                number(lowest.1),
+                lowest.0,
+                number(highest.1),
+                highest.0
+            ),
+        })
+    }
+}
+
+/// A piece of a line as it is drawn: lines of one chart differ in dashes, not in colour alone.
+fn sample(place: usize) -> Markup {
+    html! {
+        svg.sample aria-hidden="true" viewBox="0 0 16 4" {
+            line class={ "line s" (place) } x1="1" x2="15" y1="2" y2="2" {}
         }
     }
 }
@@ -86,29 +121,21 @@ impl Frame {
         };
         Some(Self {
             left,
-            right: right.max(left + 1.0),
+            right,
             low,
             high,
         })
     }
 
     fn place(&self, (number, value): (u64, f64)) -> (f64, f64) {
-        let across = (number as f64 - self.left) / (self.right - self.left);
+        let across = (number as f64 - self.left) / (self.right - self.left).max(1.0);
         let up = (value - self.low) / (self.high - self.low);
         (across * WIDTH, (1.0 - up) * HEIGHT)
     }
 
     fn drawing(&self, title: &str, lines: &[&Line]) -> Markup {
-        let told = lines.iter().filter_map(|line| {
-            let ((first, from), (last, to)) = (line.points.first()?, line.points.last()?);
-            Some(format!(
-                "{}: {} at version {first}, {} at version {last}",
-                line.name,
-                number(*from),
-                number(*to)
-            ))
-        });
-        let label = format!("{title}. {}.", told.collect::<Vec<_>>().join("; "));
+        let told: Vec<String> = lines.iter().filter_map(|line| line.in_words()).collect();
+        let label = format!("{title}. {}.", told.join("; "));
         html! {
             div.plot {
                 span.high aria-hidden="true" { (number(self.high)) }
@@ -119,15 +146,18 @@ impl Frame {
                         @let zero = self.place((0, 0.0)).1;
                         line.zero x1="0" x2=(WIDTH) y1=(zero) y2=(zero) {}
                     }
-                    @for (place, line) in lines.iter().enumerate().rev() { path class={ "line s" (place) } d=(self.path(line)) {} }
+                    @for (place, line) in lines.iter().enumerate().rev() {
+                        @let dot = if line.points.len() == 1 { " dot" } else { "" };
+                        path class={ "line s" (place) (dot) } d=(self.path(line)) {}
+                    }
                 }
                 span.first aria-hidden="true" { "v" (self.left) }
-                span.last aria-hidden="true" { "v" (self.right) }
+                @if self.right > self.left { span.last aria-hidden="true" { "v" (self.right) } }
             }
         }
     }
 
-    /// A single point is a short stroke.
+    /// A single point is a stroke without length, which round ends make a dot.
     fn path(&self, line: &Line) -> String {
         let mut path = String::new();
         for (place, point) in line.points.iter().enumerate() {
@@ -136,7 +166,7 @@ impl Frame {
             path.push_str(&format!("{command}{x:.1} {y:.1}"));
         }
         if line.points.len() == 1 {
-            path.push_str("h4");
+            path.push_str("h0");
         }
         path
     }
@@ -196,7 +226,9 @@ mod tests {
             "{drawn}"
         );
         assert!(
-            drawn.contains("reward: 0.100 at version 1, 4.000 at version 40"),
+            drawn.contains(
+                "reward: 0.100 at version 1, 4.000 at version 40, lowest 0.100 at version 1, highest 4.000 at version 40"
+            ),
             "{drawn}"
         );
         let rows = drawn.matches("<th scope=\"row\">").count();

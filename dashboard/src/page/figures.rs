@@ -1,9 +1,13 @@
 //! The run in numbers: its state, the figures at the top, and how its tasks ended.
 
 use super::Snapshot;
+use super::actors::{at_work, trouble};
 use super::format::{count, number, words};
 use crate::view::{Overview, RunState};
 use maud::{Markup, html};
+
+/// The figure that leads to the table of actors.
+const ACTORS: &str = "Actors at work";
 
 /// How the run is doing, in a word.
 pub(super) fn state(overview: &Overview) -> Markup {
@@ -16,7 +20,8 @@ pub(super) fn state(overview: &Overview) -> Markup {
     html! { span class={ "pill " (class) } { (word) } }
 }
 
-/// The same for those who listen to the page: said when a version is published, or the run ends, not at every beat.
+/// The same for those who listen to the page: it changes when a version is published, an actor is lost or the run ends, and the page
+/// (`live.js`) has it said no more often than is borne.
 pub(super) fn news(snapshot: &Snapshot) -> Markup {
     let overview = &snapshot.overview;
     let reward = snapshot
@@ -31,6 +36,7 @@ pub(super) fn news(snapshot: &Snapshot) -> Markup {
             _ => { "Version " (overview.version.number) " of " (overview.versions) "." }
         }
         @if let Some(reward) = reward { " Mean reward " (number(*reward)) "." }
+        @if let Some(trouble) = trouble(overview) { " " (trouble) }
     }
 }
 
@@ -42,6 +48,7 @@ pub(super) fn figures(snapshot: &Snapshot) -> Markup {
         excerpt,
     } = snapshot;
     let decided = overview.pairs_trained + overview.pairs_refused;
+    let (at_work, others) = at_work(overview);
     let rows = [
         (
             "Policy version",
@@ -49,7 +56,7 @@ pub(super) fn figures(snapshot: &Snapshot) -> Markup {
             format!("start {} of the learner", overview.epoch),
         ),
         (
-            "Reward of what comes in",
+            "Recent reward",
             excerpt.recent.mean().map_or_else(|| "–".into(), number),
             match (excerpt.recent.n(), excerpt.recent.margin()) {
                 (0, _) => "no group is scored yet".into(),
@@ -79,12 +86,17 @@ pub(super) fn figures(snapshot: &Snapshot) -> Markup {
             count(overview.recorded),
             ledger(overview.not_durable, rates.recorded),
         ),
+        (ACTORS, at_work, others),
     ];
     html! {
         @if let RunState::Failed(why) = &overview.state { p.trouble { strong { "The run failed. " } (why) } }
         dl.figures {
             @for (name, value, more) in rows {
-                div { dt { (name) } dd { strong { (value) } span { (more) } } }
+                div {
+                    // Below ten curves they are far away.
+                    dt { @if name == ACTORS { a href="#actors-title" { (name) } } @else { (name) } }
+                    dd { strong { (value) } span { (more) } }
+                }
             }
         }
         @if let Some(reading) = excerpt.reading {

@@ -81,6 +81,11 @@ fn one(creative: &Creative, place: usize, candidate: &Candidate, gone: Option<&s
         li.candidate.chosen[chosen] {
             @match gone {
                 Some(why) => div.none { "image " (why) },
+                None if candidate.has_picture() => {
+                    a.whole href={ "/creatives/" (creative.sequence) "/" (place) ".png" } title="the picture in its own size" {
+                        (picture(creative.sequence, place, candidate, false))
+                    }
+                },
                 None => (picture(creative.sequence, place, candidate, false)),
             }
             div {

@@ -45,7 +45,8 @@ pub(crate) fn living(run: &RunId, subject: Subject, sections: &[Section]) -> Mar
                 }
                 section aria-labelledby="creatives-title" {
                     h2 #creatives-title { "Newest creatives" }
-                    div #creatives { (inside("creatives")) }
+                    p.note { "These stay as they are while you point at one, or have reached one with the keyboard." }
+                    div #creatives data-holds { (inside("creatives")) }
                     p { a.button href="/creatives" { "All creatives" } }
                 }
             };

@@ -43,14 +43,15 @@ pub(super) fn movement(tallies: &Tallies, from: Option<PolicyVersion>, to: Optio
         }
         (choice(&scored, before.0, after.0, to.is_none()))
         (change(before, after))
-        section aria-labelledby="versions-title" {
-            h2 #versions-title { "Every version" }
-            (versions(tallies, &scored))
-        }
         section aria-labelledby="all-title" {
             h2 #all-title { "The whole run" }
             p.note { "All versions together. An actor that sampled later had a better policy: to compare actors, compare two versions above." }
             div.columns { @for kind in Kind::ALL { (whole(kind, &all)) } }
+        }
+        // Last, because it grows.
+        section aria-labelledby="versions-title" {
+            h2 #versions-title { "Every version" }
+            (versions(tallies, &scored))
         }
     }
 }
@@ -108,17 +109,18 @@ fn contributions(kind: Kind, parts: &[Part]) -> Markup {
     html! {
         section {
             h2 { (title) }
-            div.scroll tabindex="0" role="region" aria-label=(title) {
+            div.scroll tabindex="0" role="region" aria-label={ (title) ", what changed" } {
                 table {
                     caption.unseen { (title) ", the largest contribution first" }
                     thead {
                         tr {
                             th scope="col" { (kind.name()) }
-                            th.number scope="col" { "Before" } th.number scope="col" { "Groups" }
-                            th.number scope="col" { "After" } th.number scope="col" { "Groups" }
-                            th.number scope="col" { "Change" }
+                            // What the page is about comes first: on a phone the rest is behind the edge.
                             th.number scope="col" title="by its own mean, and by how often it came (mix)" { "Contributes" }
                             th.number scope="col" { "Mix" }
+                            th.number scope="col" { "Change" }
+                            th.number scope="col" { "Before" } th.number scope="col" { "Groups" span.unseen { " before" } }
+                            th.number scope="col" { "After" } th.number scope="col" { "Groups" span.unseen { " after" } }
                         }
                     }
                     tbody { @for part in parts.iter().take(ROWS) { (contribution(part)) } }
@@ -134,8 +136,8 @@ fn contribution(part: &Part) -> Markup {
     html! {
         tr {
             th scope="row" title=(part.name) { (short(&part.name)) }
-            td.number { (mean(&part.before)) } td.number { (count(part.before.n())) }
-            td.number { (mean(&part.after)) } td.number { (count(part.after.n())) }
+            td.number { strong { (signed(part.total())) } }
+            td.number.dim { (signed(part.mix)) }
             td.number {
                 @match change {
                     Some((change, Some(margin))) => { (signed(change)) span.dim { " ± " (number(margin)) } },
@@ -143,8 +145,8 @@ fn contribution(part: &Part) -> Markup {
                     None => "–",
                 }
             }
-            td.number { strong { (signed(part.total())) } }
-            td.number.dim { (signed(part.mix)) }
+            td.number { (mean(&part.before)) } td.number { (count(part.before.n())) }
+            td.number { (mean(&part.after)) } td.number { (count(part.after.n())) }
         }
     }
 }
@@ -186,7 +188,7 @@ fn whole(kind: Kind, all: &VersionTally) -> Markup {
     names.sort_by_key(|(_, moments)| std::cmp::Reverse(moments.n()));
     let title = format!("By {}", kind.name());
     html! {
-        div.scroll tabindex="0" role="region" aria-label=(title) {
+        div.scroll tabindex="0" role="region" aria-label={ (title) ", the whole run" } {
             table {
                 caption { (title) }
                 thead {

@@ -1,0 +1,208 @@
+//! The dashboard of a real `adwright demo`, found as a person finds it: by what the demo prints.
+
+use crate::page::Page;
+use crate::program::{Guarded, adwright, line_in, signal, wait_until};
+use crate::seen::{LIVE, changes_by_itself, counted, figure, row, says_nothing_and_asks_nobody_else};
+use crate::{alone, browser};
+use serde_json::Value;
+use std::path::Path;
+use std::process::Command;
+
+/// A demo of seconds whose policy has learnt enough for some of its descriptions to be rendered.
+const SMALL: [&str; 19] = [
+    "shopworld.products=16",
+    "pretrain.samples=2000",
+    "reward.epochs=1",
+    "learner.pairs_per_version=8",
+    "learner.minibatch_pairs=4",
+    "learner.passes=1",
+    "learner.lora.rank=4",
+    "learner.lease_ttl_ms=2000",
+    "learner.lease_grace_ms=100",
+    "actor.group_size=4",
+    "actor.max_new_tokens=20",
+    "actor.tasks_per_lease=2",
+    "demo.samples=2",
+    "demo.kl_samples=1",
+    "demo.products=4",
+    "demo.batch=8",
+    "demo.sheet_products=2",
+    "demo.sheet_size=48",
+    "run.seed=5",
+];
+
+/// A process of the demo, and what it was started with.
+struct Member {
+    process: u32,
+    line: Vec<String>,
+}
+
+impl Member {
+    /// The value of one of its flags.
+    fn flag(&self, name: &str) -> Option<&str> {
+        let place = self.line.iter().position(|part| part == name)?;
+        self.line.get(place + 1).map(String::as_str)
+    }
+}
+
+/// The processes whose command line names a directory.
+fn members(directory: &Path) -> Vec<Member> {
+    let directory = directory.display().to_string();
+    let entries = std::fs::read_dir("/proc").unwrap().flatten();
+    let all = entries.filter_map(|entry| {
+        let process = entry.file_name().to_str()?.parse().ok()?;
+        let line = std::fs::read(entry.path().join("cmdline")).ok()?;
+        let line = String::from_utf8_lossy(&line)
+            .split('\0')
+            .map(str::to_owned)
+            .collect();
+        Some(Member { process, line })
+    });
+    all.filter(|member| member.line.iter().any(|part| part.contains(&directory)))
+        .collect()
+}
+
+#[test]
+#[ignore = "needs Chromium (docs/dashboard.md); .ci/run runs it"]
+fn the_page_of_a_running_demo_shows_its_numbers_as_they_change_and_who_has_died() {
+    let _machine = alone();
+    let browser = browser();
+    let directory = tempfile::tempdir().unwrap();
+    let out = directory.path().join("out");
+    let sets = SMALL.iter().flat_map(|set| ["--set", set]);
+    // It goes on until it is interrupted.
+    let first = [
+        "demo",
+        "--quick",
+        "--rounds",
+        "10000",
+        "--dashboard",
+        "127.0.0.1:0",
+    ];
+    let first = first.into_iter().chain(["--out", out.to_str().unwrap()]);
+    let arguments: Vec<&str> = first.chain(sets).collect();
+    let mut demo = Guarded(adwright(directory.path(), &arguments));
+    let log = directory.path().join("stderr.log");
+    let mut url = None;
+    wait_until("the demo says where to watch", || {
+        let said = std::fs::read_to_string(&log).unwrap();
+        assert!(demo.0.try_wait().unwrap().is_none(), "{said}");
+        url = said
+            .lines()
+            .find_map(|line| line.strip_prefix("watch it at "))
+            .map(str::to_owned);
+        url.is_some()
+    });
+    let url = url.unwrap();
+
+    let mut page = Page::open(browser);
+    page.screen(1280, 900, "light");
+    page.go(&url);
+    page.until(
+        "both actors work",
+        &format!(
+            "{}.includes('Working') && {}.includes('Working')",
+            row("actor-1"),
+            row("actor-2")
+        ),
+    );
+    page.until(
+        "curves are drawn, what the demo measures among them",
+        "document.querySelectorAll('#curves path.line').length >= 8 \
+         && document.querySelector('#curves [data-key=\"Reward on held-out products\"] path.line') !== null",
+    );
+    changes_by_itself(&mut page, "Ledger", 5);
+    changes_by_itself(&mut page, "Pairs trained", 1);
+    let actor = members(directory.path())
+        .into_iter()
+        .find(|member| member.flag("--id") == Some("actor-2"))
+        .unwrap();
+    numbers_are_those_of_the_demo(&mut page, directory.path(), actor.flag("--learner").unwrap());
+
+    signal(actor.process, "KILL");
+    let told = page.until("its row says so", &format!("{}.includes('Gone')", row("actor-2")));
+    assert!(told < LIVE, "{told:?}");
+    // What it held goes to the other one when its leases end.
+    let held = page.value(&figure("Ledger"));
+    page.until("the run goes on", &format!("{} !== {held}", figure("Ledger")));
+    changes_by_itself(&mut page, "Ledger", 2);
+    let words = line_in(&log, "the run goes on without an actor");
+    assert!(words.contains("actor-2"), "{words}");
+
+    a_creative_opens_its_history(&mut page, &url);
+    says_nothing_and_asks_nobody_else(&mut page, &url);
+    page.go(&url);
+    signal(demo.0.id(), "INT");
+    page.until("the end is told", "!document.getElementById('gone').hidden");
+    assert_eq!(demo.0.wait().unwrap().code(), Some(1), "it was interrupted");
+    wait_until("no process is left", || members(directory.path()).is_empty());
+}
+
+/// What the page shows lies between what the program says before and after.
+fn numbers_are_those_of_the_demo(page: &mut Page, directory: &Path, learner: &str) {
+    let status = || -> Value {
+        let asked = Command::new(env!("CARGO_BIN_EXE_adwright"))
+            .args(["status", "--json", "--learner", learner])
+            .current_dir(directory)
+            .output()
+            .unwrap();
+        assert!(
+            asked.status.success(),
+            "{}",
+            String::from_utf8_lossy(&asked.stderr)
+        );
+        serde_json::from_slice(&asked.stdout).unwrap()
+    };
+    let trained = |status: &Value| status["pairs_trained"].as_u64().unwrap();
+    let version = |status: &Value| -> u64 {
+        let version = status["version"].as_str().unwrap();
+        version.rsplit('.').next().unwrap().parse().unwrap()
+    };
+    let before = status();
+    let shown = [
+        ("Pairs trained", trained(&before)),
+        ("Policy version", version(&before)),
+    ]
+    .map(|(name, least)| {
+        let told = page.until(
+            &format!("{name} is at least {least}"),
+            &format!("{} >= {least}", counted(name)),
+        );
+        assert!(told < LIVE, "{name}: {told:?}");
+        page.value(&counted(name)).as_u64().unwrap()
+    });
+    let after = status();
+    assert!(
+        shown[0] <= trained(&after) && shown[1] <= version(&after),
+        "{shown:?} of {after}"
+    );
+}
+
+/// With a picture of every candidate that has one, from the newest ones on the page.
+fn a_creative_opens_its_history(page: &mut Page, url: &str) {
+    page.go(url);
+    let pictured = "document.querySelector('#creatives a.card:has(img)')";
+    page.until("a creative has a picture", &format!("{pictured} !== null"));
+    page.value(&format!("{pictured}.focus(); true"));
+    page.press("Enter");
+    page.until(
+        "its history is open",
+        "document.getElementById('made-title') !== null && document.readyState === 'complete'",
+    );
+    let text = page.text("main");
+    for said in [
+        "Instruction",
+        "Sampled by",
+        "On actor",
+        "actor-",
+        "Scored by",
+        "blake3:",
+        "Seeds",
+    ] {
+        assert!(text.contains(said), "{said} is not in {text}");
+    }
+    page.until(
+        "its pictures come",
+        "document.images.length >= 2 && [...document.images].every(i => i.naturalWidth > 0)",
+    );
+}

@@ -1,0 +1,75 @@
+//! Where things are on the pages, and how soon they are to be there.
+
+use crate::page::Page;
+use crate::stage::Place;
+use std::time::Duration;
+
+/// Longest time from a change to its being seen.
+pub(crate) const LIVE: Duration = Duration::from_secs(2);
+
+/// The number in the figure of a name.
+pub(crate) fn figure(name: &str) -> String {
+    format!(
+        "(() => {{ const row = [...document.querySelectorAll('#figures dt')].find(dt => dt.textContent === '{name}'); \
+         return row ? row.parentElement.querySelector('strong').textContent : ''; }})()"
+    )
+}
+
+/// The number at the beginning of such a figure: `1,234`, or `3 / 2000`.
+pub(crate) fn counted(name: &str) -> String {
+    format!("parseInt({}.replaceAll(',', ''))", figure(name))
+}
+
+/// What the row of an actor says.
+pub(crate) fn row(actor: &str) -> String {
+    format!("(document.querySelector('#actors tr[data-key=\"{actor}\"]')?.textContent ?? '')")
+}
+
+/// Where a learner shows its run.
+pub(crate) fn address(learner: &Place<'_>) -> String {
+    learner
+        .line_with("dashboard")
+        .split('"')
+        .find(|part| part.starts_with("http://"))
+        .unwrap()
+        .to_owned()
+}
+
+/// Waits for several changes of a figure, each within the time; nobody loads the page again meanwhile.
+pub(crate) fn changes_by_itself(page: &mut Page, name: &str, times: usize) {
+    page.value("window.loadedOnce = true");
+    for _ in 0..times {
+        let before = page.value(&figure(name));
+        let changed = page.until(
+            &format!("{name} changes"),
+            &format!("{} !== {before}", figure(name)),
+        );
+        // What is measured is the page and the run together: a run of this size records several outcomes a second.
+        assert!(changed < LIVE, "{name}: {changed:?}");
+    }
+    assert_eq!(
+        page.value("window.loadedOnce"),
+        true,
+        "the page was not loaded again"
+    );
+}
+
+/// Nothing in the console, and nothing asked for from anywhere but `url`.
+#[track_caller]
+pub(crate) fn says_nothing_and_asks_nobody_else(page: &mut Page, url: &str) {
+    page.take_down();
+    assert_eq!(page.complaints, Vec::<String>::new());
+    asks_nobody_else(page, url);
+}
+
+/// The second half of that.
+#[track_caller]
+pub(crate) fn asks_nobody_else(page: &mut Page, url: &str) {
+    page.take_down();
+    let foreign: Vec<&String> = page
+        .requests
+        .iter()
+        .filter(|request| !request.starts_with(url) && *request != "about:blank")
+        .collect();
+    assert!(page.requests.len() > 20 && foreign.is_empty(), "{foreign:?}");
+}
