@@ -7,7 +7,7 @@ use common::{Digest, LearnerEpoch, PolicyVersion, RunId};
 use failpoint::{Mutation, Point};
 use serde::Serialize;
 use std::time::{SystemTime, UNIX_EPOCH};
-use store::Store;
+use store::{Store, StoreError};
 
 /// Where a run's end is recorded.
 #[derive(Debug, Clone)]
@@ -43,10 +43,11 @@ impl EndRecord {
     }
 
     /// The run is complete with `version`, whose adapter's bytes have this digest. Nobody has been told yet when this returns, and
-    /// the record is durable.
+    /// the record is durable and stands: a later epoch that takes the run finds what the run is complete with.
     ///
     /// # Errors
-    /// [`LearnerError::Store`].
+    /// [`LearnerError::Store`], which is [`StoreError::Fenced`] when a later epoch has taken the run: it may have looked for checkpoints
+    /// before this one's last was there and be going on from an earlier one, so nobody may be told that the run is complete.
     pub(crate) async fn complete(
         &self,
         version: PolicyVersion,
@@ -59,6 +60,14 @@ impl EndRecord {
         let end = RunEnd::new(self.run.clone(), version, adapter, steps, seconds_since_1970());
         let key = complete_key(&self.run, version.epoch);
         self.store.create(&key, json(&end)).await?;
+        let names = self.store.list(&end_prefix(&self.run)).await?;
+        let taken = names
+            .into_iter()
+            .find(|name| left_by(name).is_some_and(|later| later > version.epoch));
+        if let Some(key) = taken {
+            let url = self.store.url().to_string();
+            return Err(StoreError::Fenced { key, url }.into());
+        }
         tracing::info!(%version, steps, "the run's end is recorded");
         failpoint::reach(Point::EndRecorded);
         Ok(())
@@ -83,7 +92,6 @@ mod tests {
     use super::*;
     use crate::test_outcomes::version;
     use common::run_end::standing_end;
-    use store::StoreError;
 
     fn end_of(name: &str, store: &Store) -> EndRecord {
         EndRecord::of(store, &RunId::new(name).unwrap())
@@ -117,8 +125,12 @@ mod tests {
             spring.taken_by(LearnerEpoch(2)).await.unwrap();
             assert_eq!((stands(&spring).await, stands(&autumn).await), (None, Some(1)));
             assert_eq!(store.list("runs/spring/end").await.unwrap().len(), 1);
-            // The first learner is late.
-            spring.complete(of_epoch(1, 4), adapter, 8).await.unwrap();
+            // The first learner is late, and may tell nobody.
+            let late = spring.complete(of_epoch(1, 4), adapter, 8).await.unwrap_err();
+            assert!(
+                matches!(late, LearnerError::Store(StoreError::Fenced { .. })),
+                "{late}"
+            );
             assert_eq!(stands(&spring).await, None);
             spring.complete(of_epoch(2, 6), adapter, 12).await.unwrap();
             assert_eq!(stands(&spring).await, Some(2));
