@@ -14,7 +14,7 @@ quick *ARGS:
 figures *SEEDS:
     bench/figures.sh {{SEEDS}}
 
-# Every test
+# Every test that needs nothing but cargo; .ci/run has the others
 test:
     cargo test --workspace
 

@@ -84,8 +84,10 @@
       const place = document.getElementById(id);
       if (isUsed(place) || isTooSoon(place)) continue;
       held.delete(id);
-      if (id === "news") spoke = Date.now();
+      const before = place.textContent;
       show(place, html);
+      // Every connection begins with news that the page has already.
+      if (id === "news" && place.textContent !== before) spoke = Date.now();
     }
   }
 

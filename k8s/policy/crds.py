@@ -110,7 +110,9 @@ def translated(given):
     if given.get("x-kubernetes-int-or-string"):
         plain["type"] = ["integer", "string"]
     if given.get("nullable"):
-        plain["type"] = [*([plain["type"]] if isinstance(plain["type"], str) else plain["type"]), "null"]
+        # What has no type takes null as it is.
+        if "type" in plain:
+            plain["type"] = [*([plain["type"]] if isinstance(plain["type"], str) else plain["type"]), "null"]
         if "enum" in plain:
             plain["enum"] = [*plain["enum"], None]
     if given.get("x-kubernetes-list-type") == "set":

@@ -50,8 +50,7 @@ def refused(program, overlay, key, word):
     assert status in (0, 64), f"{overlay.name}: launch ends with {status}: {said.strip()}"
     copy = overlay.copy()
     for pod in copy.serving_pods():
-        # As the file would have it: what a manifest sets comes later.
-        role_container(pod)["args"][1:1] = ["--set", f"{key}={word}"]
+        role_container(pod)["args"] += ["--set", f"{key}={word}"]
     return status == 64, bool(list(RULES["roles end under a JobSet only"](copy)))
 
 

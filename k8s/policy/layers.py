@@ -51,11 +51,3 @@ def differences(overlay):
             if key in below and (type(value), value) == (type(below[key]), below[key]):
                 yield f"{name}: {key} = {value!r} is said again: {said[key]} has it"
             below[key], said[key] = value, name
-
-
-def together(overlay):
-    """What all files say."""
-    both = {}
-    for _, text in overlay.configuration():
-        both = merged(both, read(text))
-    return both

@@ -35,7 +35,9 @@ def container(overlay, role):
 def config(overlay, old, new):
     """In the last file that has it, which is the one that counts."""
     data = overlay.configured()["data"]
-    name = max(name for name, text in overlay.configuration() if old in text)
+    names = [name for name, text in overlay.configuration() if old in text]
+    assert names, old
+    name = max(names)
     data[name] = data[name].replace(old, new)
 
 

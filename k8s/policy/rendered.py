@@ -135,8 +135,8 @@ class Overlay:
 
     @property
     def is_local(self):
-        """Whether it is the demo's run beside its store, where alone nothing is encrypted."""
-        return bool(self.named("Deployment", "adwright-store"))
+        """Whether it is the demo's run beside its store, where alone nothing is encrypted. Others have certificates, whatever else they bring along."""
+        return bool(self.named("Deployment", "adwright-store")) and not self.of("Certificate")
 
     def of(self, *kinds):
         return [thing for thing in self.objects if thing["kind"] in kinds]

@@ -69,11 +69,17 @@ def defaults():
     return read((ROOT.parent / "configs/demo.toml").read_text())
 
 
-def settings(overlay, container=None):
-    """The configuration of a container: the program's defaults, the run's files in their order, then `--set`."""
-    both = defaults()
+def together(overlay, both=None):
+    """What all files of the run's configuration say, in their order, over what there is already."""
+    both = both or {}
     for _, text in overlay.configuration():
         both = merged(both, read(text))
+    return both
+
+
+def settings(overlay, container=None):
+    """The configuration of a container: the program's defaults, the run's files in their order, then `--set`."""
+    both = together(overlay, defaults())
     for assignment in arguments(container or {}, "--set"):
         key, value = assignment.split("=", 1)
         try:

@@ -36,8 +36,8 @@ pub(crate) struct BroadcastFigures {
     egress_ratio: f64,
     /// Payload that actors had from each other.
     relayed_bytes: u64,
-    /// By how much a gap between two decode steps, from the announcement until the first batch after the adoption, was longer than the
-    /// median of its kind before (within a batch, or across the border of two). The largest.
+    /// By how much the longest gap between two decode steps, from the announcement until the first batch after the adoption, was longer than
+    /// the median gap before, whatever its kind.
     swap_pause_ms_max: f64,
     /// Where that comes from.
     swap: SwapFigures,

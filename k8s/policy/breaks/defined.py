@@ -39,6 +39,7 @@ spec:
                 port: {x-kubernetes-int-or-string: true, anyOf: [{type: integer}, {type: string}]}
                 shade: {type: object}
                 free: {type: object, x-kubernetes-preserve-unknown-fields: true}
+                any: {x-kubernetes-preserve-unknown-fields: true, nullable: true}
                 labels: {type: object, additionalProperties: {type: string}}
                 places: {type: array, x-kubernetes-list-type: set, items: {type: string}}
                 bulbs:
@@ -61,6 +62,7 @@ CASES = (
     ({"watts": "7"}, True),
     ({"colour": "blue"}, True),
     ({"colour": None}, False),
+    ({"any": None}, False),
     ({"port": 80}, False),
     ({"port": "http"}, False),
     ({"port": 1.5}, True),

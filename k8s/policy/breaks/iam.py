@@ -2,12 +2,12 @@
 
 import json
 
+from clouds import BLOBS
 from mutations import config, pod, put, rights, simple
 
 NAMED = "rights in a bucket are named one by one"
 RUN = "rights in a bucket are those of the run"
 ACCOUNTS = "whoever has rights in a bucket is a pod's account"
-BLOBS = "Microsoft.Storage/storageAccounts/blobServices/containers/blobs"
 AGENT = "principal://iam.googleapis.com/projects/123456789012/locations/global/workloadIdentityPools/PROJECT.svc.id.goog/subject/ns/adwright/sa/"
 
 

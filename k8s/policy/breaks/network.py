@@ -1,5 +1,7 @@
 """Breaks of who may talk to whom."""
 
+import copy
+
 from mutations import config, container, pod, put, remove, simple
 
 OPEN = "nothing is open that nobody needs"
@@ -64,6 +66,17 @@ simple(
     "in gpu",
     lambda o: config(o, "[endpoints]", "[endpoints]\ninsecure_plaintext_network = true"),
 )
+
+
+def beside_a_store(overlay):
+    """With a store in the cluster, called as the one of `local`."""
+    store = copy.deepcopy(overlay.named("Deployment", "adwright-reward-server"))
+    store["metadata"]["name"] = "adwright-store"
+    overlay.objects.append(store)
+    config(overlay, "[endpoints]", "[endpoints]\ninsecure_plaintext_network = true")
+
+
+simple("plain text in local alone", "gpu", "beside a store of its own", beside_a_store)
 simple(
     "plain text in local alone",
     "jobset",

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import own
 import schemas
-from layers import together, toml
+from layers import toml
 from rendered import ROOT, Overlay, render
-from rules import DOCS, broken
+from rules import DOCS, broken, together
 
 Case = namedtuple("Case", "what overlay config more refused")
 # What the file of docs/operations.md says.

@@ -88,13 +88,7 @@ simple(
     "references exist",
     "gpu",
     "a map of another digest",
-    lambda o: put(
-        o.named(
-            "ConfigMap", next(c["metadata"]["name"] for c in o.of("ConfigMap") if "10-base.toml" in c["data"])
-        )["metadata"],
-        "name",
-        "adwright-config",
-    ),
+    lambda o: put(o.configured()["metadata"], "name", "adwright-config"),
 )
 simple(
     "references exist",

@@ -37,11 +37,10 @@ SMALL = {
 }
 
 
-def changed(values, changes):
-    """With one more file of the configuration, read last."""
-    for (kind, name), files in values.items():
-        if kind == "ConfigMap" and name.startswith("adwright-config"):
-            files["90-played.toml"] = toml(merged(SMALL, changes))
+def changed(overlay, changes):
+    """What its pods read, with one more file of the configuration, read last."""
+    values = cluster.values(overlay)
+    values["ConfigMap", overlay.configured()["metadata"]["name"]]["90-played.toml"] = toml(merged(SMALL, changes))
     return values
 
 
@@ -55,7 +54,7 @@ class Run:
 
     def __init__(self, overlay, place, program, changes):
         self.overlay, self.place, self.program = overlay, place, program
-        self.values = changed(cluster.values(overlay), changes)
+        self.values = changed(overlay, changes)
         self.network, self.names = cluster.Network(), {"localhost": ["127.0.0.1"]}
         self.started = []
 
