@@ -80,12 +80,11 @@ impl Page {
     pub(crate) fn until(&mut self, what: &str, expression: &str) -> Duration {
         let begun = Instant::now();
         while !self.holds(expression) {
-            let text = if begun.elapsed() > Duration::from_secs(120) {
+            assert!(
+                begun.elapsed() < Duration::from_secs(120),
+                "{what}: {}",
                 self.text("body")
-            } else {
-                String::new()
-            };
-            assert!(text.is_empty(), "{what}: {text}");
+            );
             std::thread::sleep(Duration::from_millis(25));
         }
         begun.elapsed()

@@ -1,6 +1,6 @@
 //! A run whose versions are measured on held-out products while it goes on, by a process that only looks on.
 
-use crate::program::{Guarded, signal, wait_until};
+use crate::program::{Guarded, line_in, signal, wait_until};
 use crate::stage::{Stage, configured, done};
 use crate::watched::{health, watched_at};
 use serde_json::Value;
@@ -126,7 +126,7 @@ impl Follower {
     }
 
     fn until_it_says(&self, words: &str) {
-        wait_until(words, || self.said().contains(words));
+        line_in(&self.log, words);
     }
 
     fn lines(&self) -> String {

@@ -2,9 +2,9 @@
 
 use crate::stage::command;
 use futures::stream::BoxStream;
+use proto::pb;
 use proto::pb::learner_service_server::{LearnerService, LearnerServiceServer};
 use proto::pb::reward_service_server::{RewardService, RewardServiceServer};
-use proto::pb::{self};
 use std::process::Output;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;

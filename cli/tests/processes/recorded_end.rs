@@ -1,7 +1,7 @@
 //! Runs whose learner has gone with their end: who comes then finds the end in the store, and no run that goes on is stopped by it.
 
 use crate::http::{number, page_of};
-use crate::program::{Guarded, signal, wait_until};
+use crate::program::{Guarded, line_in, signal, wait_until};
 use crate::stage::{Place, Stage, configured, done};
 use crate::watched::{health, watched_at};
 use std::fs;
@@ -48,7 +48,7 @@ impl Late {
     }
 
     fn until_it_says(&self, words: &str) {
-        wait_until(words, || self.said().contains(words));
+        line_in(&self.log, words);
     }
 
     fn is_running(&mut self) -> bool {

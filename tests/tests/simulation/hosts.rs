@@ -26,7 +26,7 @@ use turmoil::Sim;
 #[derive(Clone)]
 pub(crate) struct Hosts {
     pub(crate) scenario: Rc<Scenario>,
-    pub(crate) run: RunId,
+    run: RunId,
     pub(crate) store: Store,
     catalogue: Arc<dyn Catalogue>,
     links: Links,

@@ -2,9 +2,8 @@
 
 use crate::scenario::Scenario;
 use crate::trace::Facts;
-use common::RunId;
 use learner::{LearnerError, LedgerLine, LedgerView, RunSummary};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use store::Store;
 
 /// What of it does not.
@@ -29,20 +28,6 @@ pub(crate) async fn broken(
         .iter()
         .for_each(|line| in_its_time(scenario, line, &mut broken));
     Ok(broken)
-}
-
-/// I11: where an end stands nobody takes part any more, told or not. None does where a later epoch has just taken the run.
-///
-/// # Errors
-/// When the end cannot be read.
-pub(crate) async fn left(
-    store: &Store,
-    run: &RunId,
-    at_work: &BTreeSet<String>,
-) -> anyhow::Result<Option<String>> {
-    let stands = actor::recorded_end(store, run).await?.is_some();
-    let left = stands && !at_work.is_empty();
-    Ok(left.then(|| format!("I11: {at_work:?} take part in a run that is complete")))
 }
 
 /// I1 and I2: what was acknowledged is in the ledger, and a task once.

@@ -98,7 +98,8 @@ impl Facts {
                     ));
                 }
             }
-            "the run's end is recorded" => {
+            // Who finds it has read the record, also where its learner was killed before it could say so.
+            "the run's end is recorded" | "the run's end stands in its store" => {
                 self.ends.insert(fields.get("version").to_owned());
             }
             "version received" => {

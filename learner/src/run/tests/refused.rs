@@ -20,7 +20,8 @@ pub(super) async fn nothing_can_be_written(inputs: LearnerInputs) {
     }
 }
 
-async fn refusal(config: LearnerConfig, inputs: LearnerInputs) -> String {
+/// Why a start is refused.
+pub(super) async fn refusal(config: LearnerConfig, inputs: LearnerInputs) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let refusal = run(config, inputs, listener, CancellationToken::new())
         .await

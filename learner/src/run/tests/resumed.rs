@@ -1,5 +1,6 @@
 //! Runs that are stopped or superseded and go on.
 
+use super::refused::{nothing_can_be_written, refusal};
 use super::*;
 
 /// Deterministic, four versions, so that there is something to go on with.
@@ -251,19 +252,9 @@ async fn a_start_that_is_refused_does_not_disturb_the_learner_that_runs() {
         matches!(refusal, LearnerError::ChangedSettings { .. }),
         "{refusal}"
     );
-    super::refused::nothing_can_be_written(place.inputs()).await;
+    nothing_can_be_written(place.inputs()).await;
     actor.await.unwrap();
     assert!(first.ended.await.unwrap().unwrap().complete);
-}
-
-/// Why a start is refused.
-async fn refusal(config: LearnerConfig, inputs: LearnerInputs) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let refusal = run(config, inputs, listener, CancellationToken::new())
-        .await
-        .unwrap_err();
-    assert!(refusal.is_configuration(), "{refusal}");
-    refusal.to_string()
 }
 
 /// A run in which another prompt makes the policy another base.
