@@ -1,7 +1,10 @@
 //! Why one task's rollout did not come to a scored group.
 
+pub(crate) use common::with_causes as chain;
+
 use common::{Blame, FailureReason, RolloutOutcome, TaskId};
 use std::fmt::Display;
+use store::StoreError;
 use tonic::Status;
 
 /// What each task of a lease has come to after one step, in the lease's order.
@@ -45,6 +48,23 @@ impl Failure {
         }
     }
 
+    /// The actor had no room for the task beside others, as a full service has none.
+    pub(crate) fn without_room(reason: FailureReason, detail: impl Display) -> Self {
+        Self {
+            blame: Blame::FullService,
+            ..Self::retryable(reason, detail)
+        }
+    }
+
+    /// A failure of the run's store, which says nothing against the task either, unless it is its bytes that are missing or damaged.
+    pub(crate) fn of_store(error: &StoreError) -> Self {
+        let reason = FailureReason::Storage;
+        match error {
+            StoreError::NotFound { .. } | StoreError::Damaged { .. } => Self::passing(reason, error),
+            _ => Self::of_service(reason, error, false),
+        }
+    }
+
     /// A failure that every attempt would meet.
     pub(crate) fn lasting(reason: FailureReason, detail: impl Display) -> Self {
         Self {
@@ -70,20 +90,6 @@ impl Failure {
             detail: self.detail,
         }
     }
-}
-
-/// An error and its causes in one line, without what a cause only repeats.
-pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let next = error.to_string();
-        if !text.ends_with(&next) {
-            text = format!("{text}: {next}");
-        }
-        cause = error.source();
-    }
-    text
 }
 
 /// Why a peer did not do what it was asked: what the transport met with where there is no answer, else what the answer says.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-/// How long the last version is waited for once the learner needs no more rollouts. A learner lingers about as long.
+/// How long the last version is waited for once the learner needs no more rollouts. Longer than a learner lingers by default.
 const LAST_VERSION_PATIENCE: Duration = Duration::from_secs(10);
 
 /// How long what is still computed is waited for by an actor that is about to end. Nobody needs it, and sampling may take minutes.

@@ -58,7 +58,7 @@ pub use guardrails::{
 };
 pub use instruments::Instruments;
 pub use learner_client::CallTimes;
-pub use recorded_end::{EndError, ExpectedRun, recorded_end};
+pub use recorded_end::{ExpectedRun, end_of};
 pub use remote_generator::RemoteGenerator;
 pub use simulated::{Decoding, Served, SimulatedActorInputs, SimulatedSampling, run_simulated};
 pub use summary::ActorSummary;

@@ -11,7 +11,7 @@ pub(crate) use presence::Presence;
 use crate::ActorError;
 use common::ActorId;
 use prometheus_client::metrics::counter::Counter;
-use proto::{Answering, BULK_WINDOW, InvalidMessage, Network};
+use proto::{Answering, BULK_WINDOW, InvalidMessage, Network, WireError};
 use std::{future::Future, sync::Arc, time::Duration};
 use tokio::time::{Instant, timeout_at};
 use tonic::{
@@ -163,7 +163,11 @@ impl Peer {
     /// The error of a peer that has not served for so long, by what the last attempt came to.
     fn given_up(&self, waited: Duration, last: Status) -> ActorError {
         let (role, url, waited_s) = (self.role, self.url.to_string(), waited.as_secs_f64());
-        let code = last.code();
+        // A connection that broke is no answer, whatever its code.
+        let code = match WireError::is_broken(&last) {
+            true => Code::Unavailable,
+            false => last.code(),
+        };
         let source = last.into();
         match code {
             Code::ResourceExhausted => ActorError::Overloaded {
@@ -220,7 +224,7 @@ impl Peer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proto::{Pauses, PeerRole, Tcp, WireError};
+    use proto::{Pauses, PeerRole, Tcp};
     use std::cell::Cell;
     use tokio::time::sleep;
 
@@ -322,6 +326,22 @@ mod tests {
         assert!(matches!(refused, ActorError::Refused { .. }), "{refused}");
         let failed = peer().that_may_fail().until_answered(failing).await.unwrap_err();
         assert!(matches!(failed, ActorError::Failing { waited_s, .. } if waited_s >= 0.05));
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_broke_under_the_request_is_no_failure_of_the_peer_whatever_its_code() {
+        for code in [Code::Internal, Code::ResourceExhausted] {
+            let broken = || async move {
+                let reset = std::io::Error::from(std::io::ErrorKind::ConnectionReset);
+                let mut status = Status::new(code, "h2 protocol error");
+                status.set_source(Arc::new(reset));
+                Err::<(), _>(status)
+            };
+            let peer = peer().that_may_fail();
+            let away = peer.until_answered(broken).await.unwrap_err();
+            assert!(matches!(away, ActorError::Unreachable { .. }), "{away}");
+            assert!(peer.presence().is_missed(), "{code:?}");
+        }
     }
 
     #[tokio::test]

@@ -36,7 +36,7 @@ impl ProductImages {
             return Ok(image);
         }
         let bytes = self.store.get_content(KIND, digest).await;
-        let bytes = bytes.map_err(|error| Failure::passing(FailureReason::Storage, &error))?;
+        let bytes = bytes.map_err(|error| Failure::of_store(&error))?;
         let decoded = tokio::task::spawn_blocking(move || data::cutout::decode(&bytes)).await;
         let decoded = decoded.map_err(|error| Failure::passing(FailureReason::Storage, &error))?;
         let image = decoded.map(Arc::new).map_err(|error| {
@@ -54,7 +54,7 @@ impl ProductImages {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use common::{ProductId, ProductTask, RolloutOutcome, TaskId};
+    use common::{Blame, ProductId, ProductTask, RolloutOutcome, TaskId};
 
     /// A task about the product of this cut-out.
     pub(crate) fn task(image: Digest) -> ProductTask {
@@ -97,9 +97,37 @@ pub(crate) mod tests {
             RolloutOutcome::Failed {
                 reason: FailureReason::Storage,
                 retryable: true,
+                blame: Blame::Task,
                 ..
             }
         ));
+    }
+
+    #[tokio::test]
+    async fn a_store_that_is_away_is_no_fault_of_the_task_and_damaged_bytes_may_be() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(&format!("file://{}", directory.path().display())).unwrap();
+        let digest = stored(&store, 9).await;
+        let images = ProductImages::new(store.clone(), 1 << 10);
+        let blamed = async || match outcome(images.image(&digest).await.unwrap_err()) {
+            RolloutOutcome::Failed {
+                reason: FailureReason::Storage,
+                retryable: true,
+                blame,
+                ..
+            } => blame,
+            outcome => panic!("{outcome:?}"),
+        };
+        store
+            .put(&store::content_key(KIND, &digest), &b"rot"[..])
+            .await
+            .unwrap();
+        assert_eq!(blamed().await, Blame::Task);
+        // Where the pictures were is something that cannot be looked into.
+        let kind = directory.path().join(KIND);
+        std::fs::remove_dir_all(&kind).unwrap();
+        std::fs::write(&kind, "").unwrap();
+        assert_eq!(blamed().await, Blame::Service);
     }
 
     #[tokio::test]

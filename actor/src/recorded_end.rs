@@ -21,7 +21,7 @@ use store::{Store, StoreError};
 use tokio::time::{sleep, timeout};
 
 /// The pauses before a missed learner's run is looked for in the store: half of it at least. The first outlasts a hiccup; the longest costs
-/// a hundred actors three requests a second.
+/// a hundred actors four or five requests a second.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
@@ -42,7 +42,7 @@ pub struct ExpectedRun {
 
 /// Why the store does not tell whether a run is over.
 #[derive(Debug, thiserror::Error)]
-pub enum EndError {
+pub(crate) enum EndError {
     /// It does not answer, or may not be asked.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -58,11 +58,20 @@ pub enum EndError {
     },
 }
 
+/// The end of a run that stands in its store and is one at as many versions as are expected; `None` when none stands there. For whoever
+/// was never told of the run by a learner.
+///
+/// # Errors
+/// Why none can be told, for people: also an end at fewer versions, and a store that does not answer in time.
+pub async fn end_of(store: Store, expected: ExpectedRun) -> Result<Option<RunEnd>, String> {
+    Place::of(store, expected).look().await
+}
+
 /// The end of `run` that stands in its store; `None` when none does.
 ///
 /// # Errors
 /// [`EndError`].
-pub async fn recorded_end(store: &Store, run: &RunId) -> Result<Option<RunEnd>, EndError> {
+pub(crate) async fn recorded_end(store: &Store, run: &RunId) -> Result<Option<RunEnd>, EndError> {
     let found = store.find_below(&end_prefix(run)).await?;
     let Some(epoch) = standing_end(found.iter().map(|found| found.key.as_str())) else {
         return Ok(None);
@@ -128,13 +137,8 @@ enum Counts {
 impl EndWatch {
     /// Of a run in its store, whose `learner` nobody has joined yet; `None`: nobody looks.
     pub(crate) fn new(place: Option<(Store, ExpectedRun)>, learner: &Peer) -> Self {
-        let place = place.map(|(store, expected)| Place {
-            store,
-            run: expected.id,
-            counts: Counts::OfVersions(expected.versions),
-        });
         Self {
-            place,
+            place: place.map(|(store, expected)| Place::of(store, expected)),
             presence: learner.presence().clone(),
             pauses: Pauses::between(FIRST_PAUSE, LONGEST_PAUSE, learner.jitter_seed()),
             told: None,
@@ -220,6 +224,15 @@ impl EndWatch {
 }
 
 impl Place {
+    /// Of a run that no learner has told of yet.
+    fn of(store: Store, expected: ExpectedRun) -> Self {
+        Self {
+            store,
+            run: expected.id,
+            counts: Counts::OfVersions(expected.versions),
+        }
+    }
+
     /// The end that stands and counts, or why none can be told.
     async fn look(&self) -> Result<Option<RunEnd>, String> {
         let looked = timeout(LOOK, recorded_end(&self.store, &self.run)).await;

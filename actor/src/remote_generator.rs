@@ -24,9 +24,9 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
-use tokio::runtime::Handle;
+use tokio::{runtime::Handle, time};
 use tonic::{Code, Status, transport::Channel};
 
 /// An image service, asked from threads that may block.
@@ -72,12 +72,33 @@ impl RemoteGenerator {
         })
     }
 
+    /// The results of a group, asked for until `end` where there is one.
+    fn group(
+        &self,
+        product: &RgbaImage,
+        descriptions: &[String],
+        noise_seed: u64,
+        end: Option<Instant>,
+    ) -> Result<Vec<Result<GeneratedImage, NoImage>>, GenerateError> {
+        if !is_visible(product) {
+            let (width, height) = product.dimensions();
+            return Err(CutoutError::Transparent { width, height }.into());
+        }
+        let product = Bytes::from(encode_png(product));
+        let mut results = Vec::with_capacity(descriptions.len());
+        for part in descriptions.chunks(self.at_once.load(Ordering::Relaxed)) {
+            results.extend(self.part(&product, part, noise_seed, end)?);
+        }
+        Ok(results)
+    }
+
     /// The results of descriptions that fit one request.
     fn part(
         &self,
         product: &Bytes,
         descriptions: &[String],
         noise_seed: u64,
+        end: Option<Instant>,
     ) -> Result<Vec<Result<GeneratedImage, NoImage>>, GenerateError> {
         let message = pb::GenerateGroupRequest {
             header: Some(header(None, None, self.caller.as_str())),
@@ -88,6 +109,7 @@ impl RemoteGenerator {
         let answer = self.ask(
             TraceId::of(0, noise_seed),
             message,
+            end,
             |mut client, request| async move { client.generate_group(request).await },
         )?;
         images(descriptions.len(), answer).map_err(|error| match error {
@@ -99,11 +121,12 @@ impl RemoteGenerator {
         })
     }
 
-    /// Asks until there is an answer.
+    /// Asks until there is an answer, for as long as the service is borne and until `end`.
     fn ask<Q: Clone, A, F>(
         &self,
         trace: TraceId,
         message: Q,
+        end: Option<Instant>,
         call: impl Fn(ImageServiceClient<Channel>, tonic::Request<Q>) -> F,
     ) -> Result<A, GenerateError>
     where
@@ -115,7 +138,13 @@ impl RemoteGenerator {
             request.set_timeout(self.request_timeout);
             call(self.client.clone(), request)
         };
-        let answer = self.runtime.block_on(self.peer.until_answered(attempt));
+        let answer = self.runtime.block_on(async {
+            let Some(end) = end.map(time::Instant::from_std) else {
+                return self.peer.until_answered(attempt).await;
+            };
+            let last_start = end.min(time::Instant::now() + self.peer.patience());
+            self.peer.until_answered_by(last_start, end, attempt).await
+        });
         answer
             .map(tonic::Response::into_inner)
             .map_err(|error| self.blame(error))
@@ -152,16 +181,17 @@ impl ImageGenerator for RemoteGenerator {
         descriptions: &[String],
         noise_seed: u64,
     ) -> Result<Vec<Result<GeneratedImage, NoImage>>, GenerateError> {
-        if !is_visible(product) {
-            let (width, height) = product.dimensions();
-            return Err(CutoutError::Transparent { width, height }.into());
-        }
-        let product = Bytes::from(encode_png(product));
-        let mut results = Vec::with_capacity(descriptions.len());
-        for part in descriptions.chunks(self.at_once.load(Ordering::Relaxed)) {
-            results.extend(self.part(&product, part, noise_seed)?);
-        }
-        Ok(results)
+        self.group(product, descriptions, noise_seed, None)
+    }
+
+    fn generate_by(
+        &self,
+        product: &RgbaImage,
+        descriptions: &[String],
+        noise_seed: u64,
+        end: Instant,
+    ) -> Result<Vec<Result<GeneratedImage, NoImage>>, GenerateError> {
+        self.group(product, descriptions, noise_seed, Some(end))
     }
 
     fn is_outside(&self) -> bool {
@@ -171,9 +201,12 @@ impl ImageGenerator for RemoteGenerator {
     fn ready(&self) -> Result<(), GenerateError> {
         let header = Some(header(None, None, self.caller.as_str()));
         let message = pb::GetImageGeneratorRequest { header };
-        let served = self.ask(TraceId::of(0, 0), message, |mut client, request| async move {
-            client.get_image_generator(request).await
-        })?;
+        let served = self.ask(
+            TraceId::of(0, 0),
+            message,
+            None,
+            |mut client, request| async move { client.get_image_generator(request).await },
+        )?;
         let proto::ImageGenerator { name, at_once } = served.into();
         self.at_once.store(at_once, Ordering::Relaxed);
         tracing::info!(url = self.peer.url(), name, at_once, "image service answers");

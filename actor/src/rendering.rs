@@ -16,7 +16,6 @@ use common::{Barred, CandidateImage, Digest, FailureReason, Purpose, Trajectory,
 use data::{GenerateError, GeneratedImage, ImageGenerator, NoImage, cutout::encode_rgb_png};
 use failpoint::Point;
 use futures::{StreamExt, stream};
-use image::RgbaImage;
 use std::sync::{Arc, OnceLock};
 use store::Store;
 use tokio::time::{Instant, timeout_at};
@@ -55,6 +54,30 @@ pub(crate) struct Renderer {
     /// Tasks rendered at the same time.
     pub(crate) concurrency: usize,
     pub(crate) unrendered: UndoneLeases<GenerateError>,
+}
+
+/// A group of pictures that is wanted.
+struct Wanted {
+    cut_out: Arc<CutOut>,
+    descriptions: Vec<String>,
+    seed: u64,
+    /// After when nobody waits for them.
+    end: Option<Instant>,
+}
+
+impl Wanted {
+    /// Those of its descriptions that are `admitted`.
+    fn from(
+        &self,
+        generator: &dyn ImageGenerator,
+        admitted: &[String],
+    ) -> Result<Vec<Result<GeneratedImage, NoImage>>, GenerateError> {
+        let product = &self.cut_out.image;
+        match self.end {
+            Some(end) => generator.generate_by(product, admitted, self.seed, end.into_std()),
+            None => generator.generate(product, admitted, self.seed),
+        }
+    }
 }
 
 /// What became of the descriptions of a group, not stored yet.
@@ -158,7 +181,8 @@ impl Renderer {
         }
         let cut_out = cut_out.as_ref().map_err(Clone::clone)?;
         let making = self.room.make(cut_out.image.as_raw().len())?;
-        let group = self.generate(cut_out.clone(), trajectories, making);
+        let wanted = self.wanted(cut_out.clone(), trajectories, end);
+        let group = self.generate(wanted, making);
         let images = match end {
             Some(end) => timeout_at(end, group)
                 .await
@@ -180,6 +204,24 @@ impl Renderer {
         self.store(images).await
     }
 
+    fn wanted(&self, cut_out: Arc<CutOut>, trajectories: &[Trajectory], end: Option<Instant>) -> Wanted {
+        // All of a group are sampled by one version.
+        let seed = trajectories.first().map_or(0, |first| {
+            derive_seed(
+                self.run_seed,
+                first.task(),
+                first.behaviour(),
+                Purpose::RenderNoise,
+            )
+        });
+        Wanted {
+            cut_out,
+            descriptions: trajectories.iter().map(|t| t.text().to_owned()).collect(),
+            seed,
+            end,
+        }
+    }
+
     /// What a group that has not come in time amounts to.
     fn too_slow(&self) -> GenerateError {
         let slow = "no image within half of the lease's time (learner.lease_ttl_ms); lease fewer tasks (actor.tasks_per_lease), or for longer";
@@ -190,30 +232,13 @@ impl Renderer {
         }
     }
 
-    /// Has the candidates of one task generated, checked and encoded. Where that is given up, `cut_out` and `making` are held until the
-    /// generator is done.
-    async fn generate(
-        &self,
-        cut_out: Arc<CutOut>,
-        trajectories: &[Trajectory],
-        making: Making,
-    ) -> Result<EncodedGroup, NoPictures> {
+    /// Has the candidates of one task generated, checked and encoded. Where that is given up, its cut-out and `making` are held until
+    /// the generator is done.
+    async fn generate(&self, wanted: Wanted, making: Making) -> Result<EncodedGroup, NoPictures> {
         let (generator, guardrails) = (self.generator.clone(), self.guardrails.clone());
         let room = self.room.clone();
-        // All of a group are sampled by one version.
-        let seed = trajectories.first().map_or(0, |first| {
-            derive_seed(
-                self.run_seed,
-                first.task(),
-                first.behaviour(),
-                Purpose::RenderNoise,
-            )
-        });
-        let texts: Vec<String> = trajectories.iter().map(|t| t.text().to_owned()).collect();
-        let rendered = tokio::task::spawn_blocking(move || {
-            let product = &cut_out.image;
-            generated(&*generator, &guardrails, product, &texts, seed, &room, making)
-        });
+        let rendered =
+            tokio::task::spawn_blocking(move || generated(&*generator, &guardrails, &wanted, &room, making));
         rendered.await.unwrap_or_else(|panic| {
             let panicked = GenerateError::Generator {
                 generator: self.generator.name().to_owned(),
@@ -245,7 +270,7 @@ impl Renderer {
     async fn upload(&self, png: Bytes) -> Result<Digest, Failure> {
         let upload = self.store.renew_content(&self.place, png);
         let digest = failpoint::during(Point::CreativeUpload, upload).await;
-        digest.map_err(|error| Failure::passing(FailureReason::Storage, &error))
+        digest.map_err(|error| Failure::of_store(&error))
     }
 }
 
@@ -274,12 +299,11 @@ fn failure_of(error: &GenerateError) -> Failure {
 fn generated(
     generator: &dyn ImageGenerator,
     guardrails: &Guardrails,
-    product: &RgbaImage,
-    descriptions: &[String],
-    seed: u64,
+    wanted: &Wanted,
     room: &Room,
     mut making: Making,
 ) -> Result<EncodedGroup, NoPictures> {
+    let descriptions = &wanted.descriptions;
     let barred: Vec<Option<Barred>> = descriptions
         .iter()
         .map(|description| guardrails.of_description(description))
@@ -291,7 +315,7 @@ fn generated(
     let admitted: Vec<String> = admitted.map(|(description, _)| description.clone()).collect();
     let images = match admitted.is_empty() {
         true => vec![],
-        false => generator.generate(product, &admitted, seed)?,
+        false => wanted.from(generator, &admitted)?,
     };
     if images.len() != admitted.len() {
         let miscounted = GenerateError::Count {

@@ -104,16 +104,17 @@ impl Room {
         }
     }
 
-    /// How many tasks may be leased where `wanted` are: at least one.
+    /// How many tasks may be leased where `wanted` are, beside what a group that was given up still holds: at least one.
     pub(crate) fn tasks(&self, wanted: usize) -> usize {
         let raw = self.expected_raw();
         let pngs = known(&self.pngs, self.group_size * USUAL_PICTURE * PNG_BYTES_PER_PIXEL);
         let each = known(&self.cut_out, USUAL_CUT_OUT) + self.completions + pngs;
         // Of a few tasks all may be rendered at the same time.
-        let few = self.most / (each + raw);
+        let free = self.most.saturating_sub(self.budget.held());
+        let few = free / (each + raw);
         let room = match few < self.renders {
             true => few,
-            false => (self.most - self.renders * raw) / each,
+            false => (free - self.renders * raw) / each,
         };
         let tasks = room.clamp(1, wanted);
         if tasks < wanted {
@@ -122,6 +123,7 @@ impl Room {
                 wanted,
                 each,
                 raw,
+                free,
                 most = self.most,
                 "fewer tasks leased: actor.memory_bytes"
             );
@@ -239,17 +241,18 @@ impl Room {
         reason: FailureReason,
     ) -> Result<(), Failure> {
         let most = self.most;
-        charge.add(bytes).map_err(|full| {
-            let detail = match alone > most {
-                true => {
-                    format!("with {what} the task takes {alone} bytes, more than actor.memory_bytes = {most}")
-                }
-                false => format!(
+        charge.add(bytes).map_err(|full| match alone > most {
+            true => Failure::retryable(
+                reason,
+                format!("with {what} the task takes {alone} bytes, more than actor.memory_bytes = {most}"),
+            ),
+            false => Failure::without_room(
+                reason,
+                format!(
                     "no room for the {bytes} bytes of {what}: {} are held of actor.memory_bytes = {most}",
                     full.held
                 ),
-            };
-            Failure::retryable(reason, detail)
+            ),
         })
     }
 }

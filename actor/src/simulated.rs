@@ -138,10 +138,7 @@ async fn take_part(
     let mut end = EndWatch::new(looks_in, &peer);
     let joining = LearnerClient::join(peer, actor_id, port, config, &background);
     let Some((mut learner, _)) = end.unless_over(joining).await? else {
-        let summary = ActorSummary {
-            run_id,
-            ..ActorSummary::default()
-        };
+        let summary = run_id.as_ref().map(ActorSummary::of).unwrap_or_default();
         return Ok((summary.too_late(), CallTimes::default()));
     };
     learner.time_calls_while(timed);
@@ -253,10 +250,7 @@ impl<B: Future<Output = ()>> Joined<'_, B> {
             tasks_per_lease: config.tasks_per_lease,
             patience: seconds(config.learner_timeout_s),
             shutdown: shutdown.clone(),
-            summary: ActorSummary {
-                run_id: Some(learner.run().clone()),
-                ..ActorSummary::default()
-            },
+            summary: ActorSummary::of(learner.run()),
             learner: learner.clone(),
             instruments: Instruments::default(),
         };

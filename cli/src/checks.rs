@@ -9,7 +9,7 @@ mod places;
 mod roles;
 mod sources;
 
-pub(crate) use addresses::{can_listen, listen, listens};
+pub(crate) use addresses::{listen, listens};
 pub(crate) use roles::{ActorFlags, LearnerFlags, Process};
 
 use crate::config::{Config, ConfigError, Layers, Mistake};

@@ -85,7 +85,7 @@ pub(crate) async fn run(plan: Plan, shutdown: CancellationToken) -> Outcome<()> 
     };
     let prepared = demo.prepare().await.map_err(blame)?;
     let evaluator = demo.evaluator(&prepared).await?;
-    let fits = evaluator.call(|evaluator| evaluator.check_prompts()).await?;
+    let fits = evaluator.call(|evaluator| evaluator.check_products()).await?;
     fits.or_configuration()?;
     let shared = Shared {
         config: &plan.config,

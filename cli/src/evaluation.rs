@@ -94,10 +94,6 @@ impl Evaluator {
         let mut progress = pulse.with_progress(in_log("the reward model"));
         let reward = Reward::load(config, reward, &mut progress)?;
         let products = shop.catalogue.products();
-        let asked = subjects
-            .iter()
-            .map(|subject| (subject.product, &products[subject.product]));
-        reward.check(asked, shop.catalogue.places())?;
         let products: Vec<&Product> = subjects
             .iter()
             .map(|subject| &products[subject.product])
@@ -115,13 +111,19 @@ impl Evaluator {
         })
     }
 
-    /// Checks that every product's prompt leaves room for a completion in the policy's context.
+    /// Checks that every product's prompt leaves room for a completion in the policy's context, and that the reward model can be asked
+    /// about those that are measured.
     ///
     /// # Errors
-    /// Those of [`learner::check_prompts`].
-    pub(crate) fn check_prompts(&self) -> Result<(), learner::LearnerError> {
+    /// Those of [`learner::check_prompts`] and [`Reward::check`]: mistakes of configuration.
+    pub(crate) fn check_products(&self) -> anyhow::Result<()> {
         let (catalogue, most) = (self.shop.catalogue.as_ref(), self.settings.params.max_new_tokens);
-        learner::check_prompts(catalogue, &self.policy, most).map(drop)
+        learner::check_prompts(catalogue, &self.policy, most)?;
+        let asked = self
+            .subjects
+            .iter()
+            .map(|subject| (subject.product, self.product(subject)));
+        Ok(self.reward.check(asked, catalogue.places())?)
     }
 
     /// The mean click-through rate of the best descriptions; none without an oracle.

@@ -103,6 +103,23 @@ fn directory_url(location: &str) -> anyhow::Result<String> {
     Ok(url.to_string())
 }
 
+/// Checks that the directory that `flag` names can be filled: it is tried. Nothing is left there.
+///
+/// # Errors
+/// A mistake of configuration that names flag and directory.
+pub(crate) fn check_fillable(directory: &Path, flag: &str) -> Outcome<()> {
+    store::probe_directory(directory)
+        .with_context(|| unfillable(directory, flag))
+        .or_configuration()
+}
+
+fn unfillable(directory: &Path, flag: &str) -> String {
+    format!(
+        "{flag}: cannot write to {}; name another directory",
+        directory.display()
+    )
+}
+
 /// Checks that a model may and can be written to `directory`, before it takes hours to have one: it must not exist, or be empty, and it
 /// is tried. Nothing is left there.
 ///
@@ -119,25 +136,12 @@ pub(crate) fn check_vacant(directory: &Path) -> Outcome<()> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => true,
         Err(error) => {
             return Err(error)
-                .with_context(|| {
-                    format!(
-                        "cannot use {}; name another directory with --out",
-                        directory.display()
-                    )
-                })
+                .with_context(|| unfillable(directory, "--out"))
                 .or_configuration();
         }
     };
     if vacant {
-        let refused = || {
-            format!(
-                "cannot write to {}; name another directory with --out",
-                directory.display()
-            )
-        };
-        return store::probe_directory(directory)
-            .with_context(refused)
-            .or_configuration();
+        return check_fillable(directory, "--out");
     }
     Err(anyhow!(
         "{} is not empty; name another directory with --out or remove it",
@@ -250,9 +254,6 @@ mod tests {
             panic!("accepted");
         };
         let text = format!("{error:#}");
-        assert!(
-            text.contains("cannot write to") && text.contains("--out"),
-            "{text}"
-        );
+        assert!(text.starts_with("--out: cannot write to"), "{text}");
     }
 }

@@ -2,6 +2,7 @@
 //! tells what versions do on held-out products. It takes no lease and counts as no actor.
 
 use anyhow::{Context as _, bail};
+use bytes::Bytes;
 use common::{Artifact, LearnerEpoch, PolicyVersion, RunId};
 use futures::{Stream, StreamExt as _};
 use proto::artifact_stream::continued;
@@ -96,7 +97,7 @@ impl Observer {
     ///
     /// # Errors
     /// When the learner does not answer, no longer has it, or sends something else.
-    pub(crate) async fn adapter(&self, manifest: &Manifest) -> anyhow::Result<Vec<u8>> {
+    pub(crate) async fn adapter(&self, manifest: &Manifest) -> anyhow::Result<Bytes> {
         self.bytes(&manifest.adapter).await
     }
 
@@ -132,7 +133,7 @@ impl Observer {
         RunStatus::try_from(status.into_inner()).with_context(|| malformed(&self.endpoint))
     }
 
-    async fn bytes(&self, artifact: &Artifact) -> anyhow::Result<Vec<u8>> {
+    async fn bytes(&self, artifact: &Artifact) -> anyhow::Result<Bytes> {
         let request = pb::FetchArtifactRequest {
             header: Some(self.header()),
             digest: Some(artifact.digest().into()),
@@ -176,7 +177,7 @@ impl Observer {
 async fn collected(
     artifact: &Artifact,
     mut messages: impl Stream<Item = Result<pb::ArtifactChunk, Status>> + Unpin,
-) -> anyhow::Result<Vec<u8>> {
+) -> anyhow::Result<Bytes> {
     let mut bytes = Vec::new();
     while let Some(message) = timeout(PATIENCE, messages.next())
         .await
@@ -188,7 +189,8 @@ async fn collected(
         }
         bytes.extend_from_slice(&data);
     }
-    let (found, expected) = (store::digest(&bytes), artifact.digest());
+    let bytes = Bytes::from(bytes);
+    let (found, expected) = (store::digest_aside(bytes.clone()).await, artifact.digest());
     if found != expected {
         bail!("received bytes have digest {found}, announced was {expected}");
     }
@@ -214,7 +216,7 @@ mod tests {
     /// What comes of an adapter whose messages are these.
     async fn fetched(
         messages: impl IntoIterator<Item = Result<pb::ArtifactChunk, Status>>,
-    ) -> anyhow::Result<Vec<u8>> {
+    ) -> anyhow::Result<Bytes> {
         let (length, digest) = (BYTES.len() as u64, store::digest(BYTES));
         let artifact = Artifact::new("adapter_model.safetensors", length, digest, 8, vec![])?;
         collected(&artifact, stream::iter(messages)).await

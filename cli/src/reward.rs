@@ -82,7 +82,7 @@ impl Reward {
     /// Models that were trained here cut long captions.
     ///
     /// # Errors
-    /// [`RewardError::Rows`] or [`RewardError::Question`] when it cannot.
+    /// [`RewardError::Config`], [`RewardError::Rows`] or [`RewardError::Question`] when it cannot.
     pub(crate) fn check<'a>(
         &self,
         products: impl IntoIterator<Item = (usize, &'a Product)>,

@@ -60,22 +60,21 @@ pub(crate) fn start<T: Send + 'static>(
         look(&mut checks);
         return Err(checks.finish().err().unwrap_or_else(|| lost(role)));
     }
-    let config = checks.config().clone();
-    let telemetry = telemetry::start(&config, role)?;
+    let telemetry = telemetry::start(checks.config(), role)?;
     // From here on a signal is obeyed.
-    let host = Host::start(&config, asked.with_parent)?;
+    let host = Host::start(checks.config(), asked.with_parent)?;
     let Process { security, placement } = checks.process(role);
     if let Some(security) = &security
         && !checks.has_mistake("telemetry.metrics_listen")
     {
         let watched = Watched::of(role, asked.pulse, &telemetry, security, register);
-        host.watch(&config, watched)?;
+        host.watch(checks.config(), watched)?;
     }
     let looked = host.prepare(move || {
         let found = look(&mut checks);
         Ok((checks.finish()?, found))
     })?;
-    let Some((_, found)) = looked else {
+    let Some((config, found)) = looked else {
         return host.stop_early(asked.unfinished_status).map(|()| None);
     };
     Ok(Some(Started {

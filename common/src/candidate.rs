@@ -153,10 +153,7 @@ impl CandidateGroup {
         confidence: Option<f64>,
     ) -> Result<Self, InvalidGroup> {
         let group = Self::joined(task, trajectories, images, None, Some(model))?;
-        match confidence {
-            Some(confidence) => group.with_confidence(confidence),
-            None => Ok(group),
-        }
+        group.with_confidence(confidence)
     }
 
     fn joined(
@@ -224,19 +221,18 @@ impl CandidateGroup {
         })
     }
 
-    /// The same with how sure the reward model was that abstained.
+    /// The same with how sure the reward model was that abstained, where it said so.
     ///
     /// # Errors
-    /// [`InvalidGroup::Confidence`] when none abstained, or that is no probability.
-    pub fn with_confidence(self, confidence: f64) -> Result<Self, InvalidGroup> {
-        if !self.is_abstention() || !(0.0..=1.0).contains(&confidence) {
-            let task = self.task;
-            return Err(InvalidGroup::Confidence { task, confidence });
+    /// [`InvalidGroup::Confidence`] when it is told and none abstained, or is no probability.
+    pub fn with_confidence(self, confidence: Option<f64>) -> Result<Self, InvalidGroup> {
+        match confidence {
+            Some(confidence) if !self.is_abstention() || !(0.0..=1.0).contains(&confidence) => {
+                let task = self.task;
+                Err(InvalidGroup::Confidence { task, confidence })
+            }
+            confidence => Ok(Self { confidence, ..self }),
         }
-        Ok(Self {
-            confidence: Some(confidence),
-            ..self
-        })
     }
 
     /// The task all candidates answer.

@@ -1,13 +1,14 @@
 //! The nouns of a run and their invariants.
 //!
 //! Plain values only: nothing here does I/O, awaits, locks, logs, reads a clock or touches a tensor. A value that exists
-//! is valid: constructors refuse what would break an invariant, so nobody downstream checks again. Beside the nouns stand [`LastUsed`] and
-//! [`address`]: plain values too, that crates need which share nothing else.
+//! is valid: constructors refuse what would break an invariant, so nobody downstream checks again. Beside the nouns stand [`LastUsed`],
+//! [`address`] and [`with_causes`]: plain values too, that crates need which share nothing else.
 
 pub mod address;
 mod artifact;
 mod canary;
 mod candidate;
+mod causes;
 mod digest;
 mod id;
 mod last_used;
@@ -26,6 +27,7 @@ pub use canary::{
     Canary, CanaryQuestion, CanaryReport, CanaryVerdict, CompletionNats, InvalidCanary, OwnNats,
 };
 pub use candidate::{Candidate, CandidateGroup, CandidateImage, InvalidGroup};
+pub use causes::with_causes;
 pub use digest::{Digest, InvalidDigest};
 pub use id::{ActorId, InvalidId, LearnerEpoch, ProductId, RunId, TaskId};
 pub use last_used::LastUsed;

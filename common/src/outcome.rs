@@ -167,7 +167,7 @@ pub enum Blame {
     Task,
     /// A service that the actor needs was away, slow or failing, or its answer was none.
     Service,
-    /// A service that the actor needs had no room: it has not looked at the task.
+    /// A service that the actor needs had no room, or the actor beside its other tasks: nobody has looked at this one.
     FullService,
 }
 

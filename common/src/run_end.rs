@@ -121,10 +121,11 @@ pub fn left_by(key: &str) -> Option<LearnerEpoch> {
 }
 
 /// The epoch whose end of the run stands, by the keys that are there: the highest of all, if it has recorded one.
-pub fn standing_end<'a>(keys: impl IntoIterator<Item = &'a str> + Clone) -> Option<LearnerEpoch> {
-    let newest = keys.clone().into_iter().filter_map(left_by).max()?;
-    let mut ends = keys.into_iter().filter_map(|key| epoch_in(key, COMPLETE));
-    ends.find(|epoch| *epoch == newest)
+pub fn standing_end<'a>(keys: impl IntoIterator<Item = &'a str>) -> Option<LearnerEpoch> {
+    let left = |key: &str| Some((left_by(key)?, epoch_in(key, COMPLETE).is_some()));
+    // Of one epoch, its end is behind its beginning.
+    let (newest, complete) = keys.into_iter().filter_map(left).max()?;
+    complete.then_some(newest)
 }
 
 fn key(run: &RunId, (begin, end): (&str, &str), epoch: LearnerEpoch) -> String {

@@ -70,7 +70,7 @@ pub trait Corpus: Send + Sync {
         None
     }
 
-    /// The sample of a row of that file, by its index there.
+    /// The sample of a row of that file, by its index in [`places`](Self::places): there is one for every place, and no other.
     fn row(&self, _index: usize) -> Option<CorpusSample> {
         None
     }

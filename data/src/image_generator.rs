@@ -2,6 +2,7 @@
 
 use crate::CutoutError;
 use image::{RgbImage, RgbaImage};
+use std::time::Instant;
 
 /// Renders a product onto the backgrounds that descriptions ask for: the simulated shop's renderer, a diffusion model, or a
 /// service of somebody else's.
@@ -22,6 +23,21 @@ pub trait ImageGenerator: Send + Sync {
         descriptions: &[String],
         noise_seed: u64,
     ) -> Result<Vec<Result<GeneratedImage, NoImage>>, GenerateError>;
+
+    /// The same, where nobody waits for it after `_end`: one that is outside is asked for no longer than that, and has then said whether
+    /// it was away or had no room.
+    ///
+    /// # Errors
+    /// As [`generate`](Self::generate).
+    fn generate_by(
+        &self,
+        product: &RgbaImage,
+        descriptions: &[String],
+        noise_seed: u64,
+        _end: Instant,
+    ) -> Result<Vec<Result<GeneratedImage, NoImage>>, GenerateError> {
+        self.generate(product, descriptions, noise_seed)
+    }
 
     /// Whether it is outside this process: then waiting for it can be given up, and no work is lost by that.
     fn is_outside(&self) -> bool {

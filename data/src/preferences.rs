@@ -102,6 +102,11 @@ impl PreferenceFile {
         }
     }
 
+    /// Where the pairs stand in the file.
+    pub fn file_places(&self) -> &FilePlaces {
+        &self.places
+    }
+
     /// The pairs; product `i` of the catalogue has pair `i`.
     pub fn preferences(&self) -> &[Preference] {
         &self.preferences
@@ -122,7 +127,7 @@ impl Catalogue for PreferenceFile {
     }
 
     fn places(&self) -> Option<&FilePlaces> {
-        Some(&self.places)
+        Some(self.file_places())
     }
 
     fn instructions(&self) -> &[String] {

@@ -57,10 +57,10 @@ impl From<&Artifact> for BaseFile {
 /// Refuses a place that holds an adapter of another run.
 ///
 /// # Errors
-/// [`LearnerError::AdapterPlace`].
+/// [`LearnerError::AdapterPlace`]; [`LearnerError::Store`] when a store that is no directory does not answer.
 pub async fn check_owner(place: &Store, run_id: &RunId, run_seed: u64) -> Result<(), LearnerError> {
     let complete = place.exists(ADAPTER_CONFIG).await;
-    if !complete.map_err(|source| fault(place, "it cannot be read", Some(source)))? {
+    if !complete.map_err(|source| unusable(place, "it cannot be read", source))? {
         return Ok(());
     }
     let remedy = "name another place or remove it";
@@ -80,13 +80,21 @@ pub async fn check_owner(place: &Store, run_id: &RunId, run_seed: u64) -> Result
 /// Refuses a place that cannot be written to.
 ///
 /// # Errors
-/// [`LearnerError::AdapterPlace`].
+/// [`LearnerError::AdapterPlace`]; [`LearnerError::Store`] when a store that is no directory does not answer.
 pub(crate) async fn check_writable(place: &Store) -> Result<(), LearnerError> {
     let probed = match place.put(PROBE, &b"probe"[..]).await {
         Ok(()) => place.delete(PROBE).await,
         failed => failed,
     };
-    probed.map_err(|source| fault(place, "it cannot be written to", Some(source)))
+    probed.map_err(|source| unusable(place, "it cannot be written to", source))
+}
+
+/// A directory of this machine is for the user to put right; a store may answer at another moment.
+fn unusable(place: &Store, reason: &str, source: StoreError) -> LearnerError {
+    match place.url().scheme() {
+        "file" => fault(place, reason, Some(source)),
+        _ => source.into(),
+    }
 }
 
 fn fault(place: &Store, reason: &str, source: Option<StoreError>) -> LearnerError {
@@ -133,6 +141,9 @@ pub(crate) async fn write(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use object_store::RetryConfig;
+    use object_store::aws::AmazonS3Builder;
+    use std::sync::Arc;
 
     async fn refusal(place: &Store, run: &str, seed: u64) -> Option<String> {
         let run = RunId::new(run).unwrap();
@@ -174,10 +185,44 @@ mod tests {
         let path = directory.path().join("adapter");
         let place = Store::open(&format!("file://{}", path.display())).unwrap();
         std::fs::write(&path, "a file in the way").unwrap();
-        let message = refusal(&place, "night", 4).await.unwrap();
-        assert!(
-            message.contains("/adapter") && message.contains("cannot be"),
-            "{message}"
-        );
+        let checks = [
+            (check_writable(&place).await, "/adapter: it cannot be written to"),
+            (
+                check_owner(&place, &RunId::new("night").unwrap(), 4).await,
+                "/adapter: it cannot be read",
+            ),
+        ];
+        for (checked, words) in checks {
+            let refusal = checked.unwrap_err();
+            assert!(refusal.is_configuration(), "{refusal:?}");
+            assert!(refusal.to_string().ends_with(words), "{refusal}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_store_that_is_away_is_no_mistake_of_who_starts_the_run() {
+        // Opening one prepares the process for clients of clouds.
+        Store::open("s3://bucket").unwrap();
+        let client = AmazonS3Builder::new()
+            // Nobody listens there.
+            .with_endpoint("http://127.0.0.1:1")
+            .with_allow_http(true)
+            .with_bucket_name("bucket")
+            .with_region("nowhere")
+            .with_access_key_id("id")
+            .with_secret_access_key("secret")
+            .with_retry(RetryConfig {
+                max_retries: 0,
+                ..RetryConfig::default()
+            })
+            .build()
+            .unwrap();
+        let place = Store::over(Arc::new(client), "s3://bucket".parse().unwrap());
+        let night = RunId::new("night").unwrap();
+        for checked in [check_owner(&place, &night, 4).await, check_writable(&place).await] {
+            let failure = checked.unwrap_err();
+            assert!(matches!(failure, LearnerError::Store(_)), "{failure:?}");
+            assert!(!failure.is_configuration());
+        }
     }
 }

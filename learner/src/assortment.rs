@@ -154,6 +154,16 @@ pub(crate) mod test_catalogue {
         all
     }
 
+    impl TestCatalogue {
+        /// The same with a picture of so many pixels, width and height, of each product.
+        pub(crate) fn pictured(mut self, sizes: &[(u32, u32)]) -> Self {
+            for (product, &(width, height)) in self.products.iter_mut().zip(sizes) {
+                product.image = RgbaImage::new(width, height);
+            }
+            self
+        }
+    }
+
     impl Catalogue for TestCatalogue {
         fn name(&self) -> &str {
             "test catalogue"

@@ -55,7 +55,8 @@ pub struct LearnerConfig {
     /// How long after its deadline an outcome still counts when nobody else holds the task, in milliseconds, 0 to a day.
     /// Default 5000.
     pub lease_grace_ms: u64,
-    /// How often a task is leased before it is given up, 1 to 1000; leases that a service left undone do not count. Default 3.
+    /// How often a task is leased before it is given up, 1 to 1000. Leases that a service without room left undone do not count, nor, of
+    /// each task, the first 32 that one left undone because it was away, slow or failing. Default 3.
     pub max_attempts: u32,
     /// How long a record of the ledger may wait for others to be written together with it, in milliseconds, 1 to 10000. An
     /// outcome is acknowledged this and one write of the store later; every such write is one object. Default 20, for a
@@ -206,10 +207,15 @@ impl LearnerConfig {
         (self.keep_images_days > 0.0).then(|| Duration::from_secs_f64(self.keep_images_days * DAY))
     }
 
+    /// Whether the run is complete with this version.
+    pub(crate) fn is_last(&self, version: PolicyVersion) -> bool {
+        version.number >= self.versions
+    }
+
     /// Whether a later start can go on from this version.
     pub(crate) fn is_checkpointed(&self, version: PolicyVersion) -> bool {
-        let number = version.number;
-        self.deterministic || number.is_multiple_of(self.checkpoint_every) || number >= self.versions
+        let is_due = version.number.is_multiple_of(self.checkpoint_every);
+        self.deterministic || is_due || self.is_last(version)
     }
 
     /// The only reward model whose scores are taken; `None`: any.

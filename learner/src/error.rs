@@ -1,11 +1,10 @@
 //! What can end a run or a pre-training.
 
 use crate::ledger::OutcomeCounts;
-use common::{InvalidConfig, PolicyVersion, RunId};
+use common::{InvalidConfig, PolicyVersion, RunId, with_causes};
 use data::ImportError;
 use models::ModelError;
 use proto::InvalidMessage;
-use std::error::Error as _;
 use std::path::{Path, PathBuf};
 use store::StoreError;
 
@@ -220,16 +219,8 @@ impl LearnerError {
 
 /// Each error on a line with its causes.
 fn in_lines(errors: &[LearnerError]) -> String {
-    errors.iter().map(chain).collect::<Vec<_>>().join("\n")
-}
-
-fn chain(error: &LearnerError) -> String {
-    let (mut said, mut cause) = (error.to_string(), error.source());
-    while let Some(found) = cause {
-        said = format!("{said}: {found}");
-        cause = found.source();
-    }
-    said
+    let told = errors.iter().map(|error| with_causes(error));
+    told.collect::<Vec<_>>().join("\n")
 }
 
 /// The message of a panic.

@@ -16,7 +16,7 @@ pub(crate) struct Lease {
     pub(crate) holder: ActorId,
     /// When it runs out.
     pub(crate) deadline: Instant,
-    /// How often the task has been leased, this time included.
+    /// The leases of the task, this one included: those that count as attempts, and those that a service left undone.
     pub(crate) tries: Tries,
     /// The version its holder samples from.
     pub(crate) version: PolicyVersion,

@@ -86,7 +86,7 @@ pub use pretrain::{
     PretrainConfig, PretrainProgress, PretrainStart, Pretraining, check_corpus, fresh_policy, pretrain,
 };
 pub use prompts::{CompletionLimits, check_prompts};
-pub use refusals::{Outputs, check_catalogue, training_refusals};
+pub use refusals::{Outputs, training_refusals};
 pub use run::{LearnerInputs, Listeners, RunSummary, VersionMetrics, run};
 pub use scaling::Scale;
 pub use simulated::{SimulatedAdapters, SimulatedInputs, run_simulated};

@@ -8,8 +8,7 @@ use crate::assortment::Assortment;
 use crate::collate::Collator;
 use crate::config::LearnerConfig;
 use crate::error::LearnerError;
-use crate::mask::Masker;
-use crate::refusals::check_catalogue;
+use crate::refusals::{check_catalogue, check_mask};
 use crate::step_log::StepLog;
 use crate::train_loop::{TrainedVersion, Trainer};
 use crate::training_pair::{Completion, PairBatch, PairSource, TrainingPair};
@@ -77,9 +76,7 @@ pub fn train_on_pairs(
     let config = sized(config, total);
     config.validate()?;
     check_catalogue(&config, pairs.as_ref())?;
-    if config.loss.has_negatives() && config.loss.mode.masks() {
-        Masker::new(&config.loss, &policy.config.vision).check()?;
-    }
+    check_mask(&config, &policy)?;
     let assortment = Arc::new(Assortment::unstored(pairs.clone(), run_seed));
     let partners = assortment.partners(config.loss.partner);
     let completions = rows::encoded(&pairs, &policy, &config.loss, &partners)?;

@@ -9,6 +9,7 @@ mod rows;
 mod samples;
 
 pub use config::PretrainConfig;
+pub use rows::check_corpus;
 
 use crate::config::{MAX_MICRO_BATCHES, tell_of_cut_warmup};
 use crate::error::{LearnerError, panic_message};
@@ -124,14 +125,14 @@ fn prepare(
     corpus: &dyn Corpus,
     seed: u64,
 ) -> Result<(Policy, Llava), LearnerError> {
-    let seed = seed_for(seed, Purpose::Initialisation);
     match start {
         PretrainStart::Fresh { preset, device } => {
-            let policy = fresh(preset, config, corpus, device, seed)?;
+            let policy = fresh_policy(preset, config, corpus, device, seed)?;
             let model = policy.model.clone().train();
             Ok((policy, model))
         }
         PretrainStart::Loaded(policy) => {
+            let seed = seed_for(seed, Purpose::Initialisation);
             let model = policy.model.clone().with_adapter(&config.lora, seed)?;
             Ok((*policy, model.trainable_adapter_only().train()))
         }
@@ -149,26 +150,7 @@ pub fn fresh_policy(
     device: &Device,
     seed: u64,
 ) -> Result<Policy, LearnerError> {
-    let seed = seed_for(seed, Purpose::Initialisation);
-    fresh(preset, config, corpus, device, seed)
-}
-
-/// Checks that every row of a corpus's file fits the context of the policy that is to be trained on it, of which no weight is looked at.
-///
-/// # Errors
-/// [`LearnerError::Rows`] with every row that does not.
-pub fn check_corpus(policy: &Policy, corpus: &dyn Corpus) -> Result<(), LearnerError> {
-    rows::check(policy, corpus)
-}
-
-fn fresh(
-    preset: Preset,
-    config: &PretrainConfig,
-    corpus: &dyn Corpus,
-    device: &Device,
-    seed: u64,
-) -> Result<Policy, LearnerError> {
-    let texts = corpus.texts();
+    let (texts, seed) = (corpus.texts(), seed_for(seed, Purpose::Initialisation));
     let tokenizer = Tokenizer::train(texts.iter(), config.vocab_size, SpecialTokens::default())?;
     Ok(preset.policy(tokenizer, device, seed))
 }

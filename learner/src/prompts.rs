@@ -63,8 +63,8 @@ impl CompletionLimits {
 /// `completion_tokens` tokens, which `actor.max_new_tokens` says. Returns what completions must respect.
 ///
 /// # Errors
-/// [`LearnerError::Config`] when completions leave no room for a prompt without its caption; [`LearnerError::Rows`] or
-/// [`LearnerError::Catalogue`] naming the products whose captions are too long or cannot be encoded.
+/// [`LearnerError::Config`] when completions leave no room for any product's prompt, be it without its caption;
+/// [`LearnerError::Rows`] or [`LearnerError::Catalogue`] naming the products whose prompts are too long or cannot be encoded.
 pub fn check_prompts(
     catalogue: &dyn Catalogue,
     policy: &Policy,
@@ -106,18 +106,29 @@ pub fn check_prompts(
         });
     }
     let (context, bare) = (limits.max_length, room(barest));
-    if bare > 0 && bare < completion_tokens {
+    let no_caption_fits = bare < completion_tokens;
+    if no_caption_fits && bare > 0 && too_long.len() == catalogue.products().len() {
         // A caption may be too long for any completion as well.
-        let most = Some(room(longest)).filter(|&most| most > 0).unwrap_or(bare);
-        return Err(too_many_tokens(completion_tokens, most, barest, context));
+        let (most, prompt) = match room(longest) {
+            0 => (
+                bare,
+                format!("a prompt takes {barest} of them without any caption"),
+            ),
+            most => (most, format!("the longest prompt takes {longest} of them")),
+        };
+        return Err(too_many_tokens(completion_tokens, most, context, &prompt));
     }
+    let shorter = match no_caption_fits {
+        true => "no caption leaves room: shorten the instruction, or use smaller pictures",
+        false => "shorten the caption",
+    };
     let or_fewer = match room(longest) {
         0 => String::new(),
         most => format!(", or set actor.max_new_tokens to at most {most}"),
     };
     let remedy = format!(
         "a prompt may have at most {} tokens, for the policy's context has {context} and a completion takes up to \
-         {completion_tokens}; shorten the caption{or_fewer}",
+         {completion_tokens}; {shorter}{or_fewer}",
         (context + 1).saturating_sub(completion_tokens)
     );
     Err(refusal(catalogue, too_long, &remedy))
@@ -159,11 +170,10 @@ fn told(product: &Product, prompt: usize, policy: &Policy) -> String {
     )
 }
 
-/// No caption is so short that it would leave room: the completions are at fault.
-fn too_many_tokens(given: usize, most: usize, prompt: usize, context: usize) -> LearnerError {
+/// About no product is a caption so short that it would leave room: the completions are at fault. `prompt` says what leaves room for `most`.
+fn too_many_tokens(given: usize, most: usize, context: usize, prompt: &str) -> LearnerError {
     let reason = format!(
-        "expected at most {most}, for the policy's context has {context} tokens and a prompt takes {prompt} of them without any \
-         caption, the image included"
+        "expected at most {most}, for the policy's context has {context} tokens and {prompt}, the image included"
     );
     let problems = vec![InvalidSetting {
         key: "actor.max_new_tokens".into(),
@@ -197,14 +207,36 @@ mod tests {
     use super::*;
     use crate::assortment::test_catalogue::{catalogue, with_captions};
     use crate::test_policy::policy;
+    use models::processor::{AnyRes, Fit, Unpad};
 
     fn longest(catalogue: &dyn Catalogue, product: usize, policy: &Policy) -> usize {
+        longest_under(&catalogue.products()[product].caption, catalogue, product, policy)
+    }
+
+    fn longest_under(caption: &str, catalogue: &dyn Catalogue, product: usize, policy: &Policy) -> usize {
         let prompts = Prompts {
             instructions: catalogue.instructions(),
             policy,
         };
         let product = &catalogue.products()[product];
-        prompts.longest(product, &product.caption).unwrap()
+        prompts.longest(product, caption).unwrap()
+    }
+
+    /// A policy that reads a picture as one tile, or as so many beside each other, whichever fits it better.
+    fn with_tiles(beside: usize) -> Policy {
+        let mut policy = policy();
+        let side = policy.processor.size;
+        policy.processor.fit = Fit::AnyRes(AnyRes {
+            shapes: vec![[side, side], [side, beside * side]],
+            unpad: Unpad::Transformers,
+        });
+        policy
+    }
+
+    fn told(catalogue: &dyn Catalogue, policy: &Policy, asked: usize) -> String {
+        let refusal = check_prompts(catalogue, policy, asked).unwrap_err();
+        assert!(refusal.is_configuration());
+        refusal.to_string()
     }
 
     #[test]
@@ -260,19 +292,60 @@ mod tests {
         let context = policy.config.row_limits().max_length;
         let most = context + 1 - longest(&catalogue, 1, &policy);
         assert!(check_prompts(&catalogue, &policy, most).is_ok());
-        let told = |asked| {
-            let refusal = check_prompts(&catalogue, &policy, asked).unwrap_err();
-            assert!(refusal.is_configuration());
-            refusal.to_string()
-        };
-        let blamed = format!("set actor.max_new_tokens to at most {most}: product p1: its caption has");
-        assert!(told(most + 1).contains(&blamed), "{}", told(most + 1));
+        let (text, blamed) = (
+            told(&catalogue, &policy, most + 1),
+            format!(
+                "shorten the caption, or set actor.max_new_tokens to at most {most}: product p1: its caption has"
+            ),
+        );
+        assert!(text.contains(&blamed), "{text}");
         for asked in [context, 100_000] {
             let (text, blamed) = (
-                told(asked),
+                told(&catalogue, &policy, asked),
                 format!("actor.max_new_tokens = {asked}: expected at most {most}"),
             );
             assert!(text.contains(&blamed) && !text.contains("product"), "{text}");
+            let prompt = format!("the longest prompt takes {} of them", context + 1 - most);
+            assert!(text.contains(&prompt), "{text}");
         }
+    }
+
+    #[test]
+    fn where_a_caption_leaves_no_room_the_prompt_without_one_says_how_long_completions_may_be() {
+        let (policy, long) = (policy(), "№".repeat(60));
+        let catalogue = with_captions(&["the lamp", &long]);
+        let bare = longest_under("", &catalogue, 0, &policy);
+        let most = policy.config.row_limits().max_length + 1 - bare;
+        let text = told(&catalogue, &policy, 100_000);
+        for words in [
+            format!("expected at most {most}, "),
+            format!("a prompt takes {bare} of them without any caption"),
+        ] {
+            assert!(text.contains(&words), "{words:?} is not in {text}");
+        }
+    }
+
+    #[test]
+    fn a_product_whose_picture_leaves_no_room_is_named_though_no_caption_would() {
+        let policy = with_tiles(10);
+        let catalogue = with_captions(&["the lamp", "the desk"]).pictured(&[(64, 64), (160, 16)]);
+        let room = |prompt: usize| policy.config.row_limits().max_length + 1 - prompt;
+        let asked = room(longest_under("", &catalogue, 1, &policy)) + 1;
+        let most = room(longest(&catalogue, 1, &policy));
+        let text = told(&catalogue, &policy, asked);
+        let blamed = format!(
+            "no caption leaves room: shorten the instruction, or use smaller pictures, or set actor.max_new_tokens to at most {most}: \
+             product p1"
+        );
+        assert!(text.contains(&blamed) && !text.contains("product p0"), "{text}");
+    }
+
+    #[test]
+    fn pictures_that_leave_no_completion_room_are_told_as_such() {
+        let policy = with_tiles(50);
+        let catalogue = with_captions(&["the lamp", "the desk"]).pictured(&[(800, 16); 2]);
+        let text = told(&catalogue, &policy, 8);
+        let blamed = "no caption leaves room: shorten the instruction, or use smaller pictures: product p0";
+        assert!(text.contains(blamed) && text.contains("product p1"), "{text}");
     }
 }

@@ -30,7 +30,7 @@ type Probe = fn(&Path) -> io::Result<()>;
 /// # Errors
 /// [`LearnerError::Catalogue`] when there is no training product or instruction, or no partner for some product in a mode
 /// that needs one.
-pub fn check_catalogue(config: &LearnerConfig, catalogue: &dyn Catalogue) -> Result<(), LearnerError> {
+pub(crate) fn check_catalogue(config: &LearnerConfig, catalogue: &dyn Catalogue) -> Result<(), LearnerError> {
     if catalogue.split().train.is_empty() || catalogue.instructions().is_empty() {
         let reason = "it needs at least one training product and one instruction".into();
         return Err(LearnerError::Catalogue {
@@ -82,7 +82,11 @@ pub(crate) fn completion_limits(
     }
 }
 
-fn check_mask(config: &LearnerConfig, policy: &Policy) -> Result<(), LearnerError> {
+/// Refuses a mask that does not fit the policy's pictures, in a mode that masks.
+///
+/// # Errors
+/// [`LearnerError::Config`].
+pub(crate) fn check_mask(config: &LearnerConfig, policy: &Policy) -> Result<(), LearnerError> {
     let loss = &config.loss;
     if loss.has_negatives() && loss.mode.masks() {
         Masker::new(loss, &policy.config.vision).check()?;

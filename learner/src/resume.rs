@@ -58,7 +58,7 @@ pub(crate) async fn open(
     end.taken_by(epoch).await?;
     let checkpoint = Checkpoints::of(store, run).newest().await?;
     if let (Some(found), Some(config)) = (&checkpoint, &beginning.config)
-        && found.manifest.is_last(config.versions)
+        && config.is_last(found.manifest.version)
     {
         let number = found.manifest.version.number;
         let version = PolicyVersion { epoch, number };

@@ -160,7 +160,7 @@ fn assemble(
         adapter_config(&config.lora, "simulated"),
         version,
         weights,
-        version.number >= config.versions,
+        config.is_last(version),
         config.keep_versions,
         config.relay_branches,
     );

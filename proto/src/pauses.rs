@@ -19,7 +19,7 @@ pub struct Pauses {
 }
 
 impl Pauses {
-    /// Those drawn from a caller's own seed.
+    /// Those drawn from a caller's own seed, of 2 s at most.
     pub fn drawn_from(seed: u64) -> Self {
         Self::between(FIRST, LONGEST, seed)
     }
@@ -34,7 +34,7 @@ impl Pauses {
         }
     }
 
-    /// The pause before the next attempt, about twice the one before and at most the longest, which is 2 s; or a little longer than whoever is
+    /// The pause before the next attempt, about twice the one before and at most the longest; or a little longer than whoever is
     /// called asks for.
     pub fn next_pause(&mut self, asked: Option<Duration>) -> Duration {
         let draw: f64 = self.jitter.random();

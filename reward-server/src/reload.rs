@@ -8,7 +8,7 @@ use crate::config::RewardServerConfig;
 use crate::error::RewardError;
 use crate::served::ServedModel;
 use crate::serving::Models;
-use common::Digest;
+use common::{Digest, with_causes};
 use std::fmt;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
@@ -131,7 +131,7 @@ impl<M: ServedModel> Reloader<M> {
                 self.state.note(false, None);
             }
             Err(error) => {
-                let reason = chain(&error);
+                let reason = with_causes(&error);
                 let serving = self
                     .models
                     .current()
@@ -224,17 +224,6 @@ fn look_into(directory: &Path, depth: usize, entries: &mut Vec<Entry>) -> io::Re
         }
     }
     Ok(())
-}
-
-/// An error and its causes in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }
 
 #[cfg(test)]

@@ -87,7 +87,8 @@ impl Service {
         header: Option<pb::RequestHeader>,
         peer: &Remote,
     ) -> Result<Caller, WireError> {
-        let caller = caller(header)?;
+        // Anybody: a request belongs to no run here.
+        let caller = Caller::try_from(header)?;
         self.authorizer.authorize(&Call {
             method,
             caller: &caller.id,
@@ -276,11 +277,6 @@ impl RewardService for Service {
         )?;
         Ok(Response::new(self.status()?))
     }
-}
-
-/// Who sends a request, whichever it is: anybody, for it belongs to no run here.
-pub(crate) fn caller(header: Option<pb::RequestHeader>) -> Result<Caller, InvalidMessage> {
-    header.try_into()
 }
 
 /// Refuses groups that cannot be scored for what they are.

@@ -17,17 +17,13 @@ impl Store {
         let (key, store) = (content_key(kind, &digest), self.synced());
         // A bucket may deny to tell of a key that is not there: then the attempt to create it tells.
         let there = store.find(&key).await.ok().flatten();
-        if there
-            .as_ref()
-            .is_some_and(|found| found.size == bytes.len() as u64)
-        {
+        if there.is_some_and(|found| found.size == bytes.len() as u64) {
             return Ok(digest);
         }
         match store.create(&key, bytes.clone()).await {
-            Err(StoreError::Exists { .. }) if there.is_some() => store.put(&key, bytes).await?,
-            // It has come meanwhile.
-            Ok(()) | Err(StoreError::Exists { .. }) => {}
-            Err(error) => return Err(error),
+            // What is there are other bytes, whenever they came.
+            Err(StoreError::Exists { .. }) => store.put(&key, bytes).await?,
+            created => created?,
         }
         Ok(digest)
     }

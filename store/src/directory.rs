@@ -57,11 +57,8 @@ impl Store {
         for (name, path) in files {
             pushed.sent += self.push_file(name, path, &inventory.files[name]).await?;
         }
-        match self.create(INVENTORY, json.clone()).await {
-            // Another process has pushed the same meanwhile.
-            Err(StoreError::Exists { .. }) if self.holds(INVENTORY, &json).await? => Ok(pushed),
-            created => created.map(|()| pushed),
-        }
+        self.create(INVENTORY, json).await?;
+        Ok(pushed)
     }
 
     /// Brings the directory of this store into `cache`, unless it is there. Every file is checked against its digest, also
@@ -98,10 +95,7 @@ impl Store {
             let url = self.url.to_string();
             return Err(StoreError::Exists { key, url });
         }
-        match self.create(BEGUN, json.to_vec()).await {
-            Err(StoreError::Exists { .. }) if self.holds(BEGUN, json).await? => Ok(()),
-            created => created,
-        }
+        self.create(BEGUN, json.to_vec()).await
     }
 
     /// Whether a key holds exactly these bytes; `false` when it holds none.

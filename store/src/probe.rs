@@ -1,9 +1,9 @@
 //! Whether a place of this machine can be written to, found out by writing there. Nothing of that is left, not even a directory.
 
 use std::fs::{self, File, OpenOptions};
+use std::hash::{BuildHasher as _, RandomState};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// How often a directory is looked at again that somebody who looks at the same time has taken away.
 const TRIES: usize = 16;
@@ -49,11 +49,15 @@ pub fn probe_directory(directory: &Path) -> io::Result<()> {
 
 /// Writes a file of a name that nobody else has, and removes it.
 fn write_in(directory: &Path) -> io::Result<()> {
-    static COUNT: AtomicU64 = AtomicU64::new(0);
-    let (process, count) = (std::process::id(), COUNT.fetch_add(1, Relaxed));
-    let probe = directory.join(format!(".adwright-probe-{process}-{count}"));
+    // Pods that share a volume are process 1 each. The hasher's keys come from the system's random numbers.
+    let unique = RandomState::new().hash_one(std::process::id());
+    let probe = directory.join(format!(".adwright-probe-{unique:016x}"));
     File::create(&probe)?;
-    fs::remove_file(&probe)
+    match fs::remove_file(&probe) {
+        // Somebody has cleared it away.
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    }
 }
 
 /// Directories that were not there before, outermost first; they go with it, as long as they are empty: what is not is somebody's.

@@ -1,6 +1,6 @@
 //! What is synced to the disk, with two memories in the place of a directory with and without that.
 
-mod lost_answer;
+mod odd_bucket;
 
 use super::*;
 use object_store::memory::InMemory;

@@ -96,7 +96,7 @@ fn weights(page: &mut Page<'_>, counts: &Counts, learner: Option<&LearnerClient>
     )?;
     let relayed = "Of both, what came from other actors, in bytes.";
     page.counter("weights_relayed_bytes", relayed, received.from_relays)?;
-    let given_up = "Actors given up as relays: too slow, stopped, gone, or with other bytes than promised.";
+    let given_up = "Actors given up as relays: too slow, busy, without the version, stopped, gone, or with other bytes than promised.";
     let relays = learner.map(LearnerClient::relays_given_up).unwrap_or_default();
     page.counter("weights_relays_given_up", given_up, relays)
 }

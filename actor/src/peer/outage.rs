@@ -31,7 +31,8 @@ impl<'a> Outage<'a> {
     /// [`ActorError::Overloaded`] or [`ActorError::Failing`] if that is what the peer said, else [`ActorError::Unreachable`].
     pub(crate) async fn pause(&mut self, status: Status) -> Result<(), ActorError> {
         let (role, url) = (self.peer.role, self.peer.url.to_string());
-        let passes = self.peer.failures_pass && status.code() == Code::Internal;
+        let broken = WireError::is_broken(&status);
+        let passes = self.peer.failures_pass && status.code() == Code::Internal && !broken;
         if !(passes || WireError::is_outage(&status)) {
             self.peer.presence.answered();
             let (code, message) = (status.code(), one_line(status.message()));

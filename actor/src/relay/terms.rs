@@ -1,8 +1,8 @@
 //! What a relay owes whoever fetches from it, and how long it is waited for. The numbers of both sides are here, because they stand on each
-//! other: a relay must not be given up for what the one above it does.
+//! other: a relay must not be given up for one above it that is stopped or does not answer.
 //!
 //! Two things go wrong without a connection being closed. A process that is stopped answers no ping; one that lives may still bring nothing,
-//! or next to nothing.
+//! or next to nothing. Below one that lives and falls silent within a stream all give up theirs, after [`PASSED_ON_WITHIN`].
 
 use failpoint::Mutation;
 use proto::KeepAlive;

@@ -5,9 +5,10 @@ mod room;
 use super::*;
 use crate::{GuardrailsConfig, room::Room};
 use common::{
-    Finish, Guardrail, LearnerEpoch, PolicyVersion, ProductId, ProductTask, RolloutOutcome, RunId, TaskId,
+    Blame, Finish, Guardrail, LearnerEpoch, PolicyVersion, ProductId, ProductTask, RolloutOutcome, RunId,
+    TaskId,
 };
-use image::{Rgb, RgbImage, Rgba};
+use image::{Rgb, RgbImage, Rgba, RgbaImage};
 use std::time::Duration;
 
 /// Paints the noise seed and the length of the description; fails at "fail", panics at "panic".
@@ -165,6 +166,30 @@ async fn images_are_in_the_store_under_their_digest_before_anybody_hears_of_them
         assert_eq!(stored.unwrap(), image.png);
         assert_eq!((image.candidate.defects, image.candidate.barred), (1, None));
     }
+}
+
+#[tokio::test]
+async fn a_store_that_takes_no_image_is_no_fault_of_the_task() {
+    let (mut renderer, task) = renderer();
+    let directory = tempfile::tempdir().unwrap();
+    renderer.store = Store::open(&format!("file://{}", directory.path().display())).unwrap();
+    // Where the images were to go is something that is no directory.
+    std::fs::write(directory.path().join("runs"), "").unwrap();
+    let sampled = vec![Ok(vec![trajectory(4, "oak"), trajectory(4, "elm")])];
+    let rendered = rendered(&mut renderer, &lease(vec![task]), &sampled).await;
+    let outcome = rendered[0].clone().unwrap_err().outcome(TaskId(4));
+    assert!(
+        matches!(
+            outcome,
+            RolloutOutcome::Failed {
+                reason: FailureReason::Storage,
+                retryable: true,
+                blame: Blame::Service,
+                ..
+            }
+        ),
+        "{outcome:?}"
+    );
 }
 
 #[tokio::test]

@@ -26,12 +26,14 @@ pub(super) fn candidate_group(
     let images = trajectories.iter().zip(&images).map(with_end).collect();
     let group = match rewards {
         None => CandidateGroup::new(task, trajectories, images, None),
-        Some(GroupRewards { rewards, model }) => match rewards {
-            Ok(rewards) => CandidateGroup::new(task, trajectories, images, Some((rewards, model))),
-            Err(Abstention { confidence }) => {
-                CandidateGroup::abstained(task, trajectories, images, model, confidence)
-            }
-        },
+        Some(GroupRewards {
+            rewards: Ok(rewards),
+            model,
+        }) => CandidateGroup::new(task, trajectories, images, Some((rewards, model))),
+        Some(GroupRewards {
+            rewards: Err(Abstention { confidence }),
+            model,
+        }) => CandidateGroup::abstained(task, trajectories, images, model, confidence),
     };
     group.map_err(|error| Failure::lasting(FailureReason::RewardUnavailable, error))
 }

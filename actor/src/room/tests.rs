@@ -1,6 +1,7 @@
 //! What is counted of a lease, and how many tasks the next one has.
 
 use super::*;
+use common::{Blame, RolloutOutcome};
 
 const MIB: usize = 1 << 20;
 
@@ -13,6 +14,18 @@ fn pictures(bytes: usize) -> Raw {
     Raw {
         pictures: bytes,
         ..Raw::default()
+    }
+}
+
+/// Whom a failure that may pass blames.
+fn blame(failure: Failure) -> Blame {
+    match failure.outcome(common::TaskId(3)) {
+        RolloutOutcome::Failed {
+            retryable: true,
+            blame,
+            ..
+        } => blame,
+        outcome => panic!("{outcome:?}"),
     }
 }
 
@@ -37,17 +50,34 @@ fn as_many_tasks_are_leased_as_have_room_by_the_largest_so_far_and_at_least_one(
     let room = room(64 * MIB);
     // Before anything is known, pictures are usual ones: 5 MiB a group, 3 MiB of PNG and request, 2.4 MiB a cut-out.
     assert_eq!((room.tasks(16), room.tasks(3)), (10, 3));
-    let task = room.task(MIB).unwrap();
-    group(&room, &task, MIB, 4 * MIB, (3 * MIB - room.completions) / 2).unwrap();
-    assert_eq!(room.tasks(100), 15);
-    group(&room, &task, MIB, MIB, (7 * MIB - room.completions) / 2).unwrap();
-    assert_eq!(room.tasks(100), 7);
+    let tasks_after = |raw, png| {
+        let task = room.task(MIB).unwrap();
+        group(&room, &task, MIB, raw, png).unwrap();
+        drop(task);
+        room.tasks(100)
+    };
+    assert_eq!(tasks_after(4 * MIB, (3 * MIB - room.completions) / 2), 15);
+    assert_eq!(tasks_after(MIB, (7 * MIB - room.completions) / 2), 7);
     // A smaller one afterwards changes nothing.
-    group(&room, &task, MIB, MIB, MIB).unwrap();
-    assert_eq!(room.tasks(100), 7);
-    group(&room, &task, MIB, 40 * MIB, MIB).unwrap();
-    assert_eq!(room.tasks(100), 3);
+    assert_eq!(tasks_after(MIB, MIB), 7);
+    assert_eq!(tasks_after(40 * MIB, MIB), 3);
     assert_eq!(self::room(MIB).tasks(16), 1);
+}
+
+#[test]
+fn what_a_group_that_was_given_up_still_holds_is_no_room_for_the_next_lease() {
+    let room = room(64 * MIB);
+    drop(room.task(8 * MIB).unwrap());
+    // 11 MiB a task, and 5 for its pictures.
+    assert_eq!(room.tasks(16), 5);
+    let cut_out = room.task(8 * MIB).unwrap();
+    let given_up = room.make(8 * MIB).unwrap();
+    assert_eq!(room.tasks(16), 4);
+    let others = [(); 3].map(|()| room.task(16 * MIB).unwrap());
+    assert_eq!(room.tasks(16), 1);
+    drop((others, cut_out, given_up));
+    // A task takes 19 MiB by now.
+    assert_eq!(room.tasks(16), 3);
 }
 
 #[test]
@@ -124,10 +154,11 @@ fn what_finds_no_room_beside_others_fails_alone_and_the_next_lease_is_smaller() 
         "{}",
         failure.detail()
     );
-    assert!(!failure.outcome(common::TaskId(3)).is_terminal());
+    // Nothing is said against the task.
+    assert_eq!(blame(failure), Blame::FullService);
+    drop((task, tasks));
     assert_eq!(room.tasks(16), 1);
     room.check().unwrap();
-    drop((task, tasks));
     let task = room.task(MIB).unwrap();
     group(&room, &task, MIB, 10 * MIB, 3 * MIB).unwrap();
 }
@@ -144,6 +175,7 @@ fn a_cut_out_that_leaves_ordinary_pictures_no_room_fails_its_task_only() {
         "{}",
         failure.detail()
     );
+    assert_eq!(blame(failure), Blame::Task);
     let large = most - 1024;
     let task = room.task(large).unwrap();
     let failure = group(&room, &task, large, MIB, MIB / 2).unwrap_err();

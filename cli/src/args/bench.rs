@@ -22,7 +22,7 @@ pub(crate) struct ControlPlaneArgs {
     /// Simulated actors, each with a connection of its own
     #[arg(long, default_value_t = 1000, value_parser = some, allow_negative_numbers = true)]
     pub(crate) actors: usize,
-    /// How long it is measured, at most a day
+    /// How long it is measured, at most a day, and while the run lasts: fewer than 1,000,000 outcomes at --rate, those of the warm-up included
     #[arg(long, default_value_t = 10.0, value_parser = seconds, allow_negative_numbers = true)]
     pub(crate) seconds: f64,
     /// Outcomes a second that all actors together hand in, as far as they get leases; 0: as many as they can

@@ -2,9 +2,9 @@
 
 use super::rig::{Plan, Rig};
 use crate::args::ControlPlaneArgs;
-use crate::failure::Outcome;
+use crate::failure::{OrConfiguration as _, Outcome};
 use actor::{ActorConfig, CallTimes, SimulatedSampling};
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use bytes::Bytes;
 use hdrhistogram::Histogram;
 use learner::{LearnerConfig, SimulatedAdapters};
@@ -35,6 +35,9 @@ const PUT_BYTES: usize = 128 << 10;
 /// How often it is.
 const PUT_EVERY: Duration = Duration::from_millis(50);
 
+/// Outcomes with which the run is complete, if each is a pair. Nothing is trained: what is measured ends where training would begin.
+const PAIRS: usize = 1_000_000;
+
 /// What `--json` prints.
 #[derive(Debug, Serialize)]
 pub(crate) struct ControlPlaneFigures {
@@ -60,19 +63,18 @@ pub(crate) struct ControlPlaneFigures {
 /// Measures it.
 ///
 /// # Errors
-/// When a role ends early, or the store fails.
+/// A mistake of configuration when the run would be complete before it is measured; when it is, a role ends early, or the store fails.
 pub(crate) async fn control_plane(args: &ControlPlaneArgs, store: Store) -> Outcome<ControlPlaneFigures> {
     let learner = LearnerConfig {
         versions: 1,
-        // Nothing is trained: what is measured ends where training would begin.
-        pairs_per_version: 1_000_000,
+        pairs_per_version: PAIRS,
         ..LearnerConfig::default()
     };
     let flush_ms = learner.ledger_flush_ms;
-    let generate = match args.rate {
-        rate if rate > 0.0 => Duration::from_secs_f64((args.actors * TASKS) as f64 / rate),
-        _ => Duration::ZERO,
-    };
+    let generate = one_lease(args).or_configuration()?;
+    // Until the first outcomes are in, nothing is measured.
+    let warm_up = generate.max(Duration::from_secs(1));
+    check_lasts(args, warm_up).or_configuration()?;
     let plan = Plan {
         learner,
         actor: ActorConfig {
@@ -92,13 +94,12 @@ pub(crate) async fn control_plane(args: &ControlPlaneArgs, store: Store) -> Outc
     };
     let mut rig = Rig::start(plan).await?;
     rig.begin();
-    // Until the first outcomes are in, nothing is measured.
-    tokio::time::sleep(generate.max(Duration::from_secs(1))).await;
+    tokio::time::sleep(warm_up).await;
     rig.time_calls(true);
     let puts = Puts::begin(store.clone());
-    let (begun, before) = (Instant::now(), rig.status().await?);
+    let (begun, first) = (Instant::now(), rig.lasting().await?);
     tokio::time::sleep(Duration::from_secs_f64(args.seconds)).await;
-    let (after, took) = (rig.status().await?, begun.elapsed());
+    let (last, took) = (rig.lasting().await?, begun.elapsed());
     rig.time_calls(false);
     let puts = puts.end().await?;
     let mut times = CallTimes::default();
@@ -106,7 +107,7 @@ pub(crate) async fn control_plane(args: &ControlPlaneArgs, store: Store) -> Outc
         times.lease.add(&of_actor.lease).context("lease times")?;
         times.submit.add(&of_actor.submit).context("submit times")?;
     }
-    let durable = (recorded(&after) - recorded(&before)) as f64 / took.as_secs_f64();
+    let durable = (recorded(&last) - recorded(&first)) as f64 / took.as_secs_f64();
     let engine = engine_alone(&store).await?;
     Ok(ControlPlaneFigures {
         actors: args.actors,
@@ -123,6 +124,27 @@ pub(crate) async fn control_plane(args: &ControlPlaneArgs, store: Store) -> Outc
         tls: args.tls,
         cores: std::thread::available_parallelism().map_or(1, usize::from),
     })
+}
+
+/// How long an actor takes for the tasks of a lease, so that all together come to the rate.
+fn one_lease(args: &ControlPlaneArgs) -> anyhow::Result<Duration> {
+    if args.rate == 0.0 {
+        return Ok(Duration::ZERO);
+    }
+    let seconds = (args.actors as f64 * TASKS as f64) / args.rate;
+    Duration::try_from_secs_f64(seconds)
+        .with_context(|| format!("--rate {}: expected more for {} --actors", args.rate, args.actors))
+}
+
+/// Refuses a measurement that the run does not last for; without a rate nobody knows beforehand.
+fn check_lasts(args: &ControlPlaneArgs, warm_up: Duration) -> anyhow::Result<()> {
+    let ControlPlaneArgs { seconds, rate, .. } = args;
+    let warm_up = warm_up.as_secs_f64();
+    ensure!(
+        rate * (seconds + warm_up) < PAIRS as f64,
+        "--seconds {seconds} at --rate {rate}: expected fewer than {PAIRS} outcomes, those of {warm_up:.1} s of warm-up included"
+    );
+    Ok(())
 }
 
 fn recorded(status: &RunStatus) -> u64 {
@@ -193,4 +215,41 @@ async fn engine_alone(store: &Store) -> anyhow::Result<f64> {
     let rate = next as f64 / begun.elapsed().as_secs_f64();
     journal.close().await?;
     Ok(rate)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn args(seconds: f64, rate: f64) -> ControlPlaneArgs {
+        ControlPlaneArgs {
+            actors: 1000,
+            seconds,
+            rate,
+            tls: false,
+            store: None,
+            json: false,
+        }
+    }
+
+    #[test]
+    fn a_measurement_is_refused_that_the_run_does_not_last_for() {
+        let checked = |args: ControlPlaneArgs| check_lasts(&args, one_lease(&args).unwrap());
+        // 16 tasks of each of 1000 actors come in within 16 s at 1000 a second.
+        for (seconds, rate) in [(10.0, 6000.0), (980.0, 1000.0), (86_400.0, 0.0)] {
+            checked(args(seconds, rate)).unwrap();
+        }
+        for (seconds, rate) in [(165.0, 6000.0), (984.0, 1000.0), (86_400.0, 12.0)] {
+            let told = checked(args(seconds, rate)).unwrap_err().to_string();
+            for part in ["--seconds", "--rate", "fewer than 1000000"] {
+                assert!(told.contains(part), "{told}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_rate_at_which_nobody_would_ever_hand_anything_in_is_refused() {
+        let told = one_lease(&args(1.0, 1e-300)).unwrap_err().to_string();
+        assert!(told.contains("--rate"), "{told}");
+    }
 }

@@ -9,7 +9,7 @@ use actor::{
     ActorConfig, ActorError, ActorSummary, Background, CallTimes, Served, SimulatedActorInputs,
     SimulatedSampling,
 };
-use anyhow::{Context as _, anyhow};
+use anyhow::{Context as _, anyhow, ensure};
 use common::{ActorId, RunId};
 use learner::{LearnerConfig, LearnerError, RunSummary, SimulatedAdapters, SimulatedInputs};
 use proto::pb::{self, learner_service_client::LearnerServiceClient};
@@ -203,6 +203,24 @@ impl Rig {
         Ok(status.into_inner().try_into()?)
     }
 
+    /// The same of a run that goes on.
+    ///
+    /// # Errors
+    /// When it is complete, or the learner has failed or does not answer.
+    pub(super) async fn lasting(&mut self) -> anyhow::Result<RunStatus> {
+        let status = self.status().await;
+        let finished = self.learner.is_finished();
+        if finished {
+            let ended = (&mut self.learner).await.context("the learner")?;
+            ended.context("the learner")?;
+        }
+        ensure!(
+            !finished && !status.as_ref().is_ok_and(|status| status.complete),
+            "the run was complete before the end of the measurement: expected less time (--seconds) or a lower --rate"
+        );
+        status
+    }
+
     /// Returns when every actor has adopted this version or a later one.
     pub(super) async fn until_all_have(&mut self, number: u64) -> anyhow::Result<()> {
         loop {
@@ -252,5 +270,55 @@ impl Rig {
             .context("the learner")?
             .context("the learner")?;
         Ok(done)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_run_that_is_complete_is_not_measured() {
+        let plan = Plan {
+            learner: LearnerConfig {
+                versions: 1,
+                pairs_per_version: 8,
+                minibatch_pairs: 8,
+                ..LearnerConfig::default()
+            },
+            actor: ActorConfig {
+                group_size: 2,
+                max_new_tokens: 16,
+                relay: false,
+                ..ActorConfig::default()
+            },
+            actors: 1,
+            relays: false,
+            sampling: SimulatedSampling::Pause(Duration::ZERO),
+            adapters: SimulatedAdapters::Drawn(1 << 10),
+            line: None,
+            tls: false,
+            store: Store::open("memory:///").unwrap(),
+        };
+        let mut rig = Rig::start(plan)
+            .await
+            .map_err(|failure| failure.reason())
+            .unwrap();
+        rig.lasting().await.unwrap();
+        rig.begin();
+        let over = async {
+            loop {
+                if let Err(error) = rig.lasting().await {
+                    return error;
+                }
+                tokio::time::sleep(ASKED_EVERY).await;
+            }
+        };
+        let told = tokio::time::timeout(Duration::from_secs(60), over).await;
+        let told = format!("{:#}", told.expect("it goes on"));
+        assert!(
+            told.contains("complete before") && told.contains("--seconds"),
+            "{told}"
+        );
     }
 }

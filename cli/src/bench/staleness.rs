@@ -45,22 +45,21 @@ impl Bounds {
     /// # Errors
     /// Mistakes of configuration.
     pub(crate) fn new(args: &StalenessArgs) -> Outcome<Self> {
-        let plan = |bound: u64| -> Outcome<(u64, Plan)> {
-            let mut demo = args.demo.clone();
-            demo.out = place(&args.demo.out, bound);
-            demo.config.sets.push(format!("learner.max_staleness={bound}"));
-            let mut plan = Plan::new(&demo)?;
-            if plan.config.learner.deterministic {
-                let given = anyhow!(
-                    "no pair of a deterministic run is stale: leave out --deterministic (learner.deterministic)"
-                );
-                return Err(given).or_configuration();
-            }
-            plan.aside = true;
-            Ok((bound, plan))
-        };
+        let (mut demo, out) = (args.demo.clone(), args.demo.out.clone());
+        demo.out = place(&out, 0);
+        demo.config.sets.push("learner.max_staleness=0".to_owned());
+        let mut first = Plan::new(&demo)?;
+        if first.config.learner.deterministic {
+            let given = anyhow!(
+                "no pair of a deterministic run is stale: leave out --deterministic (learner.deterministic)"
+            );
+            return Err(given).or_configuration();
+        }
+        first.aside = true;
+        // All else of the others is the first one's, products too, and has been checked with it.
+        let plan = |bound| Ok((bound, first.with_staleness(bound, place(&out, bound))?));
         let plans = (0..=args.most).map(plan).collect::<Outcome<_>>()?;
-        Ok(Self(plans, args.demo.out.clone()))
+        Ok(Self(plans, out))
     }
 
     /// The first bound's plan, whose settings are those of all.

@@ -5,7 +5,6 @@ use crate::config::Config;
 use crate::failure::Outcome;
 use crate::ready::Role;
 use anyhow::Context as _;
-use std::io;
 use std::net::TcpListener;
 
 /// The roles that listen at an address, its key, the address, and the flag that names another one.
@@ -53,17 +52,9 @@ pub(crate) fn listens(config: &Config) -> [Listens<'_>; 5] {
 /// Listens at an address for a moment: who holds what this returns holds the address.
 ///
 /// # Errors
-/// When it is taken or not this machine's.
-pub(crate) fn can_listen(address: &str) -> io::Result<TcpListener> {
-    TcpListener::bind(address)
-}
-
-/// The same, where what is wrong names the flag by which another address is named.
-///
-/// # Errors
-/// When it is taken or not this machine's.
+/// When it is taken or not this machine's; what is wrong names the flag by which another address is named.
 pub(crate) fn listen(address: &str, flag: &str) -> anyhow::Result<TcpListener> {
-    can_listen(address)
+    TcpListener::bind(address)
         .with_context(|| format!("cannot listen on {address}; name another address with {flag}"))
 }
 

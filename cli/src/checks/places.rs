@@ -47,8 +47,7 @@ impl Checks {
 
     /// Whether a directory that an argument names can be filled.
     pub(super) fn directory(&mut self, flag: &str, path: &Path) {
-        let told = || format!("{flag}: cannot write to {}", path.display());
-        self.argument(store::probe_directory(path).with_context(told).or_configuration());
+        self.argument(locations::check_fillable(path, flag));
     }
 
     /// Whether a model is there that `made_by` makes, unless it comes by URL.

@@ -174,7 +174,7 @@ impl Models {
         let shop = Shop::open(config)?.with_actors_generator(config, "evaluate", network, runtime)?;
         let (policy, reward) = (&self.policy.directory, &self.reward.directory);
         let evaluator = Evaluator::load(config, shop, policy, reward, pulse).or_configuration()?;
-        evaluator.check_prompts().or_configuration()?;
+        evaluator.check_products().or_configuration()?;
         Ok(evaluator)
     }
 }

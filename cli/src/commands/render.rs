@@ -5,7 +5,7 @@ use crate::config::Config;
 use crate::diffusion;
 use crate::failure::{Failure, OrConfiguration as _, Outcome};
 use crate::progress::Progress;
-use crate::{output, role, telemetry};
+use crate::{locations, output, role, telemetry};
 use ::actor::{GuardrailsConfig, Measures, Painter};
 use anyhow::{Context as _, anyhow};
 use data::{GenerateError, GeneratedImage, NoImage, cutout};
@@ -51,15 +51,7 @@ pub(super) fn run(args: &RenderArgs) -> Outcome<()> {
         batch: config.diffusion.batch,
         guardrails: config.actor.guardrails.clone(),
     };
-    let unwritable = || {
-        format!(
-            "cannot write to {}; name another directory with --out",
-            args.out.display()
-        )
-    };
-    store::probe_directory(&args.out)
-        .with_context(unwritable)
-        .or_configuration()?;
+    locations::check_fillable(&args.out, "--out")?;
     let mut painter = painter(args, config, given.as_ref())?;
     fs::create_dir_all(&args.out)
         .with_context(|| format!("cannot make {}", args.out.display()))

@@ -72,7 +72,7 @@ impl Document {
     /// What was set, a line a key.
     pub(super) fn origins(&self) -> String {
         let line = |(key, (value, origin)): (&String, &(Value, String))| {
-            format!("{key} = {value} # {}\n", origin.replace(char::is_control, " "))
+            format!("{key} = {value} # {}\n", proto::one_line(origin))
         };
         self.entries.iter().map(line).collect()
     }

@@ -63,6 +63,18 @@ impl Mistake {
         }
     }
 
+    /// The full key that it is about; empty for a whole source.
+    pub(crate) fn key(&self) -> &str {
+        &self.key
+    }
+
+    /// What is wrong, for whoever has named the key.
+    pub(crate) fn words(&self) -> String {
+        let begin = |start| self.reason.strip_prefix(start);
+        let words = begin(": ").or_else(|| begin(" = ")).unwrap_or(&self.reason);
+        without_secrets(words.trim_start())
+    }
+
     /// Whether it is about this key.
     pub(crate) fn is_of(&self, key: &str) -> bool {
         self.key == key

@@ -18,7 +18,7 @@ const POLICY: &str = "policy";
 const REWARD_MODEL: &str = "reward-model";
 
 /// An earlier demo's output.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Earlier {
     directory: PathBuf,
     reward_report: RewardReport,

@@ -19,18 +19,11 @@ pub(super) fn in_stages(
     losses: &[LossConfig],
 ) -> Option<Shop> {
     let shop = checks.brought_products();
-    let corpus = checks.corpus();
-    checks.clicks();
-    if !checks.config().reward.base.is_empty() {
-        checks.model("reward.base", |config| &config.reward.base, "init");
-    }
     let policy = match earlier {
+        // Neither stage runs: nobody reads what they would be given.
         Some(earlier) => checks.argument(earlier.policy(checks.config())),
-        None => initial_policy(checks, corpus.as_deref()),
+        None => stages_inputs(checks),
     };
-    if let (None, Some(policy), Some(corpus)) = (earlier, &policy, &corpus) {
-        checks.corpus_fits(policy, corpus.as_ref());
-    }
     let shop = shop?;
     for loss in losses {
         let mut settings = checks.config().learner.clone();
@@ -38,6 +31,20 @@ pub(super) fn in_stages(
         checks.training(&settings, &shop, policy.as_ref());
     }
     Some(shop)
+}
+
+/// Texts, clicks and models that stages A and B read. The policy that stage A will make.
+fn stages_inputs(checks: &mut Checks) -> Option<Policy> {
+    let corpus = checks.corpus();
+    checks.clicks();
+    if !checks.config().reward.base.is_empty() {
+        checks.model("reward.base", |config| &config.reward.base, "init");
+    }
+    let policy = initial_policy(checks, corpus.as_deref());
+    if let (Some(policy), Some(corpus)) = (&policy, &corpus) {
+        checks.corpus_fits(policy, corpus.as_ref());
+    }
+    policy
 }
 
 /// The policy that stage A will make, without the weights that it will have.
@@ -66,14 +73,50 @@ pub(super) fn in_roles(checks: &mut Checks) {
     checks.guardrails();
     // Who asks for a demo is there to name another address: one that is taken is a mistake.
     let (dashboard, key) = (checks.config().dashboard.listen.clone(), "dashboard.listen");
-    // Held, so that two cannot have the same.
-    let _dashboard = (!dashboard.is_empty())
-        .then(|| checks.look(key, |_| listen(&dashboard, "--dashboard").or_configuration()));
+    if !dashboard.is_empty() {
+        checks.look(key, |_| listen(&dashboard, "--dashboard").or_configuration());
+    }
     // Each process takes a free port of the host.
     let watched = checks.config().telemetry.metrics_listen.rsplit_once(':');
     if let Some(address) = watched.map(|(host, _)| format!("{host}:0")) {
         let key = "telemetry.metrics_listen";
         let flag = format!("--set {key}=HOST:PORT");
         checks.look(key, |_| listen(&address, &flag).or_configuration());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::demo::report::examples::report;
+
+    #[test]
+    fn what_an_earlier_demos_stages_read_is_not_asked_for_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let json = serde_json::to_vec(&report()).unwrap();
+        std::fs::write(directory.path().join("report.json"), json).unwrap();
+        for model in ["policy", "reward-model"] {
+            std::fs::create_dir(directory.path().join(model)).unwrap();
+        }
+        let earlier = Earlier::open(directory.path()).unwrap();
+        let mut config = Config::default();
+        config.shopworld.products = 16;
+        config.corpus.source = "gone.json".into();
+        config.click_log.source = "gone.jsonl".into();
+        config.reward.base = "gone".into();
+        config.policy.base = "gone".into();
+        let wrong = |earlier: Option<&Earlier>| {
+            let mut checks = Checks::on(config.clone());
+            in_stages(&mut checks, earlier, &[]);
+            checks.into_mistakes()
+        };
+        assert_eq!(wrong(None).len(), 4, "{:?}", wrong(None));
+        // Its policy has no files.
+        let found = wrong(Some(&earlier));
+        assert!(
+            found.len() == 1 && found[0].to_string().starts_with("--from"),
+            "{found:?}"
+        );
     }
 }

@@ -2,8 +2,10 @@
 //! in the default way. Only the simulated shop knows whether a goal is reached.
 
 use super::report::Report;
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use clap::ValueEnum;
+use learner::LossMode;
+use std::collections::BTreeSet;
 
 /// A goal, by the kind of demo that it is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -65,8 +67,9 @@ impl Goal {
     /// Judges `reports`, those of a mode or of the control against the default's of the same seeds.
     ///
     /// # Errors
-    /// When a report cannot be judged.
+    /// When a report cannot be judged: it is of another kind of demo, of a seed that another one has, or without truth.
     pub(crate) fn judge(self, reports: &[Report], against: &[Report]) -> anyhow::Result<Verdict> {
+        self.check(reports, against)?;
         let mut short = vec![];
         for report in reports {
             let learned = Learned::of(report)?;
@@ -105,6 +108,60 @@ impl Goal {
             reached: all - missed >= wanted,
             told,
         })
+    }
+
+    /// Refuses demos that it does not judge, and seeds that would count twice.
+    fn check(self, reports: &[Report], against: &[Report]) -> anyhow::Result<()> {
+        let name = self.to_possible_value();
+        let flag = format!("--goal {}", name.as_ref().map_or("", |name| name.get_name()));
+        ensure!(
+            against.is_empty() || matches!(self, Self::Dpo | Self::Control),
+            "{flag} judges demos alone: leave out --against"
+        );
+        for (flag, demos, goal) in [
+            (flag.as_str(), reports, self),
+            ("--against", against, Self::Default),
+        ] {
+            let mut seeds = BTreeSet::new();
+            for Report {
+                seed, mode, control, ..
+            } in demos
+            {
+                let found = (mode == LossMode::Dpo.as_str(), *control);
+                let labels = if *control {
+                    "random labels"
+                } else {
+                    "labels by reward"
+                };
+                ensure!(
+                    goal.is_for(found),
+                    "the demo of seed {seed} is of mode {mode} with {labels}: {flag} expects one {}",
+                    goal.kind()
+                );
+                ensure!(
+                    seeds.insert(seed),
+                    "seed {seed} is given twice: {flag} expects each once"
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether it judges demos of mode dpo, or not, with random labels, or not.
+    fn is_for(self, (dpo, control): (bool, bool)) -> bool {
+        match self {
+            Self::Default | Self::Quick => !dpo && !control,
+            Self::Dpo => dpo && !control,
+            Self::Control => control,
+        }
+    }
+
+    fn kind(self) -> &'static str {
+        match self {
+            Self::Default | Self::Quick => "without --mode dpo and without --control",
+            Self::Dpo => "with --mode dpo, without --control",
+            Self::Control => "with --control",
+        }
     }
 
     /// On how many of so many seeds: seven of eight, the control on each.
@@ -155,9 +212,26 @@ mod tests {
         report
     }
 
+    /// The same of the kind of demo that a goal is for.
+    fn of(goal: Goal, report: Report) -> Report {
+        let mode = match goal {
+            Goal::Dpo => "dpo".into(),
+            _ => report.mode.clone(),
+        };
+        Report {
+            mode,
+            control: goal == Goal::Control,
+            ..report
+        }
+    }
+
     fn is_reached(goal: Goal, end: (f64, f64, f64), default: &[Report]) -> bool {
         let (true_ctr, match_rate, invalid) = end;
-        let judged = goal.judge(&[ended(1, true_ctr, match_rate, invalid)], default);
+        let default = match goal {
+            Goal::Dpo | Goal::Control => default,
+            Goal::Default | Goal::Quick => &[],
+        };
+        let judged = goal.judge(&[of(goal, ended(1, true_ctr, match_rate, invalid))], default);
         judged.unwrap().reached
     }
 
@@ -206,7 +280,8 @@ mod tests {
 
     #[test]
     fn what_cannot_be_judged_is_no_failure_to_learn() {
-        let alone = Goal::Dpo.judge(&[ended(1, 0.04, 0.9, 0.0)], &[ended(2, 0.04, 0.9, 0.0)]);
+        let dpo = of(Goal::Dpo, ended(1, 0.04, 0.9, 0.0));
+        let alone = Goal::Dpo.judge(&[dpo], &[ended(2, 0.04, 0.9, 0.0)]);
         assert!(alone.unwrap_err().to_string().contains("seed 1"));
         let mut own = ended(7, 0.04, 0.9, 0.0);
         own.last.true_ctr = None;
@@ -217,5 +292,55 @@ mod tests {
                 .to_string()
                 .contains("seed 7")
         );
+    }
+    fn refused(goal: Goal, reports: &[Report], against: &[Report]) -> String {
+        goal.judge(reports, against).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn only_demos_of_the_goals_own_kind_are_judged() {
+        let plain = || ended(1, 0.04, 0.9, 0.0);
+        let (dpo, control) = (of(Goal::Dpo, plain()), of(Goal::Control, plain()));
+        let both = Report {
+            control: true,
+            ..dpo.clone()
+        };
+        for (goal, others) in [
+            (Goal::Default, [&dpo, &control, &both].as_slice()),
+            (Goal::Quick, &[&dpo, &control, &both]),
+            (Goal::Dpo, &[&plain(), &control, &both]),
+            (Goal::Control, &[&plain(), &dpo]),
+        ] {
+            for &other in others {
+                let told = refused(goal, std::slice::from_ref(other), &[]);
+                assert!(
+                    told.contains("seed 1") && told.contains("--goal") && told.contains(goal.kind()),
+                    "{told}"
+                );
+            }
+        }
+        for other in [&dpo, &control, &both] {
+            let told = refused(
+                Goal::Control,
+                std::slice::from_ref(&control),
+                std::slice::from_ref(other),
+            );
+            assert!(told.contains("--against expects one without"), "{told}");
+        }
+        assert!(Goal::Control.judge(&[both], &[plain()]).is_ok());
+    }
+
+    #[test]
+    fn a_seed_counts_once_and_nothing_is_compared_in_vain() {
+        let plain = || ended(3, 0.04, 0.9, 0.0);
+        let told = refused(Goal::Default, &[plain(), plain()], &[]);
+        assert!(told.contains("seed 3 is given twice"), "{told}");
+        let control = of(Goal::Control, plain());
+        let told = refused(Goal::Control, &[control], &[plain(), plain()]);
+        assert!(told.contains("seed 3 is given twice: --against"), "{told}");
+        for goal in [Goal::Default, Goal::Quick] {
+            let told = refused(goal, &[plain()], &[plain()]);
+            assert!(told.contains("leave out --against"), "{told}");
+        }
     }
 }

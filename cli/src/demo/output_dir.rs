@@ -31,11 +31,10 @@ pub(super) struct OutputDir {
 ///
 /// # Errors
 /// As [`OutputDir::prepare`], but for another demo that is writing there.
-pub(super) fn check(target: &Path) -> anyhow::Result<()> {
-    let staging = staging(target)?;
-    check_not_finished(&staging)?;
-    let shown = target.display();
-    store::probe_directory(&staging).with_context(|| format!("--out {shown} cannot be written"))
+pub(super) fn check(target: &Path) -> Outcome<()> {
+    let staging = staging(target).or_configuration()?;
+    check_not_finished(&staging).or_configuration()?;
+    locations::check_fillable(&staging, "--out")
 }
 
 /// Where files go meanwhile, when nothing else is there.

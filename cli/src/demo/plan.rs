@@ -13,6 +13,7 @@ use learner::{LossConfig, LossMode};
 use std::path::{Path, PathBuf};
 
 /// A demo that can be run.
+#[derive(Clone)]
 pub(crate) struct Plan {
     /// The resolved configuration; its loss is the first of `losses`.
     pub(crate) config: Config,
@@ -39,7 +40,7 @@ impl Plan {
         let mut checks = Checks::of(layers(args))?;
         let losses = losses(args, &mut checks);
         contradictions(args, &mut checks);
-        checks.argument(output_dir::check(&args.out).or_configuration());
+        checks.argument(output_dir::check(&args.out));
         let earlier = earlier(args, &mut checks);
         let shop = foreseen::in_stages(&mut checks, earlier.as_ref(), &losses);
         foreseen::in_roles(&mut checks);
@@ -53,6 +54,19 @@ impl Plan {
             out: args.out.clone(),
             aside: false,
         };
+        plan.config = plan.config_of(&plan.losses[0]);
+        Ok(plan)
+    }
+
+    /// The same demo with another bound of staleness and another place for its results.
+    ///
+    /// # Errors
+    /// A mistake of configuration when nothing can be put into that place.
+    pub(crate) fn with_staleness(&self, bound: u64, out: PathBuf) -> Outcome<Self> {
+        output_dir::check(&out)?;
+        let mut plan = self.clone();
+        plan.out = out;
+        plan.config.learner.max_staleness = bound;
         plan.config = plan.config_of(&plan.losses[0]);
         Ok(plan)
     }

@@ -1,11 +1,12 @@
 //! What lies on this machine: room on its disks, the ports that roles will listen on, certificates, the dashboard's token.
 
 use super::{Finding, Job};
-use crate::checks::{can_listen, listens};
+use crate::checks::listens;
 use crate::node_cache;
 use crate::ready::Role;
 use crate::security::Security;
 use std::io;
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -79,7 +80,7 @@ pub(super) fn ports(job: &Job) -> Vec<Finding> {
 }
 
 fn port(key: &str, address: &str, flag: &str, must: bool) -> Finding {
-    match can_listen(address) {
+    match TcpListener::bind(address) {
         Ok(_) => Finding::ok("ports", key, format!("{address} is free")),
         Err(error) if error.kind() == io::ErrorKind::AddrInUse && !must => {
             Finding::warning("ports", key, format!("{address} is taken"))

@@ -60,8 +60,11 @@ fn told(
         return vec![Finding::ok("sources", key, format!("{source}: {what}"))];
     }
     let wrong = |mistake: Mistake| {
-        Finding::mistake("sources", key, mistake.to_string())
-            .right("a file of the documented form, every row of it (docs/data.md)")
+        let found = Finding::mistake("sources", mistake.key(), mistake.words());
+        match mistake.is_of(key) {
+            true => found.right("a file of the documented form, every row of it (docs/data.md)"),
+            false => found,
+        }
     };
     mistakes.into_iter().map(wrong).collect()
 }
@@ -87,7 +90,29 @@ mod tests {
             role: Some(Role::Learner),
         });
         assert_eq!((found.len(), found[0].level), (1, Level::Error));
-        assert!(found[0].found.contains("none.png"), "{found:?}");
+        assert_eq!(found[0].subject, "catalogue.source");
+        assert!(
+            found[0].found.contains("none.png") && !found[0].found.starts_with("catalogue.source"),
+            "{found:?}"
+        );
+        let right = found[0].right.as_deref();
+        assert!(
+            right.is_some_and(|right| right.contains("every row")),
+            "{found:?}"
+        );
+    }
+
+    #[test]
+    fn what_is_no_row_of_the_file_is_told_by_its_own_key_and_no_file_would_put_it_right() {
+        let mut config = Config::default();
+        config.shopworld.products = 0;
+        let found = examine(&Job {
+            config,
+            role: Some(Role::Learner),
+        });
+        assert_eq!((found.len(), found[0].subject.as_str()), (1, "shopworld"));
+        assert!(!found[0].found.starts_with("shopworld"), "{found:?}");
+        assert_eq!(found[0].right, None);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Where a role listens, and whom it calls.
 
-use crate::bench::Bench;
+use crate::bench::{Bench, taken};
 use crate::models::with_policy;
 use std::net::TcpListener;
 
@@ -21,8 +21,7 @@ fn an_address_that_is_none_is_named() {
 #[test]
 fn a_port_in_use_is_named_and_nothing_is_left_behind() {
     let bench = with_policy();
-    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = taken.local_addr().unwrap().to_string();
+    let (_taken, address) = taken();
     let roles = [&["actor"][..], &["learner", "--policy", "policy"]];
     for role in roles {
         let said = bench.run(&[role, &["--listen", &address]].concat());
@@ -50,8 +49,7 @@ fn a_dashboard_that_others_reach_needs_a_token_and_what_is_none_is_said() {
     let short = with(&["127.0.0.1:0", "--set", "dashboard.token_file=short"]);
     short.refused(64, &["dashboard.token_file", "15 bytes"]);
     with(&["7403"]).refused(64, &["dashboard.listen", "HOST:PORT"]);
-    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = taken.local_addr().unwrap().to_string();
+    let (_taken, address) = taken();
     let said = with(&[&address]);
     said.refused(1, &[&address, "--dashboard", "in use"]);
     said.left_nothing_but(&["policy", "short"]);

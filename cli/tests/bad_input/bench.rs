@@ -1,7 +1,15 @@
 //! A directory for one test, and how the program answers there.
 
+use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
+
+/// An address that somebody has, for as long as the listener lasts.
+pub(crate) fn taken() -> (TcpListener, String) {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    (taken, address)
+}
 
 /// A directory for one test, with its own products.
 pub(crate) struct Bench {

@@ -15,6 +15,9 @@ fn an_unknown_argument_is_a_usage_error() {
         .run(&["bench", "control-plane", "--seconds", "nan"])
         .refused(64, &["--seconds"]);
     bench
+        .run(&["bench", "control-plane", "--seconds", "200"])
+        .refused(64, &["--seconds 200", "--rate 6000"]);
+    bench
         .run(&["bench", "staleness", "--deterministic"])
         .refused(64, &["--deterministic"]);
     bench

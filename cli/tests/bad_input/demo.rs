@@ -1,8 +1,7 @@
 //! What a demo is asked for, and where its output goes.
 
-use crate::bench::Bench;
+use crate::bench::{Bench, taken};
 use crate::products::catalogue;
-use std::net::TcpListener;
 
 #[test]
 fn an_unknown_mode_lists_the_modes() {
@@ -97,8 +96,7 @@ fn settings_that_undo_what_a_flag_asks_for_are_mistakes() {
 #[test]
 fn what_stages_and_roles_would_refuse_is_told_before_the_first_of_them_and_all_at_once() {
     let bench = Bench::new();
-    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = taken.local_addr().unwrap().to_string();
+    let (_taken, address) = taken();
     let arguments = [
         "--quick",
         "--compare=joint_swap,mask_only",

@@ -1,9 +1,8 @@
 //! A start that is refused: told of everything that can be known to be wrong, each thing by its flag or key, before anything is taken,
 //! written or computed. Nothing is left behind, not even a directory.
 
-use crate::bench::Bench;
+use crate::bench::{Bench, taken};
 use crate::models::with_policy;
-use std::net::TcpListener;
 
 /// Things that cannot be read or written to.
 fn with_bad_files() -> Bench {
@@ -11,12 +10,6 @@ fn with_bad_files() -> Bench {
     bench.write("bad.json", r#"[{"id": 1}]"#);
     bench.write("text.png", "x");
     bench
-}
-
-fn taken() -> (TcpListener, String) {
-    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = taken.local_addr().unwrap().to_string();
-    (taken, address)
 }
 
 #[test]
@@ -155,7 +148,7 @@ fn everything_that_is_wrong_with_a_training_is_told_at_once() {
     let refused = |arguments: &[&str], words: &[&str]| {
         let said = bench.run(arguments);
         said.refused(64, words);
-        said.refused(64, &["text.png", "with --out"]);
+        said.refused(64, &["--out: cannot write to text.png"]);
         said.left_nothing_but(&["bad.json", "text.png"]);
     };
     refused(

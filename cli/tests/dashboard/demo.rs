@@ -1,9 +1,12 @@
 //! The dashboard of a real `adwright demo`, found as a person finds it: by what the demo prints.
 
+use crate::alone;
+use crate::browser::Browser;
 use crate::page::Page;
-use crate::program::{Guarded, adwright, line_in, signal, wait_until};
-use crate::seen::{LIVE, changes_by_itself, counted, figure, row, says_nothing_and_asks_nobody_else};
-use crate::{alone, browser};
+use crate::program::{Guarded, adwright, line_in, members, signal, wait_until};
+use crate::seen::{
+    LIVE, changes_by_itself, counted, figure, history_is_open, row, says_nothing_and_asks_nobody_else,
+};
 use serde_json::Value;
 use std::path::Path;
 use std::process::Command;
@@ -31,42 +34,11 @@ const SMALL: [&str; 19] = [
     "run.seed=5",
 ];
 
-/// A process of the demo, and what it was started with.
-struct Member {
-    process: u32,
-    line: Vec<String>,
-}
-
-impl Member {
-    /// The value of one of its flags.
-    fn flag(&self, name: &str) -> Option<&str> {
-        let place = self.line.iter().position(|part| part == name)?;
-        self.line.get(place + 1).map(String::as_str)
-    }
-}
-
-/// The processes whose command line names a directory.
-fn members(directory: &Path) -> Vec<Member> {
-    let directory = directory.display().to_string();
-    let entries = std::fs::read_dir("/proc").unwrap().flatten();
-    let all = entries.filter_map(|entry| {
-        let process = entry.file_name().to_str()?.parse().ok()?;
-        let line = std::fs::read(entry.path().join("cmdline")).ok()?;
-        let line = String::from_utf8_lossy(&line)
-            .split('\0')
-            .map(str::to_owned)
-            .collect();
-        Some(Member { process, line })
-    });
-    all.filter(|member| member.line.iter().any(|part| part.contains(&directory)))
-        .collect()
-}
-
 #[test]
 #[ignore = "needs Chromium (docs/dashboard.md); .ci/run runs it"]
 fn the_page_of_a_running_demo_shows_its_numbers_as_they_change_and_who_has_died() {
     let _machine = alone();
-    let browser = browser();
+    let browser = Browser::start();
     let directory = tempfile::tempdir().unwrap();
     let out = directory.path().join("out");
     let sets = SMALL.iter().flat_map(|set| ["--set", set]);
@@ -185,22 +157,7 @@ fn a_creative_opens_its_history(page: &mut Page, url: &str) {
     page.until("a creative has a picture", &format!("{pictured} !== null"));
     page.value(&format!("{pictured}.focus(); true"));
     page.press("Enter");
-    page.until(
-        "its history is open",
-        "document.getElementById('made-title') !== null && document.readyState === 'complete'",
-    );
-    let text = page.text("main");
-    for said in [
-        "Instruction",
-        "Sampled by",
-        "On actor",
-        "actor-",
-        "Scored by",
-        "blake3:",
-        "Seeds",
-    ] {
-        assert!(text.contains(said), "{said} is not in {text}");
-    }
+    history_is_open(page, &[]);
     page.until(
         "its pictures come",
         "document.images.length >= 2 && [...document.images].every(i => i.naturalWidth > 0)",

@@ -23,7 +23,6 @@ mod seen;
 mod tour;
 mod views;
 
-use browser::Browser;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 // The stage of other tests, which do more on it than these do; what is to be seen within seconds wants the machine alone, so this is
@@ -42,9 +41,4 @@ mod stage;
 fn alone() -> MutexGuard<'static, ()> {
     static MACHINE: Mutex<()> = Mutex::new(());
     MACHINE.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// A browser.
-fn browser() -> Browser {
-    Browser::start().expect("this test needs Chromium, and there is none on this machine (docs/dashboard.md)")
 }

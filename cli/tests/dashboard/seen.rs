@@ -54,6 +54,28 @@ pub(crate) fn changes_by_itself(page: &mut Page, name: &str, times: usize) {
     );
 }
 
+/// Waits for the history of a creative, which says where it comes from, and `words` besides.
+#[track_caller]
+pub(crate) fn history_is_open(page: &mut Page, words: &[&str]) {
+    page.until(
+        "its history is open",
+        "document.getElementById('made-title') !== null && document.readyState === 'complete'",
+    );
+    let text = page.text("main");
+    let of_each = [
+        "Instruction",
+        "Sampled by",
+        "On actor",
+        "actor-",
+        "Scored by",
+        "blake3:",
+        "Seeds",
+    ];
+    for said in of_each.iter().chain(words) {
+        assert!(text.contains(said), "{said} is not in {text}");
+    }
+}
+
 /// Nothing in the console, and nothing asked for from anywhere but `url`.
 #[track_caller]
 pub(crate) fn says_nothing_and_asks_nobody_else(page: &mut Page, url: &str) {

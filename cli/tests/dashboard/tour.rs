@@ -1,19 +1,20 @@
 //! What somebody who opens the dashboard sees and can do, one thing after the other on one run.
 
+use crate::browser::Browser;
 use crate::http::{number, page_of};
 use crate::page::Page;
 use crate::seen::{
-    LIVE, address, asks_nobody_else, changes_by_itself, counted, figure, row,
+    LIVE, address, asks_nobody_else, changes_by_itself, counted, figure, history_is_open, row,
     says_nothing_and_asks_nobody_else,
 };
 use crate::stage::{Place, Stage, port};
-use crate::{alone, browser, keyboard};
+use crate::{alone, keyboard};
 
 #[test]
 #[ignore = "needs Chromium (docs/dashboard.md); .ci/run runs it"]
 fn a_person_watches_a_run_sees_an_actor_die_and_opens_the_history_of_a_creative() {
     let _machine = alone();
-    let browser = browser();
+    let browser = Browser::start();
     let stage = Stage::with_models();
     let reward = stage.reward_server();
     // Long enough for everything below.
@@ -185,25 +186,7 @@ fn a_creative_opens_its_history(page: &mut Page, url: &str) {
                 && !card.textContent.includes('no pair'))";
     page.until("a pair is shown", &format!("{pair} !== undefined"));
     page.value(&format!("{pair}.click()"));
-    page.until(
-        "the history is open",
-        "document.querySelector('#made-title') !== null && document.readyState === 'complete'",
-    );
-    let text = page.text("main");
-    for said in [
-        "Instruction",
-        "Sampled by",
-        "v1.",
-        "On actor",
-        "actor-",
-        "Scored by",
-        "blake3:",
-        "Seeds",
-        "chosen",
-        "rejected",
-    ] {
-        assert!(text.contains(said), "{said} is not in {text}");
-    }
+    history_is_open(page, &["v1.", "chosen", "rejected"]);
     page.until(
         "its pictures come",
         "document.images.length >= 3 && [...document.images].every(i => i.naturalWidth > 0)",

@@ -1,11 +1,12 @@
 //! Every view of the dashboard, looked at by axe-core: a person who cannot see, who has no mouse or whose screen is small is to get
 //! what everybody gets.
 
+use crate::alone;
 use crate::axe::Axe;
+use crate::browser::Browser;
 use crate::page::Page;
-use crate::seen::{address, row};
+use crate::seen::{address, history_is_open, row};
 use crate::stage::{Stage, port};
-use crate::{alone, browser};
 
 const TOKEN: &str = "correct-horse-battery";
 
@@ -22,7 +23,7 @@ const RARE: &str = "document.querySelector('main').insertAdjacentHTML('afterbegi
 fn every_view_is_one_that_everybody_can_use() {
     let axe = Axe::there();
     let _machine = alone();
-    let browser = browser();
+    let browser = Browser::start();
     let stage = Stage::with_models();
     std::fs::write(stage.directory.path().join("token"), TOKEN).unwrap();
     let shown = [
@@ -90,15 +91,10 @@ fn every_view_is_one_that_everybody_can_use() {
     }
     for (outcome, pill) in [("a pair", ".good"), ("no pair", ".done")] {
         let card = format!("document.querySelector('a.card:has(.pill{pill})')");
-        page.go(&format!("{url}creatives"));
-        if page.value(&format!("{card} === null")) == true {
-            continue;
-        }
+        page.go(&url);
+        page.until(&format!("{outcome} is shown"), &format!("{card} !== null"));
         page.value(&format!("{card}.click()"));
-        page.until(
-            "its history is there",
-            "document.getElementById('made-title') !== null && document.readyState === 'complete'",
-        );
+        history_is_open(page, &[]);
         look(page, &format!("the history of {outcome}"));
     }
 

@@ -1,7 +1,7 @@
 //! The smallest demo, from outside: what it writes, and that it leaves no process behind however it ends.
 
 use crate::http::ask;
-use crate::program::{adwright, signal, wait_until};
+use crate::program::{Member, adwright, members, signal, wait_until};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::Child;
@@ -84,16 +84,9 @@ impl Bench {
         self.path("mine.json").display().to_string()
     }
 
-    /// Processes, this one excluded, whose command line names this directory.
-    fn processes(&self) -> Vec<(u32, String)> {
-        let directory = self.directory.path().display().to_string();
-        let entries = std::fs::read_dir("/proc").unwrap().flatten();
-        let lines = entries.filter_map(|entry| {
-            let process = entry.file_name().to_str()?.parse().ok()?;
-            let line = std::fs::read(entry.path().join("cmdline")).ok()?;
-            Some((process, String::from_utf8_lossy(&line).replace('\0', " ")))
-        });
-        lines.filter(|(_, line)| line.contains(&directory)).collect()
+    /// The processes of its demos.
+    fn processes(&self) -> Vec<Member> {
+        members(self.directory.path())
     }
 
     /// Waits until the demo says where it is watched, and looks there with and without the token.
@@ -135,8 +128,8 @@ impl Bench {
         };
         wait_until("actors join", || joined("actor-1.log") && joined("actor-2.log"));
         let processes = self.processes().into_iter();
-        let actors = processes.filter(|(_, line)| line.contains(" actor "));
-        actors.map(|(process, _)| process).collect()
+        let actors = processes.filter(|member| member.flag("--id").is_some());
+        actors.map(|member| member.process).collect()
     }
 
     #[track_caller]

@@ -31,6 +31,37 @@ impl Drop for Guarded {
     }
 }
 
+/// A process, and what it was started with.
+pub(crate) struct Member {
+    pub(crate) process: u32,
+    line: Vec<String>,
+}
+
+impl Member {
+    /// The value of one of its flags.
+    pub(crate) fn flag(&self, name: &str) -> Option<&str> {
+        let place = self.line.iter().position(|part| part == name)?;
+        self.line.get(place + 1).map(String::as_str)
+    }
+}
+
+/// The processes whose command line names a directory.
+pub(crate) fn members(directory: &Path) -> Vec<Member> {
+    let directory = directory.display().to_string();
+    let entries = std::fs::read_dir("/proc").unwrap().flatten();
+    let all = entries.filter_map(|entry| {
+        let process = entry.file_name().to_str()?.parse().ok()?;
+        let line = std::fs::read(entry.path().join("cmdline")).ok()?;
+        let line = String::from_utf8_lossy(&line)
+            .split('\0')
+            .map(str::to_owned)
+            .collect();
+        Some(Member { process, line })
+    });
+    all.filter(|member| member.line.iter().any(|part| part.contains(&directory)))
+        .collect()
+}
+
 /// Waits for something that other processes do.
 #[track_caller]
 pub(crate) fn wait_until(what: &str, mut done: impl FnMut() -> bool) {

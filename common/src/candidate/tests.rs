@@ -166,5 +166,6 @@ fn a_model_that_abstained_is_named_and_its_confidence_is_no_reward() {
         );
     }
     let scored = CandidateGroup::new(&task(), trajectories(), images(), Some((rewards(2), model()))).unwrap();
-    assert!(!scored.is_abstention() && scored.with_confidence(0.55).is_err());
+    assert!(!scored.is_abstention() && scored.clone().with_confidence(Some(0.55)).is_err());
+    assert_eq!(scored.clone().with_confidence(None), Ok(scored));
 }

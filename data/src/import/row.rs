@@ -2,9 +2,9 @@
 
 use super::{Memory, RowProblem};
 use crate::CutoutError;
-use common::ProductId;
+use common::{ProductId, with_causes};
 use serde_json::{Map, Value};
-use std::{collections::BTreeMap, error::Error, fs, ops::Deref, path::Path};
+use std::{collections::BTreeMap, fs, ops::Deref, path::Path};
 
 /// The longest caption, in bytes: some seven hundred words. How many tokens a policy or reward model reads is theirs to say.
 const MAX_CAPTION_BYTES: usize = 4096;
@@ -164,7 +164,7 @@ impl Row {
     pub(crate) fn product_id(&mut self, key: &str) -> Option<ProductId> {
         let text = self.text(key)?;
         ProductId::new(text)
-            .map_err(|error| self.problem(key, chain(&error)))
+            .map_err(|error| self.problem(key, with_causes(&error)))
             .ok()
     }
 
@@ -215,7 +215,9 @@ impl Row {
             return None;
         }
         let decoded = match fs::read(&path) {
-            Ok(bytes) => decode(&bytes).map_err(|error| format!("{}: {}", path.display(), chain(&error))),
+            Ok(bytes) => {
+                decode(&bytes).map_err(|error| format!("{}: {}", path.display(), with_causes(&error)))
+            }
             Err(error) => Err(format!(
                 "cannot read {}: {error}; paths are relative to the file",
                 path.display()
@@ -229,12 +231,6 @@ impl Row {
     pub(crate) fn finish(self, problems: &mut Vec<RowProblem>) {
         problems.extend(self.problems);
     }
-}
-
-/// An error with its causes, in one line.
-fn chain(error: &(dyn Error + 'static)) -> String {
-    let causes = std::iter::successors(Some(error), |&error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 fn kind(value: &Value) -> &'static str {

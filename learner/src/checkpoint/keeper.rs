@@ -69,7 +69,7 @@ pub(crate) async fn keep(
         durable.map_err(|_| LearnerError::Cancelled)?;
         let manifest = &checkpoint.manifest;
         let (version, adapter, steps) = (manifest.version, manifest.adapter, manifest.steps);
-        let is_last = manifest.is_last(manifest.start.config.versions);
+        let is_last = manifest.start.config.is_last(version);
         checkpoints.write(checkpoint).await?;
         tracing::info!(%version, "checkpoint written");
         failpoint::reach(Point::CheckpointWritten);

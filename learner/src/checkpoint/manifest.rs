@@ -124,11 +124,6 @@ impl Manifest {
         }
     }
 
-    /// Whether a run of so many `versions` is complete with it.
-    pub(crate) fn is_last(&self, versions: u64) -> bool {
-        self.version.number >= versions
-    }
-
     /// The checkpoint that its learner's start went on from; `None` when it began the run.
     pub(crate) fn parent(&self) -> Option<PolicyVersion> {
         self.start.lineage.parent()

@@ -167,7 +167,7 @@ impl ControlPlane {
             return;
         }
         let attempts = lease.tries.attempt;
-        let detail = format!("no outcome in {attempts} leases");
+        let detail = format!("no outcome in {attempts} attempts");
         tracing::warn!(task = task.0, attempts, "task given up");
         let given_up = RolloutOutcome::Failed {
             task,

@@ -6,6 +6,7 @@ use crate::error::LearnerError;
 use crate::partners::Partners;
 use data::{Catalogue as _, FilePlaces, PreferenceFile};
 use models::ModelError;
+use models::batch::RowLimits;
 use models::policy::Policy;
 
 /// The tokens of a pair's chosen and rejected answer.
@@ -36,22 +37,23 @@ pub(super) fn encoded(
             Err(error) => faults.push((index, error.to_string())),
         }
     }
+    let places = pairs.file_places();
     if faults.is_empty() {
-        let context = policy.config.row_limits().max_length;
-        faults.extend(own_faults(&rows, context));
+        let limits = policy.config.row_limits();
+        faults.extend(own_faults(&rows, limits));
         if faults.is_empty() && loss.has_negatives() {
             let negatives = Negatives {
                 rows: &rows,
-                context,
+                limits,
                 mode: loss.mode,
                 partners,
             };
-            faults.extend(negatives.faults(pairs.places()));
+            faults.extend(negatives.faults(places));
         }
     }
-    match pairs.places().filter(|_| !faults.is_empty()) {
-        Some(places) => Err(places.refusal(faults).into()),
-        None => Ok(rows.into_iter().map(|row| row.answers).collect()),
+    match faults.is_empty() {
+        true => Ok(rows.into_iter().map(|row| row.answers).collect()),
+        false => Err(places.refusal(faults).into()),
     }
 }
 
@@ -68,12 +70,8 @@ fn row(pairs: &PreferenceFile, index: usize, policy: &Policy) -> Result<Row, Mod
     })
 }
 
-/// The last token of an answer is predicted, never read.
-fn fits(prompt: usize, answer: usize, context: usize) -> bool {
-    prompt + answer <= context + 1
-}
-
-fn own_faults(rows: &[Row], context: usize) -> impl Iterator<Item = (usize, String)> {
+fn own_faults(rows: &[Row], limits: RowLimits) -> impl Iterator<Item = (usize, String)> {
+    let context = limits.max_length;
     rows.iter().enumerate().filter_map(move |(index, row)| {
         let prompt = row.words + row.picture;
         let [chosen, rejected] = [&row.answers[0], &row.answers[1]].map(Vec::len);
@@ -84,29 +82,29 @@ fn own_faults(rows: &[Row], context: usize) -> impl Iterator<Item = (usize, Stri
                  has {context}"
             )
         };
-        (!fits(prompt, tokens, context)).then(|| (index, fault()))
+        limits.check(prompt, tokens).is_err().then(|| (index, fault()))
     })
 }
 
 /// Rows whose chosen answers are also scored where they do not belong.
 struct Negatives<'a> {
     rows: &'a [Row],
-    context: usize,
+    limits: RowLimits,
     mode: LossMode,
     partners: &'a Partners,
 }
 
 impl Negatives<'_> {
     /// Rows whose chosen answer does not fit behind the longest prompt that it may be put behind.
-    fn faults(&self, places: Option<&FilePlaces>) -> Vec<(usize, String)> {
+    fn faults(&self, places: &FilePlaces) -> Vec<(usize, String)> {
         // The longest come first, so that the first possible one decides.
         let mut others: Vec<usize> = (0..self.rows.len()).collect();
         others.sort_by_key(|&other| std::cmp::Reverse(self.brings(other)));
         let fault = |index: usize| {
             let other = *others.iter().find(|&&other| self.may_meet(other, index))?;
             let prompt = self.keeps(index) + self.brings(other);
-            let (tokens, context) = (self.rows[index].answers[0].len(), self.context);
-            let number = places.map_or(other + 1, |places| places.row(other));
+            let (tokens, context) = (self.rows[index].answers[0].len(), self.limits.max_length);
+            let number = places.row(other);
             let fault = || {
                 format!(
                     "as a negative its chosen answer of {tokens} tokens stands behind {} of row {number}, in a prompt of {prompt} \
@@ -115,7 +113,10 @@ impl Negatives<'_> {
                     self.brought()
                 )
             };
-            (!fits(prompt, tokens, context)).then(|| (index, fault()))
+            self.limits
+                .check(prompt, tokens)
+                .is_err()
+                .then(|| (index, fault()))
         };
         (0..self.rows.len()).filter_map(fault).collect()
     }

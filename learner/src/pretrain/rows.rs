@@ -7,17 +7,18 @@ use data::{Corpus, CorpusImage, CorpusSample};
 use image::RgbaImage;
 use models::policy::Policy;
 
-/// Checks every row. A corpus that is made has none: its samples are seen when they are drawn.
+/// Checks that every row of a corpus's file fits the context of the policy that is to be trained on it, of which no weight is looked at.
+/// A corpus that is made has no rows: its samples are seen when they are drawn.
 ///
 /// # Errors
-/// [`LearnerError::Rows`] with every row that the policy cannot read.
-pub(super) fn check(policy: &Policy, corpus: &dyn Corpus) -> Result<(), LearnerError> {
+/// [`LearnerError::Rows`] with every row that does not.
+pub fn check_corpus(policy: &Policy, corpus: &dyn Corpus) -> Result<(), LearnerError> {
     let Some(places) = corpus.places() else {
         return Ok(());
     };
     let faults = (0..places.len()).filter_map(|index| {
-        let fault = fault(policy, corpus, &corpus.row(index)?)?;
-        Some((index, fault))
+        let row = corpus.row(index).expect("there is a row for every place");
+        Some((index, fault(policy, corpus, &row)?))
     });
     let faults: Vec<_> = faults.collect();
     match faults.is_empty() {

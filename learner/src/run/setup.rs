@@ -193,7 +193,7 @@ fn assemble(
         adapter_config(&config.lora, &inputs.base_model),
         version,
         weights,
-        version.number >= config.versions,
+        config.is_last(version),
         config.keep_versions,
         config.relay_branches,
     );

@@ -181,9 +181,6 @@ pub(super) fn group(task: TaskId, message: pb::CandidateGroup) -> Result<Candida
         .collect::<Result<_, _>>()?;
     let reward_model = message.reward_model.map(Digest::try_from).transpose()?;
     let group = CandidateGroup::from_candidates(task, candidates, reward_model);
-    let group = group.and_then(|group| match message.confidence {
-        Some(confidence) => group.with_confidence(confidence),
-        None => Ok(group),
-    });
+    let group = group.and_then(|group| group.with_confidence(message.confidence));
     group.map_err(|e| InvalidMessage::new("group", e))
 }

@@ -6,8 +6,8 @@ use crate::told::{at_most, counts, measured, said};
 use common::{ActorId, CanaryVerdict, PolicyVersion, RunId};
 use std::collections::BTreeMap;
 
-/// The largest status that is taken in, in bytes: one of as many actors as a learner remembers, each with all that it may say, takes half
-/// of it.
+/// The largest status that is taken in, in bytes: one of [`MAX_ACTORS`] actors, each with all that a learner lets it say, is no
+/// larger.
 pub const MAX_STATUS_BYTES: usize = 16 << 20;
 
 /// The most actors of a status.

@@ -31,7 +31,7 @@ impl ServedCaig {
     /// Whether it can be asked about each of these products, given by their index; `places` are those of a file's products.
     ///
     /// # Errors
-    /// [`RewardError::Rows`] or [`RewardError::Question`] when it cannot.
+    /// [`RewardError::Config`], [`RewardError::Rows`] or [`RewardError::Question`] when it cannot.
     pub fn check<'a>(
         &self,
         products: impl IntoIterator<Item = (usize, &'a Product)>,

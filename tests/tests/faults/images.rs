@@ -9,7 +9,7 @@ use integration_tests::TestCluster;
 use proto::{WireError, header, pb};
 use service::{Asked, Fault, Scripted, overloaded};
 use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, time::Instant};
 
 /// Runs a cluster with one actor that renders with `service`.
 async fn run(cluster: &TestCluster, service: &Scripted) -> Result<learner::RunSummary> {
@@ -40,6 +40,28 @@ async fn a_service_that_is_full_failing_hanging_or_away_costs_time_and_no_task()
     assert_eq!(run.outcomes.failures, BTreeMap::new());
     assert_eq!(run.outcomes.barred, BTreeMap::new());
     assert_eq!(service.faults.lock().expect("no panic").len(), 0);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_service_that_is_full_for_longer_than_leases_last_is_waited_for_however_many_it_costs() -> Result<()>
+{
+    let mut cluster = TestCluster::new(70)?;
+    // Half of it is for rendering, and much less than the service is borne for. No pause that it asks for fits in.
+    cluster.learner.lease_ttl_ms = 2_000;
+    cluster.actor.concurrent_renders = 1;
+    cluster.learner.max_attempts = 1;
+    let (pause, refusals) = (Duration::from_millis(1_200), 4);
+    let service = Scripted::new((0..refusals).map(|_| overloaded(pause.as_millis() as u64)));
+    let began = Instant::now();
+    let run = run(&cluster, &service).await?;
+    assert!(began.elapsed() >= pause * refusals, "{:?}", began.elapsed());
+    // As many leases of four tasks, and nobody was asked again for any of them.
+    let failures: BTreeMap<String, u64> = [("rendering".into(), u64::from(refusals) * 4)].into();
+    assert_eq!((run.outcomes.failures, run.outcomes.expired), (failures, 0));
+    let mut failed = cluster.ledger().await?;
+    failed.retain(|line| line.outcome == "failed");
+    assert_eq!(failed, []);
     Ok(())
 }
 

@@ -78,8 +78,14 @@ pub(super) fn run(config: &Config, args: &EvaluateArgs) -> Outcome<()> {
                 pulse.set_ready(true);
                 follow(joined, &evaluator, &drain, args.json).await?
             }
-            Some(Err(failure)) if too_late::is_over(config, &failure).await => true,
-            Some(Err(failure)) => return Err(failure),
+            Some(Err(failure)) => {
+                let over = drain.run_until_cancelled(too_late::is_over(config, &failure));
+                match over.await {
+                    Some(true) => true,
+                    Some(false) => return Err(failure),
+                    None => false,
+                }
+            }
             None => false,
         };
         pulse.set_ready(false);

@@ -3,16 +3,12 @@
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::locations;
-use ::actor::recorded_end;
-use anyhow::{Context as _, anyhow, ensure};
+use ::actor::{ExpectedRun, end_of};
+use anyhow::anyhow;
 use common::RunId;
 use common::run_end::RunEnd;
 use proto::WireError;
-use std::time::Duration;
 use tonic::Status;
-
-/// How long the store may take to tell.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Whether `failure` is that of a learner that does not answer, and the end of its run stands in the run's store. An evaluator may have no
 /// rights there: then nobody knows.
@@ -44,21 +40,13 @@ fn is_absence(failure: &Failure) -> bool {
 }
 
 async fn stands(config: &Config) -> anyhow::Result<Option<RunEnd>> {
-    let run = RunId::new(config.run.id.as_str())?;
+    let expected = ExpectedRun {
+        id: RunId::new(config.run.id.as_str())?,
+        versions: config.learner.versions,
+    };
     let store = locations::existing_store("store.url", &config.store.url, &config.store.settings());
     let store = store.map_err(|failure| anyhow!(failure.reason()))?;
-    let end = tokio::time::timeout(PATIENCE, recorded_end(&store, &run)).await;
-    let end =
-        end.with_context(|| format!("{}: no answer within {} s", store.url(), PATIENCE.as_secs()))??;
-    if let Some(RunEnd { version, .. }) = &end {
-        let versions = config.learner.versions;
-        ensure!(
-            version.number >= versions,
-            "run {run} in {} was complete with {version}, and learner.versions = {versions}: it is to go on",
-            store.url()
-        );
-    }
-    Ok(end)
+    end_of(store, expected).await.map_err(|reason| anyhow!(reason))
 }
 
 #[cfg(test)]

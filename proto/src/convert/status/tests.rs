@@ -1,6 +1,7 @@
 //! What a learner that is broken, or none, may answer to whoever looks on.
 
 use super::*;
+use prost::Message as _;
 
 fn version() -> Option<pb::PolicyVersion> {
     Some(pb::PolicyVersion { epoch: 1, number: 7 })
@@ -135,6 +136,37 @@ fn a_table_of_a_million_rows_is_refused_before_any_of_it_is_read() {
     assert_eq!(versions.field, "run_status.metrics");
     let all = (0..MAX_ACTORS).map(|number| actor(&format!("actor-{number}")));
     assert_eq!(taken(|m| m.actors = all.collect()).actors.len(), MAX_ACTORS);
+}
+
+#[test]
+fn a_status_of_as_many_actors_as_there_may_be_is_taken_in_whatever_they_say() {
+    let most = pb::ActorStatus {
+        actor_id: "x".repeat(128),
+        version: Some(pb::PolicyVersion {
+            epoch: u64::MAX,
+            number: u64::MAX,
+        }),
+        adoptions: u64::MAX,
+        adapter_bytes_received: u64::MAX,
+        base_bytes_received: u64::MAX,
+        outcomes: u64::MAX,
+        canary: Some(pb::CanaryReport {
+            verdict: i32::MIN,
+            deviation: f64::MAX,
+            tolerance: f64::MAX,
+            separation: f64::MAX,
+        }),
+        // The learner's own sentence, of a version and two figures.
+        quarantine: "x".repeat(256),
+        relay_bytes_received: u64::MAX,
+        // The longest that a learner takes.
+        waiting_for: "x".repeat(1 << 10),
+    };
+    let mut status = message();
+    status.actors = vec![most; MAX_ACTORS];
+    let bytes = status.encoded_len();
+    assert!(bytes <= MAX_STATUS_BYTES, "{bytes}");
+    assert_eq!(RunStatus::try_from(status).unwrap().actors.len(), MAX_ACTORS);
 }
 
 #[test]

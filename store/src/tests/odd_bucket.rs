@@ -1,4 +1,5 @@
-//! A bucket that keeps what it is given and answers that it has failed: its client asks again by itself, and is then told that something is there.
+//! A bucket that keeps what it is given first and answers that it has failed: its client asks again by itself, and is then told that
+//! something is there. It may also deny to tell what is there.
 
 use super::*;
 use object_store::aws::AmazonS3Builder;
@@ -11,19 +12,26 @@ use std::sync::Mutex;
 struct Bucket {
     bytes: Option<Vec<u8>>,
     puts: usize,
+    /// Whether nobody may look up what is there.
+    hides: bool,
 }
 
 impl Bucket {
-    /// Status, and bytes.
-    fn answer(&mut self, method: &str, body: Vec<u8>) -> (&'static str, Vec<u8>) {
+    /// Status, and bytes. `once`: whether only what is new is to be written.
+    fn answer(&mut self, method: &str, once: bool, body: Vec<u8>) -> (&'static str, Vec<u8>) {
         match (method, &self.bytes) {
+            ("HEAD", _) if self.hides => ("403 Forbidden", vec![]),
             ("PUT", None) => {
                 (self.bytes, self.puts) = (Some(body), self.puts + 1);
                 ("500 Internal Server Error", vec![])
             }
-            ("PUT", Some(_)) => {
+            ("PUT", Some(_)) if once => {
                 self.puts += 1;
                 ("412 Precondition Failed", vec![])
+            }
+            ("PUT", Some(_)) => {
+                (self.bytes, self.puts) = (Some(body), self.puts + 1);
+                ("200 OK", vec![])
             }
             (_, Some(bytes)) => ("200 OK", bytes.clone()),
             (_, None) => ("404 Not Found", vec![]),
@@ -34,13 +42,14 @@ impl Bucket {
 /// Serves one request of a connection.
 fn serve(stream: TcpStream, bucket: &Mutex<Bucket>) -> std::io::Result<()> {
     let mut reader = BufReader::new(&stream);
-    let (mut request, mut length) = (String::new(), 0);
+    let (mut request, mut length, mut once) = (String::new(), 0, false);
     reader.read_line(&mut request)?;
     loop {
         let mut line = String::new();
         reader.read_line(&mut line)?;
         match line.trim_end().to_ascii_lowercase().split_once(": ") {
             Some(("content-length", value)) => length = value.parse().unwrap(),
+            Some(("if-none-match", _)) => once = true,
             Some(_) => {}
             None => break,
         }
@@ -48,7 +57,7 @@ fn serve(stream: TcpStream, bucket: &Mutex<Bucket>) -> std::io::Result<()> {
     let mut body = vec![0; length];
     reader.read_exact(&mut body)?;
     let method = request.split(' ').next().unwrap();
-    let (status, bytes) = bucket.lock().unwrap().answer(method, body);
+    let (status, bytes) = bucket.lock().unwrap().answer(method, once, body);
     let head = format!(
         "HTTP/1.1 {status}\r\ncontent-length: {}\r\netag: \"1\"\r\nlast-modified: Mon, 30 Nov 2026 00:00:00 GMT\r\nconnection: close\r\n\r\n",
         bytes.len()
@@ -56,9 +65,8 @@ fn serve(stream: TcpStream, bucket: &Mutex<Bucket>) -> std::io::Result<()> {
     (&stream).write_all(&[head.as_bytes(), &bytes].concat())
 }
 
-#[tokio::test]
-async fn what_a_bucket_has_kept_and_not_acknowledged_is_created() {
-    let bucket = Arc::new(Mutex::new(Bucket::default()));
+/// A store in this bucket.
+fn store_in(bucket: &Arc<Mutex<Bucket>>) -> Store {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
     let served = bucket.clone();
@@ -77,7 +85,13 @@ async fn what_a_bucket_has_kept_and_not_acknowledged_is_created() {
         .with_secret_access_key("secret")
         .build()
         .unwrap();
-    let store = Store::over(Arc::new(client), "s3://bucket".parse().unwrap());
+    Store::over(Arc::new(client), "s3://bucket".parse().unwrap())
+}
+
+#[tokio::test]
+async fn what_a_bucket_has_kept_and_not_acknowledged_is_created() {
+    let bucket = Arc::new(Mutex::new(Bucket::default()));
+    let store = store_in(&bucket);
     store.create("manifest", &b"first"[..]).await.unwrap();
     assert_eq!(bucket.lock().unwrap().puts, 2, "the client asks again");
     // As whoever has lost that answer too.
@@ -85,4 +99,23 @@ async fn what_a_bucket_has_kept_and_not_acknowledged_is_created() {
     let refusal = store.create("manifest", &b"second"[..]).await.unwrap_err();
     assert!(matches!(refusal, StoreError::Exists { .. }), "{refusal:?}");
     assert_eq!(bucket.lock().unwrap().bytes.as_deref(), Some(&b"first"[..]));
+}
+
+#[tokio::test]
+async fn other_bytes_under_a_digest_are_replaced_where_a_bucket_does_not_tell_of_them() {
+    let bucket = Arc::new(Mutex::new(Bucket {
+        bytes: Some(b"pict".to_vec()),
+        hides: true,
+        ..Bucket::default()
+    }));
+    let store = store_in(&bucket);
+    let stored = store.put_content("products", &b"picture"[..]).await.unwrap();
+    assert_eq!(stored, digest(b"picture"));
+    assert_eq!(bucket.lock().unwrap().bytes.as_deref(), Some(&b"picture"[..]));
+    store.put_content("products", &b"picture"[..]).await.unwrap();
+    assert_eq!(
+        bucket.lock().unwrap().puts,
+        3,
+        "bytes that are there are not written again"
+    );
 }
