@@ -4,6 +4,7 @@
 //! caption is spelled out, so that no product description can end a prompt or claim an image. Special ids are placed by
 //! [`crate::policy`] only.
 
+mod described;
 mod special_tokens;
 
 use std::collections::HashSet;
@@ -22,6 +23,7 @@ use crate::directory::read;
 use crate::error::ModelError;
 use crate::sentencepiece::SentencePiece;
 
+pub(crate) use described::described;
 pub use special_tokens::SpecialTokens;
 
 /// A tokenizer and the ids of its special tokens.
@@ -84,7 +86,7 @@ impl Tokenizer {
     /// # Errors
     /// [`ModelError::Tokenizer`] when they are malformed or lack a special token.
     pub fn from_json(bytes: &[u8], special: SpecialTokens) -> Result<Self, ModelError> {
-        Self::new(Inner::from_bytes(bytes).map_err(failed)?, special)
+        Self::new(described(bytes)?, special)
     }
 
     fn new(mut inner: Inner, special: SpecialTokens) -> Result<Self, ModelError> {

@@ -1,6 +1,11 @@
 //! Bytes of strangers at every door: nothing panics, and nothing takes more memory than what came in and a bound. Arbitrary bytes, and
 //! those that are nearly right: real messages and files with some of their bytes changed.
 
+// What the fuzz targets call their fuzzer.
+extern crate self as libfuzzer_sys;
+
+#[path = "hostile_bytes/fuzz_targets.rs"]
+mod fuzz_targets;
 #[path = "hostile_bytes/refused.rs"]
 mod refused;
 #[path = "hostile_bytes/samples.rs"]
@@ -110,6 +115,14 @@ fn what_the_program_refuses_its_door_does() {
     for (position, (name, bytes)) in refused().into_iter().enumerate() {
         let door = DOORS.iter().find(|door| door.name == name).unwrap();
         assert!(!knock(door, &bytes).unwrap(), "{name} is let in, case {position}");
+    }
+}
+
+#[test]
+fn what_the_fuzzer_found_breaks_nothing_any_more() {
+    let table = br#"{"normalizer": {"type": "Precompiled", "precompiled_charsmap": "AAAA"}}"#;
+    for tokenizer in [&b" { \"decoder\":   g\t\"{{"[..], b"{\"decoder\": {", table] {
+        assert!(!admits_tokenizer_json(tokenizer));
     }
 }
 

@@ -16,6 +16,7 @@ use tokenizers::{NormalizerWrapper, PreTokenizerWrapper, SplitDelimiterBehavior,
 
 use crate::directory::{read, read_json};
 use crate::error::ModelError;
+use crate::tokenizer::described;
 
 /// Contractions, words, single digits, everything else.
 const WORDS: &str = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+";
@@ -46,7 +47,7 @@ impl ClipTokenizer {
             let inner = from_merges(&vocabulary, &dir.join("merges.txt"))?;
             (vocabulary, inner)
         } else {
-            let inner = Inner::from_bytes(read(&whole)?).map_err(failed);
+            let inner = described(&read(&whole)?);
             let mut inner = inner.map_err(|error| error.in_file(&whole))?;
             inner.set_encode_special_tokens(true);
             // A file that was saved after use has them; here nothing is cut in silence.

@@ -31,9 +31,14 @@ pub(super) fn header<'a>(
     let mut length = [0; size_of::<u64>()];
     length.copy_from_slice(&read(0..LENGTH)?);
     let length = u64::from_le_bytes(length);
-    if length > MAX_HEADER || length > bytes - LENGTH {
+    if length > MAX_HEADER {
         return Err(not_whole(format!(
-            "a header of {length} bytes in a file of {bytes}, expected at most {MAX_HEADER}"
+            "a header of {length} bytes, expected at most {MAX_HEADER}"
+        )));
+    }
+    if length > bytes - LENGTH {
+        return Err(not_whole(format!(
+            "it breaks off after {bytes} bytes, within its header, which has {length}"
         )));
     }
     let data = LENGTH + length;
@@ -46,4 +51,24 @@ pub(super) fn header<'a>(
         )));
     }
     Ok((header, data))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_breaks_off_in_its_header_is_told_from_a_header_that_is_too_long() {
+        let said = |length: u64, bytes| {
+            let read = |_| Ok(Cow::Owned(length.to_le_bytes().to_vec()));
+            header(bytes, read).unwrap_err().to_string()
+        };
+        let broken = said(10_936, 1000);
+        assert!(
+            broken.contains("breaks off after 1000 bytes") && broken.contains("which has 10936"),
+            "{broken}"
+        );
+        let long = said(MAX_HEADER + 1, 1 << 40);
+        assert!(long.contains(&format!("expected at most {MAX_HEADER}")), "{long}");
+    }
 }
