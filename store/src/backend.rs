@@ -2,14 +2,16 @@
 //!
 //! Credentials come from the environment and the machine, never from a URL: what a URL says ends up in logs and errors.
 
-use crate::{StoreError, StoreSettings, credentials};
-use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
+use crate::credentials::{self, Keys, Profile};
+use crate::{StoreError, StoreSettings};
+use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, AwsCredential};
 use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
 use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
 use object_store::{
-    BackoffConfig, ClientConfigKey, ObjectStore, ObjectStoreScheme, RetryConfig, local::LocalFileSystem,
-    memory::InMemory, path::Path,
+    BackoffConfig, ClientConfigKey, ObjectStore, ObjectStoreScheme, RetryConfig, StaticCredentialProvider,
+    local::LocalFileSystem, memory::InMemory, path::Path,
 };
+use std::borrow::Cow;
 use std::path::PathBuf;
 use std::sync::{Arc, Once};
 use url::Url;
@@ -27,7 +29,7 @@ pub(crate) struct Backend {
     /// The URL's place in it.
     pub(crate) root: Path,
     /// Where its credentials come from, for errors.
-    pub(crate) credentials: &'static str,
+    pub(crate) credentials: Cow<'static, str>,
 }
 
 /// Connects to the place of a URL, without asking it anything.
@@ -41,6 +43,7 @@ pub(crate) fn connect(url: &Url, settings: &StoreSettings) -> Result<Backend, St
     };
     let (scheme, root) = scheme(url).map_err(&fault)?;
     let built = |error: object_store::Error| fault(plainly(&error));
+    let mut profile = None;
     let store: Arc<dyn ObjectStore> = match &scheme {
         ObjectStoreScheme::Memory => Arc::new(InMemory::new()),
         ObjectStoreScheme::Local => {
@@ -50,7 +53,8 @@ pub(crate) fn connect(url: &Url, settings: &StoreSettings) -> Result<Backend, St
         }
         ObjectStoreScheme::AmazonS3 => {
             cryptography();
-            let builder = amazon(url, settings).map_err(&fault)?;
+            let (builder, used) = amazon(url, settings).map_err(&fault)?;
+            profile = used;
             Arc::new(builder.build().map_err(built)?)
         }
         ObjectStoreScheme::GoogleCloudStorage => {
@@ -69,7 +73,10 @@ pub(crate) fn connect(url: &Url, settings: &StoreSettings) -> Result<Backend, St
         ObjectStoreScheme::Local => Arc::new(LocalFileSystem::new().with_fsync(true)),
         _ => store.clone(),
     };
-    let credentials = credentials::source(&scheme);
+    let credentials = match profile {
+        Some(place) => format!("credentials: {place}").into(),
+        None => credentials::source(&scheme).into(),
+    };
     Ok(Backend {
         store,
         synced,
@@ -119,7 +126,8 @@ pub(crate) fn shown(url: &Url) -> String {
     shown.to_string()
 }
 
-fn amazon(url: &Url, settings: &StoreSettings) -> Result<AmazonS3Builder, String> {
+/// A client's builder, and where the profile stands that its keys are of, if they are of one.
+fn amazon(url: &Url, settings: &StoreSettings) -> Result<(AmazonS3Builder, Option<String>), String> {
     let mut builder = AmazonS3Builder::from_env().with_url(url.as_str());
     for (key, value) in client_options(settings) {
         builder = builder.with_config(AmazonS3ConfigKey::Client(key), value);
@@ -132,7 +140,34 @@ fn amazon(url: &Url, settings: &StoreSettings) -> Result<AmazonS3Builder, String
         let endpoint = builder.get_config_value(&key);
         encrypted(endpoint.as_deref(), allowed.as_deref(), name, "AWS_ALLOW_HTTP")?;
     }
-    Ok(builder.with_retry(retries(settings)))
+    let is_unsigned = builder
+        .get_config_value(&AmazonS3ConfigKey::SkipSignature)
+        .is_some_and(|value| is_yes(&value));
+    let profile = match is_unsigned {
+        true => Profile::default(),
+        false => credentials::amazon_profile()?,
+    };
+    if let (Some(region), None) = (
+        profile.region,
+        builder.get_config_value(&AmazonS3ConfigKey::Region),
+    ) {
+        builder = builder.with_region(region);
+    }
+    let used = profile.keys.is_some().then_some(profile.place);
+    if let Some(keys) = profile.keys {
+        let Keys {
+            id,
+            secret,
+            session_token,
+        } = keys;
+        let credential = AwsCredential {
+            key_id: id,
+            secret_key: secret,
+            token: session_token,
+        };
+        builder = builder.with_credentials(Arc::new(StaticCredentialProvider::new(credential)));
+    }
+    Ok((builder.with_retry(retries(settings)), used))
 }
 
 fn google(url: &Url, settings: &StoreSettings) -> Result<GoogleCloudStorageBuilder, String> {

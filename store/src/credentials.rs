@@ -1,11 +1,15 @@
-//! Where a cloud's credentials come from, in words: what a refused request's error says. The values themselves are never read.
+//! Where a cloud's credentials come from, in words: what a refused request's error says. The values themselves are not read here, but for
+//! those of Amazon's profiles (`profile.rs`), which the clients do not know.
 
 #![expect(
     clippy::disallowed_methods,
     reason = "credentials are the environment's affair: no configuration that a run stores may hold them"
 )]
 
+mod profile;
+
 use object_store::ObjectStoreScheme;
+pub(crate) use profile::{Keys, Profile};
 
 /// The value of an environment variable that is no secret; `None` when it is not set.
 pub(crate) fn variable(name: &str) -> Option<String> {
@@ -26,6 +30,19 @@ pub(crate) fn source(scheme: &ObjectStoreScheme) -> &'static str {
     }
 }
 
+/// The profile that Amazon's clients are to be given: none where the environment says otherwise who asks.
+///
+/// # Errors
+/// What is wrong with it or with its files.
+pub(crate) fn amazon_profile() -> Result<Profile, String> {
+    let names_keys = is_set("AWS_ACCESS_KEY_ID") || is_set("AWS_SECRET_ACCESS_KEY");
+    let names_token = is_set("AWS_WEB_IDENTITY_TOKEN_FILE") && is_set("AWS_ROLE_ARN");
+    match names_keys || names_token {
+        true => Ok(Profile::default()),
+        false => profile::find(&variable),
+    }
+}
+
 fn amazon() -> &'static str {
     if is_set("AWS_ACCESS_KEY_ID") || is_set("AWS_SECRET_ACCESS_KEY") {
         "credentials: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
@@ -35,9 +52,9 @@ fn amazon() -> &'static str {
     {
         "credentials: the container's (AWS_CONTAINER_CREDENTIALS_...)"
     } else {
-        "credentials: the environment has none (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or \
-         AWS_WEB_IDENTITY_TOKEN_FILE and AWS_ROLE_ARN), so the machine's instance role was asked for; profiles and single \
-         sign-on (~/.aws, AWS_PROFILE) are not read: `aws configure export-credentials --format env` prints theirs"
+        "credentials: the environment has none (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, \
+         AWS_WEB_IDENTITY_TOKEN_FILE and AWS_ROLE_ARN, or AWS_PROFILE) and ~/.aws no default profile with keys, so the \
+         machine's instance role was asked for"
     }
 }
 

@@ -1,6 +1,7 @@
 //! What can go wrong with bulk bytes.
 
 use crate::Checksum;
+use std::borrow::Cow;
 
 /// An error of the store; each names the key and the store.
 #[derive(Debug, thiserror::Error)]
@@ -81,7 +82,7 @@ pub enum StoreError {
         /// The store.
         url: String,
         /// Where the credentials were taken from, without them.
-        credentials: &'static str,
+        credentials: Cow<'static, str>,
         /// What the backend says.
         source: Box<object_store::Error>,
     },

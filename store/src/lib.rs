@@ -41,6 +41,7 @@ use backend::Backend;
 use bytes::Bytes;
 use common::Digest;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload, path::Path};
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 use url::Url;
@@ -58,7 +59,7 @@ pub struct Store {
     synced: Arc<dyn ObjectStore>,
     root: Path,
     url: Url,
-    credentials: &'static str,
+    credentials: Cow<'static, str>,
     /// What keeps journals; `None`: SlateDB in this store.
     journals: Option<Arc<dyn JournalEngine>>,
 }
@@ -108,7 +109,7 @@ impl Store {
             backend,
             root: Path::default(),
             url,
-            credentials: "",
+            credentials: "".into(),
             journals: None,
         }
     }
@@ -247,7 +248,7 @@ impl Store {
                 action,
                 key,
                 url,
-                credentials: self.credentials,
+                credentials: self.credentials.clone(),
                 source: Box::new(source),
             },
             source => StoreError::Backend {
@@ -260,6 +261,14 @@ impl Store {
     }
 }
 
+/// Whether a listing was answered that it is not allowed: the library has no kind of error for that either.
+fn is_refused_listing(error: &object_store::Error) -> bool {
+    let text = error.to_string();
+    ["401", "403"]
+        .iter()
+        .any(|status| text.contains(&format!("status code: {status}")))
+}
+
 /// Whether a request failed for want of a right to make it, or of credentials.
 fn is_denial(error: &object_store::Error) -> bool {
     use object_store::Error::{PermissionDenied, Unauthenticated};
@@ -269,7 +278,9 @@ fn is_denial(error: &object_store::Error) -> bool {
         let text = error.to_string();
         METADATA.iter().any(|host| text.contains(host))
     };
-    matches!(error, PermissionDenied { .. } | Unauthenticated { .. }) || by_metadata()
+    matches!(error, PermissionDenied { .. } | Unauthenticated { .. })
+        || is_refused_listing(error)
+        || by_metadata()
 }
 
 impl fmt::Debug for Store {

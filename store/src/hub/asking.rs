@@ -138,9 +138,10 @@ impl Client {
                 key,
                 url,
                 credentials: match self.has_token {
-                    true => "credentials: HF_TOKEN; the model may be gated or private, or not exist",
+                    true => "credentials: HF_TOKEN; the model may be gated or private, or not exist".into(),
                     false => {
                         "credentials: HF_TOKEN is not set; the model may be gated or private, or not exist"
+                            .into()
                     }
                 },
                 source: Box::new(generic(Answered(format!("the hub answered {status}")))),
