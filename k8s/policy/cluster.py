@@ -19,6 +19,7 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 import contents
+import sandbox
 
 HERE = Path(__file__).resolve().parent
 
@@ -187,13 +188,13 @@ class Running:
         return self.log(container).read_text(errors="replace")
 
     def began(self, container):
-        """Every process that a container has been, as this machine numbers them."""
+        """Every process that a container has been: its number on this machine, and when it began."""
         lines = [line for line in self.said(container).splitlines() if line.startswith('{"process"')]
-        return [json.loads(line)["process"] for line in lines]
+        return [(told["process"], told["began_at"]) for told in map(json.loads, lines)]
 
     def inside(self, container):
         """The process of a container, the newest if it was started again."""
-        return next(reversed(self.began(container)), None)
+        return next((process for process, _ in reversed(self.began(container))), None)
 
     def kill(self):
         for process in self.processes:
@@ -202,9 +203,9 @@ class Running:
                 process.wait()
 
     def left(self):
-        """Its processes that are still there."""
-        begun = [process for log in self.place.glob("*.log") for process in self.began(log.stem)]
-        return [process for process in begun if owner(process) is not None]
+        """Its processes that are still there. A number that another process has by now is not one of them."""
+        begun = [one for log in self.place.glob("*.log") for one in self.began(log.stem)]
+        return [process for process, when in begun if owner(process) is not None and sandbox.began_at(process) == when]
 
 
 def owner(process):

@@ -102,8 +102,8 @@ def calls(image, stage):
 
 
 def builds(text):
-    """(target, tag) of the commands in a text that build an image."""
-    return set(re.findall(r"podman build --target (\S+) +--tag (?:\S+/)?adwright:(\S+) \.", text))
+    """(target, tag) of the commands in a text that build an image, with the registry that nodes look for it by: podman has none of its own."""
+    return set(re.findall(r"podman build --target (\S+) +--tag [^\s/]+\.[^\s/]+/(?:\S+/)?adwright:(\S+) \.", text))
 
 
 @rule("overlays name images that are built")

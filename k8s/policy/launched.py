@@ -20,6 +20,8 @@ ASKED = (
     "learner.drain_ms=110001",
     "learner.scaling.max_actors=64",
     "learner.scaling.cold_start_s=1200",
+    # Which somebody else runs: no policy of ours leads there.
+    "telemetry.otlp=http://collector.observability:4317",
 )
 ENDS = [("actor.on_run_end", word) for word in ("idle", "exit")]
 ENDS += [("reward_server.on_run_end", word) for word in ("serve", "idle", "exit")]

@@ -1,4 +1,8 @@
-"""Who may talk to whom: policies against the table below, and certificates against the names that roles prove."""
+"""Who may talk to whom: policies against the table below and the services that the configuration names, and certificates against the names that
+roles prove."""
+
+import ipaddress
+from urllib.parse import urlsplit
 
 from rendered import matches
 from rules import MONITORING, PORTS, rule, settings
@@ -12,10 +16,11 @@ ALWAYS = {
 }
 # Whose certificate a role shows that has none of its own name.
 SHOWN = {"evaluator": "observer"}
+NAMESPACE = "kubernetes.io/metadata.name"
 PEERS = {
-    ("kubernetes.io/metadata.name", "kube-system"): "names",
-    ("kubernetes.io/metadata.name", "monitoring"): "prometheus",
-    ("kubernetes.io/metadata.name", "keda"): "keda",
+    (NAMESPACE, "kube-system"): "names",
+    (NAMESPACE, "monitoring"): "prometheus",
+    (NAMESPACE, "keda"): "keda",
 }
 # How a peer is called that is a single address: where credentials or names come from, a store in a network of one's own.
 ONE = "address"
@@ -30,9 +35,13 @@ PRIVATE = {
 }
 
 
+def roles_of(overlay):
+    return tuple(PORTS) + (("evaluator",) if overlay.named("Job", "adwright-evaluator") else ())
+
+
 def expected(overlay):
     flows = set(ALWAYS)
-    roles = tuple(PORTS) + (("evaluator",) if overlay.named("Job", "adwright-evaluator") else ())
+    roles = roles_of(overlay)
     if "evaluator" in roles:
         flows.add(("evaluator", "learner", PORTS["learner"]))
     flows |= {(role, "names", 53) for role in roles} | {(role, "anywhere", 443) for role in roles}
@@ -45,14 +54,51 @@ def expected(overlay):
     return flows
 
 
+def services(overlay):
+    """(role, URL) of services that the configuration names and somebody else runs, but for those within the pod."""
+    wanted = settings(overlay)
+    collector, painter = wanted["telemetry"]["otlp"], wanted["endpoints"]["images"]
+    asked = {(role, collector) for role in roles_of(overlay) if collector}
+    if wanted["actor"]["image_generator"] == "remote":
+        asked |= {(role, painter) for role in roles_of(overlay) if role in ("actor", "evaluator")}
+    return {(role, url) for role, url in asked if not is_within(urlsplit(url).hostname)}
+
+
+def is_within(host):
+    return host == "localhost" or (is_address(host) and ipaddress.ip_address(host).is_loopback)
+
+
+def is_address(host):
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def leads(peer, host):
+    """Whether a peer of a policy may be this host. Which addresses a name has is known where the overlay was written."""
+    if peer.startswith(ONE):
+        return not is_address(host) or peer.split()[1].split("/")[0] == host
+    if is_address(host):
+        return peer == "anywhere"
+    name, *beyond = host.split(".")
+    # A Service is called by its name within its namespace, and by NAME.NAMESPACE from elsewhere.
+    return peer in (("anywhere", namespaces({NAMESPACE: beyond[0]})) if beyond else ("nobody", name))
+
+
+def namespaces(labels):
+    """What a peer in namespaces with these labels is called."""
+    return PEERS.get(next(iter(labels.items()), None), f"namespaces {labels}")
+
+
 def peers(overlay, peer):
     """What a peer of a rule is called."""
     if "ipBlock" in peer:
         cidr = peer["ipBlock"]["cidr"]
         return {f"{ONE} {cidr}" if cidr.endswith(("/32", "/128")) else "anywhere"}
     if "namespaceSelector" in peer:
-        labels = peer["namespaceSelector"].get("matchLabels") or {}
-        return {PEERS.get(next(iter(labels.items()), None), f"namespaces {labels}")}
+        return {namespaces(peer["namespaceSelector"].get("matchLabels") or {})}
     return {pod.role for pod in overlay.pods() if matches(peer["podSelector"], pod.labels)} or {"nobody"}
 
 
@@ -91,6 +137,12 @@ def policies(overlay):
     inside = {pod.role for pod in overlay.pods()}
     wanted = expected(overlay)
     got_in, got_out = allowed(overlay, "ingress"), allowed(overlay, "egress")
+    for role, url in sorted(services(overlay)):
+        host, port = urlsplit(url).hostname, urlsplit(url).port or {"http": 80, "https": 443}[urlsplit(url).scheme]
+        ways = {flow for flow in got_out if (flow[0], flow[2]) == (role, port) and leads(flow[1], host)}
+        wanted |= ways
+        if not ways:
+            yield f"{role} is not let out of a pod to {url}"
     wanted_in = {flow for flow in wanted if flow[1] in inside}
     wanted_out = {flow for flow in wanted if flow[0] in inside}
     for word, got, right in (("into", got_in, wanted_in), ("out of", got_out, wanted_out)):

@@ -34,6 +34,14 @@ def enter_network(name):
         checked(LIBC.setns(namespace.fileno(), NEWNET), f"network {name}")
 
 
+def began_at(process):
+    """When a process began, in the kernel's ticks, or None when there is none: with that its number is its own, and no later process's too."""
+    try:
+        return int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[19])
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+
+
 def bind(source, target, read_only):
     target = Path(target)
     if Path(source).is_dir():
@@ -105,7 +113,7 @@ def main():
         except OSError as error:
             print(f"no container: {error}", file=sys.stderr)
         os._exit(126)
-    print(json.dumps({"process": child}), file=sys.stderr, flush=True)
+    print(json.dumps({"process": child, "began_at": began_at(child)}), file=sys.stderr, flush=True)
     signal.signal(signal.SIGTERM, lambda *_: os.kill(child, signal.SIGTERM))
     signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
     _, status = os.waitpid(child, 0)

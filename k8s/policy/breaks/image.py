@@ -114,6 +114,7 @@ simple(HAS, "gpu", "another command", lambda o: put(container(o, "learner"), "co
 file(NAMED, "gpu", "a target of another name", "AS cuda\n", "AS gpu\n")
 file(NAMED, "gpu", "a target of nobody", "FROM scratch AS cpu", "FROM scratch AS spare\n\nFROM scratch AS cpu")
 file(NAMED, "gpu", "another tag than the overlays'", "adwright:0.1.0-cuda", "adwright:0.2.0-cuda")
+file(NAMED, "gpu", "a tag that no node looks for", "--tag docker.io/library/adwright:0.1.0 .", "--tag adwright:0.1.0 .")
 file(NAMED, "gpu", "CUDA left out", " --features cuda", "")
 simple(NAMED, "gpu", "the CPU's image", lambda o: put(container(o, "actor"), "image", "adwright:0.1.0"))
 simple(NAMED, "local", "the image of CUDA", lambda o: put(container(o, "actor"), "image", "adwright:0.1.0-cuda"))

@@ -61,6 +61,27 @@ simple(
 simple(OPEN, "elastic-keda", "KEDA is kept out", lambda o: remove(o, "NetworkPolicy", "keda"))
 simple(OPEN, "local", "no way to the store", lambda o: remove(o, "NetworkPolicy", "to-the-store"))
 simple(
+    OPEN,
+    "gpu",
+    "spans for a collector that no policy leads to",
+    lambda o: config(o, "[compute]", '[telemetry]\notlp = "http://collector.observability:4317"\n[compute]'),
+)
+simple(
+    OPEN,
+    "gpu",
+    "a collector at a single address that is not let through",
+    lambda o: config(o, "[compute]", '[telemetry]\notlp = "http://10.0.0.9:4317"\n[compute]'),
+)
+
+
+def painted_elsewhere(overlay):
+    """With pictures of a service in another namespace."""
+    config(overlay, "[endpoints]", '[endpoints]\nimages = "https://images.painters:7402"')
+    config(overlay, 'image_generator = "diffusion"', 'image_generator = "remote"')
+
+
+simple(OPEN, "gpu", "an image service that no policy leads to", painted_elsewhere)
+simple(
     "plain text in local alone",
     "gpu",
     "in gpu",

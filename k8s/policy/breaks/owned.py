@@ -35,8 +35,30 @@ def patched(kind, name, operation):
 
 def shown(beginning):
     """What docs/operations.md shows of a kustomization, by its first words."""
-    [found] = re.findall(rf"```yaml\n({beginning}.*?)```", (DOCS / "operations.md").read_text(), re.DOTALL)
+    return block("yaml", beginning)
+
+
+def block(language, beginning):
+    """One of docs/operations.md, by its first words."""
+    text = (DOCS / "operations.md").read_text()
+    [found] = re.findall(rf"```{language}\n({beginning}.*?)```", text, re.DOTALL)
     return found
+
+
+# Spans for a collector, and the way there.
+TRACED, WAY = block("toml", r"\[telemetry\]"), block("yaml", "apiVersion: networking")
+COLLECTED = {"collector.yaml": WAY}
+PAINTED = """[actor]
+image_generator = "remote"
+[endpoints]
+images = "https://images.painters:7402"
+"""
+PAINTERS = WAY.replace("observability", "painters").replace("4317", "7402")
+
+
+def of_actors(policy):
+    """A policy of the actors alone."""
+    return policy.replace("app.kubernetes.io/name: adwright", "app.kubernetes.io/component: actor")
 
 
 LATER = '{"op": "replace", "path": "/spec/groups/0/rules/2/for", "value": "2h"}'
@@ -57,6 +79,19 @@ CASES = (
     Case("more actors of a JobSet, as docs/operations.md has it", "jobset", "", {"patches": shown("patches:")}, None),
     Case("with a way to where credentials come from", "gpu", "", reaching("169.254.170.23/32"), None),
     Case("with a way to a whole network", "gpu", "", reaching("10.0.0.0/8"), "nothing is open that nobody needs"),
+    Case("spans for a collector, as docs/operations.md has it", "gpu", TRACED, COLLECTED, None),
+    Case("spans for a collector within the pod", "gpu", '[telemetry]\notlp = "http://127.0.0.1:4317"\n', {}, None),
+    Case("spans for a collector that no policy leads to", "gpu", TRACED, {}, "nothing is open that nobody needs"),
+    Case("a way to a collector that gets no spans", "gpu", "", COLLECTED, "nothing is open that nobody needs"),
+    Case("pictures of a service elsewhere", "gpu", PAINTED, {"images.yaml": of_actors(PAINTERS)}, None),
+    Case(
+        "pictures of a service that is let out to by whoever asks for none",
+        "gpu",
+        PAINTED,
+        {"images.yaml": PAINTERS},
+        "nothing is open that nobody needs",
+    ),
+    Case("pictures of a service that no policy leads to", "gpu", PAINTED, {}, "nothing is open that nobody needs"),
     Case("an alert that waits for longer", "gpu", "", patched("PrometheusRule", "adwright", LATER), None),
     Case("an alert of one's own", "gpu", "", patched("PrometheusRule", "adwright", THEIRS), None),
     Case("a longer drain, with time for it", "gpu", LONGER, patched("Deployment", "adwright-actor", GRACE), None),

@@ -182,6 +182,7 @@ def heard(running, words):
 def held(running, container):
     """That the process is as confined as the manifest says, by the kernel's own account."""
     process = running.inside(container["name"])
+    assert process in running.left(), f"{process} is not seen to be there"
     status = dict(
         line.split(":\t", 1)
         for line in Path(f"/proc/{process}/status").read_text().splitlines()
@@ -244,7 +245,7 @@ def published(learner):
 
 
 def measured(learner):
-    return learner.said("learner").count("measured on held-out products")
+    return learner.said("learner").count("version measured")
 
 
 def idles(actor, process):
