@@ -149,7 +149,7 @@ async fn next_manifest(
                 continue;
             }
             Some(Some(Err(status))) => {
-                tracing::warn!(code = ?status.code(), message = status.message(), "announcements of weights interrupted");
+                tracing::warn!(code = ?status.code(), error = status.message(), "announcements of weights interrupted");
                 Some(Ended::Broken)
             }
             Some(None) => Some(Ended::Closed),

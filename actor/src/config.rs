@@ -2,7 +2,7 @@
 //! [`ActorInputs`](crate::ActorInputs) instead.
 
 use crate::guardrails::GuardrailsConfig;
-use common::{InvalidConfig, SettingsCheck};
+use common::{DecidingSettings, InvalidConfig, SettingsCheck};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -214,6 +214,61 @@ impl ActorConfig {
     }
 }
 
+impl ActorConfig {
+    /// The settings of these that decide what becomes of a task, so that all actors of a run must have the same from its beginning on. The
+    /// others say when and where things are done, and how fast.
+    pub fn deciding(&self) -> DecidingSettings {
+        let Self {
+            group_size,
+            temperature,
+            top_p,
+            max_new_tokens,
+            defect_penalty,
+            min_margin,
+            labels,
+            image_generator,
+            guardrails,
+            tasks_per_lease: _,
+            image_timeout_s: _,
+            image_request_timeout_s: _,
+            concurrent_renders: _,
+            product_cache_bytes: _,
+            feature_cache_bytes: _,
+            memory_bytes: _,
+            learner_timeout_s: _,
+            reward_timeout_s: _,
+            reward_lookup_s: _,
+            request_timeout_s: _,
+            drain_timeout_s: _,
+            max_connections: _,
+            relay: _,
+            on_run_end: _,
+        } = self;
+        let own = [
+            ("group_size", text(group_size)),
+            ("temperature", text(temperature)),
+            ("top_p", text(top_p)),
+            ("max_new_tokens", text(max_new_tokens)),
+            ("defect_penalty", text(defect_penalty)),
+            ("min_margin", text(min_margin)),
+            ("labels", text(labels)),
+            ("image_generator", text(image_generator)),
+        ];
+        DecidingSettings::of_table("actor", own).and(guardrails.deciding())
+    }
+}
+
+/// A setting's value as text that is the same where the value is.
+pub(crate) fn text(value: &impl Serialize) -> String {
+    serde_json::to_string(value).expect("plain values have a JSON form")
+}
+
+/// What is stated of a file or directory: where it lies is each machine's affair.
+pub(crate) fn given(path: &str) -> String {
+    let given = if path.is_empty() { "none" } else { "given" };
+    given.to_owned()
+}
+
 /// A checked number of seconds.
 pub(crate) fn seconds(value: f64) -> Duration {
     Duration::from_secs_f64(value)
@@ -255,6 +310,45 @@ mod tests {
             );
         }
         assert_eq!(problems.len(), keys.len());
+    }
+
+    #[test]
+    fn what_decides_outcomes_is_stated_with_the_guardrails_and_what_says_when_and_where_is_not() {
+        let run = ActorConfig::default();
+        let elsewhere = ActorConfig {
+            tasks_per_lease: 3,
+            memory_bytes: 1 << 25,
+            reward_timeout_s: 9.0,
+            relay: false,
+            on_run_end: OnRunEnd::Idle,
+            ..run.clone()
+        };
+        assert_eq!(elsewhere.deciding(), run.deciding());
+        let mut other = ActorConfig {
+            temperature: 0.1 + 0.2,
+            labels: Labels::Random,
+            ..run.clone()
+        };
+        other.guardrails.min_spread = 3.0;
+        other.guardrails.text_blocklist = "words.txt".into();
+        let others = other.deciding().others_than(&run.deciding());
+        let told: Vec<_> = others
+            .iter()
+            .map(|other| format!("{other}, not {}", other.expected))
+            .collect();
+        assert_eq!(
+            told,
+            [
+                "actor.guardrails.min_spread = 3.0, not 2.0",
+                "actor.guardrails.text_blocklist = given, not none",
+                "actor.labels = \"random\", not \"reward\"",
+                "actor.temperature = 0.30000000000000004, not 1.0",
+            ]
+        );
+        // Where a list lies is each machine's affair.
+        let mut there = other.clone();
+        there.guardrails.text_blocklist = "/etc/words.txt".into();
+        assert_eq!(there.deciding(), other.deciding());
     }
 
     #[test]

@@ -56,6 +56,18 @@ pub enum ActorError {
         /// What the last attempt came to.
         source: LastAttempt,
     },
+    /// A peer did not answer, and there was next to no time for it to.
+    #[error("{role} at {url} did not answer, and {of} had no time left")]
+    NoTimeLeft {
+        /// Who was called.
+        role: &'static str,
+        /// Where.
+        url: String,
+        /// What bounded the time.
+        of: &'static str,
+        /// What the last attempt came to.
+        source: LastAttempt,
+    },
     /// A peer had no room for as long as the configuration or the lease allows.
     #[error("{role} at {url} had no room for {waited_s:.1} s")]
     Overloaded {
@@ -91,6 +103,14 @@ pub enum ActorError {
         code: tonic::Code,
         /// Its reason, in the peer's words.
         message: String,
+    },
+    /// The learner's run has other settings than this actor, and what becomes of a task follows from them.
+    #[error("learner at {url} refused: {reason}; start the actor with the configuration of its run")]
+    OtherSettings {
+        /// Where the learner is.
+        url: String,
+        /// Which settings, with both values, in the learner's words.
+        reason: String,
     },
     /// A peer's answer is not well formed.
     #[error("{role} at {url} sent a malformed answer")]
@@ -222,7 +242,10 @@ impl ActorError {
     pub(crate) fn is_absence(&self) -> bool {
         matches!(
             self,
-            Self::Unreachable { .. } | Self::Overloaded { .. } | Self::Failing { .. }
+            Self::Unreachable { .. }
+                | Self::NoTimeLeft { .. }
+                | Self::Overloaded { .. }
+                | Self::Failing { .. }
         )
     }
 

@@ -8,6 +8,7 @@ mod artifacts;
 mod call_times;
 mod download;
 mod farewell;
+mod joining;
 mod lease;
 mod pace;
 mod receipts;
@@ -27,7 +28,8 @@ use crate::{
     peer::Peer,
 };
 use call_times::Stopwatch;
-use common::{ActorId, Artifact, CanaryReport, LearnerEpoch, PolicyVersion, RunId, TaskId};
+use common::{ActorId, Artifact, CanaryReport, DecidingSettings, LearnerEpoch, PolicyVersion, RunId, TaskId};
+use joining::ask_to_join;
 use proto::{
     Answering, InvalidMessage, MAX_MESSAGE_BYTES, Network, PeerRole, header,
     pb::{self, learner_service_client::LearnerServiceClient},
@@ -54,6 +56,8 @@ pub(crate) struct LearnerClient {
     artifacts: LearnerServiceClient<Channel>,
     request_timeout: Duration,
     actor: ActorId,
+    /// What the learner is told of its settings, at each join.
+    settings: DecidingSettings,
     run: RunId,
     run_seed: u64,
     /// Whether the run takes only scores that do not depend on who else asks.
@@ -103,13 +107,15 @@ impl LearnerClient {
         Peer::new("learner", who, url, network, patience).called_by(actor)
     }
 
-    /// Takes part in the run of the learner `peer`; answers with the policy to start from. Artifacts come in the background.
+    /// Takes part in the run of the learner `peer`, which is told the `settings` that decide what becomes of tasks; answers with the policy
+    /// to start from. Artifacts come in the background.
     ///
     /// # Errors
-    /// [`ActorError`] when the learner stays unreachable, refuses, or answers with something malformed.
+    /// [`ActorError`] when the learner stays unreachable, refuses, or answers with something malformed; [`ActorError::OtherSettings`].
     pub(crate) async fn join(
         peer: Peer,
         actor: ActorId,
+        settings: DecidingSettings,
         relay_port: u16,
         config: &ActorConfig,
         background: &Background,
@@ -127,7 +133,7 @@ impl LearnerClient {
         };
         let trace = actor_trace(&actor);
         let stranger = header(None, None, actor.as_str());
-        let answer = ask_to_join(&peer, &client, trace, stranger).await?;
+        let answer = ask_to_join(&peer, &client, trace, stranger, &settings).await?;
         let (run, manifest) = joined(answer.run_id, answer.policy).map_err(|e| peer.malformed(e))?;
         let joined = Self {
             base: manifest.base.clone(),
@@ -137,6 +143,7 @@ impl LearnerClient {
             artifacts,
             request_timeout,
             actor,
+            settings,
             run,
             run_seed: answer.run_seed,
             deterministic: answer.deterministic,
@@ -155,7 +162,14 @@ impl LearnerClient {
     /// # Errors
     /// As [`LearnerClient::join`]; [`ActorError::OtherBase`].
     pub(crate) async fn newest_policy(&self) -> Result<Manifest, ActorError> {
-        let answer = ask_to_join(&self.peer, &self.client, self.trace, self.header()).await?;
+        let joining = ask_to_join(
+            &self.peer,
+            &self.client,
+            self.trace,
+            self.header(),
+            &self.settings,
+        );
+        let answer = joining.await?;
         let (_, manifest) = joined(answer.run_id, answer.policy).map_err(|e| self.peer.malformed(e))?;
         self.check_base(&manifest)?;
         self.raise_epoch(manifest.version.epoch);
@@ -332,24 +346,6 @@ pub(crate) fn joined(
     let run = RunId::new(run).map_err(|e| InvalidMessage::new("join_response.run_id", e))?;
     let policy = required("join_response.policy", policy)?;
     Ok((run, policy.try_into()?))
-}
-
-async fn ask_to_join(
-    peer: &Peer,
-    client: &LearnerServiceClient<Channel>,
-    trace: TraceId,
-    header: pb::RequestHeader,
-) -> Result<pb::JoinResponse, ActorError> {
-    let answer = peer.until_answered(|| {
-        let header = Some(header.clone());
-        let mut client = client.clone();
-        async move {
-            client
-                .join(trace::request(trace, pb::JoinRequest { header }))
-                .await
-        }
-    });
-    Ok(answer.await?.into_inner())
 }
 
 /// The trace of an actor's own affairs, named after it.

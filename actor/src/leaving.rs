@@ -67,7 +67,7 @@ pub(crate) async fn leave<G, P: Behaviour, R, S>(
         Ok(handed_back) => summary.handed_back = handed_back,
         Err(status) => {
             tracing::warn!(
-                message = status.message(),
+                error = status.message(),
                 "leases were not handed back and will expire"
             )
         }

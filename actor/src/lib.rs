@@ -64,7 +64,7 @@ pub use simulated::{Decoding, Served, SimulatedActorInputs, SimulatedSampling, r
 pub use summary::ActorSummary;
 
 use announcements::run_is_over;
-use common::{ActorId, RunId};
+use common::{ActorId, DecidingSettings};
 use config::seconds;
 use data::ImageGenerator;
 use health::Health;
@@ -83,7 +83,7 @@ use products::Products;
 use proto::Authorizer;
 use proto::tls::Transport;
 use recorded_end::EndWatch;
-use relay::Relay;
+use relay::{Part, Relay};
 use rendering::Renderer;
 use reward_client::RewardClient;
 use rollout_loop::RolloutLoop;
@@ -115,6 +115,8 @@ pub struct ActorInputs {
     pub store: Store,
     /// What turns descriptions into images.
     pub image_generator: Arc<dyn ImageGenerator>,
+    /// The settings that decide what it makes of them; the learner is told them beside the actor's own.
+    pub rendering: DecidingSettings,
     /// The configured guardrails, whose lists can be used.
     pub guardrails: Arc<Guardrails>,
     /// Where the base model's files are put; made when it does not exist.
@@ -133,7 +135,7 @@ pub struct ActorInputs {
 struct PassesOn {
     shelf: Arc<Shelf>,
     /// Set once it has joined.
-    run: Arc<OnceLock<RunId>>,
+    part: Arc<OnceLock<Part>>,
     /// 0 when it does not.
     port: u16,
 }
@@ -141,17 +143,17 @@ struct PassesOn {
 impl PassesOn {
     /// On `port`, if the configuration says so, with the service for it.
     fn on(port: u16, config: &ActorConfig, authorizer: Arc<dyn Authorizer>) -> (Self, Option<Relay>) {
-        let (shelf, run) = (Arc::new(Shelf::new()), Arc::new(OnceLock::new()));
-        let relay = Relay::new(shelf.clone(), authorizer, run.clone());
+        let (shelf, part) = (Arc::new(Shelf::new()), Arc::new(OnceLock::new()));
+        let relay = Relay::new(shelf.clone(), authorizer, part.clone());
         let port = if config.relay { port } else { 0 };
-        (Self { shelf, run, port }, config.relay.then_some(relay))
+        (Self { shelf, part, port }, config.relay.then_some(relay))
     }
 
     /// Nothing, nowhere.
     fn nothing() -> Self {
         Self {
             shelf: Arc::new(Shelf::new()),
-            run: Arc::default(),
+            part: Arc::default(),
             port: 0,
         }
     }
@@ -159,7 +161,10 @@ impl PassesOn {
     /// From now on callers of the run are served.
     fn joined(&self, learner: &LearnerClient) {
         // A second call would say the same.
-        let _same = self.run.set(learner.run().clone());
+        let _same = self.part.set(Part {
+            run: learner.run().clone(),
+            actor: learner.caller().clone(),
+        });
     }
 }
 
@@ -270,8 +275,9 @@ async fn join(
     relay_port: u16,
     background: &Background,
 ) -> Result<(Arc<LearnerClient>, Manifest), ActorError> {
-    let name = inputs.actor_id.clone();
-    let joining = LearnerClient::join(learner, name, relay_port, config, background);
+    let (name, settings) = (inputs.actor_id.clone(), inputs.rendering.clone());
+    let settings = config.deciding().and(settings);
+    let joining = LearnerClient::join(learner, name, settings, relay_port, config, background);
     let (learner, manifest) = startup::patient(&inputs.instruments.pulse, joining).await?;
     tracing::info!(run = %learner.run(), version = %manifest.version, "joined");
     let learner = Arc::new(learner);
@@ -296,6 +302,7 @@ async fn start(
         reward_url,
         store,
         image_generator,
+        rendering: _,
         guardrails,
         work_dir,
         placement,

@@ -6,7 +6,7 @@
 pub(crate) mod terms;
 
 use crate::shelf::{Adapter, Offer, Shelf};
-use common::RunId;
+use common::{ActorId, RunId};
 use failpoint::Point;
 use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use proto::{
@@ -27,22 +27,29 @@ use tonic::{Request, Response, Status, service::interceptor::InterceptedService}
 /// Streams served at the same time: the branches of the learner's tree, and some newcomers.
 const MAX_STREAMS: usize = 8;
 
+/// Which run an actor has joined, and as whom.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Part {
+    pub(crate) run: RunId,
+    pub(crate) actor: ActorId,
+}
+
 /// Serves what is on the shelf.
 pub(crate) struct Relay {
     shelf: Arc<Shelf>,
     authorizer: Arc<dyn Authorizer>,
     /// Known once the actor has joined.
-    run: Arc<OnceLock<RunId>>,
+    part: Arc<OnceLock<Part>>,
     streams: Arc<Semaphore>,
 }
 
 impl Relay {
-    /// A relay for callers of `run`, as soon as that is known.
-    pub(crate) fn new(shelf: Arc<Shelf>, authorizer: Arc<dyn Authorizer>, run: Arc<OnceLock<RunId>>) -> Self {
+    /// A relay for others who take `part`, as soon as it is known in what.
+    pub(crate) fn new(shelf: Arc<Shelf>, authorizer: Arc<dyn Authorizer>, part: Arc<OnceLock<Part>>) -> Self {
         Self {
             shelf,
             authorizer,
-            run,
+            part,
             streams: Arc::new(Semaphore::new(MAX_STREAMS)),
         }
     }
@@ -61,10 +68,14 @@ impl Relay {
             caller: &caller.id,
             peer: &Remote::of(request),
         })?;
-        let own = self.run.get();
-        let own = own.ok_or_else(|| WireError::Unavailable("this actor has not joined its run".into()))?;
-        let (expected, found) = (own.clone(), run_of(caller)?);
+        let part = self.part.get();
+        let Part { run, actor } =
+            part.ok_or_else(|| WireError::Unavailable("this actor has not joined its run".into()))?;
+        let is_own = caller.id == actor.as_str();
+        let (expected, found) = (run.clone(), run_of(caller)?);
         match expected == found {
+            // A learner that holds an earlier stream of this actor for open may send it here, where it would wait for itself.
+            true if is_own => Err(WireError::Unavailable("its caller is this actor itself".into())),
             true => Ok(()),
             false => Err(WireError::WrongRun { expected, found }),
         }
@@ -160,9 +171,13 @@ mod tests {
     }
 
     async fn serve() -> Served {
-        let (shelf, run) = (Arc::new(Shelf::new()), Arc::new(OnceLock::new()));
-        run.set(RunId::new("run-1").unwrap()).unwrap();
-        let relay = Relay::new(shelf.clone(), Arc::new(AllowLoopback), run);
+        let (shelf, part) = (Arc::new(Shelf::new()), Arc::new(OnceLock::new()));
+        let of = Part {
+            run: RunId::new("run-1").unwrap(),
+            actor: ActorId::new("relay").unwrap(),
+        };
+        part.set(of).unwrap();
+        let relay = Relay::new(shelf.clone(), Arc::new(AllowLoopback), part);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let health = Health::serve(TcpIncoming::from(listener), 64, Some(relay)).await;
@@ -209,6 +224,17 @@ mod tests {
         assert_eq!(served.fetch(&adapter, 24).await.unwrap(), &BYTES[24..]);
         let odd = served.fetch(&adapter, 3).await.unwrap_err();
         assert_eq!(odd.code(), Code::InvalidArgument);
+    }
+
+    #[tokio::test]
+    async fn an_actor_that_is_sent_to_itself_is_sent_on_at_once() {
+        let (served, adapter) = (serve().await, artifact(BYTES));
+        let _unfinished = served.shelf.receive(&adapter);
+        let mut itself = request(Some("run-1"), adapter.digest(), 0);
+        itself.header.as_mut().unwrap().caller_id = "relay".into();
+        let refused = served.client.clone().fetch_artifact(itself).await.unwrap_err();
+        assert_eq!(refused.code(), Code::Unavailable);
+        assert!(refused.message().contains("this actor itself"), "{refused}");
     }
 
     #[tokio::test]

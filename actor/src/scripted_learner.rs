@@ -1,7 +1,7 @@
 //! For tests: a learner that hands out weights, and perhaps one lease, and does so as badly as a test wants.
 
 use crate::{ActorConfig, background::Background, learner_client::LearnerClient, manifest::Manifest};
-use common::{ActorId, Artifact, Digest, LearnerEpoch, PolicyVersion};
+use common::{ActorId, Artifact, DecidingSettings, Digest, LearnerEpoch, PolicyVersion};
 use futures::stream::{self, BoxStream, StreamExt};
 use proto::pb::{
     self,
@@ -28,6 +28,10 @@ pub(crate) struct Script {
     pub(crate) break_after: Option<usize>,
     /// What whoever joins is told, instead of the first version.
     pub(crate) newest: Option<pb::PolicyManifest>,
+    /// Whoever joins is told this instead.
+    pub(crate) refuses_to_join: Option<Status>,
+    /// The settings that those who joined have stated.
+    pub(crate) stated: Vec<DecidingSettings>,
     /// How many streams of announcements are closed at once.
     pub(crate) closes: usize,
     /// Announced to whoever watches.
@@ -127,7 +131,7 @@ pub(crate) async fn join_at(url: &str, network: Arc<dyn Network>) -> (Arc<Learne
     };
     let name = ActorId::new("actor-0").unwrap();
     let peer = LearnerClient::at(url, network, &name, &config);
-    let joined = LearnerClient::join(peer, name, 0, &config, &Background::shared()).await;
+    let joined = LearnerClient::join(peer, name, config.deciding(), 0, &config, &Background::shared()).await;
     let (client, manifest) = joined.unwrap();
     (Arc::new(client), manifest)
 }
@@ -137,8 +141,13 @@ impl LearnerService for ScriptedLearner {
     type WatchPolicyStream = BoxStream<'static, Result<pb::PolicyManifest, Status>>;
     type FetchArtifactStream = BoxStream<'static, Result<pb::ArtifactChunk, Status>>;
 
-    async fn join(&self, _: Request<pb::JoinRequest>) -> Answer<pb::JoinResponse> {
-        let newest = self.script.lock().unwrap().newest.clone();
+    async fn join(&self, request: Request<pb::JoinRequest>) -> Answer<pb::JoinResponse> {
+        let mut script = self.script.lock().unwrap();
+        script.stated.push(request.into_inner().settings.into());
+        if let Some(refusal) = &script.refuses_to_join {
+            return Err(refusal.clone());
+        }
+        let newest = script.newest.clone();
         let policy = newest.or_else(|| Some(self.first.clone()));
         Ok(Response::new(pb::JoinResponse {
             run_id: "run-1".into(),

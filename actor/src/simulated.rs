@@ -136,7 +136,7 @@ async fn take_part(
     let run_id = looks_in.as_ref().map(|(_, expected)| expected.id.clone());
     let peer = LearnerClient::at(&learner_url, network, &actor_id, config);
     let mut end = EndWatch::new(looks_in, &peer);
-    let joining = LearnerClient::join(peer, actor_id, port, config, &background);
+    let joining = LearnerClient::join(peer, actor_id, config.deciding(), port, config, &background);
     let Some((mut learner, _)) = end.unless_over(joining).await? else {
         let summary = run_id.as_ref().map(ActorSummary::of).unwrap_or_default();
         return Ok((summary.too_late(), CallTimes::default()));

@@ -60,7 +60,7 @@ pub(crate) enum Command {
     TrainReward(TrainRewardArgs),
     /// Measure a reward model on held-out products
     EvalReward(EvalRewardArgs),
-    /// Measure a policy and its adapters on test products
+    /// Measure a policy and its adapters on test products, or on all where none are held out
     Evaluate(EvaluateArgs),
     /// Show what a model directory holds and whether it is whole
     Inspect(InspectArgs),

@@ -2,7 +2,8 @@
 //! told at once, each thing by its flag or key.
 //!
 //! A role asks at its start ([`start`](crate::start)), `config check` and `doctor` before one, `demo` of all its roles before its stages,
-//! and each training command before it trains. The questions are the same; what only the crate of a role can answer is asked there.
+//! each training command before it trains, and each that asks a model before it reads its weights. The questions are the same; what only
+//! the crate of a role can answer is asked there.
 
 mod addresses;
 mod places;

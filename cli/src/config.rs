@@ -4,6 +4,7 @@
 //! as `--seed`, then `--set key=value`. Mistakes of all layers are reported together, each with its key and what would be right.
 //! The tables of the services are defined by their crates; this file joins them and says nothing of what they mean.
 
+mod deciding;
 mod document;
 mod files;
 mod mistake;

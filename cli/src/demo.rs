@@ -83,6 +83,9 @@ pub(crate) async fn run(plan: Plan, shutdown: CancellationToken) -> Outcome<()> 
         begun: Instant::now(),
         shutdown,
     };
+    if let Some(division) = table::division(plan.shop.catalogue.as_ref(), plan.config.demo.products) {
+        demo.progress.say(&division);
+    }
     let prepared = demo.prepare().await.map_err(blame)?;
     let evaluator = demo.evaluator(&prepared).await?;
     let fits = evaluator.call(|evaluator| evaluator.check_products()).await?;

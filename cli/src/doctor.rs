@@ -44,21 +44,21 @@ impl Job {
     }
 }
 
-/// A check: its name and what it comes to.
-type Check = (&'static str, BoxFuture<'static, Vec<Finding>>);
+/// A check: its name, what it is about where that is known before, and what it comes to.
+type Check = (&'static str, &'static str, BoxFuture<'static, Vec<Finding>>);
 
 /// Runs every check that concerns the job. One that takes longer than `patience` is a finding too, so the whole takes no longer.
 pub(crate) async fn examine(job: Job, patience: Duration) -> Vec<Finding> {
     let job = Arc::new(job);
     let mut checks: Vec<Check> = vec![
-        ("compute", aside(&job, machine::compute)),
-        ("threads", aside(&job, machine::threads)),
-        ("memory", aside(&job, machine::memory)),
-        ("disk", aside(&job, local::disks)),
-        ("ports", aside(&job, local::ports)),
-        ("tls", aside(&job, local::certificates)),
-        ("dashboard", aside(&job, local::dashboard)),
-        ("sources", aside(&job, sources::examine)),
+        ("compute", "", aside(&job, machine::compute)),
+        ("threads", "", aside(&job, machine::threads)),
+        ("memory", "", aside(&job, machine::memory)),
+        ("disk", "", aside(&job, local::disks)),
+        ("ports", "", aside(&job, local::ports)),
+        ("tls", "", aside(&job, local::certificates)),
+        ("dashboard", "", aside(&job, local::dashboard)),
+        ("sources", "", aside(&job, sources::examine)),
     ];
     checks.extend(models::checks(&job));
     checks.extend(store::checks(&job));
@@ -68,9 +68,9 @@ pub(crate) async fn examine(job: Job, patience: Duration) -> Vec<Finding> {
 
 /// All checks at the same time, each with its own deadline.
 async fn settle(checks: Vec<Check>, patience: Duration) -> Vec<Finding> {
-    let timed = checks.into_iter().map(|(name, check)| async move {
+    let timed = checks.into_iter().map(|(name, subject, check)| async move {
         let done = tokio::time::timeout(patience, check).await;
-        done.unwrap_or_else(|_| vec![late(name, patience)])
+        done.unwrap_or_else(|_| vec![late(name, subject, patience)])
     });
     join_all(timed).await.into_iter().flatten().collect()
 }
@@ -93,9 +93,9 @@ fn aside(
     })
 }
 
-fn late(name: &'static str, patience: Duration) -> Finding {
+fn late(name: &'static str, subject: &str, patience: Duration) -> Finding {
     let seconds = patience.as_secs_f64();
-    Finding::error(name, "", format!("not done within {seconds} s"))
+    Finding::error(name, subject, format!("not done within {seconds} s"))
         .right("an answer sooner, or a longer --timeout")
 }
 
@@ -108,11 +108,12 @@ mod tests {
         let fine = Finding::ok("disk", "", "room");
         let told = fine.clone();
         let checks: Vec<Check> = vec![
-            ("store", Box::pin(std::future::pending())),
-            ("disk", Box::pin(async move { vec![told] })),
+            ("store", "store.url", Box::pin(std::future::pending())),
+            ("disk", "", Box::pin(async move { vec![told] })),
         ];
         let found = settle(checks, Duration::from_secs(3)).await;
         assert_eq!((found[0].level, found[0].check), (Level::Error, "store"));
+        assert_eq!(found[0].subject, "store.url");
         assert!(found[0].found.contains("3 s"), "{found:?}");
         assert_eq!(found[1..], [fine]);
     }

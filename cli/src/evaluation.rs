@@ -1,15 +1,17 @@
-//! What a policy version is worth, measured on test products: sample, render, score, and ask the oracle.
+//! What a policy version is worth, measured on test products (on all where none are held out): sample, render, score, and ask the oracle.
 //!
 //! Every version is measured with the same products, instructions and sampling seeds, so that two versions differ by
 //! their weights only. The learner never sees any of this.
 
 mod figures;
 mod judged;
+mod measured_on;
 mod subjects;
 mod swapped_inputs;
 mod win_rate;
 
 pub(crate) use figures::{Evaluation, Sample};
+pub(crate) use measured_on::MeasuredOn;
 pub(crate) use win_rate::{WinRate, win_rate};
 
 use crate::config::Config;
@@ -124,6 +126,11 @@ impl Evaluator {
             .iter()
             .map(|subject| (subject.product, self.product(subject)));
         Ok(self.reward.check(asked, catalogue.places())?)
+    }
+
+    /// What its figures are of.
+    pub(crate) fn measured_on(&self) -> MeasuredOn {
+        MeasuredOn::of(self.shop.catalogue.as_ref())
     }
 
     /// The mean click-through rate of the best descriptions; none without an oracle.
@@ -283,8 +290,9 @@ impl Evaluator {
         let scored: Vec<f64> = judged.iter().filter_map(|judged| judged.reward).collect();
         ensure!(
             !scored.is_empty(),
-            "none of {} descriptions of test products gave an image that can be scored",
-            judged.len()
+            "none of {} descriptions on {} gave an image that can be scored",
+            judged.len(),
+            self.measured_on().words()
         );
         let oracle = self.shop.oracle.as_deref();
         let product = |judged: &Judged| self.product(&self.subjects[judged.subject]);

@@ -2,7 +2,7 @@
 //!
 //! Nothing is decided here about what counts as which; each command says so where the error arises.
 
-use crate::output::plain;
+use crate::output::{self, plain};
 use std::{fmt, process::ExitCode};
 
 /// The exit status of a mistake in the command line, the configuration or an input file (BSD's `EX_USAGE`).
@@ -23,9 +23,15 @@ pub(crate) enum Failure {
 pub(crate) type Outcome<T> = Result<T, Failure>;
 
 impl Failure {
+    /// Whether nothing failed but that nobody reads what is written any more: there is nobody to tell either.
+    pub(crate) fn is_unread(&self) -> bool {
+        matches!(self, Self::Configuration(error) | Self::Run(error) if output::is_unread(error))
+    }
+
     /// The status for the shell: 64 for configuration, 1 for the run, what was asked for where it is unfinished.
     pub(crate) fn exit_code(&self) -> ExitCode {
         match self {
+            _ if self.is_unread() => ExitCode::from(output::UNREAD),
             Self::Configuration(_) => ExitCode::from(CONFIGURATION),
             Self::Run(_) => ExitCode::FAILURE,
             Self::Unfinished(status) => ExitCode::from(*status),

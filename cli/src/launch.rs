@@ -11,11 +11,13 @@ mod objects;
 mod overlay;
 mod patches;
 mod places;
+mod ways;
 
 pub(crate) use configured::Configured;
 pub(crate) use fit::{check_read, fitting, unfit};
-pub(crate) use kustomization::{Manifests, image_of};
+pub(crate) use kustomization::{Manifests, image_of, namespace_of};
 pub(crate) use objects::Objects;
 pub(crate) use overlay::{Added, Image, Overlay};
 pub(crate) use patches::Patch;
 pub(crate) use places::Moved;
+pub(crate) use ways::Ways;

@@ -62,7 +62,9 @@ fn main() -> ExitCode {
     match commands::run(cli.command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            writeln!(std::io::stderr(), "{failure}").ok();
+            if !failure.is_unread() {
+                writeln!(std::io::stderr(), "{failure}").ok();
+            }
             failure.exit_code()
         }
     }

@@ -12,15 +12,15 @@ use proto::pb::learner_service_client::LearnerServiceClient;
 use proto::pb::reward_service_client::RewardServiceClient;
 use proto::tls::{HandshakeError, Transport};
 use proto::{
-    Answering, ImageGenerator, InvalidMessage, MAX_STATUS_BYTES, RewardServerStatus, RunStatus, ServedModel,
-    one_line,
+    Answering, ImageGenerator, InvalidMessage, MAX_MESSAGE_BYTES, MAX_STATUS_BYTES, RewardServerStatus,
+    RunStatus, ServedModel, one_line,
 };
 use std::error::Error as StdError;
 use std::time::Duration;
 use std::{fmt, io};
 use tokio::net::{TcpStream, lookup_host};
 use tonic::transport::{Channel, Endpoint, Uri};
-use tonic::{Code, Status};
+use tonic::{Code, Status, Streaming};
 
 /// Why a service does not answer as it should.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -163,6 +163,30 @@ impl Peer {
             LearnerServiceClient::new(self.channel.clone()).max_decoding_message_size(MAX_STATUS_BYTES);
         let status = answered(client.get_run_status(request).await)?;
         status.try_into().map_err(Trouble::Malformed)
+    }
+
+    /// A learner's announcements from the version on that the run had when it was asked how it is going.
+    ///
+    /// # Errors
+    /// The [`Trouble`] of its answer.
+    pub(crate) async fn announcements(
+        &self,
+        run: &RunStatus,
+    ) -> Result<Streaming<pb::PolicyManifest>, Trouble> {
+        let request = pb::WatchPolicyRequest {
+            header: Some(proto::header(
+                Some(&run.run),
+                Some(run.version.epoch),
+                self.caller,
+            )),
+            after: Some(run.version.into()),
+            // It passes nothing on.
+            relay_port: 0,
+            evaluates: false,
+        };
+        let mut client =
+            LearnerServiceClient::new(self.channel.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES);
+        answered(client.watch_policy(request).await)
     }
 
     /// Which model a reward-server serves.

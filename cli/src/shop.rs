@@ -84,7 +84,8 @@ impl Shop {
 /// When nothing can be brought from that URL.
 pub(crate) fn own_products(config: &Config) -> Outcome<Option<Result<CaigCatalogue, ImportError>>> {
     let file = node_cache::catalogue(config)?;
-    Ok(file.as_deref().map(CaigCatalogue::load))
+    let load = |file| CaigCatalogue::load(file, config.catalogue.test_share);
+    Ok(file.as_deref().map(load))
 }
 
 /// A user's own questions and answers, where they are configured.
@@ -109,15 +110,8 @@ pub(crate) fn own_click_log(config: &Config) -> Option<Result<FileClickLog, Impo
     config.click_log.file().map(load)
 }
 
-/// The configured click log, which has what a reward model needs to be trained and measured.
-///
-/// # Errors
-/// A mistake of configuration: all faulty lines of a click log at once, or that no creatives can be compared.
-pub(crate) fn click_log(config: &Config) -> Outcome<Box<dyn ClickLog>> {
-    click_log_with(config, own_click_log(config).transpose().or_configuration()?)
-}
-
-/// The same where a user's own was read already, if there is one.
+/// The configured click log, which has what a reward model needs to be trained and measured: a user's own, where there is one, was read
+/// already.
 ///
 /// # Errors
 /// A mistake of configuration: that no creatives can be compared.

@@ -9,6 +9,7 @@ mod artifact;
 mod canary;
 mod candidate;
 mod causes;
+mod deciding;
 mod digest;
 mod id;
 mod last_used;
@@ -28,6 +29,7 @@ pub use canary::{
 };
 pub use candidate::{Candidate, CandidateGroup, CandidateImage, InvalidGroup};
 pub use causes::with_causes;
+pub use deciding::{DecidingSettings, OtherSetting};
 pub use digest::{Digest, InvalidDigest};
 pub use id::{ActorId, InvalidId, LearnerEpoch, ProductId, RunId, TaskId};
 pub use last_used::LastUsed;

@@ -19,7 +19,7 @@ pub(crate) const NEWEST: usize = 24;
 /// Groups that "now" is the mean of.
 const RECENT: usize = 256;
 
-/// What was measured of a version: in its training, or on held-out products.
+/// What was measured of a version: in its training, or by an evaluator.
 #[derive(Debug, Clone, PartialEq)]
 pub struct VersionPoint {
     /// The version.
@@ -38,7 +38,7 @@ pub struct Chronicle {
 struct Book {
     /// By the version's number.
     points: Thinned<Arc<VersionPoint>>,
-    /// The same on held-out products.
+    /// The same by evaluators.
     evaluated: Thinned<Arc<VersionPoint>>,
     /// The same of what was sampled by versions of the run's lineage, in which a number is one version.
     sampled: Thinned<VersionTally>,
@@ -64,7 +64,7 @@ pub(crate) struct Reading {
 pub(crate) struct Excerpt {
     /// What training measured, oldest version first.
     pub(crate) points: Vec<Arc<VersionPoint>>,
-    /// What versions do on held-out products, oldest first.
+    /// What evaluators found of versions, oldest first.
     pub(crate) evaluated: Vec<Arc<VersionPoint>>,
     /// What was sampled by the versions of the run's lineage around a number.
     pub(crate) sampled: Vec<(u64, VersionTally)>,
@@ -98,7 +98,7 @@ impl Chronicle {
         book.points.put(point.version.number, Arc::new(point));
     }
 
-    /// Takes in what a version does on held-out products.
+    /// Takes in what an evaluator found of a version.
     pub fn add_evaluation(&self, point: VersionPoint) {
         let mut book = self.book();
         book.revision += 1;

@@ -58,7 +58,7 @@ pub(crate) fn sections(snapshot: &Snapshot, chronicle: &Chronicle, subject: Subj
     match subject {
         Subject::Overview => parts.extend([
             ("figures", figures::figures(snapshot)),
-            ("curves", curves::curves(&snapshot.excerpt)),
+            ("curves", curves::curves(&snapshot.excerpt, overview.holds_out)),
             ("actors", actors::actors(snapshot)),
             ("endings", figures::endings(overview)),
             ("creatives", cards::newest(&snapshot.excerpt)),

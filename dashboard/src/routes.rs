@@ -175,8 +175,8 @@ async fn movement(State(app): Shared, uri: Uri) -> Response {
 async fn shown(app: &App, subject: Subject) -> Response {
     match app.live.rendered(subject).await {
         Some(sections) => {
-            let run = app.live.run.overview().run;
-            Html(page::living(&run, subject, &sections).into_string()).into_response()
+            let overview = app.live.run.overview();
+            Html(page::living(&overview, subject, &sections).into_string()).into_response()
         }
         None => problem(StatusCode::INTERNAL_SERVER_ERROR, "The page could not be made."),
     }

@@ -100,6 +100,7 @@ pub(crate) fn overview() -> Overview {
         version: version(3),
         versions: 12,
         pairs_per_version: 256,
+        holds_out: true,
         pairs_waiting: 17,
         pairs_trained: 768,
         pairs_refused: 2,
@@ -180,13 +181,14 @@ impl RunView for TestRun {
     }
 
     async fn history(&self, sequence: u64) -> Result<Option<History>, ViewError> {
-        Ok((sequence == 1).then(|| History {
-            creative: Arc::new(creative(1, 1, "actor-1", &[0.25, -0.125])),
+        Ok([1, 3].contains(&sequence).then(|| History {
+            creative: Arc::new(creative(sequence, 1, "actor-1", &[0.25, -0.125])),
             trained: vec![TrainedIn {
                 version: version(2),
                 step: 16,
-                lost: false,
+                lost: sequence == 3,
             }],
+            refused: (sequence == 3).then(|| "stale: 3 versions behind v1.5".into()),
             gone: vec![None, Some("expired")],
         }))
     }

@@ -78,6 +78,8 @@ pub struct Overview {
     pub versions: u64,
     /// Pairs that a version is trained from.
     pub pairs_per_version: u64,
+    /// Whether some of its products are held out: evaluators measure on those, and otherwise on products that it is trained on.
+    pub holds_out: bool,
     /// Pairs that wait for training.
     pub pairs_waiting: u64,
     /// Pairs that published versions were trained from.
@@ -221,6 +223,8 @@ pub struct History {
     pub creative: Arc<Creative>,
     /// The versions that were trained from it, oldest first.
     pub trained: Vec<TrainedIn>,
+    /// Why the run's weights are not trained on it and will not be, in words; `None` when that is not so, or not known.
+    pub refused: Option<String>,
     /// What became of each candidate's image, in words; `None`: it is there, or none was made.
     pub gone: Vec<Option<&'static str>>,
 }

@@ -1,6 +1,7 @@
 //! Catalogues: the products of a run and how the policy is asked about them.
 
 mod caig;
+mod division;
 
 pub use caig::CaigCatalogue;
 

@@ -40,6 +40,17 @@ impl Split {
         }
     }
 
+    /// Holds the last `test` of `products` out; all products are on both sides where that is none.
+    pub(crate) fn last(products: usize, test: usize) -> Self {
+        match test {
+            0 => Self::shared(products),
+            test => Self {
+                train: 0..products - test,
+                test: products - test..products,
+            },
+        }
+    }
+
     /// No held-out part: all products are on both sides.
     pub fn shared(products: usize) -> Self {
         Self {

@@ -22,6 +22,7 @@ from blake3 import blake3
 from PIL import Image
 
 PROTOCOL = 1
+END_FORMAT = 1  # of what a run's end is recorded in
 MAX_MESSAGE_BYTES = 64 << 20  # the protocol's
 GROUP = 2  # candidates of a task
 TOKENS = 6  # of a completion
@@ -36,6 +37,39 @@ RETRYABLE = (
 
 class Gone(Exception):
     """The learner has been started anew: what is in hand is lost."""
+
+
+class Over(Exception):
+    """The run is complete, and nobody is there any more to take part with."""
+
+
+class Away(Exception):
+    """There was no answer for as long as one is waited for."""
+
+
+class Refused(Exception):
+    """A call that would be refused again."""
+
+
+class Stopped(Exception):
+    """This actor was asked to stop."""
+
+
+class Peer:
+    """Whom calls go to, and whether anybody is there."""
+
+    def __init__(self, role, address, stub):
+        options = [
+            ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+            ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+            ("grpc.max_reconnect_backoff_ms", 2000),  # a learner that is back is found soon
+        ]
+        channel = grpc.insecure_channel(address, options)
+        self.name, self.calls, self.is_there = f"the {role} at {address}", stub(channel), False
+        channel.subscribe(self.seen)
+
+    def seen(self, state):
+        self.is_there = state is grpc.ChannelConnectivity.READY
 
 
 def sample(randomness, vocabulary):
@@ -57,45 +91,119 @@ def paint(tokens):
     return encoded.getvalue()
 
 
+def recorded_end(store, run):
+    """The end of a run that stands in its store, or None: the highest epoch that has taken the run has completed it too. In a bucket this is one
+    listing and one GET."""
+    left = []
+    for file in (store / "runs" / run / "end").glob("*.json"):
+        kind, _, epoch = file.stem.partition("-")
+        if kind in ("epoch", "complete") and epoch.isdecimal():
+            left.append((int(epoch), kind == "complete", file))
+    epoch, is_complete, file = max(left, default=(0, False, None))
+    if not is_complete:
+        return None
+    end = json.loads(file.read_text())
+    if (end["format"], end["run"], end["version"]["epoch"]) != (END_FORMAT, run, epoch):
+        raise ValueError(f"{file}: {end} is not the end of {run} by epoch {epoch}")
+    return end
+
+
 class Actor:
     def __init__(self, options, stopped):
-        self.name, self.stopped = options.id, stopped
+        self.name, self.stopped, self.patience = options.id, stopped, options.patience
         self.store = pathlib.Path(options.store)
-        limits = [
-            ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-            ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
-        ]
-        self.learner = learner_pb2_grpc.LearnerServiceStub(grpc.insecure_channel(options.learner, limits))
-        self.reward = reward_pb2_grpc.RewardServiceStub(grpc.insecure_channel(options.reward, limits))
-        self.run, self.epoch, self.adopted = "", 0, None
+        self.learner = Peer("learner", options.learner, learner_pb2_grpc.LearnerServiceStub)
+        self.reward = Peer("reward-server", options.reward, reward_pb2_grpc.RewardServiceStub)
+        # The run that is expected, until a learner tells which one it serves.
+        self.run, self.versions, self.epoch = options.run, options.versions, 0
+        self.in_hand, self.complete, self.told = [], False, None
 
     def header(self):
         return common_pb2.RequestHeader(
             protocol_version=PROTOCOL, run_id=self.run, learner_epoch=self.epoch, caller_id=self.name
         )
 
-    def call(self, method, request, seconds=60):
-        """An answer, however often it takes to get one; every call here may be repeated without harm."""
-        pause = 0.05
+    def call(self, peer, method, request, until=None, read=lambda answer: answer):
+        """An answer, however often it takes to get one; every call here may be repeated without harm. Whoever is not there is waited for no longer
+        than `patience`, and no answer for longer than `until`, on the clock of time.monotonic()."""
+        pause, missed, until = 0.05, None, until or math.inf
         while not self.stopped.is_set():
             try:
-                return method(request, timeout=seconds)
+                return read(getattr(peer.calls, method)(request, timeout=60))
             except grpc.RpcError as error:
                 if error.code() == grpc.StatusCode.ABORTED:
                     raise Gone(error.details()) from error
                 if error.code() not in RETRYABLE:
-                    raise
+                    raise Refused(f"{peer.name} refuses {method}: {error.code().name}: {error.details()}") from error
+                now = time.monotonic()
+                missed = None if peer.is_there else missed or now
+                # Who answers is believed before any record.
+                if missed and peer is self.learner and self.is_over():
+                    raise Over from error
+                if now > until or missed and now - missed > self.patience:
+                    raise Away(f"{peer.name} gave no answer: {error.details()}") from error
                 asked = dict(error.trailing_metadata() or []).get("retry-after-ms")
-                time.sleep(float(asked) / 1000 if asked else pause * random.uniform(0.5, 1))
+                self.stopped.wait(float(asked) / 1000 if asked else pause * random.uniform(0.5, 1))
                 pause = min(2, pause * 2)
-        sys.exit(0)
+        raise Stopped
+
+    def is_over(self):
+        """Whether a run whose learner is missed is complete: the learner has said so, or the run's end stands in its store, by the learner that
+        was joined or a later one. Who has joined none can only compare it with what is expected."""
+        if self.complete:
+            return True
+        try:
+            end = recorded_end(self.store, self.run) if self.run else None
+            if end is None:
+                return False
+            epoch, number = end["version"]["epoch"], end["version"]["number"]
+            found = f"version {epoch}.{number}"
+            if epoch >= self.epoch if self.epoch else number >= self.versions:
+                print(f"the run's end stands in its store: {found}", file=sys.stderr, flush=True)
+                return True
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            found = repr(error)
+        # Once, and it is waited on.
+        if found != self.told:
+            print(f"this is not the end of the run: {found}", file=sys.stderr, flush=True)
+            self.told = found
+        return False
+
+    def take_part(self):
+        """Works until the run is complete."""
+        self.join()
+        print(f"joined {self.run} with a vocabulary of {self.vocabulary}", flush=True)
+        while not self.complete:
+            try:
+                self.work()
+            except Gone as why:
+                print(f"joins again: {why}", file=sys.stderr, flush=True)
+                self.in_hand = []
+                self.join()
+        self.join()  # the learner waits for whoever has not adopted the last version
+
+    def leave(self):
+        """Hands back what is in hand and says that this actor takes no further part: a complete run waits for nobody who has said so. Said once,
+        for whoever is stopped has little time; what is not heard costs the lease's time and a complete learner's patience."""
+        if self.epoch:
+            request = learner_pb2.ReturnTasksRequest(header=self.header(), tasks=self.in_hand, leaves=True)
+            try:
+                self.learner.calls.ReturnTasks(request, timeout=2)
+            except grpc.RpcError as error:
+                print(f"not told that it leaves: {error.details()}", file=sys.stderr, flush=True)
 
     def join(self):
-        """Learns of the run and its newest version. The first request names no run: the answer does."""
-        self.run, self.epoch = "", 0
-        joined = self.call(self.learner.Join, learner_pb2.JoinRequest(header=self.header()))
-        self.run, self.epoch, self.seed = joined.run_id, joined.learner_epoch, joined.run_seed
-        self.adopt(joined.policy)
+        """Learns of the run and its newest version. The request names no run: the answer does."""
+        while True:
+            request = learner_pb2.JoinRequest(
+                header=common_pb2.RequestHeader(protocol_version=PROTOCOL, caller_id=self.name)
+            )
+            joined = self.call(self.learner, "Join", request)
+            self.run, self.epoch, self.seed = joined.run_id, joined.learner_epoch, joined.run_seed
+            try:
+                return self.adopt(joined.policy)
+            except Gone:
+                continue  # started anew in between
 
     def adopt(self, manifest):
         """A real actor fetches the adapter here, builds the new weights and runs the manifest's canary."""
@@ -104,36 +212,42 @@ class Actor:
         self.vocabulary = find(described, "vocab_size")
         self.version, self.last = manifest.version, manifest.last
         report = learner_pb2.ReportAdoptionRequest(header=self.header(), version=self.version)
-        self.call(self.learner.ReportAdoption, report)
+        self.call(self.learner, "ReportAdoption", report)
 
     def fetch(self, artifact):
         """The bytes of an artifact, checked against the digest that the learner names."""
         request = learner_pb2.FetchArtifactRequest(header=self.header(), digest=artifact.digest)
-        content = b"".join(chunk.data for chunk in self.learner.FetchArtifact(request, timeout=60))
+        content = b"".join(chunk.data for chunk in self.call(self.learner, "FetchArtifact", request, read=list))
         if blake3(content).digest() != artifact.digest.blake3:
             raise ValueError(f"{artifact.name}: other bytes than the learner's")
         return content
 
     def work(self):
-        """One lease; whether the run goes on."""
+        """One lease."""
         request = learner_pb2.LeaseTasksRequest(header=self.header(), policy=self.version, max_tasks=4)
-        answer = self.call(self.learner.LeaseTasks, request)
+        answer = self.call(self.learner, "LeaseTasks", request)
         kind = answer.WhichOneof("answer")
         if kind == "complete":
-            return False
-        if kind == "wait":
-            time.sleep(answer.wait.retry_after_ms / 1000)
+            self.complete = True
+        elif kind == "wait":
+            self.stopped.wait(answer.wait.retry_after_ms / 1000)
             if answer.wait.reason == learner_pb2.WAIT_REASON_POLICY_BEHIND:
                 self.join()  # or follow WatchPolicy
-            return True
-        outcomes = [self.rollout(task, answer.lease) for task in answer.lease.tasks]
+        else:
+            self.rollouts(answer.lease)
+
+    def rollouts(self, lease):
+        """What a lease's tasks come to, within its time."""
+        self.in_hand = [task.task for task in lease.tasks]
+        until = time.monotonic() + 0.75 * lease.ttl_ms / 1000
+        outcomes = [self.rollout(task, lease, until) for task in lease.tasks]
         request = learner_pb2.SubmitOutcomesRequest(header=self.header(), outcomes=outcomes)
-        for receipt in self.call(self.learner.SubmitOutcomes, request).receipts:
+        for receipt in self.call(self.learner, "SubmitOutcomes", request).receipts:
             if receipt.disposition == learner_pb2.DISPOSITION_REFUSED:
                 print(f"task {receipt.task} refused: {receipt.detail}", file=sys.stderr, flush=True)
-        return True
+        self.in_hand = []
 
-    def rollout(self, task, lease):
+    def rollout(self, task, lease, until):
         """What a task came to. The same task and version give the same candidates, whoever computes them."""
         seed = f"{self.seed}/{task.task}/{self.version.epoch}/{self.version.number}"
         randomness = random.Random(seed)
@@ -141,9 +255,11 @@ class Actor:
         pictures = [paint(tokens) for tokens, _ in completions]
         digests = [self.keep(picture) for picture in pictures]
         image_group = reward_pb2.ImageGroup(caption=task.caption, images=pictures)
-        scored = self.call(
-            self.reward.ScoreGroups, reward_pb2.ScoreGroupsRequest(header=self.header(), groups=[image_group])
-        )
+        request = reward_pb2.ScoreGroupsRequest(header=self.header(), groups=[image_group])
+        try:
+            scored = self.call(self.reward, "ScoreGroups", request, until)
+        except Away as why:
+            return self.failed(task, True, str(why))
         if lease.HasField("reward_model") and scored.reward_model != lease.reward_model:
             return self.failed(task, True, "the reward-server has another model than the run takes")
         result = scored.scores[0]
@@ -213,22 +329,22 @@ def main():
     arguments.add_argument("--reward", required=True, help="HOST:PORT of the reward-server")
     arguments.add_argument("--store", required=True, help="the run's store, a directory")
     arguments.add_argument("--id", default="external-0", help="of this actor, its own in the run")
+    arguments.add_argument("--run", default="", help="run.id, for when no learner is there to tell it")
+    arguments.add_argument("--versions", type=int, default=0, help="learner.versions, with --run")
+    arguments.add_argument("--patience", type=float, default=60, help="seconds in which somebody has to be reached")
     options = arguments.parse_args()
     stopped = threading.Event()
     for name in (signal.SIGINT, signal.SIGTERM):
         signal.signal(name, lambda *_: stopped.set())
     actor = Actor(options, stopped)
-    actor.join()
-    print(f"joined {actor.run} with a vocabulary of {actor.vocabulary}", flush=True)
-    goes_on = True
-    while goes_on and not stopped.is_set():
-        try:
-            goes_on = actor.work()
-        except Gone as why:
-            print(f"joins again: {why}", file=sys.stderr, flush=True)
-            actor.join()
-    if not stopped.is_set():
-        actor.join()  # the learner waits for whoever has not adopted the last version
+    try:
+        actor.take_part()
+    except Stopped:
+        actor.leave()
+    except Over:
+        pass
+    except (Away, Refused) as why:
+        sys.exit(f"gives up: {why}")
     print("done", flush=True)
 
 

@@ -19,6 +19,9 @@ pub use point::Point;
 #[cfg(feature = "failpoints")]
 pub use armed::{MUTATION, VARIABLE, arm, during, reach};
 
+/// Whether this build has failpoints: some bounds are smaller then, so that a short run of a test meets them.
+pub const INJECTED: bool = cfg!(feature = "failpoints");
+
 /// Does nothing: this build has no failpoints.
 #[cfg(not(feature = "failpoints"))]
 #[inline(always)]

@@ -20,6 +20,8 @@ pub enum Mutation {
     EternalLease,
     /// A run's end is told and not recorded.
     EndNotRecorded,
+    /// A pair is refused, and nothing on record says so.
+    RefusalNotNoted,
     /// A relay is waited for for as long as it takes.
     EndlessPatience,
     /// A version's adapter is not bound.
@@ -43,6 +45,7 @@ impl Mutation {
         Self::CursorBeforeWeights,
         Self::EternalLease,
         Self::EndNotRecorded,
+        Self::RefusalNotNoted,
         Self::EndlessPatience,
     ];
 
@@ -65,6 +68,7 @@ impl Mutation {
             Self::CursorBeforeWeights => "cursor-before-weights",
             Self::EternalLease => "eternal-lease",
             Self::EndNotRecorded => "end-not-recorded",
+            Self::RefusalNotNoted => "refusal-not-noted",
             Self::EndlessPatience => "endless-patience",
             Self::Unbound => "unbound",
             Self::WrongModules => "wrong-modules",

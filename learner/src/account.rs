@@ -1,5 +1,8 @@
 //! What became of a run's pairs, and up to which record of the ledger that is settled.
 
+use crate::ledger::RefusalNote;
+use common::PolicyVersion;
+use failpoint::Mutation;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -20,7 +23,7 @@ pub(crate) struct Account {
 pub(crate) struct Refused {
     /// They lay too many versions behind.
     pub(crate) stale: u64,
-    /// The run, or this start of its learner, ended before they were trained on. A later start trains on them: they lie behind
+    /// The run was complete before they were trained on. A later start that makes more versions trains on them: they lie behind
     /// every checkpoint's cursor.
     pub(crate) run_ended: u64,
     /// The version that sampled them is no part of the run any more.
@@ -43,23 +46,63 @@ impl Refused {
         .map(|(reason, count)| (reason.to_owned(), count))
         .into()
     }
+
+    fn count(&mut self, refusal: Refusal) {
+        match refusal {
+            Refusal::Stale { .. } => self.stale += 1,
+            Refusal::Retired => self.retired += 1,
+            Refusal::RunEnded => self.run_ended += 1,
+        }
+    }
 }
 
 /// Why a pair is not trained on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Refusal {
     /// It lies too many versions behind.
-    Stale,
+    Stale {
+        /// So many.
+        lag: u64,
+        /// So many are allowed.
+        max_staleness: u64,
+    },
     /// The version that sampled it is no part of the run any more.
     Retired,
+    /// The run was complete before it was trained on.
+    RunEnded,
 }
 
-/// Refused pairs. Those behind the cursor are kept apart: a later start would refuse them again, so no checkpoint may count
-/// them.
+impl Refusal {
+    /// Its name.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Stale { .. } => "stale",
+            Self::Retired => "retired",
+            Self::RunEnded => "run_ended",
+        }
+    }
+}
+
+/// A pair that is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct RefusedPair {
+    /// Of its record.
+    pub(crate) sequence: u64,
+    /// The newest version then.
+    pub(crate) version: PolicyVersion,
+    /// Why.
+    pub(crate) refusal: Refusal,
+}
+
+/// Refused pairs. Those behind the cursor are kept apart: a later start decides about them anew, so no checkpoint may count
+/// them. A refusal is noted when it is settled: once along the run's weights, with the version whose batch left the pair behind.
 #[derive(Debug, Default)]
 pub(crate) struct Refusals {
     settled: Refused,
-    ahead: Vec<(u64, Refusal)>,
+    ahead: Vec<RefusedPair>,
+    /// Settled, and not taken to be noted yet.
+    notes: Vec<RefusalNote>,
+    complete: bool,
 }
 
 impl Refusals {
@@ -67,45 +110,53 @@ impl Refusals {
     pub(crate) fn after(settled: Refused) -> Self {
         Self {
             settled,
-            ahead: vec![],
+            ..Self::default()
         }
     }
 
-    /// The pair of this record is refused.
-    pub(crate) fn refuse(&mut self, sequence: u64, refusal: Refusal) {
-        self.ahead.push((sequence, refusal));
+    /// A pair is refused.
+    pub(crate) fn refuse(&mut self, pair: RefusedPair) {
+        self.ahead.push(pair);
+        if self.complete {
+            self.note(pair, None);
+        }
     }
 
-    /// So many pairs are left over. No checkpoint follows.
-    pub(crate) fn run_ended(&mut self, pairs: u64) {
-        self.settled.run_ended += pairs;
-    }
-
-    /// The records before `cursor` are done with: what was refused of them, and of those settled before.
-    pub(crate) fn settle(&mut self, cursor: u64) -> Refused {
-        let settled = &mut self.settled;
-        self.ahead.retain(|&(sequence, refusal)| {
-            if sequence < cursor {
-                settled.count(refusal);
-            }
-            sequence >= cursor
-        });
+    /// The records before `cursor` are done with once `version` is trained: what was refused of them, and of those settled before.
+    pub(crate) fn settle(&mut self, cursor: u64, version: PolicyVersion) -> Refused {
+        let refused = std::mem::take(&mut self.ahead).into_iter();
+        let (settled, ahead): (Vec<_>, Vec<_>) = refused.partition(|pair| pair.sequence < cursor);
+        self.ahead = ahead;
+        for pair in settled {
+            self.settled.count(pair.refusal);
+            self.note(pair, Some(version));
+        }
         self.settled
+    }
+
+    /// The run is complete: no cursor will pass those that are refused, nor those that still will be.
+    pub(crate) fn complete(&mut self) {
+        self.complete = true;
+        for pair in self.ahead.clone() {
+            self.note(pair, None);
+        }
+    }
+
+    /// What is to be noted since this was asked last.
+    pub(crate) fn take_notes(&mut self) -> Vec<RefusalNote> {
+        std::mem::take(&mut self.notes)
     }
 
     /// All of them, settled or not.
     pub(crate) fn all(&self) -> Refused {
         let mut all = self.settled;
-        self.ahead.iter().for_each(|&(_, refusal)| all.count(refusal));
+        self.ahead.iter().for_each(|pair| all.count(pair.refusal));
         all
     }
-}
 
-impl Refused {
-    fn count(&mut self, refusal: Refusal) {
-        match refusal {
-            Refusal::Stale => self.stale += 1,
-            Refusal::Retired => self.retired += 1,
+    fn note(&mut self, pair: RefusedPair, settled_by: Option<PolicyVersion>) {
+        if !failpoint::breaks(Mutation::RefusalNotNoted) {
+            self.notes.push(RefusalNote { pair, settled_by });
         }
     }
 }

@@ -98,6 +98,11 @@ impl Assortment {
         &self.catalogue.products()[index]
     }
 
+    /// Whether some products of the catalogue are kept out of training.
+    pub(crate) fn holds_out(&self) -> bool {
+        self.catalogue.split().has_held_out()
+    }
+
     /// Which products may stand in for each other.
     pub(crate) fn partners(&self, rule: Partner) -> Partners {
         Partners::new(self.catalogue.as_ref(), rule)
@@ -121,9 +126,10 @@ pub(crate) mod test_catalogue {
     use image::{Rgba, RgbaImage};
     use std::collections::BTreeMap;
 
-    /// Products without a held-out part.
+    /// Products, all of which are trained on unless some are [held out](TestCatalogue::holding_out).
     pub(crate) struct TestCatalogue {
         products: Vec<Product>,
+        split: Split,
         instructions: Vec<String>,
     }
 
@@ -138,6 +144,7 @@ pub(crate) mod test_catalogue {
         };
         TestCatalogue {
             products: categories.iter().enumerate().map(product).collect(),
+            split: Split::shared(categories.len()),
             instructions: vec![
                 "suggest a background for {caption}".into(),
                 "rewrite: {caption}".into(),
@@ -155,6 +162,12 @@ pub(crate) mod test_catalogue {
     }
 
     impl TestCatalogue {
+        /// The same with the last `share` of its products held out.
+        pub(crate) fn holding_out(mut self, share: f64) -> Self {
+            self.split = Split::held_out(self.products.len(), share);
+            self
+        }
+
         /// The same with a picture of so many pixels, width and height, of each product.
         pub(crate) fn pictured(mut self, sizes: &[(u32, u32)]) -> Self {
             for (product, &(width, height)) in self.products.iter_mut().zip(sizes) {
@@ -174,7 +187,7 @@ pub(crate) mod test_catalogue {
         }
 
         fn split(&self) -> Split {
-            Split::shared(self.products.len())
+            self.split.clone()
         }
 
         fn instructions(&self) -> &[String] {

@@ -11,6 +11,7 @@ mod held_out;
 mod leasing;
 mod receipt;
 mod scale;
+mod untrained;
 
 pub(crate) use denial::{Failure, LeaseDenied, UnknownVersion};
 pub(crate) use leasing::LeaseAnswer;
@@ -31,7 +32,10 @@ use crate::scaling::{Scale, Scaling, Work};
 use crate::shown::{self, Audience};
 use crate::task_queue::TaskQueue;
 use crate::tensorboard::Board;
-use common::{ActorId, Blame, Digest, FailureReason, LearnerEpoch, PolicyVersion, RolloutOutcome, TaskId};
+use common::{
+    ActorId, Blame, DecidingSettings, Digest, FailureReason, LearnerEpoch, PolicyVersion, RolloutOutcome,
+    TaskId,
+};
 use proto::trace::{Stage, TraceId};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -41,6 +45,8 @@ use tokio::sync::watch;
 pub(crate) struct ControlPlane {
     /// Which run this is.
     pub(crate) identity: Identity,
+    /// Its settings that decide what becomes of a task, as actors may state them.
+    pub(crate) settings: DecidingSettings,
     /// Who takes part.
     pub(crate) actors: ActorRegistry,
     /// What can be fetched.
@@ -82,6 +88,7 @@ impl ControlPlane {
     pub(crate) fn new(
         config: &LearnerConfig,
         identity: Identity,
+        settings: DecidingSettings,
         assortment: Arc<Assortment>,
         broadcast: Broadcast,
         completions: CompletionLimits,
@@ -118,6 +125,7 @@ impl ControlPlane {
         );
         Self {
             identity,
+            settings,
             actors: ActorRegistry::default(),
             broadcast,
             buffer,
@@ -243,6 +251,7 @@ impl ControlPlane {
             (audience, creatives)
         });
         records.into_iter().for_each(|record| self.buffer.push(record));
+        self.note_left_over();
         self.ledger.delivered(last, pairs);
         // Told last: neither training nor who waits for an acknowledgement waits for a page that is being drawn.
         if let Some((audience, creatives)) = news {

@@ -82,12 +82,14 @@ pub enum LearnerError {
         expected: u64,
     },
     /// The run was begun with other settings than it is to go on with.
-    #[error("run {run} cannot go on:\n{}\nonly these may change: {}", changes.join("\n"), crate::config::FREE.join(", "))]
+    #[error("run {run} cannot go on:\n{}\nonly these may change: {}{}", changes.join("\n"), crate::config::FREE.join(", "), elsewhere(fixed))]
     ChangedSettings {
         /// The run.
         run: RunId,
         /// Each setting with both values.
         changes: Vec<String>,
+        /// The keys outside `[learner]` that may not change.
+        fixed: Vec<String>,
     },
     /// The run was begun with another catalogue than it is to go on with.
     #[error("run {run} cannot go on:\n{}\na run has one catalogue; name another run (run.id) for another one", changes.join("\n"))]
@@ -221,6 +223,17 @@ impl LearnerError {
 fn in_lines(errors: &[LearnerError]) -> String {
     let told = errors.iter().map(|error| with_causes(error));
     told.collect::<Vec<_>>().join("\n")
+}
+
+/// What may change in other tables than `[learner]`, of which these keys may not.
+fn elsewhere(fixed: &[String]) -> String {
+    match fixed {
+        [] => String::new(),
+        _ => format!(
+            "; outside [learner] what decides no outcome, so none of {}",
+            fixed.join(", ")
+        ),
+    }
 }
 
 /// The message of a panic.

@@ -20,6 +20,8 @@ pub(crate) struct Lease {
     pub(crate) tries: Tries,
     /// The version its holder samples from.
     pub(crate) version: PolicyVersion,
+    /// Whether another process goes by its holder's name since: whoever it was given to is gone.
+    pub(crate) left_behind: bool,
 }
 
 /// The open leases of a run.
@@ -76,25 +78,50 @@ impl LeaseTable {
             .map(|(_, lease)| lease)
     }
 
+    /// A process begins that goes by this name: what the name holds was given to one before it.
+    pub(crate) fn leave_behind(&self, holder: &ActorId) {
+        for task in self.held_by(holder) {
+            if let Some(mut lease) = self.open.get_mut(&task)
+                && lease.holder == *holder
+            {
+                lease.left_behind = true;
+            }
+        }
+    }
+
+    /// Ends what processes before this one of `holder`'s name were given, in task order.
+    pub(crate) fn end_left_behind(&self, holder: &ActorId) -> Vec<(TaskId, Lease)> {
+        let mut held = self.held_by(holder);
+        held.retain(|task| self.held(*task, holder).is_some_and(|lease| lease.left_behind));
+        held.into_iter()
+            .filter_map(|task| Some((task, self.end_if(task, holder, |lease| lease.left_behind)?)))
+            .collect()
+    }
+
     /// Ends every lease whose deadline is not after `now`, in task order.
     pub(crate) fn expire(&self, now: Instant) -> Vec<(TaskId, Lease)> {
         let late = self.open.iter().filter(|entry| entry.deadline <= now);
         let late: Vec<(TaskId, ActorId)> = late.map(|entry| (*entry.key(), entry.holder.clone())).collect();
         let mut ended = Vec::with_capacity(late.len());
         for (task, holder) in late {
-            self.forget(task, &holder);
-            let is_over = |_: &TaskId, lease: &Lease| lease.holder == holder && lease.deadline <= now;
-            match self.open.remove_if(&task, is_over) {
-                Some(lease) => ended.push(lease),
-                // It was renewed meanwhile, or has ended.
-                None if self.held(task, &holder).is_some() => {
-                    self.held.entry(holder).or_default().insert(task);
-                }
-                None => {}
-            }
+            let lease = self.end_if(task, &holder, |lease| lease.deadline <= now);
+            ended.extend(lease.map(|lease| (task, lease)));
         }
         ended.sort_unstable_by_key(|(task, _)| *task);
         ended
+    }
+
+    fn end_if(&self, task: TaskId, holder: &ActorId, is_over: impl Fn(&Lease) -> bool) -> Option<Lease> {
+        self.forget(task, holder);
+        let of_holder = |_: &TaskId, lease: &Lease| lease.holder == *holder && is_over(lease);
+        if let Some((_, lease)) = self.open.remove_if(&task, of_holder) {
+            return Some(lease);
+        }
+        // It was renewed or given anew meanwhile, or has ended.
+        if self.held(task, holder).is_some() {
+            self.held.entry(holder.clone()).or_default().insert(task);
+        }
+        None
     }
 
     fn forget(&self, task: TaskId, holder: &ActorId) {
@@ -126,6 +153,7 @@ mod tests {
             deadline,
             tries: Tries::FIRST,
             version: version(0),
+            left_behind: false,
         }
     }
 
@@ -150,6 +178,24 @@ mod tests {
         assert_eq!(table.renew(&actor("a"), later, 2), [TaskId(0), TaskId(2)]);
         let ended = table.expire(start);
         assert_eq!(ended.iter().map(|(task, _)| task.0).collect::<Vec<_>>(), [1, 3]);
+    }
+
+    #[test]
+    fn what_a_name_left_behind_ends_once_and_neither_what_it_was_given_since_nor_what_others_hold() {
+        let (table, start) = (LeaseTable::default(), Instant::now());
+        for (task, holder) in [(2, "a"), (1, "b"), (0, "a")] {
+            table.give(TaskId(task), lease(holder, start));
+        }
+        assert!(table.end_left_behind(&actor("a")).is_empty());
+        table.leave_behind(&actor("a"));
+        table.give(TaskId(3), lease("a", start));
+        let ended = table.end_left_behind(&actor("a"));
+        assert_eq!(ended.iter().map(|(task, _)| task.0).collect::<Vec<_>>(), [0, 2]);
+        assert!(table.end_left_behind(&actor("a")).is_empty());
+        assert_eq!(
+            (table.held_by(&actor("a")), table.held_by(&actor("b"))),
+            (vec![TaskId(3)], vec![TaskId(1)])
+        );
     }
 
     #[test]

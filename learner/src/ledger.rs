@@ -8,8 +8,10 @@ mod beginning;
 mod book;
 mod catalogue;
 mod counts;
+mod index;
 mod note;
 mod record;
+mod restored;
 mod view;
 mod writer;
 
@@ -17,9 +19,14 @@ pub(crate) use beginning::Beginning;
 pub(crate) use catalogue::CatalogueDigests;
 pub use counts::OutcomeCounts;
 pub(crate) use counts::{failure_name, no_pair_name};
-pub(crate) use note::{EvaluationNote, ExpiryNote, Note, StartNote, TrainingNote};
+use index::IndexPart;
+pub(crate) use note::{EvaluationNote, ExpiryNote, Note, RefusalNote, StartNote, TrainingNote};
+use record::Stored;
 pub(crate) use record::{Identity, Record};
-pub use view::{BarredLine, LedgerLine, LedgerLines, LedgerSummary, LedgerView, Seeds, SidesLine};
+pub(crate) use restored::restore;
+pub use view::{
+    BarredLine, LedgerLine, LedgerLines, LedgerSummary, LedgerView, RefusedLine, Seeds, SidesLine,
+};
 pub(crate) use writer::keep;
 
 use book::Book;
@@ -58,6 +65,8 @@ pub(crate) struct LedgerFailed;
 pub(crate) struct Ledger {
     epoch: LearnerEpoch,
     book: Mutex<Book>,
+    /// What the index does not hold yet.
+    indexing: Mutex<IndexPart>,
     /// Told when something waits, and when nothing more will.
     arrived: Notify,
     durable: watch::Sender<Durable>,
@@ -78,6 +87,7 @@ impl Ledger {
         Self {
             epoch,
             book: Mutex::default(),
+            indexing: Mutex::default(),
             arrived: Notify::new(),
             durable: watch::Sender::new(Durable {
                 below: 0,
@@ -125,11 +135,20 @@ impl Ledger {
 
     /// Notes something down.
     pub(crate) fn note(&self, note: impl Into<Note>) {
+        self.note_all([note.into()]);
+    }
+
+    /// Notes several things down, which become durable together.
+    pub(crate) fn note_all(&self, notes: impl IntoIterator<Item = Note>) {
         let mut book = self.book();
-        book.notes.push(note.into());
-        book.noted += 1;
+        let before = book.notes.len();
+        book.notes.extend(notes);
+        let noted = book.notes.len() - before;
+        book.noted += noted as u64;
         drop(book);
-        self.arrived.notify_one();
+        if noted > 0 {
+            self.arrived.notify_one();
+        }
     }
 
     /// What waits to be made durable, records or notes; `None` when nothing more will. For one caller at a time, which then

@@ -79,7 +79,8 @@ pub use error::LearnerError;
 pub use images::{ImageCounts, ImageState};
 pub use instruments::Instruments;
 pub use ledger::{
-    BarredLine, LedgerLine, LedgerLines, LedgerSummary, LedgerView, OutcomeCounts, Seeds, SidesLine,
+    BarredLine, LedgerLine, LedgerLines, LedgerSummary, LedgerView, OutcomeCounts, RefusedLine, Seeds,
+    SidesLine,
 };
 pub use offline::{OfflineInputs, OfflineProgress, train_on_pairs};
 pub use pretrain::{

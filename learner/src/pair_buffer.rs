@@ -1,17 +1,21 @@
 //! Pairs between their arrival and their training, and where the run stands.
 //!
 //! The training thread blocks on `next_batch`; handlers push and never wait. Normally a batch is the next pairs in order of
-//! arrival, those that grew too stale refused and counted; what is left when the run ends is refused and counted too. A
-//! deterministic run instead takes all pairs of the version's own block of tasks, in task order, once every task of the block
-//! has ended. Every batch knows its cursor: the records before it are in the weights that come of it, or refused for good.
+//! arrival, those that grew too stale refused and counted; what is left when the run is complete is refused and counted too, and
+//! what is left when a learner stops before that waits for its next start. A deterministic run instead takes all pairs of the
+//! version's own block of tasks, in task order, once every task of the block has ended. Every batch knows its cursor: the records
+//! before it are in the weights that come of it, or refused for good.
 
-use crate::account::{Account, Refusal, Refusals, Refused};
+mod since;
+
+use crate::account::{Account, Refusal, Refusals, Refused, RefusedPair};
 use crate::error::LearnerError;
-use crate::ledger::{OutcomeCounts, Record};
-use crate::training_pair::{PairBatch, PairSource, Sampled};
-use common::{Candidate, PolicyVersion, PreferencePair, RolloutOutcome, TaskId};
+use crate::ledger::{Record, RefusalNote};
+use crate::training_pair::{PairBatch, PairSource};
+use common::{PolicyVersion, PreferencePair, RolloutOutcome};
 use failpoint::Mutation;
-use std::collections::{BTreeMap, VecDeque};
+use since::{Since, staleness};
+use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
@@ -57,8 +61,8 @@ pub(crate) struct PairBuffer {
 struct State {
     progress: Progress,
     closed: bool,
-    /// Whether the run is over, so that nothing will be trained any more.
-    ended: bool,
+    /// Whether the run is complete, so that nothing will be trained any more.
+    complete: bool,
     /// Pairs of the batch that is being trained.
     in_training: u64,
     fresh: VecDeque<Fresh>,
@@ -77,15 +81,6 @@ struct Fresh {
     pair: PreferencePair,
 }
 
-/// What ended since the last batch was taken.
-#[derive(Debug, Default)]
-struct Since {
-    /// Mean rewards of scored groups without a pair, by task: a deterministic mean does not depend on the order of arrival.
-    rewards: BTreeMap<TaskId, f64>,
-    tasks: usize,
-    counts: OutcomeCounts,
-}
-
 impl PairBuffer {
     /// An empty buffer of a run at `version`.
     pub(crate) fn new(rule: BatchRule, version: PolicyVersion) -> Self {
@@ -99,7 +94,7 @@ impl PairBuffer {
         let state = State {
             progress,
             closed: false,
-            ended: false,
+            complete: false,
             in_training: 0,
             fresh: VecDeque::new(),
             ahead: VecDeque::new(),
@@ -125,7 +120,8 @@ impl PairBuffer {
     /// Takes in a terminal outcome. Records come in the order of their sequences.
     pub(crate) fn push(&self, record: Record) {
         let mut state = self.state();
-        if self.rule.deterministic && state.since.tasks >= self.rule.pairs_per_version {
+        let block_is_full = self.rule.deterministic && state.since.tasks >= self.rule.pairs_per_version;
+        if block_is_full && !state.complete {
             state.ahead.push_back(record);
         } else {
             state.take_in(record);
@@ -145,7 +141,7 @@ impl PairBuffer {
     pub(crate) fn refuse_retired(&self, sequence: u64) {
         let mut state = self.state();
         state.next = sequence + 1;
-        state.refusals.refuse(sequence, Refusal::Retired);
+        state.refuse(sequence, Refusal::Retired);
     }
 
     /// `version` was published: its successor is what is collected for now.
@@ -156,19 +152,26 @@ impl PairBuffer {
         state.progress.trained += std::mem::take(&mut state.in_training);
     }
 
-    /// Training is over: the pairs it did not come to are refused, and those that still come.
-    pub(crate) fn end(&self) {
+    /// Training is over. Once the run is `complete` the pairs that it did not come to are refused, and those that still come;
+    /// otherwise they wait for the next start.
+    pub(crate) fn end(&self, complete: bool) {
         let mut state = self.state();
-        let ahead = std::mem::take(&mut state.ahead);
-        let ahead = ahead.iter().filter(|record| record.outcome.is_pair()).count();
-        let left =
-            std::mem::take(&mut state.in_training) + (std::mem::take(&mut state.fresh).len() + ahead) as u64;
-        if left > 0 {
-            tracing::info!(pairs = left, "pairs refused: the run has ended");
-        }
-        state.refusals.run_ended(left);
         state.progress.training = false;
-        state.ended = true;
+        state.complete = complete;
+        if complete {
+            state.run_ended();
+            return;
+        }
+        let ahead = state.ahead.iter().filter(|record| record.outcome.is_pair());
+        let left = state.in_training + (state.fresh.len() + ahead.count()) as u64;
+        if left > 0 {
+            tracing::info!(pairs = left, "pairs wait for the next start");
+        }
+    }
+
+    /// The refusals that are settled since this was asked last.
+    pub(crate) fn take_refusals(&self) -> Vec<RefusalNote> {
+        self.state().refusals.take_notes()
     }
 
     /// Ends every wait; no batch is given any more.
@@ -251,7 +254,7 @@ impl State {
         self.since.tasks += 1;
         self.since.counts.add(&outcome);
         match outcome {
-            RolloutOutcome::Pair(_) if self.ended => self.refusals.run_ended(1),
+            RolloutOutcome::Pair(_) if self.complete => self.refuse(sequence, Refusal::RunEnded),
             RolloutOutcome::Pair(pair) => self.fresh.push_back(Fresh { sequence, pair }),
             RolloutOutcome::NoPair { group, .. } => {
                 let scored = group.mean_reward().map(|reward| (group.task(), reward));
@@ -312,7 +315,7 @@ impl State {
         let account = Account {
             cursor,
             trained: self.progress.trained + count as u64,
-            refused: self.refusals.settle(cursor),
+            refused: self.refusals.settle(cursor, version.next()),
         };
         let mut pairs: Vec<_> = taken.into_iter().map(|fresh| fresh.pair).collect();
         if rule.deterministic {
@@ -326,57 +329,44 @@ impl State {
     }
 
     fn refuse_stale(&mut self, rule: &BatchRule, version: PolicyVersion) {
-        let mut stale = vec![];
+        let max_staleness = rule.max_staleness;
         self.fresh.retain(|Fresh { sequence, pair }| {
-            let lag = staleness(version, pair);
-            if lag > rule.max_staleness {
+            let (sequence, lag) = (*sequence, staleness(version, pair));
+            if lag > max_staleness {
                 tracing::warn!(task = pair.task().0, lag, "pair refused: too stale");
-                stale.push(*sequence);
+                let refusal = Refusal::Stale { lag, max_staleness };
+                self.refusals.refuse(RefusedPair {
+                    sequence,
+                    version,
+                    refusal,
+                });
             }
-            lag <= rule.max_staleness
+            lag <= max_staleness
         });
-        let refusals = &mut self.refusals;
-        stale
+    }
+
+    fn run_ended(&mut self) {
+        let left = std::mem::take(&mut self.fresh)
             .into_iter()
-            .for_each(|sequence| refusals.refuse(sequence, Refusal::Stale));
-    }
-}
-
-impl Since {
-    fn into_batch(
-        mut self,
-        version: PolicyVersion,
-        pairs: Vec<PreferencePair>,
-        account: Account,
-    ) -> PairBatch {
-        let of_pairs = pairs
-            .iter()
-            .filter_map(|pair| Some((pair.task(), pair.group().mean_reward()?)));
-        self.rewards.extend(of_pairs);
-        let mean_reward = self.rewards.values().sum::<f64>() / self.rewards.len() as f64;
-        let staleness_max = pairs
-            .iter()
-            .map(|pair| staleness(version, pair))
-            .max()
-            .unwrap_or(0);
-        PairBatch {
-            version,
-            pairs: pairs.iter().map(Into::into).collect(),
-            sampled: Some(Sampled {
-                mean_reward,
-                no_pairs: self.tasks as u64 - self.counts.pairs,
-                barred: self.counts.barred,
-                staleness_max,
-                account,
-            }),
+            .map(|fresh| fresh.sequence);
+        let ahead = std::mem::take(&mut self.ahead).into_iter();
+        let ahead = ahead.filter(|record| record.outcome.is_pair());
+        let left: Vec<u64> = left.chain(ahead.map(|record| record.sequence)).collect();
+        if !left.is_empty() {
+            tracing::info!(pairs = left.len(), "pairs refused: the run has ended");
         }
+        self.refusals.complete();
+        left.into_iter()
+            .for_each(|sequence| self.refuse(sequence, Refusal::RunEnded));
     }
-}
 
-/// Of the older completion: both are trained on, and an actor may have adopted a version between them.
-fn staleness(version: PolicyVersion, pair: &PreferencePair) -> u64 {
-    let of = |candidate: &Candidate| version.staleness_of(candidate.trajectory.behaviour());
-    of(pair.chosen()).max(of(pair.rejected()))
+    fn refuse(&mut self, sequence: u64, refusal: Refusal) {
+        self.refusals.refuse(RefusedPair {
+            sequence,
+            version: self.progress.version,
+            refusal,
+        });
+    }
 }
 
 #[cfg(test)]

@@ -93,7 +93,8 @@ impl Partners {
             true => "another product of another category; set loss.partner = uniform, or loss.mode = dpo",
             false => "another product with another image; set loss.mode = dpo, mask_only or compat",
         };
-        let reason = format!("product {id} has no partner: its catalogue needs {wanted}");
+        let reason =
+            format!("product {id} has no partner: among the products that are trained on it needs {wanted}");
         LearnerError::Catalogue {
             name: catalogue.name().to_owned(),
             reason,
@@ -112,7 +113,7 @@ fn picture_digest(image: &RgbaImage) -> Digest {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::assortment::test_catalogue::catalogue;
+    use crate::assortment::test_catalogue::{TestCatalogue, catalogue};
     use proptest::prelude::*;
 
     proptest! {
@@ -132,6 +133,23 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn what_is_held_out_stands_in_for_nobody() {
+        let products = catalogue(&[None; 12]).holding_out(0.5);
+        let partners = Partners::new(&products, Partner::Category);
+        partners.check(&products).unwrap();
+        for product in 0..6 {
+            let mut drawn = (0..50).map(|seed| partners.draw(product, seed));
+            assert!(drawn.all(|partner| partner < 6 && partner != product));
+        }
+        // The one that looks different is no help where it is held out.
+        let alike = || catalogue(&[None; 3]).pictured(&[(4, 4), (4, 4), (8, 8)]);
+        let check = |products: TestCatalogue| Partners::new(&products, Partner::Category).check(&products);
+        assert!(check(alike().holding_out(0.4)).is_err());
+        let others = catalogue(&[None; 3]).pictured(&[(4, 4), (8, 8), (4, 4)]);
+        check(others.holding_out(0.4)).unwrap();
     }
 
     #[test]

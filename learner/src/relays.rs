@@ -3,8 +3,10 @@
 //! An actor takes the first free place and keeps it until it leaves; whoever stood below a place that is free fetches from the
 //! next one above. So nothing is arranged anew when an actor joins or leaves, and the learner sends each version as often as
 //! it has branches. A relay is named by the address it was seen at and the port it offers, never by what it says it is called.
+//! One that has several places, since the learner does not know yet that an earlier stream of its is cut, stands at the first of
+//! them: above any other it could be told to fetch from itself, or from one that fetches from it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -13,8 +15,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub(crate) struct RelayTree {
     /// How many fetch from the learner, and from each relay; 0: everybody fetches from the learner.
     branches: usize,
+    places: Mutex<Places>,
+}
+
+/// Who holds which place.
+#[derive(Debug, Default)]
+struct Places {
     /// Where whoever holds a place passes on what it has; `None` for those who do not.
-    places: Mutex<BTreeMap<usize, Option<SocketAddr>>>,
+    held: BTreeMap<usize, Option<SocketAddr>>,
+    /// The places of each relay.
+    of: BTreeMap<SocketAddr, BTreeSet<usize>>,
 }
 
 /// A place, held until it is dropped.
@@ -36,8 +46,11 @@ impl RelayTree {
     /// Takes the first free place for an actor that passes on what it has at `relay`, if it does.
     pub(crate) fn enter(self: &Arc<Self>, relay: Option<SocketAddr>) -> Place {
         let mut places = self.places();
-        let number = first_free(&places);
-        places.insert(number, relay);
+        let number = places.first_free();
+        places.held.insert(number, relay);
+        if let Some(relay) = relay {
+            places.of.entry(relay).or_default().insert(number);
+        }
         Place {
             tree: self.clone(),
             number,
@@ -48,41 +61,67 @@ impl RelayTree {
     /// will probably take.
     pub(crate) fn for_newcomer(&self) -> Option<SocketAddr> {
         let places = self.places();
-        self.above(&places, first_free(&places))
+        self.above(&places, places.first_free())
     }
 
     /// The nearest relay above a place; `None`: the learner.
-    fn above(&self, places: &BTreeMap<usize, Option<SocketAddr>>, mut number: usize) -> Option<SocketAddr> {
+    fn above(&self, places: &Places, mut number: usize) -> Option<SocketAddr> {
         while self.branches > 0 && number >= self.branches {
             number = number / self.branches - 1;
-            if let Some(Some(relay)) = places.get(&number) {
+            if let Some(Some(relay)) = places.held.get(&number) {
                 return Some(*relay);
             }
         }
         None
     }
 
-    fn places(&self) -> MutexGuard<'_, BTreeMap<usize, Option<SocketAddr>>> {
+    fn places(&self) -> MutexGuard<'_, Places> {
         self.places.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn first_free(places: &BTreeMap<usize, Option<SocketAddr>>) -> usize {
-    // Places are in order: the first that is not the one of its rank is behind a free one.
-    let behind = places.keys().enumerate().find(|(rank, number)| rank != *number);
-    behind.map_or(places.len(), |(rank, _)| rank)
+impl Places {
+    fn first_free(&self) -> usize {
+        // Places are in order: the first that is not the one of its rank is behind a free one.
+        let behind = self
+            .held
+            .keys()
+            .enumerate()
+            .find(|(rank, number)| rank != *number);
+        behind.map_or(self.held.len(), |(rank, _)| rank)
+    }
+
+    /// The first place of whoever holds one.
+    fn first_of_holder(&self, number: usize) -> usize {
+        let relay = self.held.get(&number).copied().flatten();
+        let places = relay.and_then(|relay| self.of.get(&relay));
+        places.and_then(BTreeSet::first).copied().unwrap_or(number)
+    }
+
+    fn leave(&mut self, number: usize) {
+        let Some(relay) = self.held.remove(&number).flatten() else {
+            return;
+        };
+        if let Some(places) = self.of.get_mut(&relay) {
+            places.remove(&number);
+        }
+        if self.of.get(&relay).is_some_and(BTreeSet::is_empty) {
+            self.of.remove(&relay);
+        }
+    }
 }
 
 impl Place {
     /// Who to fetch from before the learner, as things are now; `None`: the learner itself.
     pub(crate) fn relay(&self) -> Option<SocketAddr> {
-        self.tree.above(&self.tree.places(), self.number)
+        let places = self.tree.places();
+        self.tree.above(&places, places.first_of_holder(self.number))
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.tree.places().remove(&self.number);
+        self.tree.places().leave(self.number);
     }
 }
 
@@ -120,6 +159,22 @@ mod tests {
     }
 
     #[test]
+    fn one_whose_earlier_stream_is_still_open_is_not_told_to_fetch_from_itself() {
+        let tree = Arc::new(RelayTree::new(1));
+        let earlier = tree.enter(relay(0));
+        let below = tree.enter(relay(1));
+        let again = tree.enter(relay(0));
+        assert_eq!(
+            [&earlier, &below, &again].map(Place::relay),
+            [None, relay(0), None]
+        );
+        drop(earlier);
+        assert_eq!([&below, &again].map(Place::relay), [None, relay(1)]);
+        drop((below, again));
+        assert!(tree.places().of.is_empty());
+    }
+
+    #[test]
     fn one_that_passes_nothing_on_is_passed_over() {
         let tree = Arc::new(RelayTree::new(1));
         let places: Vec<Place> = [relay(0), None, relay(2), relay(3)]
@@ -149,27 +204,27 @@ mod tests {
         }
 
         #[test]
-        fn nobody_fetches_from_itself_or_from_one_below_whoever_comes_and_goes(
+        fn nobody_fetches_from_itself_or_from_one_below_whoever_comes_and_goes_or_comes_twice(
             branches in 1usize..4,
             steps in prop::collection::vec((any::<bool>(), 0usize..12), 1..60),
         ) {
             let tree = Arc::new(RelayTree::new(branches));
             let mut places: Vec<Place> = vec![];
-            let mut port = 0;
             for (enters, which) in steps {
                 if enters || places.is_empty() {
-                    places.push(tree.enter(relay(port)));
-                    port += 1;
+                    // Some are there already.
+                    places.push(tree.enter(relay(which as u16)));
                 } else {
                     places.swap_remove(which % places.len());
                 }
-                let numbers: BTreeMap<SocketAddr, usize> = tree
-                    .places()
-                    .iter()
-                    .map(|(number, relay)| (relay.unwrap(), *number))
-                    .collect();
+                let all = tree.places().held.clone();
+                let mut first: BTreeMap<SocketAddr, usize> = BTreeMap::new();
+                for (number, relay) in &all {
+                    first.entry(relay.unwrap()).or_insert(*number);
+                }
                 for place in &places {
-                    prop_assert!(place.relay().is_none_or(|above| numbers[&above] < place.number));
+                    let own = first[&all[&place.number].unwrap()];
+                    prop_assert!(place.relay().is_none_or(|above| first[&above] < own));
                 }
             }
         }

@@ -3,12 +3,12 @@
 use crate::checkpoint::{Checkpoint, Checkpoints};
 use crate::config::{RetiredPairs, fixed_changes};
 use crate::error::LearnerError;
-use crate::ledger::{Beginning, EvaluationNote, Identity, Ledger, Record, StartNote};
+use crate::ledger::{Beginning, EvaluationNote, Identity, Ledger, Record, StartNote, restore};
 use crate::lineage::Lineage;
 use crate::pair_buffer::PairBuffer;
 use crate::run::LearnerInputs;
 use crate::run_end::EndRecord;
-use common::{LearnerEpoch, PolicyVersion, RolloutOutcome};
+use common::{DecidingSettings, LearnerEpoch, OtherSetting, PolicyVersion, RolloutOutcome};
 use proto::InvalidMessage;
 use std::time::Duration;
 use store::{Journal, Store, StoreError};
@@ -86,15 +86,7 @@ pub(crate) async fn open(
         measured |= version.number == first && lineage.holds(version);
     }
     let ledger = Ledger::new(epoch);
-    let mut untrained = vec![];
-    let mut records = journal.records(Record::keys()).await?;
-    while let Some((_, content)) = records.next().await? {
-        let record = Record::read(&content).map_err(damaged)?;
-        ledger.restore(&record);
-        if record.sequence >= cursor {
-            untrained.push(record);
-        }
-    }
+    let untrained = restore(&ledger, &journal, cursor, damaged).await?;
     Ok(OpenLedger {
         journal,
         ledger,
@@ -141,6 +133,7 @@ pub(crate) async fn check(inputs: &LearnerInputs, beginning: &Beginning) -> Resu
                 base: Some(manifest.start.base),
                 catalogue: None,
                 config: Some(manifest.start.config),
+                settings: DecidingSettings::default(),
             };
             same_run(&found, beginning, store)?;
             return same_base(&found, beginning, inputs);
@@ -165,13 +158,21 @@ fn same_run(found: &Beginning, now: &Beginning, store: &Store) -> Result<(), Lea
             return Err(LearnerError::ChangedCatalogue { run, changes });
         }
     }
-    if let (Some(begun), Some(now)) = (&found.config, &now.config) {
-        let changes = fixed_changes(begun, now);
-        if !changes.is_empty() {
-            return Err(LearnerError::ChangedSettings { run, changes });
-        }
+    let mut changes = match (&found.config, &now.config) {
+        (Some(begun), Some(now)) => fixed_changes(begun, now),
+        _ => vec![],
+    };
+    let others = now.settings.others_than(&found.settings);
+    changes.extend(others.iter().map(begun_with));
+    if changes.is_empty() {
+        return Ok(());
     }
-    Ok(())
+    let fixed = found.settings.keys().map(str::to_owned).collect();
+    Err(LearnerError::ChangedSettings { run, changes, fixed })
+}
+
+fn begun_with(other: &OtherSetting) -> String {
+    format!("{other}: the run was begun with {}", other.expected)
 }
 
 fn same_base(found: &Beginning, now: &Beginning, inputs: &LearnerInputs) -> Result<(), LearnerError> {
@@ -310,6 +311,44 @@ mod tests {
             "{refusal}"
         );
         open(&todays, &now, FLUSH).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn settings_of_other_tables_are_compared_by_key_where_the_run_was_begun_with_them() {
+        let now = |margin: &str| Beginning {
+            settings: DecidingSettings::of_table(
+                "actor",
+                [
+                    ("labels", "\"reward\"".to_owned()),
+                    ("min_margin", margin.to_owned()),
+                ],
+            ),
+            ..beginning(7)
+        };
+        let earlier = Store::open("memory:///").unwrap();
+        for beginning in [beginning(7), now("0.0"), now("0.5")] {
+            open(&earlier, &beginning, FLUSH).await.unwrap();
+        }
+        let todays = Store::open("memory:///").unwrap();
+        open(&todays, &now("0.0"), FLUSH).await.unwrap();
+        let refusal = open(&todays, &now("0.5"), FLUSH).await.err().unwrap();
+        assert!(refusal.is_configuration());
+        let refusal = refusal.to_string();
+        assert!(
+            refusal.contains("\nactor.min_margin = 0.5: the run was begun with 0.0\nonly these may change: ")
+                && refusal.ends_with("so none of actor.labels, actor.min_margin"),
+            "{refusal}"
+        );
+        // A later version of the program may know more settings than the run was begun with, and an earlier one fewer.
+        let more = DecidingSettings::of_table("actor", [("nucleus", "1".to_owned())]);
+        let settings = now("0.0").settings.and(more);
+        for settings in [settings, DecidingSettings::default()] {
+            let beginning = Beginning {
+                settings,
+                ..now("0.0")
+            };
+            open(&todays, &beginning, FLUSH).await.unwrap();
+        }
     }
 
     #[test]

@@ -20,7 +20,7 @@ use crate::instruments::Instruments;
 use crate::ledger;
 use crate::run_end::EndRecord;
 use crate::shown;
-use common::RunId;
+use common::{DecidingSettings, RunId};
 use data::Catalogue;
 use futures::future::OptionFuture;
 use keepers::Keepers;
@@ -47,6 +47,9 @@ pub struct LearnerInputs {
     /// The longest completion that actors sample, in tokens, end token included: every product's prompt must leave room
     /// for it in the policy's context.
     pub completion_tokens: usize,
+    /// The settings outside `[learner]` that decide what becomes of a task: the run goes on with those that it was begun with, and actors
+    /// that state others are refused. Those that are not there are not compared.
+    pub settings: DecidingSettings,
     /// The products.
     pub catalogue: Arc<dyn Catalogue>,
     /// The run's store: product cut-outs are written to it, and the run's ledger, below `runs/<run>`.
@@ -211,7 +214,7 @@ pub(crate) async fn serve<T: Training>(
     instruments.pulse.set_ready(true);
     let trained = training.start(shutdown.clone())?;
     let mut result = supervise(&control, trained, &keepers, &shutdown).await;
-    control.buffer.end();
+    control.training_is_over();
     let untrained = control.broadcast.newest().version.number == 0;
     // A learner that has been superseded learns of it here at the latest, and leaves the adapter's place to its successor.
     let durable = unless_stopped(control.ledger.durable(), &shutdown, config.drain()).await;
@@ -336,7 +339,7 @@ async fn linger(
         false => config.linger(),
     };
     if awaits_evaluation() {
-        tracing::info!(version = %last, at_most = ?patience(), "waiting for held-out results of the last version");
+        tracing::info!(version = %last, at_most = ?patience(), "waiting for what an evaluator finds of the last version");
     }
     while !done() && clock::now() < begun + patience() && !shutdown.is_cancelled() {
         tokio::time::sleep(TICK.min(config.linger())).await;

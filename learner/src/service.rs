@@ -128,11 +128,17 @@ impl Service {
 #[tonic::async_trait]
 impl LearnerService for Service {
     async fn join(&self, request: Request<pb::JoinRequest>) -> Result<Response<pb::JoinResponse>, Status> {
-        let (caller, (), span) = self.admit(request)?;
+        let (caller, settings, span) = self.admit(request)?;
         let _span = span.entered();
+        self.check_settings(&caller, &settings)?;
         tracing::debug!(caller = caller.id, "joined");
+        // One that takes part asks for the newest version in this way, too.
+        let is_new = caller.epoch.is_none();
         if let Ok(actor) = ActorId::new(caller.id) {
             self.control.note_join(&actor, clock::now());
+            if is_new {
+                self.control.begins(&actor);
+            }
         }
         let own = &self.control.identity;
         let broadcast = &self.control.broadcast;
@@ -246,7 +252,7 @@ impl LearnerService for Service {
             let board = self.control.board.clone();
             let write = move || {
                 let values = values.iter().map(|(name, value)| (name.as_str(), *value));
-                board.held_out(version, values);
+                board.evaluated(version, values);
             };
             let written = tokio::task::spawn_blocking(write).await;
             written.map_err(|panic| WireError::Internal(panic.to_string()))?;

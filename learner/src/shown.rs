@@ -13,7 +13,7 @@ use crate::config::{LearnerConfig, MOST_STALENESS};
 use crate::control::ControlPlane;
 use crate::error::LearnerError;
 use crate::images::Images;
-use crate::ledger::{ExpiryNote, Identity, OutcomeCounts, Record, StartNote, TrainingNote};
+use crate::ledger::{ExpiryNote, Identity, OutcomeCounts, Record, RefusalNote, StartNote, TrainingNote};
 use async_trait::async_trait;
 use bytes::Bytes;
 use common::{LearnerEpoch, PolicyVersion};
@@ -128,6 +128,7 @@ impl RunView for Shown {
             version: progress.version,
             versions: self.versions,
             pairs_per_version: self.pairs_per_version,
+            holds_out: control.assortment().holds_out(),
             pairs_waiting: progress.fresh as u64,
             pairs_trained: progress.trained,
             pairs_refused: progress.refused.total(),
@@ -156,9 +157,11 @@ impl RunView for Shown {
         let creative = Arc::new(self.creative(&record));
         let gone = self.gone(&creative).await.map_err(told)?;
         let trained = self.trained(&record).await.map_err(told)?;
+        let refused = self.refused(&record).await.map_err(told)?;
         Ok(Some(History {
             creative,
             trained,
+            refused: refused.map(|note| note.to_string()),
             gone,
         }))
     }
@@ -262,6 +265,23 @@ impl Shown {
             }
         }
         Ok(trained)
+    }
+
+    /// Why no version is trained from a pair, as far as the run's weights go.
+    async fn refused(&self, record: &Record) -> Result<Option<RefusalNote>, LearnerError> {
+        if !record.outcome.is_pair() {
+            return Ok(None);
+        }
+        let start = self.start().await?;
+        let keys = RefusalNote::keys_of_record(record.sequence);
+        let (mut refused, mut notes) = (None, self.journal.records(keys).await?);
+        while let Some((_, content)) = notes.next().await? {
+            let note = RefusalNote::read(&content).map_err(|source| self.damaged(source))?;
+            if start.as_ref().is_none_or(|start| note.stands(start)) {
+                refused = Some(note);
+            }
+        }
+        Ok(refused)
     }
 
     /// What became of each candidate's image, where it is not there.

@@ -17,7 +17,7 @@ use crate::run::{
     Publisher, Resumable, RunSummary, Setup, Surroundings, Trained, Training, VersionMetrics, serve,
 };
 use bytes::Bytes;
-use common::{Digest, PolicyVersion, Purpose, RunId, TaskId, derive_seed};
+use common::{DecidingSettings, Digest, PolicyVersion, Purpose, RunId, TaskId, derive_seed};
 use data::Catalogue;
 use futures::executor::block_on;
 use models::peft::adapter_config;
@@ -44,6 +44,8 @@ pub struct SimulatedInputs {
     pub run_id: RunId,
     /// The run's seed.
     pub run_seed: u64,
+    /// As a learner's ([`LearnerInputs`](crate::LearnerInputs)).
+    pub settings: DecidingSettings,
     /// The products.
     pub catalogue: Arc<dyn Catalogue>,
     /// The run's store.
@@ -110,6 +112,7 @@ pub async fn run_simulated(
         base: Some(base()),
         catalogue: Some(catalogue),
         config: Some(config.clone()),
+        settings: inputs.settings.clone(),
     };
     let opened = resume::open(&inputs.store, &beginning, config.ledger_flush()).await?;
     let surroundings = Surroundings {
@@ -167,6 +170,7 @@ fn assemble(
     let control = ControlPlane::new(
         &config,
         identity,
+        inputs.settings.clone(),
         Arc::new(assortment),
         broadcast,
         COMPLETIONS,

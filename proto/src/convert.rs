@@ -3,6 +3,7 @@
 mod artifact;
 mod canary;
 mod candidate;
+mod deciding;
 mod manifest;
 mod outcome;
 mod plain;
@@ -11,6 +12,7 @@ mod status;
 
 pub use artifact::fetched;
 pub use candidate::{reward, trajectory};
+pub use deciding::deciding_settings;
 pub use manifest::Manifest;
 pub use serving::{ImageGenerator, MAX_DESCRIPTIONS, RewardServerStatus, ServedModel};
 pub use status::{ActorStatus, MAX_ACTORS, MAX_STATUS_BYTES, Outcomes, RunStatus, VersionFigures};

@@ -35,8 +35,8 @@ pub use budget::{ByteBudget, ByteCharge, NoRoom};
 pub use connections::{ConnectionLimit, Limited, NoGreeting, Place, Placed, TooManyConnections};
 pub use convert::{
     ActorStatus, ImageGenerator, InvalidMessage, MAX_ACTORS, MAX_BATCH, MAX_DESCRIPTIONS, MAX_STATUS_BYTES,
-    Manifest, Outcomes, RewardServerStatus, RunStatus, ServedModel, VersionFigures, fetched, required,
-    reward, trajectory,
+    Manifest, Outcomes, RewardServerStatus, RunStatus, ServedModel, VersionFigures, deciding_settings,
+    fetched, required, reward, trajectory,
 };
 pub use gate::{Admission, Gate, Meter, QUESTION_BYTES};
 pub use header::{Caller, header};

@@ -1,12 +1,19 @@
 //! The one table between what a server refuses and the gRPC status that says so.
 
 use crate::{Denied, InvalidMessage, PeerDenied};
-use common::{ActorId, LearnerEpoch, RunId};
+use common::{ActorId, LearnerEpoch, OtherSetting, RunId};
 use std::time::Duration;
+use tonic::metadata::MetadataValue;
 use tonic::{Code, Status};
 
 /// The metadata of a refusal that says, in milliseconds, when the caller should come again.
 const RETRY_AFTER: &str = "retry-after-ms";
+
+/// The metadata of a refusal that says which settings of the caller are not the run's: their keys, with commas between them.
+const OTHER_SETTINGS: &str = "other-settings";
+
+/// The most settings that a refusal names. Its text is a header, for which callers keep some kilobytes.
+const MOST_NAMED: usize = 8;
 
 /// The longest time that a caller lets itself be sent away for: a damaged answer must not put it to sleep for days.
 const LONGEST_RETRY: Duration = Duration::from_secs(60);
@@ -58,6 +65,17 @@ pub enum WireError {
         /// What was found.
         reason: String,
     },
+    /// The caller has other settings than the run, and they decide what becomes of tasks.
+    #[error(
+        "{caller} has other settings than the run, and what becomes of a task follows from them: {}",
+        told(others)
+    )]
+    OtherSettings {
+        /// Who called.
+        caller: String,
+        /// Those settings, at least one.
+        others: Vec<OtherSetting>,
+    },
     /// What was asked for does not exist.
     #[error("{0} is not known here")]
     NotFound(String),
@@ -86,9 +104,11 @@ impl WireError {
         match self {
             Self::Invalid(_) => Code::InvalidArgument,
             Self::Denied(_) | Self::PeerDenied(_) => Code::PermissionDenied,
-            Self::WrongRun { .. } | Self::NotJoined | Self::Quarantined { .. } | Self::RunComplete => {
-                Code::FailedPrecondition
-            }
+            Self::WrongRun { .. }
+            | Self::NotJoined
+            | Self::Quarantined { .. }
+            | Self::OtherSettings { .. }
+            | Self::RunComplete => Code::FailedPrecondition,
             Self::Fenced { .. } | Self::StaleEpoch { .. } => Code::Aborted,
             Self::NotFound(_) => Code::NotFound,
             Self::Unavailable(_) => Code::Unavailable,
@@ -118,6 +138,11 @@ impl WireError {
         may_be && std::error::Error::source(status).is_some()
     }
 
+    /// Whether a refusal is for settings that the caller could have as the run has them.
+    pub fn is_other_settings(status: &Status) -> bool {
+        status.code() == Code::FailedPrecondition && status.metadata().contains_key(OTHER_SETTINGS)
+    }
+
     /// When a refusal asks the caller to come again, at most a minute later; `None` where it does not say.
     pub fn retry_after(status: &Status) -> Option<Duration> {
         let text = status.metadata().get(RETRY_AFTER)?.to_str().ok()?;
@@ -129,11 +154,32 @@ impl WireError {
 impl From<WireError> for Status {
     fn from(error: WireError) -> Status {
         let mut status = Status::new(error.code(), error.to_string());
-        if let WireError::Overloaded { retry_after, .. } = error {
-            let retry_after = retry_after.as_millis() as u64;
-            status.metadata_mut().insert(RETRY_AFTER, retry_after.into());
+        match error {
+            WireError::Overloaded { retry_after, .. } => {
+                let retry_after = retry_after.as_millis() as u64;
+                status.metadata_mut().insert(RETRY_AFTER, retry_after.into());
+            }
+            WireError::OtherSettings { others, .. } => {
+                let keys = others.iter().take(MOST_NAMED).map(|other| other.key.as_str());
+                // Keys of settings are plain text; that there is such metadata says enough where one is not.
+                let keys = MetadataValue::try_from(keys.collect::<Vec<_>>().join(","));
+                let keys = keys.unwrap_or(MetadataValue::from_static(""));
+                status.metadata_mut().insert(OTHER_SETTINGS, keys);
+            }
+            _ => {}
         }
         status
+    }
+}
+
+/// The first of these settings with both values, and how many there are more.
+fn told(others: &[OtherSetting]) -> String {
+    let named = others.iter().take(MOST_NAMED);
+    let named = named.map(|other| format!("{other}, the run has {}", other.expected));
+    let named = named.collect::<Vec<_>>().join("; ");
+    match others.len().saturating_sub(MOST_NAMED) {
+        0 => named,
+        more => format!("{named}; and {more} more"),
     }
 }
 
@@ -149,6 +195,31 @@ mod tests {
         assert!(!WireError::is_retryable(&refused));
         assert!(WireError::is_retryable(&outage));
         assert!(outage.message().contains("loading"));
+    }
+
+    #[test]
+    fn settings_that_are_not_the_runs_are_named_with_both_values_and_no_other_refusal_is_taken_for_that() {
+        let others = |count: usize| {
+            let other = |number| OtherSetting {
+                key: format!("actor.setting_{number}"),
+                stated: "0.7".into(),
+                expected: "1.0".into(),
+            };
+            let (caller, others) = ("actor-1".into(), (1..=count).map(other).collect());
+            Status::from(WireError::OtherSettings { caller, others })
+        };
+        let status = others(2);
+        assert!(WireError::is_other_settings(&status) && !WireError::is_outage(&status));
+        assert!(
+            status
+                .message()
+                .ends_with("actor.setting_1 = 0.7, the run has 1.0; actor.setting_2 = 0.7, the run has 1.0"),
+            "{status}"
+        );
+        let keys = status.metadata().get("other-settings").unwrap();
+        assert_eq!(keys.to_str().unwrap(), "actor.setting_1,actor.setting_2");
+        assert!(others(200).message().ends_with("; and 192 more"));
+        assert!(!WireError::is_other_settings(&WireError::NotJoined.into()));
     }
 
     #[test]

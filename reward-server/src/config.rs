@@ -5,7 +5,7 @@ mod reward;
 
 pub use reward::RewardConfig;
 
-use common::{InvalidConfig, SettingsCheck};
+use common::{DecidingSettings, InvalidConfig, SettingsCheck};
 use models::ctr::CAIG_QUESTION;
 use proto::MAX_MESSAGE_BYTES;
 use schemars::JsonSchema;
@@ -116,6 +116,30 @@ impl RewardServerConfig {
         check.finish()
     }
 
+    /// The settings of these that decide what becomes of a task. The model itself has a digest, which the run records and may ask for.
+    pub fn deciding(&self) -> DecidingSettings {
+        let Self {
+            min_confidence,
+            question,
+            max_batch: _,
+            batch_wait_ms: _,
+            queue: _,
+            memory_bytes: _,
+            max_connections: _,
+            concurrent_decodes: _,
+            cache_bytes: _,
+            reload_poll_s: _,
+            drain_timeout_s: _,
+            on_run_end: _,
+            linger_s: _,
+        } = self;
+        let settings = [
+            ("min_confidence", format!("{min_confidence:?}")),
+            ("question", format!("\"{question}\"")),
+        ];
+        DecidingSettings::of_table("reward_server", settings)
+    }
+
     /// How long a group may wait for those of other requests; `None`: they never go together.
     pub(crate) fn batch_wait(&self) -> Option<Duration> {
         (self.batch_wait_ms > 0).then(|| Duration::from_millis(self.batch_wait_ms))
@@ -158,5 +182,31 @@ mod tests {
             assert_eq!(problem.key, key);
         }
         assert_eq!(problems.len(), 3);
+    }
+
+    #[test]
+    fn what_decides_which_scores_there_are_is_stated_and_what_says_when_and_where_is_not() {
+        let run = RewardServerConfig::default();
+        let elsewhere = RewardServerConfig {
+            max_batch: 3,
+            queue: 1,
+            on_run_end: OnRunEnd::Idle,
+            ..run.clone()
+        };
+        assert_eq!(elsewhere.deciding(), run.deciding());
+        let other = RewardServerConfig {
+            min_confidence: 0.75,
+            question: "Which?".into(),
+            ..run.clone()
+        };
+        let others = other.deciding().others_than(&run.deciding());
+        let told: Vec<_> = others.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            told,
+            [
+                "reward_server.min_confidence = 0.75",
+                "reward_server.question = \"Which?\""
+            ]
+        );
     }
 }

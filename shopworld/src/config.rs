@@ -1,6 +1,6 @@
 //! The knobs of the world, with the values of the measured prototype as defaults.
 
-use common::{InvalidConfig, SettingsCheck};
+use common::{DecidingSettings, InvalidConfig, SettingsCheck};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -115,6 +115,25 @@ impl ShopWorldConfig {
             ),
         );
         check.finish()
+    }
+
+    /// The settings of these that decide what is rendered of a description. Products are compared by themselves.
+    pub fn deciding(&self) -> DecidingSettings {
+        let Self {
+            creative_size,
+            products: _,
+            test_share: _,
+            creatives_per_product: _,
+            log_match: _,
+            hot: _,
+            mismatch: _,
+            impression_median: _,
+            position_bias: _,
+            caption_dropout: _,
+            sft_match: _,
+            product_size: _,
+        } = self;
+        DecidingSettings::of_table("shopworld", [("creative_size", creative_size.to_string())])
     }
 
     /// What cut-outs and creatives take in memory.

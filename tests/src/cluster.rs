@@ -3,7 +3,7 @@
 use crate::{TextPainter, networks};
 use actor::{ActorConfig, ActorError, ActorInputs, ActorSummary, ExpectedRun, Guardrails, RemoteGenerator};
 use anyhow::{Context, Result};
-use common::{ActorId, RunId};
+use common::{ActorId, DecidingSettings, RunId};
 use data::ImageGenerator;
 use learner::{LearnerConfig, LearnerError, LearnerInputs, LedgerLine, LedgerView, RunSummary};
 use models::{ctr::RewardModel, device::Placement, lora::LoraConfig, policy::PolicyReading};
@@ -170,6 +170,7 @@ impl TestCluster {
             run_id: RunId::new(RUN)?,
             run_seed: self.seed,
             completion_tokens: self.actor.max_new_tokens,
+            settings: self.actor.deciding().and(self.reward_server.deciding()),
             catalogue: Arc::new(self.world.catalogue()),
             store: self.store.clone(),
             policy_dir: self.directory.path().join("policy"),
@@ -260,6 +261,7 @@ impl TestCluster {
             reward_url: format!("http://{reward}"),
             store: self.store.clone(),
             image_generator,
+            rendering: DecidingSettings::default(),
             guardrails: Arc::new(guardrails),
             work_dir: self.directory.path().join(name),
             placement: Placement::cpu(),

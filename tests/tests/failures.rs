@@ -298,6 +298,7 @@ async fn i5_a_bit_that_flips_in_a_broadcast_file_is_named_with_both_digests_befo
     );
     let request = pb::JoinRequest {
         header: Some(header(None, None, "observer")),
+        ..pb::JoinRequest::default()
     };
     // It answers when it has read what it serves.
     learner
@@ -341,6 +342,7 @@ async fn unknown_artifacts_and_offsets_behind_the_end_are_refused() {
     let mut client = learner.learner_client().await.unwrap();
     let request = pb::JoinRequest {
         header: Some(header(None, None, "stranger")),
+        ..pb::JoinRequest::default()
     };
     let policy = client.join(request).await.unwrap().into_inner().policy.unwrap();
     let adapter = policy.adapter.unwrap();

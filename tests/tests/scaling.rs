@@ -61,6 +61,7 @@ impl Run {
         let inputs = SimulatedInputs {
             run_id: RunId::new("scaled")?,
             run_seed: 1,
+            settings: common::DecidingSettings::default(),
             catalogue: Arc::new(ShopWorld::new(shop, 1)?.catalogue()),
             store: Store::open("memory:///")?,
             authorizer: Arc::new(AllowLoopback),
@@ -113,6 +114,7 @@ impl Run {
     async fn silent_peer(&mut self) -> Result<()> {
         let request = pb::JoinRequest {
             header: Some(header(Some(&RunId::new("scaled")?), None, "silent")),
+            ..pb::JoinRequest::default()
         };
         self.client.join(request).await?;
         Ok(())

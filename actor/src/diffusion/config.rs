@@ -1,6 +1,7 @@
 //! What the image generator can be told: the `[diffusion]` table.
 
-use common::{InvalidConfig, SettingsCheck};
+use crate::config::{given, text};
+use common::{DecidingSettings, InvalidConfig, SettingsCheck};
 use imaging::Region;
 use models::diffusion::attention::SliceBytes;
 use models::diffusion::pipeline::PipelineConfig;
@@ -8,6 +9,9 @@ use models::diffusion::prompt::{LongPrompts, PromptStyle};
 use models::diffusion::schedule::Sampler;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+/// The longest text that is stated as it is, in bytes; of a longer one its digest is.
+const MAX_STATED_BYTES: usize = 1 << 10;
 
 /// How products are placed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -153,6 +157,53 @@ impl DiffusionConfig {
         check.finish()
     }
 
+    /// The settings of these that decide what is painted. `batch` and `tile` are among them, by which pictures differ in their last bits and
+    /// more. Of what is read is stated whether it is given, where there may be none.
+    pub fn deciding(&self) -> DecidingSettings {
+        let Self {
+            model: _,
+            controlnet,
+            lora,
+            lora_scale,
+            width,
+            height,
+            image_scale,
+            region,
+            placing,
+            sampler,
+            steps,
+            guidance,
+            control_scale,
+            negative_prompt,
+            long_prompts,
+            emphasis,
+            batch,
+            tile,
+            attention_bytes: _,
+            release: _,
+        } = self;
+        let settings = [
+            ("controlnet", given(controlnet)),
+            ("lora", given(lora)),
+            ("lora_scale", text(lora_scale)),
+            ("width", text(width)),
+            ("height", text(height)),
+            ("image_scale", text(image_scale)),
+            ("box", text(region)),
+            ("placing", text(placing)),
+            ("sampler", text(sampler)),
+            ("steps", text(steps)),
+            ("guidance", text(guidance)),
+            ("control_scale", text(control_scale)),
+            ("negative_prompt", short(negative_prompt)),
+            ("long_prompts", text(long_prompts)),
+            ("emphasis", text(emphasis)),
+            ("batch", text(batch)),
+            ("tile", text(tile)),
+        ];
+        DecidingSettings::of_table("diffusion", settings)
+    }
+
     /// The part of the canvas that products are placed in, where one is given.
     pub(super) fn region(&self) -> Option<Region> {
         match self.region[..] {
@@ -182,6 +233,15 @@ impl DiffusionConfig {
             tile: (self.tile > 0).then_some(self.tile / 8),
             release: self.release,
         }
+    }
+}
+
+/// A text, or its digest. What counts is how long it is as it is stated: some characters take six bytes there.
+fn short(words: &str) -> String {
+    let stated = text(&words);
+    match stated.len() {
+        ..=MAX_STATED_BYTES => stated,
+        _ => store::digest(words.as_bytes()).to_string(),
     }
 }
 
@@ -218,5 +278,49 @@ mod tests {
                 "tile"
             ]
         );
+    }
+
+    #[test]
+    fn what_is_painted_is_stated_and_neither_where_things_lie_nor_how_much_memory_they_take() {
+        let run = DiffusionConfig {
+            model: "sd15".into(),
+            negative_prompt: "text ".repeat(1000),
+            ..DiffusionConfig::default()
+        };
+        let elsewhere = DiffusionConfig {
+            model: "s3://models/sd15".into(),
+            attention_bytes: 1 << 20,
+            release: true,
+            ..run.clone()
+        };
+        assert_eq!(elsewhere.deciding(), run.deciding());
+        let other = DiffusionConfig {
+            lora: "style.safetensors".into(),
+            region: vec![0, 0, 64, 64],
+            sampler: Sampler::Ddim,
+            negative_prompt: format!("{}text", run.negative_prompt),
+            tile: 256,
+            ..run.clone()
+        };
+        let others = other.deciding().others_than(&run.deciding());
+        let keys: Vec<_> = others.iter().map(|other| other.key.as_str()).collect();
+        assert_eq!(
+            keys,
+            [
+                "diffusion.box",
+                "diffusion.lora",
+                "diffusion.negative_prompt",
+                "diffusion.sampler",
+                "diffusion.tile"
+            ]
+        );
+        let longest = DiffusionConfig {
+            negative_prompt: "\u{1}".repeat(MAX_STATED_BYTES),
+            ..run
+        };
+        for stated in [other, longest] {
+            let values = std::collections::BTreeMap::from(stated.deciding());
+            assert!(values.values().all(|value| value.len() <= MAX_STATED_BYTES));
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! What guardrails can be told: the `[actor.guardrails]` table.
 
-use common::SettingsCheck;
+use crate::config::{given, text};
+use common::{DecidingSettings, SettingsCheck};
 use imaging::guardrails::{blank, halo, leakage, perceptual_hash, visibility};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -90,6 +91,37 @@ impl GuardrailsConfig {
         for (key, bits) in bits {
             check.within(key, bits, 0..=64, "bits");
         }
+    }
+
+    /// What they decide: all of them do. Of the lists is stated whether there are any.
+    pub(crate) fn deciding(&self) -> DecidingSettings {
+        let Self {
+            text_blocklist,
+            min_spread,
+            max_black_share,
+            max_halo,
+            max_changed,
+            min_distinct_outline,
+            min_product_area,
+            near_duplicates,
+            near_duplicate_bits,
+            image_blocklist,
+            image_blocklist_bits,
+        } = self;
+        let settings = [
+            ("text_blocklist", given(text_blocklist)),
+            ("min_spread", text(min_spread)),
+            ("max_black_share", text(max_black_share)),
+            ("max_halo", text(max_halo)),
+            ("max_changed", text(max_changed)),
+            ("min_distinct_outline", text(min_distinct_outline)),
+            ("min_product_area", text(min_product_area)),
+            ("near_duplicates", text(near_duplicates)),
+            ("near_duplicate_bits", text(near_duplicate_bits)),
+            ("image_blocklist", given(image_blocklist)),
+            ("image_blocklist_bits", text(image_blocklist_bits)),
+        ];
+        DecidingSettings::of_table("actor.guardrails", settings)
     }
 
     /// The file of listed phrases.

@@ -53,14 +53,14 @@ impl<'a> Outage<'a> {
         if waited + pause > self.peer.patience {
             return Err(self.peer.given_up(waited, status));
         }
-        let (retry_ms, code, message) = (pause.as_millis() as u64, status.code(), status.message());
+        let (retry_ms, code, error) = (pause.as_millis() as u64, status.code(), status.message());
         match asked {
-            Some(_) => tracing::warn!(role, url, message, retry_ms, "waiting: the peer has no room"),
+            Some(_) => tracing::warn!(role, url, error, retry_ms, "waiting: the peer has no room"),
             None => tracing::warn!(
                 role,
                 url,
                 ?code,
-                message,
+                error,
                 retry_ms,
                 "waiting: the peer does not serve"
             ),

@@ -118,7 +118,7 @@ async fn at_work(
     let (background, name) = (Background::shared(), ActorId::new("late").unwrap());
     let peer = LearnerClient::at(&url, Arc::new(Tcp), &name, &config);
     let end = EndWatch::new(None, &peer);
-    let (learner, _) = LearnerClient::join(peer, name, 0, &config, &background).await?;
+    let (learner, _) = LearnerClient::join(peer, name, config.deciding(), 0, &config, &background).await?;
     let joined = Joined {
         config: &config,
         learner: Arc::new(learner),

@@ -103,6 +103,7 @@ impl Rig {
         let inputs = SimulatedInputs {
             run_id: run.clone(),
             run_seed: 1,
+            settings: plan.actor.deciding(),
             catalogue,
             store: plan.store,
             authorizer,

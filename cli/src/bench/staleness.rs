@@ -5,6 +5,7 @@
 
 use crate::args::StalenessArgs;
 use crate::demo::{self, Chart, Curve, Line, Plan, Report};
+use crate::evaluation::MeasuredOn;
 use crate::failure::{OrConfiguration as _, Outcome};
 use anyhow::{Context as _, anyhow};
 use image::RgbImage;
@@ -94,7 +95,8 @@ impl Bounds {
         };
         let json = serde_json::to_vec_pretty(&figures).context("figures")?;
         std::fs::write(out.join("staleness.json"), json).context("cannot write staleness.json")?;
-        draw(&figures.points)?
+        let on = reports[0].1.measured_on();
+        draw(&figures.points, on)?
             .save(out.join("staleness.png"))
             .context("cannot write staleness.png")?;
         let curve = |(bound, report): (u64, Report)| Curve {
@@ -102,7 +104,7 @@ impl Bounds {
             rounds: report.rounds,
         };
         let curves: Vec<Curve> = reports.into_iter().map(curve).collect();
-        let picture = demo::draw_curves("Bounded staleness", &curves)?;
+        let picture = demo::draw_curves("Bounded staleness", &curves, on)?;
         picture
             .save(out.join("curves.png"))
             .context("cannot write curves.png")?;
@@ -114,22 +116,21 @@ impl Bounds {
 type Measure = (&'static str, fn(&Point) -> Option<f64>);
 
 const MEASURES: [Measure; 2] = [
-    ("true CTR on test products, %, by staleness in versions", |p| {
+    ("true CTR on {products}, %, by staleness in versions", |p| {
         p.true_ctr.map(|v| v * 100.0)
     }),
-    (
-        "reward on test products, log odds, by staleness in versions",
-        |p| Some(p.reward_test_products),
-    ),
+    ("reward on {products}, log odds, by staleness in versions", |p| {
+        Some(p.reward_test_products)
+    }),
 ];
 
 /// Draws what the bounds came to.
 ///
 /// # Errors
 /// When the plotting library fails.
-fn draw(points: &[Point]) -> anyhow::Result<RgbImage> {
+fn draw(points: &[Point], on: MeasuredOn) -> anyhow::Result<RgbImage> {
     let charts = MEASURES.map(|(measure, value)| Chart {
-        title: measure.to_owned(),
+        title: on.titled(measure),
         lines: lines(points, value),
         dots: true,
     });
@@ -217,11 +218,19 @@ mod tests {
             vec![(0.0, 1.5), (2.5, 0.5), (3.0, 1.0)],
         ];
         assert_eq!(charted, [ctr, reward]);
-        assert_eq!(draw(&points).unwrap().dimensions(), (1000, 420));
+        assert_eq!(
+            draw(&points, MeasuredOn::TestProducts).unwrap().dimensions(),
+            (1000, 420)
+        );
     }
 
     #[test]
     fn a_catalogue_without_truth_and_a_single_bound_can_be_drawn() {
-        assert_eq!(draw(&[bound(0, 0.0, None)]).unwrap().dimensions(), (1000, 420));
+        assert_eq!(
+            draw(&[bound(0, 0.0, None)], MeasuredOn::ItsProducts)
+                .unwrap()
+                .dimensions(),
+            (1000, 420)
+        );
     }
 }

@@ -8,6 +8,7 @@ use ::actor::Generator;
 use anyhow::{Context as _, anyhow};
 use common::RunId;
 use futures::executor::block_on;
+use models::peft::Adapter;
 use models::policy::Policy;
 use std::path::{Path, PathBuf};
 use store::StoreSettings;
@@ -79,8 +80,17 @@ impl Checks {
         self.policy_in("policy.base", &directory)
     }
 
+    /// An adapter that an argument names, read whole, unless it comes by URL. Whether it belongs to its base is found out beside the base's
+    /// weights.
+    pub(crate) fn adapter_of(&mut self, flag: &str, location: &Path) {
+        if let Some(directory) = locations::local_model(&location.to_string_lossy()) {
+            let read = Adapter::load(&directory).with_context(|| flag.to_owned());
+            self.argument(read.or_configuration());
+        }
+    }
+
     /// What a diffusion model is read from, where one paints and does not come by URL.
-    pub(super) fn painting(&mut self) {
+    pub(crate) fn painting(&mut self) {
         if self.config().actor.image_generator != Generator::Diffusion {
             return;
         }

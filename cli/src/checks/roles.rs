@@ -69,6 +69,14 @@ impl Checks {
         }
     }
 
+    /// What a process that only asks stands on: the configured certificate, whosever it is.
+    pub(crate) fn looking_on(&mut self) -> Option<Security> {
+        match self.certificates() {
+            true => self.look("tls.cert", Security::looking_on),
+            false => None,
+        }
+    }
+
     /// Whether every file of certificates can be read, where there are some.
     fn certificates(&mut self) -> bool {
         let keys = ["tls.cert", "tls.key", "tls.ca"];

@@ -40,7 +40,10 @@ impl Checks {
             return None;
         }
         let own = match file {
-            Some(file) => Some(self.imported(CATALOGUE, CaigCatalogue::load(&file))?),
+            Some(file) => {
+                let loaded = CaigCatalogue::load(&file, self.config().catalogue.test_share);
+                Some(self.imported(CATALOGUE, loaded)?)
+            }
             None => None,
         };
         self.in_range()
@@ -82,6 +85,14 @@ impl Checks {
     pub(crate) fn training(&mut self, settings: &LearnerConfig, shop: &Shop, policy: Option<&Policy>) {
         let (catalogue, most) = (shop.catalogue.as_ref(), self.config().actor.max_new_tokens);
         for refusal in learner::training_refusals(settings, catalogue, policy, most) {
+            self.refused(refusal);
+        }
+    }
+
+    /// Whether a policy has room for every product's prompt, with the longest completion behind it.
+    pub(crate) fn prompts(&mut self, shop: &Shop, policy: &Policy) {
+        let most = self.config().actor.max_new_tokens;
+        if let Err(refusal) = learner::check_prompts(shop.catalogue.as_ref(), policy, most) {
             self.refused(refusal);
         }
     }

@@ -68,6 +68,7 @@ pub(super) fn run(args: &ActorArgs) -> Outcome<()> {
             reward_url: config.endpoints.reward.clone(),
             store: locations::open_store("store.url", &config.store.url, &config.store.settings())?,
             image_generator,
+            rendering: config.deciding_what_is_rendered(),
             guardrails,
             work_dir: work.path(),
             placement,
@@ -92,9 +93,10 @@ pub(super) fn run(args: &ActorArgs) -> Outcome<()> {
 
 fn blame(error: ActorError) -> Failure {
     match error {
-        ActorError::Config(_) | ActorError::GroupTooLarge { .. } | ActorError::Address { .. } => {
-            Failure::Configuration(error.into())
-        }
+        ActorError::Config(_)
+        | ActorError::GroupTooLarge { .. }
+        | ActorError::Address { .. }
+        | ActorError::OtherSettings { .. } => Failure::Configuration(error.into()),
         other => Failure::Run(other.into()),
     }
 }

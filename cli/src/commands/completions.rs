@@ -2,15 +2,15 @@
 
 use crate::args::{Cli, CompletionsArgs};
 use crate::failure::Outcome;
+use crate::output;
 use clap::CommandFactory as _;
-use std::io::{self, Write as _};
 
 /// Runs the command.
 pub(super) fn run(args: &CompletionsArgs) -> Outcome<()> {
     // Into memory first: the generator gives up when its writer fails, and a closed pipe is no reason to.
     let mut script = vec![];
     clap_complete::generate(args.shell, &mut Cli::command(), "adwright", &mut script);
-    io::stdout().lock().write_all(&script)?;
+    output::bytes(&script)?;
     Ok(())
 }
 

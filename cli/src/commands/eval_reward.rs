@@ -1,21 +1,28 @@
 //! `adwright eval-reward`: a reward model's figures on held-out products of the configured click log.
 
 use crate::args::EvalRewardArgs;
+use crate::checks::Checks;
 use crate::demo::reward_model_line;
 use crate::failure::{OrConfiguration as _, Outcome};
 use crate::progress::Progress;
 use crate::reward::Reward;
-use crate::{locations, node_cache, output, role, shop, telemetry};
+use crate::{locations, node_cache, output, role, telemetry};
+use anyhow::Context as _;
 use std::path::Path;
 
 /// Runs the command.
 pub(super) fn run(args: &EvalRewardArgs) -> Outcome<()> {
-    let mut config = super::layers(&args.config, &args.compute)
+    let layers = super::layers(&args.config, &args.compute)
         .flag("--model", "paths.reward_model", args.model.clone())
         .flag("--seed", "run.seed", super::seed(args.seed))
-        .sets(&args.config.sets)
-        .resolve()
-        .or_configuration()?;
+        .sets(&args.config.sets);
+    let mut checks = Checks::of(layers)?;
+    checks.argument(telemetry::check());
+    checks.placement();
+    checks.reward_server();
+    let log = checks.clicks();
+    let mut config = checks.finish()?;
+    let log = log.context("the click log was neither read nor refused")?;
     telemetry::init(telemetry::QUIET)?;
     let _kernels = role::runtime(&config)?;
     config.paths.reward_model =
@@ -26,7 +33,6 @@ pub(super) fn run(args: &EvalRewardArgs) -> Outcome<()> {
     let progress = &mut |done, all| stage.update(done, all, "");
     let model = Reward::load(&config, directory, progress).or_configuration()?;
     drop(stage);
-    let log = shop::click_log(&config)?;
     let report = model
         .measure(&config, log.as_ref())
         .map_err(super::blame_reward)?;

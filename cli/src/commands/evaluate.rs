@@ -1,16 +1,17 @@
-//! `adwright evaluate`: a policy, alone and with adapters, on the test products of a catalogue with fixed prompts and seeds; or the
+//! `adwright evaluate`: a policy, alone and with adapters, on the test products of a catalogue, or all where none
+//! are held out, with fixed prompts and seeds; or the
 //! versions of a run as they come.
 
 mod follow;
 mod too_late;
 
 use crate::args::EvaluateArgs;
+use crate::checks::Checks;
 use crate::config::Config;
-use crate::evaluation::{Evaluation, Evaluator, WinRate, win_rate};
+use crate::evaluation::{Evaluation, Evaluator, MeasuredOn, WinRate, win_rate};
 use crate::failure::{OrConfiguration as _, Outcome};
 use crate::node_cache::Local;
 use crate::progress::Progress;
-use crate::security::Security;
 use crate::shop::{self, Shop};
 use crate::{locations, node_cache, output, role, telemetry};
 use actor::Generator;
@@ -31,8 +32,10 @@ struct Report {
     model: String,
     reward_model: String,
     catalogue: String,
-    /// Test products that were measured on.
+    /// Products that were measured on.
     products: usize,
+    /// Whether those are held out of the catalogue; otherwise they are any of it.
+    held_out: bool,
     /// Descriptions of each.
     samples: usize,
     /// The base first, then the adapters in the order in which they were given.
@@ -60,7 +63,7 @@ struct Comparison {
 /// Runs the command.
 pub(super) fn run(args: &EvaluateArgs) -> Outcome<()> {
     let path = |path: &Path| path.display().to_string();
-    let config = super::layers(&args.config, &args.compute)
+    let layers = super::layers(&args.config, &args.compute)
         .flag("--model", "paths.policy", args.model.as_deref().map(path))
         .flag(
             "--reward-model",
@@ -71,12 +74,21 @@ pub(super) fn run(args: &EvaluateArgs) -> Outcome<()> {
         .flag("--learner", "endpoints.learner", args.learner.clone())
         .flag("--metrics", "telemetry.metrics_listen", args.metrics.clone())
         .flag("--seed", "run.seed", super::seed(args.seed))
-        .sets(&args.config.sets)
-        .resolve()
-        .or_configuration()?;
+        .sets(&args.config.sets);
+    let mut checks = Checks::of(layers)?;
+    checks.argument(telemetry::check());
     if args.follow {
-        return follow::run(&config, args);
+        return follow::run(checks, args);
     }
+    for adapter in &args.adapters {
+        checks.adapter_of("--adapter", adapter);
+    }
+    let security = match checks.config().actor.image_generator {
+        Generator::Remote => checks.looking_on(),
+        Generator::Shopworld | Generator::Diffusion => None,
+    };
+    let shop = look(&mut checks);
+    let config = checks.finish()?;
     telemetry::init(telemetry::QUIET)?;
     let _kernels = role::runtime(&config)?;
     let models = Models::bring(&config)?;
@@ -90,12 +102,9 @@ pub(super) fn run(args: &EvaluateArgs) -> Outcome<()> {
         .collect::<Outcome<_>>()?;
     let progress = Progress::detect();
     let runtime = role::small_runtime()?;
-    let transport = match config.actor.image_generator {
-        Generator::Remote => Security::asking(&config)?,
-        Generator::Shopworld | Generator::Diffusion => Transport::plain(),
-    };
+    let transport = security.map_or_else(Transport::plain, |security| security.transport);
     let (network, handle) = (transport.network(), runtime.handle().clone());
-    let mut evaluator = models.evaluator(&config, network, handle, &Pulse::default())?;
+    let mut evaluator = models.evaluator(&config, shop, network, handle, &Pulse::default())?;
     let mut stage = progress.stage("evaluation");
     let mut policies = vec![];
     for (number, (name, adapter)) in adapters.into_iter().enumerate() {
@@ -129,6 +138,7 @@ pub(super) fn run(args: &EvaluateArgs) -> Outcome<()> {
         reward_model: models.reward.name,
         catalogue: config.catalogue.source.clone(),
         products: policies[0].figures.rewards.len() / samples,
+        held_out: evaluator.measured_on() == MeasuredOn::TestProducts,
         samples,
         comparisons: comparisons.collect(),
         policies,
@@ -139,6 +149,21 @@ pub(super) fn run(args: &EvaluateArgs) -> Outcome<()> {
     }
     describe(&report)?;
     Ok(())
+}
+
+/// Looks at everything that versions are measured with and on: what lies here, as far as it can be known without weights. The products,
+/// unless they come by URL.
+fn look(checks: &mut Checks) -> Option<Shop> {
+    checks.placement();
+    let directory = checks.model("paths.policy", |config| &config.paths.policy, "pretrain");
+    let policy = directory.and_then(|directory| checks.policy_in("paths.policy", &directory));
+    checks.reward_server();
+    checks.painting();
+    let shop = checks.products();
+    if let (Some(shop), Some(policy)) = (&shop, &policy) {
+        checks.prompts(shop, policy);
+    }
+    shop
 }
 
 /// What is measured, and what says how good that is: on this machine.
@@ -160,18 +185,23 @@ impl Models {
         Ok(Self { policy, reward })
     }
 
-    /// Loads them, and what actors render with.
+    /// Loads them, and what actors render with; the products, where nobody has looked at them yet.
     ///
     /// # Errors
     /// Configuration at fault; an image service that does not serve.
     fn evaluator(
         &self,
         config: &Config,
+        shop: Option<Shop>,
         network: Arc<dyn Network>,
         runtime: Handle,
         pulse: &Pulse,
     ) -> Outcome<Evaluator> {
-        let shop = Shop::open(config)?.with_actors_generator(config, "evaluate", network, runtime)?;
+        let shop = match shop {
+            Some(shop) => shop,
+            None => Shop::open(config)?,
+        };
+        let shop = shop.with_actors_generator(config, "evaluate", network, runtime)?;
         let (policy, reward) = (&self.policy.directory, &self.reward.directory);
         let evaluator = Evaluator::load(config, shop, policy, reward, pulse).or_configuration()?;
         evaluator.check_products().or_configuration()?;
@@ -181,8 +211,13 @@ impl Models {
 
 fn describe(report: &Report) -> std::io::Result<()> {
     let (products, samples) = (report.products, report.samples);
+    let kind = if report.held_out {
+        "test products"
+    } else {
+        "products, none held out,"
+    };
     output::line(&format!(
-        "{} on {products} products x {samples} descriptions",
+        "{} on {products} {kind} x {samples} descriptions",
         report.model
     ))?;
     output::line("   reward  true CTR    match  invalid  distinct  adapter")?;

@@ -4,8 +4,9 @@ use super::model::Asked;
 use crate::args::GenerateArgs;
 use crate::failure::{OrConfiguration as _, Outcome};
 use crate::output;
+use anyhow::Context as _;
 use models::ModelError;
-use models::policy::{Prompt, SamplingParams};
+use models::policy::{Policy, Prompt, SamplingParams};
 use models::sampling::Finish;
 use serde::Serialize;
 
@@ -32,8 +33,9 @@ pub(super) fn run(args: &GenerateArgs) -> Outcome<()> {
         top_p: args.top_p,
         max_new_tokens: args.max_new_tokens,
     };
-    params.check().or_configuration()?;
-    let asked = Asked::read(&args.model, &args.config, &args.compute)?;
+    let settings = params.check().or_configuration();
+    let fits = |policy: &Policy, prompt: usize| room(policy, prompt, args.max_new_tokens);
+    let asked = Asked::read(&args.model, &args.config, &args.compute, settings, fits)?;
     let prompt = |number: u64| Prompt {
         ids: asked.prompt_ids.clone(),
         image: asked.features.as_ref().map(|_| 0),
@@ -44,10 +46,6 @@ pub(super) fn run(args: &GenerateArgs) -> Outcome<()> {
     let drawn = asked
         .policy
         .sample(&prompts, asked.features.as_ref(), &params)
-        .map_err(|error| match error {
-            ModelError::Room { .. } => anyhow::Error::new(error).context("--max-new-tokens"),
-            other => other.into(),
-        })
         .or_configuration()?;
     if !args.json {
         for completion in drawn {
@@ -65,4 +63,15 @@ pub(super) fn run(args: &GenerateArgs) -> Outcome<()> {
         completions: completions.collect(),
     })?;
     Ok(())
+}
+
+/// Whether the longest completion fits behind a prompt of so many positions.
+fn room(policy: &Policy, prompt: usize, max_new_tokens: usize) -> Outcome<()> {
+    let fits = policy.config.row_limits().check(prompt, max_new_tokens);
+    let fits = fits.map_err(|found| ModelError::Room {
+        max_new_tokens,
+        prompt,
+        context: found.context,
+    });
+    fits.context("--max-new-tokens").or_configuration()
 }

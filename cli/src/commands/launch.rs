@@ -4,13 +4,14 @@ use crate::args::LaunchArgs;
 use crate::config::{ConfigError, Layers};
 use crate::failure::{OrConfiguration as _, Outcome};
 use crate::launch::{
-    Added, Configured, Image, Manifests, Moved, Objects, Overlay, Patch, check_read, fitting, image_of, unfit,
+    Added, Configured, Image, Manifests, Moved, Objects, Overlay, Patch, Ways, check_read, fitting, image_of,
+    namespace_of, unfit,
 };
 use crate::output;
 use crate::progress::Progress;
 use anyhow::{Context as _, anyhow};
 use common::RunId;
-use std::io::{self, Write as _};
+use std::io;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
@@ -79,8 +80,16 @@ fn overlay(args: &LaunchArgs) -> Outcome<Overlay> {
         Some(image) => Some((image_of(&base).or_configuration()?, image)),
         None => None,
     };
-    if let Some(moved) = &moved {
-        Progress::detect().say(&moved.to_string());
+    let ways = match &added {
+        Some(added) => {
+            let below = namespace_of(&base).or_configuration()?;
+            let within = namespace.as_deref().or(below.as_deref());
+            Ways::of(&files, &sets, &objects, within, &added.name)
+        }
+        None => Ways::default(),
+    };
+    for line in moved.iter().map(ToString::to_string).chain(ways.told) {
+        Progress::detect().say(&line);
     }
     Ok(Overlay {
         base,
@@ -89,6 +98,7 @@ fn overlay(args: &LaunchArgs) -> Outcome<Overlay> {
         namespace,
         image,
         fitting,
+        policies: ways.policies,
     })
 }
 
@@ -160,7 +170,7 @@ fn dry_run(overlay: &Overlay) -> Outcome<()> {
         )
         .into());
     }
-    io::stdout().lock().write_all(&rendered.stdout)?;
+    output::bytes(&rendered.stdout)?;
     Ok(())
 }
 
@@ -231,6 +241,44 @@ mod tests {
             "scalerAddress: adwright-learner.ads:7400\n",
         ] {
             assert!(objects.contains(host), "{host} is not in\n{objects}");
+        }
+    }
+
+    #[test]
+    #[ignore = "needs kubectl; .ci/run runs it"]
+    fn pods_are_let_out_to_services_that_are_set_also_upon_an_overlay_that_has_some() {
+        let place = tempfile::tempdir().unwrap();
+        // A copy, below which the first overlay lies as one of one's own does.
+        let k8s = Path::new(env!("CARGO_MANIFEST_DIR")).join("../k8s");
+        let copied = Command::new("cp").arg("-R").args([&k8s, place.path()]).status();
+        assert!(copied.unwrap().success());
+        let manifests = place.path().join("k8s");
+        let launch = |below: &str, out: PathBuf, namespace: Option<&str>, sets: &[&str]| {
+            let args = LaunchArgs {
+                overlay: below.into(),
+                sets: sets.iter().map(|&set| set.to_owned()).collect(),
+                namespace: namespace.map(str::to_owned),
+                image: None,
+                out,
+                manifests: manifests.clone(),
+                dry_run: false,
+                apply: false,
+            };
+            overlay(&args).unwrap().write(&args.out).unwrap();
+            manifests::rendered(&args.out)
+        };
+        let first = manifests.join("overlays/first");
+        let otlp = |namespace: &str| format!("telemetry.otlp=http://collector.{namespace}:4317");
+        let objects = launch("gpu", first, None, &[&otlp("observability")]);
+        let policy = "  name: 30-launch-collector\n  namespace: adwright\n";
+        let peer = "kubernetes.io/metadata.name: observability\n";
+        assert!(objects.contains(policy) && objects.contains(peer), "{objects}");
+        let images = "endpoints.images=https://painter.pictures:7402";
+        let sets = [&otlp("traces"), "actor.image_generator=remote", images];
+        let objects = launch("first", place.path().join("second"), Some("ads"), &sets);
+        for name in ["30-launch-collector", "40-launch-collector", "40-launch-images"] {
+            let policy = format!("  name: {name}\n  namespace: ads\n");
+            assert!(objects.contains(&policy), "{name} is not in\n{objects}");
         }
     }
 

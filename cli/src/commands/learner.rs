@@ -66,6 +66,7 @@ pub(super) fn run(args: &LearnerArgs) -> Outcome<()> {
             run_id,
             run_seed: config.run.seed,
             completion_tokens: config.actor.max_new_tokens,
+            settings: config.deciding(),
             catalogue,
             store: locations::open_store("store.url", &config.store.url, &config.store.settings())?,
             adapter: locations::open_store("paths.adapter", &config.paths.adapter, &config.store.settings())?,

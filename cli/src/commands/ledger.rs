@@ -54,6 +54,7 @@ fn describe(summary: &LedgerSummary) -> Outcome<()> {
         ("tasks", summary.tasks.to_string()),
         ("outcomes", summary.outcomes.to_string()),
         ("trained", format!("{} pairs", summary.pairs_trained)),
+        ("refused", refused(summary)),
         ("images", images),
         ("version", version.unwrap_or_else(|| "none".into())),
     ];
@@ -61,4 +62,14 @@ fn describe(summary: &LedgerSummary) -> Outcome<()> {
         output::line(&format!("{name:<12}{text}"))?;
     }
     Ok(())
+}
+
+fn refused(summary: &LedgerSummary) -> String {
+    let by_reason = &summary.pairs_refused;
+    let total = format!("{} pairs", by_reason.values().sum::<u64>());
+    let counts = by_reason
+        .iter()
+        .map(|(reason, count)| format!("{reason} {count}"));
+    let all: Vec<String> = [total].into_iter().chain(counts).collect();
+    all.join(", ")
 }

@@ -7,6 +7,7 @@ use crate::output;
 use anyhow::{Context as _, anyhow};
 use models::ModelError;
 use models::batch::CompletionRow;
+use models::policy::Policy;
 use serde::Serialize;
 
 /// What `--json` prints: natural-log probabilities of raw logits, the end token's included.
@@ -19,15 +20,13 @@ struct LogProbs {
 
 /// Runs the command.
 pub(super) fn run(args: &LogprobArgs) -> Outcome<()> {
-    let asked = Asked::read(&args.model, &args.config, &args.compute)?;
-    let token_ids = match (&args.completion, &args.completion_ids) {
-        (_, Some(ids)) => ids.clone(),
-        (text, None) => asked
-            .policy
-            .completion_ids(text.as_deref().unwrap_or_default())
-            .context("--completion")
-            .or_configuration()?,
+    let fits = |policy: &Policy, prompt: usize| {
+        let completion = completion_ids(policy, args)?.len();
+        let fits = policy.config.row_limits().check(prompt, completion);
+        fits.context("--prompt and --completion").or_configuration()
     };
+    let asked = Asked::read(&args.model, &args.config, &args.compute, Ok(()), fits)?;
+    let token_ids = completion_ids(&asked.policy, args)?;
     let row = CompletionRow {
         prompt_ids: &asked.prompt_ids,
         image: asked.features.as_ref().map(|_| 0),
@@ -53,4 +52,15 @@ pub(super) fn run(args: &LogprobArgs) -> Outcome<()> {
         output::line(&format!("{sum:.4} nats over {} tokens", token_ids.len()))?;
     }
     Ok(())
+}
+
+/// The completion's tokens: those given, or the text's with their end token.
+fn completion_ids(policy: &Policy, args: &LogprobArgs) -> Outcome<Vec<u32>> {
+    match (&args.completion, &args.completion_ids) {
+        (_, Some(ids)) => Ok(ids.clone()),
+        (text, None) => policy
+            .completion_ids(text.as_deref().unwrap_or_default())
+            .context("--completion")
+            .or_configuration(),
+    }
 }

@@ -5,14 +5,13 @@ use crate::failure::{OrConfiguration as _, Outcome};
 use crate::output;
 use anyhow::Context as _;
 use clap::CommandFactory as _;
-use std::io::{self, Write as _};
 
 /// Runs the command.
 pub(super) fn run(args: &ManArgs) -> Outcome<()> {
     let Some(directory) = &args.out else {
         let mut page = vec![];
         clap_mangen::Man::new(Cli::command()).render(&mut page)?;
-        io::stdout().lock().write_all(&page)?;
+        output::bytes(&page)?;
         return Ok(());
     };
     let shown = directory.display();

@@ -31,8 +31,8 @@ pub(super) fn model(command: &ModelCommand) -> Outcome<()> {
 pub(super) fn catalog(command: &CatalogCommand) -> Outcome<()> {
     let CatalogCommand::Push(args) = command;
     telemetry::init(telemetry::QUIET)?;
-    // What cannot be read here cannot be read there: all faulty rows at once.
-    CaigCatalogue::load(&args.from).or_configuration()?;
+    // What cannot be read here cannot be read there: all faulty rows at once. Who reads it holds its share out.
+    CaigCatalogue::load(&args.from, 0.0).or_configuration()?;
     let files = of_catalogue(&args.from).or_configuration()?;
     push(args, &files)
 }

@@ -44,7 +44,7 @@ pub(super) fn run(args: &RenderArgs) -> Outcome<()> {
         .or_configuration()?;
     telemetry::init(telemetry::QUIET)?;
     let _kernels = role::runtime(&config)?;
-    let product = super::model::read_picture(&args.product)?;
+    let product = super::model::read_picture("--product", &args.product)?;
     let given = given_noise(args, &config)?;
     let settings = Settings {
         steps: config.diffusion.steps,

@@ -4,10 +4,11 @@ mod trained;
 
 use super::model::read_picture;
 use crate::args::{Preprocess, ScoreArgs};
+use crate::checks::Checks;
 use crate::failure::{OrConfiguration as _, Outcome};
 use crate::progress::Progress;
-use crate::{node_cache, output, role, telemetry};
-use anyhow::Context as _;
+use crate::{locations, node_cache, output, role, telemetry};
+use anyhow::{Context as _, anyhow};
 use common::Digest;
 use image::RgbaImage;
 use models::ctr::{CAIG_QUESTION, CAIG_QUESTION_WITH_CAPTION, CaigReward, RewardModel};
@@ -29,16 +30,20 @@ struct Score {
 
 /// Runs the command.
 pub(super) fn run(args: &ScoreArgs) -> Outcome<()> {
-    let config = super::layers(&args.config, &args.compute)
-        .sets(&args.config.sets)
-        .resolve()
-        .or_configuration()?;
+    let mut checks = Checks::of(super::layers(&args.config, &args.compute).sets(&args.config.sets))?;
+    checks.argument(telemetry::check());
+    checks.placement();
+    let creatives = [("--left", &args.left), ("--right", &args.right)]
+        .map(|(flag, path)| checks.argument(creative(flag, path, args.preprocess)));
+    if let Some(directory) = locations::local_model(&args.model.to_string_lossy()) {
+        checks.argument(look(args, &directory));
+    }
+    let config = checks.finish()?;
+    let [Some(left), Some(right)] = creatives else {
+        return Err(anyhow!("a picture was neither read nor refused").into());
+    };
     telemetry::init(telemetry::QUIET)?;
     let _kernels = role::runtime(&config)?;
-    let [left, right] = [
-        creative(&args.left, args.preprocess)?,
-        creative(&args.right, args.preprocess)?,
-    ];
     let directory = node_cache::model(&config, "--model", &args.model)?.directory;
     let placement = config.compute.placement().or_configuration()?;
     let score = match RewardModel::is_meant_by(&directory) {
@@ -55,6 +60,17 @@ pub(super) fn run(args: &ScoreArgs) -> Outcome<()> {
         ))?;
     }
     Ok(())
+}
+
+/// Whether a directory holds a model that can be asked so; of a large one, whether it is there.
+fn look(args: &ScoreArgs, directory: &Path) -> Outcome<()> {
+    if !directory.is_dir() {
+        return Err(anyhow!("--model: {} is no model directory", directory.display())).or_configuration();
+    }
+    match RewardModel::is_meant_by(directory) {
+        true => trained::look(args, directory),
+        false => Ok(()),
+    }
 }
 
 /// What a model in CAIG's form says.
@@ -97,8 +113,8 @@ fn question(args: &ScoreArgs) -> String {
 }
 
 /// The reference shows whatever lies under transparent pixels.
-fn creative(path: &Path, preprocess: Preprocess) -> Outcome<RgbaImage> {
-    let mut picture = read_picture(path)?;
+fn creative(flag: &str, path: &Path, preprocess: Preprocess) -> Outcome<RgbaImage> {
+    let mut picture = read_picture(flag, path)?;
     if preprocess == Preprocess::Compat {
         picture.pixels_mut().for_each(|pixel| pixel[3] = 255);
     }

@@ -10,9 +10,10 @@ use crate::status::{Outage, Reading, Screen, View, line, table};
 use crate::{output, role, telemetry};
 use anyhow::{Context as _, anyhow};
 use proto::tls::Transport;
-use proto::{Answering, PeerRole, RewardServerStatus, RunStatus};
+use proto::{Answering, PeerRole, RewardServerStatus, RunStatus, pb};
 use std::time::Duration;
 use tokio::time::Instant;
+use tonic::Streaming;
 
 /// How long a service may take for one answer.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -47,6 +48,11 @@ struct Watched {
     reward_url: Option<String>,
     /// The reward-server for as long as it answers: one that does not is reached for again, which says best why not.
     reward: Option<Peer>,
+    /// The announcements, where they are listened to: a learner whose run is complete waits for those who listen, so they hear of the end
+    /// however seldom they ask.
+    announced: Option<Streaming<pb::PolicyManifest>>,
+    /// Whether the learner lets this caller listen, as far as is known.
+    may_listen: bool,
     begun: Instant,
     /// From which position on metrics are asked for: that of the newest version.
     metrics_from: u64,
@@ -68,6 +74,8 @@ impl Watched {
             learner_url: url.clone(),
             reward_url: asked.then(|| config.endpoints.reward.clone()),
             reward: None,
+            announced: None,
+            may_listen: args.watch,
             begun: Instant::now(),
             metrics_from: u64::MAX,
         })
@@ -80,6 +88,7 @@ impl Watched {
         loop {
             match self.read().await {
                 Ok(reading) => {
+                    self.listen(&reading.run).await;
                     if shown.answered(reading)? {
                         return Ok(());
                     }
@@ -88,8 +97,35 @@ impl Watched {
             }
             // After a slow answer the next reading is due now, and those that were missed are not made up for.
             due = (due + interval).max(Instant::now());
-            tokio::time::sleep_until(due).await;
+            tokio::select! {
+                () = tokio::time::sleep_until(due) => {}
+                () = self.last_version() => due = Instant::now(),
+            }
         }
+    }
+
+    async fn listen(&mut self, run: &RunStatus) {
+        if self.may_listen && self.announced.is_none() {
+            match self.learner.announcements(run).await {
+                Ok(announced) => self.announced = Some(announced),
+                // A scaler, say, is told by readings alone.
+                Err(Trouble::Denied(_)) => self.may_listen = false,
+                // So is the next reading, which says what is wrong.
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// Waits until the run's last version is announced.
+    async fn last_version(&mut self) {
+        while let Some(announced) = &mut self.announced {
+            match announced.message().await {
+                Ok(Some(manifest)) if manifest.last => return,
+                Ok(Some(_)) => {}
+                Ok(None) | Err(_) => self.announced = None,
+            }
+        }
+        std::future::pending().await
     }
 
     async fn read(&mut self) -> Result<Reading, Trouble> {

@@ -141,12 +141,29 @@ fn apply(schema: &Table, accepted: &mut Table, key: &str, value: &Value) -> Resu
 }
 
 fn expected(value: &Value, error: &toml::de::Error) -> String {
-    let message = error.message().trim();
+    let message = in_words(error.message().trim());
     if message.contains(&value.to_string()) {
-        message.to_owned()
+        message
     } else {
         format!("{message} (given: {value})")
     }
+}
+
+/// A message in which the kinds of numbers have no names that only a programmer knows.
+fn in_words(message: &str) -> String {
+    let Some((found, kind)) = message.rsplit_once(", expected ") else {
+        return message.to_owned();
+    };
+    let whole = |most: u32| format!("a whole number from 0 to {most}");
+    let kind = match kind {
+        "u8" => whole(u8::MAX.into()),
+        "u16" => whole(u16::MAX.into()),
+        "u32" => whole(u32::MAX),
+        "u64" | "usize" => "a whole number that is not negative".to_owned(),
+        "f32" | "f64" => "a number".to_owned(),
+        known => known.to_owned(),
+    };
+    format!("{found}, expected {kind}")
 }
 
 fn lookup<'a>(table: &'a Table, key: &str) -> Option<&'a Value> {

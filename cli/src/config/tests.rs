@@ -95,17 +95,36 @@ fn all_mistakes_are_reported_at_once_with_key_and_origin() {
     let expected = [
         ("no-equals-sign", "key=value"),
         ("test.toml: run.sede", "run.seed"),
-        ("test.toml: run.seed", "u64"),
+        ("test.toml: run.seed", "a whole number"),
         ("test.toml: nothing", "unknown"),
         ("test.toml: shopworld.log_match = 3", "0 to 1"),
         ("--set demo.actors=0: demo.actors", "1"),
-        ("--set compute.threads=none: compute.threads", "usize"),
+        ("--set compute.threads=none: compute.threads", "a whole number"),
     ];
     for (key, right) in expected {
         let hit = found.iter().any(|m| m.contains(key) && m.contains(right));
         assert!(hit, "{key:?} with {right:?} is not in {found:#?}");
     }
     assert_eq!(found.len(), expected.len(), "{found:#?}");
+}
+
+#[test]
+fn what_kind_of_number_is_wanted_is_said_in_words() {
+    for (set, words) in [
+        (
+            "learner.versions=-1",
+            "integer `-1`, expected a whole number that is not negative",
+        ),
+        ("learner.loss.beta=high", "string \"high\", expected a number"),
+        (
+            "actor.group_size=[1]",
+            "sequence, expected a whole number that is not negative (given: [1])",
+        ),
+        ("run.id=5", "integer `5`, expected a string"),
+    ] {
+        let said = messages("", &[set]);
+        assert!(said.len() == 1 && said[0].ends_with(words), "{said:?}");
+    }
 }
 
 #[test]
@@ -147,6 +166,7 @@ fn the_shipped_files_are_valid_and_demo_toml_is_the_default() {
 #[test]
 fn every_number_is_bounded_on_both_sides() {
     const MAY_BE_0: &[&str] = &[
+        "catalogue.test_share",
         "diffusion.attention_bytes",
         "diffusion.control_scale",
         "diffusion.guidance",

@@ -2,6 +2,7 @@
 
 use super::charts::{self, Chart, Line};
 use super::report::Round;
+use crate::evaluation::MeasuredOn;
 use image::RgbImage;
 
 /// Size of the picture.
@@ -21,23 +22,21 @@ type Measure = (&'static str, fn(&Round) -> Option<f64>);
 
 /// What is charted, in reading order.
 const MEASURES: [Measure; 6] = [
-    ("true CTR on test products, %", |r| r.true_ctr.map(|v| v * 100.0)),
+    ("true CTR on {products}, %", |r| r.true_ctr.map(|v| v * 100.0)),
     ("match rate", |r| r.match_rate),
-    ("reward on test products, log odds", |r| {
-        Some(r.reward_test_products)
-    }),
+    ("reward on {products}, log odds", |r| Some(r.reward_test_products)),
     ("KL from the start, nats", |r| Some(r.kl)),
     ("invalid descriptions, %", |r| Some(r.invalid_rate * 100.0)),
     ("entropy, nats per token", |r| Some(r.entropy)),
 ];
 
-/// Draws the charts.
+/// Draws the charts of runs that are measured on these products.
 ///
 /// # Errors
 /// When the plotting library fails.
-pub(crate) fn draw(title: &str, runs: &[Run]) -> anyhow::Result<RgbImage> {
+pub(crate) fn draw(title: &str, runs: &[Run], on: MeasuredOn) -> anyhow::Result<RgbImage> {
     let charts = MEASURES.map(|(measure, value)| Chart {
-        title: measure.to_owned(),
+        title: on.titled(measure),
         lines: runs.iter().map(|run| line(run, value)).collect(),
         dots: false,
     });
@@ -65,7 +64,7 @@ mod tests {
             rounds: rounds.clone(),
         };
         let runs = ["dpo", "joint_swap"].map(run);
-        let picture = draw("Adwright", &runs).unwrap();
+        let picture = draw("Adwright", &runs, MeasuredOn::TestProducts).unwrap();
         let colour = charts::COLOURS[1];
         assert!(picture.pixels().any(|p| p.0 == [colour.0, colour.1, colour.2]));
         assert_eq!(picture.dimensions(), (WIDTH, HEIGHT));
@@ -84,9 +83,21 @@ mod tests {
                 &[Run {
                     label: "dpo".into(),
                     rounds: vec![start]
-                }]
+                }],
+                MeasuredOn::ItsProducts
             )
             .is_ok()
+        );
+    }
+
+    #[test]
+    fn charts_say_on_which_products() {
+        let titles = |on: MeasuredOn| MEASURES.map(|(measure, _)| on.titled(measure)).join("; ");
+        assert!(titles(MeasuredOn::TestProducts).contains("reward on test products"));
+        let whole = titles(MeasuredOn::ItsProducts);
+        assert!(
+            whole.contains("reward on its products") && !whole.contains("test"),
+            "{whole}"
         );
     }
 }

@@ -1,6 +1,7 @@
 //! `report.json`: what a demo found, in the documented form. Plain values and the arithmetic between them; who measured
 //! them and how is elsewhere.
 
+use crate::evaluation::MeasuredOn;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -16,6 +17,9 @@ pub(crate) struct Report {
     pub(crate) control: bool,
     /// Name of the catalogue.
     pub(crate) catalogue: String,
+    /// `true` where no products are held out: what is called test products here are those that were trained on; absent otherwise.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) measured_on_training_products: bool,
     /// The roles' processes.
     pub(crate) processes: Vec<Process>,
     /// How long each part took.
@@ -146,6 +150,14 @@ impl From<&Round> for Quality {
 }
 
 impl Report {
+    /// What its figures are of.
+    pub(crate) fn measured_on(&self) -> MeasuredOn {
+        match self.measured_on_training_products {
+            true => MeasuredOn::ItsProducts,
+            false => MeasuredOn::TestProducts,
+        }
+    }
+
     /// How much the true click-through rate rose, relative to the start.
     pub(crate) fn gain(&self) -> Option<f64> {
         Some(self.last.true_ctr? / self.baseline.true_ctr? - 1.0)
@@ -213,6 +225,7 @@ pub(super) mod examples {
             mode: "joint_swap".into(),
             control: false,
             catalogue: "shopworld".into(),
+            measured_on_training_products: false,
             processes: vec![Process {
                 role: "learner".into(),
                 pid: 1,
@@ -335,12 +348,17 @@ mod tests {
             ["adoptions", "bytes_per_publish", "bytes_received", "publishes"]
         );
         assert_eq!(serde_json::from_value::<Report>(value).unwrap(), report);
-        let control = serde_json::to_value(Report {
+        let odd = Report {
             control: true,
+            measured_on_training_products: true,
             ..report
-        })
-        .unwrap();
-        assert_eq!(control["control"], true);
+        };
+        let value = serde_json::to_value(&odd).unwrap();
+        assert_eq!(
+            [&value["control"], &value["measured_on_training_products"]],
+            [true; 2]
+        );
+        assert_eq!(serde_json::from_value::<Report>(value).unwrap(), odd);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use super::sheet;
 use super::stages::Prepared;
 use super::training::{Figures, Trained};
 use crate::config::Config;
+use crate::evaluation::MeasuredOn;
 use crate::shop::{self, Shop};
 use anyhow::Context as _;
 use image::RgbImage;
@@ -57,6 +58,8 @@ impl Shared<'_> {
             mode: mode.to_owned(),
             control: self.control,
             catalogue: self.shop.catalogue.name().to_owned(),
+            measured_on_training_products: MeasuredOn::of(self.shop.catalogue.as_ref())
+                == MeasuredOn::ItsProducts,
             processes: trained.processes.clone(),
             wall_seconds: WallSeconds {
                 pretrain: self.prepared.pretrain_time.as_secs_f64(),
@@ -100,7 +103,10 @@ impl Shared<'_> {
         };
         let lines: Vec<curves::Run> = runs.iter().map(line).collect();
         place
-            .put("curves.png", png(&curves::draw(&title, &lines)?))
+            .put(
+                "curves.png",
+                png(&curves::draw(&title, &lines, report.measured_on())?),
+            )
             .await?;
         let mut report = report.clone();
         if runs.len() > 1 {
@@ -116,10 +122,11 @@ impl Shared<'_> {
             .map(|run| format!("{}{}", run.report.mode, rise(&run.report)))
             .collect();
         let control = if self.control { ", random labels" } else { "" };
-        let catalogue = self.shop.catalogue.name();
+        let catalogue = self.shop.catalogue.as_ref();
+        let (name, seed) = (catalogue.name(), self.config.run.seed);
+        let whole = unless_held_out(MeasuredOn::of(catalogue));
         format!(
-            "Adwright on {catalogue}, seed {}{control}: {}",
-            self.config.run.seed,
+            "Adwright on {name}, seed {seed}{control}{whole}: {}",
             modes.join(", ")
         )
     }
@@ -147,6 +154,14 @@ impl Shared<'_> {
             demo.sheet_products,
             demo.sheet_size,
         )
+    }
+}
+
+/// What a title says of products that are trained on as well.
+fn unless_held_out(on: MeasuredOn) -> String {
+    match on {
+        MeasuredOn::TestProducts => String::new(),
+        MeasuredOn::ItsProducts => format!(", trained and measured on {}", on.words()),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Several demos side by side in Markdown: a row each, and a mean where all know the truth.
 
 use super::report::{Report, Round, Weights};
+use crate::evaluation::MeasuredOn;
 
 const HEAD: [&str; 2] = [
     "| seed | mode | true CTR, test products | gain | match rate | invalid | distinct | swap followed, nats | headroom share | reward model / ceiling | swap consistency | calibration error | weights received | seconds |",
@@ -32,9 +33,13 @@ fn row(report: &Report) -> String {
     let cells = [
         report.seed.to_string(),
         format!(
-            "{}{}",
+            "{}{}{}",
             report.mode,
-            if report.control { ", random labels" } else { "" }
+            if report.control { ", random labels" } else { "" },
+            match report.measured_on() {
+                MeasuredOn::TestProducts => String::new(),
+                on => format!(", on {}", on.words()),
+            }
         ),
         both(&|round| known(round.true_ctr, |ctr| format!("{:.2} %", 100.0 * ctr))),
         known(report.gain(), |gain| format!("{:+.1} %", 100.0 * gain)),
@@ -128,7 +133,13 @@ mod tests {
         for round in &mut foreign.rounds {
             (round.true_ctr, round.match_rate) = (None, None);
         }
+        foreign.measured_on_training_products = true;
         let table = results_table(&[foreign.clone(), foreign]);
+        assert!(
+            table[2].contains("| joint_swap, on its products |"),
+            "{}",
+            table[2]
+        );
         assert_eq!(table.len(), 4);
         assert!(table[2].contains("| - → - | - | - → - |"), "{}", table[2]);
     }

@@ -1,18 +1,47 @@
 //! The table of rounds on the terminal, a row as soon as it is known, and the summary at the end.
 
 use super::report::{Comparison, Report, Round};
+use crate::evaluation::MeasuredOn;
+use data::Catalogue;
 
-const HEADER: &str = "round   reward  on test  true CTR   match  invalid     KL  entropy  tokens  distinct  pairs  no pair  stale";
+/// What stands over the rewards that the demo measures.
+fn measured(on: MeasuredOn) -> &'static str {
+    match on {
+        MeasuredOn::TestProducts => "on test",
+        MeasuredOn::ItsProducts => "on its products",
+    }
+}
+
+/// How a user's catalogue is divided, of which `most` products are measured at most; nothing of the simulated shop's.
+pub(super) fn division(catalogue: &dyn Catalogue, most: usize) -> Option<String> {
+    let name = catalogue.places().map(|_| catalogue.name())?;
+    let split = catalogue.split();
+    let (trained, all) = (split.train.len(), split.test.len());
+    let measured = match all > most {
+        true => format!("{most} of {all}"),
+        false => all.to_string(),
+    };
+    Some(match split.has_held_out() {
+        true => format!("{name}: trained on {trained} products, measured on {measured} others"),
+        false => format!(
+            "{name}: trained on {trained} products, measured on the same ({measured}); none are held out of fewer than 8, or with \
+             catalogue.test_share = 0"
+        ),
+    })
+}
 
 /// The table's head.
-pub(super) fn header() -> String {
-    HEADER.to_owned()
+pub(super) fn header(on: MeasuredOn) -> String {
+    format!(
+        "round   reward  {}  true CTR   match  invalid     KL  entropy  tokens  distinct  pairs  no pair  stale",
+        measured(on)
+    )
 }
 
 /// One round as a row under [`header`].
-pub(super) fn row(round: &Round) -> String {
+pub(super) fn row(round: &Round, on: MeasuredOn) -> String {
     format!(
-        "{:>5}  {:>7}  {:>7.3}  {:>8}  {:>6}  {:>7}  {:>5.2}  {:>7.2}  {:>6.1}  {:>8}  {:>5}  {:>7}  {:>5}",
+        "{:>5}  {:>7}  {:>width$.3}  {:>8}  {:>6}  {:>7}  {:>5.2}  {:>7.2}  {:>6.1}  {:>8}  {:>5}  {:>7}  {:>5}",
         round.round,
         number(round.reward, 3),
         round.reward_test_products,
@@ -26,6 +55,7 @@ pub(super) fn row(round: &Round) -> String {
         round.pairs,
         round.no_pairs,
         round.staleness_max,
+        width = measured(on).len(),
     )
 }
 
@@ -120,10 +150,52 @@ mod tests {
             match_rate: None,
             ..round(0, 0.0)
         };
-        for round in [round(0, 0.0293), round(12, 0.0412), unknown.clone()] {
-            assert_eq!(row(&round).chars().count(), HEADER.len(), "{}", row(&round));
+        for on in [MeasuredOn::TestProducts, MeasuredOn::ItsProducts] {
+            for round in [round(0, 0.0293), round(12, 0.0412), unknown.clone()] {
+                let row = row(&round, on);
+                assert_eq!(row.chars().count(), header(on).len(), "{row}");
+            }
         }
-        assert!(row(&unknown).contains(" - "));
-        assert!(row(&round(3, 0.0412)).contains("4.12 %"));
+        assert!(row(&unknown, MeasuredOn::ItsProducts).contains(" - "));
+        assert!(row(&round(3, 0.0412), MeasuredOn::TestProducts).contains("4.12 %"));
+    }
+
+    #[test]
+    fn only_products_that_are_held_out_are_called_test_products() {
+        assert!(header(MeasuredOn::TestProducts).contains("  on test  "));
+        let whole = header(MeasuredOn::ItsProducts);
+        assert!(
+            whole.contains("  on its products  ") && !whole.contains("test"),
+            "{whole}"
+        );
+    }
+
+    #[test]
+    fn a_users_catalogue_is_told_with_how_it_is_divided() {
+        let folder = tempfile::tempdir().unwrap();
+        image::RgbaImage::from_pixel(4, 4, image::Rgba([9, 9, 9, 255]))
+            .save(folder.path().join("a.png"))
+            .unwrap();
+        let told = |products: usize, share: f64| {
+            let row =
+                |id| serde_json::json!({ "id": format!("p{id}"), "image": "a.png", "new_caption": "lamp" });
+            let rows: Vec<_> = (0..products).map(row).collect();
+            let path = folder.path().join("mine.json");
+            std::fs::write(&path, serde_json::Value::from(rows).to_string()).unwrap();
+            division(&data::CaigCatalogue::load(&path, share).unwrap(), 8).unwrap()
+        };
+        let many = told(80, 0.5);
+        assert!(many.contains("measured on 8 of "), "{many}");
+        let divided = told(9, 0.2);
+        assert!(
+            divided.starts_with("mine: trained on ") && divided.ends_with(" others"),
+            "{divided}"
+        );
+        for whole in [told(4, 0.2), told(9, 0.0)] {
+            assert!(
+                whole.contains("measured on the same (") && whole.contains("catalogue.test_share"),
+                "{whole}"
+            );
+        }
     }
 }

@@ -229,7 +229,8 @@ async fn measure(
     observer: &Observer,
     progress: &Progress,
 ) -> anyhow::Result<(Vec<Round>, Evaluation, Evaluation)> {
-    progress.print(&table::header())?;
+    let on = evaluator.call(|evaluator| evaluator.measured_on()).await?;
+    progress.print(&table::header(on))?;
     let (mut rounds, mut start, mut end) = (Vec::new(), None, None);
     while let Some(Published {
         version,
@@ -244,8 +245,8 @@ async fn measure(
             .call(move |evaluator| evaluator.evaluate(&bytes))
             .await??;
         let round = evaluation.round(version.number, &metrics)?;
-        progress.print(&table::row(&round))?;
-        if let Err(error) = observer.report(version, evaluation.held_out()).await {
+        progress.print(&table::row(&round, on))?;
+        if let Err(error) = observer.report(version, evaluation.told()).await {
             // The learner does not wait for ever for what is measured of its last versions.
             tracing::debug!(%version, error = format!("{error:#}"), "not reported");
         }

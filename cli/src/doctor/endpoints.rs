@@ -23,16 +23,19 @@ pub(super) fn checks(job: &Arc<Job>) -> Vec<Check> {
     let mut checks: Vec<Check> = vec![
         (
             "endpoint",
+            "endpoints.learner",
             Box::pin(async move { vec![learner(&learner_job).await] }),
         ),
         (
             "endpoint",
+            "endpoints.reward",
             Box::pin(async move { vec![reward(&reward_job).await] }),
         ),
     ];
     if job.config.actor.image_generator == Generator::Remote {
         checks.push((
             "endpoint",
+            "endpoints.images",
             Box::pin(async move { vec![images(&images_job).await] }),
         ));
     }

@@ -33,10 +33,10 @@ enum Kind {
 /// A check for each model that the job names.
 pub(super) fn checks(job: &Arc<Job>) -> Vec<Check> {
     let check = |named: Named| -> Check {
-        let job = job.clone();
+        let (job, key) = (job.clone(), named.key);
         let check: BoxFuture<'static, Vec<Finding>> =
             Box::pin(async move { vec![examine(&job, named).await] });
-        ("model", check)
+        ("model", key, check)
     };
     named(job).into_iter().map(check).collect()
 }
@@ -131,7 +131,8 @@ fn layout(key: &str, directory: &Path) -> Finding {
     let found = match inspect(directory) {
         Ok(found) => found,
         Err(error) => {
-            return Finding::mistake("model", key, format!("{shown}: {error}"))
+            let why = anyhow::Error::from(error);
+            return Finding::mistake("model", key, format!("{shown}: {why:#}"))
                 .right("a model of a layout in docs/models.md (`adwright inspect`)");
         }
     };

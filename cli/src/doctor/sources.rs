@@ -43,7 +43,11 @@ fn catalogue(checks: &mut Checks) -> Option<String> {
         Some(policy.read_as(&config.policy.reading()))
     });
     checks.training(&config.learner, &shop, policy.as_ref());
-    Some(format!("{} products", shop.catalogue.products().len()))
+    let (products, split) = (shop.catalogue.products().len(), shop.catalogue.split());
+    Some(match split.has_held_out() {
+        true => format!("{products} products, {} of them held out", split.test.len()),
+        false => format!("{products} products, none held out"),
+    })
 }
 
 /// What was found, or everything that is wrong with it.

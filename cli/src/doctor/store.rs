@@ -23,6 +23,10 @@ pub(super) fn checks(job: &Arc<Job>) -> Vec<Check> {
     if !job.concerns(Role::Learner) && !job.concerns(Role::Actor) {
         return vec![];
     }
+    let subject = match job.concerns(Role::Learner) {
+        true => "store.url, then paths.adapter",
+        false => "store.url",
+    };
     let job = job.clone();
     // One after the other: each takes away the directories that were not there before it.
     let examined = async move {
@@ -32,7 +36,7 @@ pub(super) fn checks(job: &Arc<Job>) -> Vec<Check> {
         }
         found
     };
-    vec![("store", Box::pin(examined))]
+    vec![("store", subject, Box::pin(examined))]
 }
 
 async fn examine(job: &Job, key: &'static str, location: &str) -> Vec<Finding> {

@@ -53,7 +53,7 @@ pub(crate) struct Sample {
 
 impl Evaluation {
     /// What whoever looks at the run is told of the version (docs/metrics.md).
-    pub(crate) fn held_out(&self) -> BTreeMap<String, f64> {
+    pub(crate) fn told(&self) -> BTreeMap<String, f64> {
         let always = [
             ("reward", self.reward),
             ("kl", self.kl),

@@ -10,7 +10,7 @@ use std::ops::Range;
 /// What stands for the caption in an instruction.
 const CAPTION: &str = "{caption}";
 
-/// One test product as it is put to the policy.
+/// One product as it is put to the policy.
 pub(super) struct Subject {
     /// Its index in the catalogue.
     pub(super) product: usize,
@@ -22,7 +22,7 @@ pub(super) struct Subject {
     pub(super) noise_seed: u64,
 }
 
-/// The test products, at most as many as configured, evenly spread.
+/// The test products, or all where none are held out: at most as many as configured, evenly spread.
 ///
 /// # Errors
 /// When a caption cannot be encoded.

@@ -19,6 +19,7 @@ pub(crate) struct Manifests {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Kustomization {
+    namespace: Option<String>,
     pub(super) resources: Vec<String>,
     pub(super) components: Vec<String>,
     pub(super) patches: Vec<Patched>,
@@ -114,6 +115,27 @@ fn image_within(directory: &Path, depth: usize) -> anyhow::Result<String> {
     }
     let renamed = read.images.iter().find(|image| image.name == name);
     Ok(renamed.and_then(|image| image.new_name.clone()).unwrap_or(name))
+}
+
+/// The namespace of an overlay's objects, where it says one.
+///
+/// # Errors
+/// When a file cannot be read.
+pub(crate) fn namespace_of(overlay: &Path) -> anyhow::Result<Option<String>> {
+    namespace_within(overlay, 0)
+}
+
+fn namespace_within(directory: &Path, depth: usize) -> anyhow::Result<Option<String>> {
+    let read = read(directory, depth)?;
+    if read.namespace.is_some() {
+        return Ok(read.namespace);
+    }
+    for below in directories(directory, &read) {
+        if let Some(namespace) = namespace_within(&below, depth + 1)? {
+            return Ok(Some(namespace));
+        }
+    }
+    Ok(None)
 }
 
 pub(super) fn read(directory: &Path, depth: usize) -> anyhow::Result<Kustomization> {
@@ -219,6 +241,18 @@ spec:
         let overlay = |name: &str| image_of(&root.path().join("overlays").join(name)).unwrap();
         assert_eq!(overlay("plain"), "adwright");
         assert_eq!(overlay("own"), "registry.example/adwright");
+    }
+
+    #[test]
+    fn a_namespace_is_the_outermost_one_that_is_said() {
+        let root = tempfile::tempdir().unwrap();
+        manifests(root.path());
+        let overlay = |name: &str| namespace_of(&root.path().join(name)).unwrap();
+        // `apart` says none itself, and a component has none.
+        for name in ["overlays/plain", "overlays/apart"] {
+            assert_eq!(overlay(name).as_deref(), Some("adwright"), "{name}");
+        }
+        assert_eq!(overlay("part"), None);
     }
 
     #[test]

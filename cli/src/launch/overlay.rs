@@ -3,6 +3,7 @@
 use super::configured::{CONFIG_MAP, is_added};
 use super::kustomization::read;
 use super::patches::{Patch, patches};
+use super::ways;
 use anyhow::{Context as _, anyhow};
 use common::RunId;
 use std::fmt::Write as _;
@@ -71,6 +72,8 @@ pub(crate) struct Overlay {
     pub(crate) image: Option<(String, Image)>,
     /// What else of the manifests the configuration needs otherwise.
     pub(crate) fitting: Vec<Patch>,
+    /// Policies that it needs beside those of the manifests, as YAML.
+    pub(crate) policies: Option<String>,
 }
 
 impl Overlay {
@@ -87,6 +90,9 @@ impl Overlay {
         if let Some(added) = &self.added {
             std::fs::write(directory.join(&added.name), &added.text).with_context(cannot)?;
         }
+        if let Some(policies) = &self.policies {
+            std::fs::write(directory.join(ways::FILE), policies).with_context(cannot)?;
+        }
         std::fs::write(directory.join("kustomization.yaml"), self.kustomization(&base)).with_context(cannot)
     }
 
@@ -99,6 +105,9 @@ impl Overlay {
             writeln!(text, "namespace: {}", quoted(namespace)).ok();
         }
         writeln!(text, "resources:\n  - {}", quoted(base)).ok();
+        if self.policies.is_some() {
+            writeln!(text, "  - {}", ways::FILE).ok();
+        }
         if let Some(Added { name, .. }) = &self.added {
             writeln!(
                 text,
@@ -125,7 +134,7 @@ impl Overlay {
 }
 
 /// A text as JSON has it, which is YAML's too.
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 
@@ -146,14 +155,16 @@ fn check_ours(directory: &Path) -> anyhow::Result<()> {
     }
 }
 
-/// Takes away the configuration that an earlier call wrote, which may have had another name.
+/// Takes away the configuration and the policies that an earlier call wrote; the configuration may have had another name.
 fn forget(directory: &Path) -> anyhow::Result<()> {
     if !directory.join("kustomization.yaml").is_file() {
         return Ok(());
     }
-    let generators = read(directory, 0)?.generators;
-    let added = generators.iter().flat_map(|generator| &generator.files);
-    for name in added.filter(|name| is_added(name)) {
+    let earlier = read(directory, 0)?;
+    let added = earlier.generators.iter().flat_map(|generator| &generator.files);
+    let added = added.filter(|name| is_added(name));
+    let policies = earlier.resources.iter().filter(|name| *name == ways::FILE);
+    for name in added.chain(policies) {
         let file = directory.join(name);
         if file.is_file() {
             std::fs::remove_file(file)?;
@@ -229,6 +240,7 @@ mod tests {
             namespace: Some("ads".into()),
             image: None,
             fitting: vec![],
+            policies: Some("kind: NetworkPolicy\n".into()),
         };
         let out = root.path().join("out");
         overlay.write(&out).unwrap();
@@ -240,9 +252,13 @@ mod tests {
             names.sort_unstable();
             names
         };
-        assert_eq!(names(), ["20-launch.toml", "kustomization.yaml"]);
+        assert_eq!(
+            names(),
+            ["20-launch.toml", "kustomization.yaml", "network-policy.yaml"]
+        );
         let without = Overlay {
             added: None,
+            policies: None,
             ..overlay.clone()
         };
         without.write(&out).unwrap();

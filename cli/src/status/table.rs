@@ -44,7 +44,7 @@ pub(crate) fn table(view: &View) -> Vec<String> {
             .iter()
             .map(|(name, value)| format!("{name} {}", short(*value)));
         let values: Vec<String> = values.collect();
-        row("held out", format!("{version}: {}", values.join(", ")));
+        row("evaluated", format!("{version}: {}", values.join(", ")));
     }
     if let Some(server) = &view.reward_server {
         row("reward-server", self::server(server));
@@ -181,7 +181,7 @@ fn counts(counts: &BTreeMap<String, u64>) -> String {
     let all: u64 = counts.values().sum();
     let each: Vec<String> = counts
         .iter()
-        .map(|(name, count)| format!("{} {count}", cut(name, 15)))
+        .map(|(name, count)| format!("{} {count}", told_apart(name)))
         .collect();
     match each.is_empty() {
         true => "0".into(),
@@ -208,6 +208,11 @@ fn bytes(count: u64) -> String {
     }
 }
 
+/// A reason as it is, and of a digest as much as tells two apart.
+fn told_apart(name: &str) -> String {
+    cut(name, if name.contains(':') { 15 } else { 32 })
+}
+
 fn cut(text: &str, width: usize) -> String {
     match text.chars().count() > width {
         true => text.chars().take(width).collect(),
@@ -227,6 +232,11 @@ mod tests {
         now.actors[0].quarantine = "canary mismatch".into();
         now.actors[1].waiting_for = "the reward-server".into();
         now.failure = "no pairs".into();
+        let outcomes = now.outcomes.get_or_insert_default();
+        outcomes.failures.insert("reward_unavailable".into(), 2);
+        outcomes
+            .reward_models
+            .insert(format!("blake3:{}", "7c".repeat(32)), 5);
         now.held_out = Some(pb::VersionMetrics {
             version: now.version,
             values: [("reward".into(), 0.25)].into(),
@@ -239,7 +249,9 @@ mod tests {
             "quarantined: canary mismatch",
             "waiting for the reward-server",
             "3 (tie 3)",
-            "held out       v1.7: reward 0.25",
+            "2 (reward_unavailable 2)",
+            "5 (blake3:7c7c7c7c 5)",
+            "evaluated      v1.7: reward 0.25",
             "loss",
         ] {
             assert!(text.contains(part), "{part:?} is not in\n{text}");

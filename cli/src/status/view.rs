@@ -63,13 +63,14 @@ pub(crate) struct View {
     pub(crate) actors: Vec<Actor>,
     /// Means over the steps that led to the newest version that has them.
     pub(crate) metrics: BTreeMap<String, f64>,
-    /// What the newest version that was measured on held-out products does there; none before one was reported.
+    /// What an evaluator found of the newest version that it measured, on held-out products or on the run's own where none are held out;
+    /// none before one was reported.
     pub(crate) held_out: Option<HeldOut>,
     /// The reward-server, where it was asked.
     pub(crate) reward_server: Option<RewardServer>,
 }
 
-/// Figures of a version on held-out products.
+/// What an evaluator found of a version.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(crate) struct HeldOut {
     /// The version.

@@ -48,7 +48,7 @@ fn all_configuration_mistakes_are_told_at_once_with_file_key_and_remedy() {
         "mine.toml: actor.group_sise",
         "actor.group_size?",
         "mine.toml: learner.versions",
-        "u64",
+        "a whole number",
         "mine.toml: learner.loss.beta = -1",
         "mine.toml: shopworld.products = 3",
         "--set demo.actors=0",

@@ -182,8 +182,7 @@ fn a_catalogue_names_its_rows_and_completions_that_fit_behind_none_their_key() {
     };
     let said = evaluate(&[row(1, 10), row(2, 450)], "40");
     let named = [
-        "mine.json: 1 mistake(s)",
-        "row 2, new_caption: product lamp-2",
+        "--catalog: catalogue.source: mine.json: row 2, new_caption: product lamp-2",
         "450 tokens",
         "shorten the caption",
     ];

@@ -102,6 +102,108 @@ fn everything_that_is_wrong_with_a_reward_servers_start_is_told_at_once() {
 }
 
 #[test]
+fn everything_that_is_wrong_with_a_question_to_a_model_is_told_at_once() {
+    let bench = with_policy();
+    bench.write("text.png", "x");
+    let asked = [
+        "--model=policy",
+        "--adapter=nowhere",
+        "--image=text.png",
+        "--raw-prompt",
+        "--prompt=of nothing",
+        "--set=compute.threads=0",
+        "--device=tpu",
+    ];
+    let words = [
+        "--adapter: ",
+        "nowhere",
+        "--image: text.png",
+        "--prompt has 0 <image>, and one --image was given",
+        "compute.threads = 0",
+        "compute.device",
+    ];
+    let generate = bench.run(&[&["generate", "--top-p=2"], &asked[..]].concat());
+    generate.refused(64, &words);
+    generate.refused(64, &["6 mistakes", "sampling.top_p = 2"]);
+    let logprob = bench.run(&[&["logprob", "--completion=x"], &asked[..]].concat());
+    logprob.refused(64, &words);
+    logprob.refused(64, &["5 mistakes"]);
+    // Without a picture there is nothing to say of the prompt, but that it is too long.
+    let long = format!("--prompt={}", "a b ".repeat(1_000));
+    let said = bench.run(&[
+        "logprob",
+        "--model=policy",
+        "--completion=x",
+        "--adapter=nowhere",
+        &long,
+    ]);
+    said.refused(64, &["2 mistakes", "--adapter: ", "--prompt: its prompt takes"]);
+}
+
+#[test]
+fn everything_that_is_wrong_with_a_question_to_a_reward_model_is_told_at_once() {
+    let bench = with_bad_files();
+    let words = [
+        "4 mistakes",
+        "--model: nowhere",
+        "--left: text.png",
+        "--right: cannot read gone.png",
+        "compute.dtype",
+    ];
+    let asked = ["score", "--model=nowhere", "--left=text.png", "--right=gone.png"];
+    bench
+        .run(&[&asked[..], &["--dtype=int4"]].concat())
+        .refused(64, &words);
+    let words = [
+        "3 mistakes",
+        "--model: paths.reward_model: nowhere",
+        "click_log.source: bad.json: ",
+        "compute.device",
+    ];
+    let asked = [
+        "eval-reward",
+        "--model=nowhere",
+        "--set=click_log.source=bad.json",
+    ];
+    bench
+        .run(&[&asked[..], &["--device=tpu"]].concat())
+        .refused(64, &words);
+}
+
+#[test]
+fn everything_that_is_wrong_with_an_evaluation_is_told_at_once() {
+    let bench = with_bad_files();
+    let asked = [
+        "evaluate",
+        "--model=nowhere",
+        "--reward-model=missing",
+        "--catalog=bad.json",
+        "--set=catalogue.test_share=0.7",
+        "--set=actor.image_generator=diffusion",
+    ];
+    let words = [
+        "--model: paths.policy: nowhere",
+        "--reward-model: paths.reward_model: missing",
+        "catalogue.source: bad.json: row 1, id",
+        "catalogue.test_share = 0.7: expected 0 to 0.5",
+        "diffusion.model: ",
+    ];
+    bench
+        .run(&[&asked[..], &["--adapter=gone"]].concat())
+        .refused(64, &words);
+    bench
+        .run(&[&asked[..], &["--adapter=gone"]].concat())
+        .refused(64, &["--adapter: ", "gone"]);
+    // A run that is followed is not asked for before that.
+    let follow = [
+        "--follow",
+        "--learner=http://127.0.0.1:9",
+        "--set=tls.cert=gone.crt",
+    ];
+    bench.run(&[&asked[..], &follow].concat()).refused(64, &words);
+}
+
+#[test]
 fn everything_that_is_wrong_with_an_actors_start_is_told_at_once() {
     let bench = with_bad_files();
     let sets = [

@@ -21,6 +21,7 @@ struct Line {
     digest: String,
     trained_step: Option<u64>,
     trained_versions: Vec<Version>,
+    refused: Option<Value>,
     images: Vec<String>,
 }
 
@@ -35,7 +36,7 @@ pub(crate) struct Disagreements {
     pub(crate) trained_twice: usize,
     /// Settled pairs that were neither trained on nor refused, or both; by their number.
     pub(crate) unaccounted: usize,
-    /// Pairs whose training the ledger tells otherwise than the checkpoints.
+    /// Pairs whose training the ledger tells otherwise than the checkpoints, or whose refusal, where they are settled.
     pub(crate) told_wrongly: usize,
     /// Outcomes with an image that is not there and should be.
     pub(crate) without_image: usize,
@@ -73,9 +74,13 @@ impl Books {
             }
             let is_pair = line.outcome == "pair";
             found.trained_twice += usize::from(times > 1);
-            found.told_wrongly +=
-                usize::from((times > 0) != line.trained_step.is_some() || times > 0 && !is_pair);
             let is_settled = place < account.cursor;
+            let is_refused = is_pair && times == 0;
+            found.told_wrongly += usize::from(
+                (times > 0) != line.trained_step.is_some()
+                    || times > 0 && !is_pair
+                    || is_settled && is_refused != line.refused.is_some(),
+            );
             let is_wrong = |state: &String| state == "missing" || state == "expired" && !is_settled;
             found.without_image += usize::from(line.images.iter().any(is_wrong));
             if is_settled {
@@ -104,7 +109,7 @@ pub(crate) fn faults_are_found() -> Result<()> {
             .collect();
         json!({
             "task": task, "outcome": outcome, "digest": digest, "trained_step": step, "trained_versions": versions,
-            "images": images,
+            "refused": (digest == "f").then(|| json!({ "reason": "stale" })), "images": images,
         })
     };
     // The second start went on from v1.2; v1.3 is lost.

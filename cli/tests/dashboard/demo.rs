@@ -83,13 +83,14 @@ fn the_page_of_a_running_demo_shows_its_numbers_as_they_change_and_who_has_died(
         "document.querySelectorAll('#curves path.line').length >= 8 \
          && document.querySelector('#curves [data-key=\"Reward on held-out products\"] path.line') !== null",
     );
-    changes_by_itself(&mut page, "Ledger", 5);
-    changes_by_itself(&mut page, "Pairs trained", 1);
     let actor = members(directory.path())
         .into_iter()
         .find(|member| member.flag("--id") == Some("actor-2"))
         .unwrap();
-    numbers_are_those_of_the_demo(&mut page, directory.path(), actor.flag("--learner").unwrap());
+    let status = || status(directory.path(), actor.flag("--learner").unwrap());
+    changes_by_itself(&mut page, "Ledger", 5, || recorded(&status()));
+    changes_by_itself(&mut page, "Pairs trained", 1, || trained(&status()));
+    numbers_are_those_of_the_demo(&mut page, status);
 
     signal(actor.process, "KILL");
     let told = page.until("its row says so", &format!("{}.includes('Gone')", row("actor-2")));
@@ -97,7 +98,7 @@ fn the_page_of_a_running_demo_shows_its_numbers_as_they_change_and_who_has_died(
     // What it held goes to the other one when its leases end.
     let held = page.value(&figure("Ledger"));
     page.until("the run goes on", &format!("{} !== {held}", figure("Ledger")));
-    changes_by_itself(&mut page, "Ledger", 2);
+    changes_by_itself(&mut page, "Ledger", 2, || recorded(&status()));
     let words = line_in(&log, "the run goes on without an actor");
     assert!(words.contains("actor-2"), "{words}");
 
@@ -110,22 +111,34 @@ fn the_page_of_a_running_demo_shows_its_numbers_as_they_change_and_who_has_died(
     wait_until("no process is left", || members(directory.path()).is_empty());
 }
 
+/// What the program says of a run.
+fn status(directory: &Path, learner: &str) -> Value {
+    let asked = Command::new(env!("CARGO_BIN_EXE_adwright"))
+        .args(["status", "--json", "--learner", learner])
+        .current_dir(directory)
+        .output()
+        .unwrap();
+    assert!(
+        asked.status.success(),
+        "{}",
+        String::from_utf8_lossy(&asked.stderr)
+    );
+    serde_json::from_slice(&asked.stdout).unwrap()
+}
+
+fn trained(status: &Value) -> u64 {
+    status["pairs_trained"].as_u64().unwrap()
+}
+
+/// Outcomes in the ledger of a learner that was started once.
+fn recorded(status: &Value) -> u64 {
+    let without = ["no_pairs", "failures"].map(|of| status[of].as_object().unwrap());
+    let without = without.into_iter().flat_map(|counts| counts.values());
+    status["pairs"].as_u64().unwrap() + without.map(|count| count.as_u64().unwrap()).sum::<u64>()
+}
+
 /// What the page shows lies between what the program says before and after.
-fn numbers_are_those_of_the_demo(page: &mut Page, directory: &Path, learner: &str) {
-    let status = || -> Value {
-        let asked = Command::new(env!("CARGO_BIN_EXE_adwright"))
-            .args(["status", "--json", "--learner", learner])
-            .current_dir(directory)
-            .output()
-            .unwrap();
-        assert!(
-            asked.status.success(),
-            "{}",
-            String::from_utf8_lossy(&asked.stderr)
-        );
-        serde_json::from_slice(&asked.stdout).unwrap()
-    };
-    let trained = |status: &Value| status["pairs_trained"].as_u64().unwrap();
+fn numbers_are_those_of_the_demo(page: &mut Page, status: impl Fn() -> Value) {
     let version = |status: &Value| -> u64 {
         let version = status["version"].as_str().unwrap();
         version.rsplit('.').next().unwrap().parse().unwrap()

@@ -1,6 +1,7 @@
 //! Where things are on the pages, and how soon they are to be there.
 
 use crate::page::Page;
+use crate::program::wait_until;
 use crate::stage::Place;
 use std::time::Duration;
 
@@ -35,17 +36,24 @@ pub(crate) fn address(learner: &Place<'_>) -> String {
         .to_owned()
 }
 
-/// Waits for several changes of a figure, each within the time; nobody loads the page again meanwhile.
-pub(crate) fn changes_by_itself(page: &mut Page, name: &str, times: usize) {
+/// Waits for several changes of a number that somebody else than the page tells: each is seen within the time of its being told. How often
+/// it changes is the run's affair, and nobody loads the page again meanwhile.
+#[track_caller]
+pub(crate) fn changes_by_itself(page: &mut Page, name: &str, times: usize, mut told: impl FnMut() -> u64) {
     page.value("window.loadedOnce = true");
+    // So that the first change is one that the page has not seen yet either.
+    let mut newest = page.value(&counted(name)).as_u64().unwrap_or(0).max(told());
     for _ in 0..times {
-        let before = page.value(&figure(name));
-        let changed = page.until(
-            &format!("{name} changes"),
-            &format!("{} !== {before}", figure(name)),
+        let before = newest;
+        wait_until(&format!("{name} changes from {before}"), || {
+            newest = told();
+            newest > before
+        });
+        let seen = page.until(
+            &format!("{name} is at least {newest}"),
+            &format!("{} >= {newest}", counted(name)),
         );
-        // What is measured is the page and the run together: a run of this size records several outcomes a second.
-        assert!(changed < LIVE, "{name}: {changed:?}");
+        assert!(seen < LIVE, "{name} is {newest}: {seen:?}");
     }
     assert_eq!(
         page.value("window.loadedOnce"),

@@ -38,7 +38,7 @@ fn a_person_watches_a_run_sees_an_actor_die_and_opens_the_history_of_a_creative(
     let mut actors: Vec<Place<'_>> = ["actor-1", "actor-2"]
         .map(|id| stage.actor(id, &learner, &reward))
         .into();
-    live_numbers_change_by_themselves(&mut page);
+    live_numbers_change_by_themselves(&mut page, &numbers);
     numbers_are_those_of_the_run(&mut page, &numbers);
     keep_a_screenshot(&mut page);
     nothing_is_wider_than_a_phone_and_dark_is_dark(&mut page, &url);
@@ -53,7 +53,7 @@ fn a_person_watches_a_run_sees_an_actor_die_and_opens_the_history_of_a_creative(
     asks_nobody_else(&mut page, &url);
 }
 
-fn live_numbers_change_by_themselves(page: &mut Page) {
+fn live_numbers_change_by_themselves(page: &mut Page, numbers: &str) {
     page.until(
         "a version is published",
         "document.querySelector('#curves path.line') !== null",
@@ -63,7 +63,9 @@ fn live_numbers_change_by_themselves(page: &mut Page) {
         "document.querySelectorAll('#creatives .thumb img').length >= 8",
     );
     page.value("window.opened = document.querySelector('#curves details'); opened.open = true; true");
-    changes_by_itself(page, "Ledger", 3);
+    changes_by_itself(page, "Ledger", 3, || {
+        number(&page_of(numbers), "ledger_records_total") as u64
+    });
     assert_eq!(
         page.value("opened.isConnected && opened.open"),
         true,

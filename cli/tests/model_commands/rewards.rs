@@ -188,6 +188,27 @@ fn evaluate_measures_base_and_adapters_with_the_same_seeds() {
     assert_eq!(comparisons[2]["win_rate"], 0.5);
     assert_eq!(comparisons[2]["win_rate_ci"], serde_json::json!([0.5, 0.5]));
     assert_eq!(evaluate(&[])["policies"][0], found["policies"][0]);
+    // Of a catalogue of one's own, those that are held out, or all where none are.
+    image::RgbaImage::from_pixel(8, 8, image::Rgba([90, 30, 30, 255]))
+        .save(out.path().join("a.png"))
+        .unwrap();
+    let row = |id| serde_json::json!({ "id": id, "image": "a.png", "new_caption": "lamp" });
+    let rows: Vec<_> = (0..12).map(|id| row(format!("p{id}"))).collect();
+    let catalogue = out.path().join("mine.json");
+    std::fs::write(&catalogue, serde_json::Value::from(rows).to_string()).unwrap();
+    let own = ["--catalog", &text(&catalogue)].map(str::to_owned);
+    let own = own.each_ref().map(String::as_str);
+    let divided = evaluate(&own);
+    assert_eq!(divided["held_out"], true);
+    assert!(
+        (2..=6).contains(&divided["products"].as_u64().unwrap()),
+        "{divided}"
+    );
+    let whole = evaluate(&[&own[..], &["--set", "catalogue.test_share=0"]].concat());
+    assert_eq!(
+        (&whole["held_out"], &whole["products"]),
+        (&false.into(), &12.into())
+    );
     let foreign = text(&fixture("peft/3"));
     let ask = [
         "evaluate",

@@ -2,6 +2,7 @@
 
 use crate::program::{adwright, text};
 use std::net::TcpListener;
+use std::process::Command;
 
 #[test]
 fn a_learner_that_is_not_there_is_one_clear_error() {
@@ -18,6 +19,26 @@ fn a_learner_that_is_not_there_is_one_clear_error() {
             said.lines().count() == 1 && said.contains(&closed.to_string()) && said.contains("refused"),
             "{said}"
         );
+    }
+}
+
+#[test]
+fn whose_reader_has_seen_enough_ends_without_a_word_and_as_other_programs_do() {
+    for line in [
+        &["config", "print"][..],
+        &["config", "schema"],
+        &["completions", "bash"],
+        &["man"],
+    ] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let ended = Command::new(env!("CARGO_BIN_EXE_adwright"))
+            .args(line)
+            .stdout(writer)
+            .output()
+            .unwrap();
+        assert_eq!(ended.status.code(), Some(141), "{line:?}");
+        assert!(ended.stderr.is_empty(), "{line:?}: {}", text(&ended.stderr));
     }
 }
 

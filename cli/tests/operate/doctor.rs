@@ -87,3 +87,37 @@ fn what_would_fail_is_told_with_64_for_the_configuration_and_1_for_everything_el
     assert_eq!(mistake.status.code(), Some(64));
     assert_eq!(level(&findings(&mistake), "configuration", ""), "error");
 }
+
+#[test]
+fn an_endpoint_that_says_nothing_and_a_model_without_weights_are_told_with_what_they_are() {
+    let place = tempfile::tempdir().unwrap();
+    let of = |line: &[&str], check: &str, subject: &str| {
+        let line = [&["doctor", "--json"], line].concat();
+        let found = findings(&adwright(place.path(), &line));
+        let finding = found
+            .iter()
+            .find(|one| one["check"] == check && one["subject"] == subject);
+        let finding = finding.unwrap_or_else(|| panic!("nothing of {subject} in {found:#?}"));
+        finding["found"].as_str().unwrap().to_owned()
+    };
+    // It takes connections, and nobody answers.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("endpoints.learner=http://{}", silent.local_addr().unwrap());
+    let late = of(
+        &["--role", "actor", "--timeout", "1", "--set", &url],
+        "endpoint",
+        "endpoints.learner",
+    );
+    assert_eq!(late, "not done within 1 s");
+
+    std::fs::create_dir(place.path().join("empty")).unwrap();
+    let empty = of(
+        &["--role", "learner", "--set", "paths.policy=empty"],
+        "model",
+        "paths.policy",
+    );
+    assert!(
+        empty.contains("model.safetensors") && empty.contains("No such file"),
+        "{empty}"
+    );
+}

@@ -2,7 +2,7 @@
 
 use crate::program::{adwright, text};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Output};
 
 /// Manifests of one role that mounts the configuration, as k8s/ has them.
 fn manifests(root: &Path) {
@@ -30,46 +30,56 @@ fn manifests(root: &Path) {
     }
 }
 
+/// `launch`, with these flags, and these settings of the run.
+fn launch(place: &Path, words: &[&str], sets: &[&str]) -> Output {
+    let sets = sets.iter().flat_map(|set| ["--set", set]);
+    let line = ["launch"].into_iter().chain(words.iter().copied()).chain(sets);
+    adwright(place, &line.collect::<Vec<_>>())
+}
+
+/// The same, and it has done what it was asked for.
+#[track_caller]
+fn launched(place: &Path, words: &[&str], sets: &[&str]) -> Output {
+    let done = launch(place, words, sets);
+    assert_eq!(done.status.code(), Some(0), "{}", text(&done.stderr));
+    done
+}
+
 #[test]
 fn a_mistake_is_told_before_an_overlay_is_written() {
     let place = tempfile::tempdir().unwrap();
     manifests(place.path());
-    for (line, part) in [
-        (
-            &["--overlay", "small", "--set", "learner.versoins=9"][..],
-            "learner.versions",
-        ),
-        (&["--overlay", "large"], "small"),
-        (&["--overlay", "small", "--image", "a b"], "--image"),
-        (&["--overlay", "small", "--namespace", "Ads"], "--namespace"),
-        (&["--overlay", "small", "--manifests", "elsewhere"], "--manifests"),
+    let small = |flag, value| vec!["--overlay", "small", flag, value];
+    for (words, part) in [
+        (small("--set", "learner.versoins=9"), "learner.versions"),
+        (vec!["--overlay", "large"], "small"),
+        (small("--image", "a b"), "--image"),
+        (small("--namespace", "Ads"), "--namespace"),
+        (small("--manifests", "elsewhere"), "--manifests"),
     ] {
-        let refused = adwright(place.path(), &[&["launch"], line].concat());
-        assert_eq!(refused.status.code(), Some(64), "{line:?}");
+        let refused = launch(place.path(), &words, &[]);
+        assert_eq!(refused.status.code(), Some(64), "{words:?}");
         assert!(text(&refused.stderr).contains(part), "{}", text(&refused.stderr));
         assert!(!place.path().join("adwright-launch").exists());
     }
 }
 
 /// An overlay of the small manifests, as it is asked for.
-const ASKED: [&str; 9] = [
-    "launch",
+const ASKED: [&str; 6] = [
     "--overlay",
     "small",
-    "--set",
-    "learner.versions=9",
     "--namespace",
     "ads",
     "--image",
     "r.example/adwright:2",
 ];
+const SET: [&str; 1] = ["learner.versions=9"];
 
 /// The overlay, written; answers where its manifests are.
 fn written() -> tempfile::TempDir {
     let place = tempfile::tempdir().unwrap();
     manifests(place.path());
-    let written = adwright(place.path(), &ASKED);
-    assert_eq!(written.status.code(), Some(0), "{}", text(&written.stderr));
+    let written = launched(place.path(), &ASKED, &SET);
     assert!(text(&written.stdout).contains("kubectl apply -k adwright-launch"));
     place
 }
@@ -83,7 +93,9 @@ fn an_overlay_holds_what_is_set_and_a_dry_run_says_what_it_needs() {
         "{config}"
     );
     let without = Command::new(env!("CARGO_BIN_EXE_adwright"))
-        .args([&ASKED[..], &["--dry-run"]].concat())
+        .arg("launch")
+        .args(ASKED)
+        .arg("--dry-run")
         .current_dir(place.path())
         .env("PATH", "/nowhere")
         .output()
@@ -97,7 +109,7 @@ fn an_overlay_holds_what_is_set_and_a_dry_run_says_what_it_needs() {
 fn a_dry_run_prints_what_kubectl_makes_of_the_written_overlay() {
     let place = written();
     let objects = rendered(&place.path().join("adwright-launch"));
-    let dry = adwright(place.path(), &[&ASKED[..], &["--dry-run"]].concat());
+    let dry = launched(place.path(), &[&ASKED[..], &["--dry-run"]].concat(), &SET);
     assert_eq!(text(&dry.stdout), objects);
     for part in [
         "versions = 9",
@@ -137,29 +149,30 @@ fn a_dry_run_of_every_overlay_is_what_kubectl_makes_of_it_byte_for_byte() {
     let place = tempfile::tempdir().unwrap();
     let (manifests, overlays) = checkout();
     for name in &overlays {
-        let asked = [
-            "launch",
+        let words = [
             "--manifests",
             &manifests,
             "--overlay",
             name,
             "--out",
             name,
-            "--set",
-            "run.id=spring",
-            "--set",
-            "actor.drain_timeout_s=600",
-            "--set",
-            "learner.scaling.max_actors=64",
             "--namespace",
             "ads",
         ];
-        let written = adwright(place.path(), &asked);
-        assert_eq!(written.status.code(), Some(0), "{}", text(&written.stderr));
+        let sets = [
+            "run.id=spring",
+            "actor.drain_timeout_s=600",
+            "learner.scaling.max_actors=64",
+            "telemetry.otlp=http://collector.observability:4317",
+        ];
+        launched(place.path(), &words, &sets);
         let objects = rendered(&place.path().join(name));
-        let dry = adwright(place.path(), &[&asked[..], &["--dry-run"]].concat());
-        assert_eq!(dry.status.code(), Some(0), "{}", text(&dry.stderr));
+        let dry = launched(place.path(), &[&words[..], &["--dry-run"]].concat(), &sets);
         assert!(text(&dry.stdout) == objects, "{name}: the dry run differs");
+        assert!(
+            objects.contains("-launch-collector\n  namespace: ads\n"),
+            "{name}"
+        );
         // The actors' pods, wherever they are described.
         assert!(objects.contains("terminationGracePeriodSeconds: 610\n"), "{name}");
         let most = ["maxReplicas: 64\n", "maxReplicaCount: 64\n"].map(|most| objects.matches(most).count());
@@ -173,21 +186,10 @@ fn what_the_manifests_cannot_follow_is_refused_with_every_key() {
     let place = tempfile::tempdir().unwrap();
     let (manifests, overlays) = checkout();
     for name in &overlays {
-        let launched = |sets: &[&str]| {
-            let line = [
-                "launch",
-                "--manifests",
-                &manifests,
-                "--overlay",
-                name,
-                "--out",
-                name,
-            ];
-            let sets = sets.iter().flat_map(|set| ["--set", set]);
-            adwright(place.path(), &line.into_iter().chain(sets).collect::<Vec<_>>())
-        };
-        let ends = launched(&["actor.on_run_end=exit", "reward_server.on_run_end=exit"]);
-        let moved = launched(&["endpoints.actor_listen=0.0.0.0:7999"]);
+        let words = ["--manifests", &manifests, "--overlay", name, "--out", name];
+        let ends = ["actor.on_run_end=exit", "reward_server.on_run_end=exit"];
+        let ends = launch(place.path(), &words, &ends);
+        let moved = launch(place.path(), &words, &["endpoints.actor_listen=0.0.0.0:7999"]);
         let (ends_said, moved_said) = (text(&ends.stderr), text(&moved.stderr));
         assert_eq!(moved.status.code(), Some(64), "{name}: {moved_said}");
         assert!(
@@ -207,18 +209,13 @@ fn what_the_manifests_cannot_follow_is_refused_with_every_key() {
     }
 }
 
-fn launched(manifests: &Path, words: &[&str]) {
-    let done = adwright(manifests, &[&["launch"], words].concat());
-    assert_eq!(done.status.code(), Some(0), "{}", text(&done.stderr));
-}
-
 /// An overlay upon one that was launched; answers with how the second is asked for.
 fn launched_twice(place: &Path) -> [&'static str; 4] {
     manifests(place);
     let first = ["--overlay", "small", "--out", "k8s/overlays/first"];
-    launched(place, &[&first[..], &["--set", "learner.versions=9"]].concat());
+    launched(place, &first, &["learner.versions=9"]);
     let second = ["--overlay", "first", "--out", "second"];
-    launched(place, &[&second[..], &["--set", "run.seed=7"]].concat());
+    launched(place, &second, &["run.seed=7"]);
     second
 }
 
@@ -244,27 +241,56 @@ fn an_overlay_that_was_launched_is_launched_upon_and_nothing_set_adds_no_file() 
         config.contains("seed = 7") && !config.contains("versions"),
         "{config}"
     );
-    launched(place.path(), &second);
+    launched(place.path(), &second, &[]);
     assert!(!written("second/kustomization.yaml").contains("configMapGenerator"));
     assert!(!place.path().join("second/30-launch.toml").exists());
+}
+
+#[test]
+fn pods_are_let_out_to_a_service_that_is_set_or_it_is_told_as_shut_out() {
+    let place = tempfile::tempdir().unwrap();
+    let (manifests, _) = checkout();
+    let file = place.path().join("adwright-launch/network-policy.yaml");
+    let said = |set: &str| {
+        let words = ["--manifests", &manifests, "--overlay", "gpu"];
+        text(&launched(place.path(), &words, &[set]).stderr)
+    };
+    let told = said("telemetry.otlp=http://collector.observability:4317");
+    assert!(
+        told.contains("network-policy.yaml lets pods out to namespace observability at port 4317"),
+        "{told}"
+    );
+    let policy = std::fs::read_to_string(&file).unwrap();
+    assert!(policy.contains("port: 4317"), "{policy}");
+    let told = said("telemetry.otlp=http://collector:4317");
+    for part in [
+        "telemetry.otlp = http://collector:4317",
+        "at port 4317",
+        "docs/operations.md",
+    ] {
+        assert!(told.contains(part), "{told}");
+    }
+    assert!(!file.exists(), "what was needed for another address is left");
+    assert!(said("run.seed=7").is_empty());
 }
 
 #[test]
 fn a_run_of_another_name_has_places_of_its_own() {
     let place = tempfile::tempdir().unwrap();
     let (manifests, _) = checkout();
-    let launched = |sets: &[&str]| {
-        let line = ["launch", "--manifests", &manifests, "--overlay", "gpu"];
-        let sets = sets.iter().flat_map(|set| ["--set", set]);
-        let done = adwright(place.path(), &line.into_iter().chain(sets).collect::<Vec<_>>());
-        assert_eq!(done.status.code(), Some(0), "{}", text(&done.stderr));
+    let of_gpu = |sets: &[&str]| {
+        let done = launched(
+            place.path(),
+            &["--manifests", &manifests, "--overlay", "gpu"],
+            sets,
+        );
         let config = std::fs::read_to_string(place.path().join("adwright-launch/30-launch.toml")).unwrap();
         let config: toml::Table = config.parse().unwrap();
         let at = |table: &str, key: &str| Some(config.get(table)?[key].as_str().unwrap().to_owned());
         (at("store", "url"), at("paths", "adapter"), text(&done.stderr))
     };
     let some = |place: &str| Some(place.to_owned());
-    let (store, adapter, said) = launched(&["run.id=spring"]);
+    let (store, adapter, said) = of_gpu(&["run.id=spring"]);
     assert_eq!(store, some("s3://adwright/runs/spring"));
     assert_eq!(adapter, some("s3://adwright/runs/spring/adapter"));
     assert!(
@@ -272,12 +298,12 @@ fn a_run_of_another_name_has_places_of_its_own() {
         "{said}"
     );
 
-    let (store, adapter, said) = launched(&["run.id=spring", "store.url=s3://ours/x"]);
+    let (store, adapter, said) = of_gpu(&["run.id=spring", "store.url=s3://ours/x"]);
     assert_eq!(store, some("s3://ours/x"));
     assert_eq!(adapter, some("s3://adwright/runs/spring/adapter"));
     assert!(said.contains("in paths.adapter"), "{said}");
 
-    let (store, adapter, said) = launched(&["run.seed=7"]);
+    let (store, adapter, said) = of_gpu(&["run.seed=7"]);
     // Where the files below have them.
     assert_eq!((store, adapter), (None, None));
     assert!(said.is_empty(), "{said}");

@@ -212,6 +212,15 @@ fn a_comparison_on_a_users_catalogue_writes_what_is_documented_and_ends_all_its_
     assert_eq!(report["rounds"].as_array().unwrap().len(), 3);
     assert_eq!(report["processes"].as_array().unwrap().len(), 4);
     assert_eq!(report["final"]["true_ctr"], Value::Null);
+    // Two products are too few to hold any out, and nothing is told as if some were.
+    assert_eq!(report["measured_on_training_products"], true);
+    assert!(
+        bench
+            .errors()
+            .contains("mine: trained on 2 products, measured on the same (2)"),
+        "{}",
+        bench.errors()
+    );
     assert!(out.join(report["adapter"].as_str().unwrap()).is_dir());
     assert_eq!(
         json(&out.join("compare.json"))["modes"].as_array().unwrap().len(),
@@ -229,8 +238,8 @@ fn a_comparison_on_a_users_catalogue_writes_what_is_documented_and_ends_all_its_
         let board = bench.path("board").join(mode);
         let events = std::fs::read(board.join(&names(&board)[0])).unwrap();
         let results = events
-            .windows(15)
-            .filter(|bytes| bytes == b"held_out/reward")
+            .windows(22)
+            .filter(|bytes| bytes == b"on_its_products/reward")
             .count();
         assert_eq!(
             results, 3,

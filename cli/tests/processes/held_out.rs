@@ -71,11 +71,7 @@ fn versions_are_measured_as_they_come_and_the_learner_takes_what_it_is_told() {
     }
     // It waits for who still looks on, and no longer.
     assert!(learner.succeeded());
-    assert!(
-        learner
-            .line_with("measured on held-out products")
-            .contains("reward")
-    );
+    assert!(learner.line_with("version measured").contains("reward"));
     let nobody = followed(directory, "policy", &learner.url());
     let said = String::from_utf8_lossy(&nobody.stderr);
     assert_eq!(nobody.status.code(), Some(1), "{said}");
@@ -175,9 +171,9 @@ fn an_evaluator_that_is_stopped_while_it_measures_tells_nothing_and_the_next_one
     assert_eq!(line["version"]["number"], 0, "{line}");
     // Between two versions.
     assert_eq!(second.stopped_by("INT"), Some(75), "{}", second.said());
-    learner.line_with("measured on held-out products");
+    learner.line_with("version measured");
     let measured = fs::read_to_string(learner.log()).unwrap();
-    assert_eq!(measured.matches("measured on held-out products").count(), 1);
+    assert_eq!(measured.matches("version measured").count(), 1);
     signal(learner.process(), "TERM");
     assert!(learner.succeeded());
 }

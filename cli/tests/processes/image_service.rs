@@ -67,7 +67,8 @@ fn a_run_renders_with_the_example_service_and_outlasts_its_death() {
     let directory = stage.directory.path();
     let stubs = EXAMPLE.stubs(&python, directory);
     let service = Service::start(&python, &stubs, "127.0.0.1:0");
-    let (reward, mut learner) = (stage.reward_server(), stage.learner("served", &[]));
+    let rendering = ["actor.image_generator=remote".to_owned()];
+    let (reward, mut learner) = (stage.reward_server(), stage.learner_with("served", &rendering));
     let endpoint = format!("endpoints.images=http://{}", service.address);
     let settings = [
         "actor.image_generator=remote",

@@ -10,6 +10,8 @@
 mod by_url;
 mod canary;
 mod damage;
+mod deadly_task;
+mod deciding_settings;
 mod demo;
 mod external_actor;
 #[path = "../fixtures/mod.rs"]
@@ -20,6 +22,7 @@ mod hostile_services;
 mod http;
 mod image_service;
 mod interrupt;
+mod log_lines;
 mod mutual_tls;
 mod one_heap;
 mod painted_run;
@@ -34,4 +37,5 @@ mod stage;
 mod status;
 mod stopped_relay;
 mod store_table;
+mod unique_keys;
 mod watched;

@@ -64,6 +64,7 @@ async fn join(mut client: LearnerServiceClient<Channel>) -> Result<(), tonic::St
     let run = RunId::new(RUN).unwrap();
     let request = pb::JoinRequest {
         header: Some(header(Some(&run), None, "test")),
+        ..pb::JoinRequest::default()
     };
     client.join(request).await.map(drop)
 }

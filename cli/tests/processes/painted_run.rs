@@ -34,9 +34,10 @@ fn a_run_paints_around_its_products() {
     let stage = Stage::with_models();
     let directory = stage.directory.path();
     init(directory);
-    let (reward, learner) = (stage.reward_server(), stage.learner("painted", &[]));
     let mut settings = vec!["actor.image_generator=diffusion"];
     settings.extend(SETTINGS);
+    let of_run: Vec<_> = settings.iter().map(|&setting| setting.to_owned()).collect();
+    let (reward, learner) = (stage.reward_server(), stage.learner_with("painted", &of_run));
     let _actor = stage.actor_with("painter", &learner, &reward, &settings);
     stage.adapter_of("painted", learner);
 
@@ -91,16 +92,20 @@ fn a_run_paints_around_products_of_your_own() {
     let directory = stage.directory.path();
     init(directory);
     let source = format!("catalogue.source={}", file.display());
-    let run = [
-        source.clone(),
-        "learner.versions=3".into(),
-        "learner.pairs_per_version=4".into(),
-        "learner.lease_ttl_ms=60000".into(),
-    ];
-    let (reward, learner) = (stage.reward_server(), stage.learner_with("products", &run));
     let mut settings = vec!["actor.image_generator=diffusion", &source];
     settings.extend(SETTINGS);
     settings.extend(["diffusion.width=128", "diffusion.height=128"]);
+    let length = [
+        "learner.versions=3",
+        "learner.pairs_per_version=4",
+        "learner.lease_ttl_ms=60000",
+    ];
+    let of_run: Vec<_> = settings
+        .iter()
+        .chain(&length)
+        .map(|&set| set.to_owned())
+        .collect();
+    let (reward, learner) = (stage.reward_server(), stage.learner_with("products", &of_run));
     let _actor = stage.actor_with("painter", &learner, &reward, &settings);
     stage.adapter_of("products", learner);
 

@@ -4,8 +4,12 @@ use crate::program::Guarded;
 use serde_json::Value;
 use std::fs;
 use std::io::{BufRead as _, BufReader};
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
+
+/// SIGKILL's number.
+const KILLED: i32 = 9;
 
 /// A role that was started.
 pub(crate) struct Role(Guarded);
@@ -13,7 +17,8 @@ pub(crate) struct Role(Guarded);
 impl Role {
     /// Starts a role whose words go to the end of `log`, and returns its endpoint when it is ready.
     ///
-    /// `None`: it ended well before it was. An actor does so when the run completes while it reads its first weights.
+    /// `None`: it ended well before it was, as an actor does when the run completes while it reads its first weights, or died at the point at which
+    /// it was told to.
     pub(crate) fn start(command: &mut Command, log: &Path) -> (Self, Option<String>) {
         let said = fs::OpenOptions::new()
             .create(true)
@@ -29,7 +34,8 @@ impl Role {
         let endpoint = serde_json::from_str::<Value>(&line)
             .ok()
             .map(|ready| ready["endpoint"].as_str().unwrap().to_owned());
-        if endpoint.is_none() && !role.0.0.wait().unwrap().success() {
+        let has_failed = |status: ExitStatus| !status.success() && status.signal() != Some(KILLED);
+        if endpoint.is_none() && has_failed(role.0.0.wait().unwrap()) {
             panic!("{}", fs::read_to_string(log).unwrap());
         }
         (role, endpoint)

@@ -275,7 +275,8 @@ impl Stage {
         )
     }
 
-    fn actor_in(
+    /// An actor with settings and an environment of its own.
+    pub(crate) fn actor_in(
         &self,
         id: &str,
         learner: &Place<'_>,

@@ -1,4 +1,4 @@
-//! `adwright status --watch` beside a learner that is killed and comes back.
+//! `adwright status --watch` beside a learner that is killed and comes back, and one that ends with its run.
 
 use crate::program::{Guarded, wait_until};
 use crate::stage::{Stage, command};
@@ -39,4 +39,35 @@ fn a_watched_run_is_shown_again_when_its_learner_is_back() {
     });
     learner.restart();
     while version() != "v2.0" {}
+}
+
+#[test]
+fn whoever_watches_a_run_hears_of_its_end_however_seldom_it_asks() {
+    let stage = Stage::with_models();
+    let directory = stage.directory.path();
+    let reward = stage.reward_server();
+    let mut learner = stage.learner_with("ends", &["learner.versions=2".into()]);
+    let url = learner.url();
+    let watch = [
+        "status",
+        "--learner",
+        &url,
+        "--watch",
+        "--json",
+        "--interval",
+        "3600",
+    ];
+    let mut watching = command(directory, &watch);
+    let mut watching = Guarded(watching.stdout(Stdio::piped()).spawn().unwrap());
+    let mut lines = BufReader::new(watching.0.stdout.take().unwrap()).lines();
+    let mut view = || -> Value { serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap() };
+    assert_eq!(view()["complete"], false);
+    let mut actor = stage.actor("ends-1", &learner, &reward);
+    let last = view();
+    assert_eq!(
+        (&last["complete"], &last["version"]),
+        (&true.into(), &"v1.2".into())
+    );
+    assert!(watching.0.wait().unwrap().success());
+    assert!(learner.succeeded() && actor.succeeded());
 }

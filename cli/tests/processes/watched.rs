@@ -1,6 +1,7 @@
 //! The roles of a real run, watched: their pages, their health, their logs, the traces of their samples, and TensorBoard's file.
 
 use crate::http::{ask, number, page_of};
+use crate::log_lines::lines_are_json;
 use crate::mutual_tls::certify;
 use crate::program::{line_in, signal, wait_until};
 use crate::role::Role;
@@ -13,7 +14,6 @@ use opentelemetry_proto::tonic::collector::trace::v1::{
     ExportTraceServiceRequest, ExportTraceServiceResponse,
 };
 use opentelemetry_proto::tonic::trace::v1::Span;
-use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -146,18 +146,6 @@ fn a_run_is_seen_from_outside_from_its_leases_to_its_steps() {
     assert!(reward.succeeded());
     let spans = collector.0.lock().unwrap();
     every_trained_pair_is_one_trace_of_all_stages(&spans);
-}
-
-fn lines_are_json(said: &str) {
-    let mut traces = BTreeSet::new();
-    for line in said.lines() {
-        let line: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
-        for key in ["timestamp", "level", "target", "message"] {
-            assert!(line[key].is_string(), "{key}: {line}");
-        }
-        traces.extend(line["span"]["trace_id"].as_str().map(str::to_owned));
-    }
-    assert!(traces.len() > 1, "{said}");
 }
 
 fn every_trained_pair_is_one_trace_of_all_stages(spans: &[(String, Span)]) {

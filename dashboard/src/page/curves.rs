@@ -6,8 +6,8 @@ use crate::tallies::VersionTally;
 use maud::{Markup, html};
 use std::sync::Arc;
 
-/// All of them.
-pub(super) fn curves(excerpt: &Excerpt) -> Markup {
+/// All of them, of a run that holds some products out, or none.
+pub(super) fn curves(excerpt: &Excerpt, holds_out: bool) -> Markup {
     let of = |points: &[Arc<VersionPoint>], name: &'static str, metric: &str| Line {
         name,
         points: points
@@ -17,7 +17,19 @@ pub(super) fn curves(excerpt: &Excerpt) -> Markup {
             .collect(),
     };
     let line = |name, metric: &str| of(&excerpt.points, name, metric);
-    let held_out = |name, metric: &str| of(&excerpt.evaluated, name, metric);
+    let evaluated = |name, metric: &str| of(&excerpt.evaluated, name, metric);
+    let [reward_title, reward_note, match_title] = match holds_out {
+        true => [
+            "Reward on held-out products",
+            "mean of products that are never trained on, as an evaluator reports it, log odds",
+            "Match on held-out products",
+        ],
+        false => [
+            "Reward on its products",
+            "mean of the products that it is trained on, as an evaluator reports it, log odds",
+            "Match on its products",
+        ],
+    };
     let sampled = |name: &'static str, share: &dyn Fn(&VersionTally) -> Option<f64>| Line {
         name,
         points: excerpt
@@ -33,17 +45,13 @@ pub(super) fn curves(excerpt: &Excerpt) -> Markup {
             "mean of the groups a version was trained from, log odds",
             vec![line("reward", "reward")],
         ),
+        chart(reward_title, reward_note, vec![evaluated("reward", "reward")]),
         chart(
-            "Reward on held-out products",
-            "mean of products that are never trained on, as an evaluator reports it, log odds",
-            vec![held_out("reward", "reward")],
-        ),
-        chart(
-            "Match on held-out products",
+            match_title,
             "share of valid descriptions that fit their product, and of invalid ones",
             vec![
-                held_out("match", "match_rate"),
-                held_out("invalid", "invalid_rate"),
+                evaluated("match", "match_rate"),
+                evaluated("invalid", "invalid_rate"),
             ],
         ),
         chart(
@@ -94,4 +102,43 @@ pub(super) fn curves(excerpt: &Excerpt) -> Markup {
         ),
     ];
     html! { div.charts { @for chart in &charts { (chart.figure()) } } }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::living;
+    use super::*;
+    use crate::chronicle::Chronicle;
+    use crate::live::Subject;
+    use crate::test_run::overview;
+    use crate::view::Overview;
+
+    #[test]
+    fn only_what_is_held_out_is_called_so() {
+        let excerpt = Chronicle::default().excerpt();
+        let page = |holds_out: bool| {
+            let run = Overview {
+                holds_out,
+                ..overview()
+            };
+            let around = living(&run, Subject::Overview, &[]).into_string();
+            curves(&excerpt, holds_out).into_string() + &around
+        };
+        let (divided, whole) = (page(true), page(false));
+        for words in [
+            "Reward on held-out products",
+            "Match on held-out products",
+            "the learner never sees those",
+        ] {
+            assert!(divided.contains(words), "{words} is not in {divided}");
+        }
+        for words in [
+            "Reward on its products",
+            "Match on its products",
+            "none are held out.",
+        ] {
+            assert!(whole.contains(words), "{words} is not in {whole}");
+        }
+        assert!(!whole.contains("held-out") && !whole.contains("never"), "{whole}");
+    }
 }

@@ -31,7 +31,7 @@ pub(crate) fn history(overview: &Overview, history: &History) -> Markup {
                 "two images, each of which stands once on the left and once on the right of every other one. A model that looks at one image at a time knows no sides."
             }
         }
-        (trained(creative, &history.trained))
+        (trained(history))
     };
     page(
         &overview.run,
@@ -111,11 +111,14 @@ fn one(creative: &Creative, place: usize, candidate: &Candidate, gone: Option<&s
     }
 }
 
-fn trained(creative: &Creative, trained: &[TrainedIn]) -> Markup {
+fn trained(history: &History) -> Markup {
+    let (creative, trained) = (&history.creative, &history.trained);
     html! {
         section aria-labelledby="trained-title" {
             h2 #trained-title { "What was trained from it" }
-            @if trained.is_empty() {
+            @if let Some(why) = &history.refused {
+                p { strong { "Refused" } ": " (why) }
+            } @else if trained.is_empty() {
                 p.empty {
                     @if creative.outcome == Outcome::Pair { "No version has been trained from this pair yet, or it was refused." }
                     @else { "Only pairs are trained on." }

@@ -3,6 +3,7 @@
 use super::assets::places;
 use super::{Section, movement};
 use crate::live::Subject;
+use crate::view::Overview;
 use common::RunId;
 use http::StatusCode;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
@@ -17,7 +18,8 @@ pub(super) enum Place {
 }
 
 /// A page that changes while it is open.
-pub(crate) fn living(run: &RunId, subject: Subject, sections: &[Section]) -> Markup {
+pub(crate) fn living(overview: &Overview, subject: Subject, sections: &[Section]) -> Markup {
+    let run = &overview.run;
     let inside = |id: &str| {
         let found = sections.iter().find(|section| section.id == id);
         PreEscaped(found.map_or(String::new(), |section| section.html.to_string()))
@@ -31,8 +33,10 @@ pub(crate) fn living(run: &RunId, subject: Subject, sections: &[Section]) -> Mar
                     h2 #curves-title { "Training" }
                     div #curves { (inside("curves")) }
                     p.note {
-                        "By policy version; the run's start is on the left. What versions do on held-out products is reported by "
-                        code { "adwright evaluate --follow" } " or the demo: the learner never sees those."
+                        "By policy version; the run's start is on the left. What versions do on "
+                        @if overview.holds_out { "held-out" } @else { "its" } " products is reported by "
+                        code { "adwright evaluate --follow" } " or the demo"
+                        @if overview.holds_out { ": the learner never sees those." } @else { "; none are held out." }
                     }
                 }
                 section aria-labelledby="actors-title" {

@@ -160,6 +160,20 @@ async fn the_history_of_a_creative_names_everything_it_was_made_from() {
 }
 
 #[tokio::test]
+async fn the_history_of_a_refused_pair_says_why_and_which_lost_version_had_it() {
+    let page = of(&pages("127.0.0.1:0", false), "/creatives/3").await;
+    for said in [
+        "<strong>Refused</strong>: stale: 3 versions behind v1.5",
+        "v1.2</strong>",
+        "lost",
+    ] {
+        assert!(page.text().contains(said), "{said:?} is not in {}", page.text());
+    }
+    let trained = of(&pages("127.0.0.1:0", false), "/creatives/1").await;
+    assert!(!trained.text().contains("Refused"), "{}", trained.text());
+}
+
+#[tokio::test]
 async fn what_versions_do_on_held_out_products_is_a_curve_of_its_own() {
     let page = of(&pages("127.0.0.1:0", false), "/").await;
     let curve = page

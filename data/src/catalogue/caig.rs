@@ -3,7 +3,7 @@
 //! All images are read at once and kept in memory, up to a limit for the file; it is meant for hundreds of products, not
 //! for millions.
 
-use super::Catalogue;
+use super::{Catalogue, division};
 use crate::{
     CutoutError, FilePlaces, ImportError, Product, RowProblem, Split,
     cutout::{self, is_visible},
@@ -26,11 +26,12 @@ const INSTRUCTIONS: [&str; 2] = [
      Answer with short phrases separated by commas and nothing else.",
 ];
 
-/// A user's own products. It has no held-out part: all products are trained on and measured on.
+/// A user's own products: those that are trained on, then those that are held out, each in the file's order.
 #[derive(Debug, Clone)]
 pub struct CaigCatalogue {
     name: String,
     products: Vec<Product>,
+    split: Split,
     places: FilePlaces,
     instructions: Vec<String>,
 }
@@ -39,9 +40,12 @@ impl CaigCatalogue {
     /// Reads a catalogue: a JSON list of objects with `id`, `image` (a PNG or JPEG, relative to the file: RGBA, palette,
     /// or RGB with a pure white background) and `new_caption`. Its name is the file's.
     ///
+    /// About `test_share` (0 to 0.5) of eight products or more are held out, by their ids; 0, or of fewer, none: all are then trained on
+    /// and measured on.
+    ///
     /// # Errors
     /// [`ImportError`] with every mistake of every row.
-    pub fn load(path: &Path) -> Result<Self, ImportError> {
+    pub fn load(path: &Path, test_share: f64) -> Result<Self, ImportError> {
         let rows = list(path, "{id, image, new_caption}")?;
         let (name, folder) = name_and_folder(path);
         let products =
@@ -49,10 +53,19 @@ impl CaigCatalogue {
                 path: path.to_owned(),
                 problems,
             })?;
+        let held_out = division::held_out(&products, test_share);
+        let mut rows: Vec<(bool, usize, Product)> = Vec::with_capacity(products.len());
+        for ((product, row), held_out) in products.into_iter().zip(1..).zip(held_out) {
+            rows.push((held_out, row, product));
+        }
+        // Keeps the file's order on either side.
+        rows.sort_by_key(|(held_out, ..)| *held_out);
+        let test = rows.iter().filter(|(held_out, ..)| *held_out).count();
         Ok(Self {
             name,
-            places: FilePlaces::new(path, (1..=products.len()).map(|row| (row, CAPTION))),
-            products,
+            split: Split::last(rows.len(), test),
+            places: FilePlaces::new(path, rows.iter().map(|&(_, row, _)| (row, CAPTION))),
+            products: rows.into_iter().map(|(.., product)| product).collect(),
             instructions: INSTRUCTIONS.map(str::to_owned).to_vec(),
         })
     }
@@ -123,7 +136,7 @@ impl Catalogue for CaigCatalogue {
     }
 
     fn split(&self) -> Split {
-        Split::shared(self.products.len())
+        self.split.clone()
     }
 
     fn places(&self) -> Option<&FilePlaces> {
@@ -141,6 +154,8 @@ mod tests {
     use image::{Rgb, RgbImage, Rgba};
     use std::{fs, path::PathBuf};
     use tempfile::TempDir;
+
+    const SHARE: f64 = 0.2;
 
     fn folder(json: &str) -> (TempDir, PathBuf) {
         let folder = TempDir::new().unwrap();
@@ -161,18 +176,18 @@ mod tests {
 
     fn problems(json: &str) -> Vec<(usize, String)> {
         let (_folder, path) = folder(json);
-        match CaigCatalogue::load(&path).unwrap_err() {
+        match CaigCatalogue::load(&path, SHARE).unwrap_err() {
             ImportError::Rows { problems, .. } => problems.into_iter().map(|p| (p.row, p.key)).collect(),
             other => panic!("{other}"),
         }
     }
 
     #[test]
-    fn a_good_catalogue_is_read_whole_and_shares_its_split() {
+    fn a_good_catalogue_is_read_whole_and_a_small_one_is_not_divided() {
         let json = r#"[{"id": "1", "image": "good.png", "new_caption": " Oak piano "},
                        {"id": "2", "image": "good.png", "new_caption": "黑豆奶粉"}]"#;
         let (_folder, path) = folder(json);
-        let catalogue = CaigCatalogue::load(&path).unwrap();
+        let catalogue = CaigCatalogue::load(&path, SHARE).unwrap();
         assert_eq!(catalogue.name(), "shop");
         assert_eq!(catalogue.split(), Split::shared(2));
         assert_eq!(catalogue.products()[0].caption, "Oak piano");
@@ -183,6 +198,29 @@ mod tests {
                 .iter()
                 .all(|text| text.matches("{caption}").count() == 1)
         );
+    }
+
+    #[test]
+    fn products_that_are_held_out_stand_last_and_every_one_keeps_its_row() {
+        let rows: Vec<String> = (1..=24)
+            .map(|id| format!(r#"{{"id": "p{id}", "image": "good.png", "new_caption": "row {id}"}}"#))
+            .collect();
+        let (_folder, path) = folder(&format!("[{}]", rows.join(",")));
+        let load = |share| CaigCatalogue::load(&path, share).unwrap();
+        let row = |product: &Product| product.id.as_str()[1..].parse::<usize>().unwrap();
+        let divided = load(SHARE);
+        let (split, products) = (divided.split(), divided.products());
+        assert!(split.has_held_out() && split.test.len() >= 2, "{split:?}");
+        assert_eq!((split.train.start, split.test.end), (0, 24));
+        assert_eq!(split.train.end, split.test.start);
+        for part in [split.train, split.test] {
+            assert!(products[part].is_sorted_by_key(row));
+        }
+        let places = divided.places().unwrap();
+        assert!((0..24).all(|index| places.row(index) == row(&products[index])));
+        let whole = load(0.0);
+        assert_eq!(whole.split(), Split::shared(24));
+        assert!(whole.products().is_sorted_by_key(row));
     }
 
     #[test]
@@ -235,7 +273,7 @@ mod tests {
             "x".repeat(4096)
         );
         let (_folder, path) = folder(&longest);
-        assert!(CaigCatalogue::load(&path).is_ok());
+        assert!(CaigCatalogue::load(&path, SHARE).is_ok());
     }
 
     #[test]
@@ -262,7 +300,7 @@ mod tests {
         let (folder, path) = folder(r#"[{"id": "1", "image": "good.jpg", "new_caption": "a"}]"#);
         fs::rename(folder.path().join("good.png"), folder.path().join("good.jpg")).unwrap();
         assert_eq!(
-            CaigCatalogue::load(&path).unwrap().products()[0]
+            CaigCatalogue::load(&path, SHARE).unwrap().products()[0]
                 .image
                 .dimensions(),
             (4, 4)
@@ -272,7 +310,7 @@ mod tests {
     #[test]
     fn messages_name_file_row_key_and_what_would_be_right() {
         let (_folder, path) = folder(r#"[{"id": "1", "image": "gone.png", "caption": "x"}]"#);
-        let message = CaigCatalogue::load(&path).unwrap_err().to_string();
+        let message = CaigCatalogue::load(&path, SHARE).unwrap_err().to_string();
         for part in [
             "shop.json",
             "row 1, image",
@@ -289,13 +327,16 @@ mod tests {
         for json in ["", "[]", "{}", "[{]", "\u{0}"] {
             let (_folder, path) = folder(json);
             assert!(
-                matches!(CaigCatalogue::load(&path), Err(ImportError::Malformed { .. })),
+                matches!(
+                    CaigCatalogue::load(&path, SHARE),
+                    Err(ImportError::Malformed { .. })
+                ),
                 "{json:?}"
             );
         }
         let gone = Path::new("no-such-catalogue.json");
         assert!(matches!(
-            CaigCatalogue::load(gone),
+            CaigCatalogue::load(gone, SHARE),
             Err(ImportError::Unreadable { .. })
         ));
     }

@@ -1,4 +1,4 @@
-//! What observers say that versions do on held-out products. It is recorded and shown; nothing of the run depends on it.
+//! What observers say that versions do on held-out products, or on the run's own where none are held out. It is recorded and shown; nothing of the run depends on it.
 
 use super::{ControlPlane, UnknownVersion};
 use crate::ledger::EvaluationNote;
@@ -18,7 +18,8 @@ impl ControlPlane {
         values: BTreeMap<String, f64>,
     ) -> Result<(), UnknownVersion> {
         self.check_published(version)?;
-        tracing::info!(%version, ?values, "measured on held-out products");
+        let held_out = self.assortment.holds_out();
+        tracing::info!(%version, held_out, ?values, "version measured");
         self.ledger.note(EvaluationNote {
             version,
             values: values.clone(),

@@ -22,8 +22,14 @@ pub(crate) enum LeaseAnswer {
 }
 
 impl ControlPlane {
+    /// A process of this name joins that knows nothing of the run yet: whoever went by the name before it is gone.
+    pub(crate) fn begins(&self, actor: &ActorId) {
+        self.leases.leave_behind(actor);
+    }
+
     /// Leases up to `wanted` tasks to an actor that samples from `policy`. One that still holds tasks gets those again:
-    /// actors work on one lease at a time, so the answer that gave them was lost.
+    /// actors work on one lease at a time, so the answer that gave them was lost. What was given to a process before it is
+    /// given up first, and that was an attempt: a task that kills its actor must end, whatever its actors are called.
     ///
     /// # Errors
     /// [`LeaseDenied`] when this run has not published `policy`, or the actor is in quarantine.
@@ -53,6 +59,7 @@ impl ControlPlane {
         if self.is_complete() {
             return Ok(LeaseAnswer::Complete);
         }
+        self.end_left_behind(actor);
         let mut queue = self.queue();
         // Before the buffer is asked: a pair that is delivered in between is counted twice, which only makes admission
         // stricter.
@@ -94,6 +101,7 @@ impl ControlPlane {
                     deadline,
                     tries,
                     version: policy,
+                    left_behind: false,
                 },
             );
         }
@@ -131,10 +139,22 @@ impl ControlPlane {
         }
         for (task, lease) in self.leases.expire(latest) {
             tracing::warn!(task = task.0, actor = %lease.holder, attempt = lease.tries.attempt, "lease ran out");
-            self.ledger.count_expired();
-            self.note_pause(&lease.holder);
-            self.reissue(task, &lease, FailureReason::Abandoned, Blame::Task);
+            self.abandoned(task, &lease);
         }
+    }
+
+    /// Nobody waits for a lease to run out whose holder is known to be gone.
+    fn end_left_behind(&self, actor: &ActorId) {
+        for (task, lease) in self.leases.end_left_behind(actor) {
+            tracing::warn!(task = task.0, %actor, attempt = lease.tries.attempt, "lease left behind: its actor was started anew");
+            self.abandoned(task, &lease);
+        }
+    }
+
+    fn abandoned(&self, task: TaskId, lease: &Lease) {
+        self.ledger.count_expired();
+        self.note_pause(&lease.holder);
+        self.reissue(task, lease, FailureReason::Abandoned, Blame::Task);
     }
 
     pub(super) fn end_and_reissue(&self, task: TaskId, actor: &ActorId, reason: FailureReason) -> bool {

@@ -1,6 +1,10 @@
 //! Runs without a network or a model: actors that lease, submit, fall silent and lie.
 
 mod evaluations;
+mod indexed;
+mod left_over;
+mod price;
+mod started_anew;
 
 use super::*;
 use crate::actors::Following;
@@ -43,6 +47,7 @@ async fn run(change: impl FnOnce(&mut LearnerConfig)) -> Run {
     let control = ControlPlane::new(
         &config,
         identity,
+        common::DecidingSettings::default(),
         Arc::new(assortment),
         broadcast,
         completions,

@@ -84,13 +84,13 @@ fn held_out(page: &mut Page<'_>, control: &ControlPlane) -> Result {
     let newest = control.held_out();
     page.maybe_gauge(
         "held_out_version_number",
-        "The newest version that was measured on held-out products; absent before one was reported.",
+        "The newest version that an evaluator measured; absent before one was reported.",
         newest.as_ref().map(|newest| newest.version.number as f64),
     )?;
     let figures = newest.iter().flat_map(|newest| &newest.values);
     page.gauges(
         "held_out",
-        "What it does there, by the name of the figure.",
+        "What it does on held-out products, or on those of its run where none are held out, by the name of the figure.",
         figures.map(|(name, value)| ([("figure", name.as_str())], *value)),
     )
 }
@@ -112,7 +112,7 @@ fn rollouts(page: &mut Page<'_>, control: &ControlPlane, outcomes: &OutcomeCount
     page.counter("rollout_outcomes_duplicate", duplicates, outcomes.duplicates)?;
     let refused = "Outcomes that were not accepted.";
     page.counter("rollout_outcomes_refused", refused, outcomes.refused)?;
-    let expired = "Leases that ran out.";
+    let expired = "Leases that ran out or were left behind.";
     page.counter("rollout_leases_expired", expired, outcomes.expired)?;
     page.gauge(
         "rollout_leases_open",

@@ -3,11 +3,12 @@
 use super::CatalogueDigests;
 use super::record::{IDENTITY, Identity, Stored, decode, key};
 use crate::config::LearnerConfig;
-use common::Digest;
+use common::{DecidingSettings, Digest};
 use prost::Message as _;
 use proto::{InvalidMessage, pb};
 
-/// What a run was begun with, or is to go on with. What an earlier version of the program did not record is `None`.
+/// What a run was begun with, or is to go on with. What an earlier version of the program did not record is `None`, and no setting
+/// of other tables.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Beginning {
     /// Which run it is.
@@ -18,6 +19,8 @@ pub(crate) struct Beginning {
     pub(crate) catalogue: Option<CatalogueDigests>,
     /// The settings. Those that may change are the first start's.
     pub(crate) config: Option<LearnerConfig>,
+    /// The settings outside `[learner]` that decide what becomes of a task.
+    pub(crate) settings: DecidingSettings,
 }
 
 impl Beginning {
@@ -30,6 +33,7 @@ impl Beginning {
             base: self.base.map(Into::into),
             catalogue: self.catalogue.as_ref().map(Into::into),
             config: self.config.as_ref().map(json).unwrap_or_default(),
+            settings: self.settings.clone().into(),
         };
         (key(IDENTITY, &[]), message.encode_to_vec().into())
     }
@@ -51,6 +55,7 @@ impl Beginning {
             base: message.base.map(Digest::try_from).transpose()?,
             catalogue: message.catalogue.map(TryInto::try_into).transpose()?,
             config,
+            settings: proto::deciding_settings("ledger_identity.settings", message.settings)?,
         })
     }
 }
@@ -64,6 +69,7 @@ impl Beginning {
             base: None,
             catalogue: None,
             config: None,
+            settings: DecidingSettings::default(),
         }
     }
 }
@@ -86,6 +92,7 @@ mod tests {
             base: Some(store::digest(b"base")),
             catalogue: Some(CatalogueDigests::of(&catalogue(&[None, Some("lamp")]))),
             config: Some(LearnerConfig::default()),
+            settings: DecidingSettings::of_table("actor", [("temperature", "1.0".to_owned())]),
         };
         for beginning in [earlier, now] {
             let (key, content) = beginning.stored();

@@ -1,6 +1,6 @@
 //! What a ledger knows at once: which tasks have ended, how many ended how, and what waits for the writer. `ledger.rs` locks it.
 
-use super::{Note, OutcomeCounts, Record, Recorded};
+use super::{IndexPart, Note, OutcomeCounts, Record, Recorded};
 use common::{CandidateGroup, Digest, RolloutOutcome, TaskId};
 use failpoint::Mutation;
 use std::collections::BTreeMap;
@@ -31,6 +31,13 @@ impl Book {
         self.terminal.insert(record.outcome.task(), record.digest);
         self.counts.add(&record.outcome);
         self.next = record.sequence + 1;
+    }
+
+    /// Takes in durable records of earlier starts in short.
+    pub(super) fn restore_index(&mut self, part: IndexPart) {
+        self.next = part.until();
+        self.counts.add_all(&part.counts);
+        self.terminal.extend(part.ends);
     }
 
     /// Takes in a record as the next one, unless another outcome of its task stands.

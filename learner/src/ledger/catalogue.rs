@@ -56,12 +56,34 @@ impl CatalogueDigests {
             ("cut-outs", self.images, now.images),
             ("instructions", self.instructions, now.instructions),
         ];
+        if self.was_whole(now) {
+            let told = format!(
+                "catalogue, products held out: the run was begun with none of {}; go on with catalogue.test_share = 0",
+                self.products
+            );
+            return vec![told];
+        }
         let sizes = sizes.into_iter().filter(|(_, begun, now)| begun != now);
         let parts = parts.into_iter().filter(|(_, begun, now)| begun != now);
-        let sizes = sizes
-            .map(|(size, begun, now)| format!("catalogue, {size} = {now}: the run was begun with {begun}"));
+        // As many products in other shares.
+        let share = match self.products == now.products {
+            true => {
+                "; the share held out is catalogue.test_share, of the simulated shop shopworld.test_share"
+            }
+            false => "",
+        };
+        let sizes = sizes.map(|(size, begun, now)| {
+            format!("catalogue, {size} = {now}: the run was begun with {begun}{share}")
+        });
         let parts = parts.map(|(part, ..)| format!("catalogue, {part}: the run was begun with others"));
         sizes.chain(parts).collect()
+    }
+
+    /// Whether a run was begun with this catalogue when nothing was held out of it, and now some of as many products are. They stand in
+    /// another order then, so that no digest tells more.
+    fn was_whole(&self, now: &Self) -> bool {
+        let all = 0..self.products;
+        self.products == now.products && self.train == all && now.train != all
     }
 }
 
@@ -126,6 +148,20 @@ mod tests {
         assert_eq!(
             begun.changes(&digests(&[None, Some("lamp"), None])),
             ["catalogue, categories: the run was begun with others"]
+        );
+        let mut divided = begun.clone();
+        (divided.train, divided.ids) = (0..2, of_list(["p2", "p0", "p1"].iter()));
+        assert_eq!(
+            begun.changes(&divided),
+            [
+                "catalogue, products held out: the run was begun with none of 3; go on with catalogue.test_share = 0"
+            ]
+        );
+        let told = divided.changes(&begun);
+        assert!(
+            told.len() == 2
+                && told[0].contains("begun with 0..2; the share held out is catalogue.test_share"),
+            "{told:?}"
         );
         // Words that move from one caption to the next make others.
         let captions = |captions| CatalogueDigests::of(&with_captions(captions));

@@ -47,7 +47,7 @@ impl OutcomeCounts {
     pub(crate) fn add(&mut self, outcome: &RolloutOutcome) {
         if let Some(group) = outcome.group() {
             if let Some(model) = group.reward_model().filter(|_| !group.is_abstention()) {
-                self.add_model(model.to_string());
+                self.add_models(model.to_string(), 1);
             }
             for barred in group.barred() {
                 *self.barred.entry(barred.guardrail.name().into()).or_default() += 1;
@@ -64,10 +64,27 @@ impl OutcomeCounts {
         }
     }
 
-    fn add_model(&mut self, digest: String) {
+    /// Counts so many more ends.
+    pub(super) fn add_all(&mut self, more: &Self) {
+        self.pairs += more.pairs;
+        for (counts, more) in [
+            (&mut self.no_pairs, &more.no_pairs),
+            (&mut self.failures, &more.failures),
+            (&mut self.barred, &more.barred),
+        ] {
+            for (name, count) in more {
+                *counts.entry(name.clone()).or_default() += count;
+            }
+        }
+        for (digest, count) in &more.reward_models {
+            self.add_models(digest.clone(), *count);
+        }
+    }
+
+    fn add_models(&mut self, digest: String, count: u64) {
         let room = self.reward_models.len() < MOST_MODELS || self.reward_models.contains_key(&digest);
         let name = if room { digest } else { "others".into() };
-        *self.reward_models.entry(name).or_default() += 1;
+        *self.reward_models.entry(name).or_default() += count;
     }
 }
 
@@ -116,7 +133,7 @@ mod tests {
         );
         let (digest, _) = counts.reward_models.first_key_value().unwrap();
         assert!(digest.starts_with("blake3:"), "{digest}");
-        (0..1000).for_each(|number| counts.add_model(format!("made up {number}")));
+        (0..1000).for_each(|number| counts.add_models(format!("made up {number}"), 1));
         counts.add(&pair(3, 0));
         assert_eq!(counts.reward_models.len(), MOST_MODELS + 1);
         assert_eq!(counts.reward_models.values().sum::<u64>(), 1003);

@@ -1,5 +1,9 @@
 //! What the ledger notes down beside outcomes, for people: nothing is decided by a note.
 
+mod refusal;
+
+pub(crate) use refusal::RefusalNote;
+
 use super::record::{Stored, decode, key, keys_of};
 use crate::lineage::Lineage;
 use bytes::Bytes;
@@ -14,6 +18,7 @@ const TRAINING: u8 = b't';
 const EVALUATION: u8 = b'e';
 const START: u8 = b's';
 const EXPIRY: u8 = b'x';
+const REFUSAL: u8 = b'r';
 
 /// A note that a run makes as it goes on.
 #[derive(Debug, Clone, PartialEq)]
@@ -22,6 +27,8 @@ pub(crate) enum Note {
     Training(TrainingNote),
     /// What it does on held-out products.
     Evaluation(EvaluationNote),
+    /// Of a pair that none is trained from.
+    Refusal(RefusalNote),
 }
 
 /// What a version does on held-out products; a later one of the same version replaces it.
@@ -70,6 +77,7 @@ impl Note {
         match self {
             Self::Training(note) => note.stored(),
             Self::Evaluation(note) => note.stored(),
+            Self::Refusal(note) => note.stored(),
         }
     }
 }
@@ -211,6 +219,12 @@ impl EvaluationNote {
 impl From<TrainingNote> for Note {
     fn from(note: TrainingNote) -> Self {
         Self::Training(note)
+    }
+}
+
+impl From<RefusalNote> for Note {
+    fn from(note: RefusalNote) -> Self {
+        Self::Refusal(note)
     }
 }
 

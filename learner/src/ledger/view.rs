@@ -2,12 +2,12 @@
 
 mod line;
 
-pub use line::{BarredLine, LedgerLine, Seeds, SidesLine};
+pub use line::{BarredLine, LedgerLine, RefusedLine, Seeds, SidesLine};
 
-use super::{ExpiryNote, Identity, OutcomeCounts, Record, StartNote, TrainingNote};
+use super::{ExpiryNote, Identity, OutcomeCounts, Record, RefusalNote, StartNote, TrainingNote};
 use crate::error::LearnerError;
 use crate::images::{ImageCounts, ToldImages};
-use common::{PolicyVersion, RunId, TaskId};
+use common::{LearnerEpoch, PolicyVersion, RunId, TaskId};
 use proto::{InvalidMessage, required};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -18,6 +18,9 @@ pub struct LedgerView {
     reader: JournalReader,
     identity: Identity,
     trained: BTreeMap<TaskId, Vec<TrainedAt>>,
+    /// Why pairs are not trained on, by the sequence of their records.
+    refused: BTreeMap<u64, RefusedLine>,
+    newest_start: Option<LearnerEpoch>,
     store: Store,
     /// The images of the records before it may be gone.
     expired_before: u64,
@@ -55,7 +58,10 @@ pub struct LedgerSummary {
     pub outcomes: OutcomeCounts,
     /// Pairs that a version was trained from which no crash has lost.
     pub pairs_trained: u64,
-    /// The newest of those versions; `None` when there is none.
+    /// Pairs that none is trained from, by reason: `stale`, `retired`, `run_ended`. What an earlier version of the program refused is
+    /// in no count.
+    pub pairs_refused: BTreeMap<&'static str, u64>,
+    /// The newest of the versions that were trained; `None` when there is none.
     pub version: Option<PolicyVersion>,
     /// What became of the candidates' images.
     pub images: ImageCounts,
@@ -80,6 +86,10 @@ impl LedgerView {
         let start = reader.records(StartNote::keys()).await?.next().await?;
         let start = start.map(|(_, content)| StartNote::read(&content)).transpose();
         let start = start.map_err(|source| damaged(&place, source))?;
+        let (mut refusals, mut reading) = (vec![], reader.records(RefusalNote::keys()).await?);
+        while let Some((_, content)) = reading.next().await? {
+            refusals.push(RefusalNote::read(&content).map_err(|source| damaged(&place, source))?);
+        }
         let expiry = reader.records(ExpiryNote::keys()).await?.next().await?;
         let expiry = expiry.map_or(Ok(ExpiryNote::default()), |(_, content)| {
             ExpiryNote::read(&content)
@@ -88,10 +98,17 @@ impl LedgerView {
             reader,
             identity,
             trained: by_task(notes, start.as_ref()),
+            refused: standing(&refusals, start.as_ref()),
+            newest_start: start.map(|start| start.epoch),
             store: store.clone(),
             expired_before: expiry.map_err(|source| damaged(&place, source))?.before,
             place,
         })
+    }
+
+    /// The newest start of the run's learner; `None` where nothing is noted of one.
+    pub fn newest_start(&self) -> Option<LearnerEpoch> {
+        self.newest_start
     }
 
     /// What it holds, in short.
@@ -109,6 +126,10 @@ impl LedgerView {
             let states = lines.images.of(&record).await?;
             states.into_iter().flatten().for_each(|state| images.add(state));
         }
+        let mut pairs_refused = BTreeMap::new();
+        for refused in self.refused.values() {
+            *pairs_refused.entry(refused.reason).or_default() += 1;
+        }
         Ok(LedgerSummary {
             run_id: self.identity.run.clone(),
             run_seed: self.identity.run_seed,
@@ -120,6 +141,7 @@ impl LedgerView {
                 .values()
                 .filter(|trained| kept(trained).is_some())
                 .count() as u64,
+            pairs_refused,
             version: self
                 .trained
                 .values()
@@ -156,7 +178,8 @@ impl LedgerLines<'_> {
         let images = self.images.of(&record).await?;
         let (task, seed) = (record.outcome.task(), self.view.identity.run_seed);
         let trained = self.view.trained.get(&task).map_or(&[][..], Vec::as_slice);
-        Ok(Some(LedgerLine::of(&record, images, trained, seed)))
+        let refused = self.view.refused.get(&record.sequence).copied();
+        Ok(Some(LedgerLine::of(&record, images, trained, refused, seed)))
     }
 
     async fn next_record(&mut self) -> Result<Option<Record>, LearnerError> {
@@ -187,6 +210,13 @@ fn by_task(notes: Vec<TrainingNote>, start: Option<&StartNote>) -> BTreeMap<Task
     trained
 }
 
+/// Which pairs the newest start's weights leave behind, and why. Where nothing is noted of a start, every refusal counts.
+fn standing(notes: &[RefusalNote], start: Option<&StartNote>) -> BTreeMap<u64, RefusedLine> {
+    let stands = |note: &&RefusalNote| start.is_none_or(|start| note.stands(start));
+    let standing = notes.iter().filter(stands);
+    standing.map(|note| (note.pair.sequence, note.into())).collect()
+}
+
 /// When the run's weights were trained on a task's pair.
 fn kept(trained: &[TrainedAt]) -> Option<&TrainedAt> {
     trained.iter().rev().find(|trained| !trained.lost)
@@ -203,6 +233,7 @@ fn damaged((key, url): &(String, String), source: InvalidMessage) -> LearnerErro
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::account::{Refusal, RefusedPair};
     use crate::ledger::Beginning;
     use crate::test_outcomes::{all_barred_but_one, failed, no_pair, pair, record, version};
     use common::{Purpose, derive_seed};
@@ -282,6 +313,7 @@ mod tests {
             no_pair(0, 2),
             failed(9, false),
             all_barred_but_one(6, 2),
+            pair(5, 1),
         ];
         let records = (0..)
             .zip(records)
@@ -292,7 +324,18 @@ mod tests {
             tasks: vec![TaskId(4)],
             metrics: BTreeMap::new(),
         };
-        let notes = [note(3, 24).stored(), note(4, 32).stored()];
+        let refused = RefusalNote {
+            pair: RefusedPair {
+                sequence: 4,
+                version: version(3),
+                refusal: Refusal::Stale {
+                    lag: 2,
+                    max_staleness: 1,
+                },
+            },
+            settled_by: Some(version(4)),
+        };
+        let notes = [note(3, 24).stored(), note(4, 32).stored(), refused.stored()];
         let beginning = Beginning::of_earlier_version(identity.clone()).stored();
         journal
             .append(records.chain([beginning]).chain(notes))
@@ -312,6 +355,7 @@ mod tests {
             (0, "no_pair", Some("tie"), None),
             (9, "failed", Some("reward_unavailable"), None),
             (6, "no_pair", Some("guardrail"), None),
+            (5, "pair", None, None),
         ];
         assert_eq!(told, expected);
         assert_eq!(
@@ -322,6 +366,13 @@ mod tests {
         let sampling = derive_seed(7, TaskId(4), version(2), Purpose::Sampling);
         assert_eq!(lines[0].seeds.unwrap().sampling, sampling);
         assert_eq!((lines[2].seeds, lines[2].reward_model_digest), (None, None));
+        let exported = serde_json::to_value(lines[4].refused).unwrap();
+        let version_3 = serde_json::json!({ "epoch": 1, "number": 3 });
+        assert_eq!(
+            exported,
+            serde_json::json!({ "reason": "stale", "version": version_3, "lag": 2, "max_staleness": 1 })
+        );
+        assert!(lines[..4].iter().all(|line| line.refused.is_none()));
         // What is known of a candidate stays in its place.
         let barred = &lines[3];
         assert_eq!(
@@ -341,13 +392,14 @@ mod tests {
         let summary = view.summary().await.unwrap();
         assert_eq!(
             (summary.tasks, summary.outcomes.pairs, summary.pairs_trained),
-            (4, 1, 1)
+            (5, 2, 1)
         );
+        assert_eq!(summary.pairs_refused, [("stale", 1)].into());
         assert_eq!(summary.version, Some(version(4)));
         assert_eq!(
             summary.outcomes.barred,
             [("halo".into(), 1), ("text_blocklist".into(), 1)].into()
         );
-        assert_eq!(summary.images.missing, 6);
+        assert_eq!(summary.images.missing, 8);
     }
 }

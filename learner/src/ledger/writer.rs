@@ -1,6 +1,6 @@
 //! What is recorded goes to the journal and, once it is durable, to training: in the order of the record.
 
-use super::{Note, Record};
+use super::{Note, Record, Stored};
 use crate::clock;
 use crate::control::ControlPlane;
 use crate::error::LearnerError;
@@ -32,16 +32,24 @@ pub(crate) async fn keep(control: Arc<ControlPlane>, journal: Arc<Journal>) -> R
 async fn until_closed(control: &ControlPlane, journal: &Journal) -> Result<(), StoreError> {
     let mut under_way = FuturesOrdered::new();
     let mut open = true;
+    let flushes = &control.measured.flush_seconds;
     while open || !under_way.is_empty() {
         tokio::select! {
             arrivals = control.ledger.arrivals(), if open => match arrivals {
-                Some((records, notes)) => under_way.push_back(append(journal, records, notes, &control.measured.flush_seconds)),
+                Some((records, notes)) => under_way.push_back(append(journal, records, notes, vec![], flushes)),
                 None => open = false,
             },
             Some(written) = under_way.next() => {
                 let (records, notes) = written?;
+                // The index names only what is durable.
+                let index = control.ledger.index(&records);
                 control.deliver(records);
                 control.ledger.kept_notes(notes);
+                // What came late may have been refused, which is noted also when nothing more is recorded.
+                open = true;
+                if !index.is_empty() {
+                    under_way.push_back(append(journal, vec![], vec![], index, flushes));
+                }
             }
         }
     }
@@ -52,10 +60,16 @@ async fn append(
     journal: &Journal,
     records: Vec<Record>,
     notes: Vec<Note>,
+    index: Vec<Stored>,
     seconds: &Histogram,
 ) -> Result<(Vec<Record>, usize), StoreError> {
     let stored = records.iter().map(Record::stored);
-    let stored: Vec<_> = stored.chain(notes.iter().map(Note::stored)).collect();
+    let stored: Vec<_> = stored
+        .chain(notes.iter().map(Note::stored))
+        .chain(index)
+        .collect();
+    // Nobody waits for the index.
+    let is_awaited = !(records.is_empty() && notes.is_empty());
     let write = journal.append(stored);
     let mut written = pin!(failpoint::during(Point::LedgerWrite, write));
     let begun = clock::now();
@@ -63,14 +77,17 @@ async fn append(
         match tokio::time::timeout(PATIENCE, &mut written).await {
             Ok(done) => {
                 done?;
-                seconds.observe(clock::now().saturating_duration_since(begun).as_secs_f64());
+                if is_awaited {
+                    seconds.observe(clock::now().saturating_duration_since(begun).as_secs_f64());
+                }
                 return Ok((records, notes.len()));
             }
             // The engine tries again by itself; people are told what the run waits for.
-            Err(_) => tracing::warn!(
+            Err(_) if is_awaited => tracing::warn!(
                 records = records.len(),
                 "outcomes wait for the store to make them durable"
             ),
+            Err(_) => {}
         }
     }
 }

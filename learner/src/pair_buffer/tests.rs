@@ -2,7 +2,9 @@
 
 use super::*;
 use crate::test_outcomes::{all_barred_but_one, failed, group_of, no_pair, pair, version};
-use common::CandidateGroup;
+use crate::training_pair::Sampled;
+use common::{CandidateGroup, TaskId};
+use std::collections::BTreeMap;
 
 fn buffer(max_staleness: u64, deterministic: bool) -> PairBuffer {
     let rule = BatchRule {
@@ -118,8 +120,9 @@ fn i3_each_pair_is_trained_once_or_refused_once_with_its_reason() {
         buffer.arrive(pair(task, sampled_by));
     }
     (&buffer).next_batch(version(1)).unwrap();
-    // Version 2 is never published; task 7 waits, and task 8 comes too late.
-    buffer.end();
+    buffer.published(version(2));
+    // Task 7 is left over, and task 8 comes too late.
+    buffer.end(true);
     buffer.arrive(pair(8, 1));
     let Progress {
         fresh,
@@ -129,10 +132,70 @@ fn i3_each_pair_is_trained_once_or_refused_once_with_its_reason() {
     } = buffer.progress();
     let expected = Refused {
         stale: 1,
-        run_ended: 5,
+        run_ended: 2,
         retired: 0,
     };
-    assert_eq!((fresh, trained, refused), (0, 3, expected));
+    assert_eq!((fresh, trained, refused), (0, 6, expected));
+    let stale = Refusal::Stale {
+        lag: 1,
+        max_staleness: 0,
+    };
+    let noted = [
+        (3, version(1), stale, Some(version(2))),
+        (7, version(2), Refusal::RunEnded, None),
+        (8, version(2), Refusal::RunEnded, None),
+    ];
+    assert_eq!(noted_by(&buffer), noted);
+    assert_eq!(noted_by(&buffer), []);
+}
+
+/// What is noted of refused pairs: record, version, reason, and the version that left it behind.
+fn noted_by(buffer: &PairBuffer) -> Vec<(u64, PolicyVersion, Refusal, Option<PolicyVersion>)> {
+    let told = |note: RefusalNote| {
+        let RefusedPair {
+            sequence,
+            version,
+            refusal,
+        } = note.pair;
+        (sequence, version, refusal, note.settled_by)
+    };
+    buffer.take_refusals().into_iter().map(told).collect()
+}
+
+#[test]
+fn i3_a_refusal_is_noted_once_when_the_cursor_passes_its_pair_and_not_before() {
+    let buffer = buffer(1, false);
+    buffer.refuse_retired(0);
+    // The second and the last of these are too stale; the batch ends before the last.
+    for (task, sampled_by) in [(0, 2), (1, 0), (2, 2), (3, 2), (4, 0)] {
+        buffer.arrive(pair(task, sampled_by));
+    }
+    (&buffer).next_batch(version(2)).unwrap();
+    let stale = Refusal::Stale {
+        lag: 2,
+        max_staleness: 1,
+    };
+    let expected = [
+        (0, version(0), Refusal::Retired, Some(version(3))),
+        (2, version(2), stale, Some(version(3))),
+    ];
+    assert_eq!(noted_by(&buffer), expected);
+    buffer.published(version(3));
+    // A later start decides about the last one anew: nothing is noted of it.
+    buffer.end(false);
+    assert_eq!(noted_by(&buffer), []);
+}
+
+#[test]
+fn i3_pairs_that_a_stop_leaves_over_wait_for_the_next_start_and_are_not_refused() {
+    let buffer = buffer(1, false);
+    (0..5).for_each(|task| buffer.arrive(pair(task, 0)));
+    (&buffer).next_batch(version(0)).unwrap();
+    buffer.end(false);
+    buffer.arrive(pair(5, 0));
+    let Progress { fresh, refused, .. } = buffer.progress();
+    assert_eq!((fresh, refused), (3, Refused::default()));
+    assert_eq!(noted_by(&buffer), []);
 }
 
 #[test]

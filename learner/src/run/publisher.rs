@@ -44,9 +44,9 @@ impl Publisher {
     ) -> Result<(), LearnerError> {
         let (version, step) = (note.version, note.step);
         let (begun, tasks) = (clock::now(), note.tasks.clone());
-        // Before the checkpoint, which is not written until the note is durable: what the weights of a run descend from is never
-        // unknown.
-        self.control.ledger.note(note);
+        // Before the checkpoint, which is not written until this is durable: what the weights of a run descend from, and what they
+        // have left behind, is never unknown.
+        self.control.note_trained(note);
         if let Some(Resumable { moments, account }) = resumable {
             let checkpoint = Unwritten {
                 manifest: Manifest::new(version, step, account, self.start.clone()),

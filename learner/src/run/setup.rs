@@ -77,6 +77,7 @@ pub(super) async fn prepare(
         base: Some(base_digest(&base)),
         catalogue: Some(off_the_runtime("hashing the catalogue", digests).await?),
         config: Some(config.clone()),
+        settings: inputs.settings.clone(),
     };
     resume::check(inputs, &beginning).await?;
     adapter_files::check_writable(&inputs.adapter).await?;
@@ -227,6 +228,7 @@ fn assemble(
     let control = Arc::new(ControlPlane::new(
         &config,
         identity,
+        inputs.settings,
         assortment,
         broadcast,
         completions,
@@ -248,7 +250,8 @@ fn assemble(
     };
     if let Some(directory) = inputs.tensorboard_dir.as_deref() {
         let file = EventFile::create(directory, steps)?;
-        control.board.open(file, version, steps, measured);
+        let holds_out = control.assortment().holds_out();
+        control.board.open(file, version, steps, measured, holds_out);
     }
     let training = PolicyTraining {
         trainer,

@@ -29,9 +29,10 @@ pub struct RunSummary {
     pub outcomes: OutcomeCounts,
     /// Pairs that were trained on.
     pub pairs_trained: u64,
-    /// Pairs that were not trained on.
+    /// Pairs that are not trained on; those that wait for a later start are none of them.
     pub pairs_refused: u64,
-    /// The same by reason: `stale` for those too many versions behind, `run_ended` for those left over at the end.
+    /// The same by reason: `stale` for those too many versions behind, `retired` for those sampled by a version that is no
+    /// part of the run any more, `run_ended` for those left over when it was complete.
     pub pairs_refused_by_reason: BTreeMap<String, u64>,
     /// Versions that were announced, the initial one included.
     pub publishes: u64,

@@ -73,6 +73,7 @@ fn inputs(directory: &Path) -> LearnerInputs {
         run_id: RunId::new("test").unwrap(),
         run_seed: 7,
         completion_tokens: 8,
+        settings: common::DecidingSettings::default(),
         catalogue: Arc::new(catalogue(&[None; 5])),
         store: Store::open("memory:///").unwrap(),
         policy_dir: directory.join("policy"),
@@ -97,6 +98,7 @@ impl Running {
 }
 
 mod actor;
+mod deciding;
 mod ended;
 mod leaving;
 mod malformed;

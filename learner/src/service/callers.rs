@@ -2,6 +2,7 @@
 
 use super::Service;
 use super::requests::{Asking, Sender};
+use common::DecidingSettings;
 use failpoint::Mutation;
 use proto::{Call, Caller, Remote, WireError, trace};
 use tonic::Request;
@@ -33,6 +34,26 @@ impl Service {
             return Err(WireError::StaleEpoch { own, caller: known });
         }
         Ok((sender, message.asked()?, span))
+    }
+
+    /// Refuses a caller whose settings would make something else of a task than the run's do.
+    pub(super) fn check_settings(
+        &self,
+        caller: &Caller,
+        settings: &DecidingSettings,
+    ) -> Result<(), WireError> {
+        let others = settings.others_than(&self.control.settings);
+        if others.is_empty() {
+            return Ok(());
+        }
+        let keys: Vec<_> = others.iter().map(|other| other.key.as_str()).collect();
+        tracing::warn!(
+            caller = caller.id,
+            ?keys,
+            "refused: other settings than the run's"
+        );
+        let caller = caller.id.clone();
+        Err(WireError::OtherSettings { caller, others })
     }
 
     fn check_run(&self, caller: &Caller) -> Result<(), WireError> {

@@ -2,7 +2,9 @@
 //! is the control plane's.
 
 use crate::actors::Adoption;
-use common::{ActorId, CanaryReport, Digest, LearnerEpoch, PolicyVersion, RolloutOutcome, TaskId};
+use common::{
+    ActorId, CanaryReport, DecidingSettings, Digest, LearnerEpoch, PolicyVersion, RolloutOutcome, TaskId,
+};
 use proto::{Caller, InvalidMessage, WireError, pb, required};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -68,7 +70,9 @@ macro_rules! asking {
     };
 }
 
-asking!("LearnerService/Join", pb::JoinRequest, by Caller, for (), |_| Ok(()));
+asking!("LearnerService/Join", pb::JoinRequest, by Caller, for DecidingSettings, |m| {
+    proto::deciding_settings("join_request.settings", m.settings)
+});
 asking!("LearnerService/LeaseTasks", pb::LeaseTasksRequest, by ActorId, for Wanted, wanted);
 asking!("LearnerService/SubmitOutcomes", pb::SubmitOutcomesRequest, by ActorId, for Submission, submission);
 asking!("LearnerService/ReturnTasks", pb::ReturnTasksRequest, by ActorId, for Returned, returned);

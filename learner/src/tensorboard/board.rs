@@ -1,4 +1,4 @@
-//! The event file of a start of the learner, shared by training and by those who hear what versions do on held-out products.
+//! The event file of a start of the learner, shared by training and by those who hear what an evaluator finds of versions.
 
 use super::EventFile;
 use crate::error::LearnerError;
@@ -17,19 +17,29 @@ struct Open {
     first: u64,
     /// Optimizer steps of the run at each of its versions, from the first on.
     steps: Vec<u64>,
-    /// The newest version whose held-out results are there. A viewer drops what it has behind a step that comes late, so nothing is
+    /// What results of evaluators are called.
+    results: &'static str,
+    /// The newest version whose results are there. A viewer drops what it has behind a step that comes late, so nothing is
     /// written for that version or an earlier one.
     measured: Option<u64>,
 }
 
 impl Board {
-    /// From now on writes into `file`, of a start whose first version is that of `steps` optimizer steps. `measured`: what that
-    /// version does on held-out products is in an earlier start's file.
-    pub(crate) fn open(&self, file: EventFile, first: PolicyVersion, steps: u64, measured: bool) {
+    /// From now on writes into `file`, of a start whose first version is that of `steps` optimizer steps. `measured`: what an evaluator
+    /// found of that version is in an earlier start's file. Such results are those of held-out products where the run `holds_out` some.
+    pub(crate) fn open(
+        &self,
+        file: EventFile,
+        first: PolicyVersion,
+        steps: u64,
+        measured: bool,
+        holds_out: bool,
+    ) {
         *self.inside() = Some(Open {
             file,
             first: first.number,
             steps: vec![steps],
+            results: if holds_out { "held_out" } else { "on_its_products" },
             measured: measured.then_some(first.number),
         });
     }
@@ -52,12 +62,12 @@ impl Board {
         });
     }
 
-    /// Writes what a version of this start does on held-out products, at the version's step. Each version has one result, the first
+    /// Writes what an evaluator found of a version of this start, at the version's step. Each version has one result, the first
     /// that comes, and none that comes after a newer version's.
-    pub(crate) fn held_out<'a>(&self, version: PolicyVersion, values: impl Iterator<Item = (&'a str, f64)>) {
+    pub(crate) fn evaluated<'a>(&self, version: PolicyVersion, values: impl Iterator<Item = (&'a str, f64)>) {
         self.write(|open| {
             if open.measured.is_some_and(|measured| version.number <= measured) {
-                tracing::debug!(%version, "held-out results that TensorBoard has, or has newer ones than");
+                tracing::debug!(%version, "results that TensorBoard has, or has newer ones than");
                 return Ok(());
             }
             let place = version.number.checked_sub(open.first);
@@ -66,7 +76,7 @@ impl Board {
                 return Ok(());
             };
             open.measured = Some(version.number);
-            open.file.scalars("held_out", step, values)
+            open.file.scalars(open.results, step, values)
         });
     }
 

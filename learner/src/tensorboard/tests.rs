@@ -80,28 +80,35 @@ fn a_file_says_where_it_begins_and_has_every_scalar_once() {
 }
 
 #[test]
-fn held_out_results_stand_once_at_the_steps_of_their_versions_and_none_behind_a_newer_one() {
-    for (measured, expected) in [
-        (false, &[(4, 2.0), (6, 3.0), (10, 5.0)][..]),
-        (true, &[(6, 3.0), (10, 5.0)]),
+fn results_stand_once_at_the_steps_of_their_versions_and_none_behind_a_newer_one() {
+    for (measured, holds_out, expected) in [
+        (false, true, &[(4, 2.0), (6, 3.0), (10, 5.0)][..]),
+        (true, true, &[(6, 3.0), (10, 5.0)]),
+        (true, false, &[(6, 3.0), (10, 5.0)]),
     ] {
         let directory = tempfile::tempdir().unwrap();
         let board = Board::default();
         let value = |number: u64| [("reward", number as f64)].into_iter();
-        let held_out = |number: u64| board.held_out(crate::test_outcomes::version(number), value(number));
-        held_out(2);
+        let told = |number: u64| board.evaluated(crate::test_outcomes::version(number), value(number));
+        told(2);
         assert!(!board.is_open(), "nothing is written before there is a file");
         let file = EventFile::create(directory.path(), 4).unwrap();
-        board.open(file, crate::test_outcomes::version(2), 4, measured);
-        held_out(2);
+        board.open(file, crate::test_outcomes::version(2), 4, measured, holds_out);
+        told(2);
         for step in [6, 8, 10] {
             board.step(step, value(0));
             board.version(step, value(0));
         }
         // The last one is not there yet.
-        [3, 5, 4, 5, 6].into_iter().for_each(held_out);
-        let found = scalars_in(directory.path()).into_iter();
-        let found = found.filter(|(_, tag, _)| tag == "held_out/reward");
+        [3, 5, 4, 5, 6].into_iter().for_each(told);
+        // What nothing is held out of is not called so.
+        let (own, other) = match holds_out {
+            true => ("held_out/reward", "on_its_products/reward"),
+            false => ("on_its_products/reward", "held_out/reward"),
+        };
+        let found = scalars_in(directory.path());
+        assert!(found.iter().all(|(_, tag, _)| tag != other));
+        let found = found.into_iter().filter(|(_, tag, _)| tag == own);
         let found: Vec<(i64, f32)> = found.map(|(step, _, value)| (step, value)).collect();
         assert_eq!(found, expected, "{measured}");
     }

@@ -3,6 +3,7 @@
 //! `strangers/`.
 
 mod actor;
+mod nonsense;
 mod reward_server;
 
 use anyhow::{Context as _, Result};

@@ -29,6 +29,18 @@ fn of_requests() -> Vec<(&'static str, Vec<u8>)> {
     };
     vec![
         (
+            "JoinRequest",
+            changed(samples::join_request(), |m| {
+                m.settings.insert("no key".into(), "1".into());
+            }),
+        ),
+        (
+            "JoinRequest",
+            changed(samples::join_request(), |m| {
+                m.settings.insert("actor.top_p".into(), "1".repeat(4097));
+            }),
+        ),
+        (
             "LeaseTasksRequest",
             changed(samples::lease_request(), |m| m.policy = None),
         ),

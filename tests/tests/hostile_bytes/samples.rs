@@ -24,7 +24,7 @@ pub(super) fn sample(door: &str) -> Vec<u8> {
 fn of_learner(door: &str) -> Option<Vec<u8>> {
     let header = Some(known());
     Some(match door {
-        "JoinRequest" => pb::JoinRequest { header }.encode_to_vec(),
+        "JoinRequest" => join_request().encode_to_vec(),
         "LeaseTasksRequest" => lease_request().encode_to_vec(),
         "SubmitOutcomesRequest" => outcomes().encode_to_vec(),
         "ReturnTasksRequest" => returned().encode_to_vec(),
@@ -132,6 +132,13 @@ pub(super) fn version() -> pb::PolicyVersion {
 fn picture() -> Vec<u8> {
     let drawn = image::RgbaImage::from_fn(9, 7, |x, y| image::Rgba([x as u8 * 20, y as u8 * 30, 90, 255]));
     data::cutout::encode_png(&drawn)
+}
+
+pub(super) fn join_request() -> pb::JoinRequest {
+    pb::JoinRequest {
+        header: Some(known()),
+        settings: [("actor.temperature".into(), "1.0".into())].into(),
+    }
 }
 
 pub(super) fn lease_request() -> pb::LeaseTasksRequest {

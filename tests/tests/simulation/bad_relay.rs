@@ -69,6 +69,7 @@ impl BadRelay {
 async fn follow(run: &RunId, client: &mut LearnerServiceClient<Channel>) -> Said<()> {
     let stranger = pb::JoinRequest {
         header: Some(header(None, None, "bad-relay")),
+        ..pb::JoinRequest::default()
     };
     let joined = client.join(stranger).await?.into_inner();
     let request = pb::WatchPolicyRequest {

@@ -56,6 +56,7 @@ impl Ghost {
     async fn visit(&mut self, ttl: u64) -> Said<bool> {
         let stranger = pb::JoinRequest {
             header: Some(header(None, None, "ghost")),
+            ..pb::JoinRequest::default()
         };
         let joined = self.client.join(stranger).await?.into_inner();
         let epoch = LearnerEpoch(joined.learner_epoch);

@@ -65,7 +65,7 @@ impl Hosts {
             run: RunId::new("simulated")?,
             store: store.with_journals(Arc::new(MemoryJournals::new(scenario.seed))),
             catalogue: Arc::new(ShopWorld::new(shop, scenario.seed)?.catalogue()),
-            links: Links::new(scenario.seed, scenario.broken_links),
+            links: Links::new(&scenario),
             scenario: Rc::new(scenario),
             ended: Rc::default(),
             stops: Rc::default(),
@@ -90,7 +90,10 @@ impl Hosts {
             let host = name.clone();
             sim.host(host, move || {
                 *starts.borrow_mut() += 1;
-                let id = format!("{name}.{}", starts.borrow());
+                let id = match hosts.scenario.same_names {
+                    true => name.clone(),
+                    false => format!("{name}.{}", starts.borrow()),
+                };
                 hosts.clone().actor(name.clone(), id)
             });
         }
@@ -113,6 +116,7 @@ impl Hosts {
         let inputs = SimulatedInputs {
             run_id: self.run,
             run_seed: self.scenario.seed,
+            settings: self.scenario.actor.deciding(),
             catalogue: self.catalogue,
             store: self.store,
             authorizer: Arc::new(AllowNetwork),

@@ -24,6 +24,8 @@ pub(crate) async fn broken(
     let mut broken = vec![];
     acknowledged(facts, &lines, &mut broken);
     trained_once(scenario, summary, &lines, &mut broken);
+    let taken_since = view.newest_start() > Some(summary.version.epoch);
+    refused_with_a_reason(summary, &lines, taken_since, &mut broken);
     lines
         .iter()
         .for_each(|line| in_its_time(scenario, line, &mut broken));
@@ -67,6 +69,48 @@ fn trained_once(scenario: &Scenario, summary: &RunSummary, lines: &[LedgerLine],
     if !scenario.learner.deterministic && trained != needed {
         broken.push(format!(
             "I3: {trained} pairs were trained in batches that take {needed}"
+        ));
+    }
+}
+
+/// I3: what became of each pair is on record: the weights were trained on it, or it is refused with its reason. Behind the last one
+/// that they were trained on, pairs wait again when another start has `taken` the complete run `since`: all of them, until that start ends.
+fn refused_with_a_reason(
+    summary: &RunSummary,
+    lines: &[LedgerLine],
+    taken_since: bool,
+    broken: &mut Vec<String>,
+) {
+    let is_trained = |line: &LedgerLine| line.trained_step.is_some();
+    let (settled, left) = lines.split_at(lines.iter().rposition(is_trained).map_or(0, |last| last + 1));
+    for line in settled {
+        match (&line.refused, line.outcome == "pair" && !is_trained(line)) {
+            (Some(refused), true) if refused.reason != "run_ended" => {}
+            (None, false) => {}
+            (refused, _) => broken.push(format!(
+                "I3: task {}, a {} trained at {:?}, is refused for {refused:?}",
+                line.task.0, line.outcome, line.trained_step
+            )),
+        }
+    }
+    let pairs_left = left.iter().filter(|line| line.outcome == "pair").count();
+    let refused_left = left.iter().filter(|line| line.refused.is_some()).count();
+    let mut refused = BTreeMap::new();
+    for line in lines.iter().filter_map(|line| line.refused) {
+        *refused.entry(line.reason.to_owned()).or_insert(0) += 1;
+    }
+    let mut counted = summary.pairs_refused_by_reason.clone();
+    counted.retain(|_, count| *count > 0);
+    let is_told = match (refused_left == pairs_left, taken_since) {
+        (true, false) => refused == counted,
+        // A start of a complete run trains nothing: it finds nothing stale, only left over.
+        (true, true) => refused.values().sum::<u64>() == summary.pairs_refused,
+        (false, true) => refused_left == 0,
+        (false, false) => false,
+    };
+    if !is_told {
+        broken.push(format!(
+            "I3: the ledger tells {refused:?} of refused pairs, {refused_left} of {pairs_left} left over, the learner {counted:?}"
         ));
     }
 }

@@ -1,5 +1,7 @@
 //! The simulated network, as the roles see it: connections by name or address, some of which break after a while.
 
+use crate::meddler;
+use crate::scenario::Scenario;
 use futures::future::{BoxFuture, FutureExt as _};
 use futures::stream::{self, Stream};
 use proto::{Answering, Destination, Duplex, Network, PeerRole};
@@ -20,20 +22,38 @@ pub(crate) const PORT: u16 = 7000;
 /// How many bytes come in before a connection breaks, if it is to.
 const BREAKS_WITHIN: std::ops::Range<usize> = 200..60_000;
 
+/// What the draws of whoever meddles begin with, beside the seed: others must not depend on them.
+const MEDDLING: u64 = 0x3edd;
+
+/// The share of connections that somebody is in the middle of, where anybody is.
+const MEDDLED: f64 = 0.7;
+
 /// Connections between the hosts of a simulation.
 #[derive(Debug, Clone)]
 pub(crate) struct Links {
     draws: Arc<Mutex<ChaCha8Rng>>,
     /// The share of connections that break.
     broken: f64,
+    /// Of the requests on a connection that somebody is in the middle of, those that are meddled with; 0: nobody is.
+    meddled: f64,
+    meddling: Arc<Mutex<ChaCha8Rng>>,
 }
 
 impl Links {
-    pub(crate) fn new(seed: u64, broken: f64) -> Self {
+    pub(crate) fn new(scenario: &Scenario) -> Self {
+        let draws = |seed| Arc::new(Mutex::new(ChaCha8Rng::seed_from_u64(seed)));
         Self {
-            draws: Arc::new(Mutex::new(ChaCha8Rng::seed_from_u64(seed))),
-            broken,
+            draws: draws(scenario.seed),
+            broken: scenario.broken_links,
+            meddled: scenario.meddled,
+            meddling: draws(scenario.seed ^ MEDDLING),
         }
+    }
+
+    /// Whether somebody is in the middle of the next connection.
+    fn is_meddled(&self) -> bool {
+        let mut draws = self.meddling.lock().unwrap_or_else(PoisonError::into_inner);
+        self.meddled > 0.0 && draws.random_bool(MEDDLED)
     }
 
     /// How much the next connection brings before it breaks.
@@ -48,10 +68,14 @@ impl Links {
 
 impl Network for Links {
     fn connect(&self, to: Destination) -> BoxFuture<'static, io::Result<Box<dyn Duplex>>> {
-        let life = self.life();
+        let (life, meddled) = (self.life(), self.is_meddled().then(|| self.clone()));
         async move {
-            let stream = TcpStream::connect((to.host, to.port)).await?;
-            Ok(Box::new(Link { stream, life }) as Box<dyn Duplex>)
+            let stream = TcpStream::connect((to.host.as_str(), to.port)).await?;
+            let link = Link { stream, life };
+            Ok(match meddled {
+                Some(links) => Box::new(meddler::between(link, &to, links.meddling, links.meddled)?),
+                None => Box::new(link) as Box<dyn Duplex>,
+            })
         }
         .boxed()
     }
@@ -86,6 +110,7 @@ pub(crate) async fn listen() -> io::Result<impl Stream<Item = io::Result<Link>> 
 }
 
 /// One end of a connection.
+#[derive(Debug)]
 pub(crate) struct Link {
     stream: TcpStream,
     /// Bytes that still come in before it breaks.

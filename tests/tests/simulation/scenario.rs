@@ -27,6 +27,10 @@ pub(crate) struct Scenario {
     pub(crate) latency: Duration,
     /// The share of connections that break in the middle.
     pub(crate) broken_links: f64,
+    /// Of the requests on most connections, those that are sent twice, held back, or whose streams are cut at one end.
+    pub(crate) meddled: f64,
+    /// Whether an actor that is started again has the same name in the run.
+    pub(crate) same_names: bool,
     /// Whether somebody is there who submits late, twice, and for starts that are over.
     pub(crate) ghost: bool,
     /// Who takes a place among the relays and is of no use there.
@@ -112,6 +116,8 @@ impl Scenario {
                 true => draws.random_range(0.05..0.5),
                 false => 0.0,
             },
+            meddled: 0.0,
+            same_names: false,
             ghost: draws.random_bool(0.5),
             bad_relay: None,
             faults: vec![],
@@ -123,6 +129,10 @@ impl Scenario {
         let count = draws.random_range(0..=12);
         scenario.faults = (0..count).map(|_| scenario.fault(&mut draws)).collect();
         scenario.faults.sort_by_key(|(at, _)| *at);
+        scenario.same_names = draws.random_bool(0.5);
+        if draws.random_bool(0.35) {
+            scenario.meddled = draws.random_range(0.02..0.3);
+        }
         scenario
     }
 

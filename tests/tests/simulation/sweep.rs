@@ -1,5 +1,6 @@
 //! Many seeds, each in a process of its own: what a simulation does must not depend on those before it.
 
+use crate::verdict;
 use anyhow::{Context as _, Result, bail};
 use failpoint::Mutation;
 use serde::Serialize;
@@ -68,6 +69,13 @@ impl Sweep {
                 .collect(),
             broken,
         })
+    }
+
+    /// Something that the runs should have come upon and did not.
+    pub(crate) fn never_said(&self) -> Option<&str> {
+        let mut said = self.said.iter();
+        let never = said.find(|(word, count)| **count == 0 && word.as_str() != verdict::RARE);
+        never.map(|(word, _)| word.as_str())
     }
 
     /// The first verdict in which a promise is broken.

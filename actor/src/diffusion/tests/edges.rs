@@ -101,7 +101,7 @@ fn premultiplied_edges_of_products_of_your_own_have_no_more_halo_than_the_refere
     #[expect(clippy::disallowed_methods, reason = "only this test asks for them")]
     let file =
         std::env::var("ADWRIGHT_PRODUCTS").expect("ADWRIGHT_PRODUCTS names a catalogue in CAIG's form");
-    let catalogue = CaigCatalogue::load(Path::new(&file)).unwrap();
+    let catalogue = CaigCatalogue::load(Path::new(&file), 0.0).unwrap();
     let config = DiffusionConfig {
         steps: 2,
         ..DiffusionConfig::default()

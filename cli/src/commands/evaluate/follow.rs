@@ -1,17 +1,16 @@
-//! A run's versions as they are published: each is measured on the test products, and the learner is told what it does there.
+//! A run's versions as they are published: each is measured on the test products (on all where none are held out), and the learner is told what it does there.
 //!
 //! Only the newest is measured: those that come while one is being measured are passed over but for the last. Asked to stop, it drops
 //! what it is measuring: the next start measures the newest version anew.
 
-use super::{Models, too_late};
+use super::{Models, look, too_late};
 use crate::args::EvaluateArgs;
-use crate::config::Config;
+use crate::checks::Checks;
 use crate::evaluation::Evaluator;
 use crate::failure::{Failure, OrConfiguration as _, Outcome, ended};
 use crate::monitoring::Watched;
 use crate::observer::Observer;
 use crate::role::Host;
-use crate::security::Security;
 use crate::{output, telemetry};
 use anyhow::{Context as _, anyhow};
 use common::{Artifact, PolicyVersion};
@@ -48,20 +47,28 @@ const LAST_REPORT: Duration = Duration::from_secs(2);
 /// answer because its run is over, nothing is measured.
 ///
 /// # Errors
-/// Configuration at fault, also when the run's base is not the configured policy; else when the learner does not answer, or a version
-/// cannot be measured.
-pub(super) fn run(config: &Config, args: &EvaluateArgs) -> Outcome<()> {
+/// Configuration at fault: all that can be known to be, then that the run's base is not the configured policy; else when the learner does not
+/// answer, or a version cannot be measured.
+pub(super) fn run(mut checks: Checks, args: &EvaluateArgs) -> Outcome<()> {
+    let security = checks.looking_on();
+    let Some(security) = security.filter(|_| checks.are_passed()) else {
+        // Nothing is started with these; what else is wrong is told with them.
+        look(&mut checks);
+        return checks.finish().map(drop);
+    };
+    let config = &checks.config().clone();
     let telemetry = telemetry::start(config, NAME)?;
-    let security = Security::looking_on(config)?;
     let host = Host::start(config, args.compute.with_parent)?;
     let pulse = Pulse::default();
     let watched = Watched::of(NAME, &pulse, &telemetry, &security, |_| ());
     host.watch(config, watched)?;
-    let (given, beats) = (config.clone(), pulse.clone());
+    let beats = pulse.clone();
     let (network, handle) = (security.transport.network(), host.handle());
     let load = move || {
+        let shop = look(&mut checks);
+        let given = checks.finish()?;
         let models = Models::bring(&given)?;
-        let evaluator = models.evaluator(&given, network, handle, &beats)?;
+        let evaluator = models.evaluator(&given, shop, network, handle, &beats)?;
         let evaluator = ComputeThread::spawn("evaluation", 1, move || Ok::<_, anyhow::Error>(evaluator))?;
         Ok((models.policy.directory, evaluator))
     };
@@ -241,7 +248,7 @@ fn measure(
         config: read_adapter_config(described)?,
         weights: from_safetensors(adapter)?,
     };
-    Ok(evaluator.evaluate_with(&adapter)?.held_out())
+    Ok(evaluator.evaluate_with(&adapter)?.told())
 }
 
 /// Refuses another base than the run's: its adapters would fit, and do something else.

@@ -114,15 +114,15 @@ impl Announcements {
     }
 
     fn tell(&self, status: &Status, refused: bool) {
-        let (url, code, message) = (&self.url, status.code(), status.message());
+        let (url, code, error) = (&self.url, status.code(), status.message());
         match refused {
             true => tracing::error!(
                 url,
                 ?code,
-                message,
+                error,
                 "the learner does not say whether the run is complete: the server serves until it is stopped"
             ),
-            false => tracing::warn!(url, ?code, message, "the learner is away; the server serves on"),
+            false => tracing::warn!(url, ?code, error, "the learner is away; the server serves on"),
         }
     }
 }

@@ -3,16 +3,38 @@
 use super::Score;
 use crate::args::ScoreArgs;
 use crate::failure::{OrConfiguration as _, Outcome};
-use anyhow::anyhow;
+use anyhow::{Context as _, anyhow};
 use common::{Digest, Sides};
 use image::RgbaImage;
 use models::ctr::{CtrForm, RewardModel};
-use models::device::Placement;
+use models::device::{Placement, parse_device};
 use reward_server::{CreativeGroup, score_groups};
 use std::path::Path;
 
 /// Both creatives, or both orders of them, in one pass.
 const AT_ONCE: usize = 2;
+
+/// Whether it can be asked so. It is small: all of it is read.
+///
+/// # Errors
+/// A mistake of configuration.
+pub(super) fn look(args: &ScoreArgs, directory: &Path) -> Outcome<()> {
+    let cpu = parse_device("cpu").or_configuration()?;
+    let model = RewardModel::load(directory, &cpu).context("--model");
+    check(args, directory, &model.or_configuration()?)
+}
+
+fn check(args: &ScoreArgs, directory: &Path, model: &RewardModel) -> Outcome<()> {
+    if args.question.is_none() {
+        return Ok(());
+    }
+    Err(anyhow!(
+        "--question: {} holds a reward model of form {}, which reads no question; name the product with --caption",
+        directory.display(),
+        model.form()
+    ))
+    .or_configuration()
+}
 
 /// What it says.
 ///
@@ -25,14 +47,7 @@ pub(super) fn score(
     creatives: [&RgbaImage; 2],
 ) -> Outcome<Score> {
     let model = RewardModel::load(directory, &placement.device).or_configuration()?;
-    if args.question.is_some() {
-        return Err(anyhow!(
-            "--question: {} holds a reward model of form {}, which reads no question; name the product with --caption",
-            directory.display(),
-            model.form()
-        ))
-        .or_configuration();
-    }
+    check(args, directory, &model)?;
     let group = CreativeGroup {
         caption: args.caption.clone().unwrap_or_default(),
         creatives: creatives

@@ -29,8 +29,8 @@ pub(crate) struct DemoConfig {
     /// How many of them the divergence from the reference is measured on, 1 to `samples`. Default 4: on 80 products that
     /// is 320 completions, a standard error of about 0.1 nats.
     pub(crate) kl_samples: usize,
-    /// At most this many test products are measured, evenly spread over the catalogue; 1 to 1000000. Default 200: all of
-    /// ShopWorld's 80, and a bound for catalogues of users.
+    /// At most this many products are measured: test products, or any where none are held out, evenly spread; 1 to 1000000. Default 200:
+    /// all of ShopWorld's 80 test products, and a bound for catalogues of users.
     pub(crate) products: usize,
     /// Completions that the evaluation samples at once, 1 to 4096. Default 128.
     pub(crate) batch: usize,

@@ -25,8 +25,8 @@ pub(crate) struct TelemetryConfig {
     /// Where spans of samples are sent: a collector that takes OTLP over gRPC, such as `http://127.0.0.1:4317`; empty for
     /// nowhere. In plain text: a collector on the same machine or pod sends them on. Default empty.
     pub(crate) otlp: String,
-    /// A directory in which the learner writes the metrics of steps and versions, and held-out results, for TensorBoard; empty for
-    /// nowhere. Default empty.
+    /// A directory in which the learner writes the metrics of steps and versions, and what evaluators report, for TensorBoard; empty
+    /// for nowhere. Default empty.
     pub(crate) tensorboard: String,
 }
 

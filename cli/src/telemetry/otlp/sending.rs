@@ -56,7 +56,7 @@ impl Sending {
             self.send(std::mem::take(&mut batch)).await;
         }
         if timeout(LAST_TIME, self.rest(&mut waiting)).await.is_err() {
-            tracing::warn!(spans = waiting.len(), "spans were not sent before the end");
+            tracing::warn!(held = waiting.len(), "spans were not sent before the end");
         }
     }
 
@@ -108,7 +108,7 @@ impl Sending {
             Err(status) => {
                 self.counts.dropped.inc_by(count);
                 if std::mem::take(&mut self.reached) {
-                    tracing::warn!(code = ?status.code(), message = status.message(), "the collector takes no spans");
+                    tracing::warn!(code = ?status.code(), error = status.message(), "the collector takes no spans");
                 }
             }
         }

@@ -1,8 +1,9 @@
 //! One outcome of a ledger, as it is told.
 
 use super::{TrainedAt, kept};
+use crate::account::Refusal;
 use crate::images::ImageState;
-use crate::ledger::{Record, counts};
+use crate::ledger::{Record, RefusalNote, counts};
 use common::{
     Barred, Candidate, CandidateGroup, Digest, PolicyVersion, Purpose, Reward, RolloutOutcome, Sides, TaskId,
     derive_seed,
@@ -51,6 +52,37 @@ pub struct LedgerLine {
     pub trained_step: Option<u64>,
     /// Every version that was trained from it, those that a crash has lost among them, oldest first.
     pub trained_versions: Vec<PolicyVersion>,
+    /// Why the run's weights are not trained on its pair and will not be; `None` when they are, while it waits, and where an earlier
+    /// version of the program refused it.
+    pub refused: Option<RefusedLine>,
+}
+
+/// Why no version is trained from a pair.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct RefusedLine {
+    /// `stale`, `retired` or `run_ended`.
+    pub reason: &'static str,
+    /// The newest version when it was refused.
+    pub version: PolicyVersion,
+    /// How many versions it lay behind that one; of a stale one only.
+    pub lag: Option<u64>,
+    /// How many it might have; likewise.
+    pub max_staleness: Option<u64>,
+}
+
+impl From<&RefusalNote> for RefusedLine {
+    fn from(note: &RefusalNote) -> Self {
+        let (lag, max_staleness) = match note.pair.refusal {
+            Refusal::Stale { lag, max_staleness } => (Some(lag), Some(max_staleness)),
+            Refusal::Retired | Refusal::RunEnded => (None, None),
+        };
+        Self {
+            reason: note.pair.refusal.name(),
+            version: note.pair.version,
+            lag,
+            max_staleness,
+        }
+    }
 }
 
 /// A candidate's reward by the side on which it stood, in log odds.
@@ -96,11 +128,12 @@ pub struct Seeds {
 }
 
 impl LedgerLine {
-    /// Of a record with what became of its images, the versions that were trained from it, and the run's seed.
+    /// Of a record with what became of its images, the versions that were trained from it or why none is, and the run's seed.
     pub(super) fn of(
         record: &Record,
         images: Vec<Option<ImageState>>,
         trained: &[TrainedAt],
+        refused: Option<RefusedLine>,
         run_seed: u64,
     ) -> Self {
         let task = record.outcome.task();
@@ -147,6 +180,7 @@ impl LedgerLine {
             confidence: group.and_then(CandidateGroup::confidence),
             trained_step: kept(trained).map(|trained| trained.step),
             trained_versions: trained.iter().map(|trained| trained.version).collect(),
+            refused,
         }
     }
 }

@@ -22,6 +22,7 @@ impl TestActor {
         let joined = client
             .join(pb::JoinRequest {
                 header: Some(header(None, None, name)),
+                ..pb::JoinRequest::default()
             })
             .await
             .unwrap();

@@ -2,6 +2,7 @@
 
 use super::refused::{nothing_can_be_written, refusal};
 use super::*;
+use crate::ledger::LedgerView;
 
 /// Deterministic, four versions, so that there is something to go on with.
 pub(super) fn long() -> LearnerConfig {
@@ -40,6 +41,17 @@ impl Place {
         }
     }
 
+    /// Pairs that its ledger tells as refused, by reason.
+    async fn refused(&self) -> BTreeMap<String, u64> {
+        let view = LedgerView::open(&self.store, &RunId::new("test").unwrap())
+            .await
+            .unwrap();
+        let summary = view.summary().await.unwrap().pairs_refused.into_iter();
+        summary
+            .map(|(reason, pairs)| (reason.to_owned(), pairs))
+            .collect()
+    }
+
     fn steps(&self) -> Vec<u64> {
         let lines = std::fs::read_to_string(self.directory.path().join("steps.jsonl")).unwrap();
         let step = |line| {
@@ -64,7 +76,7 @@ pub(super) async fn published(url: &str, number: u64) {
     while news.message().await.unwrap().unwrap().version.unwrap().number < number {}
 }
 
-/// Tells the learner what a version is worth on held-out products.
+/// Tells the learner what an evaluator found of a version.
 pub(super) async fn evaluated(url: &str, version: PolicyVersion, reward: f64) {
     let mut observer = LearnerServiceClient::connect(url.to_owned()).await.unwrap();
     let evaluation = pb::ReportEvaluationRequest {
@@ -76,7 +88,7 @@ pub(super) async fn evaluated(url: &str, version: PolicyVersion, reward: f64) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn held_out_results_are_in_tensorboard_at_the_steps_of_their_versions_and_once_over_all_starts() {
+async fn what_evaluators_find_is_in_tensorboard_at_the_steps_of_their_versions_and_once_over_all_starts() {
     let config = LearnerConfig {
         versions: 200,
         ..long()
@@ -115,7 +127,8 @@ async fn held_out_results_are_in_tensorboard_at_the_steps_of_their_versions_and_
         later.ended.await.unwrap().unwrap();
     }
     let found = crate::tensorboard::tests::scalars_in(&board).into_iter();
-    let found = found.filter(|(_, tag, _)| tag == "held_out/reward");
+    // Nothing is held out of this run's catalogue.
+    let found = found.filter(|(_, tag, _)| tag == "on_its_products/reward");
     let found: Vec<(i64, f32)> = found.map(|(step, _, value)| (step, value)).collect();
     assert_eq!(found, expected);
 }
@@ -178,11 +191,20 @@ async fn a_run_with_few_checkpoints_goes_on_from_the_newest_and_trains_the_rest_
     actor.abort();
     let second = place.start(config).await;
     let joined = TestActor::join(&second.url, "b").await;
+    // Whatever was left over waits, and is not refused.
+    assert_eq!(stopped.pairs_refused_by_reason["run_ended"], 0);
     let (reached, goes_on) = (stopped.version.number, joined.version().number);
     assert_eq!(goes_on, reached / 5 * 5);
     joined.work(made_up).await;
     let resumed = second.ended.await.unwrap().unwrap();
     assert_eq!((resumed.complete, resumed.pairs_trained), (true, 48));
+    let mut counted = resumed.pairs_refused_by_reason.clone();
+    counted.retain(|_, pairs| *pairs > 0);
+    assert_eq!(
+        place.refused().await,
+        counted,
+        "I3: each has its reason in the ledger"
+    );
     let lost = resumed.pairs_refused_by_reason["retired"];
     assert!(
         lost <= (reached - goes_on) * 4,

@@ -60,6 +60,7 @@ impl Learner {
         let inputs = SimulatedInputs {
             run_id: run_id(),
             run_seed: 7,
+            settings: common::DecidingSettings::default(),
             catalogue: Arc::new(catalogue(&[None; 5])),
             store: store.as_store(),
             authorizer: Arc::new(AllowLoopback),

@@ -33,6 +33,7 @@ impl HeldUp {
         timeout(Duration::from_secs(60), gate.arrival()).await?;
         let request = pb::JoinRequest {
             header: Some(header(None, None, "early")),
+            ..pb::JoinRequest::default()
         };
         let joined = learner.learner_client().await?.join(request).await?.into_inner();
         let policy = joined.policy.context("no policy")?;

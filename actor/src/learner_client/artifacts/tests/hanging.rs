@@ -4,11 +4,12 @@
 use super::*;
 use crate::{
     health::Health,
-    relay::Relay,
+    relay::{Part, Relay},
     scripted_learner::{join_at, serve_to},
     scripted_network::{InMemory, at},
     shelf::Shelf,
 };
+use common::ActorId;
 use futures::stream::{self, BoxStream, Stream, StreamExt};
 use proto::AllowNetwork;
 use proto::pb::relay_service_server::{RelayService, RelayServiceServer};
@@ -224,9 +225,13 @@ async fn a_relay_that_trickles_is_held_to_a_pace_whether_the_learners_rate_is_kn
 async fn whoever_is_below_a_relay_that_waits_for_one_that_is_stopped_keeps_its_own() {
     let place = Place::set().with_a_stopped_relay();
     let (above, below) = (place.client().await, place.client().await);
-    let (shelf, run) = (Arc::new(Shelf::new()), Arc::new(OnceLock::new()));
-    run.set(above.run().clone()).unwrap();
-    let relay = Relay::new(shelf.clone(), Arc::new(AllowNetwork), run);
+    let (shelf, part) = (Arc::new(Shelf::new()), Arc::new(OnceLock::new()));
+    let of = Part {
+        run: above.run().clone(),
+        actor: ActorId::new("above").unwrap(),
+    };
+    part.set(of).unwrap();
+    let relay = Relay::new(shelf.clone(), Arc::new(AllowNetwork), part);
     let _serving = Health::serve(place.network.listen(BELOW), 64, Some(relay)).await;
     let artifact = artifact(BYTES);
     let (mut receiving, mut kept) = (shelf.receive(&artifact), Kept::default());

@@ -43,7 +43,7 @@ impl Left {
     pub(super) fn assert_sound(&self) {
         let tasks: BTreeSet<TaskId> = self.lines.iter().map(|line| line.task).collect();
         assert_eq!(tasks.len(), self.lines.len(), "a task ended twice");
-        for manifest in &self.checkpoints {
+        for (place, manifest) in self.checkpoints.iter().enumerate() {
             let (version, account) = (manifest.version, manifest.account);
             let (before, behind) = self.lines.split_at(account.cursor as usize);
             let passed = behind
@@ -54,7 +54,9 @@ impl Left {
                 "{version}: weights beyond the cursor: {passed:?}"
             );
             let mut trained = 0;
+            let mut refused = 0;
             for line in before {
+                refused += u64::from(line.refused.is_some());
                 let at = Self::trained_at(line, manifest);
                 assert!(at.len() <= 1, "{version}: {} was trained at {at:?}", line.task);
                 for at in at {
@@ -63,6 +65,14 @@ impl Left {
                     assert!(lag <= MAX_STALENESS, "{} was {lag} versions old", line.task);
                     trained += 1;
                 }
+            }
+            // What is refused is told of the newest weights.
+            if place == 0 {
+                assert_eq!(
+                    refused,
+                    account.refused.total(),
+                    "{version}: not every refused pair has its reason"
+                );
             }
             let pairs = before.iter().filter(|line| line.outcome == "pair").count() as u64;
             assert_eq!(

@@ -1,0 +1,127 @@
+//! Settings that decide what becomes of a task, as text by key: what roles compare that know nothing of each other's tables.
+//!
+//! Which settings those are is said where each table is defined. Values are only compared, never read: text is the same where values are.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// The longest part of a value that is shown, in characters.
+const SHOWN: usize = 40;
+
+/// Settings that decide what becomes of a task, each with its value, as somebody states them; none where nothing is stated.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DecidingSettings(BTreeMap<String, String>);
+
+/// A setting that two state differently.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OtherSetting {
+    /// Its key, table included.
+    pub key: String,
+    /// What is stated now, as it is shown.
+    pub stated: String,
+    /// What it is compared with, likewise.
+    pub expected: String,
+}
+
+impl DecidingSettings {
+    /// Those of a table, by their keys within it.
+    pub fn of_table<'a>(table: &str, settings: impl IntoIterator<Item = (&'a str, String)>) -> Self {
+        let entries = settings.into_iter();
+        Self(
+            entries
+                .map(|(key, value)| (format!("{table}.{key}"), value))
+                .collect(),
+        )
+    }
+
+    /// These and others.
+    #[must_use]
+    pub fn and(mut self, others: Self) -> Self {
+        self.0.extend(others.0);
+        self
+    }
+
+    /// Their keys, tables included, in order.
+    pub fn keys(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
+    }
+
+    /// What these state otherwise than `expected`. What only one of them states is not compared: one is of another version of the
+    /// program, which does not know the key, or the setting is none of the other's affairs.
+    pub fn others_than(&self, expected: &Self) -> Vec<OtherSetting> {
+        let both = expected
+            .0
+            .iter()
+            .filter_map(|(key, expected)| Some((key, self.0.get(key)?, expected)));
+        let other = both.filter(|(_, stated, expected)| stated != expected);
+        let told = other.map(|(key, stated, expected)| OtherSetting {
+            key: key.clone(),
+            stated: shown(stated),
+            expected: shown(expected),
+        });
+        told.collect()
+    }
+}
+
+impl From<BTreeMap<String, String>> for DecidingSettings {
+    fn from(settings: BTreeMap<String, String>) -> Self {
+        Self(settings)
+    }
+}
+
+impl From<DecidingSettings> for BTreeMap<String, String> {
+    fn from(settings: DecidingSettings) -> Self {
+        settings.0
+    }
+}
+
+impl fmt::Display for OtherSetting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} = {}", self.key, self.stated)
+    }
+}
+
+/// A value, or its beginning.
+fn shown(value: &str) -> String {
+    match value.char_indices().nth(SHOWN) {
+        None => value.to_owned(),
+        Some((end, _)) => format!("{}…", &value[..end]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn actor(settings: &[(&'static str, &str)]) -> DecidingSettings {
+        let settings = settings.iter().map(|&(key, value)| (key, value.to_owned()));
+        DecidingSettings::of_table("actor", settings)
+    }
+
+    #[test]
+    fn what_both_state_differently_is_told_with_both_values_and_what_one_does_not_state_is_not_compared() {
+        let run = actor(&[("group_size", "6"), ("temperature", "1.0"), ("top_p", "1.0")]);
+        let stated = actor(&[("min_margin", "0.5"), ("temperature", "0.7"), ("top_p", "1.0")]);
+        let [other] = &stated.others_than(&run)[..] else {
+            panic!("{:?}", stated.others_than(&run));
+        };
+        assert_eq!(
+            (other.to_string().as_str(), other.expected.as_str()),
+            ("actor.temperature = 0.7", "1.0")
+        );
+        assert!(DecidingSettings::default().others_than(&run).is_empty());
+        assert!(run.others_than(&DecidingSettings::default()).is_empty());
+    }
+
+    #[test]
+    fn settings_of_two_tables_are_kept_apart_and_a_long_value_is_cut_where_it_is_shown_only() {
+        let (long, longer) = ("é".repeat(60), "é".repeat(61));
+        let text =
+            |value: &str| DecidingSettings::of_table("diffusion", [("negative_prompt", value.to_owned())]);
+        let both = actor(&[("group_size", "6")]).and(text(&long));
+        assert!(both.keys().eq(["actor.group_size", "diffusion.negative_prompt"]));
+        let others = both.others_than(&text(&longer));
+        assert_eq!(others.len(), 1);
+        assert_eq!(others[0].stated, format!("{}…", "é".repeat(SHOWN)));
+    }
+}
