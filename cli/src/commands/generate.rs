@@ -4,7 +4,7 @@ use super::model::Asked;
 use crate::args::GenerateArgs;
 use crate::failure::{OrConfiguration as _, Outcome};
 use crate::output;
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use models::ModelError;
 use models::policy::{Policy, Prompt, SamplingParams};
 use models::sampling::Finish;
@@ -26,6 +26,16 @@ struct Completion {
     finish: Finish,
 }
 
+/// What is wrong with a setting, by the flag that it was given by.
+fn by_flag(error: ModelError) -> anyhow::Error {
+    match error {
+        ModelError::Sampling { key, value, expected } => {
+            anyhow!("--{} = {value}: expected {expected}", key.replace('_', "-"))
+        }
+        error => error.into(),
+    }
+}
+
 /// Runs the command.
 pub(super) fn run(args: &GenerateArgs) -> Outcome<()> {
     let params = SamplingParams {
@@ -33,7 +43,7 @@ pub(super) fn run(args: &GenerateArgs) -> Outcome<()> {
         top_p: args.top_p,
         max_new_tokens: args.max_new_tokens,
     };
-    let settings = params.check().or_configuration();
+    let settings = params.check().map_err(by_flag).or_configuration();
     let fits = |policy: &Policy, prompt: usize| room(policy, prompt, args.max_new_tokens);
     let asked = Asked::read(&args.model, &args.config, &args.compute, settings, fits)?;
     let prompt = |number: u64| Prompt {

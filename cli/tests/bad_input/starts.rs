@@ -124,7 +124,7 @@ fn everything_that_is_wrong_with_a_question_to_a_model_is_told_at_once() {
     ];
     let generate = bench.run(&[&["generate", "--top-p=2"], &asked[..]].concat());
     generate.refused(64, &words);
-    generate.refused(64, &["6 mistakes", "sampling.top_p = 2"]);
+    generate.refused(64, &["6 mistakes", "--top-p = 2: expected above 0"]);
     let logprob = bench.run(&[&["logprob", "--completion=x"], &asked[..]].concat());
     logprob.refused(64, &words);
     logprob.refused(64, &["5 mistakes"]);
