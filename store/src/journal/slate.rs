@@ -7,7 +7,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::{self, StreamExt as _};
 use slatedb::config::{
-    DbReaderOptions, GarbageCollectorDirectoryOptions, GarbageCollectorOptions, ScanOptions, Settings,
+    CompactionWorkerOptions, CompactorOptions, DbReaderOptions, GarbageCollectorDirectoryOptions,
+    GarbageCollectorOptions, ScanOptions, Settings,
 };
 use slatedb::{CloseReason, Db, DbIterator, DbReader, DbReaderMode, ErrorKind, WriteBatch};
 use std::ops::Range;
@@ -29,6 +30,11 @@ const TABLE_BYTES: usize = 8 << 20;
 
 /// Bytes of records that may wait to be written in either way before a writer waits.
 const UNWRITTEN_BYTES: usize = 64 << 20;
+
+/// Requests that are under way at once for each table that is merged into another, and bytes of each. By its defaults the engine holds 8 MiB of
+/// every such table, of which there are up to eight in a merge: more than a small learner has else.
+const MERGE_REQUESTS: usize = 2;
+const MERGE_BYTES: usize = 512 << 10;
 
 /// One that is open to its writer.
 struct Writer {
@@ -61,6 +67,14 @@ impl Store {
             l0_sst_size_bytes: TABLE_BYTES,
             max_unflushed_bytes: UNWRITTEN_BYTES,
             garbage_collector_options: Some(self.garbage()),
+            compactor_options: Some(CompactorOptions {
+                worker: Some(CompactionWorkerOptions {
+                    max_fetch_tasks: MERGE_REQUESTS,
+                    bytes_to_fetch: MERGE_BYTES,
+                    ..CompactionWorkerOptions::default()
+                }),
+                ..CompactorOptions::default()
+            }),
             ..Settings::default()
         };
         let builder = Db::builder(path, self.synced.clone()).with_settings(settings);
