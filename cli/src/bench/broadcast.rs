@@ -100,7 +100,8 @@ async fn send(args: &BroadcastArgs, actors: usize) -> Outcome<Sent> {
         micro_batches: 1,
         keep_versions: 2,
         relay_branches: args.branches,
-        linger_ms: 60_000,
+        // The run is over with that version: whoever is slow must still get it.
+        linger_ms: 600_000,
         ..LearnerConfig::default()
     };
     let plan = Plan {
