@@ -14,7 +14,7 @@ pub fn repaint_mask(placed: &RgbaImage) -> GrayImage {
     })
 }
 
-/// The repaint mask that the latents are blended with: dilated by a square of [`DILATION`].
+/// The repaint mask that the latents are blended with: dilated by a square of 20 pixels.
 pub fn latent_repaint_mask(repaint: &GrayImage) -> GrayImage {
     dilate(repaint, DILATION)
 }

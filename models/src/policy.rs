@@ -169,7 +169,7 @@ impl Policy {
     /// Draws one completion per prompt, in order. `features` are those the prompts' images index.
     ///
     /// # Errors
-    /// As [`sample_tokens`](crate::sampling::sample_tokens); [`ModelError::Tokenizer`] when a loaded tokenizer cannot decode.
+    /// As [`sample_tokens`]; [`ModelError::Tokenizer`] when a loaded tokenizer cannot decode.
     pub fn sample(
         &self,
         prompts: &[Prompt],

@@ -1,4 +1,4 @@
-//! Who proves whom to be who: TLS 1.3 with certificates on both sides, whose names are roles ([`RoleName`]).
+//! Who proves whom to be who: TLS 1.3 with certificates on both sides, whose names are roles ([`RoleName`](crate::RoleName)).
 //!
 //! Files are not read here, and nothing is decided about which role may call what: that is
 //! [`AllowRoles`](crate::AllowRoles).

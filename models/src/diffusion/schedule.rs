@@ -8,7 +8,7 @@
 //! next = latents * x + denoised * x0 + previous * x0_before + output * m + noise * n
 //! ```
 //!
-//! and a sampler is what computes those numbers: [`methods`]. Numbers are computed in f64 from noise levels in f32, as
+//! and a sampler is what computes those numbers (`schedule/methods.rs`). Numbers are computed in f64 from noise levels in f32, as
 //! diffusers does.
 
 use burn::tensor::Tensor;
