@@ -5,7 +5,14 @@ use crate::stage::{Stage, command};
 use serde_json::Value;
 use std::fs;
 use std::io::{BufRead as _, BufReader};
-use std::process::Stdio;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+/// A look at the run of the learner at `url` every so many seconds.
+fn watch(directory: &Path, url: &str, seconds: &str) -> Command {
+    let often = ["--watch", "--json", "--interval", seconds];
+    command(directory, &[&["status", "--learner", url], &often[..]].concat())
+}
 
 #[test]
 fn a_watched_run_is_shown_again_when_its_learner_is_back() {
@@ -13,17 +20,8 @@ fn a_watched_run_is_shown_again_when_its_learner_is_back() {
     let directory = stage.directory.path();
     let mut learner = stage.learner("seen", &[]);
     let url = learner.url();
-    let watch = [
-        "status",
-        "--learner",
-        &url,
-        "--watch",
-        "--json",
-        "--interval",
-        "0.1",
-    ];
     let errors = fs::File::create(directory.join("status.log")).unwrap();
-    let mut watching = command(directory, &watch);
+    let mut watching = watch(directory, &url, "0.1");
     let mut watching = Guarded(watching.stdout(Stdio::piped()).stderr(errors).spawn().unwrap());
     let mut lines = BufReader::new(watching.0.stdout.take().unwrap()).lines();
     let mut version = || {
@@ -48,16 +46,7 @@ fn whoever_watches_a_run_hears_of_its_end_however_seldom_it_asks() {
     let reward = stage.reward_server();
     let mut learner = stage.learner_with("ends", &["learner.versions=2".into()]);
     let url = learner.url();
-    let watch = [
-        "status",
-        "--learner",
-        &url,
-        "--watch",
-        "--json",
-        "--interval",
-        "3600",
-    ];
-    let mut watching = command(directory, &watch);
+    let mut watching = watch(directory, &url, "3600");
     let mut watching = Guarded(watching.stdout(Stdio::piped()).spawn().unwrap());
     let mut lines = BufReader::new(watching.0.stdout.take().unwrap()).lines();
     let mut view = || -> Value { serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap() };

@@ -1,6 +1,6 @@
 //! One outcome of a ledger, as it is told.
 
-use super::{TrainedAt, kept};
+use super::standing::{TrainedAt, kept};
 use crate::account::Refusal;
 use crate::images::ImageState;
 use crate::ledger::{Record, RefusalNote, counts};
