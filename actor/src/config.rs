@@ -212,9 +212,7 @@ impl ActorConfig {
         self.guardrails.check(&mut check);
         check.finish()
     }
-}
 
-impl ActorConfig {
     /// The settings of these that decide what becomes of a task, so that all actors of a run must have the same from its beginning on. The
     /// others say when and where things are done, and how fast.
     pub fn deciding(&self) -> DecidingSettings {

@@ -1,11 +1,10 @@
 //! Why one task's rollout did not come to a scored group.
 
-pub(crate) use common::with_causes as chain;
-
-use common::{Blame, FailureReason, RolloutOutcome, TaskId};
+use common::{Blame, FailureReason, RolloutOutcome, TaskId, with_causes};
+use proto::WireError;
 use std::fmt::Display;
 use store::StoreError;
-use tonic::Status;
+use tonic::{Code, Status};
 
 /// What each task of a lease has come to after one step, in the lease's order.
 pub(crate) type PerTask<T> = Vec<Result<T, Failure>>;
@@ -22,7 +21,7 @@ pub(crate) struct Failure {
 impl Failure {
     /// A failure that another attempt may not meet.
     pub(crate) fn passing(reason: FailureReason, error: &(dyn std::error::Error + 'static)) -> Self {
-        Self::retryable(reason, chain(error))
+        Self::retryable(reason, with_causes(error))
     }
 
     /// The same for what is no error here.
@@ -92,9 +91,17 @@ impl Failure {
     }
 }
 
+/// What a status says of the peer: a connection that broke under the request is no answer of its, whatever the code.
+pub(crate) fn code(status: &Status) -> Code {
+    match WireError::is_broken(status) {
+        true => Code::Unavailable,
+        false => status.code(),
+    }
+}
+
 /// Why a peer did not do what it was asked: what the transport met with where there is no answer, else what the answer says.
 pub(crate) fn reason(status: &Status) -> String {
-    std::error::Error::source(status).map_or_else(|| status.message().to_owned(), chain)
+    std::error::Error::source(status).map_or_else(|| status.message().to_owned(), with_causes)
 }
 
 /// A text of at most `bytes`.

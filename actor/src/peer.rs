@@ -8,10 +8,10 @@ mod presence;
 pub(crate) use outage::Outage;
 pub(crate) use presence::Presence;
 
-use crate::ActorError;
+use crate::{ActorError, failure::code};
 use common::ActorId;
 use prometheus_client::metrics::counter::Counter;
-use proto::{Answering, BULK_WINDOW, InvalidMessage, Network, WireError};
+use proto::{Answering, BULK_WINDOW, InvalidMessage, Network};
 use std::{future::Future, sync::Arc, time::Duration};
 use tokio::time::{Instant, timeout_at};
 use tonic::{
@@ -184,11 +184,7 @@ impl Peer {
     /// The error of a peer that has not served for so long, by what the last attempt came to.
     fn given_up(&self, waited: Duration, last: Status) -> ActorError {
         let (role, url, waited_s) = (self.role, self.url.to_string(), waited.as_secs_f64());
-        // A connection that broke is no answer, whatever its code.
-        let code = match WireError::is_broken(&last) {
-            true => Code::Unavailable,
-            false => last.code(),
-        };
+        let code = code(&last);
         let source = last.into();
         match code {
             Code::ResourceExhausted => ActorError::Overloaded {

@@ -6,14 +6,14 @@
 use crate::{
     ActorConfig, ActorError,
     decode_times::DecodeTimes,
-    failure::{Failure, PerTask, chain},
+    failure::{Failure, PerTask},
     products::CutOut,
     stages::Behaviour,
     weight_source::Adapted,
 };
 use common::{
     CanaryReport, Digest, FailureReason, Finish, LastUsed, PolicyVersion, ProductTask, Purpose, Trajectory,
-    derive_seed,
+    derive_seed, with_causes,
 };
 use failpoint::Point;
 use image::RgbaImage;
@@ -188,7 +188,10 @@ impl Sampler {
                 .iter()
                 .flat_map(|task| self.sample(slice::from_ref(task), version, plan))
                 .collect(),
-            Err(error) => vec![Err(Failure::lasting(FailureReason::Sampling, chain(&error)))],
+            Err(error) => vec![Err(Failure::lasting(
+                FailureReason::Sampling,
+                with_causes(&error),
+            ))],
         }
     }
 

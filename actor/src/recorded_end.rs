@@ -6,14 +6,13 @@
 
 use crate::{
     ActorError,
-    failure::chain,
     learner_client::LearnerClient,
     peer::{Peer, Presence},
     rollout_loop::RolloutLoop,
     stages::{Behaviour, Gather, Render, Score},
 };
 use common::run_end::{RunEnd, complete_key, end_prefix, standing_end};
-use common::{LearnerEpoch, RunId};
+use common::{LearnerEpoch, RunId, with_causes};
 use proto::Pauses;
 use serde::Deserialize;
 use std::{future::Future, sync::Arc, time::Duration};
@@ -237,7 +236,7 @@ impl Place {
     async fn look(&self) -> Result<Option<RunEnd>, String> {
         let looked = timeout(LOOK, recorded_end(&self.store, &self.run)).await;
         let late = |_| format!("{}: no answer within {} s", self.store.url(), LOOK.as_secs());
-        let end = looked.map_err(late)?.map_err(|error| chain(&error))?;
+        let end = looked.map_err(late)?.map_err(|error| with_causes(&error))?;
         match end
             .as_ref()
             .and_then(|end| Some((end.version.epoch, self.counts.objection(end)?)))

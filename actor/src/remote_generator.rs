@@ -72,26 +72,6 @@ impl RemoteGenerator {
         })
     }
 
-    /// The results of a group, asked for until `end` where there is one.
-    fn group(
-        &self,
-        product: &RgbaImage,
-        descriptions: &[String],
-        noise_seed: u64,
-        end: Option<Instant>,
-    ) -> Result<Vec<Result<GeneratedImage, NoImage>>, GenerateError> {
-        if !is_visible(product) {
-            let (width, height) = product.dimensions();
-            return Err(CutoutError::Transparent { width, height }.into());
-        }
-        let product = Bytes::from(encode_png(product));
-        let mut results = Vec::with_capacity(descriptions.len());
-        for part in descriptions.chunks(self.at_once.load(Ordering::Relaxed)) {
-            results.extend(self.part(&product, part, noise_seed, end)?);
-        }
-        Ok(results)
-    }
-
     /// The results of descriptions that fit one request.
     fn part(
         &self,
@@ -159,7 +139,7 @@ impl RemoteGenerator {
                 ..
             } => GenerateError::Refused {
                 generator,
-                reason: crate::failure::chain(&error),
+                reason: common::with_causes(&error),
             },
             _ => GenerateError::Unavailable {
                 generator,
@@ -181,7 +161,7 @@ impl ImageGenerator for RemoteGenerator {
         descriptions: &[String],
         noise_seed: u64,
     ) -> Result<Vec<Result<GeneratedImage, NoImage>>, GenerateError> {
-        self.group(product, descriptions, noise_seed, None)
+        self.generate_by(product, descriptions, noise_seed, None)
     }
 
     fn generate_by(
@@ -189,9 +169,18 @@ impl ImageGenerator for RemoteGenerator {
         product: &RgbaImage,
         descriptions: &[String],
         noise_seed: u64,
-        end: Instant,
+        end: Option<Instant>,
     ) -> Result<Vec<Result<GeneratedImage, NoImage>>, GenerateError> {
-        self.group(product, descriptions, noise_seed, Some(end))
+        if !is_visible(product) {
+            let (width, height) = product.dimensions();
+            return Err(CutoutError::Transparent { width, height }.into());
+        }
+        let product = Bytes::from(encode_png(product));
+        let mut results = Vec::with_capacity(descriptions.len());
+        for part in descriptions.chunks(self.at_once.load(Ordering::Relaxed)) {
+            results.extend(self.part(&product, part, noise_seed, end)?);
+        }
+        Ok(results)
     }
 
     fn is_outside(&self) -> bool {

@@ -62,22 +62,7 @@ struct Wanted {
     descriptions: Vec<String>,
     seed: u64,
     /// After when nobody waits for them.
-    end: Option<Instant>,
-}
-
-impl Wanted {
-    /// Those of its descriptions that are `admitted`.
-    fn from(
-        &self,
-        generator: &dyn ImageGenerator,
-        admitted: &[String],
-    ) -> Result<Vec<Result<GeneratedImage, NoImage>>, GenerateError> {
-        let product = &self.cut_out.image;
-        match self.end {
-            Some(end) => generator.generate_by(product, admitted, self.seed, end.into_std()),
-            None => generator.generate(product, admitted, self.seed),
-        }
-    }
+    end: Option<std::time::Instant>,
 }
 
 /// What became of the descriptions of a group, not stored yet.
@@ -218,7 +203,7 @@ impl Renderer {
             cut_out,
             descriptions: trajectories.iter().map(|t| t.text().to_owned()).collect(),
             seed,
-            end,
+            end: end.map(Instant::into_std),
         }
     }
 
@@ -290,7 +275,7 @@ fn failure_of(error: &GenerateError) -> Failure {
     let reason = FailureReason::Rendering;
     match error {
         GenerateError::Unavailable { full, .. } => Failure::of_service(reason, error, *full),
-        _ if error.is_lasting() => Failure::lasting(reason, crate::failure::chain(error)),
+        _ if error.is_lasting() => Failure::lasting(reason, common::with_causes(error)),
         _ => Failure::passing(reason, error),
     }
 }
@@ -315,7 +300,7 @@ fn generated(
     let admitted: Vec<String> = admitted.map(|(description, _)| description.clone()).collect();
     let images = match admitted.is_empty() {
         true => vec![],
-        false => wanted.from(generator, &admitted)?,
+        false => generator.generate_by(&wanted.cut_out.image, &admitted, wanted.seed, wanted.end)?,
     };
     if images.len() != admitted.len() {
         let miscounted = GenerateError::Count {

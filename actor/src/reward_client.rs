@@ -320,7 +320,7 @@ fn failure_of(error: &ActorError) -> Failure {
     let reason = FailureReason::RewardUnavailable;
     match blames_the_server(error) {
         true => Failure::of_service(reason, error, error.no_room().is_some()),
-        false => Failure::lasting(reason, crate::failure::chain(error)),
+        false => Failure::lasting(reason, common::with_causes(error)),
     }
 }
 

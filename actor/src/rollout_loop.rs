@@ -9,7 +9,7 @@ mod candidates;
 
 use crate::{
     ActorError, ActorSummary,
-    failure::{PerTask, chain},
+    failure::PerTask,
     instruments::{ADOPT, Instruments},
     learner_client::{LearnerClient, Lease, LeaseAnswer, Receipts},
     pairing::{PairingRule, rollout_outcome},
@@ -19,7 +19,7 @@ use crate::{
     weight_sync::WeightSync,
 };
 use candidates::candidate_group;
-use common::{ProductTask, Purpose, RolloutOutcome, TaskId, Trajectory, derive_seed};
+use common::{ProductTask, Purpose, RolloutOutcome, TaskId, Trajectory, derive_seed, with_causes};
 use failpoint::Point;
 use proto::trace::{Stage, TraceId};
 use std::{sync::Arc, time::Duration};
@@ -66,7 +66,7 @@ impl<G: Gather, P: Behaviour, R: Render, S: Score> RolloutLoop<G, P, R, S> {
         };
         match ended {
             Err(error) if error.is_absence() && self.weights.run_is_over() => {
-                self.drop_last_tasks(&chain(&error));
+                self.drop_last_tasks(&with_causes(&error));
                 Ok(())
             }
             Err(refusal @ ActorError::Refused { .. }) => Err(self.weights.mismatch().unwrap_or(refusal)),

@@ -1,7 +1,7 @@
 //! Leases that a service left undone, one after the other: while they are few it is waited for, then it is lost. One without room is
 //! never lost: it says when to come again, and no lease is asked for before that.
 
-use crate::failure::chain;
+use common::with_causes;
 use proto::Pauses;
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
@@ -85,7 +85,7 @@ impl<E: std::error::Error + 'static> UndoneLeases<E> {
     pub(crate) fn waits_for(&self) -> Option<Waiting> {
         let (_, error) = self.last.as_ref()?;
         Some(Waiting {
-            what: chain(error),
+            what: with_causes(error),
             again: self.in_a_row > 1,
         })
     }

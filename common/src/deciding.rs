@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// The longest part of a value that is shown, in characters.
+/// The longest part of a value that is shown, in characters: one in which two that differ do.
 const SHOWN: usize = 40;
 
 /// Settings that decide what becomes of a task, each with its value, as somebody states them; none where nothing is stated.
@@ -54,10 +54,13 @@ impl DecidingSettings {
             .iter()
             .filter_map(|(key, expected)| Some((key, self.0.get(key)?, expected)));
         let other = both.filter(|(_, stated, expected)| stated != expected);
-        let told = other.map(|(key, stated, expected)| OtherSetting {
-            key: key.clone(),
-            stated: shown(stated),
-            expected: shown(expected),
+        let told = other.map(|(key, stated, expected)| {
+            let from = worth_showing(stated, expected);
+            OtherSetting {
+                key: key.clone(),
+                stated: shown(stated, from),
+                expected: shown(expected, from),
+            }
         });
         told.collect()
     }
@@ -81,11 +84,25 @@ impl fmt::Display for OtherSetting {
     }
 }
 
-/// A value, or its beginning.
-fn shown(value: &str) -> String {
-    match value.char_indices().nth(SHOWN) {
-        None => value.to_owned(),
-        Some((end, _)) => format!("{}…", &value[..end]),
+/// From which byte on two values are shown: from the first, unless they differ behind all that is shown then.
+fn worth_showing(stated: &str, expected: &str) -> usize {
+    let both = stated.char_indices().zip(expected.chars());
+    let alike: Vec<usize> = both
+        .take_while(|((_, one), other)| one == other)
+        .map(|((at, _), _)| at)
+        .collect();
+    match alike.len() {
+        ..SHOWN => 0,
+        count => alike[count - SHOWN / 2],
+    }
+}
+
+/// A value from a byte on, or the beginning of that.
+fn shown(value: &str, from: usize) -> String {
+    let (before, rest) = (if from > 0 { "…" } else { "" }, &value[from..]);
+    match rest.char_indices().nth(SHOWN) {
+        None => format!("{before}{rest}"),
+        Some((end, _)) => format!("{before}{}…", &rest[..end]),
     }
 }
 
@@ -114,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn settings_of_two_tables_are_kept_apart_and_a_long_value_is_cut_where_it_is_shown_only() {
+    fn settings_of_two_tables_are_kept_apart_and_of_a_long_value_is_shown_where_it_differs() {
         let (long, longer) = ("é".repeat(60), "é".repeat(61));
         let text =
             |value: &str| DecidingSettings::of_table("diffusion", [("negative_prompt", value.to_owned())]);
@@ -122,6 +139,12 @@ mod tests {
         assert!(both.keys().eq(["actor.group_size", "diffusion.negative_prompt"]));
         let others = both.others_than(&text(&longer));
         assert_eq!(others.len(), 1);
+        let end = |length: usize| format!("…{}", "é".repeat(length));
+        assert_eq!(
+            (&others[0].stated, &others[0].expected),
+            (&end(SHOWN / 2), &end(SHOWN / 2 + 1))
+        );
+        let others = text(&long).others_than(&text("e"));
         assert_eq!(others[0].stated, format!("{}…", "é".repeat(SHOWN)));
     }
 }

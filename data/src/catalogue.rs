@@ -4,6 +4,7 @@ mod caig;
 mod division;
 
 pub use caig::CaigCatalogue;
+pub use division::FEWEST_DIVIDED;
 
 use crate::{FilePlaces, Product, Split};
 

@@ -24,8 +24,8 @@ pub trait ImageGenerator: Send + Sync {
         noise_seed: u64,
     ) -> Result<Vec<Result<GeneratedImage, NoImage>>, GenerateError>;
 
-    /// The same, where nobody waits for it after `_end`: one that is outside is asked for no longer than that, and has then said whether
-    /// it was away or had no room.
+    /// The same, where nobody waits for it after `_end`, if there is one: one that is outside is asked for no longer than that, and has
+    /// then said whether it was away or had no room.
     ///
     /// # Errors
     /// As [`generate`](Self::generate).
@@ -34,7 +34,7 @@ pub trait ImageGenerator: Send + Sync {
         product: &RgbaImage,
         descriptions: &[String],
         noise_seed: u64,
-        _end: Instant,
+        _end: Option<Instant>,
     ) -> Result<Vec<Result<GeneratedImage, NoImage>>, GenerateError> {
         self.generate(product, descriptions, noise_seed)
     }

@@ -15,7 +15,7 @@ pub mod label_quality;
 mod preferences;
 mod product;
 
-pub use catalogue::{CaigCatalogue, Catalogue};
+pub use catalogue::{CaigCatalogue, Catalogue, FEWEST_DIVIDED};
 pub use click_log::{ClickCounts, ClickLog, Creative, FileClickLog};
 pub use click_oracle::ClickOracle;
 pub use corpus::{Corpus, CorpusImage, CorpusSample, LlavaCorpus, Modality, TaskFamily};

@@ -19,6 +19,11 @@ pub struct Product {
     pub image: RgbaImage,
 }
 
+/// What orders products where it must follow from their ids alone, and those that are held out stand last: the BLAKE3 digest of the id.
+pub(crate) fn rank(id: &ProductId) -> [u8; 32] {
+    blake3::hash(id.as_str().as_bytes()).into()
+}
+
 /// Which products are trained on and which are measured on, as ranges of indices into a list of products.
 ///
 /// The unit is the product, never the creative: two creatives of one product on both sides would leak its base rate.
@@ -34,20 +39,21 @@ impl Split {
     /// Holds the last `test_share` of `products` out, rounded to whole products.
     pub fn held_out(products: usize, test_share: f64) -> Self {
         let test = ((products as f64 * test_share).round() as usize).min(products);
-        Self {
-            train: 0..products - test,
-            test: products - test..products,
-        }
+        Self::parted(products, test)
     }
 
     /// Holds the last `test` of `products` out; all products are on both sides where that is none.
     pub(crate) fn last(products: usize, test: usize) -> Self {
         match test {
             0 => Self::shared(products),
-            test => Self {
-                train: 0..products - test,
-                test: products - test..products,
-            },
+            test => Self::parted(products, test),
+        }
+    }
+
+    fn parted(products: usize, test: usize) -> Self {
+        Self {
+            train: 0..products - test,
+            test: products - test..products,
         }
     }
 

@@ -142,6 +142,11 @@ impl Refusals {
         }
     }
 
+    /// Whether the run is complete, so that nothing will be trained any more.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.complete
+    }
+
     /// What is to be noted since this was asked last.
     pub(crate) fn take_notes(&mut self) -> Vec<RefusalNote> {
         std::mem::take(&mut self.notes)

@@ -61,8 +61,6 @@ pub(crate) struct PairBuffer {
 struct State {
     progress: Progress,
     closed: bool,
-    /// Whether the run is complete, so that nothing will be trained any more.
-    complete: bool,
     /// Pairs of the batch that is being trained.
     in_training: u64,
     fresh: VecDeque<Fresh>,
@@ -94,7 +92,6 @@ impl PairBuffer {
         let state = State {
             progress,
             closed: false,
-            complete: false,
             in_training: 0,
             fresh: VecDeque::new(),
             ahead: VecDeque::new(),
@@ -121,7 +118,7 @@ impl PairBuffer {
     pub(crate) fn push(&self, record: Record) {
         let mut state = self.state();
         let block_is_full = self.rule.deterministic && state.since.tasks >= self.rule.pairs_per_version;
-        if block_is_full && !state.complete {
+        if block_is_full && !state.refusals.is_complete() {
             state.ahead.push_back(record);
         } else {
             state.take_in(record);
@@ -157,7 +154,6 @@ impl PairBuffer {
     pub(crate) fn end(&self, complete: bool) {
         let mut state = self.state();
         state.progress.training = false;
-        state.complete = complete;
         if complete {
             state.run_ended();
             return;
@@ -254,7 +250,9 @@ impl State {
         self.since.tasks += 1;
         self.since.counts.add(&outcome);
         match outcome {
-            RolloutOutcome::Pair(_) if self.complete => self.refuse(sequence, Refusal::RunEnded),
+            RolloutOutcome::Pair(_) if self.refusals.is_complete() => {
+                self.refuse(sequence, Refusal::RunEnded)
+            }
             RolloutOutcome::Pair(pair) => self.fresh.push_back(Fresh { sequence, pair }),
             RolloutOutcome::NoPair { group, .. } => {
                 let scored = group.mean_reward().map(|reward| (group.task(), reward));

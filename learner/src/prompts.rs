@@ -5,7 +5,6 @@ use crate::assortment::filled;
 use crate::error::LearnerError;
 use common::{InvalidConfig, InvalidSetting};
 use data::{Catalogue, Product};
-use image::RgbaImage;
 use models::ModelError;
 use models::policy::Policy;
 
@@ -146,17 +145,10 @@ impl Prompts<'_> {
         let mut longest = 0;
         for instruction in self.instructions {
             let ids = self.policy.prompt_ids(&filled(instruction, caption), true)?;
-            longest = longest.max(positions(&ids, Some(&product.image), self.policy));
+            longest = longest.max(self.policy.positions(&ids, Some(product.image.dimensions())));
         }
         Ok(longest)
     }
-}
-
-/// Positions of a prompt, its picture expanded.
-pub(crate) fn positions(ids: &[u32], picture: Option<&RgbaImage>, policy: &Policy) -> usize {
-    let Some(picture) = picture else { return ids.len() };
-    // One of them stands for the picture.
-    ids.len() - 1 + policy.image_tokens(picture.width(), picture.height())
 }
 
 fn told(product: &Product, prompt: usize, policy: &Policy) -> String {

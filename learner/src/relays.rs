@@ -5,6 +5,9 @@
 //! it has branches. A relay is named by the address it was seen at and the port it offers, never by what it says it is called.
 //! One that has several places, since the learner does not know yet that an earlier stream of its is cut, stands at the first of
 //! them: above any other it could be told to fetch from itself, or from one that fetches from it.
+//!
+//! Who passes nothing on, an evaluator, an actor that only waits for a run's end or is told not to relay, has none of these places: below
+//! it nobody could stand. Each of those fetches from another relay, as far as there are enough.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -21,17 +24,20 @@ pub(crate) struct RelayTree {
 /// Who holds which place.
 #[derive(Debug, Default)]
 struct Places {
-    /// Where whoever holds a place passes on what it has; `None` for those who do not.
-    held: BTreeMap<usize, Option<SocketAddr>>,
+    /// Where whoever holds a place passes on what it has.
+    held: BTreeMap<usize, SocketAddr>,
     /// The places of each relay.
     of: BTreeMap<SocketAddr, BTreeSet<usize>>,
+    /// The numbers of those who pass nothing on.
+    leaves: BTreeSet<usize>,
 }
 
-/// A place, held until it is dropped.
+/// A place, or a leaf's number, held until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Place {
     tree: Arc<RelayTree>,
     number: usize,
+    is_leaf: bool,
 }
 
 impl RelayTree {
@@ -43,17 +49,26 @@ impl RelayTree {
         }
     }
 
-    /// Takes the first free place for an actor that passes on what it has at `relay`, if it does.
+    /// Takes the first free place for an actor that passes on what it has at `relay`; a leaf's for one that does not.
     pub(crate) fn enter(self: &Arc<Self>, relay: Option<SocketAddr>) -> Place {
         let mut places = self.places();
-        let number = places.first_free();
-        places.held.insert(number, relay);
-        if let Some(relay) = relay {
-            places.of.entry(relay).or_default().insert(number);
-        }
+        let number = match relay {
+            Some(relay) => {
+                let number = first_free(places.held.keys());
+                places.held.insert(number, relay);
+                places.of.entry(relay).or_default().insert(number);
+                number
+            }
+            None => {
+                let number = first_free(places.leaves.iter());
+                places.leaves.insert(number);
+                number
+            }
+        };
         Place {
             tree: self.clone(),
             number,
+            is_leaf: relay.is_none(),
         }
     }
 
@@ -61,18 +76,27 @@ impl RelayTree {
     /// will probably take.
     pub(crate) fn for_newcomer(&self) -> Option<SocketAddr> {
         let places = self.places();
-        self.above(&places, places.first_free())
+        self.above(&places, first_free(places.held.keys()))
     }
 
     /// The nearest relay above a place; `None`: the learner.
     fn above(&self, places: &Places, mut number: usize) -> Option<SocketAddr> {
         while self.branches > 0 && number >= self.branches {
             number = number / self.branches - 1;
-            if let Some(Some(relay)) = places.held.get(&number) {
+            if let Some(relay) = places.held.get(&number) {
                 return Some(*relay);
             }
         }
         None
+    }
+
+    /// The relay of a leaf; `None`: the learner.
+    fn of_leaf(&self, places: &Places, number: usize) -> Option<SocketAddr> {
+        let relays = places.held.len();
+        if self.branches == 0 || relays == 0 {
+            return None;
+        }
+        places.held.values().nth(number % relays).copied()
     }
 
     fn places(&self) -> MutexGuard<'_, Places> {
@@ -80,26 +104,23 @@ impl RelayTree {
     }
 }
 
-impl Places {
-    fn first_free(&self) -> usize {
-        // Places are in order: the first that is not the one of its rank is behind a free one.
-        let behind = self
-            .held
-            .keys()
-            .enumerate()
-            .find(|(rank, number)| rank != *number);
-        behind.map_or(self.held.len(), |(rank, _)| rank)
-    }
+/// The first number that is not among those, which are in order: the first that is not the one of its rank is behind a free one.
+fn first_free<'a>(numbers: impl ExactSizeIterator<Item = &'a usize>) -> usize {
+    let count = numbers.len();
+    let behind = numbers.enumerate().find(|(rank, number)| rank != *number);
+    behind.map_or(count, |(rank, _)| rank)
+}
 
+impl Places {
     /// The first place of whoever holds one.
     fn first_of_holder(&self, number: usize) -> usize {
-        let relay = self.held.get(&number).copied().flatten();
-        let places = relay.and_then(|relay| self.of.get(&relay));
+        let relay = self.held.get(&number);
+        let places = relay.and_then(|relay| self.of.get(relay));
         places.and_then(BTreeSet::first).copied().unwrap_or(number)
     }
 
     fn leave(&mut self, number: usize) {
-        let Some(relay) = self.held.remove(&number).flatten() else {
+        let Some(relay) = self.held.remove(&number) else {
             return;
         };
         if let Some(places) = self.of.get_mut(&relay) {
@@ -115,13 +136,20 @@ impl Place {
     /// Who to fetch from before the learner, as things are now; `None`: the learner itself.
     pub(crate) fn relay(&self) -> Option<SocketAddr> {
         let places = self.tree.places();
-        self.tree.above(&places, places.first_of_holder(self.number))
+        match self.is_leaf {
+            true => self.tree.of_leaf(&places, self.number),
+            false => self.tree.above(&places, places.first_of_holder(self.number)),
+        }
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.tree.places().leave(self.number);
+        let mut places = self.tree.places();
+        match self.is_leaf {
+            true => _ = places.leaves.remove(&self.number),
+            false => places.leave(self.number),
+        }
     }
 }
 
@@ -175,16 +203,27 @@ mod tests {
     }
 
     #[test]
-    fn one_that_passes_nothing_on_is_passed_over() {
+    fn who_passes_nothing_on_takes_no_place_from_those_who_do_and_each_has_another_relay() {
         let tree = Arc::new(RelayTree::new(1));
-        let places: Vec<Place> = [relay(0), None, relay(2), relay(3)]
-            .into_iter()
-            .map(|r| tree.enter(r))
-            .collect();
-        let found: Vec<_> = places.iter().map(Place::relay).collect();
-        assert_eq!(found, [None, relay(0), relay(0), relay(2)]);
+        let waits = tree.enter(None);
+        assert_eq!(waits.relay(), None);
+        let first = tree.enter(relay(0));
+        let evaluates = tree.enter(None);
+        let second = tree.enter(relay(1));
+        let found = [&first, &second, &waits, &evaluates].map(Place::relay);
+        assert_eq!(found, [None, relay(0), relay(0), relay(1)]);
+        drop(waits);
+        let third = tree.enter(None);
+        let fourth = tree.enter(None);
+        assert_eq!([&third, &fourth].map(Place::relay), [relay(0), relay(0)]);
+        drop((third, fourth, evaluates));
+        assert!(tree.places().leaves.is_empty());
+    }
+
+    #[test]
+    fn without_branches_everybody_fetches_from_the_learner() {
         let alone = Arc::new(RelayTree::new(0));
-        let places: Vec<Place> = (0..3).map(|port| alone.enter(relay(port))).collect();
+        let places = [relay(0), None, relay(1)].map(|relay| alone.enter(relay));
         assert!(places.iter().all(|place| place.relay().is_none()));
     }
 
@@ -206,24 +245,24 @@ mod tests {
         #[test]
         fn nobody_fetches_from_itself_or_from_one_below_whoever_comes_and_goes_or_comes_twice(
             branches in 1usize..4,
-            steps in prop::collection::vec((any::<bool>(), 0usize..12), 1..60),
+            steps in prop::collection::vec((any::<bool>(), 0usize..12, any::<bool>()), 1..60),
         ) {
             let tree = Arc::new(RelayTree::new(branches));
             let mut places: Vec<Place> = vec![];
-            for (enters, which) in steps {
+            for (enters, which, relays) in steps {
                 if enters || places.is_empty() {
                     // Some are there already.
-                    places.push(tree.enter(relay(which as u16)));
+                    places.push(tree.enter(relay(which as u16).filter(|_| relays)));
                 } else {
                     places.swap_remove(which % places.len());
                 }
                 let all = tree.places().held.clone();
                 let mut first: BTreeMap<SocketAddr, usize> = BTreeMap::new();
                 for (number, relay) in &all {
-                    first.entry(relay.unwrap()).or_insert(*number);
+                    first.entry(*relay).or_insert(*number);
                 }
-                for place in &places {
-                    let own = first[&all[&place.number].unwrap()];
+                for place in places.iter().filter(|place| !place.is_leaf) {
+                    let own = first[&all[&place.number]];
                     prop_assert!(place.relay().is_none_or(|above| first[&above] < own));
                 }
             }

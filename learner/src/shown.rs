@@ -156,8 +156,9 @@ impl RunView for Shown {
         };
         let creative = Arc::new(self.creative(&record));
         let gone = self.gone(&creative).await.map_err(told)?;
-        let trained = self.trained(&record).await.map_err(told)?;
-        let refused = self.refused(&record).await.map_err(told)?;
+        let start = self.start().await.map_err(told)?;
+        let trained = self.trained(&record, start.as_ref()).await.map_err(told)?;
+        let refused = self.refused(&record, start.as_ref()).await.map_err(told)?;
         Ok(Some(History {
             creative,
             trained,
@@ -238,13 +239,16 @@ impl Shown {
     /// The versions that were trained from a pair. A version of the epoch that recorded it, or of a later one; after the version that
     /// sampled it, where that is of the same epoch, and not more versions later than a pair can be behind: so little is read, however
     /// long the run is.
-    async fn trained(&self, record: &Record) -> Result<Vec<TrainedIn>, LearnerError> {
+    async fn trained(
+        &self,
+        record: &Record,
+        start: Option<&StartNote>,
+    ) -> Result<Vec<TrainedIn>, LearnerError> {
         let group = record.outcome.group().filter(|_| record.outcome.is_pair());
         let sampled = group.and_then(|group| group.candidates().first());
         let Some(sampled) = sampled.map(|candidate| candidate.trajectory.behaviour()) else {
             return Ok(vec![]);
         };
-        let start = self.start().await?;
         let (mut trained, until) = (vec![], sampled.number.saturating_add(MOST_STALENESS + 2));
         for epoch in record.epoch.0..=self.control.epoch().0 {
             // A later start may have gone on from a version before the one that sampled.
@@ -258,7 +262,7 @@ impl Shown {
             while let Some((_, content)) = notes.next().await? {
                 let note = TrainingNote::read(&content).map_err(|source| self.damaged(source))?;
                 if note.tasks.contains(&record.outcome.task()) {
-                    let lost = start.as_ref().is_some_and(|start| !start.holds(note.version));
+                    let lost = start.is_some_and(|start| !start.holds(note.version));
                     let TrainingNote { version, step, .. } = note;
                     trained.push(TrainedIn { version, step, lost });
                 }
@@ -268,16 +272,19 @@ impl Shown {
     }
 
     /// Why no version is trained from a pair, as far as the run's weights go.
-    async fn refused(&self, record: &Record) -> Result<Option<RefusalNote>, LearnerError> {
+    async fn refused(
+        &self,
+        record: &Record,
+        start: Option<&StartNote>,
+    ) -> Result<Option<RefusalNote>, LearnerError> {
         if !record.outcome.is_pair() {
             return Ok(None);
         }
-        let start = self.start().await?;
         let keys = RefusalNote::keys_of_record(record.sequence);
         let (mut refused, mut notes) = (None, self.journal.records(keys).await?);
         while let Some((_, content)) = notes.next().await? {
             let note = RefusalNote::read(&content).map_err(|source| self.damaged(source))?;
-            if start.as_ref().is_none_or(|start| note.stands(start)) {
+            if start.is_none_or(|start| note.stands(start)) {
                 refused = Some(note);
             }
         }

@@ -45,6 +45,15 @@ fn of_completion(tokens: usize) -> String {
 }
 
 impl TooLong {
+    /// The same as the fault of the longest completion that is to be sampled.
+    pub fn of_sampling(self) -> ModelError {
+        ModelError::Room {
+            max_new_tokens: self.completion,
+            prompt: self.prompt,
+            context: self.context,
+        }
+    }
+
     /// The same as the fault of a row of a batch.
     fn of_row(self, row: usize) -> ModelError {
         let reason = self.to_string();

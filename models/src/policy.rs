@@ -148,6 +148,14 @@ impl Policy {
         }
     }
 
+    /// Positions that a prompt takes, the picture of this size in it expanded: one of its tokens stands for that.
+    pub fn positions(&self, prompt_ids: &[u32], picture: Option<(u32, u32)>) -> usize {
+        let more = picture.map_or(0, |(width, height)| {
+            self.image_tokens(width, height).saturating_sub(1)
+        });
+        prompt_ids.len() + more
+    }
+
     /// Features of pictures, outside any autodiff graph: while the tower is frozen they can be kept and reused.
     ///
     /// # Errors

@@ -2,9 +2,9 @@
 //!
 //! Credentials come from the environment and the machine, never from a URL: what a URL says ends up in logs and errors.
 
-use crate::credentials::{self, Keys, Profile};
+use crate::credentials::{self, Profile};
 use crate::{StoreError, StoreSettings};
-use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, AwsCredential};
+use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
 use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
 use object_store::{
@@ -155,17 +155,7 @@ fn amazon(url: &Url, settings: &StoreSettings) -> Result<(AmazonS3Builder, Optio
     }
     let used = profile.keys.is_some().then_some(profile.place);
     if let Some(keys) = profile.keys {
-        let Keys {
-            id,
-            secret,
-            session_token,
-        } = keys;
-        let credential = AwsCredential {
-            key_id: id,
-            secret_key: secret,
-            token: session_token,
-        };
-        builder = builder.with_credentials(Arc::new(StaticCredentialProvider::new(credential)));
+        builder = builder.with_credentials(Arc::new(StaticCredentialProvider::new(keys)));
     }
     Ok((builder.with_retry(retries(settings)), used))
 }

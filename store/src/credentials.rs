@@ -9,7 +9,7 @@
 mod profile;
 
 use object_store::ObjectStoreScheme;
-pub(crate) use profile::{Keys, Profile};
+pub(crate) use profile::Profile;
 
 /// The value of an environment variable that is no secret; `None` when it is not set.
 pub(crate) fn variable(name: &str) -> Option<String> {
@@ -35,18 +35,25 @@ pub(crate) fn source(scheme: &ObjectStoreScheme) -> &'static str {
 /// # Errors
 /// What is wrong with it or with its files.
 pub(crate) fn amazon_profile() -> Result<Profile, String> {
-    let names_keys = is_set("AWS_ACCESS_KEY_ID") || is_set("AWS_SECRET_ACCESS_KEY");
-    let names_token = is_set("AWS_WEB_IDENTITY_TOKEN_FILE") && is_set("AWS_ROLE_ARN");
-    match names_keys || names_token {
+    match amazon_keys() || amazon_web_identity() {
         true => Ok(Profile::default()),
         false => profile::find(&variable),
     }
 }
 
+/// Whether the environment has keys, or one that lacks the other.
+fn amazon_keys() -> bool {
+    is_set("AWS_ACCESS_KEY_ID") || is_set("AWS_SECRET_ACCESS_KEY")
+}
+
+fn amazon_web_identity() -> bool {
+    is_set("AWS_WEB_IDENTITY_TOKEN_FILE") && is_set("AWS_ROLE_ARN")
+}
+
 fn amazon() -> &'static str {
-    if is_set("AWS_ACCESS_KEY_ID") || is_set("AWS_SECRET_ACCESS_KEY") {
+    if amazon_keys() {
         "credentials: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
-    } else if is_set("AWS_WEB_IDENTITY_TOKEN_FILE") && is_set("AWS_ROLE_ARN") {
+    } else if amazon_web_identity() {
         "credentials: AWS_WEB_IDENTITY_TOKEN_FILE with AWS_ROLE_ARN"
     } else if is_set("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI") || is_set("AWS_CONTAINER_CREDENTIALS_FULL_URI")
     {

@@ -1,7 +1,7 @@
 //! Each guardrail of pictures bars what it is for, and leaves a clean picture alone.
 
 use super::*;
-use crate::failure::chain;
+use common::with_causes;
 use data::cutout;
 use image::{Rgb, RgbImage, Rgba, RgbaImage};
 
@@ -149,7 +149,7 @@ fn listed_pictures_are_found_and_a_list_that_is_none_is_named() {
         image_blocklist_bits: 2,
         ..GuardrailsConfig::default()
     };
-    let refusal = || chain(&Guardrails::open(&config).err().unwrap()[0]);
+    let refusal = || with_causes(&Guardrails::open(&config).err().unwrap()[0]);
     assert!(refusal().contains("names nothing"));
     std::fs::create_dir(directory.path().join("more")).unwrap();
     let file = directory.path().join("rival.png");
@@ -164,7 +164,7 @@ fn listed_pictures_are_found_and_a_list_that_is_none_is_named() {
         image_blocklist: file.with_file_name("absent").to_str().unwrap().into(),
         ..config
     };
-    let refusal = chain(&Guardrails::open(&absent).err().unwrap()[0]);
+    let refusal = with_causes(&Guardrails::open(&absent).err().unwrap()[0]);
     assert!(
         refusal.contains("absent") && refusal.contains("directory"),
         "{refusal}"

@@ -158,7 +158,7 @@ mod tests {
         let path = directory.path().join("words.txt");
         let refusal = |content: &[u8]| {
             std::fs::write(&path, content).unwrap();
-            crate::failure::chain(&TextBlocklist::read(&path).unwrap_err())
+            common::with_causes(&TextBlocklist::read(&path).unwrap_err())
         };
         for (content, says) in [
             (&b"# nothing yet\n"[..], "names nothing"),

@@ -1,7 +1,7 @@
 //! How long a peer's silence is borne, and when it is asked again.
 
 use super::Peer;
-use crate::ActorError;
+use crate::{ActorError, failure::code};
 use proto::{Pauses, WireError, one_line};
 use tokio::time::{Instant, sleep};
 use tonic::{Code, Status};
@@ -31,8 +31,7 @@ impl<'a> Outage<'a> {
     /// [`ActorError::Overloaded`] or [`ActorError::Failing`] if that is what the peer said, else [`ActorError::Unreachable`].
     pub(crate) async fn pause(&mut self, status: Status) -> Result<(), ActorError> {
         let (role, url) = (self.peer.role, self.peer.url.to_string());
-        let broken = WireError::is_broken(&status);
-        let passes = self.peer.failures_pass && status.code() == Code::Internal && !broken;
+        let passes = self.peer.failures_pass && code(&status) == Code::Internal;
         if !(passes || WireError::is_outage(&status)) {
             self.peer.presence.answered();
             let (code, message) = (status.code(), one_line(status.message()));

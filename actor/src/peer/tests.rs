@@ -1,7 +1,7 @@
 //! How long a peer is borne, and what is said of one that is not there.
 
 use super::*;
-use proto::{Pauses, PeerRole, Tcp};
+use proto::{Pauses, PeerRole, Tcp, WireError};
 use std::cell::Cell;
 use tokio::time::sleep;
 
@@ -88,7 +88,7 @@ async fn a_peer_without_room_is_asked_again_when_it_says_and_not_beyond_the_pati
     assert!(began.elapsed() >= Duration::from_millis(120));
     let began = Instant::now();
     let answer = peer.until_answered(|| async { Err::<(), _>(overloaded(5000)) });
-    let error = crate::failure::chain(&answer.await.unwrap_err());
+    let error = common::with_causes(&answer.await.unwrap_err());
     assert!(
         error.contains("64 requests") && error.contains("had no room"),
         "{error}"
@@ -150,7 +150,7 @@ async fn a_lease_without_time_is_told_as_that_and_not_as_a_wait_of_no_seconds() 
             error.to_string(),
             format!("learner at http://127.0.0.1:7000 did not answer, and {of} had no time left")
         );
-        assert!(error.is_absence() && crate::failure::chain(&error).contains("connection refused"));
+        assert!(error.is_absence() && common::with_causes(&error).contains("connection refused"));
     }
     let hanging = || std::future::pending::<Result<(), Status>>();
     let cut = peer.until_answered_by(began, began, hanging).await.unwrap_err();

@@ -1,6 +1,6 @@
 //! The image service's answer, checked: one result a description, or what is wrong with all of it.
 
-use crate::failure::chain;
+use common::with_causes;
 use data::cutout::{self, MAX_DECODED_BYTES};
 use data::{GeneratedImage, NoImage};
 use proto::{
@@ -56,7 +56,7 @@ pub(crate) fn images(
 
 fn picture(rendered: &pb::RenderedImage) -> Result<GeneratedImage, NoImage> {
     let invalid =
-        |what: &str, error: &cutout::CutoutError| NoImage::Invalid(format!("{what}: {}", chain(error)));
+        |what: &str, error: &cutout::CutoutError| NoImage::Invalid(format!("{what}: {}", with_causes(error)));
     let image = cutout::decode_rgb(&rendered.image).map_err(|error| invalid("image", &error))?;
     let placed = match rendered.placed.is_empty() {
         true => None,

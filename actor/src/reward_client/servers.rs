@@ -4,8 +4,11 @@
 //! one that is gone or drains takes none. Nothing is decided here about what an answer means.
 
 use super::lookup::Lookup;
-use crate::{ActorError, failure::reason, peer::Peer};
-use proto::WireError;
+use crate::{
+    ActorError,
+    failure::{code, reason},
+    peer::Peer,
+};
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use std::{
@@ -87,7 +90,7 @@ impl Drop for Picked {
 
 /// Whether the server, or the way to it, is gone.
 fn went_away(status: &Status) -> bool {
-    WireError::is_broken(status) || matches!(status.code(), Code::Unavailable | Code::Cancelled)
+    matches!(code(status), Code::Unavailable | Code::Cancelled)
 }
 
 impl Server {

@@ -3,10 +3,11 @@
 use super::RolloutLoop;
 use crate::{
     ActorError,
-    failure::{chain, cut},
+    failure::cut,
     stages::{Behaviour, Gather, Render, Score},
     undone::Waiting,
 };
+use common::with_causes;
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
@@ -40,7 +41,7 @@ impl<G: Gather, P: Behaviour, R: Render, S: Score> RolloutLoop<G, P, R, S> {
             () = shutdown.cancelled() => {}
             recovered = recovered => match recovered {
                 Err(error) if self.weights.run_is_over() => {
-                    tracing::info!(reason = %chain(&error), "the run is complete: what is lost is not needed any more");
+                    tracing::info!(reason = %with_causes(&error), "the run is complete: what is lost is not needed any more");
                 }
                 recovered => recovered?,
             },
@@ -81,7 +82,7 @@ impl<G: Gather, P: Behaviour, R: Render, S: Score> RolloutLoop<G, P, R, S> {
         tokio::select! {
             answer = call => match answer {
                 Err(error) if error.is_absence() && self.weights.run_is_over() => {
-                    tracing::info!(reason = %chain(&error), "the run is complete: the learner is not needed any more");
+                    tracing::info!(reason = %with_causes(&error), "the run is complete: the learner is not needed any more");
                     Ok(None)
                 }
                 answer => answer.map(Some),

@@ -1,4 +1,4 @@
-//! How stale pairs may be: one demo a bound, all from one policy and one reward model, measured on held-out products.
+//! How stale pairs may be: one demo a bound, all from one policy and one reward model, measured on the same products.
 //!
 //! The bound is a permission. How stale pairs really were follows from how fast sampling and training are on this machine, and is
 //! reported and charted beside it.

@@ -6,6 +6,7 @@ use crate::failure::{OrConfiguration as _, Outcome};
 use crate::output;
 use anyhow::{Context as _, anyhow};
 use models::ModelError;
+use models::batch::TooLong;
 use models::policy::{Policy, Prompt, SamplingParams};
 use models::sampling::Finish;
 use serde::Serialize;
@@ -44,7 +45,11 @@ pub(super) fn run(args: &GenerateArgs) -> Outcome<()> {
         max_new_tokens: args.max_new_tokens,
     };
     let settings = params.check().map_err(by_flag).or_configuration();
-    let fits = |policy: &Policy, prompt: usize| room(policy, prompt, args.max_new_tokens);
+    let fits = |policy: &Policy, prompt: usize| {
+        let fits = policy.config.row_limits().check(prompt, args.max_new_tokens);
+        let fits = fits.map_err(TooLong::of_sampling);
+        fits.context("--max-new-tokens").or_configuration()
+    };
     let asked = Asked::read(&args.model, &args.config, &args.compute, settings, fits)?;
     let prompt = |number: u64| Prompt {
         ids: asked.prompt_ids.clone(),
@@ -73,15 +78,4 @@ pub(super) fn run(args: &GenerateArgs) -> Outcome<()> {
         completions: completions.collect(),
     })?;
     Ok(())
-}
-
-/// Whether the longest completion fits behind a prompt of so many positions.
-fn room(policy: &Policy, prompt: usize, max_new_tokens: usize) -> Outcome<()> {
-    let fits = policy.config.row_limits().check(prompt, max_new_tokens);
-    let fits = fits.map_err(|found| ModelError::Room {
-        max_new_tokens,
-        prompt,
-        context: found.context,
-    });
-    fits.context("--max-new-tokens").or_configuration()
 }

@@ -115,12 +115,7 @@ fn prompt_ids(policy: &Policy, args: &ModelArgs) -> Outcome<Vec<u32>> {
 
 /// Positions that a prompt takes with its picture: the context has room for them.
 fn positions(policy: &Policy, prompt_ids: &[u32], picture: Option<&RgbaImage>) -> Outcome<usize> {
-    let of_picture = picture.map_or(0, |picture| {
-        policy
-            .image_tokens(picture.width(), picture.height())
-            .saturating_sub(1)
-    });
-    let positions = prompt_ids.len() + of_picture;
+    let positions = policy.positions(prompt_ids, picture.map(RgbaImage::dimensions));
     let fits = policy.config.row_limits().check(positions, 0);
     fits.context("--prompt").or_configuration()?;
     Ok(positions)

@@ -2,7 +2,7 @@
 
 use super::report::{Comparison, Report, Round};
 use crate::evaluation::MeasuredOn;
-use data::Catalogue;
+use data::{Catalogue, FEWEST_DIVIDED};
 
 /// What stands over the rewards that the demo measures.
 fn measured(on: MeasuredOn) -> &'static str {
@@ -24,7 +24,7 @@ pub(super) fn division(catalogue: &dyn Catalogue, most: usize) -> Option<String>
     Some(match split.has_held_out() {
         true => format!("{name}: trained on {trained} products, measured on {measured} others"),
         false => format!(
-            "{name}: trained on {trained} products, measured on the same ({measured}); none are held out of fewer than 8, or with \
+            "{name}: trained on {trained} products, measured on the same ({measured}); none are held out of fewer than {FEWEST_DIVIDED}, or with \
              catalogue.test_share = 0"
         ),
     })

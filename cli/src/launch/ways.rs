@@ -103,7 +103,7 @@ impl Ways {
                 let named = format!("{{kubernetes.io/metadata.name: {}}}", quoted(&of));
                 (
                     format!("namespaceSelector: {{matchLabels: {named}}}"),
-                    format!("namespace {of}"),
+                    format!("namespace {of}, of which it is taken for a Service,"),
                 )
             }
             Place::Address(address) => {
@@ -227,7 +227,7 @@ mod tests {
         assert_eq!(
             ways.told,
             [
-                "telemetry.otlp = http://collector.observability:4317: network-policy.yaml lets pods out to namespace observability at port 4317"
+                "telemetry.otlp = http://collector.observability:4317: network-policy.yaml lets pods out to namespace observability, of which it is taken for a Service, at port 4317"
             ]
         );
     }

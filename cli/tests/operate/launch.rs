@@ -257,7 +257,7 @@ fn pods_are_let_out_to_a_service_that_is_set_or_it_is_told_as_shut_out() {
     };
     let told = said("telemetry.otlp=http://collector.observability:4317");
     assert!(
-        told.contains("network-policy.yaml lets pods out to namespace observability at port 4317"),
+        told.contains("network-policy.yaml lets pods out to namespace observability, of which it is taken for a Service, at port 4317"),
         "{told}"
     );
     let policy = std::fs::read_to_string(&file).unwrap();

@@ -54,16 +54,20 @@ pub(super) fn at_work(overview: &Overview) -> (String, String) {
     let shown = shown(overview);
     let at_work = of_state(&shown, State::Working);
     let others: Vec<String> = [
-        (State::Quarantined, "in quarantine"),
-        (State::Gone, "gone"),
-        (State::Waiting, "waiting"),
-        (State::Silent, "silent"),
-        (State::Left, "left"),
+        State::Quarantined,
+        State::Gone,
+        State::Waiting,
+        State::Silent,
+        State::Left,
     ]
     .into_iter()
-    .filter_map(|(state, word)| match of_state(&shown, state) {
+    .filter_map(|state| match of_state(&shown, state) {
         0 => None,
-        some => Some(format!("{} {word}", count(some as u64))),
+        some => Some(format!(
+            "{} {}",
+            count(some as u64),
+            state.word().1.to_lowercase()
+        )),
     })
     .collect();
     let more = match others.is_empty() {
@@ -75,8 +79,12 @@ pub(super) fn at_work(overview: &Overview) -> (String, String) {
     (value, more)
 }
 
-/// What there is to say of actors to somebody who listens: those that have gone or make outcomes that nobody takes.
+/// What there is to say of actors to somebody who listens: those that have gone or make outcomes that nobody takes. Of a run that is over
+/// nothing: all of them go then, one after the other.
 pub(super) fn trouble(overview: &Overview) -> Option<String> {
+    if matches!(overview.state, RunState::Complete | RunState::Failed(_)) {
+        return None;
+    }
     let shown = shown(overview);
     let lost = of_state(&shown, State::Gone) + of_state(&shown, State::Quarantined);
     let all = shown.len();
@@ -229,6 +237,11 @@ mod tests {
             ..run.clone()
         };
         assert_eq!(told(&well), (("1 / 1".into(), "all of them".into()), None));
+        let failed = Overview {
+            state: RunState::Failed("no store".into()),
+            ..run.clone()
+        };
+        assert_eq!([trouble(&over), trouble(&failed)], [None, None]);
         let mut run = run;
         run.actors.push(Actor {
             id: common::ActorId::new("spot-1").unwrap(),

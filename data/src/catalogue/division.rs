@@ -1,10 +1,10 @@
 //! Which products of a user's catalogue are held out. It follows from their ids: every role, every start and every machine divides a
 //! catalogue alike, and products that are added leave those that were there on their sides.
 
-use crate::Product;
+use crate::{Product, product::rank};
 
 /// Fewer products are not divided: what is measured on one of them says nothing, and training needs the rest.
-const FEWEST: usize = 8;
+pub const FEWEST_DIVIDED: usize = 8;
 
 /// Of a catalogue that is divided: only two can change places.
 const FEWEST_HELD_OUT: usize = 2;
@@ -15,11 +15,10 @@ const FEWEST_HELD_OUT: usize = 2;
 /// A click log holds the products of the highest digests out, too: a reward model learns little of those that a policy is measured on.
 pub(super) fn held_out(products: &[Product], share: f64) -> Vec<bool> {
     let mut held_out = vec![false; products.len()];
-    if share <= 0.0 || products.len() < FEWEST {
+    if share <= 0.0 || products.len() < FEWEST_DIVIDED {
         return held_out;
     }
-    let digest = |product: &Product| *blake3::hash(product.id.as_str().as_bytes()).as_bytes();
-    let mut order: Vec<([u8; 32], usize)> = products.iter().map(digest).zip(0..).collect();
+    let mut order: Vec<([u8; 32], usize)> = products.iter().map(|it| rank(&it.id)).zip(0..).collect();
     order.sort_unstable_by(|one, other| other.cmp(one));
     let in_share = order.iter().filter(|(digest, _)| place(digest) >= 1.0 - share);
     let count = in_share.count().clamp(FEWEST_HELD_OUT, products.len() / 2);

@@ -7,6 +7,7 @@ use super::{ClickLog, Creative};
 use crate::{
     FilePlaces, ImportError, Product, RowProblem, Split, cutout,
     import::{Memory, Row, name_and_folder},
+    product::rank,
 };
 use common::ProductId;
 use image::{DynamicImage, RgbImage};
@@ -61,7 +62,7 @@ impl FileClickLog {
             });
         }
         let mut groups: Vec<_> = groups.into_iter().collect();
-        groups.sort_by_cached_key(|(id, _)| *blake3::hash(id.as_str().as_bytes()).as_bytes());
+        groups.sort_by_cached_key(|(id, _)| rank(id));
         let split = Split::held_out(groups.len(), test_share);
         let places = FilePlaces::new(path, groups.iter().map(|(_, group)| (group.first_line, CAPTION)));
         let (mut products, mut creatives) = (Vec::new(), Vec::new());

@@ -32,18 +32,17 @@ pub(crate) struct IndexPart {
 }
 
 impl Ledger {
-    /// Takes in a part of the index that earlier starts have written, unless others are missing before it: whether it did.
-    pub(super) fn restore_index(&self, part: IndexPart) -> bool {
+    /// Takes in a part of the index that earlier starts have written, if it goes on from those before it.
+    pub(super) fn restore_index(&self, part: IndexPart) {
         let mut book = self.book();
-        if part.from() != book.next {
-            return false;
+        if part.from != book.next {
+            return;
         }
         let until = part.until();
         book.restore_index(part);
         drop(book);
         *self.indexing() = IndexPart::behind(until);
         self.durable.send_modify(|durable| durable.below = until);
-        true
     }
 
     /// Takes durable records into the index, in the order of their sequences: what of it is to be stored now.
@@ -70,11 +69,6 @@ impl IndexPart {
             from,
             ..Self::default()
         }
-    }
-
-    /// The sequence of its first record.
-    pub(super) fn from(&self) -> u64 {
-        self.from
     }
 
     /// The sequence that follows its last record.

@@ -25,13 +25,13 @@ const REFUSAL: u8 = b'r';
 pub(crate) enum Note {
     /// What a version was trained from.
     Training(TrainingNote),
-    /// What it does on held-out products.
+    /// What it does on held-out products, or on the run's own where none are held out.
     Evaluation(EvaluationNote),
     /// Of a pair that none is trained from.
     Refusal(RefusalNote),
 }
 
-/// What a version does on held-out products; a later one of the same version replaces it.
+/// What a version does on held-out products, or on the run's own where none are held out; a later one of the same version replaces it.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct EvaluationNote {
     /// The version.

@@ -22,15 +22,11 @@ pub(crate) async fn restore(
 ) -> Result<Vec<Record>, LearnerError> {
     let mut parts = journal.records(IndexPart::keys()).await?;
     while let Some((_, content)) = parts.next().await? {
-        let in_order = match IndexPart::read(&content) {
+        match IndexPart::read(&content) {
             Ok(part) => ledger.restore_index(part),
             Err(error) => {
                 tracing::warn!(%error, "the ledger's index is damaged: the records are read, and it is written anew");
-                false
             }
-        };
-        if !in_order {
-            break;
         }
     }
     let indexed = ledger.recorded();
@@ -166,7 +162,9 @@ mod tests {
     async fn an_index_with_a_gap_or_damage_counts_up_to_it_and_is_made_whole() {
         let mut elsewhere = IndexPart::behind(PART + 6);
         elsewhere.add(&records()[PART as usize + 6]);
-        // The second part is replaced by one that begins elsewhere, or cannot be read.
+        let mut among = IndexPart::behind(6);
+        among.add(&records()[6]);
+        // The second part is replaced by one that begins elsewhere, or cannot be read. Another that begins within the first is passed over.
         for second in [elsewhere.stored().1, Bytes::from_static(b"\xff")] {
             let journal = journal().await;
             let (whole, _) = restored(&journal, 0).await.unwrap();
@@ -176,7 +174,10 @@ mod tests {
             while let Some((key, _)) = parts.next().await.unwrap() {
                 keys.push(key);
             }
-            journal.append([(keys[1].clone(), second)]).await.unwrap();
+            journal
+                .append([(keys[1].clone(), second), among.stored()])
+                .await
+                .unwrap();
             spoil(&journal, 0..PART).await;
             let (ledger, _) = restored(&journal, RECORDS).await.unwrap();
             assert_eq!(known(&ledger), expected);

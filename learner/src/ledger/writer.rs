@@ -31,29 +31,29 @@ pub(crate) async fn keep(control: Arc<ControlPlane>, journal: Arc<Journal>) -> R
 
 async fn until_closed(control: &ControlPlane, journal: &Journal) -> Result<(), StoreError> {
     let mut under_way = FuturesOrdered::new();
-    let mut open = true;
+    let (mut open, mut index) = (true, vec![]);
     let flushes = &control.measured.flush_seconds;
     while open || !under_way.is_empty() {
         tokio::select! {
             arrivals = control.ledger.arrivals(), if open => match arrivals {
-                Some((records, notes)) => under_way.push_back(append(journal, records, notes, vec![], flushes)),
+                Some((records, notes)) => under_way.push_back(append(journal, records, notes, std::mem::take(&mut index), flushes)),
                 None => open = false,
             },
             Some(written) = under_way.next() => {
                 let (records, notes) = written?;
-                // The index names only what is durable.
-                let index = control.ledger.index(&records);
+                // The index names only what is durable. Nobody waits for it: it goes with whatever comes next.
+                index.extend(control.ledger.index(&records));
                 control.deliver(records);
                 control.ledger.kept_notes(notes);
                 // What came late may have been refused, which is noted also when nothing more is recorded.
                 open = true;
-                if !index.is_empty() {
-                    under_way.push_back(append(journal, vec![], vec![], index, flushes));
-                }
             }
         }
     }
-    Ok(())
+    match index.is_empty() {
+        true => Ok(()),
+        false => journal.append(index).await,
+    }
 }
 
 async fn append(
@@ -68,8 +68,6 @@ async fn append(
         .chain(notes.iter().map(Note::stored))
         .chain(index)
         .collect();
-    // Nobody waits for the index.
-    let is_awaited = !(records.is_empty() && notes.is_empty());
     let write = journal.append(stored);
     let mut written = pin!(failpoint::during(Point::LedgerWrite, write));
     let begun = clock::now();
@@ -77,17 +75,14 @@ async fn append(
         match tokio::time::timeout(PATIENCE, &mut written).await {
             Ok(done) => {
                 done?;
-                if is_awaited {
-                    seconds.observe(clock::now().saturating_duration_since(begun).as_secs_f64());
-                }
+                seconds.observe(clock::now().saturating_duration_since(begun).as_secs_f64());
                 return Ok((records, notes.len()));
             }
             // The engine tries again by itself; people are told what the run waits for.
-            Err(_) if is_awaited => tracing::warn!(
+            Err(_) => tracing::warn!(
                 records = records.len(),
                 "outcomes wait for the store to make them durable"
             ),
-            Err(_) => {}
         }
     }
 }

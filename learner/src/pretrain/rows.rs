@@ -2,7 +2,6 @@
 //! the training when its turn comes.
 
 use crate::error::LearnerError;
-use crate::prompts::positions;
 use data::{Corpus, CorpusImage, CorpusSample};
 use image::RgbaImage;
 use models::policy::Policy;
@@ -34,7 +33,7 @@ fn fault(policy: &Policy, corpus: &dyn Corpus, sample: &CorpusSample) -> Option<
         (Ok(prompt), Ok(completion)) => (prompt, completion),
         (Err(error), _) | (_, Err(error)) => return Some(error.to_string()),
     };
-    let prompt = positions(&prompt, image, policy);
+    let prompt = policy.positions(&prompt, image.map(RgbaImage::dimensions));
     let fits = policy.config.row_limits().check(prompt, completion.len());
     fits.err().map(|error| error.to_string())
 }

@@ -136,8 +136,7 @@ impl CaigReward {
     /// # Errors
     /// [`TooLong`].
     pub fn check_prompt(&self, prompt: &[u32]) -> Result<(), TooLong> {
-        // One of them stands for the picture.
-        let positions = prompt.len().saturating_sub(1) + self.policy.image_tokens(2 * SIDE, SIDE);
+        let positions = self.policy.positions(prompt, Some((2 * SIDE, SIDE)));
         self.policy.config.row_limits().check(positions, 0)
     }
 

@@ -63,13 +63,10 @@ impl<'a> Decoder<'a> {
             // The row that failed is numbered among the distinct prompts; name the caller's first such row.
             renumber(error, &source)
         })?;
-        let room = limits.check(tokens.length, max_new_tokens);
-        room.map_err(|TooLong { prompt, context, .. }| ModelError::Room {
-            max_new_tokens,
-            prompt,
-            context,
-        })?;
         let length = tokens.length;
+        limits
+            .check(length, max_new_tokens)
+            .map_err(TooLong::of_sampling)?;
         let device = model.constants_device();
         let x = model.embed(&tokens, features);
         let (rows, width, dtype) = (x.dims()[0], x.dims()[2], x.dtype());

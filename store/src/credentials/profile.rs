@@ -2,6 +2,7 @@
 //! profile that names a way to keys instead, such as single sign-on, is refused with what to do: another identity than the one
 //! that is meant would be tried otherwise. No message repeats what a file holds but names of settings.
 
+use object_store::aws::AwsCredential;
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
@@ -9,12 +10,14 @@ use std::path::{Path, PathBuf};
 /// So large may a file be: people's have some dozens of profiles, a kilobyte each at most.
 const LARGEST: u64 = 1 << 20;
 
+/// What makes a profile one of a role, also with keys.
+const ROLE: &str = "role_arn";
+
 /// What a profile may name instead of keys.
-const WAYS: [&str; 6] = [
+const WAYS: [&str; 5] = [
     "credential_process",
     "sso_session",
     "sso_start_url",
-    "role_arn",
     "web_identity_token_file",
     "login_session",
 ];
@@ -26,21 +29,11 @@ pub(super) type Variables<'a> = &'a dyn Fn(&str) -> Option<String>;
 #[derive(Default)]
 pub(crate) struct Profile {
     /// Its keys; without them the machine's or the container's credentials are used.
-    pub(crate) keys: Option<Keys>,
+    pub(crate) keys: Option<AwsCredential>,
     /// Its region.
     pub(crate) region: Option<String>,
     /// Where it stands, for errors.
     pub(crate) place: String,
-}
-
-/// Keys of a profile. They cannot be shown.
-pub(crate) struct Keys {
-    /// Whose they are.
-    pub(crate) id: String,
-    /// What requests are signed with.
-    pub(crate) secret: String,
-    /// What temporary keys come with.
-    pub(crate) session_token: Option<String>,
 }
 
 type Settings = BTreeMap<String, String>;
@@ -84,21 +77,28 @@ pub(super) fn find(variables: Variables) -> Result<Profile, String> {
     }
 }
 
-fn keys_of(settings: &Settings) -> Result<Option<Keys>, String> {
+fn keys_of(settings: &Settings) -> Result<Option<AwsCredential>, String> {
+    let refused = |way: &str| {
+        Err(format!(
+            "takes its keys by {way}, which is not supported: only aws_access_key_id with aws_secret_access_key are; \
+             `eval \"$(aws configure export-credentials --format env)\"` puts what it stands for into the environment"
+        ))
+    };
+    // Keys beside a role are those that it is asked for with.
+    if settings.contains_key(ROLE) {
+        return refused(ROLE);
+    }
     let get = |key: &str| settings.get(key).filter(|value| !value.is_empty()).cloned();
     match (get("aws_access_key_id"), get("aws_secret_access_key")) {
-        (Some(id), Some(secret)) => Ok(Some(Keys {
-            id,
-            secret,
-            session_token: get("aws_session_token"),
+        (Some(key_id), Some(secret_key)) => Ok(Some(AwsCredential {
+            key_id,
+            secret_key,
+            token: get("aws_session_token"),
         })),
         (Some(_), None) => Err("has aws_access_key_id without aws_secret_access_key".into()),
         (None, Some(_)) => Err("has aws_secret_access_key without aws_access_key_id".into()),
         (None, None) => match WAYS.iter().find(|way| settings.contains_key(**way)) {
-            Some(way) => Err(format!(
-                "takes its keys by {way}, which is not supported: only aws_access_key_id with aws_secret_access_key are; \
-                 `eval \"$(aws configure export-credentials --format env)\"` puts what it stands for into the environment"
-            )),
+            Some(way) => refused(way),
             None => Ok(None),
         },
     }
@@ -199,12 +199,14 @@ fn uncommented(value: &str) -> &str {
 mod tests {
     use super::*;
 
+    // What no message may repeat has a sign that names of temporary directories have not.
     const KEYS: &str = "\u{feff}# of a test\r\n[default]\r\naws_access_key_id = ID0\r\naws_secret_access_key=S0/x+=#y ; mine\r\n\
         [work]\nAWS_ACCESS_KEY_ID=ID1\naws_secret_access_key=S1\naws_session_token = T1 # until noon\ns3 =\n  region = nested\n\
-        [half]\naws_access_key_id = ID2\n[bare]\n[work]\naws_secret_access_key=S2\n";
+        [half]\naws_access_key_id = ID-2\n[bare]\n[work]\naws_secret_access_key=S2\n";
     const CONFIG: &str = "[default]\nregion = eu-west-1\n[profile work]\nregion = eu-north-1\n[profile \"spaced name\"]\n\
         aws_access_key_id=ID3\naws_secret_access_key=S3\n[profile sso]\nsso_session = corp\n[sso-session corp]\nsso_region = x\n\
-        [profile process]\ncredential_process = /bin/echo S4\n[bare]\naws_access_key_id = not a profile\n[profile role]\nrole_arn=S5\n";
+        [profile process]\ncredential_process = /bin/echo S-4\n[bare]\naws_access_key_id = not a profile\n[profile role]\nrole_arn=S-5\n\
+        [profile base]\nrole_arn=S-6\nsource_profile=base\naws_access_key_id=ID-4\naws_secret_access_key=S-7\n";
 
     struct Home(tempfile::TempDir);
 
@@ -230,7 +232,7 @@ mod tests {
         fn keys(&self, name: &str) -> Option<(String, String, Option<String>, Option<String>)> {
             let found = self.find(&[("AWS_PROFILE", name)]).unwrap();
             let keys = found.keys?;
-            Some((keys.id, keys.secret, keys.session_token, found.region))
+            Some((keys.key_id, keys.secret_key, keys.token, found.region))
         }
 
         fn refusal(&self, more: &[(&str, &str)]) -> String {
@@ -261,7 +263,7 @@ mod tests {
         assert_eq!(home.keys("spaced name"), expected("ID3", "S3", None, None));
         let unnamed = home.find(&[]).unwrap();
         assert_eq!(
-            (unnamed.keys.map(|keys| keys.id), unnamed.region),
+            (unnamed.keys.map(|keys| keys.key_id), unnamed.region),
             (some("ID0"), some("eu-west-1"))
         );
         let elsewhere = home.0.path().join("mine");
@@ -273,7 +275,7 @@ mod tests {
         let found = home
             .find(&[("AWS_SHARED_CREDENTIALS_FILE", elsewhere.to_str().unwrap())])
             .unwrap();
-        assert_eq!(found.keys.unwrap().id, "ID9");
+        assert_eq!(found.keys.unwrap().key_id, "ID9");
         assert!(found.place.contains("mine"), "{}", found.place);
     }
 
@@ -313,6 +315,7 @@ mod tests {
             ("sso", "sso_session"),
             ("process", "credential_process"),
             ("role", "role_arn"),
+            ("base", "role_arn"),
         ] {
             let refusal = home.refusal(&[("AWS_PROFILE", name)]);
             assert!(refusal.contains(told) && refusal.contains(name), "{refusal}");
@@ -321,7 +324,9 @@ mod tests {
                 "{refusal}"
             );
             assert!(
-                !["ID2", "S4", "S5"].iter().any(|value| refusal.contains(value)),
+                !["ID-2", "ID-4", "S-4", "S-5", "S-6", "S-7"]
+                    .iter()
+                    .any(|value| refusal.contains(value)),
                 "{refusal}"
             );
         }

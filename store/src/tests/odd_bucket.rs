@@ -12,7 +12,7 @@ use std::sync::Mutex;
 struct Bucket {
     bytes: Option<Vec<u8>>,
     puts: usize,
-    /// Whether nobody may look up what is there.
+    /// Whether nobody may look up or list what is there.
     hides: bool,
 }
 
@@ -20,7 +20,7 @@ impl Bucket {
     /// Status, and bytes. `once`: whether only what is new is to be written.
     fn answer(&mut self, method: &str, once: bool, body: Vec<u8>) -> (&'static str, Vec<u8>) {
         match (method, &self.bytes) {
-            ("HEAD", _) if self.hides => ("403 Forbidden", vec![]),
+            ("HEAD" | "LIST", _) if self.hides => ("403 Forbidden", vec![]),
             ("PUT", None) => {
                 (self.bytes, self.puts) = (Some(body), self.puts + 1);
                 ("500 Internal Server Error", vec![])
@@ -56,7 +56,10 @@ fn serve(stream: TcpStream, bucket: &Mutex<Bucket>) -> std::io::Result<()> {
     }
     let mut body = vec![0; length];
     reader.read_exact(&mut body)?;
-    let method = request.split(' ').next().unwrap();
+    let method = match request.contains("?list-type=2") {
+        true => "LIST",
+        false => request.split(' ').next().unwrap(),
+    };
     let (status, bytes) = bucket.lock().unwrap().answer(method, once, body);
     let head = format!(
         "HTTP/1.1 {status}\r\ncontent-length: {}\r\netag: \"1\"\r\nlast-modified: Mon, 30 Nov 2026 00:00:00 GMT\r\nconnection: close\r\n\r\n",
@@ -117,5 +120,22 @@ async fn other_bytes_under_a_digest_are_replaced_where_a_bucket_does_not_tell_of
         bucket.lock().unwrap().puts,
         3,
         "bytes that are there are not written again"
+    );
+}
+
+#[tokio::test]
+async fn a_listing_that_is_not_allowed_is_a_denial_and_says_whose_credentials_were_used() {
+    let bucket = Arc::new(Mutex::new(Bucket {
+        hides: true,
+        ..Bucket::default()
+    }));
+    let store = Store {
+        credentials: "credentials: of a test".into(),
+        ..store_in(&bucket)
+    };
+    let refusal = store.list("runs").await.unwrap_err();
+    assert!(
+        matches!(&refusal, StoreError::Denied { credentials, .. } if credentials.contains("of a test")),
+        "{refusal:?}"
     );
 }

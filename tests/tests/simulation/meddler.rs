@@ -2,19 +2,19 @@
 //! twice, it or its answer is held back while later ones pass, a stream is cut that goes on at its other end. What is within a stream
 //! comes once and in its order: TCP sees to that.
 
+mod far;
 mod fate;
-mod raw;
 
 use crate::network::Link;
+use far::Far;
 use fate::Fate;
 use futures::future::{BoxFuture, pending};
 use futures::stream::{self, BoxStream, StreamExt as _};
+use integration_tests::Raw;
 use proto::pb::{learner_service_server, relay_service_server};
-use proto::{Destination, Duplex, Network};
+use proto::{Destination, Duplex, Network, WireError};
 use rand_chacha::ChaCha8Rng;
-use raw::{Far, Raw};
 use std::convert::Infallible;
-use std::error::Error as _;
 use std::future::{Future, ready};
 use std::io;
 use std::pin::Pin;
@@ -178,7 +178,7 @@ impl Meddler {
 /// What an answerer said; what the transport says of a broken connection breaks the caller's.
 async fn unless_broken<T>(said: Result<T, Status>, broken: CancellationToken) -> Result<T, Status> {
     match said {
-        Err(status) if status.source().is_some() => {
+        Err(status) if WireError::is_broken(&status) => {
             broken.cancel();
             pending().await
         }

@@ -2,50 +2,12 @@
 
 use super::{is_served, learner};
 use anyhow::Result;
-use bytes::{Buf as _, BufMut as _, Bytes};
+use bytes::Bytes;
+use integration_tests::Raw;
 use tonic::client::Grpc;
-use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::codegen::http::uri::PathAndQuery;
 use tonic::transport::Endpoint;
-use tonic::{Code, Request, Status};
-
-/// Sends bytes as they are.
-#[derive(Debug, Clone, Copy)]
-struct AsTheyAre;
-
-impl Codec for AsTheyAre {
-    type Encode = Bytes;
-    type Decode = Bytes;
-    type Encoder = Self;
-    type Decoder = Self;
-
-    fn encoder(&mut self) -> Self {
-        *self
-    }
-
-    fn decoder(&mut self) -> Self {
-        *self
-    }
-}
-
-impl Encoder for AsTheyAre {
-    type Item = Bytes;
-    type Error = Status;
-
-    fn encode(&mut self, message: Bytes, into: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        into.put(message);
-        Ok(())
-    }
-}
-
-impl Decoder for AsTheyAre {
-    type Item = Bytes;
-    type Error = Status;
-
-    fn decode(&mut self, from: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
-        Ok(Some(from.copy_to_bytes(from.remaining())))
-    }
-}
+use tonic::{Code, Request};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_no_message_is_answered_as_grpc_has_it_and_others_are_served() -> Result<()> {
@@ -56,7 +18,7 @@ async fn what_is_no_message_is_answered_as_grpc_has_it_and_others_are_served() -
         client.ready().await?;
         let path = PathAndQuery::try_from(format!("/adwright.v1.LearnerService/{method}"))?;
         let nonsense = Request::new(Bytes::from_static(b"\xff\xff\xff"));
-        let refused = client.unary(nonsense, path, AsTheyAre).await.unwrap_err();
+        let refused = client.unary(nonsense, path, Raw).await.unwrap_err();
         assert_eq!(refused.code(), Code::Internal, "{method}: {refused:?}");
         assert!(refused.message().contains("decode"), "{method}: {refused:?}");
     }
