@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# The figures of docs/results.md, printed as Markdown: for every seed named, the default run, the same start without the
+# The tables of learning in docs/results.md, printed as Markdown: for every seed named, the default run, the same start without the
 # product-centric term (mode dpo, which is also pcpo_weight = 0), the same start with random preference labels, and the quick run; for the first of them
-# also two deterministic runs, whose adapters must be the same bytes.
-# One seed takes about nine minutes on two quiet cores; outputs stay in out/figures.
+# also two deterministic quick runs, whose adapters must be the same bytes. Ends with 1 where a goal is not reached or the bytes differ.
+# One seed takes about nine minutes on two quiet cores. Outputs stay in out/figures; what is there already is not run again.
 #
 #   bench/figures.sh 0 1 2 3 4 5 6 7
 set -euo pipefail

@@ -75,6 +75,11 @@ impl Background {
         self.handle.spawn(task)
     }
 
+    /// What lets go of large things on these threads: to give some hundred megabytes back to the system takes a while.
+    pub(crate) fn disposal(&self) -> Disposal {
+        Disposal(self.handle.clone())
+    }
+
     /// A thread for computing, with a pool of its own, which stands back as well.
     ///
     /// # Errors
@@ -88,6 +93,18 @@ impl Background {
             source,
         })?;
         Ok(started?)
+    }
+}
+
+/// Lets go of things on threads that stand back.
+#[derive(Debug, Clone)]
+pub(crate) struct Disposal(Handle);
+
+impl Disposal {
+    /// Returns at once.
+    pub(crate) fn let_go_of(&self, thing: impl Send + 'static) {
+        // Nobody waits for it. Once the runtime is shut down it is let go of here.
+        let _letting_go = self.0.spawn_blocking(move || drop(thing));
     }
 }
 
@@ -123,6 +140,16 @@ fn stand_back(niceness: i32) {
 mod tests {
     use super::*;
 
+    /// Tells how nice the thread is that lets go of it.
+    struct Noting(Option<tokio::sync::oneshot::Sender<i32>>);
+
+    impl Drop for Noting {
+        fn drop(&mut self) {
+            let noted = self.0.take().expect("it is dropped once");
+            noted.send(niceness()).expect("somebody waits for it");
+        }
+    }
+
     #[tokio::test]
     async fn what_runs_in_the_background_stands_back_and_nothing_else_does() {
         let ours = niceness();
@@ -136,6 +163,9 @@ mod tests {
         let compute = background.compute_thread().await.unwrap();
         assert_eq!(compute.call(|_| niceness()).await.unwrap(), nicer);
         assert_eq!(niceness(), ours);
+        let (noted, seen) = tokio::sync::oneshot::channel();
+        background.disposal().let_go_of(Noting(Some(noted)));
+        assert_eq!(seen.await.unwrap(), nicer);
         tokio::task::spawn_blocking(move || drop(compute)).await.unwrap();
     }
 }

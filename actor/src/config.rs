@@ -2,7 +2,7 @@
 //! [`ActorInputs`](crate::ActorInputs) instead.
 
 use crate::guardrails::GuardrailsConfig;
-use common::{DecidingSettings, InvalidConfig, SettingsCheck};
+use common::{DecidingSettings, InvalidConfig, SettingsCheck, stated};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -243,22 +243,17 @@ impl ActorConfig {
             on_run_end: _,
         } = self;
         let own = [
-            ("group_size", text(group_size)),
-            ("temperature", text(temperature)),
-            ("top_p", text(top_p)),
-            ("max_new_tokens", text(max_new_tokens)),
-            ("defect_penalty", text(defect_penalty)),
-            ("min_margin", text(min_margin)),
-            ("labels", text(labels)),
-            ("image_generator", text(image_generator)),
+            ("group_size", stated(group_size)),
+            ("temperature", stated(temperature)),
+            ("top_p", stated(top_p)),
+            ("max_new_tokens", stated(max_new_tokens)),
+            ("defect_penalty", stated(defect_penalty)),
+            ("min_margin", stated(min_margin)),
+            ("labels", stated(labels)),
+            ("image_generator", stated(image_generator)),
         ];
         DecidingSettings::of_table("actor", own).and(guardrails.deciding())
     }
-}
-
-/// A setting's value as text that is the same where the value is.
-pub(crate) fn text(value: &impl Serialize) -> String {
-    serde_json::to_string(value).expect("plain values have a JSON form")
 }
 
 /// What is stated of a file or directory: where it lies is each machine's affair.

@@ -105,7 +105,9 @@ pub enum ActorError {
         message: String,
     },
     /// The learner's run has other settings than this actor, and what becomes of a task follows from them.
-    #[error("learner at {url} refused: {reason}; start the actor with the configuration of its run")]
+    #[error(
+        "learner at {url} refused: {reason}; start the actor with the configuration of its run and the files that it names"
+    )]
     OtherSettings {
         /// Where the learner is.
         url: String,

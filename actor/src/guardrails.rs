@@ -13,13 +13,17 @@ pub use config::GuardrailsConfig;
 pub use error::{GuardrailError, UnusableList};
 pub use pixels::{Blank, Halo, Leakage, Measures, ProductMeasures, Visibility};
 
-use common::{Barred, Guardrail};
+use common::{Barred, DecidingSettings, Guardrail};
 use data::{GeneratedImage, NoImage};
 use imaging::ImagingError;
 use imaging::guardrails::perceptual_hash::{PerceptualHash, background_hash, perceptual_hash};
 use likeness::{ImageBlocklist, NearDuplicates};
 use pixels::Pixels;
 use text_blocklist::TextBlocklist;
+
+/// The keys that name lists.
+const TEXT_BLOCKLIST: &str = "actor.guardrails.text_blocklist";
+const IMAGE_BLOCKLIST: &str = "actor.guardrails.image_blocklist";
 
 /// One guardrail. It looks at descriptions, or at pictures.
 trait Guards: Send + Sync {
@@ -61,6 +65,8 @@ pub struct Guardrails {
     all: Vec<Box<dyn Guards>>,
     /// Whether pictures are compared with earlier ones of their group.
     compares: bool,
+    /// What its lists hold.
+    contents: DecidingSettings,
 }
 
 /// The guardrails of one group of candidates, whose pictures come one after the other.
@@ -76,17 +82,28 @@ impl Guardrails {
     /// Every list that cannot be used.
     pub fn open(config: &GuardrailsConfig) -> Result<Self, Vec<UnusableList>> {
         let (mut all, mut unusable): (Vec<Box<dyn Guards>>, _) = (vec![], vec![]);
+        let mut contents = DecidingSettings::default();
         let mut note = |key, reason| unusable.push(UnusableList { key, reason });
+        let mut state = |key, digest| {
+            let stated = std::mem::take(&mut contents);
+            contents = stated.and(DecidingSettings::of_contents(key, digest));
+        };
         match config.text_blocklist().map(TextBlocklist::read) {
-            Some(Ok(list)) => all.push(Box::new(list)),
-            Some(Err(reason)) => note("actor.guardrails.text_blocklist", reason),
+            Some(Ok(list)) => {
+                state(TEXT_BLOCKLIST, list.digest());
+                all.push(Box::new(list));
+            }
+            Some(Err(reason)) => note(TEXT_BLOCKLIST, reason),
             None => {}
         }
         all.push(Box::new(Pixels::new(config)));
         let read = |path| ImageBlocklist::read(path, config.image_blocklist_bits);
         match config.image_blocklist().map(read) {
-            Some(Ok(list)) => all.push(Box::new(list)),
-            Some(Err(reason)) => note("actor.guardrails.image_blocklist", reason),
+            Some(Ok(list)) => {
+                state(IMAGE_BLOCKLIST, list.digest());
+                all.push(Box::new(list));
+            }
+            Some(Err(reason)) => note(IMAGE_BLOCKLIST, reason),
             None => {}
         }
         if config.near_duplicates {
@@ -95,9 +112,18 @@ impl Guardrails {
         }
         let compares = config.near_duplicates;
         match unusable.is_empty() {
-            true => Ok(Self { all, compares }),
+            true => Ok(Self {
+                all,
+                compares,
+                contents,
+            }),
             false => Err(unusable),
         }
+    }
+
+    /// What its lists hold, as the learner is told it.
+    pub(crate) fn contents(&self) -> DecidingSettings {
+        self.contents.clone()
     }
 
     /// What bars a description, so that it is not rendered.

@@ -270,6 +270,7 @@ impl LearnerClient {
             after: Some(after.into()),
             relay_port: if as_relay { self.relay_port.into() } else { 0 },
             evaluates: false,
+            settings: Default::default(),
         });
         Ok(self.client.clone().watch_policy(request).await?.into_inner())
     }

@@ -115,7 +115,8 @@ pub struct ActorInputs {
     pub store: Store,
     /// What turns descriptions into images.
     pub image_generator: Arc<dyn ImageGenerator>,
-    /// The settings that decide what it makes of them; the learner is told them beside the actor's own.
+    /// The settings that decide what it makes of them, and what the files hold that it makes it with; the learner is told them beside the
+    /// actor's own.
     pub rendering: DecidingSettings,
     /// The configured guardrails, whose lists can be used.
     pub guardrails: Arc<Guardrails>,
@@ -276,7 +277,7 @@ async fn join(
     background: &Background,
 ) -> Result<(Arc<LearnerClient>, Manifest), ActorError> {
     let (name, settings) = (inputs.actor_id.clone(), inputs.rendering.clone());
-    let settings = config.deciding().and(settings);
+    let settings = config.deciding().and(settings).and(inputs.guardrails.contents());
     let joining = LearnerClient::join(learner, name, settings, relay_port, config, background);
     let (learner, manifest) = startup::patient(&inputs.instruments.pulse, joining).await?;
     tracing::info!(run = %learner.run(), version = %manifest.version, "joined");
@@ -340,7 +341,7 @@ async fn start(
     let summary = ActorSummary::of(learner.run());
     Ok(RolloutLoop {
         products: Products::new(images, room.clone()),
-        policy: BehaviourPolicy::start(policy, adapted.clone(), run_seed, config, None).await?,
+        policy: BehaviourPolicy::start(policy, adapted.clone(), run_seed, config, background, None).await?,
         renderer: Renderer {
             generator: image_generator,
             guardrails,

@@ -22,8 +22,8 @@ use tonic::{
 /// How long a peer may take to be reached, and to prove who it is.
 const REACHED_WITHIN: Duration = Duration::from_secs(10);
 
-/// A wait below this is none to speak of: people are told tenths of a second.
-const UNSPEAKABLE_S: f64 = 0.05;
+/// Less is no time to speak of: the first two pauses fit into so much, and people are told tenths of a second.
+const NO_TIME: Duration = Duration::from_millis(150);
 
 /// Who is called, where, and for how long before giving up.
 #[derive(Debug, Clone)]
@@ -33,6 +33,8 @@ pub(crate) struct Peer {
     url: Arc<str>,
     network: Arc<dyn Network>,
     patience: Duration,
+    /// What has left no time to be patient in, if anything has.
+    out_of_time: Option<&'static str>,
     /// Where the jitter of pauses comes from.
     jitter_seed: u64,
     /// Whether an internal failure of it may pass.
@@ -57,6 +59,7 @@ impl Peer {
             url: url.into(),
             network,
             patience,
+            out_of_time: None,
             jitter_seed: 0,
             failures_pass: false,
             retries: Counter::default(),
@@ -150,34 +153,20 @@ impl Peer {
         F: Future<Output = Result<T, Status>>,
     {
         let began = Instant::now();
+        let time = last_start.min(end).saturating_duration_since(began);
         let limited = Self {
             patience: last_start.saturating_duration_since(began),
+            out_of_time: (time < NO_TIME).then_some(match last_start < end {
+                // Requests of the lease before this one took it.
+                true => "its timeout",
+                false => "the lease",
+            }),
             ..self.clone()
         };
-        let answer = match timeout_at(end, limited.until_answered(attempt)).await {
-            Ok(answer) => answer,
-            Err(_) => {
-                let status = Status::deadline_exceeded("no time is left for an answer");
-                Err(self.given_up(began.elapsed(), status))
-            }
-        };
-        answer.map_err(|error| match error {
-            ActorError::Unreachable {
-                role,
-                url,
-                waited_s,
-                source,
-            } if waited_s < UNSPEAKABLE_S => ActorError::NoTimeLeft {
-                role,
-                url,
-                of: match last_start < end {
-                    // Requests of the lease before this one took it.
-                    true => "its timeout",
-                    false => "the lease",
-                },
-                source,
-            },
-            error => error,
+        let answer = timeout_at(end, limited.until_answered(attempt)).await;
+        answer.unwrap_or_else(|_| {
+            let status = Status::deadline_exceeded("no time is left for an answer");
+            Err(limited.given_up(began.elapsed(), status))
         })
     }
 
@@ -186,20 +175,26 @@ impl Peer {
         let (role, url, waited_s) = (self.role, self.url.to_string(), waited.as_secs_f64());
         let code = code(&last);
         let source = last.into();
-        match code {
-            Code::ResourceExhausted => ActorError::Overloaded {
+        match (code, self.out_of_time) {
+            (Code::ResourceExhausted, _) => ActorError::Overloaded {
                 role,
                 url,
                 waited_s,
                 source,
             },
-            Code::Internal => ActorError::Failing {
+            (Code::Internal, _) => ActorError::Failing {
                 role,
                 url,
                 waited_s,
                 source,
             },
-            _ => ActorError::Unreachable {
+            (_, Some(of)) => ActorError::NoTimeLeft {
+                role,
+                url,
+                of,
+                source,
+            },
+            (_, None) => ActorError::Unreachable {
                 role,
                 url,
                 waited_s,

@@ -5,6 +5,7 @@
 
 use crate::{
     ActorConfig, ActorError,
+    background::{Background, Disposal},
     decode_times::DecodeTimes,
     failure::{Failure, PerTask},
     products::CutOut,
@@ -33,6 +34,7 @@ const QUEUE_BOUND: usize = 2;
 /// The policy that is sampled from.
 pub(crate) struct BehaviourPolicy {
     thread: ComputeThread<Sampler>,
+    disposal: Disposal,
     plan: SamplingPlan,
     version: PolicyVersion,
     canary: Option<CanaryReport>,
@@ -60,7 +62,7 @@ struct Sampler {
 }
 
 impl BehaviourPolicy {
-    /// Starts the thread on `policy`, sampling from `adapted`.
+    /// Starts the thread on `policy`, sampling from `adapted`. Versions that are no longer sampled from are let go of in the background.
     ///
     /// # Errors
     /// [`ActorError::Compute`] when the thread cannot be started.
@@ -69,6 +71,7 @@ impl BehaviourPolicy {
         adapted: Arc<Adapted<Llava>>,
         run_seed: u64,
         config: &ActorConfig,
+        background: &Background,
         times: Option<DecodeTimes>,
     ) -> Result<Self, ActorError> {
         let features = LastUsed::within(config.feature_cache_bytes);
@@ -94,6 +97,7 @@ impl BehaviourPolicy {
         let thread = ComputeThread::spawn("policy", QUEUE_BOUND, init)?;
         let mut started = Self {
             thread,
+            disposal: background.disposal(),
             plan,
             version,
             canary: None,
@@ -148,12 +152,12 @@ impl Behaviour for BehaviourPolicy {
     /// The swap moves a handle: the model was built before.
     async fn adopt(&mut self, adapted: Arc<Adapted<Llava>>) -> Result<(), ActorError> {
         let (version, canary, last) = (adapted.version, adapted.canary, adapted.last);
-        self.thread
-            .call(move |sampler| {
-                failpoint::reach(Point::AdoptSwap);
-                sampler.policy.model = adapted.weights.clone();
-            })
-            .await?;
+        let swap = move |sampler: &mut Sampler| {
+            failpoint::reach(Point::AdoptSwap);
+            std::mem::replace(&mut sampler.policy.model, adapted.weights.clone())
+        };
+        let before = self.thread.call(swap).await?;
+        self.disposal.let_go_of(before);
         (self.version, self.canary, self.last) = (version, canary, last);
         let verdict = canary.map(|report| report.verdict);
         tracing::info!(%version, canary = ?verdict, "policy adopted");

@@ -48,8 +48,7 @@ impl BuildWeights for PolicyBuilder {
     ) -> Result<Built<Llava>, ActorError> {
         let (base, config) = (self.base.clone(), manifest.adapter_config.clone());
         let build = move |_: &mut ()| -> Result<Llava, ModelError> {
-            let mut adapter = weights::from_safetensors_parts(&received.chunks())?;
-            weights::check_finite(&adapter)?;
+            let mut adapter = weights::from_safetensors_laid_out(&received.chunks())?;
             let model = base.with_adapter(&config, 0)?;
             if failpoint::breaks(Mutation::Unbound) {
                 return Ok(model);
@@ -57,7 +56,7 @@ impl BuildWeights for PolicyBuilder {
             if failpoint::breaks(Mutation::WrongModules) {
                 adapter = exchanged(adapter, "k_proj", "v_proj");
             }
-            model.load_adapter(&adapter)
+            model.load_laid_out_adapter(adapter)
         };
         let weights = self.thread.call(build).await??;
         let canary = match &manifest.canary {

@@ -2,7 +2,7 @@
 //!
 //! Only verified chunks come here, so whatever is passed on is what the learner published.
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use common::{Artifact, Digest};
 use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
@@ -11,6 +11,10 @@ use tokio::sync::watch;
 
 /// Adapters kept: the one that is sampled from, and the next one.
 const KEPT: usize = 2;
+
+/// Chunks lie in pieces of memory of so many bytes: each goes back to the system at once when its adapter is let go of, and leaves nothing
+/// in the heap for which whoever samples would have to wait (`models`, `weights/laid_out.rs`).
+const PIECE: u64 = 64 << 20;
 
 /// The shelf of one actor.
 pub(crate) struct Shelf {
@@ -37,6 +41,10 @@ pub(crate) struct Adapter {
 pub(crate) struct Receiving {
     shelf: Arc<Shelf>,
     adapter: Arc<Adapter>,
+    /// Room for the next chunks.
+    piece: BytesMut,
+    /// Bytes that have not come yet.
+    missing: u64,
 }
 
 /// What can be passed on under a digest.
@@ -76,6 +84,8 @@ impl Shelf {
         Receiving {
             shelf: self.clone(),
             adapter,
+            piece: BytesMut::new(),
+            missing: artifact.bytes(),
         }
     }
 
@@ -155,6 +165,13 @@ impl Adapter {
 impl Receiving {
     /// The next chunk, verified.
     pub(crate) fn put(&mut self, chunk: Bytes) {
+        if self.piece.capacity() < chunk.len() {
+            let room = PIECE.min(self.missing) as usize;
+            self.piece = BytesMut::with_capacity(room.max(chunk.len()));
+        }
+        self.piece.extend_from_slice(&chunk);
+        self.missing = self.missing.saturating_sub(chunk.len() as u64);
+        let chunk = self.piece.split().freeze();
         let mut chunks = self.adapter.arrived_chunks();
         chunks.push(chunk);
         let count = chunks.len();
@@ -217,6 +234,15 @@ mod tests {
         assert_eq!(adapter.chunk(0).await.unwrap(), "abcd");
         drop(receiving);
         assert_eq!(shelf.whole(&digest).unwrap().chunks(), ["abcd", "ef"]);
+    }
+
+    #[tokio::test]
+    async fn chunks_of_one_adapter_lie_in_one_piece() {
+        let shelf = Arc::new(Shelf::new());
+        let mut receiving = shelf.receive(&artifact(1));
+        put_all(&mut receiving);
+        let chunks = receiving.adapter().chunks();
+        assert_eq!(chunks[0].as_ptr_range().end, chunks[1].as_ptr());
     }
 
     #[tokio::test]

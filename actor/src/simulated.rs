@@ -211,7 +211,9 @@ impl<B: Future<Output = ()>> Joined<'_, B> {
         };
         let weights = WeightSync::start(source, &adapted, &self.background);
         let run_seed = self.learner.run_seed();
-        let policy = BehaviourPolicy::start(policy, adapted, run_seed, self.config, Some(times)).await?;
+        let (config, background) = (self.config, &self.background);
+        let policy =
+            BehaviourPolicy::start(policy, adapted, run_seed, config, background, Some(times)).await?;
         let products = Products::new(images, Arc::new(Room::of(self.config)));
         self.work(products, policy, weights).await
     }

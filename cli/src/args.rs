@@ -12,7 +12,7 @@ mod train;
 
 pub(crate) use bench::{BenchCommand, BroadcastArgs, ControlPlaneArgs, SoakArgs, StalenessArgs};
 pub(crate) use certificates::CertificatesArgs;
-pub(crate) use config::ConfigCommand;
+pub(crate) use config::{ConfigCommand, Starter};
 pub(crate) use models::{
     ConvertArgs, ConvertTo, EvaluateArgs, ExportArgs, GenerateArgs, InitArgs, InitPreset, InspectArgs,
     LogprobArgs, ModelArgs, Preprocess, ScoreArgs,
@@ -27,8 +27,6 @@ pub(crate) use runs::{
 pub(crate) use train::{EvalRewardArgs, PretrainArgs, TrainArgs, TrainPairsArgs, TrainRewardArgs};
 
 use crate::demo::Goal;
-use crate::ready::Role;
-use clap::builder::TypedValueParser as _;
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 
@@ -90,7 +88,7 @@ pub(crate) enum Command {
     /// Put a catalogue where other machines take it by URL
     #[command(subcommand)]
     Catalog(CatalogCommand),
-    /// Measure what is around the computing, with a learner and actors that only pause
+    /// Measure leases and the broadcast with roles that only pause, and staleness and memory with those of a demo
     #[command(subcommand)]
     Bench(BenchCommand),
     /// Make certificates for the roles of a run, signed by an authority of its own
@@ -147,7 +145,8 @@ pub(crate) struct DemoArgs {
     /// Seed of everything: world, initial weights, order, sampling
     #[arg(long, value_name = "N", value_parser = seeds(), allow_negative_numbers = true)]
     pub(crate) seed: Option<u64>,
-    /// The same world with less of everything else: samples and epochs of the first two stages, candidates, rounds
+    /// The same world with less of everything else: samples and epochs of the first two stages, candidates, rounds, each of which
+    /// learns faster
     #[arg(long)]
     pub(crate) quick: bool,
     /// Actor processes
@@ -171,7 +170,8 @@ pub(crate) struct DemoArgs {
     /// Replace the reward's preferences by random ones, to see how much of a gain the reward explains
     #[arg(long)]
     pub(crate) control: bool,
-    /// Take over the policy and the reward model of an earlier demo with the same seed: only stage C runs
+    /// Take over the policy and the reward model of an earlier demo with the same seed, and --quick as it had: only reinforcement
+    /// learning runs
     #[arg(long, value_name = "DIR")]
     pub(crate) from: Option<PathBuf>,
     /// Advertise the products of a JSON catalogue ([{id, image, new_caption}]), or of its URL, instead of the simulated shop's
@@ -288,22 +288,13 @@ pub(crate) struct ReportArgs {
     /// Output directories of demos
     #[arg(value_name = "DIR", required = true)]
     pub(crate) directories: Vec<PathBuf>,
-    /// Say whether they reach a goal of docs/results.md, on seven seeds of eight; exit status 1 when they do not
+    /// Say whether they reach a goal of docs/results.md, on seven seeds of eight, that of the control on each; exit status 1 when they
+    /// do not
     #[arg(long)]
     pub(crate) goal: Option<Goal>,
     /// Output directory of the default's demo of the same seed, for the goals `dpo` and `control`; may be given several times
     #[arg(long, value_name = "DIR", requires = "goal")]
     pub(crate) against: Vec<PathBuf>,
-}
-
-/// The three roles by the names of their commands.
-fn roles() -> impl clap::builder::TypedValueParser<Value = Role> {
-    let names = [Role::Learner, Role::Actor, Role::RewardServer].map(Role::name);
-    clap::builder::PossibleValuesParser::new(names).map(|name| match name.as_str() {
-        "learner" => Role::Learner,
-        "actor" => Role::Actor,
-        _ => Role::RewardServer,
-    })
 }
 
 /// Seeds that a configuration file can hold.

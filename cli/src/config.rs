@@ -18,7 +18,9 @@ pub(crate) use tables::{
     PathsConfig, PolicyConfig, RunConfig, Stages, StoreConfig, TelemetryConfig, TlsConfig,
 };
 
+use common::RunId;
 use document::Document;
+use proto::RoleName;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -101,6 +103,13 @@ impl Config {
         for (table, checked) in tables {
             let found = checked.err().map(|error| error.problems).unwrap_or_default();
             mistakes.extend(found.iter().map(|problem| Mistake::within(table, problem)));
+        }
+        // A name that is none is told by its table.
+        if let Ok(run) = RunId::new(self.run.id.as_str())
+            && self.tls.is_set()
+            && let Err(error) = RoleName::check_certifiable(&run)
+        {
+            mistakes.push(Mistake::of_key(None, "run.id", error.to_string()));
         }
         for (key, found, wanted) in self.endpoints.disagreements(self.tls.is_set()) {
             let reason = format!("found {found}, expected {wanted}");

@@ -111,8 +111,8 @@ pub(crate) async fn run(plan: Plan, shutdown: CancellationToken) -> Outcome<()> 
     Ok(())
 }
 
-/// Makes what a demo starts from, then lets its roles work for `time` and reads how much memory they hold. Only logs are left, beside
-/// where a demo's output would be.
+/// Makes what a demo starts from, then lets its roles work for `time`, reads how much memory they hold, and tells it. Then what they have
+/// written goes, which may take minutes: only logs are left, beside where a demo's output would be.
 ///
 /// # Errors
 /// When anything fails or `shutdown` comes first. No process is then left.
@@ -120,7 +120,8 @@ pub(crate) async fn soak(
     mut plan: Plan,
     time: Duration,
     shutdown: CancellationToken,
-) -> Outcome<SoakFigures> {
+    tell: impl FnOnce(&SoakFigures) -> anyhow::Result<()>,
+) -> Outcome<()> {
     // More than any soak takes.
     plan.config.learner.versions = 1_000_000;
     // Never finished: what the roles write, images by the gigabyte, goes with it.
@@ -140,7 +141,7 @@ pub(crate) async fn soak(
         files: &files,
         launcher: &Launcher::new(&demo.program, &demo.work.join("logs"))?,
     };
-    let soaked = soak::soak(&roles, time, &demo.progress, &demo.shutdown).await;
+    let soaked = soak::soak(&roles, time, &demo.progress, &demo.shutdown, tell).await;
     soaked.map_err(blame)
 }
 
@@ -214,23 +215,22 @@ impl Demo<'_> {
             launcher: &Launcher::new(&self.program, &logs)?,
         };
         let trained = training::train(&roles, evaluator, &self.progress, &self.shutdown).await?;
-        files.clear_scratch()?;
         let report = shared.report(mode.as_str(), &trained, prepared_in + begun.elapsed())?;
         for line in table::summary(&report) {
             self.progress.print(&line)?;
         }
         let finished = Finished { trained, report };
-        if several {
-            let place = open_place(&directory)?;
-            shared.write(&place, std::slice::from_ref(&finished)).await?;
-        }
+        let place = open_place(&directory)?;
+        shared.write(&place, std::slice::from_ref(&finished)).await?;
+        // Last: it may take minutes, and whoever is killed over it has the results.
+        files.clear_scratch()?;
         Ok(finished)
     }
 
-    /// The results of all modes.
+    /// The results of several modes together; those of one are written with its run.
     async fn conclude(&self, shared: &Shared<'_>, runs: &[Finished]) -> anyhow::Result<()> {
-        shared.write(&open_place(self.work)?, runs).await?;
         if runs.len() > 1 {
+            shared.write(&open_place(self.work)?, runs).await?;
             for line in table::comparison(&shared.comparison(runs)) {
                 self.progress.print(&line)?;
             }

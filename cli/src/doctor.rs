@@ -14,6 +14,7 @@ mod store;
 
 pub(crate) use finding::{Fault, Finding, Level};
 
+use crate::args::Starter;
 use crate::config::Config;
 use crate::ready::Role;
 use futures::future::{BoxFuture, join_all};
@@ -26,13 +27,18 @@ pub(crate) struct Job {
     /// The configuration; it was checked.
     pub(crate) config: Config,
     /// Whose start is examined; none: that of all roles.
-    pub(crate) role: Option<Role>,
+    pub(crate) role: Option<Starter>,
 }
 
 impl Job {
     /// Whether the role's needs are looked at.
     fn concerns(&self, role: Role) -> bool {
-        self.role.is_none_or(|asked| asked == role)
+        self.role.is_none_or(|asked| asked.service() == Some(role))
+    }
+
+    /// Whether an evaluator's needs are looked at.
+    fn concerns_evaluator(&self) -> bool {
+        self.role.is_none_or(|asked| asked == Starter::Evaluator)
     }
 
     /// How stores are asked: a run's patience is minutes, which would hide what is wrong behind the deadline.

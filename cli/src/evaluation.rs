@@ -18,7 +18,7 @@ use crate::config::Config;
 use crate::reward::Reward;
 use crate::shop::{self, Shop};
 use anyhow::ensure;
-use common::Purpose;
+use common::{DecidingSettings, Purpose};
 use data::Product;
 use figures::{mean, mean_known};
 use image::{RgbImage, RgbaImage};
@@ -131,6 +131,11 @@ impl Evaluator {
     /// What its figures are of.
     pub(crate) fn measured_on(&self) -> MeasuredOn {
         MeasuredOn::of(self.shop.catalogue.as_ref())
+    }
+
+    /// Which products they are of, as a learner compares it.
+    pub(crate) fn measured_products(&self) -> DecidingSettings {
+        learner::measured_products(self.shop.catalogue.as_ref())
     }
 
     /// The mean click-through rate of the best descriptions; none without an oracle.

@@ -3,6 +3,7 @@
 //! Nothing is decided here about what counts as which; each command says so where the error arises.
 
 use crate::output::{self, plain};
+use common::with_causes;
 use std::{fmt, process::ExitCode};
 
 /// The exit status of a mistake in the command line, the configuration or an input file (BSD's `EX_USAGE`).
@@ -41,7 +42,7 @@ impl Failure {
     /// What happened, on one line.
     pub(crate) fn reason(&self) -> String {
         match self {
-            Self::Configuration(error) | Self::Run(error) => format!("{error:#}"),
+            Self::Configuration(error) | Self::Run(error) => with_causes(error.as_ref()),
             Self::Unfinished(_) => self.to_string(),
         }
     }
@@ -113,11 +114,13 @@ mod tests {
     }
 
     #[test]
-    fn what_a_cause_quotes_orders_no_terminal_about() {
+    fn what_a_cause_quotes_orders_no_terminal_about_and_fills_none() {
         let inner = Err::<(), _>(anyhow!("it said \u{1b}[2J\u{9b}31m\r\nerror: all is well"));
         let told = Failure::Run(inner.context("cannot \u{7}join").unwrap_err()).to_string();
         let causes = "error: cannot  join\n  caused by: it said  [2J 31m \nerror: all is well";
         assert_eq!(told, causes);
+        let long = Failure::Run(anyhow!("config.json: model_type = {}", "x".repeat(1 << 20))).to_string();
+        assert!(long.len() < 5 << 10 && long.ends_with("x…"), "{}", long.len());
     }
 
     #[test]

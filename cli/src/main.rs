@@ -63,7 +63,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             if !failure.is_unread() {
-                writeln!(std::io::stderr(), "{failure}").ok();
+                telemetry::end(&failure);
             }
             failure.exit_code()
         }

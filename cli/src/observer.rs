@@ -1,14 +1,15 @@
 //! An observer of a run: it hears of versions, fetches their adapters over gRPC like an actor does, asks how the run is going, and
 //! tells what versions do on held-out products. It takes no lease and counts as no actor.
 
-use anyhow::{Context as _, bail};
+use crate::failure::{Failure, Outcome};
+use anyhow::{Context as _, anyhow, bail};
 use bytes::Bytes;
-use common::{Artifact, LearnerEpoch, PolicyVersion, RunId};
+use common::{Artifact, DecidingSettings, LearnerEpoch, PolicyVersion, RunId};
 use futures::{Stream, StreamExt as _};
 use proto::artifact_stream::continued;
 use proto::pb::learner_service_client::LearnerServiceClient;
 use proto::tls::Transport;
-use proto::{Answering, MAX_MESSAGE_BYTES, Manifest, PeerRole, RunStatus, pb};
+use proto::{Answering, MAX_MESSAGE_BYTES, Manifest, PeerRole, RunStatus, WireError, pb};
 use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::time::timeout;
@@ -82,15 +83,38 @@ impl Observer {
     /// # Errors
     /// When the learner does not answer.
     pub(crate) async fn announcements(&self) -> anyhow::Result<Streaming<pb::PolicyManifest>> {
+        let announced = self.announced(DecidingSettings::default()).await;
+        announced.with_context(|| self.lost())
+    }
+
+    /// The same for one who measures on these [products](learner::measured_products).
+    ///
+    /// # Errors
+    /// Configuration at fault when the run is measured on others; else when the learner does not answer.
+    pub(crate) async fn announcements_to(
+        &self,
+        measured: DecidingSettings,
+    ) -> Outcome<Streaming<pb::PolicyManifest>> {
+        match self.announced(measured).await {
+            Err(refusal) if WireError::is_other_settings(&refusal) => Err(Failure::Configuration(anyhow!(
+                "the learner at {} refused: {}; measure on the products of its run: catalogue.source and catalogue.test_share, of the simulated shop [shopworld] and run.seed",
+                self.endpoint,
+                proto::one_line(refusal.message())
+            ))),
+            announced => Ok(announced.with_context(|| self.lost())?),
+        }
+    }
+
+    async fn announced(&self, measured: DecidingSettings) -> Result<Streaming<pb::PolicyManifest>, Status> {
         let request = pb::WatchPolicyRequest {
             header: Some(self.header()),
             after: None,
             // It passes nothing on.
             relay_port: 0,
             evaluates: true,
+            settings: measured.into(),
         };
-        let announced = self.client.clone().watch_policy(request).await;
-        Ok(announced.with_context(|| self.lost())?.into_inner())
+        Ok(self.client.clone().watch_policy(request).await?.into_inner())
     }
 
     /// The bytes of an announced adapter, checked against its digest.

@@ -3,10 +3,10 @@
 use std::fmt;
 use std::io::{self, Write as _};
 
-/// A text as a terminal may have it, whoever wrote what is quoted in it; its line breaks stay.
+/// A text as a terminal may have it, whoever wrote what is quoted in it; its line breaks stay, and a line is no longer than somebody reads.
 pub(crate) fn plain(text: &str) -> String {
-    let lines: Vec<String> = text.split('\n').map(proto::one_line).collect();
-    lines.join("\n")
+    let lines = text.split('\n').map(|line| proto::said(line).unwrap_or_default());
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 /// The exit status where the reader at the other end of a pipe has gone: the one that shells see of programs which SIGPIPE ends.

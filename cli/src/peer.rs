@@ -183,6 +183,7 @@ impl Peer {
             // It passes nothing on.
             relay_port: 0,
             evaluates: false,
+            settings: Default::default(),
         };
         let mut client =
             LearnerServiceClient::new(self.channel.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES);

@@ -1,7 +1,8 @@
 //! What a person sees while a command works: bars on a terminal, plain lines anywhere else. Both go to standard error, so
-//! that results on standard output stay clean; table rows are results.
+//! that results on standard output stay clean; table rows are results. Where log lines are JSON, they are log lines.
 
 use crate::output;
+use crate::telemetry::lines_are_json;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use std::io::{self, IsTerminal as _, Write as _};
 
@@ -20,7 +21,7 @@ impl Progress {
     /// Bars when standard error is a terminal.
     pub(crate) fn detect() -> Self {
         Self {
-            bars: io::stderr().is_terminal().then(MultiProgress::new),
+            bars: (io::stderr().is_terminal() && !lines_are_json()).then(MultiProgress::new),
             aside: false,
         }
     }
@@ -47,6 +48,10 @@ impl Progress {
 
     /// A line for the person watching.
     pub(crate) fn say(&self, text: &str) {
+        if lines_are_json() {
+            tracing::info!("{text}");
+            return;
+        }
         self.above_bars(|| {
             // Nobody can be told that standard error is closed.
             writeln!(io::stderr(), "{text}").ok();

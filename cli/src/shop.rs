@@ -4,14 +4,15 @@
 use crate::config::Config;
 use crate::failure::{OrConfiguration as _, Outcome};
 use crate::{diffusion, node_cache};
-use actor::{DiffusionGenerator, Generator, RemoteGenerator};
+use actor::{DiffusionFiles, DiffusionGenerator, Generator, RemoteGenerator};
 use anyhow::anyhow;
-use common::{ActorId, LearnerEpoch, PolicyVersion, Purpose, TaskId, derive_seed};
+use common::{ActorId, DecidingSettings, LearnerEpoch, PolicyVersion, Purpose, TaskId, derive_seed};
 use data::{
     CaigCatalogue, Catalogue, ClickLog, ClickOracle, Corpus, FileClickLog, ImageGenerator, ImportError,
     LlavaCorpus,
 };
 use proto::Network;
+use proto::observe::Pulse;
 use shopworld::ShopWorld;
 use std::sync::Arc;
 use tokio::runtime::Handle;
@@ -153,17 +154,39 @@ pub(crate) fn image_generator(
 ) -> Outcome<Arc<dyn ImageGenerator>> {
     Ok(match config.actor.image_generator {
         Generator::Shopworld => Arc::new(world(config)?.renderer()),
-        Generator::Diffusion => {
-            let placement = config.compute.placement().or_configuration()?;
-            let files = diffusion::files(config)?;
-            let generator = DiffusionGenerator::start(files, config.diffusion.clone(), placement);
-            Arc::new(generator.or_configuration()?)
-        }
+        Generator::Diffusion => painting(config, diffusion::files(config)?)?,
         Generator::Remote => {
             let (url, settings) = (&config.endpoints.images, &config.actor);
             Arc::new(RemoteGenerator::new(url, network, actor, settings, runtime).or_configuration()?)
         }
     })
+}
+
+/// The same for an actor that takes part in a run, with what the files hold that it renders with; `pulse` beats while they are read.
+///
+/// # Errors
+/// As [`image_generator`].
+pub(crate) fn actors_generator(
+    config: &Config,
+    actor: &ActorId,
+    network: Arc<dyn Network>,
+    runtime: Handle,
+    pulse: &Pulse,
+) -> Outcome<(Arc<dyn ImageGenerator>, DecidingSettings)> {
+    if config.actor.image_generator != Generator::Diffusion {
+        let generator = image_generator(config, actor, network, runtime)?;
+        return Ok((generator, DecidingSettings::default()));
+    }
+    let files = diffusion::files(config)?;
+    let generator = painting(config, files.clone())?;
+    let contents = files.contents(|| pulse.beat()).or_configuration()?;
+    Ok((generator, contents))
+}
+
+fn painting(config: &Config, files: DiffusionFiles) -> Outcome<Arc<dyn ImageGenerator>> {
+    let placement = config.compute.placement().or_configuration()?;
+    let generator = DiffusionGenerator::start(files, config.diffusion.clone(), placement);
+    Ok(Arc::new(generator.or_configuration()?))
 }
 
 /// A renderer of the same scenes with `size` pixels a side.

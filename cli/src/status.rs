@@ -1,6 +1,7 @@
 //! How a run goes, for people and scripts: two answers of the services make a view with rates, which is shown as a table, a line
 //! or JSON. Nothing here dials or waits; `commands/status.rs` does.
 
+mod actors;
 mod outage;
 mod screen;
 mod table;

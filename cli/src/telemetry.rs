@@ -2,20 +2,20 @@
 //!
 //! It reads the only environment variable that this program knows besides credentials.
 
+mod lines;
 mod otlp;
 mod spans;
+
+pub(crate) use lines::{are_json as lines_are_json, end};
 
 use crate::config::{Config, LogFormat};
 use crate::failure::{OrConfiguration as _, Outcome};
 use anyhow::Context as _;
 use otlp::Exporter;
 use proto::observe::Registry;
-use std::io::{self, IsTerminal as _};
-use tracing::Subscriber;
+use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::{Layer, SubscriberExt as _};
-use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
-use tracing_subscriber::{EnvFilter, fmt};
 
 /// What is logged when `RUST_LOG` does not say: everything a role does, from information on.
 pub(crate) const ROLE: &str = "info,slatedb=warn";
@@ -57,7 +57,7 @@ impl Telemetry {
 /// # Errors
 /// A mistake of configuration when `RUST_LOG` is no filter.
 pub(crate) fn init(default: &str) -> Outcome<()> {
-    let lines = lines(LogFormat::Text).with_filter(filter(default)?);
+    let lines = lines::layer(LogFormat::Text).with_filter(filter(default)?);
     tracing_subscriber::registry().with(lines).init();
     Ok(())
 }
@@ -75,7 +75,7 @@ pub(crate) fn check() -> Outcome<()> {
 /// # Errors
 /// A mistake of configuration when `RUST_LOG` is no filter; a failed command when the system gives no thread.
 pub(crate) fn start(config: &Config, role: impl Into<&'static str>) -> Outcome<Telemetry> {
-    let lines = lines(config.telemetry.log_format).with_filter(filter(ROLE)?);
+    let lines = lines::layer(config.telemetry.log_format).with_filter(filter(ROLE)?);
     let exporter = match config.telemetry.otlp.as_str() {
         "" => None,
         collector => Some(Exporter::start(collector, role.into(), &config.run.id)?),
@@ -83,18 +83,6 @@ pub(crate) fn start(config: &Config, role: impl Into<&'static str>) -> Outcome<T
     let spans = exporter.as_ref().map(Exporter::layer);
     tracing_subscriber::registry().with(lines).with(spans).init();
     Ok(Telemetry { exporter })
-}
-
-/// Log lines on standard error.
-fn lines<S>(format: LogFormat) -> Box<dyn Layer<S> + Send + Sync>
-where
-    S: Subscriber + for<'a> LookupSpan<'a>,
-{
-    let lines = fmt::layer().with_writer(io::stderr);
-    match format {
-        LogFormat::Text => lines.with_ansi(io::stderr().is_terminal()).boxed(),
-        LogFormat::Json => lines.json().flatten_event(true).boxed(),
-    }
 }
 
 #[expect(clippy::disallowed_methods, reason = "what is logged changes no result")]

@@ -2,8 +2,22 @@
 //!
 //! Which settings those are is said where each table is defined. Values are only compared, never read: text is the same where values are.
 
+use crate::Digest;
+use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt;
+
+/// What tells the digest of what a file holds that a setting names: its key is the setting's with this behind it.
+const CONTENTS: &str = ".digest";
+
+/// The settings that name files which decide what becomes of a task, and which only actors read.
+const NAMING_FILES: [&str; 5] = [
+    "actor.guardrails.text_blocklist",
+    "actor.guardrails.image_blocklist",
+    "diffusion.model",
+    "diffusion.controlnet",
+    "diffusion.lora",
+];
 
 /// The longest part of a value that is shown, in characters: one in which two that differ do.
 const SHOWN: usize = 40;
@@ -23,6 +37,11 @@ pub struct OtherSetting {
     pub expected: String,
 }
 
+/// A setting's value as it is stated: as JSON writes it, so that the text is the same where the value is.
+pub fn stated(value: &impl Serialize) -> String {
+    serde_json::to_string(value).expect("plain values have a JSON form")
+}
+
 impl DecidingSettings {
     /// Those of a table, by their keys within it.
     pub fn of_table<'a>(table: &str, settings: impl IntoIterator<Item = (&'a str, String)>) -> Self {
@@ -32,6 +51,34 @@ impl DecidingSettings {
                 .map(|(key, value)| (format!("{table}.{key}"), value))
                 .collect(),
         )
+    }
+
+    /// What the file, or the files, hold that a setting names.
+    pub fn of_contents(key: &str, digest: Digest) -> Self {
+        Self([(format!("{key}{CONTENTS}"), digest.to_string())].into())
+    }
+
+    /// What these tell of files' contents: no more than there can be, and digests only.
+    #[must_use]
+    pub fn contents(&self) -> Self {
+        let told = NAMING_FILES.iter().filter_map(|key| {
+            let (key, digest) = self.0.get_key_value(&format!("{key}{CONTENTS}"))?;
+            digest.parse::<Digest>().ok()?;
+            Some((key.clone(), digest.clone()))
+        });
+        Self(told.collect())
+    }
+
+    /// Those of these that `others` do not state at all.
+    #[must_use]
+    pub fn unknown_to(&self, others: &Self) -> Self {
+        let unknown = self.0.iter().filter(|(key, _)| !others.0.contains_key(*key));
+        Self(unknown.map(|(key, value)| (key.clone(), value.clone())).collect())
+    }
+
+    /// Whether nothing is stated.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     /// These and others.
@@ -128,6 +175,23 @@ mod tests {
         );
         assert!(DecidingSettings::default().others_than(&run).is_empty());
         assert!(run.others_than(&DecidingSettings::default()).is_empty());
+    }
+
+    #[test]
+    fn what_files_hold_is_stated_by_digest_and_nothing_else_is_taken_for_it() {
+        let key = "actor.guardrails.text_blocklist";
+        let one = |byte: u8| DecidingSettings::of_contents(key, Digest::from_bytes([byte; 32]));
+        let others = one(1).others_than(&one(2));
+        assert_eq!(others[0].key, "actor.guardrails.text_blocklist.digest");
+        assert_ne!(others[0].stated, others[0].expected);
+        let stated = actor(&[
+            ("guardrails.image_blocklist.digest", "given"),
+            ("top_p.digest", "1.0"),
+        ]);
+        assert_eq!(stated.and(one(1)).contents(), one(1));
+        let both = actor(&[("top_p", "0.9")]).and(one(1));
+        assert_eq!(both.unknown_to(&actor(&[("top_p", "1.0")])), one(1));
+        assert!(both.unknown_to(&both).is_empty());
     }
 
     #[test]

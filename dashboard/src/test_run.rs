@@ -8,7 +8,7 @@ use crate::view::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use common::{
-    ActorId, CanaryReport, CanaryVerdict, Digest, LearnerEpoch, PolicyVersion, RunId, Sides, TaskId,
+    ActorId, CanaryReport, CanaryVerdict, Digest, LearnerEpoch, PolicyVersion, Presence, RunId, Sides, TaskId,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -90,7 +90,7 @@ pub(crate) fn overview() -> Overview {
         outcomes: 40,
         quarantine: None,
         waiting_for: None,
-        follows: Some(true),
+        presence: Presence::Here,
         silent: Duration::from_millis(300),
     };
     Overview {
@@ -123,7 +123,6 @@ pub(crate) fn overview() -> Overview {
                 ..actor("actor-3")
             },
         ],
-        patience: Duration::from_secs(60),
     }
 }
 

@@ -4,7 +4,7 @@ use crate::chronicle::Chronicle;
 use crate::moments::Moments;
 use async_trait::async_trait;
 use bytes::Bytes;
-use common::{ActorId, CanaryReport, Digest, PolicyVersion, RunId, Sides, TaskId};
+use common::{ActorId, CanaryReport, Digest, PolicyVersion, Presence, RunId, Sides, TaskId};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -96,8 +96,6 @@ pub struct Overview {
     pub endings: Vec<Ending>,
     /// Who takes part, in no order.
     pub actors: Vec<Actor>,
-    /// How long a working actor is silent at most.
-    pub patience: Duration,
 }
 
 /// A way for tasks to end, counted.
@@ -126,8 +124,8 @@ pub struct Actor {
     pub quarantine: Option<String>,
     /// What keeps it from leasing, in its words.
     pub waiting_for: Option<String>,
-    /// Whether its connection stands on which versions are announced; `None` when it never had one.
-    pub follows: Option<bool>,
+    /// Whether it takes part.
+    pub presence: Presence,
     /// Since when it has not called.
     pub silent: Duration,
 }

@@ -96,6 +96,11 @@ class Containerfile:
         said = (word for one in self.whole(stage) for rest in one.of("ENV") for word in shlex.split(rest))
         return dict(word.partition("=")[::2] for word in said)
 
+    def installed(self, stage):
+        """Packages that are asked for by name."""
+        commands = (command for one in self.whole(stage) for command in one.commands())
+        return {word for command in commands if command[:2] == ["apt-get", "install"] for word in command[2:]}
+
     def exposed(self, stage):
         words = (word for one in self.whole(stage) for rest in one.of("EXPOSE") for word in rest.split())
         return {int(word.removesuffix("/tcp")) for word in words}

@@ -80,6 +80,10 @@ def contents(overlay):
             yield f"{where} exposes {sorted(image.exposed(stage))}, pods listen on {sorted(ports)}"
         if features(image, stage) and LIBDEVICE not in image.directories(stage):
             yield f"{where} has no {LIBDEVICE}, without which its kernels cannot be compiled"
+        if features(image, stage) and "g++" not in image.installed(builder(image, stage)):
+            yield f"{where} is built without g++, and its compiler of kernels has parts in C++"
+        if image.whole(stage)[0].image != "scratch" and ["!", "ldd", f"/usr/local/bin/{PROGRAM}"] not in list(stage.commands()):
+            yield f"{where} does not look whether it has the libraries that its program is linked to"
         for path in sorted(set(FILES) - image.files(stage)):
             yield f"{where} has no {path}, which says {FILES[path]}"
         if not calls(image, stage):
@@ -132,10 +136,22 @@ def names(overlay):
                 yield f"{pod} container {container['name']} computes on {device} with the image {container['image']}"
 
 
-def features(image, stage):
-    """Those that a target's program is built with, beside the usual ones; None where it is built by nobody."""
+def built(image, stage):
+    """The stage that a target's program is built in, and the command."""
     for source, _, _ in stage.copies():
         for command in image.stage(source).commands():
             if command[:2] == ["cargo", "build"]:
-                return command[command.index("--features") + 1].split(",") if "--features" in command else []
-    return None
+                return image.stage(source), command
+    return None, []
+
+
+def builder(image, stage):
+    return built(image, stage)[0]
+
+
+def features(image, stage):
+    """Those that a target's program is built with, beside the usual ones; None where it is built by nobody."""
+    _, command = built(image, stage)
+    if not command:
+        return None
+    return command[command.index("--features") + 1].split(",") if "--features" in command else []

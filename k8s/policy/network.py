@@ -7,6 +7,8 @@ from urllib.parse import urlsplit
 from rendered import matches
 from rules import MONITORING, PORTS, rule, settings
 
+# The port at which names are asked for.
+NAMES = 53
 # (from, to, port); roles, or what a peer outside is called here.
 ALWAYS = {
     ("actor", "learner", 7400),
@@ -22,8 +24,12 @@ PEERS = {
     (NAMESPACE, "monitoring"): "prometheus",
     (NAMESPACE, "keda"): "keda",
 }
-# How a peer is called that is a single address: where credentials or names come from, a store in a network of one's own.
+# By which label these are known among a namespace's pods, however they were installed.
+PODS = {"keda": {"app": "keda-operator"}}
+# How a peer is called that is a single address: where credentials or names come from, a store in a network of one's own. Several of them are a
+# network, which nobody is let out to.
 ONE = "address"
+EVERYWHERE = ("0.0.0.0/0", "::/0")
 PRIVATE = {
     "10.0.0.0/8",
     "172.16.0.0/12",
@@ -44,7 +50,7 @@ def expected(overlay):
     roles = roles_of(overlay)
     if "evaluator" in roles:
         flows.add(("evaluator", "learner", PORTS["learner"]))
-    flows |= {(role, "names", 53) for role in roles} | {(role, "anywhere", 443) for role in roles}
+    flows |= {(role, "names", NAMES) for role in roles} | {(role, "anywhere", 443) for role in roles}
     if overlay.of("PodMonitor"):
         flows |= {("prometheus", role, MONITORING) for role in roles}
     if overlay.of("ScaledObject"):
@@ -64,8 +70,20 @@ def services(overlay):
     return {(role, url) for role, url in asked if not is_within(urlsplit(url).hostname)}
 
 
+def port_of(url):
+    """Where a service is called, or None for what is no URL of one."""
+    parts = urlsplit(url)
+    return (parts.port or {"http": 80, "https": 443}.get(parts.scheme)) if parts.hostname else None
+
+
 def is_within(host):
     return host == "localhost" or (is_address(host) and ipaddress.ip_address(host).is_loopback)
+
+
+def is_private(host):
+    """Whether an address is one of those to which a way to anywhere does not lead."""
+    networks = map(ipaddress.ip_network, PRIVATE)
+    return any(ipaddress.ip_address(host) in network for network in networks)
 
 
 def is_address(host):
@@ -81,7 +99,7 @@ def leads(peer, host):
     if peer.startswith(ONE):
         return not is_address(host) or peer.split()[1].split("/")[0] == host
     if is_address(host):
-        return peer == "anywhere"
+        return peer == "anywhere" and not is_private(host)
     name, *beyond = host.split(".")
     # A Service is called by its name within its namespace, and by NAME.NAMESPACE from elsewhere.
     return peer in (("anywhere", namespaces({NAMESPACE: beyond[0]})) if beyond else ("nobody", name))
@@ -96,10 +114,21 @@ def peers(overlay, peer):
     """What a peer of a rule is called."""
     if "ipBlock" in peer:
         cidr = peer["ipBlock"]["cidr"]
-        return {f"{ONE} {cidr}" if cidr.endswith(("/32", "/128")) else "anywhere"}
+        if cidr in EVERYWHERE:
+            return {"anywhere"}
+        return {f"{ONE if ipaddress.ip_network(cidr, strict=False).num_addresses == 1 else 'network'} {cidr}"}
     if "namespaceSelector" in peer:
-        return {namespaces(peer["namespaceSelector"].get("matchLabels") or {})}
+        name, pods = namespaces(peer["namespaceSelector"].get("matchLabels") or {}), peer.get("podSelector")
+        return {name if pods is None or pods == {"matchLabels": PODS.get(name)} else f"{name}, pods {pods}"}
     return {pod.role for pod in overlay.pods() if matches(peer["podSelector"], pod.labels)} or {"nobody"}
+
+
+def called(port):
+    """How a port of a rule is called: its number, where it is one of TCP. Names are asked for by both protocols."""
+    number, last, protocol = port.get("port"), port.get("endPort"), port.get("protocol", "TCP")
+    if last or number is None:
+        return f"{protocol} {number} to {last}"
+    return number if protocol == "TCP" or number == NAMES else f"{protocol} {number}"
 
 
 def allowed(overlay, direction):
@@ -111,7 +140,7 @@ def allowed(overlay, direction):
         for one in spec.get(direction, []):
             others = one.get("from" if direction == "ingress" else "to")
             names = set().union(*(peers(overlay, peer) for peer in others)) if others else {"everybody"}
-            ports = {port.get("port") for port in one.get("ports", [])} or {"every port"}
+            ports = {called(port) for port in one.get("ports", [])} or {"every port"}
             for mine in own:
                 for other in names:
                     pair = (other, mine) if direction == "ingress" else (mine, other)
@@ -131,14 +160,19 @@ def policies(overlay):
             yield f"NetworkPolicy/{policy['metadata']['name']}: {missing} without effect"
         for one in spec.get("egress", []):
             for block in (peer["ipBlock"] for peer in one.get("to", []) if "ipBlock" in peer):
-                wide = {"0.0.0.0/0": "10.0.0.0/8", "::/0": "fc00::/7"}.get(block["cidr"])
-                if wide and not (PRIVATE & set(block.get("except", []))) >= {wide}:
-                    yield f"NetworkPolicy/{policy['metadata']['name']}: lets out to private addresses"
+                if block["cidr"] not in EVERYWHERE:
+                    continue
+                inner = {one for one in PRIVATE if (":" in one) == (":" in block["cidr"])}
+                for one in sorted(inner - set(block.get("except", []))):
+                    yield f"NetworkPolicy/{policy['metadata']['name']}: lets out to private addresses, {one}"
     inside = {pod.role for pod in overlay.pods()}
     wanted = expected(overlay)
     got_in, got_out = allowed(overlay, "ingress"), allowed(overlay, "egress")
     for role, url in sorted(services(overlay)):
-        host, port = urlsplit(url).hostname, urlsplit(url).port or {"http": 80, "https": 443}[urlsplit(url).scheme]
+        host, port = urlsplit(url).hostname, port_of(url)
+        if port is None:
+            yield f"{role} is to call {url!r}: expected a URL, such as http://collector.observability:4317"
+            continue
         ways = {flow for flow in got_out if (flow[0], flow[2]) == (role, port) and leads(flow[1], host)}
         wanted |= ways
         if not ways:

@@ -9,6 +9,8 @@ RULES = {}
 MONITORING = 7409
 # Of roles that are called otherwise than the command that they run.
 COMMANDS = {"evaluator": "evaluate"}
+# At which addresses a process listens to other pods: the second one takes IPv4 too, where there is any.
+ANY = ("0.0.0.0", "[::]")
 PORTS = {"learner": 7400, "reward-server": 7401, "actor": 7402}
 DOCS = ROOT.parent / "docs"
 # How a rule ends that an overlay is too odd for.

@@ -3,7 +3,7 @@
 import re
 from urllib.parse import urlsplit
 
-from rules import DOCS, MONITORING, PORTS, argument, role_container, rule, settings
+from rules import ANY, DOCS, MONITORING, PORTS, argument, role_container, rule, settings
 
 LISTEN = {"learner": "learner_listen", "reward-server": "reward_listen", "actor": "actor_listen"}
 
@@ -50,18 +50,24 @@ def services(overlay):
         yield "Service/adwright-reward-server: one address, so callers cannot balance"
 
 
+def is_reached(address, port):
+    """Whether other pods reach who listens there, and the kubelet."""
+    return address in [f"{any_one}:{port}" for any_one in ANY]
+
+
 @rule("listeners are the declared ports")
 def listeners(overlay):
     for pod in overlay.our_pods():
         container = role_container(pod)
         declared = {port.get("name"): port["containerPort"] for port in container.get("ports", [])}
-        address = settings(overlay, container)["endpoints"][LISTEN[pod.role]] if pod.role in LISTEN else None
-        if address and (address != f"0.0.0.0:{PORTS[pod.role]}" or declared.get("grpc") != PORTS[pod.role]):
+        wanted = settings(overlay, container)
+        address = wanted["endpoints"][LISTEN[pod.role]] if pod.role in LISTEN else None
+        if address and (not is_reached(address, PORTS[pod.role]) or declared.get("grpc") != PORTS[pod.role]):
             yield f"{pod}: listens on {address}, declares {declared}"
         if not address and set(declared) != {"monitoring"}:
             yield f"{pod}: declares {declared}, and is called by nobody but who watches it"
-        metrics = argument(container, "--metrics")
-        if metrics != f"0.0.0.0:{MONITORING}" or declared.get("monitoring") != MONITORING:
+        metrics = argument(container, "--metrics") or wanted["telemetry"]["metrics_listen"]
+        if not is_reached(metrics, MONITORING) or declared.get("monitoring") != MONITORING:
             yield f"{pod}: is watched at {metrics}, declares {declared}"
 
 
@@ -166,6 +172,24 @@ def files(overlay):
             for path in filter(None, written):
                 if not mounted(pod, container, path, writable=True):
                     yield f"{where}: {path} cannot be written"
+
+
+# Whatever reaches a cloud's bucket.
+BUCKET = r"^(s3a?|gs|az|abfss?|adl)://"
+
+
+@rule("state lies in the object store")
+def state(overlay):
+    for pod in overlay.our_pods():
+        container = role_container(pod)
+        wanted = settings(overlay, container)
+        for key, url in (("store.url", wanted["store"]["url"]), ("paths.adapter", wanted["paths"]["adapter"])):
+            if not re.match(BUCKET, url):
+                yield f"{pod}: {key} = {url} goes with the pod: expected a bucket's, such as s3://bucket/runs/demo"
+        source = wanted["catalogue"]["source"]
+        given = source == "shopworld" or re.match(BUCKET, source) or mounted(pod, container, source, writable=False)
+        if not given:
+            yield f"{pod}: catalogue.source = {source} is in none of its volumes: expected a bucket's, such as s3://bucket/catalogue"
 
 
 READ = {"learner": ("policy",), "reward-server": ("reward_model",), "evaluator": ("policy", "reward_model")}

@@ -39,9 +39,9 @@ impl Refused {
     /// All of them by the reason's name.
     pub(crate) fn by_reason(self) -> BTreeMap<String, u64> {
         [
-            ("stale", self.stale),
-            ("run_ended", self.run_ended),
-            ("retired", self.retired),
+            (Refusal::STALE, self.stale),
+            (Refusal::RUN_ENDED, self.run_ended),
+            (Refusal::RETIRED, self.retired),
         ]
         .map(|(reason, count)| (reason.to_owned(), count))
         .into()
@@ -73,12 +73,16 @@ pub(crate) enum Refusal {
 }
 
 impl Refusal {
+    const STALE: &str = "stale";
+    const RETIRED: &str = "retired";
+    const RUN_ENDED: &str = "run_ended";
+
     /// Its name.
     pub(crate) fn name(self) -> &'static str {
         match self {
-            Self::Stale { .. } => "stale",
-            Self::Retired => "retired",
-            Self::RunEnded => "run_ended",
+            Self::Stale { .. } => Self::STALE,
+            Self::Retired => Self::RETIRED,
+            Self::RunEnded => Self::RUN_ENDED,
         }
     }
 }

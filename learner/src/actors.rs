@@ -3,8 +3,10 @@
 
 mod following;
 mod leaving;
+mod sighting;
 
 pub(crate) use following::Following;
+pub(crate) use sighting::Sighting;
 
 use common::{ActorId, CanaryReport, CanaryVerdict, PolicyVersion};
 use dashmap::DashMap;
@@ -68,17 +70,6 @@ struct Entry {
     has_followed: bool,
     /// Whether the last thing it said was that it leaves.
     has_left: bool,
-}
-
-/// What is known of an actor at a moment.
-#[derive(Debug, Clone)]
-pub(crate) struct Sighting {
-    /// What it has said and done.
-    pub(crate) summary: ActorSummary,
-    /// Since when it has not called.
-    pub(crate) silent: Duration,
-    /// Whether it follows the announcements; `None` when it never did.
-    pub(crate) follows: Option<bool>,
 }
 
 /// The most seconds that an actor is believed to have computed: 30 years.
@@ -162,15 +153,6 @@ impl ActorRegistry {
         more
     }
 
-    /// Every actor heard from within `silence`, by name.
-    pub(crate) fn heard(&self, now: Instant, silence: Duration) -> Vec<ActorSummary> {
-        let is_heard = |entry: &Entry| now.saturating_duration_since(entry.last_seen) <= silence;
-        let heard = self.actors.iter().filter(|entry| is_heard(entry));
-        let mut heard: Vec<_> = heard.map(|entry| entry.summary.clone()).collect();
-        heard.sort_unstable_by(|a, b| a.actor_id.cmp(&b.actor_id));
-        heard
-    }
-
     /// How many were heard from within `silence`, have not left and are not in quarantine.
     pub(crate) fn present(&self, now: Instant, silence: Duration) -> usize {
         let is_present = |entry: &Entry| {
@@ -197,20 +179,6 @@ impl ActorRegistry {
     pub(crate) fn summaries(&self) -> Vec<ActorSummary> {
         let mut all: Vec<_> = self.actors.iter().map(|entry| entry.summary.clone()).collect();
         all.sort_unstable_by(|a, b| a.actor_id.cmp(&b.actor_id));
-        all
-    }
-
-    /// Every actor as it was seen last, by name.
-    pub(crate) fn sightings(&self, now: Instant) -> Vec<Sighting> {
-        let sighting = |entry: &Entry| Sighting {
-            summary: entry.summary.clone(),
-            silent: now.saturating_duration_since(entry.last_seen),
-            follows: entry
-                .has_followed
-                .then(|| self.following.contains_key(&entry.summary.actor_id)),
-        };
-        let mut all: Vec<_> = self.actors.iter().map(|entry| sighting(&entry)).collect();
-        all.sort_unstable_by(|a, b| a.summary.actor_id.cmp(&b.summary.actor_id));
         all
     }
 
@@ -332,9 +300,6 @@ mod tests {
         for nonsense in [f64::NAN, f64::INFINITY, -1.0, 1.0, 1e300] {
             assert_eq!(told(nonsense, nonsense), [0.0, 0.0]);
         }
-        let silence = Duration::from_secs(1);
-        assert_eq!(registry.heard(now + silence, silence).len(), 1);
-        assert!(registry.heard(now + 2 * silence, silence).is_empty());
     }
 
     #[test]

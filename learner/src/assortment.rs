@@ -103,6 +103,11 @@ impl Assortment {
         self.catalogue.split().has_held_out()
     }
 
+    /// The catalogue.
+    pub(crate) fn catalogue(&self) -> &dyn Catalogue {
+        self.catalogue.as_ref()
+    }
+
     /// Which products may stand in for each other.
     pub(crate) fn partners(&self, rule: Partner) -> Partners {
         Partners::new(self.catalogue.as_ref(), rule)

@@ -11,6 +11,7 @@ mod held_out;
 mod leasing;
 mod receipt;
 mod scale;
+mod settings;
 mod untrained;
 
 pub(crate) use denial::{Failure, LeaseDenied, UnknownVersion};
@@ -23,7 +24,7 @@ use crate::assortment::Assortment;
 use crate::broadcast::{Broadcast, Weights};
 use crate::config::LearnerConfig;
 use crate::leases::LeaseTable;
-use crate::ledger::{Identity, Ledger, OutcomeCounts, Record, Recorded};
+use crate::ledger::{Beginning, Identity, Ledger, OutcomeCounts, Record, Recorded};
 use crate::measured::Measured;
 use crate::pair_buffer::{BatchRule, PairBuffer, Progress};
 use crate::prompts::CompletionLimits;
@@ -32,11 +33,9 @@ use crate::scaling::{Scale, Scaling, Work};
 use crate::shown::{self, Audience};
 use crate::task_queue::TaskQueue;
 use crate::tensorboard::Board;
-use common::{
-    ActorId, Blame, DecidingSettings, Digest, FailureReason, LearnerEpoch, PolicyVersion, RolloutOutcome,
-    TaskId,
-};
+use common::{ActorId, Blame, Digest, FailureReason, LearnerEpoch, PolicyVersion, RolloutOutcome, TaskId};
 use proto::trace::{Stage, TraceId};
+use settings::RunSettings;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
@@ -46,7 +45,7 @@ pub(crate) struct ControlPlane {
     /// Which run this is.
     pub(crate) identity: Identity,
     /// Its settings that decide what becomes of a task, as actors may state them.
-    pub(crate) settings: DecidingSettings,
+    pub(crate) settings: RunSettings,
     /// Who takes part.
     pub(crate) actors: ActorRegistry,
     /// What can be fetched.
@@ -83,12 +82,11 @@ struct Terms {
 }
 
 impl ControlPlane {
-    /// The control plane of a run that starts at the version `broadcast` offers, with what `ledger` has recorded before, and
+    /// The control plane of a run that was `begun` so and starts at the version `broadcast` offers, with what `ledger` has recorded before, and
     /// trains on completions within `completions`.
     pub(crate) fn new(
         config: &LearnerConfig,
-        identity: Identity,
-        settings: DecidingSettings,
+        begun: Beginning,
         assortment: Arc<Assortment>,
         broadcast: Broadcast,
         completions: CompletionLimits,
@@ -124,8 +122,8 @@ impl ControlPlane {
             max_staleness == 0,
         );
         Self {
-            identity,
-            settings,
+            identity: begun.identity.clone(),
+            settings: RunSettings::new(begun, assortment.catalogue()),
             actors: ActorRegistry::default(),
             broadcast,
             buffer,
@@ -289,9 +287,14 @@ impl ControlPlane {
         }
     }
 
+    /// How many versions the run is to publish.
+    pub(crate) fn versions(&self) -> u64 {
+        self.admission.versions
+    }
+
     /// Whether all versions are published.
     pub(crate) fn is_complete(&self) -> bool {
-        self.buffer.progress().version.number >= self.admission.versions
+        self.buffer.progress().version.number >= self.versions()
     }
 
     /// What was measured for each version, from position `from` on.

@@ -8,6 +8,7 @@ mod beginning;
 mod book;
 mod catalogue;
 mod counts;
+mod ended;
 mod index;
 mod note;
 mod record;

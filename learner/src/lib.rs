@@ -40,6 +40,7 @@ mod log_probs;
 mod loss;
 mod mask;
 mod measured;
+mod measured_products;
 mod metrics;
 mod negatives;
 mod offline;
@@ -82,6 +83,7 @@ pub use ledger::{
     BarredLine, LedgerLine, LedgerLines, LedgerSummary, LedgerView, OutcomeCounts, RefusedLine, Seeds,
     SidesLine,
 };
+pub use measured_products::measured_products;
 pub use offline::{OfflineInputs, OfflineProgress, train_on_pairs};
 pub use pretrain::{
     PretrainConfig, PretrainProgress, PretrainStart, Pretraining, check_corpus, fresh_policy, pretrain,

@@ -1,5 +1,7 @@
 //! What earlier starts of a run left behind, taken up again.
 
+mod earlier;
+
 use crate::checkpoint::{Checkpoint, Checkpoints};
 use crate::config::{RetiredPairs, fixed_changes};
 use crate::error::LearnerError;
@@ -17,6 +19,8 @@ use store::{Journal, Store, StoreError};
 pub(crate) struct OpenLedger {
     /// Where records are written.
     pub(crate) journal: Journal,
+    /// What the run was begun with, as this start was compared with it.
+    pub(crate) begun: Beginning,
     /// What is recorded.
     pub(crate) ledger: Ledger,
     /// Which start this is.
@@ -50,9 +54,18 @@ pub(crate) async fn open(
         url: store.url().to_string(),
         source,
     };
-    match journal.records(Identity::keys()).await?.next().await? {
-        None => journal.append([beginning.stored()]).await?,
-        Some((_, content)) => same_run(&Beginning::read(&content).map_err(damaged)?, beginning, store)?,
+    let found = journal.records(Identity::keys()).await?.next().await?;
+    let found = found.map(|(_, content)| Beginning::read(&content)).transpose();
+    let found = found.map_err(damaged)?;
+    if let Some(found) = &found {
+        same_run(found, beginning, store)?;
+        earlier::warn_of_untold(found, beginning);
+    }
+    let begun = found
+        .as_ref()
+        .map_or_else(|| beginning.clone(), |found| found.completed_by(beginning));
+    if found.as_ref() != Some(&begun) {
+        journal.append([begun.stored()]).await?;
     }
     let (epoch, end) = (LearnerEpoch(journal.epoch()), EndRecord::of(store, run));
     end.taken_by(epoch).await?;
@@ -89,6 +102,7 @@ pub(crate) async fn open(
     let untrained = restore(&ledger, &journal, cursor, damaged).await?;
     Ok(OpenLedger {
         journal,
+        begun,
         ledger,
         epoch,
         checkpoint,
@@ -100,7 +114,8 @@ pub(crate) async fn open(
 
 /// Refuses to take over a run that was begun with another seed, another catalogue, other settings or on another base. Nothing is
 /// written and nobody fenced: the learner of a run goes on when somebody starts another one by mistake. The ledger of an earlier
-/// version of the program tells the seed only; then settings and base are those of its newest checkpoint.
+/// version of the program tells the seed only; then settings and base are those of its newest checkpoint, and the products those that its
+/// records name.
 ///
 /// # Errors
 /// [`LearnerError::AnotherRun`], [`LearnerError::ChangedCatalogue`], [`LearnerError::ChangedSettings`],
@@ -118,6 +133,9 @@ pub(crate) async fn check(inputs: &LearnerInputs, beginning: &Beginning) -> Resu
                     Beginning::read(&content).map_err(|source| LearnerError::Ledger { key, url, source })?;
                 same_run(&found, beginning, store)?;
                 same_base(&found, beginning, inputs)?;
+                if found.catalogue.is_none() {
+                    earlier::same_products(&reader, inputs).await?;
+                }
             }
         }
     }
@@ -207,179 +225,4 @@ fn sampled_by(outcome: &RolloutOutcome) -> Option<PolicyVersion> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::account::Account;
-    use crate::account::Refused;
-    use crate::assortment::test_catalogue::catalogue;
-    use crate::checkpoint::{Manifest, Start};
-    use crate::config::LearnerConfig;
-    use crate::ledger::CatalogueDigests;
-    use crate::pair_buffer::BatchRule;
-    use crate::test_outcomes::{no_pair, pair, record, task, version};
-    use crate::training_pair::PairSource as _;
-    use common::RunId;
-
-    const FLUSH: Duration = Duration::from_millis(5);
-
-    fn beginning(run_seed: u64) -> Beginning {
-        Beginning::of_earlier_version(Identity {
-            run: RunId::new("spring").unwrap(),
-            run_seed,
-        })
-    }
-
-    #[tokio::test]
-    async fn i1_what_an_earlier_start_acknowledged_is_taken_up_from_the_cursor_on() {
-        let store = Store::open("memory:///").unwrap();
-        let first = open(&store, &beginning(7), FLUSH).await.unwrap();
-        assert_eq!((first.epoch, first.untrained.len()), (LearnerEpoch(1), 0));
-        for number in [4, 0, 1] {
-            first.ledger.record(pair(number, 0), task(number), None);
-        }
-        let recorded = first.ledger.waiting();
-        first
-            .journal
-            .append(recorded.iter().map(Record::stored))
-            .await
-            .unwrap();
-        let account = Account {
-            cursor: 1,
-            trained: 1,
-            refused: Refused::default(),
-        };
-        let manifest = Manifest::new(version(1), 2, account, Start::of_test(Lineage::default()));
-        let checkpoint = manifest.with("adapter".into(), "moments".into());
-        let checkpoints = Checkpoints::of(&store, &beginning(7).identity.run);
-        checkpoints.write(checkpoint.clone()).await.unwrap();
-        let later = open(&store, &beginning(7), FLUSH).await.unwrap();
-        assert_eq!(later.checkpoint, Some(checkpoint));
-        assert_eq!(later.epoch, LearnerEpoch(2));
-        assert_eq!(later.untrained, recorded[1..]);
-        assert!(later.ledger.has(common::TaskId(4)));
-        // The earlier start can write nothing more.
-        first.ledger.record(pair(9, 0), task(9), None);
-        let late = first.ledger.waiting();
-        assert!(
-            first
-                .journal
-                .append(late.iter().map(Record::stored))
-                .await
-                .is_err()
-        );
-    }
-
-    #[tokio::test]
-    async fn a_run_of_the_same_name_and_another_seed_is_refused_with_both_seeds() {
-        let store = Store::open("memory:///").unwrap();
-        open(&store, &beginning(7), FLUSH).await.unwrap();
-        let refusal = open(&store, &beginning(8), FLUSH)
-            .await
-            .err()
-            .unwrap()
-            .to_string();
-        assert!(
-            refusal.contains("spring") && refusal.contains('7') && refusal.contains('8'),
-            "{refusal}"
-        );
-    }
-
-    #[tokio::test]
-    async fn what_a_ledger_of_an_earlier_version_of_the_program_does_not_tell_is_not_compared() {
-        let now = Beginning {
-            base: Some(store::digest(b"base")),
-            catalogue: Some(CatalogueDigests::of(&catalogue(&[None; 3]))),
-            config: Some(LearnerConfig::default()),
-            ..beginning(7)
-        };
-        let mut config = LearnerConfig::default();
-        config.loss.beta = 0.25;
-        let other_settings = Beginning {
-            config: Some(config),
-            ..now.clone()
-        };
-        let earlier = Store::open("memory:///").unwrap();
-        open(&earlier, &beginning(7), FLUSH).await.unwrap();
-        for beginning in [&now, &other_settings] {
-            open(&earlier, beginning, FLUSH).await.unwrap();
-        }
-        let todays = Store::open("memory:///").unwrap();
-        open(&todays, &now, FLUSH).await.unwrap();
-        let refusal = open(&todays, &other_settings, FLUSH).await.err().unwrap();
-        assert!(
-            matches!(refusal, LearnerError::ChangedSettings { .. }),
-            "{refusal}"
-        );
-        open(&todays, &now, FLUSH).await.unwrap();
-    }
-
-    #[tokio::test]
-    async fn settings_of_other_tables_are_compared_by_key_where_the_run_was_begun_with_them() {
-        let now = |margin: &str| Beginning {
-            settings: DecidingSettings::of_table(
-                "actor",
-                [
-                    ("labels", "\"reward\"".to_owned()),
-                    ("min_margin", margin.to_owned()),
-                ],
-            ),
-            ..beginning(7)
-        };
-        let earlier = Store::open("memory:///").unwrap();
-        for beginning in [beginning(7), now("0.0"), now("0.5")] {
-            open(&earlier, &beginning, FLUSH).await.unwrap();
-        }
-        let todays = Store::open("memory:///").unwrap();
-        open(&todays, &now("0.0"), FLUSH).await.unwrap();
-        let refusal = open(&todays, &now("0.5"), FLUSH).await.err().unwrap();
-        assert!(refusal.is_configuration());
-        let refusal = refusal.to_string();
-        assert!(
-            refusal.contains("\nactor.min_margin = 0.5: the run was begun with 0.0\nonly these may change: ")
-                && refusal.ends_with("so none of actor.labels, actor.min_margin"),
-            "{refusal}"
-        );
-        // A later version of the program may know more settings than the run was begun with, and an earlier one fewer.
-        let more = DecidingSettings::of_table("actor", [("nucleus", "1".to_owned())]);
-        let settings = now("0.0").settings.and(more);
-        for settings in [settings, DecidingSettings::default()] {
-            let beginning = Beginning {
-                settings,
-                ..now("0.0")
-            };
-            open(&todays, &beginning, FLUSH).await.unwrap();
-        }
-    }
-
-    #[test]
-    fn i3_pairs_of_versions_that_a_crash_has_lost_are_refused_and_counted_or_trained_as_the_rule_says() {
-        let batch = BatchRule {
-            pairs_per_version: 2,
-            max_staleness: 0,
-            deterministic: false,
-            max_tasks: 9,
-        };
-        let outcomes = [pair(0, 1), pair(1, 2), no_pair(2, 2), pair(3, 1), pair(4, 0)];
-        let untrained = || {
-            (7..)
-                .zip(outcomes.clone())
-                .map(|(sequence, outcome)| record(sequence, outcome))
-        };
-        for (rule, tasks, retired) in [
-            (RetiredPairs::Refuse, [0, 3], 1),
-            (RetiredPairs::Train, [0, 1], 0),
-        ] {
-            let buffer = PairBuffer::new(batch, version(1));
-            let lineage = Lineage::default().going_on_from(version(1));
-            take_up(&buffer, untrained().collect(), &lineage, rule);
-            let taken = (&buffer).next_batch(version(1)).unwrap();
-            assert_eq!(
-                taken.pairs.iter().map(|pair| pair.task.0).collect::<Vec<_>>(),
-                tasks,
-                "{rule:?}"
-            );
-            let refused = buffer.progress().refused;
-            assert_eq!((refused.retired, refused.stale), (retired, 1), "{rule:?}");
-        }
-    }
-}
+mod tests;

@@ -193,6 +193,7 @@ impl LearnerService for Service {
     ) -> Result<Response<Self::WatchPolicyStream>, Status> {
         let peer = Remote::of(&request).address;
         let (caller, watch, span) = self.admit(request)?;
+        span.in_scope(|| self.check_measuring(&caller, &watch.settings))?;
         span.in_scope(|| tracing::debug!(caller = caller.id, "follows"));
         let relay = watch.relay(peer.map(|peer| peer.ip()));
         let place = self.control.broadcast.relays.enter(relay);

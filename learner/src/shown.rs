@@ -63,9 +63,7 @@ pub(crate) struct Shown {
     store: Store,
     images: Images,
     chronicle: Arc<Chronicle>,
-    versions: u64,
     pairs_per_version: u64,
-    patience: std::time::Duration,
 }
 
 /// Shows a run at `door` until `stop`, beside the run. It must be called before the run records anything: what is there by now
@@ -87,9 +85,7 @@ pub(crate) fn open(
         store: store.clone(),
         images: Images::of(store, &control.identity.run),
         chronicle,
-        versions: config.versions,
         pairs_per_version: config.pairs_per_version as u64,
-        patience: config.lease_ttl(),
     });
     tracing::info!(url = door.url(), "dashboard");
     tokio::spawn(async move {
@@ -126,7 +122,7 @@ impl RunView for Shown {
             epoch: control.epoch().0,
             state,
             version: progress.version,
-            versions: self.versions,
+            versions: control.versions(),
             pairs_per_version: self.pairs_per_version,
             holds_out: control.assortment().holds_out(),
             pairs_waiting: progress.fresh as u64,
@@ -138,11 +134,10 @@ impl RunView for Shown {
             endings: endings(&control.outcomes()),
             actors: control
                 .actors
-                .sightings(clock::now())
+                .sightings(clock::now(), control.lease_ttl())
                 .into_iter()
                 .map(actor)
                 .collect(),
-            patience: self.patience,
         }
     }
 
@@ -328,7 +323,7 @@ fn actor(sighting: Sighting) -> Actor {
     let Sighting {
         summary,
         silent,
-        follows,
+        presence,
     } = sighting;
     Actor {
         id: summary.actor_id,
@@ -337,7 +332,7 @@ fn actor(sighting: Sighting) -> Actor {
         outcomes: summary.outcomes,
         quarantine: summary.quarantine,
         waiting_for: summary.waiting_for,
-        follows,
+        presence,
         silent,
     }
 }

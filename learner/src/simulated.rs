@@ -96,19 +96,18 @@ pub async fn run_simulated(
     shutdown: CancellationToken,
 ) -> Result<RunSummary, LearnerError> {
     config.validate()?;
-    let identity = Identity {
-        run: inputs.run_id.clone(),
-        run_seed: inputs.run_seed,
-    };
     let assortment = Assortment::open(inputs.catalogue.clone(), &inputs.store, inputs.run_seed).await?;
     let catalogue = inputs.catalogue.clone();
     let digests = move || CatalogueDigests::of(catalogue.as_ref());
     let pixels = inputs.catalogue.products().iter();
-    let pixels = pixels.map(|product| product.image.as_raw().len()).sum();
+    let pixels: usize = pixels.map(|product| product.image.as_raw().len()).sum();
     let catalogue = store::aside(pixels, digests).await;
     let catalogue = catalogue.map_err(|panic| LearnerError::panicked("hashing the catalogue", &panic))?;
     let beginning = Beginning {
-        identity: identity.clone(),
+        identity: Identity {
+            run: inputs.run_id.clone(),
+            run_seed: inputs.run_seed,
+        },
         base: Some(base()),
         catalogue: Some(catalogue),
         config: Some(config.clone()),
@@ -123,8 +122,9 @@ pub async fn run_simulated(
         instruments: Instruments::default(),
         dashboard: None,
     };
-    let (settings, bytes) = (config.clone(), inputs.adapters.bytes());
-    let assembled = move || assemble(settings, inputs, identity, assortment, opened);
+    // It hashes what versions are measured on.
+    let (settings, bytes) = (config.clone(), inputs.adapters.bytes().max(pixels));
+    let assembled = move || assemble(settings, inputs, assortment, opened);
     let setup = store::aside(bytes, assembled).await;
     let setup = setup.map_err(|panic| LearnerError::panicked("preparing the run", &panic))?;
     serve(&config, setup, surroundings, shutdown).await
@@ -133,12 +133,12 @@ pub async fn run_simulated(
 fn assemble(
     config: LearnerConfig,
     inputs: SimulatedInputs,
-    identity: Identity,
     assortment: Assortment,
     opened: OpenLedger,
 ) -> Setup<SimulatedTraining> {
     let OpenLedger {
         journal,
+        begun,
         ledger,
         epoch,
         checkpoint,
@@ -169,8 +169,7 @@ fn assemble(
     );
     let control = ControlPlane::new(
         &config,
-        identity,
-        inputs.settings.clone(),
+        begun,
         Arc::new(assortment),
         broadcast,
         COMPLETIONS,

@@ -174,7 +174,7 @@ pub enum ModelError {
     #[error(transparent)]
     SentencePiece(#[from] crate::sentencepiece::SentencePieceError),
     /// The sampling settings are out of range.
-    #[error("sampling.{key} = {value}: expected {expected}")]
+    #[error("{key} = {value}: expected {expected}")]
     Sampling {
         /// Which setting.
         key: &'static str,
@@ -185,7 +185,7 @@ pub enum ModelError {
     },
     /// The longest completion that is asked for does not fit behind a prompt.
     #[error(
-        "sampling.max_new_tokens = {max_new_tokens}: expected at most {}, for the prompt takes {prompt} of the {context} positions \
+        "max_new_tokens = {max_new_tokens}: expected at most {}, for the prompt takes {prompt} of the {context} positions \
          of the model's context",
         (context + 1).saturating_sub(*prompt)
     )]

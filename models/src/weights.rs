@@ -16,6 +16,7 @@ use crate::error::ModelError;
 
 mod fit;
 mod hf_layout;
+mod laid_out;
 mod safetensors_bytes;
 mod safetensors_header;
 mod safetensors_parts;
@@ -27,8 +28,8 @@ pub mod torch_bin;
 pub(crate) use hf_layout::in_other_layout;
 pub(crate) use hf_layout::shape_as_in_file;
 pub use hf_layout::swap_hf_layout;
+pub use laid_out::from_safetensors_laid_out;
 pub use safetensors_bytes::{from_safetensors, to_safetensors};
-pub use safetensors_parts::from_safetensors_parts;
 
 /// Host tensors by parameter name, in name order.
 pub type NamedTensors = BTreeMap<String, TensorData>;
@@ -84,20 +85,25 @@ pub fn apply_matching<M: Module>(
 /// # Errors
 /// [`ModelError::WeightNotFinite`] with the first offender in name order.
 pub fn check_finite(tensors: &NamedTensors) -> Result<(), ModelError> {
-    let offender = |(name, data): (&String, &TensorData)| {
-        if is_finite(data) {
-            return None;
-        }
-        // Converting to f64 keeps NaN and infinity as they are, whatever the number format.
-        let mut values = data.iter::<f64>().enumerate();
-        let (index, value) = values.find(|(_, value)| !value.is_finite())?;
-        Some(ModelError::WeightNotFinite {
-            name: name.clone(),
+    let mut tensors = tensors.iter();
+    tensors.try_for_each(|(name, data)| check_tensor_finite(name, data))
+}
+
+/// Refuses NaN and infinity in one tensor.
+fn check_tensor_finite(name: &str, data: &TensorData) -> Result<(), ModelError> {
+    if is_finite(data) {
+        return Ok(());
+    }
+    // Converting to f64 keeps NaN and infinity as they are, whatever the number format.
+    let mut values = data.iter::<f64>().enumerate();
+    match values.find(|(_, value)| !value.is_finite()) {
+        None => Ok(()),
+        Some((index, value)) => Err(ModelError::WeightNotFinite {
+            name: name.to_owned(),
             index,
             value,
-        })
-    };
-    tensors.iter().find_map(offender).map_or(Ok(()), Err)
+        }),
+    }
 }
 
 /// Whether all values are known to be finite at a glance: an adapter of some hundred megabytes is looked at beside decoding.

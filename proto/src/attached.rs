@@ -23,6 +23,11 @@ pub trait Attachment {
     fn heard(&mut self, _bytes: &[u8]) -> io::Result<()> {
         Ok(())
     }
+
+    /// The connection broke with `error`; what to call that.
+    fn broken(&mut self, error: io::Error) -> io::Error {
+        error
+    }
 }
 
 /// A connection with what is attached to it.
@@ -41,7 +46,8 @@ impl<C: AsyncRead + Unpin, A: Attachment + Unpin> AsyncRead for Attached<C, A> {
         let this = self.get_mut();
         this.attachment.before_read(context)?;
         let filled = into.filled().len();
-        ready!(Pin::new(&mut this.connection).poll_read(context, into))?;
+        let read = ready!(Pin::new(&mut this.connection).poll_read(context, into));
+        read.map_err(|error| this.attachment.broken(error))?;
         let bytes = into.filled().get(filled..).unwrap_or_default();
         Poll::Ready(this.attachment.heard(bytes))
     }

@@ -44,8 +44,8 @@ pub use keep_alive::KeepAlive;
 pub use network::{Answering, Destination, Duplex, Incoming, Network, Tcp, channel, host_and_port};
 pub use pauses::Pauses;
 pub use remote::Remote;
-pub use role::{PeerRole, RoleName};
-pub use told::{figures, one_line};
+pub use role::{NotCertifiable, PeerRole, RoleName};
+pub use told::{figures, one_line, said};
 pub use wire_error::WireError;
 
 /// The generated messages, clients and servers of package `adwright.v1`.

@@ -1,6 +1,7 @@
 //! Who takes part in a run, as certificates name them: the DNS name `<role>.<run>`.
 
 use common::RunId;
+use rustls::pki_types::DnsName;
 use std::fmt;
 
 /// What somebody may be to a run.
@@ -50,6 +51,17 @@ impl fmt::Display for PeerRole {
     }
 }
 
+/// The name of a run that no certificate can hold.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "run id {run:?} cannot be in certificates, as {name} is no DNS name: expected 1 to 63 letters, digits, '_' and '-' between dots, no '-' at \
+     the end of a part, and a last part that is no number, such as spring-7"
+)]
+pub struct NotCertifiable {
+    run: String,
+    name: String,
+}
+
 /// A role in a run.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RoleName {
@@ -66,6 +78,22 @@ impl RoleName {
         let role = PeerRole::ALL.into_iter().find(|role| role.name() == first)?;
         let run = RunId::new(run).ok()?;
         Some(Self { role, run })
+    }
+
+    /// Whether certificates can hold the names of a run's roles.
+    ///
+    /// # Errors
+    /// [`NotCertifiable`] when those are no DNS names, as a run's name need not be part of one.
+    pub fn check_certifiable(run: &RunId) -> Result<(), NotCertifiable> {
+        let name = format!("{}.{run}", PeerRole::RewardServer);
+        // With a dot at its end it may be asked for, and not be shown.
+        match DnsName::try_from(name.as_str()) {
+            Ok(_) if !name.ends_with('.') => Ok(()),
+            _ => Err(NotCertifiable {
+                run: run.to_string(),
+                name,
+            }),
+        }
     }
 
     /// Several of them for people.
@@ -90,10 +118,10 @@ mod tests {
 
     #[test]
     fn a_role_is_the_first_label_and_the_run_all_others() {
-        let parsed = RoleName::parse("reward-server.spring.2027").unwrap();
+        let parsed = RoleName::parse("reward-server.spring.v2027").unwrap();
         assert_eq!(
             (parsed.role, parsed.run.to_string()),
-            (PeerRole::RewardServer, "spring.2027".into())
+            (PeerRole::RewardServer, "spring.v2027".into())
         );
         for role in PeerRole::ALL {
             let name = format!("{role}.demo");
@@ -112,6 +140,19 @@ mod tests {
             "actor.a b",
         ] {
             assert_eq!(RoleName::parse(name), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_run_whose_name_ends_no_dns_name_is_told() {
+        let checked = |run: &str| RoleName::check_certifiable(&RunId::new(run).unwrap());
+        for run in ["demo", "Spring_2", "spring.v2", "2027-01-15", &"a".repeat(63)] {
+            assert_eq!(checked(run), Ok(()), "{run}");
+        }
+        for run in ["20270115", "spring.2", "a..b", "a.", "a-", &"a".repeat(64)] {
+            let told = checked(run).unwrap_err().to_string();
+            let name = format!("reward-server.{run} is no DNS name: expected");
+            assert!(told.contains(&name), "{told}");
         }
     }
 }

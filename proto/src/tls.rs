@@ -9,6 +9,7 @@ mod error;
 mod handshakes;
 mod names;
 mod plain;
+mod refusals;
 mod server;
 
 pub use client::Tls;

@@ -25,8 +25,8 @@ pub fn one_line(text: &str) -> String {
     text.replace(is_order, " ")
 }
 
-/// What somebody says for people; `None` where that is nothing.
-pub(crate) fn said(text: &str) -> Option<String> {
+/// What somebody says for people, on one line and not too long; `None` where that is nothing.
+pub fn said(text: &str) -> Option<String> {
     match text.len() {
         0 => None,
         1..=MAX_SAID_BYTES => Some(one_line(text)),

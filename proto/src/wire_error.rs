@@ -65,11 +65,8 @@ pub enum WireError {
         /// What was found.
         reason: String,
     },
-    /// The caller has other settings than the run, and they decide what becomes of tasks.
-    #[error(
-        "{caller} has other settings than the run, and what becomes of a task follows from them: {}",
-        told(others)
-    )]
+    /// The caller has other settings than the run, and they decide what becomes of tasks, or what versions are measured on.
+    #[error("{caller} has other settings than the run: {}", told(others))]
     OtherSettings {
         /// Who called.
         caller: String,

@@ -5,7 +5,7 @@ mod reward;
 
 pub use reward::RewardConfig;
 
-use common::{DecidingSettings, InvalidConfig, SettingsCheck};
+use common::{DecidingSettings, InvalidConfig, SettingsCheck, stated};
 use models::ctr::CAIG_QUESTION;
 use proto::MAX_MESSAGE_BYTES;
 use schemars::JsonSchema;
@@ -134,8 +134,8 @@ impl RewardServerConfig {
             linger_s: _,
         } = self;
         let settings = [
-            ("min_confidence", format!("{min_confidence:?}")),
-            ("question", format!("\"{question}\"")),
+            ("min_confidence", stated(min_confidence)),
+            ("question", stated(question)),
         ];
         DecidingSettings::of_table("reward_server", settings)
     }
@@ -196,7 +196,7 @@ mod tests {
         assert_eq!(elsewhere.deciding(), run.deciding());
         let other = RewardServerConfig {
             min_confidence: 0.75,
-            question: "Which?".into(),
+            question: "Which \"one\"?".into(),
             ..run.clone()
         };
         let others = other.deciding().others_than(&run.deciding());
@@ -205,7 +205,7 @@ mod tests {
             told,
             [
                 "reward_server.min_confidence = 0.75",
-                "reward_server.question = \"Which?\""
+                r#"reward_server.question = "Which \"one\"?""#
             ]
         );
     }

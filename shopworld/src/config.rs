@@ -1,6 +1,6 @@
 //! The knobs of the world, with the values of the measured prototype as defaults.
 
-use common::{DecidingSettings, InvalidConfig, SettingsCheck};
+use common::{DecidingSettings, InvalidConfig, SettingsCheck, stated};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -133,7 +133,7 @@ impl ShopWorldConfig {
             sft_match: _,
             product_size: _,
         } = self;
-        DecidingSettings::of_table("shopworld", [("creative_size", creative_size.to_string())])
+        DecidingSettings::of_table("shopworld", [("creative_size", stated(creative_size))])
     }
 
     /// What cut-outs and creatives take in memory.

@@ -22,7 +22,7 @@ mod reading;
 mod settings;
 mod upload;
 
-pub use artifact::{artifact_of, artifact_of_file};
+pub use artifact::{artifact_of, artifact_of_file, digest_of_all, digest_of_files};
 pub use aside::{SHORT, aside};
 pub use cache::{Brought, Told};
 pub use checksum::Checksum;

@@ -9,7 +9,7 @@
 use common::{Artifact, Digest, InvalidArtifact, RunId};
 use models::sentencepiece::SentencePiece;
 use models::tokenizer::{SpecialTokens, Tokenizer};
-use models::weights::{from_safetensors, from_safetensors_parts, torch_bin::TorchFile};
+use models::weights::{from_safetensors, from_safetensors_laid_out, torch_bin::TorchFile};
 use prost::Message;
 use proto::artifact_stream::continued;
 use proto::{WireError, pb, trace};
@@ -175,7 +175,7 @@ pub const DOORS: [Door; 36] = [
     file("safetensors", |bytes| from_safetensors(bytes).is_ok()),
     file("safetensors in parts", |bytes| {
         let parts: Vec<&[u8]> = bytes.chunks(PART).collect();
-        from_safetensors_parts(&parts).is_ok()
+        from_safetensors_laid_out(&parts).is_ok()
     }),
     file("torch_bin", whole_torch_file),
     file("sentencepiece", |bytes| SentencePiece::from_bytes(bytes).is_ok()),

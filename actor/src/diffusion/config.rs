@@ -1,7 +1,7 @@
 //! What the image generator can be told: the `[diffusion]` table.
 
-use crate::config::{given, text};
-use common::{DecidingSettings, InvalidConfig, SettingsCheck};
+use crate::config::given;
+use common::{DecidingSettings, InvalidConfig, SettingsCheck, stated};
 use imaging::Region;
 use models::diffusion::attention::SliceBytes;
 use models::diffusion::pipeline::PipelineConfig;
@@ -185,21 +185,21 @@ impl DiffusionConfig {
         let settings = [
             ("controlnet", given(controlnet)),
             ("lora", given(lora)),
-            ("lora_scale", text(lora_scale)),
-            ("width", text(width)),
-            ("height", text(height)),
-            ("image_scale", text(image_scale)),
-            ("box", text(region)),
-            ("placing", text(placing)),
-            ("sampler", text(sampler)),
-            ("steps", text(steps)),
-            ("guidance", text(guidance)),
-            ("control_scale", text(control_scale)),
+            ("lora_scale", stated(lora_scale)),
+            ("width", stated(width)),
+            ("height", stated(height)),
+            ("image_scale", stated(image_scale)),
+            ("box", stated(region)),
+            ("placing", stated(placing)),
+            ("sampler", stated(sampler)),
+            ("steps", stated(steps)),
+            ("guidance", stated(guidance)),
+            ("control_scale", stated(control_scale)),
             ("negative_prompt", short(negative_prompt)),
-            ("long_prompts", text(long_prompts)),
-            ("emphasis", text(emphasis)),
-            ("batch", text(batch)),
-            ("tile", text(tile)),
+            ("long_prompts", stated(long_prompts)),
+            ("emphasis", stated(emphasis)),
+            ("batch", stated(batch)),
+            ("tile", stated(tile)),
         ];
         DecidingSettings::of_table("diffusion", settings)
     }
@@ -238,7 +238,7 @@ impl DiffusionConfig {
 
 /// A text, or its digest. What counts is how long it is as it is stated: some characters take six bytes there.
 fn short(words: &str) -> String {
-    let stated = text(&words);
+    let stated = stated(&words);
     match stated.len() {
         ..=MAX_STATED_BYTES => stated,
         _ => store::digest(words.as_bytes()).to_string(),

@@ -2,6 +2,7 @@
 
 use super::composition::{Composition, CompositionError};
 use super::config::DiffusionConfig;
+use common::DecidingSettings;
 use data::{GenerateError, GeneratedImage, NoImage};
 use image::RgbaImage;
 use models::ModelError;
@@ -23,6 +24,33 @@ pub struct DiffusionFiles {
     pub controlnet: PathBuf,
     /// An adapter's file.
     pub lora: Option<PathBuf>,
+}
+
+impl DiffusionFiles {
+    /// What they hold, by the digests of their weights: reads all of them, and tells `done` of every chunk.
+    ///
+    /// # Errors
+    /// [`ModelError`] with the file at fault.
+    pub fn contents(&self, mut done: impl FnMut()) -> Result<DecidingSettings, ModelError> {
+        let model = StableDiffusion::open(&self.model)?;
+        let controlnet = ControlNetFiles::open(&self.controlnet, &model.unet)?;
+        let mut named = vec![
+            ("diffusion.model", model.weight_files()?),
+            ("diffusion.controlnet", controlnet.weight_files()?),
+        ];
+        named.extend(self.lora.clone().map(|lora| ("diffusion.lora", [lora].into())));
+        let mut contents = DecidingSettings::default();
+        for (key, files) in named {
+            let digest = store::digest_of_files(files, &mut done);
+            let digest = digest.map_err(|(path, source)| ModelError::File {
+                action: "read",
+                path,
+                source,
+            })?;
+            contents = contents.and(DecidingSettings::of_contents(key, digest));
+        }
+        Ok(contents)
+    }
 }
 
 /// Paints pictures around products.

@@ -38,6 +38,43 @@ fn generator(config: DiffusionConfig) -> DiffusionGenerator {
     DiffusionGenerator::start(files(), config, Placement::cpu()).unwrap()
 }
 
+/// The files of a directory and of those below it, in another place under the same names.
+fn copied(from: &Path, to: &Path) -> PathBuf {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let (path, name) = entry.map(|entry| (entry.path(), entry.file_name())).unwrap();
+        match path.is_dir() {
+            true => drop(copied(&path, &to.join(name))),
+            false => drop(fs::copy(&path, to.join(name)).unwrap()),
+        }
+    }
+    to.to_owned()
+}
+
+#[test]
+fn what_is_stated_of_the_files_follows_from_their_weights_and_not_from_where_they_lie() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut chunks = 0;
+    let stated = files().contents(|| chunks += 1).unwrap();
+    assert!(chunks > 0);
+    let keys: Vec<&str> = stated.keys().collect();
+    assert_eq!(keys, ["diffusion.controlnet.digest", "diffusion.model.digest"]);
+    assert_eq!(stated.contents(), stated);
+    let elsewhere = DiffusionFiles {
+        controlnet: copied(&files().controlnet, &directory.path().join("elsewhere")),
+        ..files()
+    };
+    let told = || elsewhere.contents(|| ()).unwrap();
+    assert_eq!(told(), stated);
+    let weights = elsewhere.controlnet.join("diffusion_pytorch_model.safetensors");
+    let mut bytes = fs::read(&weights).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    fs::write(&weights, bytes).unwrap();
+    let others = told().others_than(&stated);
+    assert_eq!(others.len(), 1);
+    assert_eq!(others[0].key, "diffusion.controlnet.digest");
+}
+
 /// A cut-out with a soft edge. `inside` is how deep a place is in it, in pixels from the picture's middle.
 fn drawn(inside: impl Fn(f64, f64) -> f64, hidden: [u8; 3]) -> RgbaImage {
     RgbaImage::from_fn(270, 210, |x, y| {

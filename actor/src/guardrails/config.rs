@@ -1,7 +1,7 @@
 //! What guardrails can be told: the `[actor.guardrails]` table.
 
-use crate::config::{given, text};
-use common::{DecidingSettings, SettingsCheck};
+use crate::config::given;
+use common::{DecidingSettings, SettingsCheck, stated};
 use imaging::guardrails::{blank, halo, leakage, perceptual_hash, visibility};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -93,7 +93,7 @@ impl GuardrailsConfig {
         }
     }
 
-    /// What they decide: all of them do. Of the lists is stated whether there are any.
+    /// What they decide: all of them do. Of the lists is stated whether there are any; what they hold is known to who has opened them.
     pub(crate) fn deciding(&self) -> DecidingSettings {
         let Self {
             text_blocklist,
@@ -110,16 +110,16 @@ impl GuardrailsConfig {
         } = self;
         let settings = [
             ("text_blocklist", given(text_blocklist)),
-            ("min_spread", text(min_spread)),
-            ("max_black_share", text(max_black_share)),
-            ("max_halo", text(max_halo)),
-            ("max_changed", text(max_changed)),
-            ("min_distinct_outline", text(min_distinct_outline)),
-            ("min_product_area", text(min_product_area)),
-            ("near_duplicates", text(near_duplicates)),
-            ("near_duplicate_bits", text(near_duplicate_bits)),
+            ("min_spread", stated(min_spread)),
+            ("max_black_share", stated(max_black_share)),
+            ("max_halo", stated(max_halo)),
+            ("max_changed", stated(max_changed)),
+            ("min_distinct_outline", stated(min_distinct_outline)),
+            ("min_product_area", stated(min_product_area)),
+            ("near_duplicates", stated(near_duplicates)),
+            ("near_duplicate_bits", stated(near_duplicate_bits)),
             ("image_blocklist", given(image_blocklist)),
-            ("image_blocklist_bits", text(image_blocklist_bits)),
+            ("image_blocklist_bits", stated(image_blocklist_bits)),
         ];
         DecidingSettings::of_table("actor.guardrails", settings)
     }

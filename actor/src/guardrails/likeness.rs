@@ -1,9 +1,10 @@
 //! Pictures that are nearly others: earlier ones of the group, or those that a directory lists.
 
 use super::{GuardrailError, Guards, Shown};
-use common::{Barred, Guardrail};
+use common::{Barred, Digest, Guardrail};
 use imaging::ImagingError;
 use imaging::guardrails::perceptual_hash::{PerceptualHash, perceptual_hash};
+use std::collections::BTreeSet;
 use std::path::Path;
 
 /// The largest listed picture that is read, in bytes.
@@ -31,6 +32,8 @@ pub(super) struct ImageBlocklist {
     listed: Vec<PerceptualHash>,
     /// In how many bits a picture may differ from a listed one.
     bits: u32,
+    /// Of the listed pictures' files, whatever they are called.
+    digest: Digest,
 }
 
 impl ImageBlocklist {
@@ -44,7 +47,7 @@ impl ImageBlocklist {
             move |source| GuardrailError::Directory { path, source }
         };
         let entries = std::fs::read_dir(directory).map_err(unreadable(directory))?;
-        let mut listed = vec![];
+        let (mut listed, mut digests) = (vec![], BTreeSet::new());
         for entry in entries {
             let path = entry.map_err(unreadable(directory))?.path();
             let found = std::fs::metadata(&path).map_err(unreadable(&path))?;
@@ -59,6 +62,7 @@ impl ImageBlocklist {
                 });
             }
             let bytes = std::fs::read(&path).map_err(unreadable(&path))?;
+            digests.insert(store::digest(&bytes));
             let picture = data::cutout::decode_rgb(&bytes);
             let picture = picture.map_err(|source| GuardrailError::Picture {
                 path: path.clone(),
@@ -72,8 +76,17 @@ impl ImageBlocklist {
             true => Err(GuardrailError::Empty {
                 path: directory.to_owned(),
             }),
-            false => Ok(Self { listed, bits }),
+            false => Ok(Self {
+                listed,
+                bits,
+                digest: store::digest_of_all(digests),
+            }),
         }
+    }
+
+    /// Of its pictures' files: of their digests in order, each once.
+    pub(super) fn digest(&self) -> Digest {
+        self.digest
     }
 }
 

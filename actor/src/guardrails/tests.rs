@@ -184,6 +184,36 @@ fn listed_pictures_are_found_and_a_list_that_is_none_is_named() {
 }
 
 #[test]
+fn what_lists_hold_is_stated_whatever_their_files_are_called() {
+    let directory = tempfile::tempdir().unwrap();
+    let stated = |pictures: &[(&str, u32)], words: &str| {
+        let (list, place) = (directory.path().join("words.txt"), tempfile::tempdir().unwrap());
+        std::fs::write(&list, words).unwrap();
+        for &(name, number) in pictures {
+            let picture = cutout::encode_rgb_png(&clean(number).image);
+            std::fs::write(place.path().join(name), picture).unwrap();
+        }
+        let config = GuardrailsConfig {
+            text_blocklist: list.to_str().unwrap().into(),
+            image_blocklist: place.path().to_str().unwrap().into(),
+            ..GuardrailsConfig::default()
+        };
+        Guardrails::open(&config).unwrap().contents()
+    };
+    let run = stated(&[("a.png", 1), ("b.png", 2)], "beer\n");
+    assert_eq!(run.contents(), run);
+    assert_eq!(stated(&[("c.png", 2), ("d.png", 1)], "# drinks\nbeer"), run);
+    let others = stated(&[("a.png", 1)], "wine\n").others_than(&run);
+    let keys: Vec<&str> = others.iter().map(|other| other.key.as_str()).collect();
+    let lists = ["image_blocklist", "text_blocklist"];
+    assert_eq!(keys, lists.map(|list| format!("actor.guardrails.{list}.digest")));
+    assert_eq!(
+        Guardrails::open(&GuardrailsConfig::default()).unwrap().contents(),
+        DecidingSettings::default()
+    );
+}
+
+#[test]
 fn a_placed_product_of_another_size_is_an_error() {
     let guardrails = Guardrails::open(&GuardrailsConfig::default()).unwrap();
     let mismatched = GeneratedImage {

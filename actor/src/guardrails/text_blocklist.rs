@@ -5,9 +5,9 @@
 //! words does not count. Inflected forms are words of their own: the list names those that it means.
 
 use super::{GuardrailError, Guards};
-use common::{Barred, Guardrail};
+use common::{Barred, Digest, Guardrail};
 use icu_normalizer::ComposingNormalizerBorrowed;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 use unicode_segmentation::UnicodeSegmentation;
 
@@ -19,6 +19,8 @@ const MAX_LIST_BYTES: u64 = 4 << 20;
 pub(super) struct TextBlocklist {
     /// The phrases by their first word, each without it.
     phrases: HashMap<String, Vec<Vec<String>>>,
+    /// Of what is listed, as it is written, whatever stands around it.
+    digest: Digest,
 }
 
 impl TextBlocklist {
@@ -53,9 +55,15 @@ impl TextBlocklist {
         }
     }
 
+    /// Of its lines, each once and ended by a line break, in the order of their bytes: of what it lists, and not of how it lies there.
+    pub(super) fn digest(&self) -> Digest {
+        self.digest
+    }
+
     /// The list of this text, or the number and the text of a line without a word.
     fn parse(text: &str) -> Result<Self, (usize, String)> {
         let mut phrases: HashMap<String, Vec<Vec<String>>> = HashMap::new();
+        let mut listed = BTreeSet::new();
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         for (number, line) in (1..).zip(text.lines()) {
             let line = line.trim();
@@ -65,8 +73,11 @@ impl TextBlocklist {
             let mut words = words(line).into_iter();
             let first = words.next().ok_or_else(|| (number, line.to_owned()))?;
             phrases.entry(first).or_default().push(words.collect());
+            listed.insert(line);
         }
-        Ok(Self { phrases })
+        let listed: String = listed.into_iter().flat_map(|line| [line, "\n"]).collect();
+        let digest = store::digest(listed.as_bytes());
+        Ok(Self { phrases, digest })
     }
 
     /// The first listed phrase of a text.
@@ -177,6 +188,17 @@ mod tests {
         assert!(refusal(large.as_bytes()).contains("4194304"));
         std::fs::write(&path, "\u{feff}beer\r\nwine\r\n").unwrap();
         assert!(TextBlocklist::read(&path).unwrap().find("Beer").is_some());
+    }
+
+    #[test]
+    fn a_list_is_the_same_that_lists_the_same() {
+        let digest = |text: &str| list(text).digest();
+        assert_eq!(digest("wine\nbeer\n"), store::digest(b"beer\nwine\n"));
+        assert_eq!(
+            digest("\u{feff}# drinks\r\nbeer\r\n\r\n wine\r\nbeer"),
+            digest("wine\nbeer")
+        );
+        assert_ne!(digest("wine\nbeer garden"), digest("wine\nbeer\ngarden"));
     }
 
     proptest! {

@@ -63,7 +63,7 @@ impl Receipts {
             pb::Disposition::Reissued => self.reissued += 1,
             pb::Disposition::Refused | pb::Disposition::Unspecified => {
                 self.refused += 1;
-                tracing::warn!(task, detail = receipt.detail, "outcome refused");
+                tracing::warn!(task, detail = proto::said(&receipt.detail), "outcome refused");
             }
         }
     }

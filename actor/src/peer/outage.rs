@@ -28,7 +28,8 @@ impl<'a> Outage<'a> {
     ///
     /// # Errors
     /// [`ActorError::Refused`] when another attempt would fail the same way; when the patience does not last until then
-    /// [`ActorError::Overloaded`] or [`ActorError::Failing`] if that is what the peer said, else [`ActorError::Unreachable`].
+    /// [`ActorError::Overloaded`] or [`ActorError::Failing`] if that is what the peer said, else
+    /// [`ActorError::NoTimeLeft`] or [`ActorError::Unreachable`].
     pub(crate) async fn pause(&mut self, status: Status) -> Result<(), ActorError> {
         let (role, url) = (self.peer.role, self.peer.url.to_string());
         let passes = self.peer.failures_pass && code(&status) == Code::Internal;

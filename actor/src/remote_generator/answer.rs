@@ -81,7 +81,7 @@ fn picture(rendered: &pb::RenderedImage) -> Result<GeneratedImage, NoImage> {
 fn no_image(position: usize, failure: pb::ImageFailure) -> Result<NoImage, UnusableAnswer> {
     use pb::ImageFailureReason as Reason;
     let reason = failure.reason();
-    let detail = failure.detail;
+    let detail = proto::said(&failure.detail).unwrap_or_default();
     match reason {
         Reason::InvalidImage => Ok(NoImage::Invalid(detail)),
         Reason::Guardrail => Ok(NoImage::Withheld(detail)),
@@ -165,6 +165,32 @@ mod tests {
                 panic!("{:?}", images[position])
             };
             assert!(reason.contains(says), "{reason}");
+        }
+    }
+
+    #[test]
+    fn what_the_service_says_of_a_failure_stays_on_one_line_and_is_cut() {
+        let told = |reason: Reason| {
+            let detail = format!("no\n\u{1b}[2J{}", "x".repeat(1 << 20));
+            let reason = reason.into();
+            let failed = image_result::Result::Failure(pb::ImageFailure { reason, detail });
+            match images(1, response(vec![failed])) {
+                Ok(images) => images[0].as_ref().unwrap_err().to_string(),
+                Err(unusable) => unusable.to_string(),
+            }
+        };
+        for reason in [
+            Reason::InvalidImage,
+            Reason::Guardrail,
+            Reason::Description,
+            Reason::Model,
+        ] {
+            let told = told(reason);
+            assert!(
+                told.len() < 5 << 10 && told.contains("no  [2Jx"),
+                "{}",
+                told.len()
+            );
         }
     }
 

@@ -86,7 +86,8 @@ fn abstention(confidence: Option<f64>) -> Result<Abstention, InvalidMessage> {
 /// Invalid images would come again; a model's failure may pass.
 fn score_failure(failure: &pb::ScoreFailure) -> Failure {
     let reason = FailureReason::RewardUnavailable;
-    let detail = format!("{}: {}", failure.reason().as_str_name(), failure.detail);
+    let said = proto::said(&failure.detail).unwrap_or_default();
+    let detail = format!("{}: {said}", failure.reason().as_str_name());
     match failure.reason() {
         pb::ScoreFailureReason::InvalidImage => Failure::lasting(reason, detail),
         _ => Failure::retryable(reason, detail),

@@ -62,8 +62,13 @@ pub(crate) struct BroadcastArgs {
     pub(crate) json: bool,
 }
 
-/// What is measured of staleness. Each demo's output goes into a directory of its own below `--out`.
+/// What is measured of staleness.
 #[derive(Debug, Args)]
+#[command(mut_arg("compare", |arg| arg.hide(true)))]
+#[command(mut_arg("deterministic", |arg| arg.hide(true)))]
+#[command(mut_arg("out", |arg| arg.help(
+    "Where staleness.json and its charts go; each demo's results go into a directory of its own below it"
+)))]
 pub(crate) struct StalenessArgs {
     /// The largest `learner.max_staleness`, at most 100: each takes a demo
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u64).range(..=100), allow_negative_numbers = true)]
@@ -75,8 +80,13 @@ pub(crate) struct StalenessArgs {
     pub(crate) json: bool,
 }
 
-/// What is measured of memory. What the roles write is removed at the end, but for logs in `<out>.unfinished`.
+/// What is measured of memory.
 #[derive(Debug, Args)]
+#[command(mut_arg("compare", |arg| arg.hide(true)))]
+#[command(mut_arg("rounds", |arg| arg.hide(true)))]
+#[command(mut_arg("out", |arg| arg.help(
+    "Beside which the roles write, in DIR.unfinished: removed at the end, but for logs"
+)))]
 pub(crate) struct SoakArgs {
     /// How long the roles work
     #[arg(long, default_value_t = 60.0, allow_negative_numbers = true)]

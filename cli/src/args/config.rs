@@ -2,7 +2,7 @@
 
 use super::ConfigArgs;
 use crate::ready::Role;
-use clap::Subcommand;
+use clap::{Subcommand, ValueEnum};
 
 /// `adwright config ...`
 #[derive(Debug, Subcommand)]
@@ -22,8 +22,8 @@ pub(crate) enum ConfigCommand {
     Check {
         /// Also what this role would refuse at its start on this machine: device, certificates, models, products, lists, and
         /// places that it writes to, which are tried and left as they were
-        #[arg(long, value_name = "ROLE", value_parser = super::roles())]
-        role: Option<Role>,
+        #[arg(long, value_name = "ROLE")]
+        role: Option<Starter>,
         #[command(flatten)]
         config: ConfigArgs,
     },
@@ -33,4 +33,26 @@ pub(crate) enum ConfigCommand {
         #[arg(long)]
         markdown: bool,
     },
+}
+
+/// Whose start can be looked at beforehand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Starter {
+    Learner,
+    Actor,
+    RewardServer,
+    /// `adwright evaluate --follow`
+    Evaluator,
+}
+
+impl Starter {
+    /// The service that it is; `None` of one that calls others only.
+    pub(crate) fn service(self) -> Option<Role> {
+        match self {
+            Self::Learner => Some(Role::Learner),
+            Self::Actor => Some(Role::Actor),
+            Self::RewardServer => Some(Role::RewardServer),
+            Self::Evaluator => None,
+        }
+    }
 }

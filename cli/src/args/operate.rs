@@ -1,7 +1,6 @@
 //! Arguments of the commands that look after a job: before it is launched, while it runs, and how it is launched.
 
-use super::ConfigArgs;
-use crate::ready::Role;
+use super::{ConfigArgs, Starter};
 use clap::Args;
 use clap_complete::Shell;
 use std::path::PathBuf;
@@ -12,8 +11,8 @@ pub(crate) struct DoctorArgs {
     #[command(flatten)]
     pub(crate) config: ConfigArgs,
     /// Look only at what this role needs; what it needs and does not find is then an error. By default everything is looked at
-    #[arg(long, value_name = "ROLE", value_parser = super::roles())]
-    pub(crate) role: Option<Role>,
+    #[arg(long, value_name = "ROLE")]
+    pub(crate) role: Option<Starter>,
     /// Longest time that one check may take, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub(crate) timeout: u64,

@@ -254,6 +254,7 @@ impl Rig {
             after: Some(after.into()),
             relay_port: 0,
             evaluates: false,
+            settings: Default::default(),
         };
         Ok(self.client.watch_policy(request).await?.into_inner())
     }

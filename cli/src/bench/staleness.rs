@@ -46,6 +46,10 @@ impl Bounds {
     /// # Errors
     /// Mistakes of configuration.
     pub(crate) fn new(args: &StalenessArgs) -> Outcome<Self> {
+        if !args.demo.compare.is_empty() {
+            let given = anyhow!("all bounds have one loss, that of --mode: leave out --compare");
+            return Err(given).or_configuration();
+        }
         let (mut demo, out) = (args.demo.clone(), args.demo.out.clone());
         demo.out = place(&out, 0);
         demo.config.sets.push("learner.max_staleness=0".to_owned());

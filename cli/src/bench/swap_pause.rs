@@ -3,6 +3,9 @@
 //!
 //! Learner, building and decoding share this process and its cores. The learner, which would have a machine of its own, stands back as far as
 //! threads can.
+//!
+//! What is measured is the adoption, so the rest is chosen such that a border of two batches costs about what a decode step does: a batch has
+//! about as many rows as a prompt has positions, a picture is one of these, and no outcome waits for the ledger's next flush.
 
 use super::rig::{Plan, Rig};
 use crate::config::Config;
@@ -30,6 +33,9 @@ const RANK: usize = 1024;
 
 /// Bytes of the adapter in one decoder layer: seven matrices of `WIDTH x WIDTH`, two factors each, f32.
 const LAYER_BYTES: usize = 7 * 2 * WIDTH * RANK * 4;
+
+/// Completions at once: about as many as a prompt has positions, so that a step is hardly quicker than the prompt's pass.
+const ROWS: usize = 12;
 
 /// Tokens of a completion.
 const TOKENS: usize = 48;
@@ -67,6 +73,8 @@ pub(crate) struct SwapFigures {
     idle_ms_median: f64,
     /// Longest gap within batches while the weights came and were built.
     step_ms_max_meanwhile: f64,
+    /// Longest gap between batches from the announcement until the first batch after the adoption.
+    border_ms_max_meanwhile: f64,
     /// From the announcement to the adoption.
     seconds: f64,
 }
@@ -99,12 +107,13 @@ pub(super) async fn measure(bytes: usize, tls: bool) -> Outcome<SwapFigures> {
             passes: 1,
             max_staleness: 8,
             keep_versions: 2,
+            ledger_flush_ms: 1,
             lora,
             ..LearnerConfig::default()
         },
         actor: ActorConfig {
             tasks_per_lease: 1,
-            group_size: 2,
+            group_size: ROWS,
             max_new_tokens: TOKENS,
             ..ActorConfig::default()
         },
@@ -151,6 +160,8 @@ fn decoding(
     let text = &mut policy.config.text;
     (text.hidden_size, text.intermediate_size) = (WIDTH, WIDTH);
     text.num_hidden_layers = (bytes / LAYER_BYTES).max(1);
+    // A picture is one position.
+    policy.config.vision.patch_size = policy.config.vision.image_size;
     policy.model = policy.config.init(&device, 1);
     let version = |seed| -> anyhow::Result<bytes::Bytes> {
         Ok(adapter_bytes(&policy.model.clone().with_adapter(lora, seed)?.adapter())?.into())
@@ -206,6 +217,7 @@ fn figures(bytes: usize, steps: &[DecodeStep], announced: Instant, adopted: Inst
         step_ms_median: step,
         step_ms_max_before: most(&mut within.iter().copied()),
         step_ms_max_meanwhile: most(&mut across().filter(|gap| !gap.is_border())),
+        border_ms_max_meanwhile: most(&mut across().filter(|gap| gap.is_border())),
         border_ms_median: border,
         border_ms_max_before: most(&mut borders.iter().copied()),
         border_ms_at_swap: swap.map_or(0.0, Gap::ms),
@@ -255,6 +267,7 @@ mod tests {
             (figures.border_ms_at_swap, figures.step_ms_max_meanwhile),
             (75.0, 12.0)
         );
+        assert_eq!(figures.border_ms_max_meanwhile, 75.0);
         assert_eq!((figures.idle_ms_median, figures.idle_ms_at_swap), (2.0, 7.0));
     }
 }

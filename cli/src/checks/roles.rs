@@ -1,6 +1,7 @@
 //! What each role is asked before it starts.
 
 use super::Checks;
+use crate::args::Starter;
 use crate::failure::OrConfiguration as _;
 use crate::ready::Role;
 use crate::security::{self, Security};
@@ -164,14 +165,40 @@ impl Checks {
         self.guardrails()
     }
 
-    /// What a role asks at its start of what lies on this machine, but for its addresses: they may be taken by the very job that is
-    /// asked about.
-    pub(crate) fn role(&mut self, role: Role) {
-        self.standing(role);
-        match role {
-            Role::Learner => drop(self.learner(&LearnerFlags::default())),
-            Role::RewardServer => self.reward_server(),
-            Role::Actor => drop(self.actor(&ActorFlags::default())),
+    /// An evaluator: everything that versions are measured with and on, as far as it can be known without weights. The products, unless
+    /// they come by URL.
+    pub(crate) fn evaluator(&mut self) -> Option<Shop> {
+        self.placement();
+        let directory = self.model("paths.policy", |config| &config.paths.policy, "pretrain");
+        let policy = directory.and_then(|directory| self.policy_in("paths.policy", &directory));
+        self.reward_server();
+        self.painting();
+        let shop = self.products();
+        if let (Some(shop), Some(policy)) = (&shop, &policy) {
+            self.prompts(shop, policy);
+        }
+        shop
+    }
+
+    /// What is asked at a start of what lies on this machine, but for addresses: they may be taken by the very job that is asked about.
+    pub(crate) fn starter(&mut self, starter: Starter) {
+        match starter {
+            Starter::Learner => {
+                self.standing(Role::Learner);
+                self.learner(&LearnerFlags::default());
+            }
+            Starter::RewardServer => {
+                self.standing(Role::RewardServer);
+                self.reward_server();
+            }
+            Starter::Actor => {
+                self.standing(Role::Actor);
+                self.actor(&ActorFlags::default());
+            }
+            Starter::Evaluator => {
+                self.looking_on();
+                self.evaluator();
+            }
         }
     }
 }

@@ -52,9 +52,9 @@ pub(super) fn run(args: &ActorArgs) -> Outcome<()> {
     };
     let network = security.transport.network();
     let (given, name, runtime) = (config.clone(), actor_id.clone(), host.handle());
-    let Some(image_generator) =
-        host.prepare(move || shop::image_generator(&given, &name, network, runtime))?
-    else {
+    let pulse = instruments.pulse.clone();
+    let prepare = move || shop::actors_generator(&given, &name, network, runtime, &pulse);
+    let Some((image_generator, contents)) = host.prepare(prepare)? else {
         return host.stop_early(args.end.unfinished_status);
     };
     let shutdown = host.shutdown();
@@ -68,7 +68,7 @@ pub(super) fn run(args: &ActorArgs) -> Outcome<()> {
             reward_url: config.endpoints.reward.clone(),
             store: locations::open_store("store.url", &config.store.url, &config.store.settings())?,
             image_generator,
-            rendering: config.deciding_what_is_rendered(),
+            rendering: config.deciding_what_is_rendered().and(contents),
             guardrails,
             work_dir: work.path(),
             placement,

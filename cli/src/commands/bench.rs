@@ -1,8 +1,8 @@
-//! `adwright bench`: measurements that need no model.
+//! `adwright bench`: measurements of what roles do together.
 
 use crate::args::{BenchCommand, BroadcastArgs, ControlPlaneArgs, SoakArgs, StalenessArgs};
 use crate::config::Config;
-use crate::demo::{self, Plan};
+use crate::demo::{self, Plan, SoakFigures};
 use crate::failure::{OrConfiguration as _, Outcome};
 use crate::role::Host;
 use crate::{allocator, bench, locations, output, telemetry};
@@ -35,7 +35,7 @@ fn control_plane(args: &ControlPlaneArgs) -> Outcome<()> {
         &StoreSettings::default(),
     )?;
     let figures = runtime()?.block_on(bench::control_plane(args, store))?;
-    show(&figures, args.json)
+    Ok(show(&figures, args.json)?)
 }
 
 fn broadcast(args: &BroadcastArgs) -> Outcome<()> {
@@ -43,7 +43,7 @@ fn broadcast(args: &BroadcastArgs) -> Outcome<()> {
     // As the actors' own processes do.
     allocator::gives_back()?;
     let figures = runtime()?.block_on(bench::broadcast(args))?;
-    show(&figures, args.json)
+    Ok(show(&figures, args.json)?)
 }
 
 fn staleness(args: &StalenessArgs) -> Outcome<()> {
@@ -52,7 +52,7 @@ fn staleness(args: &StalenessArgs) -> Outcome<()> {
     let host = measuring(&bounds.first().config, args.demo.compute.with_parent)?;
     let shutdown = host.shutdown();
     let figures = host.run(bounds.run(shutdown))?;
-    show(&figures, args.json)
+    Ok(show(&figures, args.json)?)
 }
 
 fn soak(args: &SoakArgs) -> Outcome<()> {
@@ -69,8 +69,8 @@ fn soak(args: &SoakArgs) -> Outcome<()> {
     telemetry::init(telemetry::QUIET)?;
     let host = measuring(&plan.config, args.demo.compute.with_parent)?;
     let shutdown = host.shutdown();
-    let figures = host.run(demo::soak(plan, time, shutdown))?;
-    show(&figures, args.json)
+    let tell = |figures: &SoakFigures| show(figures, args.json);
+    host.run(demo::soak(plan, time, shutdown, tell))
 }
 
 /// A process that only measures: its children get their own thread counts.
@@ -87,7 +87,7 @@ fn runtime() -> anyhow::Result<Runtime> {
 }
 
 /// One JSON object, or a line a figure.
-fn show(figures: &impl Serialize, json: bool) -> Outcome<()> {
+fn show(figures: &impl Serialize, json: bool) -> anyhow::Result<()> {
     if json {
         return Ok(output::json(figures)?);
     }

@@ -1,11 +1,10 @@
 //! `adwright config`: the resolved configuration, whether it is right, and what can be configured.
 
-use crate::args::{ConfigArgs, ConfigCommand};
+use crate::args::{ConfigArgs, ConfigCommand, Starter};
 use crate::checks::Checks;
 use crate::config::{self, Layers, QUICK};
 use crate::failure::{OrConfiguration as _, Outcome};
 use crate::output;
-use crate::ready::Role;
 
 /// Runs the command.
 pub(super) fn run(command: &ConfigCommand) -> Outcome<()> {
@@ -43,11 +42,11 @@ fn print(quick: bool, origins: bool, config: &ConfigArgs) -> Outcome<()> {
     Ok(())
 }
 
-fn check(role: Option<Role>, given: &ConfigArgs) -> Outcome<()> {
+fn check(role: Option<Starter>, given: &ConfigArgs) -> Outcome<()> {
     let layers = Layers::default().files(&given.config).sets(&given.sets);
     let mut checks = Checks::of(layers)?;
     if let Some(role) = role {
-        checks.role(role);
+        checks.starter(role);
     }
     let config = checks.finish()?;
     let files: Vec<String> = given
@@ -63,9 +62,13 @@ fn check(role: Option<Role>, given: &ConfigArgs) -> Outcome<()> {
         0 => String::new(),
         count => format!(" with {count} --set"),
     };
-    let part = role
-        .map(|role| format!(" for a {}", role.name()))
-        .unwrap_or_default();
+    let part = match role {
+        None => "",
+        Some(Starter::Learner) => " for a learner",
+        Some(Starter::Actor) => " for an actor",
+        Some(Starter::RewardServer) => " for a reward-server",
+        Some(Starter::Evaluator) => " for an evaluator",
+    };
     output::line(&format!(
         "{source}{set}: a right configuration{part}, run {}",
         config.run.id

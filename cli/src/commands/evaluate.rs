@@ -87,7 +87,7 @@ pub(super) fn run(args: &EvaluateArgs) -> Outcome<()> {
         Generator::Remote => checks.looking_on(),
         Generator::Shopworld | Generator::Diffusion => None,
     };
-    let shop = look(&mut checks);
+    let shop = checks.evaluator();
     let config = checks.finish()?;
     telemetry::init(telemetry::QUIET)?;
     let _kernels = role::runtime(&config)?;
@@ -149,21 +149,6 @@ pub(super) fn run(args: &EvaluateArgs) -> Outcome<()> {
     }
     describe(&report)?;
     Ok(())
-}
-
-/// Looks at everything that versions are measured with and on: what lies here, as far as it can be known without weights. The products,
-/// unless they come by URL.
-fn look(checks: &mut Checks) -> Option<Shop> {
-    checks.placement();
-    let directory = checks.model("paths.policy", |config| &config.paths.policy, "pretrain");
-    let policy = directory.and_then(|directory| checks.policy_in("paths.policy", &directory));
-    checks.reward_server();
-    checks.painting();
-    let shop = checks.products();
-    if let (Some(shop), Some(policy)) = (&shop, &policy) {
-        checks.prompts(shop, policy);
-    }
-    shop
 }
 
 /// What is measured, and what says how good that is: on this machine.

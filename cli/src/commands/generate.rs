@@ -4,9 +4,8 @@ use super::model::Asked;
 use crate::args::GenerateArgs;
 use crate::failure::{OrConfiguration as _, Outcome};
 use crate::output;
-use anyhow::{Context as _, anyhow};
+use anyhow::anyhow;
 use models::ModelError;
-use models::batch::TooLong;
 use models::policy::{Policy, Prompt, SamplingParams};
 use models::sampling::Finish;
 use serde::Serialize;
@@ -29,12 +28,18 @@ struct Completion {
 
 /// What is wrong with a setting, by the flag that it was given by.
 fn by_flag(error: ModelError) -> anyhow::Error {
-    match error {
-        ModelError::Sampling { key, value, expected } => {
-            anyhow!("--{} = {value}: expected {expected}", key.replace('_', "-"))
-        }
-        error => error.into(),
-    }
+    let setting = match &error {
+        ModelError::Sampling { key, .. } => key,
+        ModelError::Room { .. } => "max_new_tokens",
+        _ => return error.into(),
+    };
+    // Their messages begin with it.
+    let told = error.to_string();
+    anyhow!(
+        "--{}{}",
+        setting.replace('_', "-"),
+        told.trim_start_matches(setting)
+    )
 }
 
 /// Runs the command.
@@ -47,8 +52,8 @@ pub(super) fn run(args: &GenerateArgs) -> Outcome<()> {
     let settings = params.check().map_err(by_flag).or_configuration();
     let fits = |policy: &Policy, prompt: usize| {
         let fits = policy.config.row_limits().check(prompt, args.max_new_tokens);
-        let fits = fits.map_err(TooLong::of_sampling);
-        fits.context("--max-new-tokens").or_configuration()
+        fits.map_err(|long| by_flag(long.of_sampling()))
+            .or_configuration()
     };
     let asked = Asked::read(&args.model, &args.config, &args.compute, settings, fits)?;
     let prompt = |number: u64| Prompt {

@@ -80,15 +80,21 @@ fn overlay(args: &LaunchArgs) -> Outcome<Overlay> {
         Some(image) => Some((image_of(&base).or_configuration()?, image)),
         None => None,
     };
+    let below = namespace_of(&base).or_configuration()?;
+    let within = namespace.as_deref().or(below.as_deref());
     let ways = match &added {
-        Some(added) => {
-            let below = namespace_of(&base).or_configuration()?;
-            let within = namespace.as_deref().or(below.as_deref());
-            Ways::of(&files, &sets, &objects, within, &added.name)
-        }
+        Some(added) => Ways::of(&files, &sets, &objects, within, &added.name),
         None => Ways::default(),
     };
-    for line in moved.iter().map(ToString::to_string).chain(ways.told) {
+    let elsewhere = (within != below.as_deref())
+        .then(|| shared(&files, &sets))
+        .flatten();
+    for line in moved
+        .iter()
+        .map(ToString::to_string)
+        .chain(elsewhere)
+        .chain(ways.told)
+    {
         Progress::detect().say(&line);
     }
     Ok(Overlay {
@@ -138,6 +144,21 @@ fn renamed(files: &[PathBuf], sets: &[String]) -> Outcome<Option<RunId>> {
         true => RunId::new(config.run.id).or_configuration().map(Some),
         false => Ok(None),
     }
+}
+
+/// What is to be known of another namespace whose run is that of the overlay below, in the same store.
+fn shared(files: &[PathBuf], sets: &[String]) -> Option<String> {
+    let layers = || Layers::default().files(files);
+    let (below, _) = layers().examine();
+    let (config, _) = layers().sets(sets).examine();
+    let same = config.run.id == below.run.id && config.store.url == below.store.url;
+    same.then(|| {
+        format!(
+            "the run is {}, with the store.url of the overlay below: a learner takes it from one that has it in the same store; --set run.id=NAME \
+             makes it another run",
+            config.run.id
+        )
+    })
 }
 
 fn namespace(name: &str) -> anyhow::Result<String> {
@@ -298,6 +319,24 @@ mod tests {
             renamed_by(&secured, "run.id=spring"),
             Some(RunId::new("spring").unwrap())
         );
+    }
+
+    #[test]
+    fn a_run_that_moves_to_another_namespace_alone_is_told_to_be_the_same() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("config.toml");
+        std::fs::write(&file, "[run]\nid = \"a\"\n[store]\nurl = \"s3://b/runs/a\"\n").unwrap();
+        let told = |sets: &[&str]| {
+            let sets: Vec<String> = sets.iter().map(|&set| set.to_owned()).collect();
+            shared(slice::from_ref(&file), &sets)
+        };
+        let same = told(&["run.seed=7"]).unwrap();
+        assert!(
+            same.starts_with("the run is a,") && same.contains("run.id=NAME"),
+            "{same}"
+        );
+        assert_eq!(told(&["run.id=c"]), None);
+        assert_eq!(told(&["store.url=s3://c/runs/a"]), None);
     }
 
     #[test]

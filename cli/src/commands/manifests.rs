@@ -186,6 +186,7 @@ fn what_every_container_is_started_with_is_taken_by_the_command_line_and_the_con
             assert_eq!(config.run.id, "demo", "{place}");
             // Of the first file, and of the overlay's.
             assert_eq!(config.endpoints.actor_listen, "0.0.0.0:7402", "{place}");
+            assert_eq!(config.telemetry.metrics_listen, "0.0.0.0:7409", "{place}");
             assert!(config.endpoints.learner.contains("adwright-learner"), "{place}");
             let ends = config.actor.on_run_end == actor::OnRunEnd::Exit;
             assert_eq!(ends, name == "jobset", "{place}");

@@ -76,7 +76,7 @@ mod tests {
     #[test]
     fn what_a_configuration_states_is_what_the_wire_takes() {
         let mut config = Config::default();
-        config.reward_server.question = "é".repeat(1000);
+        config.reward_server.question = "\u{1}".repeat(1000);
         for generator in [Generator::Diffusion, Generator::Shopworld] {
             config.actor.image_generator = generator;
             let settings: BTreeMap<_, _> = config.deciding().into();

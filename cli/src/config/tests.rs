@@ -320,6 +320,19 @@ fn a_store_that_other_processes_cannot_read_is_refused() {
 }
 
 #[test]
+fn a_run_that_certificates_cannot_name_is_no_secured_one() {
+    let secured = "[endpoints]\nlearner = \"https://l\"\nreward = \"https://r\"\n[tls]\ncert = \"c\"\nkey = \"k\"\nca = \"a\"\n";
+    let named = |text: &str, run: &str| resolve(text, &[&format!("run.id=\"{run}\"")]);
+    for run in ["20270115", "spring.2"] {
+        assert!(named("", run).is_ok(), "{run}");
+        let told = named(secured, run).unwrap_err().to_string();
+        let key = format!("run.id: run id {run:?} cannot be in certificates");
+        assert!(told.contains(&key), "{told}");
+    }
+    assert!(named(secured, "2027-01-15").is_ok());
+}
+
+#[test]
 fn demo_toml_shows_every_key() {
     let shown: toml::Table = include_str!("../../../configs/demo.toml").parse().unwrap();
     let all: toml::Table = Config::default().to_toml().parse().unwrap();

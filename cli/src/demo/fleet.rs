@@ -254,29 +254,19 @@ impl Member {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod examples {
     use super::*;
     use crate::demo::processes::Launcher;
     use crate::ready::Role;
     use std::path::Path;
 
     /// Reads its standard input to the end, as a role does.
-    const WAITS: &str = "cat > /dev/null";
-    const WAITS_SHORTLY: &str = "sleep 0.4";
+    pub(super) const WAITS: &str = "cat > /dev/null";
 
-    fn member(logs: &Path, name: &str, script: &str) -> Member {
-        let launcher = Launcher::new(Path::new("/bin/sh"), logs).unwrap();
-        Member {
-            child: launcher.start(name, &["-c".into(), script.into()]).unwrap(),
-            ready: Ready::this_process(Role::Actor, "127.0.0.1:9".parse().unwrap(), "http"),
-        }
-    }
-
-    /// How a run of such processes ends; asked within a time in which none of them would end by itself.
-    async fn finish(learner: &str, actors: &[&str], farewell: Duration) -> anyhow::Result<()> {
-        let logs = tempfile::tempdir().unwrap();
-        let member = |name: &str, script: &str| member(logs.path(), name, script);
-        let mut fleet = Fleet {
+    /// Shells with these scripts in the places of a learner and of actors.
+    pub(crate) fn fleet(logs: &Path, learner: &str, actors: &[&str], farewell: Duration) -> Fleet {
+        let member = |name: &str, script: &str| member(logs, name, script);
+        Fleet {
             learner: member("learner", learner),
             reward: member("reward-server", WAITS),
             actors: actors.iter().map(|script| member("actor", script)).collect(),
@@ -286,7 +276,29 @@ mod tests {
                 farewell,
                 evaluation: Duration::from_secs(600),
             },
-        };
+        }
+    }
+
+    fn member(logs: &Path, name: &str, script: &str) -> Member {
+        let launcher = Launcher::new(Path::new("/bin/sh"), logs).unwrap();
+        Member {
+            child: launcher.start(name, &["-c".into(), script.into()]).unwrap(),
+            ready: Ready::this_process(Role::Actor, "127.0.0.1:9".parse().unwrap(), "http"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::examples::{WAITS, fleet};
+    use super::*;
+
+    const WAITS_SHORTLY: &str = "sleep 0.4";
+
+    /// How a run of such processes ends; asked within a time in which none of them would end by itself.
+    async fn finish(learner: &str, actors: &[&str], farewell: Duration) -> anyhow::Result<()> {
+        let logs = tempfile::tempdir().unwrap();
+        let mut fleet = fleet(logs.path(), learner, actors, farewell);
         let progress = Progress::detect();
         let ended = tokio::time::timeout(Duration::from_secs(20), fleet.finish(&progress));
         ended.await.expect("a run that cannot go on is ended")

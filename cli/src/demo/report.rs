@@ -17,9 +17,10 @@ pub(crate) struct Report {
     pub(crate) control: bool,
     /// Name of the catalogue.
     pub(crate) catalogue: String,
-    /// `true` where no products are held out: what is called test products here are those that were trained on; absent otherwise.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub(crate) measured_on_training_products: bool,
+    /// Whether products are held out; otherwise what is called test products here are those that were trained on. Reports of earlier
+    /// versions do not say it, and call them test products.
+    #[serde(default = "held_out")]
+    pub(crate) held_out: bool,
     /// The roles' processes.
     pub(crate) processes: Vec<Process>,
     /// How long each part took.
@@ -149,12 +150,16 @@ impl From<&Round> for Quality {
     }
 }
 
+fn held_out() -> bool {
+    true
+}
+
 impl Report {
     /// What its figures are of.
     pub(crate) fn measured_on(&self) -> MeasuredOn {
-        match self.measured_on_training_products {
-            true => MeasuredOn::ItsProducts,
-            false => MeasuredOn::TestProducts,
+        match self.held_out {
+            true => MeasuredOn::TestProducts,
+            false => MeasuredOn::ItsProducts,
         }
     }
 
@@ -225,7 +230,7 @@ pub(super) mod examples {
             mode: "joint_swap".into(),
             control: false,
             catalogue: "shopworld".into(),
-            measured_on_training_products: false,
+            held_out: true,
             processes: vec![Process {
                 role: "learner".into(),
                 pid: 1,
@@ -319,7 +324,7 @@ mod tests {
     #[test]
     fn a_report_has_the_documented_keys_and_is_read_back() {
         let report = examples::report();
-        let value = serde_json::to_value(&report).unwrap();
+        let mut value = serde_json::to_value(&report).unwrap();
         let documented = [
             "adapter",
             "adapter_blake3",
@@ -327,6 +332,7 @@ mod tests {
             "catalogue",
             "final",
             "headroom_share",
+            "held_out",
             "mode",
             "oracle",
             "pairs_submitted",
@@ -347,17 +353,15 @@ mod tests {
             keys(&value["weights"]),
             ["adoptions", "bytes_per_publish", "bytes_received", "publishes"]
         );
+        value.as_object_mut().unwrap().remove("held_out");
         assert_eq!(serde_json::from_value::<Report>(value).unwrap(), report);
         let odd = Report {
             control: true,
-            measured_on_training_products: true,
+            held_out: false,
             ..report
         };
         let value = serde_json::to_value(&odd).unwrap();
-        assert_eq!(
-            [&value["control"], &value["measured_on_training_products"]],
-            [true; 2]
-        );
+        assert_eq!([&value["control"], &value["held_out"]], [true, false]);
         assert_eq!(serde_json::from_value::<Report>(value).unwrap(), odd);
     }
 

@@ -58,8 +58,7 @@ impl Shared<'_> {
             mode: mode.to_owned(),
             control: self.control,
             catalogue: self.shop.catalogue.name().to_owned(),
-            measured_on_training_products: MeasuredOn::of(self.shop.catalogue.as_ref())
-                == MeasuredOn::ItsProducts,
+            held_out: MeasuredOn::of(self.shop.catalogue.as_ref()) == MeasuredOn::TestProducts,
             processes: trained.processes.clone(),
             wall_seconds: WallSeconds {
                 pretrain: self.prepared.pretrain_time.as_secs_f64(),

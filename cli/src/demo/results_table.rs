@@ -133,7 +133,7 @@ mod tests {
         for round in &mut foreign.rounds {
             (round.true_ctr, round.match_rate) = (None, None);
         }
-        foreign.measured_on_training_products = true;
+        foreign.held_out = false;
         let table = results_table(&[foreign.clone(), foreign]);
         assert!(
             table[2].contains("| joint_swap, on its products |"),

@@ -57,16 +57,18 @@ struct Resident {
     readings: Vec<u64>,
 }
 
-/// Lets the roles work for `time`.
+/// Lets the roles work for `time`, and tells what was measured before anything else is done.
 ///
 /// # Errors
-/// When a process ends, its memory cannot be read, or `shutdown` comes first. No process is left running.
+/// When a process ends, its memory cannot be read, or `shutdown` comes first; what `tell` fails with; when a process does not drain.
+/// No process is left running.
 pub(super) async fn soak(
     roles: &Roles<'_>,
     time: Duration,
     progress: &Progress,
     shutdown: &CancellationToken,
-) -> anyhow::Result<SoakFigures> {
+    tell: impl FnOnce(&SoakFigures) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
     let mut fleet = tokio::select! {
         started = Fleet::start(roles) => started?,
         () = shutdown.cancelled() => return Err(interrupted()),
@@ -75,13 +77,25 @@ pub(super) async fn soak(
         watched = watch(roles, &mut fleet, time, progress) => watched,
         () = shutdown.cancelled() => Err(interrupted()),
     };
+    conclude(fleet, watched, tell).await
+}
+
+/// Tells what was measured and ends the processes.
+async fn conclude(
+    mut fleet: Fleet,
+    watched: anyhow::Result<SoakFigures>,
+    tell: impl FnOnce(&SoakFigures) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
     match watched {
         Ok(figures) => {
+            // First: whatever happens over the end, an hour's figures are out.
+            let told = tell(&figures);
             let failures = fleet.stop().await;
+            told?;
             if !failures.is_empty() {
                 bail!("not every process drained: {}", failures.join("; "));
             }
-            Ok(figures)
+            Ok(())
         }
         Err(error) => {
             fleet.abandon().await;
@@ -204,6 +218,55 @@ fn median(readings: &[u64]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::demo::fleet::examples::fleet;
+
+    fn figures() -> SoakFigures {
+        let none = || Growth { start: 0, end: 0 };
+        SoakFigures {
+            seed: 1,
+            seconds: 3600.0,
+            versions: 813,
+            pairs: 208_384,
+            ledger_bytes: none(),
+            ledger_files: none(),
+            growth_max: 0.0,
+            processes: vec![],
+        }
+    }
+
+    #[tokio::test]
+    async fn the_figures_are_out_before_processes_are_asked_to_stop_and_whatever_they_do_then() {
+        let place = tempfile::tempdir().unwrap();
+        let ended = place.path().join("ended");
+        for (status, drains) in [(0, true), (3, false)] {
+            let script = format!("cat > /dev/null; touch {}; exit {status}", ended.display());
+            let fleet = fleet(place.path(), &script, &["cat > /dev/null"], Duration::ZERO);
+            let mut told = None;
+            let tell = |figures: &SoakFigures| {
+                told = Some((figures.versions, ended.exists()));
+                Ok(())
+            };
+            let concluded = conclude(fleet, Ok(figures()), tell).await;
+            assert_eq!(told, Some((813, false)));
+            assert_eq!(
+                (concluded.is_ok(), ended.exists()),
+                (drains, true),
+                "{concluded:?}"
+            );
+            std::fs::remove_file(&ended).unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn figures_that_nobody_reads_leave_no_process_behind() {
+        let place = tempfile::tempdir().unwrap();
+        let ended = place.path().join("ended");
+        let script = format!("cat > /dev/null; touch {}", ended.display());
+        let fleet = fleet(place.path(), &script, &["cat > /dev/null"], Duration::ZERO);
+        let concluded = conclude(fleet, Ok(figures()), |_| bail!("nobody reads")).await;
+        assert!(concluded.unwrap_err().to_string().contains("nobody reads"));
+        assert!(ended.exists());
+    }
 
     #[tokio::test]
     async fn what_lies_below_a_key_is_counted_and_nothing_else() {

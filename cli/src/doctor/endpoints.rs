@@ -1,4 +1,4 @@
-//! The services that an actor dials: whether each is there, is the one that it should be, and belongs to this run.
+//! The services that an actor or an evaluator dials: whether each is there, is the one that it should be, and belongs to this run.
 
 use super::{Check, Finding, Job};
 use crate::peer::{Peer, Trouble};
@@ -14,24 +14,25 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 const CALLER: &str = "doctor";
 
-/// A check for each service that an actor dials.
+/// A check for each service that an actor or an evaluator dials.
 pub(super) fn checks(job: &Arc<Job>) -> Vec<Check> {
-    if !job.concerns(Role::Actor) {
+    let acts = job.concerns(Role::Actor);
+    if !acts && !job.concerns_evaluator() {
         return vec![];
     }
     let (learner_job, reward_job, images_job) = (job.clone(), job.clone(), job.clone());
-    let mut checks: Vec<Check> = vec![
-        (
-            "endpoint",
-            "endpoints.learner",
-            Box::pin(async move { vec![learner(&learner_job).await] }),
-        ),
-        (
+    let mut checks: Vec<Check> = vec![(
+        "endpoint",
+        "endpoints.learner",
+        Box::pin(async move { vec![learner(&learner_job).await] }),
+    )];
+    if acts {
+        checks.push((
             "endpoint",
             "endpoints.reward",
             Box::pin(async move { vec![reward(&reward_job).await] }),
-        ),
-    ];
+        ));
+    }
     if job.config.actor.image_generator == Generator::Remote {
         checks.push((
             "endpoint",
@@ -128,8 +129,21 @@ fn told(job: &Job, key: &str, url: &str, trouble: &Trouble, wanted: &str) -> Fin
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::args::Starter;
     use crate::config::Config;
     use crate::doctor::Level;
+
+    #[test]
+    fn an_evaluator_asks_its_learner_and_no_reward_server() {
+        let keys = |role| {
+            let config = Config::default();
+            let checks = checks(&Arc::new(Job { config, role }));
+            checks.iter().map(|(_, key, _)| *key).collect::<Vec<_>>()
+        };
+        assert_eq!(keys(Some(Starter::Evaluator)), ["endpoints.learner"]);
+        assert_eq!(keys(None), ["endpoints.learner", "endpoints.reward"]);
+        assert_eq!(keys(Some(Starter::Learner)), [""; 0]);
+    }
 
     #[tokio::test]
     async fn nothing_that_listens_is_an_error_for_an_actor_and_a_warning_before_a_launch() {
@@ -141,7 +155,7 @@ mod tests {
         config.endpoints.learner = format!("http://{closed}");
         let mut job = Job { config, role: None };
         assert_eq!(learner(&job).await.level, Level::Warning);
-        job.role = Some(Role::Actor);
+        job.role = Some(Starter::Actor);
         let found = learner(&job).await;
         assert_eq!(found.level, Level::Error);
         assert!(

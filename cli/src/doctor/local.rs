@@ -1,6 +1,7 @@
 //! What lies on this machine: room on its disks, the ports that roles will listen on, certificates, the dashboard's token.
 
 use super::{Finding, Job};
+use crate::args::Starter;
 use crate::checks::listens;
 use crate::node_cache;
 use crate::ready::Role;
@@ -69,8 +70,9 @@ fn free(directory: &Path) -> io::Result<u64> {
 /// Whether each role could listen where it is told to.
 pub(super) fn ports(job: &Job) -> Vec<Finding> {
     let listens = listens(&job.config).into_iter();
-    let asked = listens.filter(|(roles, _, address, _)| {
-        let concerns = roles.iter().any(|role| job.concerns(*role));
+    let asked = listens.filter(|(roles, key, address, _)| {
+        let is_watched = *key == "telemetry.metrics_listen" && job.concerns_evaluator();
+        let concerns = is_watched || roles.iter().any(|role| job.concerns(*role));
         // People and monitoring may have none.
         concerns && !address.is_empty()
     });
@@ -97,7 +99,7 @@ pub(super) fn certificates(job: &Job) -> Vec<Finding> {
     if !config.tls.is_set() {
         return vec![];
     }
-    let used = match job.role {
+    let used = match job.role.and_then(Starter::service) {
         Some(role) => Security::open(config, role.peer()).map(|security| security.transport),
         None => Security::asking(config),
     };
@@ -188,11 +190,14 @@ mod tests {
             let found = ports(&Job { config, role }).into_iter();
             found.map(|finding| finding.subject).collect::<Vec<_>>()
         };
-        assert_eq!(keys(&config, Some(Role::Learner)), ["endpoints.learner_listen"]);
+        assert_eq!(
+            keys(&config, Some(Starter::Learner)),
+            ["endpoints.learner_listen"]
+        );
         config.dashboard.listen = "127.0.0.1:0".into();
         config.telemetry.metrics_listen = "127.0.0.1:0".into();
         assert_eq!(
-            keys(&config, Some(Role::Learner)),
+            keys(&config, Some(Starter::Learner)),
             [
                 "endpoints.learner_listen",
                 "dashboard.listen",
@@ -200,8 +205,12 @@ mod tests {
             ]
         );
         assert_eq!(
-            keys(&config, Some(Role::Actor)),
+            keys(&config, Some(Starter::Actor)),
             ["endpoints.actor_listen", "telemetry.metrics_listen"]
+        );
+        assert_eq!(
+            keys(&config, Some(Starter::Evaluator)),
+            ["telemetry.metrics_listen"]
         );
         assert_eq!(keys(&config, None).len(), 5);
     }
@@ -220,7 +229,7 @@ mod tests {
         config.dashboard.token_file = file.display().to_string();
         let job = Job {
             config,
-            role: Some(Role::Learner),
+            role: Some(Starter::Learner),
         };
         for (token, level) in [("sh0rt", Level::Error), ("correct-horse-battery", Level::Ok)] {
             std::fs::write(&file, token).unwrap();
@@ -251,7 +260,7 @@ mod tests {
             config.tls.cert = file("tls.crt");
             config.tls.key = file("tls.key");
             config.tls.ca = file("ca.crt");
-            let role = Some(Role::Actor);
+            let role = Some(Starter::Actor);
             certificates(&Job { config, role }).remove(0)
         };
         let month = found(30);

@@ -50,20 +50,22 @@ fn named(job: &Job) -> Vec<Named> {
         must,
     };
     let mut all = vec![];
-    if job.concerns(Role::Learner) {
+    let evaluates = job.concerns_evaluator();
+    if evaluates || job.concerns(Role::Learner) {
         all.push(model("paths.policy", &config.paths.policy, Kind::Described));
         if config.catalogue.source.contains("://") {
             all.push(model("catalogue.source", &config.catalogue.source, Kind::Pushed));
         }
     }
-    if job.concerns(Role::RewardServer) {
+    if evaluates || job.concerns(Role::RewardServer) {
         all.push(model(
             "paths.reward_model",
             &config.paths.reward_model,
             Kind::Described,
         ));
     }
-    if job.concerns(Role::Actor) && config.actor.image_generator == Generator::Diffusion {
+    let paints = evaluates || job.concerns(Role::Actor);
+    if paints && config.actor.image_generator == Generator::Diffusion {
         let painting = &config.diffusion;
         all.push(model("diffusion.model", &painting.model, Kind::Painting));
         all.push(model(
@@ -220,10 +222,11 @@ async fn of_store(job: &Job, model: &Named) -> Finding {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::args::Starter;
     use crate::config::Config;
     use crate::doctor::{Fault, Level};
 
-    fn job(role: Option<Role>, change: impl FnOnce(&mut Config)) -> Job {
+    fn job(role: Option<Starter>, change: impl FnOnce(&mut Config)) -> Job {
         let mut config = Config::default();
         change(&mut config);
         Job { config, role }
@@ -241,10 +244,14 @@ mod tests {
     #[test]
     fn each_role_names_its_own_models() {
         let keys = |job: &Job| named(job).into_iter().map(|named| named.key).collect::<Vec<_>>();
-        assert_eq!(keys(&job(Some(Role::Actor), |_| {})), [""; 0]);
+        assert_eq!(keys(&job(Some(Starter::Actor), |_| {})), [""; 0]);
+        assert_eq!(
+            keys(&job(Some(Starter::Evaluator), |_| {})),
+            ["paths.policy", "paths.reward_model"]
+        );
         let painting = |config: &mut Config| config.actor.image_generator = Generator::Diffusion;
         assert_eq!(
-            keys(&job(Some(Role::Actor), painting)),
+            keys(&job(Some(Starter::Actor), painting)),
             ["diffusion.model", "diffusion.controlnet"]
         );
         let all = job(None, |config| config.reward.base = "s3://bucket/base".into());

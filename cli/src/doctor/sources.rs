@@ -7,14 +7,16 @@ use crate::locations;
 use crate::ready::Role;
 use models::policy::Policy;
 
-/// The catalogue for a learner, which must fit the policy where that lies here; an actor's lists; texts and clicks, which stages A and B
+/// The catalogue for a learner or an evaluator, which must fit the policy where that lies here; an actor's lists; texts and clicks, which stages A and B
 /// read, where all is looked at.
 pub(super) fn examine(job: &Job) -> Vec<Finding> {
     let config = &job.config;
     let mut found = vec![];
     // What a URL leads to is looked at as an inventory, with the models.
-    if job.concerns(Role::Learner) && !config.catalogue.source.contains("://") {
+    let trains = job.concerns(Role::Learner);
+    if (trains || job.concerns_evaluator()) && !config.catalogue.source.contains("://") {
         let source = &config.catalogue.source;
+        let catalogue = |checks: &mut Checks| catalogue(checks, trains);
         found.extend(told(config, "catalogue.source", source, catalogue));
     }
     let lists = &config.actor.guardrails;
@@ -34,7 +36,7 @@ pub(super) fn examine(job: &Job) -> Vec<Finding> {
     found
 }
 
-fn catalogue(checks: &mut Checks) -> Option<String> {
+fn catalogue(checks: &mut Checks, trains: bool) -> Option<String> {
     let config = checks.config().clone();
     let shop = checks.products()?;
     // That there is no policy, or a broken one, is told with the models.
@@ -42,7 +44,11 @@ fn catalogue(checks: &mut Checks) -> Option<String> {
         let policy = Policy::without_weights(&directory).ok()?;
         Some(policy.read_as(&config.policy.reading()))
     });
-    checks.training(&config.learner, &shop, policy.as_ref());
+    match (trains, &policy) {
+        (true, policy) => checks.training(&config.learner, &shop, policy.as_ref()),
+        (false, Some(policy)) => checks.prompts(&shop, policy),
+        (false, None) => {}
+    }
     let (products, split) = (shop.catalogue.products().len(), shop.catalogue.split());
     Some(match split.has_held_out() {
         true => format!("{products} products, {} of them held out", split.test.len()),
@@ -76,6 +82,7 @@ fn told(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::args::Starter;
     use crate::doctor::Level;
 
     #[test]
@@ -91,7 +98,7 @@ mod tests {
         config.catalogue.source = file.display().to_string();
         let found = examine(&Job {
             config,
-            role: Some(Role::Learner),
+            role: Some(Starter::Learner),
         });
         assert_eq!((found.len(), found[0].level), (1, Level::Error));
         assert_eq!(found[0].subject, "catalogue.source");
@@ -112,7 +119,7 @@ mod tests {
         config.shopworld.products = 0;
         let found = examine(&Job {
             config,
-            role: Some(Role::Learner),
+            role: Some(Starter::Learner),
         });
         assert_eq!((found.len(), found[0].subject.as_str()), (1, "shopworld"));
         assert!(!found[0].found.starts_with("shopworld"), "{found:?}");
@@ -121,11 +128,12 @@ mod tests {
 
     #[test]
     fn the_simulated_shop_is_a_source() {
-        let job = Job {
-            config: Config::default(),
-            role: None,
+        let of = |role| {
+            let config = Config::default();
+            examine(&Job { config, role })
         };
-        let found = examine(&job);
+        assert_eq!(of(Some(Starter::Evaluator))[0].subject, "catalogue.source");
+        let found = of(None);
         assert!(
             found.iter().all(|finding| finding.level == Level::Ok),
             "{found:#?}"

@@ -5,6 +5,7 @@
 use super::objects::Objects;
 use super::patches::Patch;
 use crate::config::{Config, Mistake};
+use crate::locations;
 use anyhow::anyhow;
 use proto::PeerRole;
 use serde_json::Value;
@@ -241,11 +242,16 @@ pub(crate) fn unfit(config: &Config, objects: &Objects) -> Vec<Mistake> {
             );
             mistakes.push(Mistake::value(asked.listen_key, asked.listen, &expected));
         }
-        watched = watched.or_else(|| workload.port("monitoring"));
+        // Manifests of earlier versions say on the command line where, which the configuration does not change.
+        let by_flag = workload.argument("--metrics").is_some();
+        watched = watched.or_else(|| workload.port("monitoring").filter(|_| !by_flag));
+        if asked.role == PeerRole::Learner {
+            mistakes.extend(lost(config));
+        }
     }
     let metrics = &config.telemetry.metrics_listen;
-    if let Some(port) = watched.filter(|port| !metrics.is_empty() && !listens(metrics, *port)) {
-        let expected = format!("0.0.0.0:{port}, where the manifests let every role be watched, or nothing");
+    if let Some(port) = watched.filter(|port| !listens(metrics, *port)) {
+        let expected = format!("0.0.0.0:{port}, where the manifests have every role probed and watched");
         mistakes.push(Mistake::value("telemetry.metrics_listen", metrics, &expected));
     }
     let cold_start_s = config.learner.scaling.cold_start_s;
@@ -261,6 +267,24 @@ pub(crate) fn unfit(config: &Config, objects: &Objects) -> Vec<Mistake> {
         }
     }
     mistakes
+}
+
+/// Places of the run that would go with a pod.
+fn lost(config: &Config) -> impl Iterator<Item = Mistake> {
+    let places = [
+        ("store.url", &config.store.url),
+        ("paths.adapter", &config.paths.adapter),
+    ];
+    let local = places
+        .into_iter()
+        .filter(|(_, place)| locations::directory(place).is_some());
+    local.map(|(key, place)| {
+        Mistake::value(
+            key,
+            place,
+            "a bucket's URL, such as s3://bucket/runs/demo: a directory goes with its pod, and no other pod has it",
+        )
+    })
 }
 
 /// Whether callers from other pods reach an address at a port.

@@ -4,14 +4,18 @@ use axum::Router;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
-use std::sync::Arc;
+use std::collections::VecDeque;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
-use tokio::time::{sleep, timeout};
+use tokio::task::AbortHandle;
+use tokio::time::{Instant, sleep, timeout};
 
-/// Connections at the same time: a Prometheus or two, a kubelet's probes, a person. One more is closed at once.
-const CONNECTIONS: usize = 64;
+/// Connections at the same time: a Prometheus or two, a kubelet's probes, a person. For one more the one that is open longest makes room:
+/// a probe that is not answered has the process killed, and whoever is cut off connects again.
+pub(super) const CONNECTIONS: usize = 64;
+
+/// Nobody makes room earlier: it is enough for a probe, or for a page. One more is closed at once then.
+pub(super) const LEAST_TIME: Duration = Duration::from_secs(1);
 
 /// Until a connection has sent its first byte, and then the head of each request.
 const HEAD_TIME: Duration = Duration::from_secs(5);
@@ -30,21 +34,33 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// Serves for as long as the process runs.
 pub(super) async fn serve(listener: TcpListener, router: Router) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    let mut open = VecDeque::new();
     loop {
         let Ok((stream, _)) = listener.accept().await else {
             sleep(PAUSE).await;
             continue;
         };
-        let Ok(place) = places.clone().try_acquire_owned() else {
+        if !has_room(&mut open) {
             continue;
-        };
-        let router = router.clone();
-        tokio::spawn(async move {
-            // How a connection ends is its caller's affair.
-            let _ended = timeout(LIFE, connection(stream, router)).await;
-            drop(place);
-        });
+        }
+        // How a connection ends is its caller's affair.
+        let served = tokio::spawn(timeout(LIFE, connection(stream, router.clone())));
+        open.push_back((Instant::now(), served.abort_handle()));
+    }
+}
+
+/// Whether there is room for one more beside those that are `open`, the first of which came first; made if need be.
+fn has_room(open: &mut VecDeque<(Instant, AbortHandle)>) -> bool {
+    open.retain(|(_, served)| !served.is_finished());
+    if open.len() < CONNECTIONS {
+        return true;
+    }
+    match open.pop_front_if(|(since, _)| since.elapsed() >= LEAST_TIME) {
+        Some((_, served)) => {
+            served.abort();
+            true
+        }
+        None => false,
     }
 }
 

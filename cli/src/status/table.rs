@@ -1,6 +1,7 @@
 //! A view as lines of text: the whole as a table, or one line where a reading is one.
 
-use super::view::{Actor, HeldOut, RewardServer, View};
+use super::actors::{self, taking_part};
+use super::view::{HeldOut, RewardServer, View};
 use proto::one_line;
 use std::collections::BTreeMap;
 
@@ -9,8 +10,11 @@ const NAME: usize = 15;
 
 /// The whole view.
 pub(crate) fn table(view: &View) -> Vec<String> {
+    let versions = view
+        .versions
+        .map_or_else(String::new, |versions| format!(" of {versions}"));
     let mut lines = vec![format!(
-        "run {}, version {}: {}",
+        "run {}, version {}{versions}: {}",
         view.run,
         view.version,
         state(view)
@@ -49,7 +53,7 @@ pub(crate) fn table(view: &View) -> Vec<String> {
     if let Some(server) = &view.reward_server {
         row("reward-server", self::server(server));
     }
-    lines.extend(actors(&view.actors));
+    lines.extend(actors::rows(view));
     lines.extend(metrics(view));
     lines.iter().map(|line| one_line(line)).collect()
 }
@@ -71,7 +75,7 @@ pub(crate) fn line(view: &View) -> String {
         speed(view.pairs_per_s),
         view.pairs_trained,
         view.pairs_refused,
-        view.actors.len(),
+        taking_part(view),
         of("loss"),
         of("reward"),
     ))
@@ -120,45 +124,6 @@ fn server(server: &RewardServer) -> String {
     }
 }
 
-fn actors(actors: &[Actor]) -> Vec<String> {
-    let width = actors
-        .iter()
-        .map(|actor| actor.actor.chars().count())
-        .max()
-        .unwrap_or(0)
-        .clamp(5, 40);
-    let mut lines = vec![String::new()];
-    lines.push(format!(
-        "{:<width$}  {:>8}  {:>6}  {:>7}  {:<12}  {:>8}  {:>6}  state",
-        "actor", "version", "behind", "adopted", "canary", "outcomes", "per s"
-    ));
-    for actor in actors {
-        let behind = actor.behind.map_or("-".into(), |behind| behind.to_string());
-        lines.push(format!(
-            "{:<width$}  {:>8}  {behind:>6}  {:>7}  {:<12}  {:>8}  {:>6}  {}",
-            cut(&actor.actor, width),
-            actor.version.as_deref().unwrap_or("-"),
-            actor.adoptions,
-            actor.canary.unwrap_or("-"),
-            actor.outcomes,
-            speed(actor.outcomes_per_s),
-            doing(actor),
-        ));
-    }
-    if actors.is_empty() {
-        lines.push("(none has joined)".into());
-    }
-    lines
-}
-
-fn doing(actor: &Actor) -> String {
-    match (&actor.quarantine, &actor.waiting_for) {
-        (Some(reason), _) => format!("quarantined: {reason}"),
-        (None, Some(what)) => format!("waiting for {what}"),
-        (None, None) => "at work".into(),
-    }
-}
-
 fn metrics(view: &View) -> Vec<String> {
     if view.metrics.is_empty() {
         return vec![];
@@ -189,7 +154,7 @@ fn counts(counts: &BTreeMap<String, u64>) -> String {
     }
 }
 
-fn speed(per_second: Option<f64>) -> String {
+pub(super) fn speed(per_second: Option<f64>) -> String {
     per_second.map_or("-".into(), |rate| format!("{rate:.1}"))
 }
 
@@ -232,6 +197,7 @@ mod tests {
         now.actors[0].quarantine = "canary mismatch".into();
         now.actors[1].waiting_for = "the reward-server".into();
         now.failure = "no pairs".into();
+        now.versions = 12;
         let outcomes = now.outcomes.get_or_insert_default();
         outcomes.failures.insert("reward_unavailable".into(), 2);
         outcomes
@@ -244,10 +210,10 @@ mod tests {
         let view = View::of(&reading_of(2.0, now), Some(&reading(0.0, 100, 50)));
         let text = table(&view).join("\n");
         for part in [
-            "run night, version v1.7: failed: no pairs",
+            "run night, version v1.7 of 12: failed: no pairs",
             "130 submitted (15.0/s), 40 trained, refused 0",
-            "quarantined: canary mismatch",
-            "waiting for the reward-server",
+            "canary mismatch",
+            "for the reward-server",
             "3 (tie 3)",
             "2 (reward_unavailable 2)",
             "5 (blake3:7c7c7c7c 5)",
@@ -343,22 +309,5 @@ mod tests {
         let view = View::of(&now, Some(&before));
         assert!(table(&view).len() > proto::MAX_ACTORS && line(&view).len() < 1000);
         assert!(serde_json::to_string(&view).is_ok());
-    }
-
-    #[test]
-    fn columns_hold_whatever_the_names_are() {
-        let mut now = run_status(130, 60);
-        now.actors[0].actor_id = "x".repeat(120);
-        let view = View::of(&reading_of(2.0, now), None);
-        let rows: Vec<String> = actors(&view.actors)[1..].to_vec();
-        let states: Vec<Option<usize>> = ["state", "at work", "at work"]
-            .iter()
-            .zip(&rows)
-            .map(|(word, row)| row.find(word))
-            .collect();
-        assert!(
-            states[0].is_some() && states.iter().all(|at| *at == states[0]),
-            "{rows:#?}"
-        );
     }
 }

@@ -1,6 +1,6 @@
 //! What a reading says, and what two of them say about speed.
 
-use common::{ActorId, CanaryVerdict, PolicyVersion};
+use common::{ActorId, CanaryVerdict, PolicyVersion, Presence};
 use proto::{ActorStatus, RewardServerStatus, RunStatus, VersionFigures};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -23,6 +23,8 @@ pub(crate) struct View {
     pub(crate) run: String,
     /// The newest version.
     pub(crate) version: String,
+    /// How many the run is to publish; none where the learner does not say.
+    pub(crate) versions: Option<u64>,
     /// Whether nothing more is to be done.
     pub(crate) complete: bool,
     /// Why it failed.
@@ -96,6 +98,10 @@ pub(crate) struct Actor {
     pub(crate) quarantine: Option<String>,
     /// What keeps it from leasing, in its words.
     pub(crate) waiting_for: Option<String>,
+    /// Whether it takes part; none where the learner does not say.
+    pub(crate) presence: Option<Presence>,
+    /// Seconds since it has called.
+    pub(crate) silent_s: f64,
     /// What it has submitted.
     pub(crate) outcomes: u64,
     /// Of these a second; none at the first reading.
@@ -143,6 +149,7 @@ impl View {
         Self {
             run: run.run.to_string(),
             version: run.version.to_string(),
+            versions: run.versions,
             complete: run.complete,
             failure: run.failure,
             publishes: run.publishes,
@@ -208,6 +215,8 @@ fn of_actor(actor: ActorStatus, newest: PolicyVersion) -> Actor {
         }),
         quarantine: actor.quarantine,
         waiting_for: actor.waiting_for,
+        presence: actor.presence,
+        silent_s: actor.silent.as_secs_f64(),
         outcomes: actor.outcomes,
         outcomes_per_s: None,
     }
@@ -247,6 +256,7 @@ fn rate(now: &Reading, before: Option<&Reading>, count: u64, then: Option<u64>) 
 pub(super) mod tests {
     use super::*;
     use proto::pb;
+    use serde_json::Value;
 
     pub(in crate::status) fn reading(at: f64, pairs: u64, outcomes: u64) -> Reading {
         reading_of(at, run_status(pairs, outcomes))
@@ -320,5 +330,10 @@ pub(super) mod tests {
         let view = serde_json::to_value(View::of(&away, None)).unwrap();
         assert_eq!(view["reward_server"]["error"], "nothing listens there");
         assert_eq!(view["actors"][1]["behind"], 2);
+        assert_eq!(
+            view["actors"][1]["presence"],
+            Value::Null,
+            "an earlier learner does not say"
+        );
     }
 }

@@ -21,6 +21,9 @@ fn an_unknown_argument_is_a_usage_error() {
         .run(&["bench", "staleness", "--deterministic"])
         .refused(64, &["--deterministic"]);
     bench
+        .run(&["bench", "staleness", "--compare", "dpo,joint_swap"])
+        .refused(64, &["--compare"]);
+    bench
         .run(&["demo", "--seed", "18446744073709551615"])
         .refused(64, &["--seed"]);
 }

@@ -3,6 +3,7 @@
 use crate::browser::Browser;
 use crate::http::{number, page_of};
 use crate::page::Page;
+use crate::program::signal;
 use crate::seen::{
     LIVE, address, asks_nobody_else, changes_by_itself, counted, figure, history_is_open, row,
     says_nothing_and_asks_nobody_else,
@@ -41,12 +42,14 @@ fn a_person_watches_a_run_sees_an_actor_die_and_opens_the_history_of_a_creative(
     live_numbers_change_by_themselves(&mut page, &numbers);
     numbers_are_those_of_the_run(&mut page, &numbers);
     keep_a_screenshot(&mut page);
+    names_of_pods_have_room(&mut page);
     nothing_is_wider_than_a_phone_and_dark_is_dark(&mut page, &url);
     keyboard::reaches_everything_in_order(&mut page, &url);
     keyboard::a_page_that_changes_leaves_alone_whoever_uses_it(&mut page, &url);
     a_creative_opens_its_history(&mut page, &url);
     the_movement_is_explained(&mut page, &url);
     an_actor_that_is_killed_shows_it(&mut page, &url, &mut actors);
+    one_that_is_stopped_has_left(&mut page, &actors[0]);
     says_nothing_and_asks_nobody_else(&mut page, &url);
     // The browser says in its console that nobody answers.
     a_learner_that_is_gone_is_told_of_and_comes_back(&mut page, learner);
@@ -167,6 +170,22 @@ fn keep_a_screenshot(page: &mut Page) {
     page.go(&home);
 }
 
+/// An actor in a cluster is called after its pod.
+fn names_of_pods_have_room(page: &mut Page) {
+    let lines = page.value(
+        "(() => { \
+             const name = document.querySelector('#actors tbody th'); \
+             const before = name.textContent; \
+             name.textContent = 'actor-adwright-actor-7c9f6d9b5c-abcde-1-9f3a12bc'; \
+             const range = document.createRange(); \
+             range.selectNodeContents(name); \
+             const lines = new Set([...range.getClientRects()].map(line => line.top)).size; \
+             name.textContent = before; \
+             return lines; })()",
+    );
+    assert!(lines.as_u64().unwrap() <= 2, "{lines} lines");
+}
+
 fn nothing_is_wider_than_a_phone_and_dark_is_dark(page: &mut Page, url: &str) {
     // As narrow as WCAG asks for, which is a desk's screen at 400 % too.
     page.screen(320, 740, "light");
@@ -232,6 +251,14 @@ fn an_actor_that_is_killed_shows_it(page: &mut Page, url: &str, actors: &mut Vec
         page.text("#actors tbody tr").contains("actor-2"),
         "whoever is in trouble comes first"
     );
+}
+
+/// It hands back what it holds, so nobody has lost anything.
+fn one_that_is_stopped_has_left(page: &mut Page, actor: &Place<'_>) {
+    signal(actor.process(), "TERM");
+    page.until("its row says so", &format!("{}.includes('Left')", row("actor-1")));
+    let figures = page.text("#figures");
+    assert!(figures.contains("1 gone, 1 left"), "{figures}");
 }
 
 fn a_learner_that_is_gone_is_told_of_and_comes_back(page: &mut Page, mut learner: Place<'_>) {

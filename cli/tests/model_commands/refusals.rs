@@ -183,9 +183,9 @@ fn what_does_not_fit_the_context_is_blamed_on_what_is_too_long() {
             "hi",
             "--max-new-tokens",
         ];
-        let blamed = format!("max_new_tokens = {tokens}: expected at most ");
+        let blamed = format!("--max-new-tokens = {tokens}: expected at most ");
         let arguments = [&asked[..], &[tokens]].concat();
-        refused(&arguments, &["--max-new-tokens", &blamed, "1024 positions"]);
+        refused(&arguments, &[&blamed, "1024 positions"]);
     };
     generate("1025");
     generate("18446744073709551615");

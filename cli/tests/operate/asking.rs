@@ -61,6 +61,11 @@ fn man_has_a_page_for_each_command() {
     assert!(commands.len() > 20, "{help}");
     for command in commands.iter().chain(&["config-check", "checkpoint-rollback"]) {
         let page = format!("adwright-{command}.1");
-        assert!(place.path().join("pages").join(&page).is_file(), "{page}");
+        let written = std::fs::read_to_string(place.path().join("pages").join(&page)).unwrap();
+        let head = format!(
+            ".TH adwright-{command} 1  \"adwright {}\"",
+            env!("CARGO_PKG_VERSION")
+        );
+        assert!(written.contains(&head), "{page}: {written}");
     }
 }

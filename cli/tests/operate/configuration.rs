@@ -80,13 +80,23 @@ fn a_role_is_checked_against_what_it_reads_at_its_start() {
     let place = tempfile::tempdir().unwrap();
     let actor = adwright(place.path(), &["config", "check", "--role", "actor"]);
     assert_eq!(actor.status.code(), Some(0), "{}", text(&actor.stderr));
-    for (role, key) in [
-        ("learner", "paths.policy"),
-        ("reward-server", "paths.reward_model"),
+    assert!(
+        text(&actor.stdout).contains("for an actor"),
+        "{}",
+        text(&actor.stdout)
+    );
+    let models = ["paths.policy", "paths.reward_model"];
+    for (role, read) in [
+        ("learner", &models[..1]),
+        ("reward-server", &models[1..]),
+        ("evaluator", &models[..]),
     ] {
         let checked = adwright(place.path(), &["config", "check", "--role", role]);
         assert_eq!(checked.status.code(), Some(64));
-        assert!(text(&checked.stderr).contains(key), "{}", text(&checked.stderr));
+        let said = text(&checked.stderr);
+        for key in models {
+            assert_eq!(said.contains(key), read.contains(&key), "{role}: {said}");
+        }
     }
 }
 

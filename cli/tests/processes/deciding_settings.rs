@@ -1,6 +1,7 @@
 //! Settings that decide what becomes of a task are the run's: nobody takes part in it, or goes on with it, with others.
 
 use crate::stage::{Place, Stage, configured};
+use std::fs;
 use std::path::Path;
 
 /// The configuration is at fault.
@@ -75,4 +76,44 @@ fn an_actor_or_a_learner_that_comes_with_other_settings_than_its_run_is_refused_
     let learner = stage.learner_with("kept", &["actor.tasks_per_lease=4".into()]);
     let _actor = stage.actor_with("b", &learner, &reward, &["actor.concurrent_renders=1"]);
     stage.adapter_of("kept", learner);
+}
+
+#[test]
+fn an_actor_whose_list_holds_something_else_than_its_runs_is_refused_with_both_digests_also_by_a_later_start()
+{
+    let stage = Stage::with_models();
+    let directory = stage.directory.path();
+    let (list, named) = (
+        directory.join("words.txt"),
+        "actor.guardrails.text_blocklist=words.txt",
+    );
+    let [begun, changed] = ["beer\n", "beer\nwine\n"];
+    fs::write(&list, begun).unwrap();
+    let reward = stage.reward_server();
+    let mut learner = stage.learner_with("listed", &[named.to_owned()]);
+    let first = stage.actor_with("first", &learner, &reward, &[named]);
+    learner.line_with("what files hold is the run's from here on");
+    gone(first);
+
+    fs::write(&list, changed).unwrap();
+    let shown = |words: &str| store::digest(words.as_bytes()).to_string()[..40].to_owned();
+    let told = format!(
+        "actor.guardrails.text_blocklist.digest = {}…, the run has {}…",
+        shown(changed),
+        shown(begun)
+    );
+    for later in [false, true] {
+        if later {
+            learner.restart();
+        }
+        let [at, scorer] = [("learner", &learner), ("reward", &reward)]
+            .map(|(name, place)| format!("--{name}={}", place.url()));
+        let said = refused(directory, &["actor", "--id=other", &at, &scorer], &[named]);
+        assert!(said.contains(&told), "{told}: {said}");
+    }
+
+    // How a list lies in its file says nothing of what it lists.
+    fs::write(&list, format!("# drinks\n\n{begun}")).unwrap();
+    let _actor = stage.actor_with("second", &learner, &reward, &[named]);
+    stage.adapter_of("listed", learner);
 }

@@ -9,12 +9,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 use std::time::{Duration, Instant};
 
-/// What an evaluator of the run at `learner` says, with the policy in `policy`.
-fn followed(directory: &Path, policy: &str, learner: &str) -> Output {
+/// What an evaluator of the run at `learner` says, with the policy in `policy` and settings of its own.
+fn followed(directory: &Path, policy: &str, learner: &str, settings: &[&str]) -> Output {
     let model = format!("--model={policy}");
     let learner = format!("--learner={learner}");
     let follow = ["evaluate", "--follow", "--json", "--reward-model=reward-model"];
     let mut command = configured(directory, &[&follow[..], &[&model, &learner]].concat());
+    command.args(settings.iter().flat_map(|setting| ["--set", setting]));
     command.args(["--set", "demo.samples=4"]).output().unwrap()
 }
 
@@ -50,7 +51,7 @@ fn versions_are_measured_as_they_come_and_the_learner_takes_what_it_is_told() {
 
     let other = configured(directory, &["pretrain", "--seed", "9", "--out", "other"]).output();
     done(&other.unwrap());
-    let refused = followed(directory, "other", &learner.url());
+    let refused = followed(directory, "other", &learner.url(), &[]);
     let said = String::from_utf8_lossy(&refused.stderr);
     assert_eq!(refused.status.code(), Some(64), "{said}");
     assert!(
@@ -58,8 +59,25 @@ fn versions_are_measured_as_they_come_and_the_learner_takes_what_it_is_told() {
         "{said}"
     );
 
+    let refused = followed(directory, "policy", &learner.url(), &["shopworld.test_share=0.5"]);
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(64), "{said}");
+    let named = said.lines().filter(|line| line.contains("catalogue.held_out"));
+    let [named] = named.collect::<Vec<_>>()[..] else {
+        panic!("not one line: {said}");
+    };
+    for words in [
+        "catalogue.held_out = 8 products, blake3:",
+        "the run has ",
+        "catalogue.test_share",
+        &learner.url(),
+    ] {
+        assert!(named.contains(words), "{words}: {named}");
+    }
+    learner.line_with("refused: other settings than the run's");
+
     let _actor = stage.actor("a", &learner, &reward);
-    let told = done(&followed(directory, "policy", &learner.url()));
+    let told = done(&followed(directory, "policy", &learner.url(), &[]));
     let lines: Vec<Value> = told
         .lines()
         .map(|line| serde_json::from_str(line).unwrap())
@@ -72,7 +90,7 @@ fn versions_are_measured_as_they_come_and_the_learner_takes_what_it_is_told() {
     // It waits for who still looks on, and no longer.
     assert!(learner.succeeded());
     assert!(learner.line_with("version measured").contains("reward"));
-    let nobody = followed(directory, "policy", &learner.url());
+    let nobody = followed(directory, "policy", &learner.url(), &[]);
     let said = String::from_utf8_lossy(&nobody.stderr);
     assert_eq!(nobody.status.code(), Some(1), "{said}");
     assert!(said.contains(&learner.url()), "{said}");

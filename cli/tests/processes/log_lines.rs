@@ -36,12 +36,12 @@ fn what_is_logged_of_a_service_that_is_away_has_each_key_once_and_says_why() {
         .output()
         .unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
-    // What it ends with is for people.
-    let events: Vec<Value> = said
-        .lines()
-        .filter(|line| line.starts_with('{'))
-        .map(event)
-        .collect();
+    let events: Vec<Value> = said.lines().map(event).collect();
+    let (end, error) = (&events[events.len() - 1], "learner at http://127.0.0.1:");
+    assert!(
+        end["level"] == "ERROR" && end["error"].as_str().is_some_and(|said| said.contains(error)),
+        "{end}"
+    );
     let waits = |event: &&Value| event["message"] == "waiting: the peer does not serve";
     let waited = events.iter().find(waits).unwrap_or_else(|| panic!("{said}"));
     assert!(

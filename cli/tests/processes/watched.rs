@@ -95,7 +95,7 @@ fn a_run_is_seen_from_outside_from_its_leases_to_its_steps() {
     let stage = Stage::with_models();
     let always = || vec!["telemetry.metrics_listen=127.0.0.1:0".to_owned(), otlp.clone()];
     let json = || "telemetry.log_format=json".to_owned();
-    let mut reward = stage.reward_server_with(&always());
+    let mut reward = stage.reward_server_with(&[always(), vec![json()]].concat());
     let settings = [always(), vec![json(), "telemetry.tensorboard=board".into()]].concat();
     let mut learner = stage.learner_with("watched", &settings);
     let learner_page = watched_at(&learner.log());
@@ -138,12 +138,12 @@ fn a_run_is_seen_from_outside_from_its_leases_to_its_steps() {
     );
 
     assert!(learner.succeeded() && actor.succeeded());
-    let said = fs::read_to_string(learner.log()).unwrap() + &fs::read_to_string(actor.log()).unwrap();
-    lines_are_json(&said);
     let board = fs::read_dir(stage.directory.path().join("board")).unwrap();
     assert_eq!(board.count(), 1);
     signal(reward.process(), "TERM");
     assert!(reward.succeeded());
+    let logs = [learner.log(), actor.log(), reward.log()];
+    lines_are_json(&logs.map(|log| fs::read_to_string(log).unwrap()).concat());
     let spans = collector.0.lock().unwrap();
     every_trained_pair_is_one_trace_of_all_stages(&spans);
 }

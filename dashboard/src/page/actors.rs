@@ -3,71 +3,44 @@
 use super::Snapshot;
 use super::format::{ago, count, number};
 use crate::view::{Actor, Overview, RunState};
-use common::CanaryVerdict;
+use common::{ActorState, CanaryVerdict, Presence};
 use maud::{Markup, html};
-use std::time::Duration;
 
 /// Actors in the table.
 const MOST: usize = 256;
 
-/// After how long an actor that has gone is no longer shown: on machines that come and go they would soon be most of the table.
-const FORGET: Duration = Duration::from_secs(900);
-
-/// How an actor is doing, worst first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum State {
-    Quarantined,
-    Gone,
-    Waiting,
-    Silent,
-    Working,
-    Left,
+fn state(actor: &Actor, overview: &Overview) -> ActorState {
+    let is_over = overview.state == RunState::Complete;
+    let (is_quarantined, waits) = (actor.quarantine.is_some(), actor.waiting_for.is_some());
+    ActorState::of(actor.presence, is_quarantined, waits, is_over)
 }
 
-impl State {
-    fn of(actor: &Actor, overview: &Overview) -> Self {
-        let over = overview.state == RunState::Complete;
-        match actor.follows {
-            _ if actor.quarantine.is_some() => Self::Quarantined,
-            Some(false) if over => Self::Left,
-            Some(false) => Self::Gone,
-            _ if actor.waiting_for.is_some() => Self::Waiting,
-            _ if actor.silent > overview.patience => Self::Silent,
-            _ => Self::Working,
-        }
-    }
-
-    fn word(self) -> (&'static str, &'static str) {
-        match self {
-            Self::Quarantined => ("bad", "In quarantine"),
-            Self::Gone => ("bad", "Gone"),
-            Self::Waiting => ("warn", "Waiting"),
-            Self::Silent => ("warn", "Silent"),
-            Self::Working => ("good", "Working"),
-            Self::Left => ("done", "Left"),
-        }
+fn word(state: ActorState) -> (&'static str, &'static str) {
+    match state {
+        ActorState::Quarantined => ("bad", "In quarantine"),
+        ActorState::Gone => ("bad", "Gone"),
+        ActorState::Waiting => ("warn", "Waiting"),
+        ActorState::Silent => ("warn", "Silent"),
+        ActorState::Working => ("good", "Working"),
+        ActorState::Left => ("done", "Left"),
     }
 }
 
 /// How many actors are at work, of how many; and how the others are.
 pub(super) fn at_work(overview: &Overview) -> (String, String) {
     let shown = shown(overview);
-    let at_work = of_state(&shown, State::Working);
+    let at_work = of_state(&shown, ActorState::Working);
     let others: Vec<String> = [
-        State::Quarantined,
-        State::Gone,
-        State::Waiting,
-        State::Silent,
-        State::Left,
+        ActorState::Quarantined,
+        ActorState::Gone,
+        ActorState::Waiting,
+        ActorState::Silent,
+        ActorState::Left,
     ]
     .into_iter()
     .filter_map(|state| match of_state(&shown, state) {
         0 => None,
-        some => Some(format!(
-            "{} {}",
-            count(some as u64),
-            state.word().1.to_lowercase()
-        )),
+        some => Some(format!("{} {}", count(some as u64), word(state).1.to_lowercase())),
     })
     .collect();
     let more = match others.is_empty() {
@@ -86,26 +59,26 @@ pub(super) fn trouble(overview: &Overview) -> Option<String> {
         return None;
     }
     let shown = shown(overview);
-    let lost = of_state(&shown, State::Gone) + of_state(&shown, State::Quarantined);
+    let lost = of_state(&shown, ActorState::Gone) + of_state(&shown, ActorState::Quarantined);
     let all = shown.len();
     (lost > 0).then(|| format!("{lost} of {all} actors gone or in quarantine."))
 }
 
-fn of_state(shown: &[(State, &Actor)], state: State) -> usize {
+fn of_state(shown: &[(ActorState, &Actor)], state: ActorState) -> usize {
     shown.iter().filter(|(of, _)| *of == state).count()
 }
 
 fn long_gone(actor: &Actor) -> bool {
-    actor.follows == Some(false) && actor.silent > FORGET
+    actor.presence.is_away() && actor.silent > Presence::FORGOTTEN_AFTER
 }
 
 /// Those that are not long gone, the worst first.
-fn shown(overview: &Overview) -> Vec<(State, &Actor)> {
-    let mut shown: Vec<(State, &Actor)> = overview
+fn shown(overview: &Overview) -> Vec<(ActorState, &Actor)> {
+    let mut shown: Vec<(ActorState, &Actor)> = overview
         .actors
         .iter()
         .filter(|actor| !long_gone(actor))
-        .map(|actor| (State::of(actor, overview), actor))
+        .map(|actor| (state(actor, overview), actor))
         .collect();
     shown.sort_by(|(a, left), (b, right)| a.cmp(b).then_with(|| left.id.cmp(&right.id)));
     shown
@@ -139,12 +112,13 @@ pub(super) fn actors(snapshot: &Snapshot) -> Markup {
     }
 }
 
-fn row(state: State, actor: &Actor, snapshot: &Snapshot) -> Markup {
-    let (class, word) = state.word();
+fn row(state: ActorState, actor: &Actor, snapshot: &Snapshot) -> Markup {
+    let (class, word) = word(state);
     let rate = snapshot.rates.actors.get(&actor.id);
     let why = match state {
-        State::Gone => Some("its connection is closed; what it held goes to others when the lease ends"),
-        State::Silent => Some("it has not called for longer than a lease lasts"),
+        ActorState::Gone => Some("its connection is closed; what it held goes to others when the lease ends"),
+        ActorState::Silent => Some("it has not called for longer than a lease lasts"),
+        ActorState::Left => None,
         _ => actor.quarantine.as_deref().or(actor.waiting_for.as_deref()),
     };
     html! {
@@ -202,28 +176,32 @@ mod tests {
         let of = |change: &dyn Fn(&mut Actor)| {
             let mut actor = run.actors[0].clone();
             change(&mut actor);
-            State::of(&actor, &run)
+            state(&actor, &run)
         };
-        assert_eq!(of(&|_| {}), State::Working);
-        assert_eq!(of(&|actor| actor.follows = Some(false)), State::Gone);
-        assert_eq!(of(&|actor| actor.silent = Duration::from_secs(61)), State::Silent);
+        assert_eq!(of(&|_| {}), ActorState::Working);
+        let there = |presence| of(&|actor| actor.presence = presence);
+        assert_eq!(there(Presence::Gone), ActorState::Gone);
+        assert_eq!(there(Presence::Silent), ActorState::Silent);
+        assert_eq!(there(Presence::Left), ActorState::Left);
         assert_eq!(
             of(&|actor| actor.waiting_for = Some("the reward-server".into())),
-            State::Waiting
+            ActorState::Waiting
         );
-        assert_eq!(
-            of(&|actor| (actor.follows, actor.quarantine) = (Some(false), Some("other weights".into()))),
-            State::Quarantined
-        );
+        for presence in [Presence::Gone, Presence::Left] {
+            assert_eq!(
+                of(&|actor| (actor.presence, actor.quarantine) = (presence, Some("other weights".into()))),
+                ActorState::Quarantined
+            );
+        }
         let over = Overview {
             state: RunState::Complete,
             ..run.clone()
         };
         let left = Actor {
-            follows: Some(false),
+            presence: Presence::Gone,
             ..run.actors[0].clone()
         };
-        assert_eq!(State::of(&left, &over), State::Left);
+        assert_eq!(state(&left, &over), ActorState::Left);
         let told = |run: &Overview| (at_work(run), trouble(run));
         assert_eq!(
             told(&run),
@@ -245,7 +223,7 @@ mod tests {
         let mut run = run;
         run.actors.push(Actor {
             id: common::ActorId::new("spot-1").unwrap(),
-            silent: FORGET + Duration::from_secs(1),
+            silent: Presence::FORGOTTEN_AFTER + Duration::from_secs(1),
             ..left
         });
         let rows = actors(&Snapshot {

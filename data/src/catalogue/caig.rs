@@ -296,6 +296,22 @@ mod tests {
     }
 
     #[test]
+    fn what_a_picture_is_to_be_read_from_is_a_plain_file_of_a_size_that_a_picture_has() {
+        let json = r#"[{"id": "1", "image": "/dev/zero", "new_caption": "without end"},
+                       {"id": "2", "image": "large.png", "new_caption": "more than any picture"}]"#;
+        let (folder, path) = folder(json);
+        let large = fs::File::create(folder.path().join("large.png")).unwrap();
+        large.set_len(1 << 40).unwrap();
+        let message = CaigCatalogue::load(&path, SHARE).unwrap_err().to_string();
+        for part in [
+            "/dev/zero: it is no plain file",
+            "large.png: 1099511627776 bytes; at most",
+        ] {
+            assert!(message.contains(part), "{part} is not in: {message}");
+        }
+    }
+
+    #[test]
     fn the_content_of_a_file_decides_and_not_its_extension() {
         let (folder, path) = folder(r#"[{"id": "1", "image": "good.jpg", "new_caption": "a"}]"#);
         fs::rename(folder.path().join("good.png"), folder.path().join("good.jpg")).unwrap();

@@ -2,9 +2,10 @@
 
 use super::{Memory, RowProblem};
 use crate::CutoutError;
+use crate::cutout::MAX_DECODED_BYTES;
 use common::{ProductId, with_causes};
 use serde_json::{Map, Value};
-use std::{collections::BTreeMap, fs, ops::Deref, path::Path};
+use std::{collections::BTreeMap, fs, io, ops::Deref, path::Path};
 
 /// The longest caption, in bytes: some seven hundred words. How many tokens a policy or reward model reads is theirs to say.
 const MAX_CAPTION_BYTES: usize = 4096;
@@ -214,7 +215,7 @@ impl Row {
         if memory.is_exhausted() {
             return None;
         }
-        let decoded = match fs::read(&path) {
+        let decoded = match read(&path) {
             Ok(bytes) => {
                 decode(&bytes).map_err(|error| format!("{}: {}", path.display(), with_causes(&error)))
             }
@@ -230,6 +231,18 @@ impl Row {
     /// Hands over the mistakes found.
     pub(crate) fn finish(self, problems: &mut Vec<RowProblem>) {
         problems.extend(self.problems);
+    }
+}
+
+/// The bytes of a plain file that may be a picture: a device never ends, and a pipe may never begin.
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let found = fs::metadata(path)?;
+    match found.len() {
+        _ if !found.is_file() => Err(io::Error::other("it is no plain file")),
+        bytes if bytes > MAX_DECODED_BYTES => Err(io::Error::other(format!(
+            "{bytes} bytes; at most {MAX_DECODED_BYTES} are possible"
+        ))),
+        _ => fs::read(path),
     }
 }
 

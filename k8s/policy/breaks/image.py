@@ -69,6 +69,8 @@ file(
     "COPY --from=build-cuda /usr/local/cuda/nvvm/libdevice/ /usr/local/cuda/nvvm/libdevice/\n",
     "",
 )
+file(HAS, "gpu", "no compiler of C++", " g++ ", " gcc ")
+file(HAS, "gpu", "libraries that nobody looks for", "RUN ! ldd /usr/local/bin/adwright | grep 'not found'\n", "")
 file(HAS, "gpu", "a port too many", "EXPOSE 7400", "EXPOSE 7403 7400")
 file(HAS, "gpu", "no port of the monitoring", " 7409\n", "\n")
 file(HAS, "gpu", "a shell", 'ENTRYPOINT ["/usr/local/bin/adwright"]', "ENTRYPOINT /usr/local/bin/adwright")

@@ -34,7 +34,7 @@ simple(
     "listeners are the declared ports",
     "local",
     "an evaluator that is not watched",
-    lambda o: container(o, "evaluator")["args"].remove("--metrics"),
+    lambda o: container(o, "evaluator")["args"].extend(["--metrics", "127.0.0.1:7409"]),
 )
 simple(
     "a stopped pod is no finished one",

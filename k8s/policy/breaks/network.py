@@ -58,7 +58,40 @@ simple(
         {"ipBlock": {"cidr": "169.254.170.23/32"}}
     ),
 )
+simple(
+    OPEN,
+    "gpu",
+    "one kind of private addresses",
+    lambda o: o.named("NetworkPolicy", "names-and-stores")["spec"]["egress"][1]["to"][0]["ipBlock"]["except"].remove(
+        "192.168.0.0/16"
+    ),
+)
+simple(
+    OPEN,
+    "gpu",
+    "a whole network at the stores' port",
+    lambda o: o.named("NetworkPolicy", "names-and-stores")["spec"]["egress"][1]["to"].append(
+        {"ipBlock": {"cidr": "10.0.0.0/8"}}
+    ),
+)
+for more in ({"endPort": 65535}, {"protocol": "UDP"}):
+    simple(
+        OPEN,
+        "gpu",
+        f"more than the stores' port: {more}",
+        lambda o, more=more: o.named("NetworkPolicy", "names-and-stores")["spec"]["egress"][1]["ports"][0].update(more),
+    )
 simple(OPEN, "elastic-keda", "KEDA is kept out", lambda o: remove(o, "NetworkPolicy", "keda"))
+simple(
+    OPEN,
+    "elastic-keda",
+    "KEDA by a label that its chart alone has",
+    lambda o: put(
+        o.named("NetworkPolicy", "keda")["spec"]["ingress"][0]["from"][0]["podSelector"],
+        "matchLabels",
+        {"app.kubernetes.io/name": "keda-operator"},
+    ),
+)
 simple(OPEN, "local", "no way to the store", lambda o: remove(o, "NetworkPolicy", "to-the-store"))
 simple(
     OPEN,
@@ -74,13 +107,14 @@ simple(
 )
 
 
-def painted_elsewhere(overlay):
-    """With pictures of a service in another namespace."""
-    config(overlay, "[endpoints]", '[endpoints]\nimages = "https://images.painters:7402"')
+def painted_elsewhere(overlay, url):
+    """With pictures of a service at a URL."""
+    config(overlay, "[endpoints]", f'[endpoints]\nimages = "{url}"')
     config(overlay, 'image_generator = "diffusion"', 'image_generator = "remote"')
 
 
-simple(OPEN, "gpu", "an image service that no policy leads to", painted_elsewhere)
+for url in ("https://images.painters:7402", "https://10.0.0.9", ""):
+    simple(OPEN, "gpu", f"an image service at {url!r}", lambda o, url=url: painted_elsewhere(o, url))
 simple(
     "plain text in local alone",
     "gpu",

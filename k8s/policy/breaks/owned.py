@@ -21,12 +21,12 @@ metadata: {{name: credentials, namespace: adwright}}
 spec:
   podSelector: {{matchLabels: {{app.kubernetes.io/name: adwright}}}}
   policyTypes: [Egress]
-  egress: [{{to: [{{ipBlock: {{cidr: {cidr}}}}}], ports: [{{protocol: TCP, port: 80}}]}}]
+  egress: [{{to: [{{ipBlock: {{cidr: {cidr}}}}}], ports: [{{protocol: TCP, port: {port}}}]}}]
 """
 
 
-def reaching(cidr):
-    return {"policy.yaml": POLICY.format(cidr=cidr)}
+def reaching(cidr, port=80):
+    return {"policy.yaml": POLICY.format(cidr=cidr, port=port)}
 
 
 def patched(kind, name, operation):
@@ -47,6 +47,8 @@ def block(language, beginning):
 
 # Spans for a collector, and the way there.
 TRACED, WAY = block("toml", r"\[telemetry\]"), block("yaml", "apiVersion: networking")
+# Listeners for pods with addresses of IPv6.
+SIX = block("toml", r"\[endpoints\]")
 COLLECTED = {"collector.yaml": WAY}
 PAINTED = """[actor]
 image_generator = "remote"
@@ -76,9 +78,15 @@ CASES = (
     Case("one JobSet", "jobset", "", {}, None),
     Case("a value that is said below", "gpu", '[run]\nid = "demo"\n', {}, None),
     Case("a configuration that takes the place of ours", "gpu", WHOLE, {}, None),
-    Case("more actors of a JobSet, as docs/operations.md has it", "jobset", "", {"patches": shown("patches:")}, None),
+    Case("more actors of a JobSet, as docs/operations.md has it", "jobset", "", {"patches": shown(r"patches:\n  - target: {kind: JobSet")}, None),
+    Case("an image that is pulled with a Secret", "gpu", "", {"patches": shown(r"patches:\n  - target: {kind: ServiceAccount")}, None),
     Case("with a way to where credentials come from", "gpu", "", reaching("169.254.170.23/32"), None),
-    Case("with a way to a whole network", "gpu", "", reaching("10.0.0.0/8"), "nothing is open that nobody needs"),
+    # By the port at which pods are let out to the internet.
+    Case("with a way to a whole network", "gpu", "", reaching("10.0.0.0/8", 443), "nothing is open that nobody needs"),
+    Case("a cluster of IPv6, as docs/operations.md has it", "gpu", SIX, {}, None),
+    Case("a store of Azure", "gpu", '[store]\nurl = "abfss://runs@ads.dfs.core.windows.net/demo"\n', {}, None),
+    Case("a store in a pod", "gpu", '[store]\nurl = "/var/lib/adwright/store"\n', {}, "state lies in the object store"),
+    Case("a catalogue that no pod has", "gpu", '[catalogue]\nsource = "products.json"\n', {}, "state lies in the object store"),
     Case("spans for a collector, as docs/operations.md has it", "gpu", TRACED, COLLECTED, None),
     Case("spans for a collector within the pod", "gpu", '[telemetry]\notlp = "http://127.0.0.1:4317"\n', {}, None),
     Case("spans for a collector that no policy leads to", "gpu", TRACED, {}, "nothing is open that nobody needs"),

@@ -96,6 +96,14 @@ simple(
 )
 simple(
     "a stopped pod is no finished one",
+    "local",
+    "a wrong configuration again and again, found before the role begins",
+    lambda o: put(
+        pod(o, "learner").controller["podFailurePolicy"]["rules"][0]["onExitCodes"], "containerName", "learner"
+    ),
+)
+simple(
+    "a stopped pod is no finished one",
     "jobset",
     "another container's status",
     lambda o: put(

@@ -64,7 +64,13 @@ simple(
     "listeners are the declared ports",
     "local",
     "nobody watches",
-    lambda o: [container(o, "actor")["args"].remove(a) for a in ("--metrics", "0.0.0.0:7409")],
+    lambda o: container(o, "actor")["args"].extend(["--set", "telemetry.metrics_listen="]),
+)
+simple(
+    "state lies in the object store",
+    "local",
+    "a directory of the pod",
+    lambda o: config(o, "s3://adwright/runs/demo/adapter", "/var/lib/adwright/adapter"),
 )
 simple(
     "endpoints are services",

@@ -35,10 +35,10 @@ async fn run(change: impl FnOnce(&mut LearnerConfig)) -> Run {
     let products = Arc::new(catalogue(&[None; 5]));
     let assortment = Assortment::open(products, &store, 1).await.unwrap();
     let broadcast = Broadcast::new(vec![], "{}".into(), version(0), weights("v0"), false, 2, 2);
-    let identity = Identity {
+    let begun = Beginning::of_earlier_version(Identity {
         run: common::RunId::new("test").unwrap(),
         run_seed: 1,
-    };
+    });
     let completions = CompletionLimits {
         vocab_size: 50,
         tokens: 3,
@@ -46,8 +46,7 @@ async fn run(change: impl FnOnce(&mut LearnerConfig)) -> Run {
     let ledger = Ledger::new(LearnerEpoch(1));
     let control = ControlPlane::new(
         &config,
-        identity,
-        common::DecidingSettings::default(),
+        begun,
         Arc::new(assortment),
         broadcast,
         completions,

@@ -1,5 +1,6 @@
-//! Old images go, beside training and slowly. What goes is noted in the ledger first, so that whoever finds one gone knows why, and
-//! so that a learner that was superseded, which can note nothing, removes nothing new.
+//! Old images go, beside training: slowly when they are few, and the faster the more of them wait, so that they go as quickly as
+//! they come. What goes is noted in the ledger first, so that whoever finds one gone knows why, and so that a learner that was
+//! superseded, which can note nothing, removes nothing new.
 //!
 //! An image goes when it was written longer ago than is configured, and the record that names it lies before the cursor of every
 //! checkpoint that is there: whichever of them a start goes on from, the record is in its weights or refused for good. Records
@@ -13,17 +14,28 @@ use super::{Images, images_of};
 use crate::checkpoint::{Checkpoints, Settled};
 use crate::error::LearnerError;
 use crate::ledger::{ExpiryNote, Identity, Record};
+use bytes::Bytes;
 use common::{Digest, RunId};
 use failpoint::Point;
+use futures::stream::{self, Stream, StreamExt as _, TryStreamExt as _};
 use proto::InvalidMessage;
 use std::collections::BTreeSet;
+use std::ops::Range;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 use store::{Journal, Store};
 use tokio_util::sync::CancellationToken;
 
-/// The pause after each removal: at most fifty a second, which no store and no training feels.
+/// How long a removal takes at least: one after the other they are fifty a second, which no store and no training feels.
 const PAUSE: Duration = Duration::from_millis(20);
+
+/// How many removals follow each other under one note: of twice as many images twice as many go at once. So the further the removal is
+/// behind, the faster it is.
+const ROUNDS: usize = 64;
+
+/// Requests that are under way at once, at most. What this is worth: docs/stores.md.
+const AT_ONCE: usize = 64;
 
 /// Records whose images go under one note.
 const BATCH: u64 = 1024;
@@ -38,6 +50,31 @@ const INTERVALS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_
 /// How much older than they must be the images of a record are when it is their turn, at most; by less do records differ from the
 /// order of their images' age.
 const SLACK: Duration = Duration::from_secs(3600);
+
+/// Of which age the oldest image of a record is.
+enum Age {
+    /// It may go.
+    Old,
+    /// It stays.
+    Young,
+    /// There is none.
+    None,
+}
+
+/// The images that records behind the cursors name, as far as these have been read.
+struct Needed {
+    images: BTreeSet<Digest>,
+    /// The first record that has not been read.
+    next: u64,
+}
+
+impl Needed {
+    /// Those of the records from `cursor` on, none of which has been read.
+    fn from(cursor: u64) -> Self {
+        let images = BTreeSet::new();
+        Self { images, next: cursor }
+    }
+}
 
 /// Lets the images of one run expire.
 pub(crate) struct Expiry {
@@ -77,10 +114,8 @@ impl Expiry {
             // At the start, then daily.
             let mut waited = unnamed::INTERVAL;
             loop {
-                match self.expire().await {
-                    Ok(true) => continue,
-                    Ok(false) => {}
-                    Err(error) => tracing::warn!(%error, "old images stay for now"),
+                if let Err(error) = self.expire().await {
+                    tracing::warn!(%error, "old images stay for now");
                 }
                 if waited >= unnamed::INTERVAL {
                     waited = Duration::ZERO;
@@ -98,7 +133,7 @@ impl Expiry {
         }
     }
 
-    /// Lets the oldest go; whether there may be more.
+    /// Lets all go that are old by the newest checkpoint's time; whether there were records of such.
     ///
     /// # Errors
     /// [`LearnerError::Store`], also when this learner has been superseded; [`LearnerError::Ledger`].
@@ -106,23 +141,25 @@ impl Expiry {
         let Some(settled) = self.checkpoints.settled().await? else {
             return Ok(false);
         };
-        let last = self.last_note().await?;
-        let needed = self.named_from(settled.cursor).await?;
+        let (mut last, mut any) = (self.last_note().await?, false);
+        let mut needed = Needed::from(settled.cursor);
         if last != self.finished {
             // An earlier start may have died over it.
-            self.remove(last, &needed, &settled).await?;
+            self.remove(last, &mut needed, &settled).await?;
         }
-        let next = ExpiryNote {
-            from: last.before,
-            before: self.old_before(last.before, &settled).await?,
-        };
-        if next.before == next.from {
-            return Ok(false);
+        loop {
+            let next = ExpiryNote {
+                from: last.before,
+                before: self.old_before(last.before, &settled).await?,
+            };
+            if next.before == next.from {
+                return Ok(any);
+            }
+            self.ledger.append([next.stored()]).await?;
+            let images = self.remove(next, &mut needed, &settled).await?;
+            tracing::info!(images, records = next.before, "old images have gone");
+            (last, any) = (next, true);
         }
-        self.ledger.append([next.stored()]).await?;
-        let images = self.remove(next, &needed, &settled).await?;
-        tracing::info!(images, records = next.before, "old images have gone");
-        Ok(true)
     }
 
     /// What was let go last.
@@ -135,88 +172,125 @@ impl Expiry {
     /// The first record from `from` on whose images stay.
     async fn old_before(&self, from: u64, settled: &Settled) -> Result<u64, LearnerError> {
         let age = self.keep + SLACK.min(self.keep / 10);
+        let keys = Record::keys_between(from, settled.cursor.min(from + BATCH));
+        let ages = self
+            .records(keys)
+            .await?
+            .map_ok(|record| self.age_of(record, age, settled));
+        let mut ages = pin!(ages.try_buffered(AT_ONCE));
         let (mut before, mut young) = (from, 0);
-        let mut records = self.ledger.records(Record::keys_from(from)).await?;
         while young < YOUNG
-            && let Some(record) = self.next(&mut records).await?
-            && record.sequence < settled.cursor.min(from + BATCH)
+            && let Some((sequence, age)) = ages.try_next().await?
         {
-            match self.oldest(&record).await? {
-                Some(written) if written + age > settled.now => young += 1,
-                // One without images says nothing of those before it.
-                None if record.sequence > before => {}
-                _ => (before, young) = (record.sequence + 1, 0),
+            match age {
+                Age::Young => young += 1,
+                // It says nothing of those before it.
+                Age::None if sequence > before => {}
+                Age::Old | Age::None => (before, young) = (sequence + 1, 0),
             }
         }
         Ok(before)
     }
 
-    /// When the oldest image of a record was written; `None` when it has none.
-    async fn oldest(&self, record: &Record) -> Result<Option<Duration>, LearnerError> {
-        let mut oldest: Option<Duration> = None;
-        for image in images_of(record) {
-            if let Some(found) = self.images.find(&image).await? {
-                oldest = Some(oldest.map_or(found.written, |written| written.min(found.written)));
+    /// Of which age a record's oldest image is. One that is old tells, so of most records one is looked at.
+    async fn age_of(
+        &self,
+        record: Record,
+        old: Duration,
+        settled: &Settled,
+    ) -> Result<(u64, Age), LearnerError> {
+        let mut age = Age::None;
+        for image in images_of(&record) {
+            match self.images.find(&image).await? {
+                Some(found) if found.written + old <= settled.now => return Ok((record.sequence, Age::Old)),
+                Some(_) => age = Age::Young,
+                None => {}
             }
         }
-        Ok(oldest)
+        Ok((record.sequence, age))
     }
 
     /// Removes the images of a note's records that are old and not `needed`; how many there were.
     async fn remove(
         &mut self,
         note: ExpiryNote,
-        needed: &BTreeSet<Digest>,
+        needed: &mut Needed,
         settled: &Settled,
     ) -> Result<u64, LearnerError> {
-        let mut removed = 0;
-        let mut records = self.ledger.records(Record::keys_from(note.from)).await?;
-        while let Some(record) = self.next(&mut records).await? {
-            if record.sequence >= note.before {
-                break;
-            }
-            for image in images_of(&record) {
-                if !needed.contains(&image) && self.remove_old(&image, self.keep, settled).await? {
-                    failpoint::reach(Point::ImagesExpire);
-                    removed += 1;
-                }
-            }
-        }
+        self.read_on(needed).await?;
+        let images = self.images_under(note, needed).await?;
+        let removed = self.remove_old(images, self.keep, settled).await?;
         self.finished = note;
         Ok(removed)
     }
 
-    /// Removes an image that was written longer ago than `keep`; whether it was there and that old.
+    /// The images of a note's records that are not `needed`, each once.
+    async fn images_under(&self, note: ExpiryNote, needed: &Needed) -> Result<Vec<Digest>, LearnerError> {
+        let (mut images, mut seen) = (vec![], BTreeSet::new());
+        let keys = Record::keys_between(note.from, note.before);
+        let mut records = pin!(self.records(keys).await?);
+        while let Some(record) = records.try_next().await? {
+            let free = images_of(&record).filter(|image| !needed.images.contains(image));
+            images.extend(free.filter(|image| seen.insert(*image)));
+        }
+        Ok(images)
+    }
+
+    /// Removes those of these images that were written longer ago than `keep`; how many there were.
     async fn remove_old(
         &self,
-        image: &Digest,
+        images: Vec<Digest>,
+        keep: Duration,
+        settled: &Settled,
+    ) -> Result<u64, LearnerError> {
+        let at_once = (images.len() / ROUNDS).clamp(1, AT_ONCE);
+        let removals = stream::iter(images).map(|image| self.remove_if_old(image, keep, settled));
+        let add = |removed, one| async move { Ok(removed + u64::from(one)) };
+        removals.buffer_unordered(at_once).try_fold(0, add).await
+    }
+
+    /// Removes an image that was written longer ago than `keep`; whether it was there and that old.
+    async fn remove_if_old(
+        &self,
+        image: Digest,
         keep: Duration,
         settled: &Settled,
     ) -> Result<bool, LearnerError> {
+        let pause = tokio::time::sleep(PAUSE);
         // Looked at right before: it may just have been written again.
-        let found = self.images.find(image).await?;
+        let found = self.images.find(&image).await?;
         if found.is_none_or(|found| found.written + keep > settled.now) {
             return Ok(false);
         }
-        self.images.remove(image).await?;
-        tokio::time::sleep(PAUSE).await;
+        self.images.remove(&image).await?;
+        failpoint::reach(Point::ImagesExpire);
+        pause.await;
         Ok(true)
     }
 
-    /// The images that records from `sequence` on name.
-    async fn named_from(&self, sequence: u64) -> Result<BTreeSet<Digest>, LearnerError> {
-        let mut named = BTreeSet::new();
-        let mut records = self.ledger.records(Record::keys_from(sequence)).await?;
-        while let Some(record) = self.next(&mut records).await? {
-            named.extend(images_of(&record));
+    /// Adds what records name that have come since this was read last.
+    async fn read_on(&self, needed: &mut Needed) -> Result<(), LearnerError> {
+        let mut records = pin!(self.records(Record::keys_from(needed.next)).await?);
+        while let Some(record) = records.try_next().await? {
+            needed.images.extend(images_of(&record));
+            needed.next = record.sequence + 1;
         }
-        Ok(named)
+        Ok(())
     }
 
-    async fn next(&self, records: &mut store::Records) -> Result<Option<Record>, LearnerError> {
-        let next = records.next().await?;
-        let record = next.map(|(_, content)| Record::read(&content)).transpose();
-        record.map_err(|source| self.damaged(source))
+    /// The records under these keys.
+    async fn records(
+        &self,
+        keys: Range<Bytes>,
+    ) -> Result<impl Stream<Item = Result<Record, LearnerError>>, LearnerError> {
+        let records = self.ledger.records(keys).await?;
+        Ok(stream::try_unfold(records, async |mut records| {
+            let Some((_, content)) = records.next().await? else {
+                return Ok(None);
+            };
+            let record = Record::read(&content).map_err(|source| self.damaged(source))?;
+            Ok(Some((record, records)))
+        }))
     }
 
     fn damaged(&self, source: InvalidMessage) -> LearnerError {

@@ -1,12 +1,13 @@
 //! The learner's page, area by area. It reads and divides; what is counted is counted elsewhere.
 
-use crate::actors::ActorSummary;
+use crate::actors::{ActorSummary, Sighting};
 use crate::clock;
 use crate::control::ControlPlane;
 use crate::ledger::{OutcomeCounts, failure_name};
-use common::FailureReason;
+use common::{FailureReason, Presence};
 use proto::observe::Page;
 use std::fmt::Result;
+use std::time::Duration;
 
 /// Writes the page of a run: first how well work turns into training, then what a point of reward costs.
 pub(super) fn write(page: &mut Page<'_>, control: &ControlPlane) -> Result {
@@ -133,18 +134,31 @@ fn rollouts(page: &mut Page<'_>, control: &ControlPlane, outcomes: &OutcomeCount
     )
 }
 
+/// Whether an actor is counted. One in quarantine ends, and its connection with it: it is told of for as long as one that falls silent.
+fn counts(actor: &Sighting, patience: Duration) -> bool {
+    match actor.summary.quarantine {
+        Some(_) => actor.silent <= patience,
+        None => actor.presence == Presence::Here,
+    }
+}
+
 fn actors(page: &mut Page<'_>, control: &ControlPlane) -> Result {
-    let heard = control.actors.heard(clock::now(), control.lease_ttl());
+    let patience = control.lease_ttl();
+    let sightings = control.actors.sightings(clock::now(), patience).into_iter();
+    let here: Vec<_> = sightings
+        .filter(|actor| counts(actor, patience))
+        .map(|actor| actor.summary)
+        .collect();
     let state = |actor: &ActorSummary| match (&actor.quarantine, &actor.waiting_for) {
         (Some(_), _) => "quarantined",
         (None, Some(_)) => "waiting",
         (None, None) => "working",
     };
     let counted = ["working", "waiting", "quarantined"].map(|name| {
-        let count = heard.iter().filter(|actor| state(actor) == name).count();
+        let count = here.iter().filter(|actor| state(actor) == name).count();
         ([("state", name)], count as f64)
     });
-    let help = "Actors heard from within the time of a lease, by what they do.";
+    let help = "Actors that take part, by what they do.";
     page.gauges("rollout_actors", help, counted)?;
     let wanted = "Actors that the run could use (docs/scaling.md); none when it is complete.";
     page.gauge("rollout_actors_wanted", wanted, control.scale().wanted as f64)?;
@@ -245,6 +259,8 @@ fn weights(page: &mut Page<'_>, control: &ControlPlane) -> Result {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::actors::{ActorRegistry, Adoption};
+    use common::{ActorId, CanaryReport, CanaryVerdict};
 
     #[test]
     fn what_was_given_up_without_an_outcome_was_not_sampled() {
@@ -258,5 +274,39 @@ mod tests {
             ..OutcomeCounts::default()
         };
         assert_eq!(sampled(&counts), 16);
+    }
+    #[test]
+    fn whoever_has_left_does_not_work_and_one_in_quarantine_is_told_of_for_a_while() {
+        let (registry, patience) = (ActorRegistry::default(), Duration::from_secs(60));
+        let [here, left, barred] = ["here", "left", "barred"].map(|name| ActorId::new(name).unwrap());
+        let now = clock::now();
+        for actor in [&here, &left, &barred] {
+            registry.seen(actor, now);
+        }
+        registry.left(&left);
+        let report = CanaryReport {
+            verdict: CanaryVerdict::Mismatch,
+            deviation: 0.5,
+            tolerance: 1e-4,
+            separation: 0.5,
+        };
+        let adoption = Adoption {
+            version: "v1.2".parse().unwrap(),
+            canary: Some(report),
+            adapter_bytes: 0,
+            base_bytes: 0,
+            relay_bytes: 0,
+        };
+        registry.adopted(&barred, now, &adoption);
+        registry.left(&barred);
+        let counted = |later| {
+            let sightings = registry.sightings(now + later, patience).into_iter();
+            let counted = sightings.filter(|actor| counts(actor, patience));
+            counted
+                .map(|actor| actor.summary.actor_id.to_string())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(counted(Duration::ZERO), ["barred", "here"]);
+        assert!(counted(2 * patience).is_empty());
     }
 }

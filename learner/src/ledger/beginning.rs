@@ -1,4 +1,5 @@
-//! What a run was begun with: every later start of its learner must have the same.
+//! What a run was begun with: every later start of its learner must have the same. What was not recorded then, and what only actors know,
+//! is recorded when it is told first.
 
 use super::CatalogueDigests;
 use super::record::{IDENTITY, Identity, Stored, decode, key};
@@ -8,7 +9,7 @@ use prost::Message as _;
 use proto::{InvalidMessage, pb};
 
 /// What a run was begun with, or is to go on with. What an earlier version of the program did not record is `None`, and no setting
-/// of other tables.
+/// of other tables. Where it was begun by one that recorded less, the rest is of the first start by one that records it.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Beginning {
     /// Which run it is.
@@ -19,11 +20,43 @@ pub(crate) struct Beginning {
     pub(crate) catalogue: Option<CatalogueDigests>,
     /// The settings. Those that may change are the first start's.
     pub(crate) config: Option<LearnerConfig>,
-    /// The settings outside `[learner]` that decide what becomes of a task.
+    /// The settings outside `[learner]` that decide what becomes of a task, and by digest what the files hold that they name, as the first
+    /// actor told it that knows that.
     pub(crate) settings: DecidingSettings,
 }
 
 impl Beginning {
+    /// The same, and what it does not tell as `now` has it: what later starts are compared with.
+    pub(crate) fn completed_by(&self, now: &Self) -> Self {
+        Self {
+            identity: self.identity.clone(),
+            base: self.base.or(now.base),
+            catalogue: self.catalogue.clone().or_else(|| now.catalogue.clone()),
+            config: self.config.clone().or_else(|| now.config.clone()),
+            settings: now.settings.clone().and(self.settings.clone()),
+        }
+    }
+
+    /// What `now` tells and this does not, in words.
+    pub(crate) fn untold(&self, now: &Self) -> Vec<String> {
+        let parts = [
+            ("the base", self.base.is_none() && now.base.is_some()),
+            (
+                "the catalogue",
+                self.catalogue.is_none() && now.catalogue.is_some(),
+            ),
+            ("[learner]", self.config.is_none() && now.config.is_some()),
+        ];
+        let parts = parts.into_iter().filter(|(_, untold)| *untold);
+        let settings = now.settings.unknown_to(&self.settings);
+        let mut untold: Vec<String> = parts.map(|(part, _)| part.to_owned()).collect();
+        match self.settings.is_empty() {
+            true if !settings.is_empty() => untold.push("the settings of other tables".to_owned()),
+            _ => untold.extend(settings.keys().map(str::to_owned)),
+        }
+        untold
+    }
+
     /// Its stored form.
     pub(crate) fn stored(&self) -> Stored {
         let json = |config| serde_json::to_string(config).expect("plain values have a JSON form");
@@ -100,6 +133,43 @@ mod tests {
             assert_eq!(Beginning::read(&content).unwrap(), beginning);
             assert_eq!(Identity::read(&content).unwrap(), identity);
         }
+    }
+
+    #[test]
+    fn what_was_not_recorded_is_completed_and_what_was_stays() {
+        let earlier = Beginning::of_earlier_version(Identity {
+            run: RunId::new("spring").unwrap(),
+            run_seed: 7,
+        });
+        let setting = |key, value: &str| DecidingSettings::of_table("actor", [(key, value.to_owned())]);
+        let now = Beginning {
+            base: Some(store::digest(b"base")),
+            catalogue: Some(CatalogueDigests::of(&catalogue(&[None; 3]))),
+            config: Some(LearnerConfig::default()),
+            settings: setting("top_p", "1.0"),
+            ..earlier.clone()
+        };
+        let told = [
+            "the base",
+            "the catalogue",
+            "[learner]",
+            "the settings of other tables",
+        ];
+        assert_eq!(earlier.untold(&now), told);
+        assert_eq!(earlier.completed_by(&now), now);
+        let later = Beginning {
+            base: None,
+            settings: setting("top_p", "0.5").and(setting("nucleus", "1")),
+            ..now.clone()
+        };
+        assert_eq!(now.untold(&later), ["actor.nucleus"]);
+        let completed = now.completed_by(&later);
+        assert_eq!(completed.base, now.base);
+        assert_eq!(
+            completed.settings,
+            setting("top_p", "1.0").and(setting("nucleus", "1"))
+        );
+        assert!(completed.untold(&now).is_empty());
     }
 
     #[test]

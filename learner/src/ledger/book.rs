@@ -1,14 +1,14 @@
 //! What a ledger knows at once: which tasks have ended, how many ended how, and what waits for the writer. `ledger.rs` locks it.
 
+use super::ended::EndedTasks;
 use super::{IndexPart, Note, OutcomeCounts, Record, Recorded};
 use common::{CandidateGroup, Digest, RolloutOutcome, TaskId};
 use failpoint::Mutation;
-use std::collections::BTreeMap;
 
 /// The state of a ledger.
 #[derive(Debug, Default)]
 pub(super) struct Book {
-    terminal: BTreeMap<TaskId, Digest>,
+    ended: EndedTasks,
     /// How tasks ended.
     pub(super) counts: OutcomeCounts,
     /// The sequence of the next record.
@@ -28,7 +28,7 @@ pub(super) struct Book {
 impl Book {
     /// Takes in a durable record of an earlier start.
     pub(super) fn restore(&mut self, record: &Record) {
-        self.terminal.insert(record.outcome.task(), record.digest);
+        self.ended.insert(record.outcome.task(), record.digest);
         self.counts.add(&record.outcome);
         self.next = record.sequence + 1;
     }
@@ -37,7 +37,9 @@ impl Book {
     pub(super) fn restore_index(&mut self, part: IndexPart) {
         self.next = part.until();
         self.counts.add_all(&part.counts);
-        self.terminal.extend(part.ends);
+        for (task, outcome) in part.ends {
+            self.ended.insert(task, outcome);
+        }
     }
 
     /// Takes in a record as the next one, unless another outcome of its task stands.
@@ -46,7 +48,7 @@ impl Book {
         if let Some(digest) = self.duplicate_of(task) {
             return Recorded::Already { digest };
         }
-        self.terminal.insert(task, record.digest);
+        self.ended.insert(task, record.digest);
         self.count(&record.outcome);
         self.undelivered += usize::from(record.outcome.is_pair());
         let sequence = self.next;
@@ -78,14 +80,12 @@ impl Book {
 
     /// The digest of the outcome that stands for a task.
     pub(super) fn recorded(&self, task: TaskId) -> Option<Digest> {
-        let found = self.terminal.get(&task).copied();
+        let found = self.ended.outcome_of(task);
         found.filter(|_| !failpoint::breaks(Mutation::NoDedupe))
     }
 
     /// The first task without a terminal outcome.
     pub(super) fn first_open(&self) -> TaskId {
-        let tasks = self.terminal.keys().zip(0..);
-        let consecutive = tasks.take_while(|(task, place)| task.0 == *place);
-        TaskId(consecutive.count() as u64)
+        self.ended.first_open()
     }
 }

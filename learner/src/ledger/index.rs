@@ -24,7 +24,8 @@ const DIGEST: usize = 32;
 /// Consecutive records in short.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct IndexPart {
-    from: u64,
+    /// The sequence of its first record.
+    pub(super) from: u64,
     /// The records' tasks and the digests of their outcomes, in the order of the records.
     pub(super) ends: Vec<(TaskId, Digest)>,
     /// How the tasks ended.
@@ -32,17 +33,19 @@ pub(crate) struct IndexPart {
 }
 
 impl Ledger {
-    /// Takes in a part of the index that earlier starts have written, if it goes on from those before it.
-    pub(super) fn restore_index(&self, part: IndexPart) {
+    /// Takes in a part of the index that earlier starts have written, unless what it begins with is known: what of the index is to be stored
+    /// now, of records that were read at length and lie before it.
+    pub(super) fn restore_index(&self, part: IndexPart) -> Option<Stored> {
         let mut book = self.book();
-        if part.from != book.next {
-            return;
+        if part.from < book.next {
+            return None;
         }
         let until = part.until();
         book.restore_index(part);
         drop(book);
-        *self.indexing() = IndexPart::behind(until);
+        let before = std::mem::replace(&mut *self.indexing(), IndexPart::behind(until));
         self.durable.send_modify(|durable| durable.below = until);
+        (!before.ends.is_empty()).then(|| before.stored())
     }
 
     /// Takes durable records into the index, in the order of their sequences: what of it is to be stored now.
@@ -77,15 +80,16 @@ impl IndexPart {
     }
 
     /// Takes in the next record. The part that is full with it, if it is; then the next one begins here. Where a crash has lost one
-    /// before it that nobody was told of, a part begins anew behind the gap: none has one, so that what lies behind is read at length.
+    /// before it that nobody was told of, the part ends before the gap and the next one begins behind it: none has one.
     pub(super) fn add(&mut self, record: &Record) -> Option<Self> {
-        if record.sequence != self.until() {
-            *self = Self::behind(record.sequence);
-        }
+        let ended = (record.sequence != self.until())
+            .then(|| std::mem::replace(self, Self::behind(record.sequence)))
+            .filter(|part| !part.ends.is_empty());
         self.ends.push((record.outcome.task(), record.digest));
         self.counts.add(&record.outcome);
         let next = Self::behind(self.until());
-        (self.ends.len() == RECORDS).then(|| std::mem::replace(self, next))
+        let full = (self.ends.len() == RECORDS).then(|| std::mem::replace(self, next));
+        ended.or(full)
     }
 
     /// Its stored form.
@@ -128,6 +132,9 @@ impl IndexPart {
         if counted != Some(message.tasks.len() as u64) {
             let fault = format!("with no_pairs and failures expected {}", message.tasks.len());
             return Err(InvalidMessage::new("ledger_index.pairs", fault));
+        }
+        if message.from.checked_add(message.tasks.len() as u64).is_none() {
+            return Err(InvalidMessage::new("ledger_index.from", "no sequence is so high"));
         }
         let digests = digests.iter().map(|&digest| Digest::from_bytes(digest));
         Ok(Self {

@@ -1,9 +1,10 @@
-//! What the ledger notes down beside outcomes, for people: nothing is decided by a note.
+//! What the ledger notes down beside outcomes, for people: nothing is decided by a note, but for what completes the run's beginning.
 
 mod refusal;
 
 pub(crate) use refusal::RefusalNote;
 
+use super::Beginning;
 use super::record::{Stored, decode, key, keys_of};
 use crate::lineage::Lineage;
 use bytes::Bytes;
@@ -29,6 +30,8 @@ pub(crate) enum Note {
     Evaluation(EvaluationNote),
     /// Of a pair that none is trained from.
     Refusal(RefusalNote),
+    /// What the run was begun with, as far as that is known by now.
+    Beginning(Box<Beginning>),
 }
 
 /// What a version does on held-out products, or on the run's own where none are held out; a later one of the same version replaces it.
@@ -78,6 +81,7 @@ impl Note {
             Self::Training(note) => note.stored(),
             Self::Evaluation(note) => note.stored(),
             Self::Refusal(note) => note.stored(),
+            Self::Beginning(begun) => begun.stored(),
         }
     }
 }
@@ -219,6 +223,12 @@ impl EvaluationNote {
 impl From<TrainingNote> for Note {
     fn from(note: TrainingNote) -> Self {
         Self::Training(note)
+    }
+}
+
+impl From<Beginning> for Note {
+    fn from(begun: Beginning) -> Self {
+        Self::Beginning(Box::new(begun))
     }
 }
 

@@ -3,14 +3,15 @@
 use super::{IndexPart, Ledger, Record};
 use crate::error::LearnerError;
 use proto::InvalidMessage;
+use std::ops::Range;
 use std::slice;
 use store::Journal;
 
 /// Parts of the index that are written together where earlier starts have left it unwritten: some megabytes.
 const PARTS_AT_ONCE: usize = 64;
 
-/// Takes in what earlier starts have recorded: in short what the index holds, and at length the records behind that, which come into
-/// the index by it. Returned are the records from `cursor` on.
+/// Takes in what earlier starts have recorded: in short what the index holds, and at length the records that are in none of its parts, which
+/// come into the index by it. Returned are the records from `cursor` on.
 ///
 /// # Errors
 /// What `damaged` makes of a record that cannot be read; [`LearnerError::Store`].
@@ -23,23 +24,45 @@ pub(crate) async fn restore(
     let mut parts = journal.records(IndexPart::keys()).await?;
     while let Some((_, content)) = parts.next().await? {
         match IndexPart::read(&content) {
-            Ok(part) => ledger.restore_index(part),
+            Ok(part) => {
+                // Where a part is damaged, or a crash has lost a record.
+                let between = ledger.recorded()..part.from;
+                if !between.is_empty() {
+                    at_length(ledger, journal, between, u64::MAX, &damaged).await?;
+                }
+                if let Some(before) = ledger.restore_index(part) {
+                    journal.append([before]).await?;
+                }
+            }
             Err(error) => {
                 tracing::warn!(%error, "the ledger's index is damaged: the records are read, and it is written anew");
             }
         }
     }
-    let indexed = ledger.recorded();
-    let (mut untrained, mut index) = (vec![], vec![]);
-    let mut records = journal.records(Record::keys_from(cursor.min(indexed))).await?;
+    let rest = cursor.min(ledger.recorded())..u64::MAX;
+    at_length(ledger, journal, rest, cursor, &damaged).await
+}
+
+/// Reads records at length. Those that the ledger does not know come into it and its index; returned are those from `cursor` on.
+async fn at_length(
+    ledger: &Ledger,
+    journal: &Journal,
+    sequences: Range<u64>,
+    cursor: u64,
+    damaged: impl Fn(InvalidMessage) -> LearnerError,
+) -> Result<Vec<Record>, LearnerError> {
+    let known = ledger.recorded();
+    let (mut found, mut index) = (vec![], vec![]);
+    let keys = Record::keys_between(sequences.start, sequences.end);
+    let mut records = journal.records(keys).await?;
     while let Some((_, content)) = records.next().await? {
         let record = Record::read(&content).map_err(&damaged)?;
-        if record.sequence >= indexed {
+        if record.sequence >= known {
             ledger.restore(&record);
             index.extend(ledger.index(slice::from_ref(&record)));
         }
         if record.sequence >= cursor {
-            untrained.push(record);
+            found.push(record);
         }
         if index.len() >= PARTS_AT_ONCE {
             journal.append(std::mem::take(&mut index)).await?;
@@ -48,7 +71,7 @@ pub(crate) async fn restore(
     if !index.is_empty() {
         journal.append(index).await?;
     }
-    Ok(untrained)
+    Ok(found)
 }
 
 #[cfg(test)]
@@ -159,13 +182,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_index_with_a_gap_or_damage_counts_up_to_it_and_is_made_whole() {
-        let mut elsewhere = IndexPart::behind(PART + 6);
-        elsewhere.add(&records()[PART as usize + 6]);
-        let mut among = IndexPart::behind(6);
-        among.add(&records()[6]);
-        // The second part is replaced by one that begins elsewhere, or cannot be read. Another that begins within the first is passed over.
-        for second in [elsewhere.stored().1, Bytes::from_static(b"\xff")] {
+    async fn a_damaged_index_counts_but_for_the_damage_and_is_made_whole() {
+        let of_one = |sequence: u64| {
+            let mut part = IndexPart::behind(sequence);
+            part.add(&records()[sequence as usize]);
+            part.stored()
+        };
+        // The second part cannot be read, and there is another behind its beginning, or none. One that begins within the first is passed over.
+        for behind in [vec![of_one(PART + 6)], vec![]] {
             let journal = journal().await;
             let (whole, _) = restored(&journal, 0).await.unwrap();
             let expected = known(&whole);
@@ -174,8 +198,9 @@ mod tests {
             while let Some((key, _)) = parts.next().await.unwrap() {
                 keys.push(key);
             }
+            let second = (keys[1].clone(), Bytes::from_static(b"\xff"));
             journal
-                .append([(keys[1].clone(), second), among.stored()])
+                .append([second, of_one(6)].into_iter().chain(behind))
                 .await
                 .unwrap();
             spoil(&journal, 0..PART).await;
@@ -188,8 +213,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_lies_behind_a_record_that_a_crash_has_lost_is_counted_once_by_every_start() {
-        let journal = journal_of(|record| record.sequence != PART + 3).await;
+    async fn records_that_crashes_have_lost_cost_later_starts_nothing_of_what_lies_behind_them() {
+        let lost = [0, PART + 3, PART + 4];
+        let journal = journal_of(|record| !lost.contains(&record.sequence)).await;
         for start in 0..3 {
             let (ledger, _) = restored(&journal, RECORDS).await.unwrap();
             let counts = ledger.counts();
@@ -197,9 +223,13 @@ mod tests {
             let ends: u64 = ends.iter().flat_map(|ends| ends.values()).sum();
             assert_eq!(
                 (ledger.depth().recorded, counts.pairs + ends),
-                (RECORDS, RECORDS - 1),
+                (RECORDS, RECORDS - 3),
                 "{start}"
             );
+            // Parts end before a gap: behind the last one is another full part.
+            for indexed in [1..PART + 3, PART + 5..2 * PART + 5] {
+                spoil(&journal, indexed).await;
+            }
         }
     }
 
@@ -212,6 +242,11 @@ mod tests {
         assert_eq!(IndexPart::read(&content).unwrap(), part);
         let refusal = |part: &[u8]| IndexPart::read(part).unwrap_err().to_string();
         assert!(refusal(&[]).contains("ledger_index.tasks"));
+        let nowhere = IndexPart {
+            from: u64::MAX - 2,
+            ..part.clone()
+        };
+        assert!(refusal(&nowhere.stored().1).contains("ledger_index.from"));
         let mut counted_twice = part.clone();
         counted_twice.counts.pairs += 1;
         assert!(refusal(&counted_twice.stored().1).contains("ledger_index.pairs"));

@@ -22,6 +22,7 @@ pub struct LedgerView {
     trained: BTreeMap<TaskId, Vec<TrainedAt>>,
     /// Why pairs are not trained on, by the sequence of their records.
     refused: BTreeMap<u64, RefusedLine>,
+    /// `None` where nothing is noted of one.
     newest_start: Option<LearnerEpoch>,
     store: Store,
     /// The images of the records before it may be gone.
@@ -43,7 +44,7 @@ pub struct LedgerSummary {
     pub run_id: RunId,
     /// Its seed.
     pub run_seed: u64,
-    /// The highest start of its learner that recorded something; 0 when nothing is recorded.
+    /// The newest start of its learner, or rollback, that recorded something, be it only that; 0 when nothing is recorded.
     pub epoch: u64,
     /// Tasks with a terminal outcome.
     pub tasks: u64,
@@ -99,17 +100,13 @@ impl LedgerView {
         })
     }
 
-    /// The newest start of the run's learner; `None` where nothing is noted of one.
-    pub fn newest_start(&self) -> Option<LearnerEpoch> {
-        self.newest_start
-    }
-
     /// What it holds, in short.
     ///
     /// # Errors
     /// As [`LedgerLines::next`].
     pub async fn summary(&self) -> Result<LedgerSummary, LearnerError> {
-        let (mut outcomes, mut epoch, mut tasks) = (OutcomeCounts::default(), 0, 0);
+        let (mut outcomes, mut tasks) = (OutcomeCounts::default(), 0);
+        let mut epoch = self.newest_start.map_or(0, |start| start.0);
         let mut images = ImageCounts::default();
         let mut lines = self.lines().await?;
         while let Some(record) = lines.next_record().await? {
@@ -241,8 +238,13 @@ mod tests {
         };
         let notes = [note(3, 24).stored(), note(4, 32).stored(), refused.stored()];
         let beginning = Beginning::of_earlier_version(identity.clone()).stored();
+        // A start that found nothing to do.
+        let start = StartNote {
+            epoch: LearnerEpoch(3),
+            lineage: vec![version(4)].into(),
+        };
         journal
-            .append(records.chain([beginning]).chain(notes))
+            .append(records.chain([beginning, start.stored()]).chain(notes))
             .await
             .unwrap();
         let view = LedgerView::open(&store, &identity.run).await.unwrap();
@@ -298,7 +300,7 @@ mod tests {
             (summary.tasks, summary.outcomes.pairs, summary.pairs_trained),
             (5, 2, 1)
         );
-        assert_eq!(summary.pairs_refused, [("stale", 1)].into());
+        assert_eq!((summary.epoch, summary.pairs_refused), (3, [("stale", 1)].into()));
         assert_eq!(summary.version, Some(version(4)));
         assert_eq!(
             summary.outcomes.barred,

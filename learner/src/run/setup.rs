@@ -145,6 +145,7 @@ fn assemble(
 ) -> Result<Setup<PolicyTraining>, LearnerError> {
     let OpenLedger {
         journal,
+        begun,
         ledger,
         epoch,
         checkpoint,
@@ -221,14 +222,9 @@ fn assemble(
         };
         trainer.resume(optimizer, &inputs.placement.device)?;
     }
-    let identity = Identity {
-        run: inputs.run_id,
-        run_seed: inputs.run_seed,
-    };
     let control = Arc::new(ControlPlane::new(
         &config,
-        identity,
-        inputs.settings,
+        begun,
         assortment,
         broadcast,
         completions,

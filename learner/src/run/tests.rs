@@ -285,6 +285,7 @@ async fn a_run_stopped_before_its_first_version_drains_and_leaves_an_earlier_ada
         after: actor.manifest.version,
         relay_port: 0,
         evaluates: false,
+        settings: BTreeMap::new(),
     };
     let mut news = client.watch_policy(watch).await.unwrap().into_inner();
     running.shutdown.cancel();

@@ -2,7 +2,7 @@
 
 use super::Service;
 use super::requests::{Asking, Sender};
-use common::DecidingSettings;
+use common::{DecidingSettings, OtherSetting};
 use failpoint::Mutation;
 use proto::{Call, Caller, Remote, WireError, trace};
 use tonic::Request;
@@ -42,18 +42,18 @@ impl Service {
         caller: &Caller,
         settings: &DecidingSettings,
     ) -> Result<(), WireError> {
-        let others = settings.others_than(&self.control.settings);
-        if others.is_empty() {
-            return Ok(());
-        }
-        let keys: Vec<_> = others.iter().map(|other| other.key.as_str()).collect();
-        tracing::warn!(
-            caller = caller.id,
-            ?keys,
-            "refused: other settings than the run's"
-        );
-        let caller = caller.id.clone();
-        Err(WireError::OtherSettings { caller, others })
+        let compared = self.control.settings.taking_part(settings, &self.control.ledger);
+        compared.map_err(|others| refused(caller, others))
+    }
+
+    /// Refuses a caller who would measure versions on other products than the run holds out.
+    pub(super) fn check_measuring(
+        &self,
+        caller: &Caller,
+        settings: &DecidingSettings,
+    ) -> Result<(), WireError> {
+        let compared = self.control.settings.measuring(settings);
+        compared.map_err(|others| refused(caller, others))
     }
 
     fn check_run(&self, caller: &Caller) -> Result<(), WireError> {
@@ -67,4 +67,16 @@ impl Service {
             _ => Ok(()),
         }
     }
+}
+
+/// Says that a caller is refused.
+fn refused(caller: &Caller, others: Vec<OtherSetting>) -> WireError {
+    let keys: Vec<_> = others.iter().map(|other| other.key.as_str()).collect();
+    tracing::warn!(
+        caller = caller.id,
+        ?keys,
+        "refused: other settings than the run's"
+    );
+    let caller = caller.id.clone();
+    WireError::OtherSettings { caller, others }
 }

@@ -148,13 +148,15 @@ pub(crate) struct Watch {
     relay_port: u16,
     /// Whether it measures versions.
     pub(crate) evaluates: bool,
+    /// On what it does.
+    pub(crate) settings: DecidingSettings,
 }
 
 impl Watch {
-    /// Where it passes on what it has: at the address that it calls from.
+    /// Where it passes on what it has: at the address that it calls from. One of IPv4 that comes to a listener of both is told as what it is.
     pub(crate) fn relay(&self, from: Option<IpAddr>) -> Option<SocketAddr> {
         let from = from.filter(|_| self.relay_port > 0);
-        from.map(|from| SocketAddr::new(from, self.relay_port))
+        from.map(|from| SocketAddr::new(from.to_canonical(), self.relay_port))
     }
 }
 
@@ -167,6 +169,7 @@ fn watch(request: pb::WatchPolicyRequest) -> Result<Watch, InvalidMessage> {
         after: request.after.map(PolicyVersion::try_from).transpose()?,
         relay_port,
         evaluates: request.evaluates,
+        settings: proto::deciding_settings("watch_policy_request.settings", request.settings)?,
     })
 }
 
@@ -199,5 +202,28 @@ fn waiting_for(text: String) -> Result<Option<String>, InvalidMessage> {
             let reason = format!("{bytes} bytes, expected at most {MAX_WAITING_BYTES}");
             Err(InvalidMessage::new("report_adoption_request.waiting_for", reason))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_relay_is_where_its_actor_calls_from() {
+        let request = |relay_port| pb::WatchPolicyRequest {
+            relay_port,
+            ..Default::default()
+        };
+        let relay = |from: &str| watch(request(7402)).unwrap().relay(from.parse().ok());
+        for (from, expected) in [
+            ("10.0.0.3", "10.0.0.3:7402"),
+            ("::ffff:10.0.0.3", "10.0.0.3:7402"),
+            ("fd00::3", "[fd00::3]:7402"),
+        ] {
+            assert_eq!(relay(from), expected.parse().ok(), "{from}");
+        }
+        assert_eq!(relay(""), None);
+        assert_eq!(watch(request(0)).unwrap().relay("10.0.0.3".parse().ok()), None);
     }
 }

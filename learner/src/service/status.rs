@@ -1,10 +1,12 @@
 //! What a run has done so far, as a message.
 
-use crate::actors::{self, ActorSummary};
+use crate::actors::{self, Sighting};
+use crate::clock;
 use crate::control::ControlPlane;
 use crate::ledger::OutcomeCounts;
 use crate::run::VersionMetrics;
 use crate::scaling::Scale;
+use common::Presence;
 use proto::pb;
 
 /// Whoever looks on takes in as many actors as are remembered, and those too that come while others make room for them.
@@ -13,9 +15,11 @@ const _: () = assert!(2 * actors::MOST <= proto::MAX_ACTORS);
 /// The status of a run, with metrics from position `metrics_from` on.
 pub(super) fn run_status(control: &ControlPlane, metrics_from: usize) -> pb::RunStatus {
     let progress = control.buffer.progress();
+    let seen = control.actors.sightings(clock::now(), control.lease_ttl());
     pb::RunStatus {
         run_id: control.identity.run.to_string(),
         version: Some(progress.version.into()),
+        versions: control.versions(),
         complete: control.is_complete(),
         failure: control.failure().map(ToString::to_string).unwrap_or_default(),
         outcomes: Some(outcomes(control.outcomes())),
@@ -25,7 +29,7 @@ pub(super) fn run_status(control: &ControlPlane, metrics_from: usize) -> pb::Run
         publishes: control.broadcast.publishes(),
         artifact_bytes_sent: control.broadcast.sent(),
         bytes_per_publish: control.broadcast.newest().adapter.bytes(),
-        actors: control.actors.summaries().into_iter().map(actor).collect(),
+        actors: seen.into_iter().map(actor).collect(),
         metrics: control.metrics(metrics_from).into_iter().map(metrics).collect(),
         held_out: control.held_out().map(metrics),
         scaling: Some(scaling(&control.scale())),
@@ -57,7 +61,18 @@ fn outcomes(counts: OutcomeCounts) -> pb::OutcomeCounts {
     }
 }
 
-fn actor(summary: ActorSummary) -> pb::ActorStatus {
+fn actor(sighting: Sighting) -> pb::ActorStatus {
+    let Sighting {
+        summary,
+        silent,
+        presence,
+    } = sighting;
+    let presence = match presence {
+        Presence::Here => pb::ActorPresence::Here,
+        Presence::Silent => pb::ActorPresence::Silent,
+        Presence::Gone => pb::ActorPresence::Gone,
+        Presence::Left => pb::ActorPresence::Left,
+    };
     pb::ActorStatus {
         actor_id: summary.actor_id.to_string(),
         version: summary.version.map(Into::into),
@@ -69,6 +84,8 @@ fn actor(summary: ActorSummary) -> pb::ActorStatus {
         quarantine: summary.quarantine.unwrap_or_default(),
         relay_bytes_received: summary.relay_bytes_received,
         waiting_for: summary.waiting_for.unwrap_or_default(),
+        presence: presence.into(),
+        silent_ms: u64::try_from(silent.as_millis()).unwrap_or(u64::MAX),
     }
 }
 

@@ -25,6 +25,7 @@ use crate::weights::streaming::{Comparison, WeightSource, elements};
 
 mod compared;
 mod controlnet;
+mod weight_files;
 
 pub(crate) use compared::{Compared, Held};
 pub use controlnet::ControlNetFiles;

@@ -50,9 +50,6 @@ impl ClipTokenizer {
             let inner = described(&read(&whole)?);
             let mut inner = inner.map_err(|error| error.in_file(&whole))?;
             inner.set_encode_special_tokens(true);
-            // A file that was saved after use has them; here nothing is cut in silence.
-            inner.with_truncation(None).map_err(failed)?;
-            inner.with_padding(None);
             (whole, inner)
         };
         let pad = pad_token(dir)?;

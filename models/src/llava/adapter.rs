@@ -108,8 +108,16 @@ impl Llava {
     /// # Errors
     /// [`ModelError::WeightNames`], [`ModelError::WeightShape`] or [`ModelError::WeightDtype`] when it does not fit.
     pub fn load_adapter(self, adapter: &NamedTensors) -> Result<Self, ModelError> {
-        let factors = in_other_layout(adapter)?;
-        let mut factors = factors
+        self.load_laid_out_adapter(in_other_layout(adapter)?)
+    }
+
+    /// The same with values that lie as in our modules already, under PEFT's names, and are taken as they lie
+    /// ([`from_safetensors_laid_out`](crate::weights::from_safetensors_laid_out)).
+    ///
+    /// # Errors
+    /// As [`load_adapter`](Self::load_adapter).
+    pub fn load_laid_out_adapter(self, adapter: NamedTensors) -> Result<Self, ModelError> {
+        let mut factors = adapter
             .into_iter()
             .map(|(name, data)| (module_path(&name), data))
             .collect();

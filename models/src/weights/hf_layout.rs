@@ -85,7 +85,7 @@ pub(crate) fn in_other_layout(tensors: &NamedTensors) -> Result<NamedTensors, Mo
 }
 
 /// A tensor in the other layout; `None` when it lies the same way in both.
-fn swapped(name: &str, data: &TensorData) -> Result<Option<TensorData>, ModelError> {
+pub(super) fn swapped(name: &str, data: &TensorData) -> Result<Option<TensorData>, ModelError> {
     match (data.rank(), is_transposed(name)) {
         (2, Some(true)) => transpose(name, data).map(Some),
         (2, None) => Err(ModelError::WeightLayout {
@@ -148,15 +148,28 @@ fn transpose(name: &str, data: &TensorData) -> Result<TensorData, ModelError> {
     }
 }
 
-/// Block by block, so that both the rows read and the rows written stay in the cache.
 fn transpose_elements<E: Element>(name: &str, data: &TensorData) -> Result<TensorData, ModelError> {
+    let mut to = Vec::with_capacity(data.shape().num_elements());
+    let shape = transpose_onto::<E>(name, data, &mut to)?;
+    Ok(TensorData::new(to, shape))
+}
+
+/// Appends a matrix, transposed, and answers with the shape that it has then. Block by block, so that both the rows read and the rows
+/// written stay in the cache.
+pub(super) fn transpose_onto<E: Element>(
+    name: &str,
+    data: &TensorData,
+    to: &mut Vec<E>,
+) -> Result<[usize; 2], ModelError> {
     const BLOCK: usize = 32;
     let (rows, columns) = (data.shape()[0], data.shape()[1]);
     let from = data.as_slice::<E>().map_err(|source| ModelError::WeightData {
         name: name.to_owned(),
         source,
     })?;
-    let mut to = from.to_vec();
+    let begin = to.len();
+    to.extend_from_slice(from);
+    let to = &mut to[begin..];
     for first_row in (0..rows).step_by(BLOCK) {
         for first_column in (0..columns).step_by(BLOCK) {
             for row in first_row..rows.min(first_row + BLOCK) {
@@ -166,7 +179,7 @@ fn transpose_elements<E: Element>(name: &str, data: &TensorData) -> Result<Tenso
             }
         }
     }
-    Ok(TensorData::new(to, [columns, rows]))
+    Ok([columns, rows])
 }
 
 #[cfg(test)]

@@ -4,31 +4,37 @@
 //! bytes of one that straddles parts are put together, one tensor at a time.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::ops::Range;
 
-use super::NamedTensors;
+use burn::tensor::TensorData;
+
 use super::safetensors_bytes::tensor_data;
 use super::safetensors_header::header;
 use crate::error::ModelError;
 
-/// As [`from_safetensors`](super::from_safetensors) of all parts in a row.
+/// Hands over one tensor after the other, in name order: those that [`from_safetensors`](super::from_safetensors) finds in all parts in a
+/// row.
 ///
 /// # Errors
-/// The same, and [`ModelError::SafetensorsHeader`].
-pub fn from_safetensors_parts(parts: &[impl AsRef<[u8]>]) -> Result<NamedTensors, ModelError> {
+/// The same, [`ModelError::SafetensorsHeader`], and what `take` fails with.
+pub(super) fn each_tensor(
+    parts: &[impl AsRef<[u8]>],
+    mut take: impl FnMut(String, TensorData) -> Result<(), ModelError>,
+) -> Result<(), ModelError> {
     let file = Parts::new(parts);
     let read = |range: Range<u64>| Ok(file.get(range.start as usize..range.end as usize));
     let (header, data) = header(file.bytes as u64, read)?;
     let data = data as usize;
-    let tensors = header.tensors().into_iter();
-    let read = tensors.map(|(name, info)| {
+    let tensors: BTreeMap<_, _> = header.tensors().into_iter().collect();
+    for (name, info) in tensors {
         let (begin, end) = info.data_offsets;
         // The header was checked against the length of the file.
         let bytes = file.get(data + begin..data + end);
         let tensor = tensor_data(&name, info.dtype, info.shape.clone(), &bytes)?;
-        Ok((name, tensor))
-    });
-    read.collect()
+        take(name, tensor)?;
+    }
+    Ok(())
 }
 
 /// Parts in a row.
@@ -76,12 +82,23 @@ impl<'a> Parts<'a> {
     }
 }
 
+/// All of them.
+#[cfg(test)]
+pub(super) fn from_safetensors_parts(parts: &[impl AsRef<[u8]>]) -> Result<super::NamedTensors, ModelError> {
+    let mut tensors = super::NamedTensors::new();
+    each_tensor(parts, |name, tensor| {
+        tensors.insert(name, tensor);
+        Ok(())
+    })?;
+    Ok(tensors)
+}
+
 #[cfg(test)]
 mod tests {
-    use burn::tensor::{TensorData, bf16};
+    use burn::tensor::bf16;
     use proptest::prelude::*;
 
-    use super::super::{from_safetensors, to_safetensors};
+    use super::super::{NamedTensors, from_safetensors, to_safetensors};
     use super::*;
 
     fn sample() -> NamedTensors {

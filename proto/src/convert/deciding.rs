@@ -11,8 +11,8 @@ const MAX_SETTINGS: usize = 256;
 /// The longest key, in bytes.
 const MAX_KEY_BYTES: usize = 128;
 
-/// The longest value, in bytes: a question of a thousand characters is the longest that a configuration has.
-const MAX_VALUE_BYTES: usize = 4 << 10;
+/// The longest value, in bytes: a question of a thousand characters, of which some take six bytes, is the longest that a configuration has.
+const MAX_VALUE_BYTES: usize = 8 << 10;
 
 /// Settings that are stated in `field`.
 ///

@@ -3,8 +3,9 @@
 use super::{InvalidMessage, required};
 use crate::pb;
 use crate::told::{at_most, counts, measured, said};
-use common::{ActorId, CanaryVerdict, PolicyVersion, RunId};
+use common::{ActorId, CanaryVerdict, PolicyVersion, Presence, RunId};
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// The largest status that is taken in, in bytes: one of [`MAX_ACTORS`] actors, each with all that a learner lets it say, is no
 /// larger.
@@ -23,6 +24,8 @@ pub struct RunStatus {
     pub run: RunId,
     /// The newest version.
     pub version: PolicyVersion,
+    /// How many the run is to publish; `None` where the learner does not say.
+    pub versions: Option<u64>,
     /// Whether all versions are published.
     pub complete: bool,
     /// Why it failed.
@@ -89,6 +92,10 @@ pub struct ActorStatus {
     pub quarantine: Option<String>,
     /// What keeps it from leasing, in its words.
     pub waiting_for: Option<String>,
+    /// Whether it takes part; `None` where the learner does not say, or in a word of a later version of the program.
+    pub presence: Option<Presence>,
+    /// Since when it has not called.
+    pub silent: Duration,
 }
 
 /// Finite figures of a version by name.
@@ -112,6 +119,7 @@ impl TryFrom<pb::RunStatus> for RunStatus {
         Ok(Self {
             run: RunId::new(message.run_id).map_err(|e| InvalidMessage::new("run_status.run_id", e))?,
             version: required("run_status.version", message.version)?.try_into()?,
+            versions: (message.versions > 0).then_some(message.versions),
             complete: message.complete,
             failure: said(&message.failure),
             // Before the first outcome there may be none.
@@ -156,6 +164,13 @@ impl TryFrom<pb::ActorStatus> for ActorStatus {
             pb::CanaryVerdict::Inconclusive => Some(CanaryVerdict::Inconclusive),
             pb::CanaryVerdict::Unspecified => None,
         });
+        let presence = match message.presence() {
+            pb::ActorPresence::Here => Some(Presence::Here),
+            pb::ActorPresence::Silent => Some(Presence::Silent),
+            pb::ActorPresence::Gone => Some(Presence::Gone),
+            pb::ActorPresence::Left => Some(Presence::Left),
+            pb::ActorPresence::Unspecified => None,
+        };
         Ok(Self {
             actor: ActorId::new(message.actor_id)
                 .map_err(|e| InvalidMessage::new("actor_status.actor_id", e))?,
@@ -166,6 +181,8 @@ impl TryFrom<pb::ActorStatus> for ActorStatus {
             canary,
             quarantine: said(&message.quarantine),
             waiting_for: said(&message.waiting_for),
+            presence,
+            silent: Duration::from_millis(message.silent_ms),
         })
     }
 }

@@ -3,6 +3,7 @@
 use super::credentials::Credentials;
 use super::error::HandshakeError;
 use super::names::names_of;
+use crate::attached::{Attached, Attachment};
 use crate::{Answering, Destination, Duplex, Network, RoleName};
 use futures::future::{BoxFuture, FutureExt as _};
 use rustls::pki_types::ServerName;
@@ -30,10 +31,26 @@ impl Network for Tls {
         let connection = self.over.connect(to.clone());
         let credentials = self.credentials.clone();
         async move {
-            let stream = secured(connection.await?, &to, &credentials).await?;
-            Ok(Box::new(stream) as Box<dyn Duplex>)
+            let connection = secured(connection.await?, &to, &credentials).await?;
+            let attachment = Proving;
+            Ok(Box::new(Attached {
+                connection,
+                attachment,
+            }) as Box<dyn Duplex>)
         }
         .boxed()
+    }
+}
+
+/// This side has proven who it is when the other side has said something: a refusal comes behind this side's handshake.
+struct Proving;
+
+impl Attachment for Proving {
+    fn broken(&mut self, error: io::Error) -> io::Error {
+        match HandshakeError::of(&error) {
+            refused @ HandshakeError::Refused { .. } => refused.into(),
+            _ => error,
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::RoleName;
 use rustls::{AlertDescription, CertificateError, Error, InvalidMessage};
-use std::io;
+use std::io::{self, ErrorKind};
 
 /// Certificates that this process cannot use.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -83,6 +83,9 @@ pub enum HandshakeError {
         /// Why not.
         reason: String,
     },
+    /// The other side has closed the connection without a word on it, before it had proven anything.
+    #[error("it has left before it had proven who it is")]
+    Left,
     /// It took too long.
     #[error("no handshake within {seconds} s")]
     Late {
@@ -111,6 +114,7 @@ impl HandshakeError {
     /// What the end of a handshake means.
     pub(super) fn of(error: &io::Error) -> Self {
         let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
+        let kind = error.kind();
         match tls {
             Some(Error::InvalidMessage(InvalidMessage::InvalidContentType)) => Self::PlainText,
             Some(Error::InvalidCertificate(reason)) => Self::Certificate {
@@ -119,9 +123,19 @@ impl HandshakeError {
             Some(Error::NoCertificatesPresented) => Self::Certificate {
                 reason: "it shows none".into(),
             },
-            Some(Error::AlertReceived(alert)) => Self::Refused {
-                reason: alert_reason(*alert),
+            Some(Error::AlertReceived(alert)) => match refusal(*alert) {
+                Some(reason) => Self::Refused {
+                    reason: reason.into(),
+                },
+                None => Self::Other {
+                    reason: format!("the other side has ended the handshake: {alert:?}"),
+                },
             },
+            Some(Error::PeerIncompatible(reason)) => Self::Other {
+                reason: format!("the other side cannot do what TLS 1.3 needs: {reason:?}"),
+            },
+            // Some load balancers part so, who only look whether somebody listens.
+            None if matches!(kind, ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset) => Self::Left,
             _ => Self::Other {
                 reason: error.to_string(),
             },
@@ -154,11 +168,20 @@ pub(super) fn certificate_reason(error: &CertificateError) -> String {
     }
 }
 
-fn alert_reason(alert: AlertDescription) -> String {
-    match alert {
-        AlertDescription::CertificateExpired => "it has expired".into(),
-        AlertDescription::UnknownCA => "it is signed by an authority that is not known there".into(),
-        AlertDescription::CertificateRequired => "none was shown".into(),
-        other => format!("{other:?}"),
-    }
+/// Why the other side does not accept this side's certificate, where that is what it says.
+fn refusal(alert: AlertDescription) -> Option<&'static str> {
+    Some(match alert {
+        AlertDescription::CertificateExpired => "it has expired",
+        AlertDescription::UnknownCA => "it is signed by an authority that is not known there",
+        // By another authority of the same name.
+        AlertDescription::DecryptError => "it is not signed by the authority that is known there",
+        AlertDescription::CertificateRequired => "none was shown",
+        AlertDescription::BadCertificate => "it names nobody who is expected there",
+        AlertDescription::UnsupportedCertificate => {
+            "it is not for this purpose: server and client authentication are needed"
+        }
+        AlertDescription::CertificateRevoked => "it is revoked",
+        AlertDescription::CertificateUnknown | AlertDescription::AccessDenied => "it is not believed there",
+        _ => return None,
+    })
 }

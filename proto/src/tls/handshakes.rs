@@ -5,7 +5,7 @@
 //! wants it. Nothing is counted by address: a stranger may have many, and actors behind one gateway share theirs.
 
 use super::error::HandshakeError;
-use super::server::refused;
+use super::refusals::Refusals;
 use futures::future::{AbortHandle, Abortable, BoxFuture, FutureExt as _};
 use futures::stream::{FuturesUnordered, Stream, StreamExt as _};
 use std::collections::BTreeMap;
@@ -21,12 +21,15 @@ use tonic::transport::server::{Connected, TcpConnectInfo};
 /// Nobody makes room for another one earlier.
 const LEAST_TIME: Duration = Duration::from_secs(1);
 
+/// What a handshake comes to.
+pub(super) type Proven<A> = Result<A, HandshakeError>;
+
 /// Of the connections that come in, those that `prove` answers for.
 pub(super) struct Handshakes<I: Stream, P, C, A> {
     incoming: Pin<Box<I>>,
     prove: P,
     places: usize,
-    under_way: FuturesUnordered<BoxFuture<'static, (u64, Option<A>)>>,
+    under_way: FuturesUnordered<BoxFuture<'static, (u64, Option<Proven<A>>)>>,
     /// Those that have a place, by number: the first came first.
     placed: BTreeMap<u64, UnderWay>,
     came: u64,
@@ -37,6 +40,7 @@ pub(super) struct Handshakes<I: Stream, P, C, A> {
     is_over: bool,
     /// How many made room.
     cut: u64,
+    refusals: Refusals,
 }
 
 struct UnderWay {
@@ -51,7 +55,7 @@ where
     P: Fn(C) -> F,
     C: Connected<ConnectInfo = TcpConnectInfo>,
     A: 'static,
-    F: Future<Output = Option<A>> + Send + 'static,
+    F: Future<Output = Proven<A>> + Send + 'static,
 {
     /// With so many `places`.
     pub(super) fn of(incoming: I, places: usize, prove: P) -> Self {
@@ -66,6 +70,7 @@ where
             room: None,
             is_over: false,
             cut: 0,
+            refusals: Refusals::new(),
         }
     }
 
@@ -74,7 +79,7 @@ where
         self.came += 1;
         let (end, registration) = AbortHandle::new_pair();
         let proven = Abortable::new((self.prove)(connection), registration);
-        let proven = proven.map(move |proven| (number, proven.ok().flatten()));
+        let proven = proven.map(move |proven| (number, proven.ok()));
         self.under_way.push(proven.boxed());
         let since = Instant::now();
         self.placed.insert(number, UnderWay { since, address, end });
@@ -101,11 +106,9 @@ where
         let UnderWay { address, end, .. } = longest.remove();
         end.abort();
         self.cut += 1;
-        // Ever more rarely: whoever dials without end must not fill the log.
-        if self.cut.is_power_of_two() {
-            let (places, cut) = (self.places, self.cut);
-            refused::<()>(address, &HandshakeError::Crowded { places, cut });
-        }
+        let (places, cut) = (self.places, self.cut);
+        self.refusals
+            .tell(address, &HandshakeError::Crowded { places, cut });
         true
     }
 }
@@ -116,7 +119,7 @@ where
     P: Fn(C) -> F + Unpin,
     C: Connected<ConnectInfo = TcpConnectInfo> + Unpin,
     A: 'static,
-    F: Future<Output = Option<A>> + Send + 'static,
+    F: Future<Output = Proven<A>> + Send + 'static,
 {
     type Item = io::Result<A>;
 
@@ -124,11 +127,14 @@ where
         let this = self.get_mut();
         loop {
             if let Poll::Ready(Some((number, proven))) = this.under_way.poll_next_unpin(context) {
-                this.placed.remove(&number);
+                let address = this.placed.remove(&number).and_then(|placed| placed.address);
                 match proven {
-                    Some(proven) => return Poll::Ready(Some(Ok(proven))),
-                    None => continue,
+                    Some(Ok(proven)) => return Poll::Ready(Some(Ok(proven))),
+                    Some(Err(refused)) => this.refusals.tell(address, &refused),
+                    // It made room for another, which is told already.
+                    None => {}
                 }
+                continue;
             }
             if this.newcomer.is_none() && !this.is_over {
                 match this.incoming.as_mut().poll_next(context) {

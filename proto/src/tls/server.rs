@@ -105,7 +105,7 @@ impl Transport {
             async move {
                 match credentials {
                     Some(credentials) => proven(connection, &credentials).await,
-                    None => Some(unproven(connection)),
+                    None => Ok(unproven(connection)),
                 }
             }
         };
@@ -120,18 +120,17 @@ fn unproven<C: Connected<ConnectInfo = TcpConnectInfo>>(connection: C) -> Accept
     }
 }
 
-/// The connection once its caller has shown a certificate that is believed; `None` when it has not.
-async fn proven<C>(connection: C, credentials: &Credentials) -> Option<Accepted<C>>
+/// The connection once its caller has shown a certificate that is believed.
+async fn proven<C>(connection: C, credentials: &Credentials) -> Result<Accepted<C>, HandshakeError>
 where
     C: Connected<ConnectInfo = TcpConnectInfo> + AsyncRead + AsyncWrite + Unpin,
 {
     let address = connection.connect_info().remote_addr();
     match tokio::time::timeout(HANDSHAKE_TIME, handshake(connection, address, credentials)).await {
-        Ok(Ok(accepted)) => Some(accepted),
-        Ok(Err(error)) => refused(address, &error),
+        Ok(proven) => proven,
         Err(_) => {
             let seconds = HANDSHAKE_TIME.as_secs();
-            refused(address, &HandshakeError::Late { seconds })
+            Err(HandshakeError::Late { seconds })
         }
     }
 }
@@ -171,11 +170,6 @@ async fn part(mut connection: impl AsyncRead + AsyncWrite + Unpin) {
     };
     // Who has gone needs no farewell.
     let _gone = tokio::time::timeout(PARTING_TIME, parted).await;
-}
-
-pub(super) fn refused<T>(address: Option<SocketAddr>, error: &HandshakeError) -> Option<T> {
-    tracing::warn!(peer = Remote::from(address).shown(), %error, "connection refused");
-    None
 }
 
 /// A connection that was accepted, with who calls.

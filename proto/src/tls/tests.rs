@@ -67,15 +67,13 @@ fn secured(pem: &Pem) -> Transport {
     Transport::secured(Credentials::new(pem).unwrap())
 }
 
-/// What a handshake came to.
+/// Why a connection was not made, or broke: always one of our reasons.
 fn why(outcome: io::Result<()>) -> String {
     let error = outcome.unwrap_err();
     let typed = error
         .get_ref()
         .and_then(|inner| inner.downcast_ref::<HandshakeError>());
-    typed
-        .map_or_else(|| HandshakeError::of(&error), Clone::clone)
-        .to_string()
+    typed.unwrap_or_else(|| panic!("{error:?}")).to_string()
 }
 
 #[tokio::test]
@@ -202,12 +200,12 @@ async fn a_caller_whose_certificate_has_expired_is_told_so() {
     let name = ServerName::try_from("learner.spring").unwrap();
     let stream = TcpStream::connect(address).await.unwrap();
     let connected = TlsConnector::from(Arc::new(config)).connect(name, stream).await;
-    let refused = why(match connected {
+    let refused = match connected {
         Ok(mut connection) => connection.read_u8().await.map(drop),
         Err(error) => Err(error),
-    });
+    };
     assert_eq!(
-        refused,
+        HandshakeError::of(&refused.unwrap_err()).to_string(),
         "it does not accept this side's certificate: it has expired"
     );
 }
@@ -231,6 +229,38 @@ async fn a_server_whose_certificate_has_expired_is_not_talked_to() {
     let actor = secured(&authority.pem(&["actor.spring"])).network();
     let refused = why(call(&*actor, address, PeerRole::Learner).await);
     assert_eq!(refused, "its certificate is not accepted: it has expired");
+}
+
+/// What a caller makes of a side that does this with its connection.
+async fn refused_by<F: Future<Output = ()> + Send>(
+    answer: impl FnOnce(TcpStream) -> F + Send + 'static,
+) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move { answer(listener.accept().await.unwrap().0).await });
+    let actor = secured(&Authority::new().pem(&["actor.spring"])).network();
+    why(call(&*actor, address, PeerRole::Learner).await)
+}
+
+#[tokio::test]
+async fn who_leaves_at_once_or_cannot_tls_1_3_is_named_and_no_certificate_is_blamed() {
+    let left = refused_by(async |mut stream| {
+        // All of the greeting is read: what is not takes the connection back.
+        let _greeting = stream.read(&mut [0; 4 << 10]).await;
+    });
+    assert_eq!(left.await, HandshakeError::Left.to_string());
+    let taken_back = io::Error::from(io::ErrorKind::ConnectionReset);
+    assert_eq!(HandshakeError::of(&taken_back), HandshakeError::Left);
+    // What an implementation of TLS 1.2 alone says: an alert, fatal, of the version.
+    let earlier = refused_by(async |mut stream| {
+        let _greeting = stream.read(&mut [0; 4 << 10]).await;
+        stream.write_all(&[21, 3, 3, 0, 2, 2, 70]).await.unwrap();
+    });
+    let earlier = earlier.await;
+    assert!(
+        earlier.contains("ProtocolVersion") && !earlier.contains("certificate"),
+        "{earlier}"
+    );
 }
 
 #[test]

@@ -37,6 +37,7 @@ pub(crate) struct Profile {
 }
 
 type Settings = BTreeMap<String, String>;
+type Profiles = BTreeMap<String, Settings>;
 
 /// The profile that the environment names, else the one named `default`; where that is not there, an empty one.
 ///
@@ -45,18 +46,19 @@ type Settings = BTreeMap<String, String>;
 pub(super) fn find(variables: Variables) -> Result<Profile, String> {
     let named = variables("AWS_PROFILE");
     let name = named.as_deref().unwrap_or("default");
-    let (keys_file, config_file) = (
-        place(variables, "AWS_SHARED_CREDENTIALS_FILE", "credentials"),
-        place(variables, "AWS_CONFIG_FILE", "config"),
-    );
-    let config = read(config_file.as_deref(), of_config)?;
-    let keys = read(keys_file.as_deref(), of_keys)?;
+    let look = |variable: &str, file: &str, names: Names| -> Result<(String, Profiles), String> {
+        let given = variables(variable).map(PathBuf::from);
+        let is_asked_for = named.is_some() || given.is_some();
+        let home = || Some(Path::new(&variables("HOME")?).join(".aws").join(file));
+        match given.or_else(home) {
+            Some(path) => Ok((path.display().to_string(), read(&path, is_asked_for, names)?)),
+            None => Ok((format!("~/.aws/{file} (HOME is not set)"), Profiles::new())),
+        }
+    };
+    let (config_file, config) = look("AWS_CONFIG_FILE", "config", of_config)?;
+    let (keys_file, keys) = look("AWS_SHARED_CREDENTIALS_FILE", "credentials", of_keys)?;
     let (config, keys) = (config.get(name), keys.get(name));
-    let files = [&keys_file, &config_file].map(|file| {
-        file.as_ref()
-            .map_or_else(String::new, |f| f.display().to_string())
-    });
-    let place = format!("the profile {name:?} of {} and {}", files[0], files[1]);
+    let place = format!("the profile {name:?} of {keys_file} and {config_file}");
     if named.is_some() && config.is_none() && keys.is_none() {
         return Err(format!("there is no such thing as {place} (AWS_PROFILE)"));
     }
@@ -104,28 +106,17 @@ fn keys_of(settings: &Settings) -> Result<Option<AwsCredential>, String> {
     }
 }
 
-/// The file that a variable names, else the one in the home directory.
-fn place(variables: Variables, variable: &str, name: &str) -> Option<PathBuf> {
-    let home = || Some(Path::new(&variables("HOME")?).join(".aws").join(name));
-    variables(variable).map(PathBuf::from).or_else(home)
-}
-
-/// The profiles of a file; none where there is no file. `profile` tells the profile that a section is of, if it is one.
-fn read(file: Option<&Path>, profile: Names) -> Result<BTreeMap<String, Settings>, String> {
-    let Some(file) = file else {
-        return Ok(BTreeMap::new());
-    };
+/// The profiles of a file; none where there is no file. `profile` tells the profile that a section is of, if it is one. What `is_asked_for`
+/// the environment names, or a profile that is to be in it.
+fn read(file: &Path, is_asked_for: bool, profile: Names) -> Result<Profiles, String> {
     let fault = |what: String| format!("{}: {what}", file.display());
     // Nothing is waited for: a pipe would hold up the start.
     match std::fs::metadata(file) {
         Ok(found) if found.is_file() => {}
         // So Amazon's tools are told to read none.
-        Ok(_) if file == Path::new("/dev/null") => return Ok(BTreeMap::new()),
+        Ok(_) if file == Path::new("/dev/null") => return Ok(Profiles::new()),
         Ok(_) => return Err(fault("expected a file".into())),
-        // A service's user may have something for a home that is no directory.
-        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
-            return Ok(BTreeMap::new());
-        }
+        Err(error) if is_missing(error.kind(), is_asked_for) => return Ok(Profiles::new()),
         Err(error) => return Err(fault(error.to_string())),
     }
     let (mut text, opened) = (String::new(), std::fs::File::open(file));
@@ -135,6 +126,17 @@ fn read(file: Option<&Path>, profile: Names) -> Result<BTreeMap<String, Settings
         return Err(fault(format!("it is larger than {LARGEST} bytes")));
     }
     profiles(&text, profile).map_err(fault)
+}
+
+/// Whether no file is there, by what looking for it came to.
+fn is_missing(fault: ErrorKind, is_asked_for: bool) -> bool {
+    match fault {
+        // A service's user may have something for a home that is no directory,
+        ErrorKind::NotFound | ErrorKind::NotADirectory => true,
+        // or another user's, into which it may not look.
+        ErrorKind::PermissionDenied => !is_asked_for,
+        _ => false,
+    }
 }
 
 /// Which profile a section's heading names, if it names one.
@@ -157,8 +159,8 @@ fn of_config(heading: &str) -> Option<&str> {
 }
 
 /// The settings of each profile. Of a profile that comes twice, as of a setting that does, the later counts.
-fn profiles(text: &str, profile: Names) -> Result<BTreeMap<String, Settings>, String> {
-    let mut profiles = BTreeMap::<String, Settings>::new();
+fn profiles(text: &str, profile: Names) -> Result<Profiles, String> {
+    let mut profiles = Profiles::new();
     let mut current = None;
     for (number, line) in (1..).zip(text.trim_start_matches('\u{feff}').lines()) {
         let fault = |expected: &str| format!("line {number}: expected {expected}");
@@ -291,6 +293,13 @@ mod tests {
         assert!(nowhere.keys.is_none() && nowhere.region.is_none());
         let homeless = find(&|name| null.clone().filter(|_| name == "HOME")).unwrap();
         assert!(homeless.keys.is_none() && homeless.region.is_none());
+        let refusal = find(&|name| (name == "AWS_PROFILE").then(|| "work".to_owned()));
+        let expected = "there is no such thing as the profile \"work\" of ~/.aws/credentials (HOME is not set) and ~/.aws/config (HOME \
+            is not set) (AWS_PROFILE)";
+        assert_eq!(refusal.err().as_deref(), Some(expected));
+        assert!(
+            is_missing(ErrorKind::PermissionDenied, false) && !is_missing(ErrorKind::PermissionDenied, true)
+        );
         let home = Home::with("[default]\nregion =\n", "");
         assert_eq!(home.find(&[]).unwrap().region, None);
         let home = Home::with(KEYS, CONFIG);

@@ -214,6 +214,7 @@ async fn follow(client: LearnerServiceClient<Channel>, times: usize) -> usize {
                 after: None,
                 relay_port: 0,
                 evaluates: false,
+                settings: Default::default(),
             };
             let mut stream = client.watch_policy(request).await?.into_inner();
             stream.message().await?;

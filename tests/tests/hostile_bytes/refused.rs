@@ -37,7 +37,7 @@ fn of_requests() -> Vec<(&'static str, Vec<u8>)> {
         (
             "JoinRequest",
             changed(samples::join_request(), |m| {
-                m.settings.insert("actor.top_p".into(), "1".repeat(4097));
+                m.settings.insert("actor.top_p".into(), "1".repeat(8193));
             }),
         ),
         (
@@ -55,6 +55,12 @@ fn of_requests() -> Vec<(&'static str, Vec<u8>)> {
         (
             "WatchPolicyRequest",
             changed(samples::watch_request(), |m| m.relay_port = 1 << 16),
+        ),
+        (
+            "WatchPolicyRequest",
+            changed(samples::watch_request(), |m| {
+                m.settings.insert("no key".into(), "1".into());
+            }),
         ),
         (
             "FetchArtifactRequest",

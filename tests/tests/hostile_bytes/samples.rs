@@ -196,6 +196,7 @@ pub(super) fn watch_request() -> pb::WatchPolicyRequest {
         after: Some(version()),
         relay_port: 4000,
         evaluates: false,
+        settings: [("catalogue.held_out".into(), "2 products".into())].into(),
     }
 }
 

@@ -81,6 +81,7 @@ async fn follow(run: &RunId, client: &mut LearnerServiceClient<Channel>) -> Said
         after: None,
         relay_port: PORT.into(),
         evaluates: false,
+        settings: Default::default(),
     };
     let mut news = client.watch_policy(request).await?.into_inner();
     while news.message().await?.is_some() {}

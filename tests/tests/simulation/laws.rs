@@ -24,7 +24,7 @@ pub(crate) async fn broken(
     let mut broken = vec![];
     acknowledged(facts, &lines, &mut broken);
     trained_once(scenario, summary, &lines, &mut broken);
-    let taken_since = view.newest_start() > Some(summary.version.epoch);
+    let taken_since = view.summary().await?.epoch > summary.version.epoch.0;
     refused_with_a_reason(summary, &lines, taken_since, &mut broken);
     lines
         .iter()

@@ -3,7 +3,7 @@
 //! Only the newest is measured: those that come while one is being measured are passed over but for the last. Asked to stop, it drops
 //! what it is measuring: the next start measures the newest version anew.
 
-use super::{Models, look, too_late};
+use super::{Models, too_late};
 use crate::args::EvaluateArgs;
 use crate::checks::Checks;
 use crate::evaluation::Evaluator;
@@ -13,7 +13,7 @@ use crate::observer::Observer;
 use crate::role::Host;
 use crate::{output, telemetry};
 use anyhow::{Context as _, anyhow};
-use common::{Artifact, PolicyVersion};
+use common::{Artifact, DecidingSettings, PolicyVersion};
 use futures::FutureExt as _;
 use models::checkpoint::{WeightFile, weight_files};
 use models::compute_thread::ComputeThread;
@@ -47,13 +47,13 @@ const LAST_REPORT: Duration = Duration::from_secs(2);
 /// answer because its run is over, nothing is measured.
 ///
 /// # Errors
-/// Configuration at fault: all that can be known to be, then that the run's base is not the configured policy; else when the learner does not
+/// Configuration at fault: all that can be known to be, then that the run is measured on other products, or its base is not the configured policy; else when the learner does not
 /// answer, or a version cannot be measured.
 pub(super) fn run(mut checks: Checks, args: &EvaluateArgs) -> Outcome<()> {
     let security = checks.looking_on();
     let Some(security) = security.filter(|_| checks.are_passed()) else {
         // Nothing is started with these; what else is wrong is told with them.
-        look(&mut checks);
+        checks.evaluator();
         return checks.finish().map(drop);
     };
     let config = &checks.config().clone();
@@ -65,21 +65,22 @@ pub(super) fn run(mut checks: Checks, args: &EvaluateArgs) -> Outcome<()> {
     let beats = pulse.clone();
     let (network, handle) = (security.transport.network(), host.handle());
     let load = move || {
-        let shop = look(&mut checks);
+        let shop = checks.evaluator();
         let given = checks.finish()?;
         let models = Models::bring(&given)?;
         let evaluator = models.evaluator(&given, shop, network, handle, &beats)?;
+        let measured = evaluator.measured_products();
         let evaluator = ComputeThread::spawn("evaluation", 1, move || Ok::<_, anyhow::Error>(evaluator))?;
-        Ok((models.policy.directory, evaluator))
+        Ok((models.policy.directory, measured, evaluator))
     };
-    let Some((policy, evaluator)) = host.prepare(load)? else {
+    let Some((policy, measured, evaluator)) = host.prepare(load)? else {
         return host.stop_early(args.unfinished_status);
     };
     let drain = host.shutdown();
     host.run(async {
         security.keep_renewed();
         let evaluator = Measuring(Some(evaluator));
-        let joining = Joined::join(&security.transport, &config.endpoints.learner, policy);
+        let joining = Joined::join(&security.transport, &config.endpoints.learner, policy, measured);
         let complete = match drain.run_until_cancelled(joining).await {
             Some(Ok(joined)) => {
                 pulse.set_ready(true);
@@ -137,10 +138,16 @@ struct Joined {
 }
 
 impl Joined {
-    /// Asks the learner for its announcements and compares the run's base with the policy in `policy`.
-    async fn join(transport: &Transport, learner: &str, policy: PathBuf) -> Outcome<Self> {
+    /// Asks the learner for its announcements, as one who measures on these products, and compares the run's base with the policy in
+    /// `policy`.
+    async fn join(
+        transport: &Transport,
+        learner: &str,
+        policy: PathBuf,
+        measured: DecidingSettings,
+    ) -> Outcome<Self> {
         let observer = Observer::connect("evaluate", transport, learner).await?;
-        let mut announced = observer.announcements().await?;
+        let mut announced = observer.announcements_to(measured).await?;
         let newest = next(&mut announced, &observer).await?;
         if let Some(manifest) = &newest {
             let base = manifest.base.clone();

@@ -92,6 +92,7 @@ impl Announcements {
             // It passes nothing on.
             relay_port: 0,
             evaluates: false,
+            settings: Default::default(),
         };
         let mut announced = self.client.watch_policy(request).await?.into_inner();
         if told.take().is_some() {

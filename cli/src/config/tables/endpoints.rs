@@ -4,7 +4,6 @@ use common::address::{is_host_and_port, is_this_machine};
 use common::{InvalidConfig, SettingsCheck};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::net::SocketAddr;
 use tonic::transport::Uri;
 
 /// `[endpoints]`: who listens and dials where. The defaults let the roles find each other on one machine.
@@ -74,10 +73,8 @@ impl EndpointsConfig {
         }
         let open = !secured && !self.insecure_plaintext_network;
         for (key, address) in self.listens().into_iter().filter(|_| open) {
-            if address
-                .parse::<SocketAddr>()
-                .is_ok_and(|address| !address.ip().is_loopback())
-            {
+            // A name is whatever it is looked up to be, such as `0`, which is every address that there is.
+            if is_host_and_port(address) && !is_this_machine(address) {
                 let wanted = "an address of this machine alone, or [tls], or endpoints.insecure_plaintext_network = true";
                 found.push((key, address.clone(), wanted));
             }
@@ -131,4 +128,39 @@ fn is_http_url(text: &str) -> bool {
     };
     let known = |uri: Uri| matches!(uri.scheme_str(), Some("http" | "https")) && is_host(&uri);
     parsed.is_some_and(known)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The keys that do not go with whether connections are `secured`, where this is listened on.
+    fn wrong(listen: &str, secured: bool, insecure: bool) -> Vec<&'static str> {
+        let endpoints = EndpointsConfig {
+            learner_listen: listen.into(),
+            insecure_plaintext_network: insecure,
+            ..EndpointsConfig::default()
+        };
+        let found = endpoints.disagreements(secured);
+        found.into_iter().map(|(key, ..)| key).collect()
+    }
+
+    #[test]
+    fn in_plain_text_nobody_listens_beyond_this_machine_under_whatever_name() {
+        for here in ["127.0.0.1:7400", "[::1]:0", "localhost:7400"] {
+            assert!(wrong(here, false, false).is_empty(), "{here}");
+        }
+        // The system takes the last ones for every address and for 127.0.0.1.
+        for beyond in [
+            "0.0.0.0:7400",
+            "[::]:0",
+            "10.0.0.7:1",
+            "learner:7400",
+            "0:7400",
+            "127.1:7400",
+        ] {
+            assert_eq!(wrong(beyond, false, false), ["learner_listen"], "{beyond}");
+            assert!(wrong(beyond, true, false).is_empty() && wrong(beyond, false, true).is_empty());
+        }
+    }
 }

@@ -111,6 +111,8 @@ fn a_port_that_the_manifests_name_does_not_move() {
         ("endpoints.reward_listen=0.0.0.0:0", "0.0.0.0:7401"),
         ("endpoints.actor_listen=127.0.0.1:7402", "0.0.0.0:7402"),
         ("telemetry.metrics_listen=0.0.0.0:7999", "0.0.0.0:7409"),
+        // The probes ask there.
+        ("telemetry.metrics_listen=", "0.0.0.0:7409"),
     ] {
         let told = refused("jobset", &[set]);
         let key = set.split('=').next().unwrap();
@@ -121,9 +123,25 @@ fn a_port_that_the_manifests_name_does_not_move() {
     }
     let same = [
         "endpoints.learner_listen=[::]:7400",
-        "telemetry.metrics_listen=0.0.0.0:7409",
+        "telemetry.metrics_listen=[::]:7409",
     ];
     assert!(refused("gpu", &same).is_empty());
+}
+
+#[test]
+fn what_has_to_survive_lies_in_no_pod() {
+    let places = [
+        "store.url=out/store",
+        "paths.adapter=file:///var/lib/adwright/adapter",
+    ];
+    for name in ALL {
+        let told = refused(name, &places);
+        assert_eq!(told.len(), 2, "{name}: {told:?}");
+        assert!(told[0].starts_with("store.url = out/store: expected a bucket's URL"));
+        assert!(told[1].starts_with("paths.adapter = file:///"), "{told:?}");
+        let buckets = ["store.url=gs://ads/runs/demo", "paths.adapter=az://ads/adapter"];
+        assert!(refused(name, &buckets).is_empty(), "{name}");
+    }
 }
 
 #[test]

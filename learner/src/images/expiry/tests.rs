@@ -1,3 +1,6 @@
+mod pace;
+mod slow;
+
 use super::*;
 use crate::account::{Account, Refused};
 use crate::checkpoint::{Manifest, Start};
@@ -21,6 +24,7 @@ fn run_id() -> RunId {
     RunId::new("spring").unwrap()
 }
 
+/// The run's ledger, open.
 async fn journal(store: &Store) -> Journal {
     let key = Identity::ledger_of(&run_id());
     store.open_journal(&key, Duration::from_millis(5)).await.unwrap()

@@ -5,6 +5,8 @@ use super::Expiry;
 use crate::error::LearnerError;
 use crate::ledger::Record;
 use common::Digest;
+use futures::stream::TryStreamExt as _;
+use std::pin::pin;
 use std::time::Duration;
 
 /// How much longer than others they stay. No lease is longer than a day and a day's grace: whoever stored them will not name
@@ -27,19 +29,18 @@ impl Expiry {
         let mut listing = self.images.list()?;
         let from = self.last_note().await?.before;
         let mut named = vec![];
-        let mut records = self.ledger.records(Record::keys_from(from)).await?;
-        while let Some(record) = self.next(&mut records).await? {
+        let mut records = pin!(self.records(Record::keys_from(from)).await?);
+        while let Some(record) = records.try_next().await? {
             named.extend(images_of(&record).map(|image| beginning(&image)));
         }
         named.sort_unstable();
         let keep = self.keep + self.unnamed;
-        let mut removed = 0;
+        let mut unnamed = vec![];
         while let Some(found) = listing.next().await? {
             let image = digest_in(&found.key).filter(|_| found.written + keep <= settled.now);
-            if let Some(image) = image.filter(|image| named.binary_search(&beginning(image)).is_err()) {
-                removed += u64::from(self.remove_old(&image, keep, &settled).await?);
-            }
+            unnamed.extend(image.filter(|image| named.binary_search(&beginning(image)).is_err()));
         }
+        let removed = self.remove_old(unnamed, keep, &settled).await?;
         if removed > 0 {
             tracing::info!(images = removed, "images that no outcome names have gone");
         }

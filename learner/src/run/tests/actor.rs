@@ -116,6 +116,7 @@ impl TestActor {
             after: None,
             relay_port: 0,
             evaluates: false,
+            settings: Default::default(),
         };
         let mut news = self.client.watch_policy(watch).await.unwrap().into_inner();
         while !self.manifest.last {

@@ -59,6 +59,7 @@ async fn a_finished_run_waits_for_whoever_still_follows_it() {
         after: None,
         relay_port: 0,
         evaluates: false,
+        settings: Default::default(),
     };
     let mut news = observer.watch_policy(watch).await.unwrap().into_inner();
     TestActor::join(&running.url, "a").await.work(made_up).await;
@@ -91,6 +92,7 @@ async fn a_finished_run_waits_for_held_out_results_of_its_last_version_and_for_n
             after: None,
             relay_port: 0,
             evaluates,
+            settings: Default::default(),
         };
         let mut news = observer.watch_policy(watch).await.unwrap().into_inner();
         TestActor::join(&running.url, "a").await.work(made_up).await;

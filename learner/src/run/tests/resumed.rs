@@ -71,6 +71,7 @@ pub(super) async fn published(url: &str, number: u64) {
         after: None,
         relay_port: 0,
         evaluates: false,
+        settings: BTreeMap::new(),
     };
     let mut news = observer.watch_policy(watch).await.unwrap().into_inner();
     while news.message().await.unwrap().unwrap().version.unwrap().number < number {}

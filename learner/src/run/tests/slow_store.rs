@@ -170,6 +170,7 @@ async fn follow(mut observer: TestActor, newest: watch::Sender<pb::PolicyManifes
         after: observer.manifest.version,
         relay_port: 0,
         evaluates: false,
+        settings: BTreeMap::new(),
     };
     let mut news = observer.client.watch_policy(watch).await.unwrap().into_inner();
     while let Ok(Some(manifest)) = news.message().await {

@@ -136,7 +136,7 @@ impl ControlNetFiles {
         format!("no tensor is called {}", names.join(" or "))
     }
 
-    fn source(&self) -> Result<Source, ModelError> {
+    pub(super) fn source(&self) -> Result<Source, ModelError> {
         if !self.place.is_file() {
             return unet_directory(&self.place);
         }

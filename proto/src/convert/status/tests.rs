@@ -60,6 +60,12 @@ fn taken(change: impl FnOnce(&mut pb::RunStatus)) -> RunStatus {
 fn what_a_learner_says_is_taken_in() {
     let status = taken(|_| {});
     assert_eq!((status.run.as_str(), status.version.number), ("night", 7));
+    assert_eq!((status.versions, status.actors[0].presence), (None, None));
+    let told = taken(|m| (m.versions, m.actors[0].presence) = (9, pb::ActorPresence::Gone.into()));
+    assert_eq!(
+        (told.versions, told.actors[0].presence),
+        (Some(9), Some(Presence::Gone))
+    );
     assert_eq!((status.outcomes.pairs, status.outcomes.no_pairs["tie"]), (20, 3));
     assert_eq!(
         (status.actors[0].version, status.actors[1].version),
@@ -161,6 +167,8 @@ fn a_status_of_as_many_actors_as_there_may_be_is_taken_in_whatever_they_say() {
         relay_bytes_received: u64::MAX,
         // The longest that a learner takes.
         waiting_for: "x".repeat(1 << 10),
+        presence: i32::MIN,
+        silent_ms: u64::MAX,
     };
     let mut status = message();
     status.actors = vec![most; MAX_ACTORS];
