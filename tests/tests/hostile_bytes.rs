@@ -21,13 +21,17 @@ use peak_alloc::PeakAlloc;
 use proptest::prelude::*;
 use refused::refused;
 use samples::sample;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 #[global_allocator]
 static MEMORY: PeakAlloc = PeakAlloc;
 
-/// One door at a time: memory is counted for the whole process.
+/// Every test of this program takes a turn, those too that knock at no door: memory is counted for the whole process.
 static TURN: Mutex<()> = Mutex::new(());
+
+fn turn() -> MutexGuard<'static, ()> {
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// How much of what comes in a door may hold in its own form: a byte of a message can be an empty submessage of some hundred bytes.
 const TIMES: usize = 512;
@@ -84,7 +88,6 @@ fn damage() -> impl Strategy<Value = Damage> {
 }
 
 fn knock(door: &Door, bytes: &[u8]) -> Result<bool, TestCaseError> {
-    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let before = MEMORY.current_usage();
     MEMORY.reset_peak_usage();
     let admitted = (door.admits)(bytes);
@@ -101,6 +104,7 @@ fn knock(door: &Door, bytes: &[u8]) -> Result<bool, TestCaseError> {
 
 #[test]
 fn what_is_right_is_let_in() {
+    let _turn = turn();
     for door in &DOORS {
         assert!(
             knock(door, &sample(door.name)).unwrap(),
@@ -112,6 +116,7 @@ fn what_is_right_is_let_in() {
 
 #[test]
 fn what_the_program_refuses_its_door_does() {
+    let _turn = turn();
     for (position, (name, bytes)) in refused().into_iter().enumerate() {
         let door = DOORS.iter().find(|door| door.name == name).unwrap();
         assert!(!knock(door, &bytes).unwrap(), "{name} is let in, case {position}");
@@ -120,6 +125,7 @@ fn what_the_program_refuses_its_door_does() {
 
 #[test]
 fn what_the_fuzzer_found_breaks_nothing_any_more() {
+    let _turn = turn();
     let table = br#"{"normalizer": {"type": "Precompiled", "precompiled_charsmap": "AAAA"}}"#;
     for tokenizer in [&b" { \"decoder\":   g\t\"{{"[..], b"{\"decoder\": {", table] {
         assert!(!admits_tokenizer_json(tokenizer));
@@ -128,6 +134,7 @@ fn what_the_fuzzer_found_breaks_nothing_any_more() {
 
 #[test]
 fn every_door_is_one_of_a_fuzz_target() {
+    let _turn = turn();
     let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/../fuzz/fuzz_targets");
     let targets = std::fs::read_dir(directory).unwrap();
     let targets: String = targets
@@ -140,6 +147,7 @@ fn every_door_is_one_of_a_fuzz_target() {
 
 #[test]
 fn the_doors_are_in_no_program() {
+    let _turn = turn();
     let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml");
     let workspace = MetadataCommand::new().manifest_path(manifest).no_deps().exec();
     for package in workspace.unwrap().packages {
@@ -161,6 +169,7 @@ proptest! {
 
     #[test]
     fn arbitrary_bytes_break_no_door(bytes in prop::collection::vec(any::<u8>(), 0..2048)) {
+        let _turn = turn();
         for door in &DOORS {
             knock(door, &bytes)?;
         }
@@ -169,6 +178,7 @@ proptest! {
 
     #[test]
     fn bytes_that_are_nearly_right_break_no_door(damages in prop::collection::vec(damage(), 1..8)) {
+        let _turn = turn();
         for door in &DOORS {
             let mut bytes = sample(door.name);
             damages.iter().for_each(|damage| damage.to(&mut bytes));

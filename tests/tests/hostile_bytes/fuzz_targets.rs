@@ -1,8 +1,5 @@
 //! The fuzz targets themselves, built without a fuzzer: what they name is there, also where nobody has the compiler that `fuzz/` needs.
 
-use super::TURN;
-use std::sync::PoisonError;
-
 /// Stands in the place of the fuzzer's, by the same name: the crate is called `libfuzzer_sys` too.
 #[macro_export]
 macro_rules! fuzz_target {
@@ -48,6 +45,7 @@ const TARGETS: [Target; 9] = [
 
 #[test]
 fn every_fuzz_target_is_built_here_and_by_the_fuzzer_and_knows_its_doors() {
+    let _turn = super::turn();
     let fuzz = concat!(env!("CARGO_MANIFEST_DIR"), "/../fuzz");
     let files = std::fs::read_dir(format!("{fuzz}/fuzz_targets")).unwrap();
     let mut files: Vec<String> = files
@@ -56,7 +54,6 @@ fn every_fuzz_target_is_built_here_and_by_the_fuzzer_and_knows_its_doors() {
     files.sort();
     assert_eq!(files, TARGETS.map(|(name, _)| format!("{name}.rs")));
     let manifest = std::fs::read_to_string(format!("{fuzz}/Cargo.toml")).unwrap();
-    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     for (name, run) in TARGETS {
         let lines = format!("[[bin]]\nname = \"{name}\"\npath = \"fuzz_targets/{name}.rs\"\n");
         assert!(manifest.contains(&lines), "fuzz/Cargo.toml has not\n{lines}");

@@ -134,6 +134,7 @@ fn quoted(text: &str) -> Vec<String> {
 
 #[test]
 fn every_message_of_every_method_has_its_door() {
+    let _turn = super::turn();
     let wire = Wire::read();
     let services: BTreeSet<&str> = wire
         .methods
@@ -159,6 +160,7 @@ fn every_message_of_every_method_has_its_door() {
 
 #[test]
 fn the_table_of_messages_has_all_of_them_and_says_what_is_true() {
+    let _turn = super::turn();
     let wire = Wire::read();
     let page = fs::read_to_string(format!("{ROOT}/docs/security.md")).unwrap();
     let (_, table) = page.split_once("\n## Messages and their doors\n").unwrap();
