@@ -69,7 +69,7 @@ pub enum ActorError {
         source: LastAttempt,
     },
     /// A peer had no room for as long as the configuration or the lease allows.
-    #[error("{role} at {url} had no room for {waited_s:.1} s")]
+    #[error("{role} at {url} had no room{}", lasting(*waited_s))]
     Overloaded {
         /// Who was called.
         role: &'static str,
@@ -81,7 +81,7 @@ pub enum ActorError {
         source: LastAttempt,
     },
     /// A peer answered with failures for as long as the configuration or the lease allows.
-    #[error("{role} at {url} has failed for {waited_s:.1} s")]
+    #[error("{role} at {url} has failed{}", lasting(*waited_s))]
     Failing {
         /// Who was called.
         role: &'static str,
@@ -264,6 +264,14 @@ impl ActorError {
     /// Whether a peer no longer has what it was asked for.
     pub(crate) fn is_not_found(&self) -> bool {
         matches!(self, Self::Refused { code, .. } if *code == tonic::Code::NotFound)
+    }
+}
+
+/// For how long. Who asked to be left alone for longer than anybody waits was given up at once, and people are told tenths of a second.
+fn lasting(seconds: f64) -> String {
+    match format!("{seconds:.1}").as_str() {
+        "0.0" => String::new(),
+        told => format!(" for {told} s"),
     }
 }
 

@@ -13,7 +13,7 @@ pub use config::GuardrailsConfig;
 pub use error::{GuardrailError, UnusableList};
 pub use pixels::{Blank, Halo, Leakage, Measures, ProductMeasures, Visibility};
 
-use common::{Barred, DecidingSettings, Guardrail};
+use common::{Barred, DecidingSettings, Digest, Guardrail};
 use data::{GeneratedImage, NoImage};
 use imaging::ImagingError;
 use imaging::guardrails::perceptual_hash::{PerceptualHash, background_hash, perceptual_hash};
@@ -38,6 +38,11 @@ trait Guards: Send + Sync {
     /// [`ImagingError`] when picture and placed product do not belong together.
     fn of_picture(&self, _shown: &Shown<'_>) -> Result<Option<Barred>, ImagingError> {
         Ok(None)
+    }
+
+    /// The key that names its list, and the digest of what that holds.
+    fn list(&self) -> Option<(&'static str, Digest)> {
+        None
     }
 }
 
@@ -65,8 +70,6 @@ pub struct Guardrails {
     all: Vec<Box<dyn Guards>>,
     /// Whether pictures are compared with earlier ones of their group.
     compares: bool,
-    /// What its lists hold.
-    contents: DecidingSettings,
 }
 
 /// The guardrails of one group of candidates, whose pictures come one after the other.
@@ -82,27 +85,16 @@ impl Guardrails {
     /// Every list that cannot be used.
     pub fn open(config: &GuardrailsConfig) -> Result<Self, Vec<UnusableList>> {
         let (mut all, mut unusable): (Vec<Box<dyn Guards>>, _) = (vec![], vec![]);
-        let mut contents = DecidingSettings::default();
         let mut note = |key, reason| unusable.push(UnusableList { key, reason });
-        let mut state = |key, digest| {
-            let stated = std::mem::take(&mut contents);
-            contents = stated.and(DecidingSettings::of_contents(key, digest));
-        };
         match config.text_blocklist().map(TextBlocklist::read) {
-            Some(Ok(list)) => {
-                state(TEXT_BLOCKLIST, list.digest());
-                all.push(Box::new(list));
-            }
+            Some(Ok(list)) => all.push(Box::new(list)),
             Some(Err(reason)) => note(TEXT_BLOCKLIST, reason),
             None => {}
         }
         all.push(Box::new(Pixels::new(config)));
         let read = |path| ImageBlocklist::read(path, config.image_blocklist_bits);
         match config.image_blocklist().map(read) {
-            Some(Ok(list)) => {
-                state(IMAGE_BLOCKLIST, list.digest());
-                all.push(Box::new(list));
-            }
+            Some(Ok(list)) => all.push(Box::new(list)),
             Some(Err(reason)) => note(IMAGE_BLOCKLIST, reason),
             None => {}
         }
@@ -112,18 +104,17 @@ impl Guardrails {
         }
         let compares = config.near_duplicates;
         match unusable.is_empty() {
-            true => Ok(Self {
-                all,
-                compares,
-                contents,
-            }),
+            true => Ok(Self { all, compares }),
             false => Err(unusable),
         }
     }
 
     /// What its lists hold, as the learner is told it.
     pub(crate) fn contents(&self) -> DecidingSettings {
-        self.contents.clone()
+        let lists = self.all.iter().filter_map(|guardrail| guardrail.list());
+        lists
+            .map(|(key, digest)| DecidingSettings::of_contents(key, digest))
+            .fold(DecidingSettings::default(), DecidingSettings::and)
     }
 
     /// What bars a description, so that it is not rendered.

@@ -2,14 +2,17 @@
 
 use crate::{
     ActorError, ActorSummary, OnRunEnd,
+    learner_client::Received,
     rollout_loop::RolloutLoop,
     stages::{Behaviour, Gather, Render, Score},
 };
+use std::pin::pin;
 use std::time::Duration;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-/// How long the last version is waited for once the learner needs no more rollouts. Longer than a learner lingers by default.
+/// How long the last version is waited for, while nothing of it comes, once the learner needs no more rollouts. Longer than a learner lingers by
+/// default.
 const LAST_VERSION_PATIENCE: Duration = Duration::from_secs(10);
 
 /// How long what is still computed is waited for by an actor that is about to end. Nobody needs it, and sampling may take minutes.
@@ -28,19 +31,33 @@ impl<G, P: Behaviour, R, S> RolloutLoop<G, P, R, S> {
 impl<G: Gather, P: Behaviour, R: Render, S: Score> RolloutLoop<G, P, R, S> {
     /// Adopts the run's last version before leaving a complete run, so that every actor ends on the same weights.
     pub(crate) async fn adopt_last(&mut self) -> Result<(), ActorError> {
-        let deadline = Instant::now() + LAST_VERSION_PATIENCE;
+        let learner = self.learner.clone();
+        let mut standstill = pin!(stands_still(|| learner.received()));
         while self.summary.complete && !self.policy.is_last() && !self.shutdown.is_cancelled() {
             self.adopt_newest().await?;
-            if self.policy.is_last() || self.weights.closed() || Instant::now() >= deadline {
+            if self.policy.is_last() || self.weights.closed() {
                 break;
             }
             tokio::select! {
-                () = sleep_until(deadline) => {}
+                () = &mut standstill => break,
                 () = self.weights.changed() => {}
                 () = self.shutdown.cancelled() => {}
             }
         }
         Ok(())
+    }
+}
+
+/// Returns once `received` has stayed as it is for [`LAST_VERSION_PATIENCE`].
+async fn stands_still(received: impl Fn() -> Received) {
+    let mut before = received();
+    loop {
+        sleep(LAST_VERSION_PATIENCE).await;
+        let now = received();
+        if now == before {
+            return;
+        }
+        before = now;
     }
 }
 
@@ -103,7 +120,9 @@ pub(crate) async fn drained(shutdown: CancellationToken, deadline: Duration) {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::scripted_learner::{Script, join, manifest};
+    use crate::learner_client::LearnerClient;
+    use crate::scripted_learner::{Script, join, join_at, manifest, serve_to};
+    use crate::scripted_network::{InMemory, at};
     use crate::{
         ActorConfig,
         background::Background,
@@ -113,19 +132,21 @@ pub(crate) mod tests {
         pairing::PairingRule,
         products::CutOut,
         shelf::{Adapter, Shelf},
-        simulated::stand_ins::Unseen,
+        simulated::stand_ins::{Unrendered, Unscored, Unseen},
         weight_source::{Adapted, BuildWeights, Built, WeightSource},
         weight_sync::WeightSync,
     };
     use common::{CanaryReport, CanaryVerdict, PolicyVersion, ProductTask, Trajectory};
     use proto::pb;
     use std::{future::pending, sync::Arc};
-    use tokio::time::timeout;
+    use tokio::time::{Instant, timeout};
 
-    /// Builds nothing; what comes after the first version does not take effect.
+    /// Builds nothing.
     #[derive(Default)]
     struct Unbuilt {
         is_next: bool,
+        /// Whether what comes after the first version takes effect.
+        takes_effect: bool,
     }
 
     impl BuildWeights for Unbuilt {
@@ -141,7 +162,7 @@ pub(crate) mod tests {
             let is_next = std::mem::replace(&mut self.is_next, true);
             Ok(Built {
                 weights: (),
-                canary: is_next.then_some(mismatch),
+                canary: (is_next && !self.takes_effect).then_some(mismatch),
             })
         }
     }
@@ -196,7 +217,17 @@ pub(crate) mod tests {
     ) -> RolloutLoop<Unseen, Busy, R, S> {
         script.artifacts.insert(store::digest(b"x"), b"x".to_vec());
         let (learner, _, _) = join(first, script).await;
-        let mut source = WeightSource::new(learner.clone(), Arc::new(Shelf::new()), Unbuilt::default());
+        rollouts_with(learner, Unbuilt::default(), renderer, reward).await
+    }
+
+    /// The same of one that has joined.
+    async fn rollouts_with<R, S>(
+        learner: Arc<LearnerClient>,
+        builder: Unbuilt,
+        renderer: R,
+        reward: S,
+    ) -> RolloutLoop<Unseen, Busy, R, S> {
+        let mut source = WeightSource::new(learner.clone(), Arc::new(Shelf::new()), builder);
         let adapted = source.newest().await.unwrap();
         let config = ActorConfig::default();
         RolloutLoop {
@@ -226,6 +257,38 @@ pub(crate) mod tests {
         rollouts.shutdown = shutdown;
         let left = timeout(Duration::from_secs(5), leave(rollouts, on_run_end)).await;
         left.ok().map(Result::unwrap)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_last_version_is_waited_for_as_long_as_some_of_it_comes() {
+        let adapter = [7; 40];
+        let last = pb::PolicyManifest {
+            last: true,
+            ..manifest(2, 4, &adapter)
+        };
+        for (pause_s, took_s, version) in [(4, 40, 4), (11, 10, 3)] {
+            let artifacts = [b"x".as_slice(), &adapter].map(|bytes| (store::digest(bytes), bytes.to_vec()));
+            let script = Script {
+                artifacts: artifacts.into(),
+                announced: vec![last.clone()],
+                ..Script::default()
+            };
+            let network = InMemory::default();
+            let script = serve_to(network.listen(1), manifest(2, 3, b"x"), script);
+            let (learner, _) = join_at(&format!("http://{}", at(1)), Arc::new(network.clone())).await;
+            let builder = Unbuilt {
+                takes_effect: true,
+                ..Unbuilt::default()
+            };
+            let mut rollouts = rollouts_with(learner, builder, Unrendered, Unscored).await;
+            script.lock().unwrap().pause = Duration::from_secs(pause_s);
+            let begun = Instant::now();
+            rollouts.run().await.unwrap();
+            assert!(rollouts.summary.complete);
+            assert_eq!(rollouts.policy.version().number, version);
+            let waited = begun.elapsed().as_secs();
+            assert!((took_s..took_s + 6).contains(&waited), "{waited} s");
+        }
     }
 
     #[tokio::test]

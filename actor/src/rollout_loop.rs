@@ -64,6 +64,10 @@ impl<G: Gather, P: Behaviour, R: Render, S: Score> RolloutLoop<G, P, R, S> {
                 return Ok(());
             }
         };
+        let ended = match ended {
+            Ok(()) => self.adopt_last().await,
+            failed => failed,
+        };
         match ended {
             Err(error) if error.is_absence() && self.weights.run_is_over() => {
                 self.drop_last_tasks(&with_causes(&error));
@@ -74,7 +78,7 @@ impl<G: Gather, P: Behaviour, R: Render, S: Score> RolloutLoop<G, P, R, S> {
         }
     }
 
-    /// The loop itself, to the run's last version.
+    /// The loop itself, until no more tasks come.
     async fn roll_out(&mut self) -> Result<(), ActorError> {
         self.report_adoption().await?;
         while let Some(lease) = self.lease().await? {
@@ -83,7 +87,7 @@ impl<G: Gather, P: Behaviour, R: Render, S: Score> RolloutLoop<G, P, R, S> {
             self.wait_for_services().await?;
             self.adopt_newest().await?;
         }
-        self.adopt_last().await
+        Ok(())
     }
 
     /// The next tasks; `None` when there will be none, or none should be begun.

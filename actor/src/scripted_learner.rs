@@ -12,8 +12,10 @@ use proto::{Incoming, Network, Tcp};
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 use tokio::net::TcpListener;
+use tokio::time::sleep;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Request, Response, Status};
 
@@ -26,6 +28,8 @@ pub(crate) struct Script {
     pub(crate) artifacts: BTreeMap<Digest, Vec<u8>>,
     /// Bytes sent in each stream before it breaks.
     pub(crate) break_after: Option<usize>,
+    /// How long each message of a stream takes.
+    pub(crate) pause: Duration,
     /// What whoever joins is told, instead of the first version.
     pub(crate) newest: Option<pb::PolicyManifest>,
     /// Whoever joins is told this instead.
@@ -269,8 +273,12 @@ impl ScriptedLearner {
             .map(Ok)
             .collect();
         let broken = (end < bytes.len()).then(|| Err(Status::internal("stream broken by the script")));
-        Ok(Response::new(
-            stream::iter(chunks.into_iter().chain(broken)).boxed(),
-        ))
+        let pause = script.pause;
+        let after = move |message| async move {
+            sleep(pause).await;
+            message
+        };
+        let messages = stream::iter(chunks.into_iter().chain(broken));
+        Ok(Response::new(messages.then(after).boxed()))
     }
 }

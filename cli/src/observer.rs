@@ -97,7 +97,8 @@ impl Observer {
     ) -> Outcome<Streaming<pb::PolicyManifest>> {
         match self.announced(measured).await {
             Err(refusal) if WireError::is_other_settings(&refusal) => Err(Failure::Configuration(anyhow!(
-                "the learner at {} refused: {}; measure on the products of its run: catalogue.source and catalogue.test_share, of the simulated shop [shopworld] and run.seed",
+                "the learner at {} refused: {}; measure on the products of its run and with its instructions: catalogue.source and catalogue.test_share, of the simulated \
+                 shop [shopworld] and run.seed",
                 self.endpoint,
                 proto::one_line(refusal.message())
             ))),

@@ -65,7 +65,8 @@
     layChildren(next.content, place);
   }
 
-  const isOver = () => document.querySelector("#state .done, #state .bad") !== null;
+  const isDone = () => document.querySelector("#state .done") !== null;
+  const isOver = () => isDone() || document.querySelector("#state .bad") !== null;
 
   // What is held back, by the id of its place.
   const held = new Map();
@@ -111,6 +112,7 @@
   function lost() {
     // A run that failed may have gone on since.
     const words = isOver() ? gone.dataset.over : away;
+    gone.classList.toggle("done", isDone());
     if (gone.textContent !== words) gone.textContent = words;
     if (gone.hidden) gone.hidden = false;
     document.body.classList.add("stale");

@@ -19,6 +19,9 @@ pub const MAX_SIDE: u32 = 8192;
 /// The most memory decoding may take, in bytes: one RGBA image with sides of [`MAX_SIDE`].
 pub const MAX_DECODED_BYTES: u64 = 256 << 20;
 
+/// The largest file of a picture, in bytes: one that is not compressed at all, and an eighth for what else a file has.
+pub(crate) const MAX_FILE_BYTES: u64 = MAX_DECODED_BYTES / 8 * 9;
+
 pub use imaging::placement::GOLDEN_SCALE;
 
 /// Why a cut-out cannot be used.

@@ -23,8 +23,18 @@ ASKED = (
     # Which somebody else runs: no policy of ours leads there.
     "telemetry.otlp=http://collector.observability:4317",
 )
-ENDS = [("actor.on_run_end", word) for word in ("idle", "exit")]
-ENDS += [("reward_server.on_run_end", word) for word in ("serve", "idle", "exit")]
+# Words that launch and a rule judge alike: (rule, key, word).
+END = "roles end under a JobSet only"
+WORDS = [(END, "actor.on_run_end", word) for word in ("idle", "exit")]
+WORDS += [(END, "reward_server.on_run_end", word) for word in ("serve", "idle", "exit")]
+WORDS += [
+    ("state lies in the object store", "store.url", "/var/lib/adwright/store"),
+    ("state lies in the object store", "catalogue.source", "products.json"),
+    ("state lies in the object store", "catalogue.source", "/etc/adwright/products.json"),
+    ("files are mounted", "paths.cache", "/srv/cache"),
+    ("files are mounted", "paths.cache", "/var/lib/adwright/models"),
+    ("endpoints are services", "endpoints.learner", "https://adwright-learner:7401"),
+]
 
 
 def launch(program, overlay, out, sets, *more):
@@ -45,15 +55,15 @@ def written(program, overlay, of_others):
         return own.mistakes(own.overlay(place), of_others)[0]
 
 
-def refused(program, overlay, key, word):
-    """Whether launch refuses a word that a role may have for the end of its run, and whether the rule does."""
+def refused(program, overlay, rule, key, word):
+    """Whether launch refuses a word, and whether the rule does."""
     with tempfile.TemporaryDirectory() as place:
         status, said = launch(program, overlay.name, place, [f"{key}={word}"])
     assert status in (0, 64), f"{overlay.name}: launch ends with {status}: {said.strip()}"
     copy = overlay.copy()
     for pod in copy.serving_pods():
         role_container(pod)["args"] += ["--set", f"{key}={word}"]
-    return status == 64, bool(list(RULES["roles end under a JobSet only"](copy)))
+    return status == 64, bool(list(RULES[rule](copy)))
 
 
 def main():
@@ -64,8 +74,8 @@ def main():
     of_others, failures = schemas.of_others(), []
     for overlay in (Overlay(name, render(name)) for name in OVERLAYS):
         failures += [f"{overlay.name}, launched: {sentence}" for sentence in written(program, overlay.name, of_others)]
-        for key, word in ENDS:
-            by_launch, by_rule = refused(program, overlay, key, word)
+        for rule, key, word in WORDS:
+            by_launch, by_rule = refused(program, overlay, rule, key, word)
             if by_launch != by_rule:
                 failures.append(
                     f"{overlay.name}: {key} = {word} is refused: by launch {by_launch}, by the rules {by_rule}"
@@ -73,7 +83,7 @@ def main():
     for failure in failures:
         print(f"  {failure}")
     print(
-        f"{len(OVERLAYS)} overlays launched, {len(OVERLAYS) * len(ENDS)} ends of a run asked for: {check.told(failures)}"
+        f"{len(OVERLAYS)} overlays launched, {len(OVERLAYS) * len(WORDS)} words asked for: {check.told(failures)}"
     )
     return 1 if failures else 0
 

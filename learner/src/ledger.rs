@@ -17,7 +17,7 @@ mod view;
 mod writer;
 
 pub(crate) use beginning::Beginning;
-pub(crate) use catalogue::CatalogueDigests;
+pub(crate) use catalogue::{CatalogueDigests, cut_out};
 pub use counts::OutcomeCounts;
 pub(crate) use counts::{failure_name, no_pair_name};
 use index::IndexPart;

@@ -1,5 +1,6 @@
 //! What versions are measured on, in short: what a learner and an evaluator compare before anything is measured.
 
+use crate::ledger::cut_out;
 use common::DecidingSettings;
 use data::Catalogue;
 
@@ -9,8 +10,7 @@ pub fn measured_products(catalogue: &dyn Catalogue) -> DecidingSettings {
     let split = catalogue.split();
     let products = catalogue.products().get(split.test.clone()).unwrap_or_default();
     let listed = products.iter().map(|product| {
-        let (width, height) = product.image.dimensions();
-        let pixels = store::digest(product.image.as_raw());
+        let (width, height, pixels) = cut_out(product);
         let (id, caption) = (product.id.as_str(), &product.caption);
         (id, caption, &product.category, width, height, pixels)
     });

@@ -14,8 +14,8 @@ use tokio::time::Sleep;
 use tonic::codegen::tokio_stream::Stream;
 use tonic::transport::server::Connected;
 
-use crate::Incoming;
 use crate::attached::{Attached, Attachment};
+use crate::{Incoming, SparingLog};
 
 /// What every connection begins with, in plain text or once it is proven: HTTP/2's preface and the head of its first frame.
 const GREETING_BYTES: usize = 24 + 9;
@@ -57,7 +57,7 @@ impl ConnectionLimit {
             incoming: Box::pin(incoming),
             places: Arc::new(Semaphore::new(self.most)),
             limit: self,
-            closed: 0,
+            closed: SparingLog::default(),
         }
     }
 }
@@ -67,8 +67,8 @@ pub struct Limited<I> {
     incoming: Pin<Box<I>>,
     places: Arc<Semaphore>,
     limit: ConnectionLimit,
-    /// How many were closed at once.
-    closed: u64,
+    /// Those that were closed at once.
+    closed: SparingLog,
 }
 
 impl<I: Incoming> Stream for Limited<I> {
@@ -99,12 +99,10 @@ impl<I: Incoming> Stream for Limited<I> {
 }
 
 impl<I> Limited<I> {
-    /// Logged ever more rarely: whoever dials without end must not fill the log.
-    fn tell_of_one_closed(&mut self) {
-        self.closed += 1;
-        if self.closed.is_power_of_two() {
+    fn tell_of_one_closed(&self) {
+        if let Some(untold) = self.closed.one_more() {
             let ConnectionLimit { most, setting } = self.limit;
-            tracing::warn!(closed = self.closed, "{}", TooManyConnections { most, setting });
+            tracing::warn!(untold, "{}", TooManyConnections { most, setting });
         }
     }
 }

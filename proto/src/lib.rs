@@ -24,6 +24,7 @@ pub mod observe;
 mod pauses;
 mod remote;
 mod role;
+mod sparing_log;
 pub mod tls;
 mod told;
 pub mod trace;
@@ -45,7 +46,8 @@ pub use network::{Answering, Destination, Duplex, Incoming, Network, Tcp, channe
 pub use pauses::Pauses;
 pub use remote::Remote;
 pub use role::{NotCertifiable, PeerRole, RoleName};
-pub use told::{figures, one_line, said};
+pub use sparing_log::SparingLog;
+pub use told::{figures, is_order, one_line, said};
 pub use wire_error::WireError;
 
 /// The generated messages, clients and servers of package `adwright.v1`.

@@ -15,13 +15,14 @@ const MAX_NAME_BYTES: usize = 128;
 const MAX_FIGURES: usize = 64;
 const MAX_FIGURE_NAME_BYTES: usize = 64;
 
-/// A text as a terminal may have it, on one line: what orders a terminal about, breaks a line or turns the direction of writing becomes a
-/// space.
+/// Whether a character orders a terminal about, breaks a line or turns the direction of writing.
+pub fn is_order(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// A text as a terminal may have it, on one line: with spaces for its orders.
 pub fn one_line(text: &str) -> String {
-    let is_order = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
     text.replace(is_order, " ")
 }
 

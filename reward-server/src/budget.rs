@@ -1,6 +1,6 @@
 //! What a server holds at the same time, in requests and in bytes, and when whoever finds no room should come again.
 
-use proto::{ByteBudget, ByteCharge, WireError};
+use proto::{ByteBudget, ByteCharge, SparingLog, WireError};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
@@ -21,6 +21,7 @@ pub(crate) struct Budget {
     bytes: Arc<ByteBudget>,
     backlog: Backlog,
     shed: AtomicU64,
+    told: SparingLog,
     /// Requests that came, let in or not.
     came: AtomicU64,
 }
@@ -45,6 +46,7 @@ impl Budget {
             bytes: Arc::new(ByteBudget::new(bytes)),
             backlog: Backlog::default(),
             shed: AtomicU64::new(0),
+            told: SparingLog::default(),
             came: AtomicU64::new(0),
         }
     }
@@ -110,11 +112,10 @@ impl Budget {
     fn overloaded(&self, reason: String) -> WireError {
         self.shed.fetch_add(1, Relaxed);
         let retry_after = self.backlog.clear_in().clamp(RETRY_AFTER[0], RETRY_AFTER[1]);
-        tracing::warn!(
-            reason,
-            retry_after_ms = retry_after.as_millis() as u64,
-            "request turned away"
-        );
+        if let Some(untold) = self.told.one_more() {
+            let retry_after_ms = retry_after.as_millis() as u64;
+            tracing::warn!(reason, retry_after_ms, untold, "request turned away");
+        }
         WireError::Overloaded { reason, retry_after }
     }
 }

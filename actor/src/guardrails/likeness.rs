@@ -1,6 +1,6 @@
 //! Pictures that are nearly others: earlier ones of the group, or those that a directory lists.
 
-use super::{GuardrailError, Guards, Shown};
+use super::{GuardrailError, Guards, IMAGE_BLOCKLIST, Shown};
 use common::{Barred, Digest, Guardrail};
 use imaging::ImagingError;
 use imaging::guardrails::perceptual_hash::{PerceptualHash, perceptual_hash};
@@ -32,7 +32,7 @@ pub(super) struct ImageBlocklist {
     listed: Vec<PerceptualHash>,
     /// In how many bits a picture may differ from a listed one.
     bits: u32,
-    /// Of the listed pictures' files, whatever they are called.
+    /// Of the listed pictures' files, whatever they are called: of their digests in order, each once.
     digest: Digest,
 }
 
@@ -83,17 +83,16 @@ impl ImageBlocklist {
             }),
         }
     }
-
-    /// Of its pictures' files: of their digests in order, each once.
-    pub(super) fn digest(&self) -> Digest {
-        self.digest
-    }
 }
 
 impl Guards for ImageBlocklist {
     fn of_picture(&self, shown: &Shown<'_>) -> Result<Option<Barred>, ImagingError> {
         let hash = perceptual_hash(&shown.generated.image)?;
         Ok(nearest(Guardrail::ImageBlocklist, hash, &self.listed, self.bits))
+    }
+
+    fn list(&self) -> Option<(&'static str, Digest)> {
+        Some((IMAGE_BLOCKLIST, self.digest))
     }
 }
 

@@ -4,7 +4,7 @@
 //! encoding: "art" is not in "party", "STRASSE" is "Straße", and in Chinese each character is a word. What stands between
 //! words does not count. Inflected forms are words of their own: the list names those that it means.
 
-use super::{GuardrailError, Guards};
+use super::{GuardrailError, Guards, TEXT_BLOCKLIST};
 use common::{Barred, Digest, Guardrail};
 use icu_normalizer::ComposingNormalizerBorrowed;
 use std::collections::{BTreeSet, HashMap};
@@ -19,7 +19,7 @@ const MAX_LIST_BYTES: u64 = 4 << 20;
 pub(super) struct TextBlocklist {
     /// The phrases by their first word, each without it.
     phrases: HashMap<String, Vec<Vec<String>>>,
-    /// Of what is listed, as it is written, whatever stands around it.
+    /// Of what it lists, and not of how that lies there: of its lines, each once and ended by a line break, in the order of their bytes.
     digest: Digest,
 }
 
@@ -53,11 +53,6 @@ impl TextBlocklist {
             }),
             false => Ok(list),
         }
-    }
-
-    /// Of its lines, each once and ended by a line break, in the order of their bytes: of what it lists, and not of how it lies there.
-    pub(super) fn digest(&self) -> Digest {
-        self.digest
     }
 
     /// The list of this text, or the number and the text of a line without a word.
@@ -101,6 +96,10 @@ impl Guards for TextBlocklist {
             guardrail: Guardrail::TextBlocklist,
             measured: None,
         })
+    }
+
+    fn list(&self) -> Option<(&'static str, Digest)> {
+        Some((TEXT_BLOCKLIST, self.digest))
     }
 }
 
@@ -192,7 +191,7 @@ mod tests {
 
     #[test]
     fn a_list_is_the_same_that_lists_the_same() {
-        let digest = |text: &str| list(text).digest();
+        let digest = |text: &str| list(text).digest;
         assert_eq!(digest("wine\nbeer\n"), store::digest(b"beer\nwine\n"));
         assert_eq!(
             digest("\u{feff}# drinks\r\nbeer\r\n\r\n wine\r\nbeer"),

@@ -226,7 +226,12 @@ impl Rig {
     pub(super) async fn until_all_have(&mut self, number: u64) -> anyhow::Result<()> {
         loop {
             if let Some(ended) = self.actors.try_join_next() {
-                ended.context("an actor")?.context("an actor")?;
+                let (summary, _) = ended.context("an actor")?.context("an actor")?;
+                let had = summary.version.map(|version| version.number);
+                ensure!(
+                    had >= Some(number),
+                    "an actor left with version {had:?} before it had {number}"
+                );
             }
             // Refused until the learner listens.
             if let Ok(status) = self.status().await {

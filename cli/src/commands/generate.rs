@@ -38,7 +38,7 @@ fn by_flag(error: ModelError) -> anyhow::Error {
     anyhow!(
         "--{}{}",
         setting.replace('_', "-"),
-        told.trim_start_matches(setting)
+        told.strip_prefix(setting).unwrap_or(&told)
     )
 }
 

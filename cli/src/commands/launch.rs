@@ -1,7 +1,7 @@
 //! `adwright launch`: an overlay of the manifests with keys of the configuration set, checked before anything is written.
 
 use crate::args::LaunchArgs;
-use crate::config::{ConfigError, Layers};
+use crate::config::{Config, ConfigError, Layers};
 use crate::failure::{OrConfiguration as _, Outcome};
 use crate::launch::{
     Added, Configured, Image, Manifests, Moved, Objects, Overlay, Patch, Ways, check_read, fitting, image_of,
@@ -63,7 +63,9 @@ fn overlay(args: &LaunchArgs) -> Outcome<Overlay> {
             text: format!("{HEAD}{text}"),
         }),
     };
-    let run = renamed(&files, &args.sets)?;
+    let below = examined(&files, &[]);
+    let config = examined(&files, &sets);
+    let run = renamed(&below, &config)?;
     let namespace = args
         .namespace
         .as_deref()
@@ -80,14 +82,14 @@ fn overlay(args: &LaunchArgs) -> Outcome<Overlay> {
         Some(image) => Some((image_of(&base).or_configuration()?, image)),
         None => None,
     };
-    let below = namespace_of(&base).or_configuration()?;
-    let within = namespace.as_deref().or(below.as_deref());
+    let given = namespace_of(&base).or_configuration()?;
+    let within = namespace.as_deref().or(given.as_deref());
     let ways = match &added {
-        Some(added) => Ways::of(&files, &sets, &objects, within, &added.name),
+        Some(added) => Ways::of(&below, &config, &objects, within, &added.name),
         None => Ways::default(),
     };
-    let elsewhere = (within != below.as_deref())
-        .then(|| shared(&files, &sets))
+    let elsewhere = (within != given.as_deref())
+        .then(|| shared(&below, &config))
         .flatten();
     for line in moved
         .iter()
@@ -135,22 +137,21 @@ fn checked(files: &[PathBuf], sets: &[String], objects: &Objects) -> Outcome<(St
     Ok((text, fitting(&config, objects)))
 }
 
-/// The run's name where `sets` change it and certificates have it.
-fn renamed(files: &[PathBuf], sets: &[String]) -> Outcome<Option<RunId>> {
-    let layers = || Layers::default().files(files);
-    let (below, _) = layers().examine();
-    let (config, _) = layers().sets(sets).examine();
+/// What files and `sets` say, whatever is wrong with it.
+fn examined(files: &[PathBuf], sets: &[String]) -> Config {
+    Layers::default().files(files).sets(sets).examine().0
+}
+
+/// The run's name where it is another one than below and certificates have it.
+fn renamed(below: &Config, config: &Config) -> Outcome<Option<RunId>> {
     match config.tls.is_set() && config.run.id != below.run.id {
-        true => RunId::new(config.run.id).or_configuration().map(Some),
+        true => RunId::new(config.run.id.as_str()).or_configuration().map(Some),
         false => Ok(None),
     }
 }
 
 /// What is to be known of another namespace whose run is that of the overlay below, in the same store.
-fn shared(files: &[PathBuf], sets: &[String]) -> Option<String> {
-    let layers = || Layers::default().files(files);
-    let (below, _) = layers().examine();
-    let (config, _) = layers().sets(sets).examine();
+fn shared(below: &Config, config: &Config) -> Option<String> {
     let same = config.run.id == below.run.id && config.store.url == below.store.url;
     same.then(|| {
         format!(
@@ -309,7 +310,8 @@ mod tests {
         let file = directory.path().join("config.toml");
         let renamed_by = |text: &str, set: &str| {
             std::fs::write(&file, text).unwrap();
-            renamed(slice::from_ref(&file), &[set.to_owned()]).unwrap()
+            let files = slice::from_ref(&file);
+            renamed(&examined(files, &[]), &examined(files, &[set.to_owned()])).unwrap()
         };
         let plain = "[run]\nid = \"demo\"\n";
         let secured = format!("{plain}[tls]\ncert = \"c\"\nkey = \"k\"\nca = \"a\"\n");
@@ -328,7 +330,8 @@ mod tests {
         std::fs::write(&file, "[run]\nid = \"a\"\n[store]\nurl = \"s3://b/runs/a\"\n").unwrap();
         let told = |sets: &[&str]| {
             let sets: Vec<String> = sets.iter().map(|&set| set.to_owned()).collect();
-            shared(slice::from_ref(&file), &sets)
+            let files = slice::from_ref(&file);
+            shared(&examined(files, &[]), &examined(files, &sets))
         };
         let same = told(&["run.seed=7"]).unwrap();
         assert!(

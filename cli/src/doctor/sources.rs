@@ -7,8 +7,8 @@ use crate::locations;
 use crate::ready::Role;
 use models::policy::Policy;
 
-/// The catalogue for a learner or an evaluator, which must fit the policy where that lies here; an actor's lists; texts and clicks, which stages A and B
-/// read, where all is looked at.
+/// The catalogue for a learner or an evaluator, which must fit the policy where that lies here; an actor's lists; texts and clicks, which
+/// stages A and B read, where all is looked at.
 pub(super) fn examine(job: &Job) -> Vec<Finding> {
     let config = &job.config;
     let mut found = vec![];

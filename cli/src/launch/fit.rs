@@ -2,10 +2,11 @@
 //!
 //! `k8s/policy` holds the manifests to the same promises with the configurations that they have.
 
+mod pods;
+
 use super::objects::Objects;
 use super::patches::Patch;
 use crate::config::{Config, Mistake};
-use crate::locations;
 use anyhow::anyhow;
 use proto::PeerRole;
 use serde_json::Value;
@@ -41,6 +42,9 @@ const SCALERS: [(&str, &str, &str, Option<&str>); 2] = [
 
 /// Its name.
 const SCALER: &str = "adwright-actor";
+
+/// Who has pods in all manifests.
+const ROLES: [PeerRole; 3] = [PeerRole::Learner, PeerRole::RewardServer, PeerRole::Actor];
 
 /// What is asked for one role.
 struct Asked<'a> {
@@ -198,7 +202,7 @@ impl<'a> Workload<'a> {
 /// # Errors
 /// When one reads a single file, as manifests of earlier versions have it.
 pub(crate) fn check_read(objects: &Objects) -> anyhow::Result<()> {
-    for role in [PeerRole::Learner, PeerRole::RewardServer, PeerRole::Actor] {
+    for role in ROLES {
         let Some(workload) = Workload::of(objects, role) else {
             continue;
         };
@@ -245,10 +249,8 @@ pub(crate) fn unfit(config: &Config, objects: &Objects) -> Vec<Mistake> {
         // Manifests of earlier versions say on the command line where, which the configuration does not change.
         let by_flag = workload.argument("--metrics").is_some();
         watched = watched.or_else(|| workload.port("monitoring").filter(|_| !by_flag));
-        if asked.role == PeerRole::Learner {
-            mistakes.extend(lost(config));
-        }
     }
+    mistakes.extend(pods::lacking(config, objects));
     let metrics = &config.telemetry.metrics_listen;
     if let Some(port) = watched.filter(|port| !listens(metrics, *port)) {
         let expected = format!("0.0.0.0:{port}, where the manifests have every role probed and watched");
@@ -267,24 +269,6 @@ pub(crate) fn unfit(config: &Config, objects: &Objects) -> Vec<Mistake> {
         }
     }
     mistakes
-}
-
-/// Places of the run that would go with a pod.
-fn lost(config: &Config) -> impl Iterator<Item = Mistake> {
-    let places = [
-        ("store.url", &config.store.url),
-        ("paths.adapter", &config.paths.adapter),
-    ];
-    let local = places
-        .into_iter()
-        .filter(|(_, place)| locations::directory(place).is_some());
-    local.map(|(key, place)| {
-        Mistake::value(
-            key,
-            place,
-            "a bucket's URL, such as s3://bucket/runs/demo: a directory goes with its pod, and no other pod has it",
-        )
-    })
 }
 
 /// Whether callers from other pods reach an address at a port.

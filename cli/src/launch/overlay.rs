@@ -24,9 +24,8 @@ impl Image {
     /// Parses `name`, `name:tag`, `name@sha256:...`.
     ///
     /// # Errors
-    /// When it is none of these.
+    /// When it is none that a node could pull.
     pub(crate) fn parse(text: &str) -> anyhow::Result<Self> {
-        let allowed = |c: char| c.is_ascii_alphanumeric() || "._-/:@".contains(c);
         let (rest, digest) = match text.split_once('@') {
             Some((rest, digest)) => (rest, Some(digest)),
             None => (text, None),
@@ -36,16 +35,49 @@ impl Image {
             Some((name, tag)) if !tag.contains('/') => (name, Some(tag)),
             _ => (rest, None),
         };
-        let right = !name.is_empty() && text.chars().all(allowed) && tag != Some("") && digest != Some("");
+        let right = is_name(name) && tag.is_none_or(is_tag) && digest.is_none_or(is_digest);
         let image = right.then(|| Self {
             name: name.to_owned(),
             tag: tag.map(str::to_owned),
             digest: digest.map(str::to_owned),
         });
         image.with_context(|| {
-            format!("--image {text:?}: expected NAME:TAG or NAME@sha256:..., such as registry.example/adwright:1.2")
+            format!(
+                "--image {text:?}: expected NAME:TAG or NAME@sha256:DIGEST, such as registry.example/adwright:1.2; a name in lower case, a digest of \
+                 64 digits"
+            )
         })
     }
+}
+
+/// Parts in lower case between slashes, each of which begins and ends with a letter or a digit; the first perhaps a registry with its port.
+fn is_name(text: &str) -> bool {
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    let is_part = |part: &str| {
+        let inner = part.chars().all(|c| plain(c) || "._-".contains(c));
+        inner && part.starts_with(plain) && part.ends_with(plain)
+    };
+    let is_registry = |first: &str| match first.split_once(':') {
+        Some((host, port)) => is_part(host) && port.parse::<u16>().is_ok(),
+        None => is_part(first),
+    };
+    match text.split_once('/') {
+        Some((first, rest)) => is_registry(first) && rest.split('/').all(is_part),
+        None => is_part(text),
+    }
+}
+
+fn is_tag(text: &str) -> bool {
+    let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    text.len() <= 128 && text.starts_with(word) && text.chars().all(|c| word(c) || ".-".contains(c))
+}
+
+fn is_digest(text: &str) -> bool {
+    let digits = text.strip_prefix("sha256:").unwrap_or_default();
+    digits.len() == 64
+        && digits
+            .chars()
+            .all(|c| c.is_ascii_digit() || ('a'..='f').contains(&c))
 }
 
 /// A file that is added to the configuration.
@@ -205,15 +237,36 @@ mod tests {
             image("adwright:1.2"),
             Some(("adwright".into(), some("1.2"), None))
         );
+        let digest = format!("sha256:{}", "0a".repeat(32));
+        let pinned = |text: &str| image(&format!("{text}@{digest}"));
         assert_eq!(
-            image("host:5000/adwright@sha256:ab"),
-            Some(("host:5000/adwright".into(), None, some("sha256:ab")))
+            pinned("host:5000/adwright"),
+            Some(("host:5000/adwright".into(), None, Some(digest.clone())))
+        );
+        assert_eq!(
+            pinned("a.b/c_d/e--f:1.2-cuda"),
+            Some(("a.b/c_d/e--f".into(), some("1.2-cuda"), Some(digest.clone())))
         );
         assert_eq!(
             image("host:5000/adwright"),
             Some(("host:5000/adwright".into(), None, None))
         );
-        for wrong in ["", ":1", "a b", "adwright:", "adwright@", "a\nb: c"] {
+        let cut = format!("adwright@{}", &digest[..digest.len() - 1]);
+        for wrong in [
+            "",
+            ":1",
+            "a b",
+            "adwright:",
+            "adwright@",
+            "a\nb: c",
+            "registry.example/Adwright:1",
+            "registry.example//adwright",
+            "host:port/adwright",
+            "adwright-/cpu",
+            "adwright:.1",
+            "adwright@latest",
+            &cut,
+        ] {
             assert_eq!(image(wrong), None, "{wrong:?}");
         }
     }

@@ -3,10 +3,9 @@
 
 use super::objects::Objects;
 use super::overlay::quoted;
-use crate::config::{Config, Layers};
+use crate::config::Config;
 use actor::Generator;
 use std::net::IpAddr;
-use std::path::PathBuf;
 use url::{Host, Url};
 
 /// The file of these policies in an overlay.
@@ -54,11 +53,11 @@ pub(crate) struct Ways {
 }
 
 impl Ways {
-    /// To what `sets` make of the services that `files` name, out of pods in `namespace`. `layer` is the name of the file with the keys that are
-    /// set: no other overlay that this one builds on has a policy of that name.
+    /// To the services of `config` that `below`, the configuration without what is set, does not name, out of pods in `namespace`. `layer` is the
+    /// name of the file with the keys that are set: no other overlay that this one builds on has a policy of that name.
     pub(crate) fn of(
-        files: &[PathBuf],
-        sets: &[String],
+        below: &Config,
+        config: &Config,
         objects: &Objects,
         namespace: Option<&str>,
         layer: &str,
@@ -68,12 +67,9 @@ impl Ways {
         if !objects.has("NetworkPolicy", DENY) {
             return ways;
         }
-        let layers = || Layers::default().files(files);
-        let (below, _) = layers().examine();
-        let (config, _) = layers().sets(sets).examine();
         // Those of the files below are led to by their overlay.
-        let below = services(&below);
-        let set = services(&config)
+        let below = services(below);
+        let set = services(config)
             .into_iter()
             .filter(|service| !below.contains(service));
         let layer = layer.trim_end_matches(".toml");
@@ -181,8 +177,9 @@ fn labels(name: &str) -> Vec<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Layers;
     use crate::launch::Configured;
-    use std::path::Path;
+    use std::path::{Path, PathBuf};
 
     fn ways(name: &str, sets: &[&str]) -> Ways {
         let overlays = Path::new(env!("CARGO_MANIFEST_DIR")).join("../k8s/overlays");
@@ -191,8 +188,13 @@ mod tests {
             Configured::of(&overlay).unwrap().paths(),
             Objects::of(&overlay).unwrap(),
         );
+        let (below, config) = (config(&files, &[]), config(&files, sets));
+        Ways::of(&below, &config, &objects, Some("ads"), "30-launch.toml")
+    }
+
+    fn config(files: &[PathBuf], sets: &[&str]) -> Config {
         let sets: Vec<String> = sets.iter().map(|&set| set.to_owned()).collect();
-        Ways::of(&files, &sets, &objects, Some("ads"), "30-launch.toml")
+        Layers::default().files(files).sets(&sets).examine().0
     }
 
     /// The objects of the file.
@@ -286,13 +288,9 @@ mod tests {
         std::fs::write(&deny, "kind: NetworkPolicy\nmetadata: {name: default-deny}\n").unwrap();
         let of = |set: &str| {
             let objects = Objects::of(place.path()).unwrap();
-            Ways::of(
-                std::slice::from_ref(&below),
-                &[set.to_owned()],
-                &objects,
-                None,
-                "20-launch.toml",
-            )
+            let files = std::slice::from_ref(&below);
+            let (below, config) = (config(files, &[]), config(files, &[set]));
+            Ways::of(&below, &config, &objects, None, "20-launch.toml")
         };
         assert_eq!(of("run.seed=7"), Ways::default());
         assert_eq!(of("telemetry.otlp=http://c.observability:4317"), Ways::default());

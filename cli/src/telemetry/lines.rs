@@ -7,11 +7,11 @@ use serde_json::{Value, json};
 use std::io::{self, IsTerminal as _, Write as _};
 use std::panic::{self, PanicHookInfo};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use tracing::Subscriber;
+use tracing::{Event, Subscriber};
 use tracing_subscriber::field::RecordFields;
 use tracing_subscriber::fmt::format::{DefaultFields, Writer};
 use tracing_subscriber::fmt::time::{FormatTime as _, SystemTime};
-use tracing_subscriber::fmt::{self, FormatFields};
+use tracing_subscriber::fmt::{self, FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::layer::Layer;
 use tracing_subscriber::registry::LookupSpan;
 
@@ -37,7 +37,7 @@ where
         LogFormat::Json => {
             ONLY_JSON.store(true, Relaxed);
             panic::set_hook(Box::new(panicked));
-            lines.json().flatten_event(true).boxed()
+            lines.json().flatten_event(true).map_event_format(Escaped).boxed()
         }
     }
 }
@@ -90,6 +90,32 @@ impl<'writer> FormatFields<'writer> for OneLine {
     }
 }
 
+/// Lines of JSON, which escapes what lies below U+0020: here other orders to a terminal are escaped too.
+struct Escaped<F>(F);
+
+impl<S, N, F> FormatEvent<S, N> for Escaped<F>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+    F: FormatEvent<S, N>,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> std::fmt::Result {
+        let mut line = String::new();
+        self.0.format_event(context, Writer::new(&mut line), event)?;
+        line.chars().try_for_each(|c| match c {
+            // Only the line's own end: one within a text is escaped already.
+            '\n' => writer.write_char(c),
+            _ if proto::is_order(c) => write!(writer, "\\u{:04x}", u32::from(c)),
+            _ => writer.write_char(c),
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -111,13 +137,15 @@ mod tests {
         }
     }
 
+    const SAID: &str = "no\r\n2026-11-30T07:00:00Z  INFO learner: forged\u{1b}[2J\u{9b}31m\u{202e}";
+
     #[test]
     fn what_is_quoted_in_a_line_begins_none_and_orders_no_terminal_about() {
         let kept = Kept::default();
         let writer = kept.clone();
         let lines = fmt::layer().with_writer(move || writer.clone());
         let lines = lines.with_ansi(false).fmt_fields(OneLine);
-        let said = "no\r\n2026-11-30T07:00:00Z  INFO learner: forged\u{1b}[2J\u{9b}31m\u{202e}";
+        let said = SAID;
         tracing::subscriber::with_default(tracing_subscriber::registry().with(lines), || {
             let _span = tracing::info_span!("call", who = %said).entered();
             tracing::warn!(reason = %said, debugged = ?said, plain = said, pairs = 3, "it says {said}");
@@ -129,5 +157,26 @@ mod tests {
         for part in ["WARN", "call{who=no", "it says no", "reason=no", "pairs=3"] {
             assert!(line.contains(part), "{part}: {line}");
         }
+    }
+
+    #[test]
+    fn a_line_of_json_orders_no_terminal_about_and_is_what_was_said() {
+        let kept = Kept::default();
+        let writer = kept.clone();
+        let lines = fmt::layer().with_writer(move || writer.clone());
+        let lines = lines.json().flatten_event(true).map_event_format(Escaped);
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(lines), || {
+            let _span = tracing::info_span!("call", who = SAID).entered();
+            tracing::warn!(reason = SAID, "it says {SAID}\u{7f}");
+        });
+        let text = String::from_utf8(kept.0.lock().unwrap().clone()).unwrap();
+        let line = text.strip_suffix('\n').unwrap();
+        assert_eq!(proto::one_line(line), line);
+        let told: Value = serde_json::from_str(line).unwrap();
+        assert_eq!(
+            (&told["reason"], &told["span"]["who"]),
+            (&json!(SAID), &json!(SAID))
+        );
+        assert_eq!(told["message"], format!("it says {SAID}\u{7f}"));
     }
 }

@@ -5,7 +5,6 @@ use crate::program::{Member, adwright, members, signal, wait_until};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::Child;
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// As little as still makes pairs: descriptions differ at least in how much of them cannot be rendered.
@@ -154,22 +153,35 @@ fn json(path: &Path) -> Value {
     serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
 }
 
-/// Looks at where a mode's run writes until that is in its place: whether its ledger was ever gone without a report of the run.
-fn cleared_unreported(run: &Path) -> JoinHandle<bool> {
-    let run = run.to_owned();
-    std::thread::spawn(move || {
-        let (ledger, report) = (run.join("store/runs/demo/ledger"), run.join("report.json"));
-        let (begun, mut is_there) = (Instant::now(), false);
-        while begun.elapsed() < Duration::from_secs(300) {
-            is_there |= ledger.exists();
-            if is_there && !ledger.exists() && !report.exists() {
-                // Otherwise all of it has been put in its place meanwhile.
-                return run.exists();
-            }
-            std::thread::sleep(Duration::from_millis(2));
+/// What is seen where a mode's run writes, until that is put in its place.
+struct Clearing {
+    run: PathBuf,
+    had_a_ledger: bool,
+    /// Whether the ledger was ever gone without a report of the run.
+    unreported: bool,
+}
+
+impl Clearing {
+    fn of(run: PathBuf) -> Self {
+        Self {
+            run,
+            had_a_ledger: false,
+            unreported: false,
         }
-        panic!("no run has ended");
-    })
+    }
+
+    fn look(&mut self) {
+        let (ledger, report) = (
+            self.run.join("store/runs/demo/ledger"),
+            self.run.join("report.json"),
+        );
+        if ledger.exists() {
+            self.had_a_ledger = true;
+        } else if self.had_a_ledger && !report.exists() {
+            // Otherwise all of it has been put in its place meanwhile.
+            self.unreported |= self.run.exists();
+        }
+    }
 }
 
 #[test]
@@ -197,14 +209,27 @@ fn a_comparison_on_a_users_catalogue_writes_what_is_documented_and_ends_all_its_
         ],
     );
     bench.is_watched(token);
-    let modes =
-        ["dpo", "joint_swap"].map(|mode| cleared_unreported(&bench.path("first.unfinished").join(mode)));
-    assert!(demo.wait().unwrap().success(), "{}", bench.errors());
+    let mut modes = ["dpo", "joint_swap"].map(|mode| Clearing::of(bench.path("first.unfinished").join(mode)));
+    let ended = loop {
+        modes.iter_mut().for_each(Clearing::look);
+        if let Some(ended) = demo.try_wait().unwrap() {
+            break ended;
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    };
+    assert!(ended.success(), "{}", bench.errors());
     bench.no_process_is_left();
-    for cleared in modes {
+    for Clearing {
+        run,
+        had_a_ledger,
+        unreported,
+    } in modes
+    {
+        assert!(had_a_ledger, "{}: no ledger", run.display());
         assert!(
-            !cleared.join().unwrap(),
-            "what a run wrote went before its report was there"
+            !unreported,
+            "{}: what the run wrote went before its report was there",
+            run.display()
         );
     }
     let out = bench.path("first");

@@ -108,7 +108,10 @@ pub(super) fn actors(snapshot: &Snapshot) -> Markup {
             }
         }
         @if actors.len() > MOST { p.note { "and " (count((actors.len() - MOST) as u64)) " more, in no more trouble than these" } }
-        @if forgotten > 0 { p.note { (count(forgotten as u64)) " that went more than 15 minutes ago are not shown" } }
+        @if forgotten > 0 {
+            @let minutes = Presence::FORGOTTEN_AFTER.as_secs() / 60;
+            p.note { (count(forgotten as u64)) " that went more than " (minutes) " minutes ago are not shown" }
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::{Memory, RowProblem};
 use crate::CutoutError;
-use crate::cutout::MAX_DECODED_BYTES;
+use crate::cutout::MAX_FILE_BYTES;
 use common::{ProductId, with_causes};
 use serde_json::{Map, Value};
 use std::{collections::BTreeMap, fs, io, ops::Deref, path::Path};
@@ -239,8 +239,8 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
     let found = fs::metadata(path)?;
     match found.len() {
         _ if !found.is_file() => Err(io::Error::other("it is no plain file")),
-        bytes if bytes > MAX_DECODED_BYTES => Err(io::Error::other(format!(
-            "{bytes} bytes; at most {MAX_DECODED_BYTES} are possible"
+        bytes if bytes > MAX_FILE_BYTES => Err(io::Error::other(format!(
+            "{bytes} bytes; at most {MAX_FILE_BYTES} are possible"
         ))),
         _ => fs::read(path),
     }

@@ -224,14 +224,17 @@ impl Expiry {
         Ok(removed)
     }
 
-    /// The images of a note's records that are not `needed`, each once.
-    async fn images_under(&self, note: ExpiryNote, needed: &Needed) -> Result<Vec<Digest>, LearnerError> {
-        let (mut images, mut seen) = (vec![], BTreeSet::new());
+    /// The images of a note's records that are not `needed`.
+    async fn images_under(
+        &self,
+        note: ExpiryNote,
+        needed: &Needed,
+    ) -> Result<BTreeSet<Digest>, LearnerError> {
+        let mut images = BTreeSet::new();
         let keys = Record::keys_between(note.from, note.before);
         let mut records = pin!(self.records(keys).await?);
         while let Some(record) = records.try_next().await? {
-            let free = images_of(&record).filter(|image| !needed.images.contains(image));
-            images.extend(free.filter(|image| seen.insert(*image)));
+            images.extend(images_of(&record).filter(|image| !needed.images.contains(image)));
         }
         Ok(images)
     }
@@ -239,7 +242,7 @@ impl Expiry {
     /// Removes those of these images that were written longer ago than `keep`; how many there were.
     async fn remove_old(
         &self,
-        images: Vec<Digest>,
+        images: BTreeSet<Digest>,
         keep: Duration,
         settled: &Settled,
     ) -> Result<u64, LearnerError> {

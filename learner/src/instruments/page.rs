@@ -275,6 +275,7 @@ mod tests {
         };
         assert_eq!(sampled(&counts), 16);
     }
+
     #[test]
     fn whoever_has_left_does_not_work_and_one_in_quarantine_is_told_of_for_a_while() {
         let (registry, patience) = (ActorRegistry::default(), Duration::from_secs(60));

@@ -1,7 +1,7 @@
 //! What a catalogue consists of, in short: enough to tell that another one is another, and in what.
 
 use common::Digest;
-use data::Catalogue;
+use data::{Catalogue, Product};
 use proto::{InvalidMessage, pb, required};
 use serde::Serialize;
 use std::ops::Range;
@@ -24,17 +24,13 @@ impl CatalogueDigests {
     /// Of a catalogue. Takes as long as hashing all pixels.
     pub(crate) fn of(catalogue: &dyn Catalogue) -> Self {
         let (products, train) = (catalogue.products(), catalogue.split().train);
-        let images = products.iter().map(|product| {
-            let (width, height) = product.image.dimensions();
-            (width, height, store::digest(product.image.as_raw()))
-        });
         Self {
             products: products.len() as u64,
             train: train.start as u64..train.end as u64,
             ids: of_list(products.iter().map(|product| product.id.as_str())),
             captions: of_list(products.iter().map(|product| &product.caption)),
             categories: of_list(products.iter().map(|product| &product.category)),
-            images: of_list(images),
+            images: of_list(products.iter().map(cut_out)),
             instructions: of_list(catalogue.instructions().iter()),
         }
     }
@@ -85,6 +81,12 @@ impl CatalogueDigests {
         let all = 0..self.products;
         self.products == now.products && self.train == all && now.train != all
     }
+}
+
+/// A product's cut-out in short: width, height and the digest of its pixels.
+pub(crate) fn cut_out(product: &Product) -> (u32, u32, Digest) {
+    let (width, height) = product.image.dimensions();
+    (width, height, store::digest(product.image.as_raw()))
 }
 
 /// Of a list that can be told from every other one.

@@ -1,6 +1,6 @@
 //! How many bytes of outcomes a learner takes in at the same time. Who finds no room comes again; its tasks stay leased.
 
-use proto::{Admission, ByteBudget, ByteCharge, Meter, WireError};
+use proto::{Admission, ByteBudget, ByteCharge, Meter, SparingLog, WireError};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,16 +12,25 @@ const RETRY_AFTER: Duration = Duration::from_millis(100);
 
 /// Lets in whoever's outcomes find room.
 #[derive(Debug, Clone)]
-pub(crate) struct RoomForOutcomes(Arc<ByteBudget>);
+pub(crate) struct RoomForOutcomes {
+    budget: Arc<ByteBudget>,
+    full: Arc<SparingLog>,
+}
 
 /// The bytes of one request; its handler keeps them until it has answered.
 #[derive(Debug, Clone)]
-pub(crate) struct Held(Arc<ByteCharge>);
+pub(crate) struct Held {
+    charge: Arc<ByteCharge>,
+    full: Arc<SparingLog>,
+}
 
 impl RoomForOutcomes {
     /// Room for so many bytes.
     pub(crate) fn new(bytes: usize) -> Self {
-        Self(Arc::new(ByteBudget::new(bytes)))
+        Self {
+            budget: Arc::new(ByteBudget::new(bytes)),
+            full: Arc::default(),
+        }
     }
 }
 
@@ -32,7 +41,10 @@ impl Admission for RoomForOutcomes {
         if method != SUBMIT_OUTCOMES {
             return Ok(None);
         }
-        let held = Held(Arc::new(self.0.charge()));
+        let held = Held {
+            charge: Arc::new(self.budget.charge()),
+            full: self.full.clone(),
+        };
         extensions.insert(held.clone());
         Ok(Some(held))
     }
@@ -40,8 +52,11 @@ impl Admission for RoomForOutcomes {
 
 impl Meter for Held {
     fn count(&self, bytes: usize) -> Result<(), WireError> {
-        self.0.add(bytes).map_err(|full| {
-            tracing::warn!(held = full.held, most = full.most, "outcomes turned away for now");
+        self.charge.add(bytes).map_err(|full| {
+            if let Some(untold) = self.full.one_more() {
+                let (held, most) = (full.held, full.most);
+                tracing::warn!(held, most, untold, "outcomes turned away for now");
+            }
             WireError::Overloaded {
                 reason: format!("{full}: learner.memory_bytes"),
                 retry_after: RETRY_AFTER,

@@ -34,7 +34,6 @@ async fn one_connection_too_many_is_closed_and_its_place_is_anothers_when_one_en
     assert!(incoming.next().await.is_none());
     let mut heard = vec![];
     assert_eq!(ours[3].read_to_end(&mut heard).await.unwrap(), 0);
-    assert_eq!(incoming.closed, 1);
     drop((second, third));
 }
 

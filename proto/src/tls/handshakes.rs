@@ -70,7 +70,7 @@ where
             room: None,
             is_over: false,
             cut: 0,
-            refusals: Refusals::new(),
+            refusals: Refusals::default(),
         }
     }
 

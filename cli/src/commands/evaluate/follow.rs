@@ -47,8 +47,8 @@ const LAST_REPORT: Duration = Duration::from_secs(2);
 /// answer because its run is over, nothing is measured.
 ///
 /// # Errors
-/// Configuration at fault: all that can be known to be, then that the run is measured on other products, or its base is not the configured policy; else when the learner does not
-/// answer, or a version cannot be measured.
+/// Configuration at fault: all that can be known to be, then that the run is measured on other products, or its base is not the configured
+/// policy; else when the learner does not answer, or a version cannot be measured.
 pub(super) fn run(mut checks: Checks, args: &EvaluateArgs) -> Outcome<()> {
     let security = checks.looking_on();
     let Some(security) = security.filter(|_| checks.are_passed()) else {

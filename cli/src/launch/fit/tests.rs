@@ -145,6 +145,48 @@ fn what_has_to_survive_lies_in_no_pod() {
 }
 
 #[test]
+fn pods_have_what_is_read_and_written_there_and_callers_find_a_service() {
+    for name in ALL {
+        for (set, expected) in [
+            ("catalogue.source=products.json", "a bucket's URL"),
+            // Where nothing is but what the process writes.
+            (
+                "catalogue.source=/var/lib/adwright/products.json",
+                "a bucket's URL",
+            ),
+            ("catalogue.source=file:///srv/products.json", "a bucket's URL"),
+            ("paths.cache=/srv/cache", "a directory in a volume"),
+            ("paths.cache=/etc/adwright/cache", "a directory in a volume"),
+            (
+                "paths.cache=/var/lib/adwright-too/cache",
+                "a directory in a volume",
+            ),
+            ("endpoints.learner=https://adwright-learner:7401", "a Service"),
+            ("endpoints.reward=https://reward:7401", "a Service"),
+        ] {
+            let scheme = if name == "local" { "http://" } else { "https://" };
+            let set = set.replace("https://", scheme);
+            let told = refused(name, &[&set]);
+            assert_eq!(told.len(), 1, "{name} {set}: {told:?}");
+            let (key, value) = set.split_once('=').unwrap();
+            let begin = format!("{key} = {value}: expected {expected}");
+            assert!(told[0].starts_with(&begin), "{name}: {told:?}");
+        }
+        let there = [
+            "catalogue.source=/etc/adwright/products.json",
+            "paths.cache=/var/lib/adwright/models",
+        ];
+        assert!(
+            refused(name, &there).is_empty(),
+            "{name}: {:?}",
+            refused(name, &there)
+        );
+        let pushed = ["catalogue.source=s3://ads/catalogue"];
+        assert!(refused(name, &pushed).is_empty(), "{name}");
+    }
+}
+
+#[test]
 fn a_longer_drain_has_a_longer_grace_where_the_pods_are() {
     let drains = [
         "actor.drain_timeout_s=600.5",

@@ -257,3 +257,22 @@ async fn an_image_that_no_record_names_goes_later_than_others() {
     assert_eq!(run.told().await, told);
     assert_eq!(run.expiry.remove_unnamed().await.unwrap(), 0);
 }
+
+#[tokio::test]
+async fn while_no_image_is_that_old_no_record_is_read_for_those_that_nobody_names() {
+    let store = Store::open("memory:///").unwrap();
+    let journal = journal(&store).await;
+    painted(&store, "orphan").await;
+    recorded_as(&journal, vec![]).await;
+    checkpoint(&store, 1, 0).await;
+    let (key, _) = record(0, failed(0, false)).stored();
+    journal
+        .append([(key, Bytes::from_static(b"\xff"))])
+        .await
+        .unwrap();
+    let mut run = Run::of(&store, journal);
+    assert_eq!(run.expiry.remove_unnamed().await.unwrap(), 0);
+    (run.expiry.keep, run.expiry.unnamed) = (Duration::ZERO, Duration::ZERO);
+    let refusal = run.expiry.remove_unnamed().await.unwrap_err();
+    assert!(matches!(refusal, LearnerError::Ledger { .. }), "{refusal}");
+}

@@ -126,7 +126,6 @@ async fn images_have_gone_in_less_than_half_the_time_in_which_they_came() {
         assert!(expiry.expire().await.unwrap());
         let (took, came) = (begun.elapsed(), Duration::from_secs(records / RECORDS));
         assert_eq!(run.overdue(), 0);
-        println!("{records} records: {took:?} of {came:?}");
         assert!(took < came / 2, "{records} records: {took:?} of {came:?}");
     }
 }

@@ -82,8 +82,9 @@ impl Objects {
     }
 
     fn dated(&self, mut meta: ObjectMeta) -> ObjectMeta {
-        let written = self.written.lock().unwrap()[&meta.location];
-        meta.last_modified = (UNIX_EPOCH + written).into();
+        let written = self.written.lock().unwrap().get(&meta.location).copied();
+        // What is put or removed just while it is listed has none, and is young.
+        meta.last_modified = (UNIX_EPOCH + written.unwrap_or_else(|| self.now())).into();
         meta
     }
 
