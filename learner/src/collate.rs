@@ -207,7 +207,17 @@ impl TrainingBatch {
 }
 
 impl PairMicroBatch {
-    /// Where the negatives stand among the rows.
+    /// Where the chosen completions stand among the rows.
+    pub(crate) fn chosen(&self) -> Range<usize> {
+        0..self.pairs
+    }
+
+    /// Where the rejected ones stand.
+    pub(crate) fn rejected(&self) -> Range<usize> {
+        self.pairs..2 * self.pairs
+    }
+
+    /// Where the negatives stand.
     pub(crate) fn negatives(&self) -> Range<usize> {
         2 * self.pairs..self.rows.rows()
     }

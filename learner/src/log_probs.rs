@@ -6,11 +6,13 @@
 use crate::collate::{PairMicroBatch, TrainingBatch};
 use crate::config::LossConfig;
 use crate::error::LearnerError;
-use crate::loss::PairLogProbs;
+use crate::loss::evidence::Evidence;
+use crate::loss::{Contrast, PairLogProbs};
 use burn::tensor::{Device, Tensor, TensorData};
 use models::llava::Llava;
-use models::log_probs::CompletionLogits;
+use models::log_probs::{CompletionLogProbs, CompletionLogits};
 use models::token_support::TokenSupport;
+use std::ops::Range;
 use std::thread;
 
 /// Log-probabilities of one pair's completions in nats.
@@ -20,8 +22,8 @@ pub(crate) struct PairNats {
     pub(crate) chosen: f64,
     /// Of the rejected completion.
     pub(crate) rejected: f64,
-    /// Of the product-centric negative.
-    pub(crate) negative: Option<f64>,
+    /// What the product-centric term compares.
+    pub(crate) contrast: Option<Contrast<f64>>,
     /// That every token along the negative is one that the reference holds possible; of the policy only.
     pub(crate) support: Option<f64>,
     /// Tokens of the chosen completion.
@@ -35,6 +37,8 @@ pub(crate) struct PairReference {
     pub(crate) nats: PairNats,
     /// The tokens it holds possible along the negative, where the loss asks for them.
     pub(crate) support: Option<TokenSupport>,
+    /// What each token of the chosen completion speaks for its product, where the loss asks for it.
+    pub(crate) evidence: Option<Evidence>,
 }
 
 /// The log-probabilities alone.
@@ -42,31 +46,53 @@ pub(crate) fn nats<'a>(reference: impl IntoIterator<Item = &'a PairReference>) -
     reference.into_iter().map(|pair| pair.nats).collect()
 }
 
-/// What the completions of a micro-batch's rows come to for each pair, by their logits.
-pub(crate) fn by_pair(logits: &CompletionLogits, batch: &PairMicroBatch) -> PairLogProbs {
-    let completions = logits.log_probs();
+/// What the completions of a micro-batch's rows come to for each pair; `evidence` of its chosen completions `[pairs, completion_length]`.
+fn by_pair(
+    completions: &CompletionLogProbs,
+    batch: &PairMicroBatch,
+    evidence: Option<Tensor<2>>,
+) -> PairLogProbs {
     let (sums, lengths) = (completions.sums(), completions.lengths());
-    let part = |index: usize| sums.clone().narrow(0, index * batch.pairs, batch.pairs);
+    let part = |rows: Range<usize>| sums.clone().narrow(0, rows.start, rows.len());
+    let counted = |rows: Range<usize>| match &evidence {
+        Some(evidence) => completions.weighed_sums(rows, evidence.clone()),
+        None => part(rows),
+    };
     PairLogProbs {
-        chosen: part(0),
-        rejected: part(1),
-        negative: batch.has_negatives.then(|| part(2)),
+        chosen: part(batch.chosen()),
+        rejected: part(batch.rejected()),
+        contrast: batch.has_negatives.then(|| Contrast {
+            own: counted(batch.chosen()),
+            negative: counted(batch.negatives()),
+        }),
         support: None,
         chosen_tokens: lengths.narrow(0, 0, batch.pairs),
     }
 }
 
-/// The same with how much of the policy lies on what the reference holds possible.
+/// The same of the policy by its logits, with how much of it lies on what the reference holds possible.
 pub(crate) fn policy_by_pair(
     logits: &CompletionLogits,
     batch: &PairMicroBatch,
     reference: &[&PairReference],
 ) -> PairLogProbs {
     let supports: Option<Vec<&TokenSupport>> = reference.iter().map(|pair| pair.support.as_ref()).collect();
+    let evidence: Option<Vec<&Evidence>> = reference.iter().map(|pair| pair.evidence.as_ref()).collect();
+    let completions = logits.log_probs();
+    let evidence = evidence.map(|evidence| table(&evidence, &completions));
     PairLogProbs {
         support: supports.map(|supports| logits.log_mass(batch.negatives(), &supports)),
-        ..by_pair(logits, batch)
+        ..by_pair(&completions, batch, evidence)
     }
+}
+
+/// The evidence of a micro-batch's chosen completions.
+///
+/// # Shapes
+/// `[pairs, completion_length]`
+fn table(evidence: &[&Evidence], completions: &CompletionLogProbs) -> Tensor<2> {
+    let [_, length] = completions.mask.dims();
+    Evidence::table(evidence, length, &completions.mask.device())
 }
 
 /// What `reference` says of a micro-batch's pairs.
@@ -76,17 +102,27 @@ pub(crate) fn reference_by_pair(
     loss: &LossConfig,
 ) -> Vec<PairReference> {
     let logits = reference.completion_logits(&batch.rows, Some(&batch.features));
-    let nats = by_pair(&logits, batch).to_host();
-    if !loss.has_support() || !batch.has_negatives {
-        let without = |nats| PairReference { nats, support: None };
-        return nats.into_iter().map(without).collect();
-    }
-    let supports = logits.supports(batch.negatives(), loss.support_threshold);
-    let with = |(nats, support)| PairReference {
+    let completions = logits.log_probs();
+    let evidence = (loss.has_evidence() && batch.has_negatives).then(|| -> Vec<Evidence> {
+        let own = completions.tokens_of(batch.chosen());
+        let negative = completions.tokens_of(batch.negatives());
+        let pairs = own.iter().zip(&negative);
+        pairs.map(|(own, negative)| Evidence::of(own, negative)).collect()
+    });
+    let counted = evidence
+        .as_ref()
+        .map(|evidence| table(&evidence.iter().collect::<Vec<_>>(), &completions));
+    let nats = by_pair(&completions, batch, counted).to_host();
+    let supports = (loss.has_support() && batch.has_negatives)
+        .then(|| logits.supports(batch.negatives(), loss.support_threshold));
+    let mut supports = supports.map(Vec::into_iter);
+    let mut evidence = evidence.map(Vec::into_iter);
+    let of_pair = |nats| PairReference {
         nats,
-        support: Some(support),
+        support: supports.as_mut().and_then(Iterator::next),
+        evidence: evidence.as_mut().and_then(Iterator::next),
     };
-    nats.into_iter().zip(supports).map(with).collect()
+    nats.into_iter().map(of_pair).collect()
 }
 
 /// What the reference says of every pair of a batch, `chunk` pairs in a pass, up to `threads` passes at a time. The number
@@ -140,13 +176,17 @@ impl PairLogProbs {
     pub(crate) fn to_host(&self) -> Vec<PairNats> {
         let host = |tensor: &Tensor<1>| -> Vec<f64> { tensor.clone().into_data().iter::<f64>().collect() };
         let (chosen, rejected) = (host(&self.chosen), host(&self.rejected));
-        let negative = self.negative.as_ref().map(host);
+        let contrast = self.contrast.as_ref();
+        let contrast = contrast.map(|sides| (host(&sides.own), host(&sides.negative)));
         let support = self.support.as_ref().map(host);
         let chosen_tokens = host(&self.chosen_tokens);
         let pair = |i: usize| PairNats {
             chosen: chosen[i],
             rejected: rejected[i],
-            negative: negative.as_ref().map(|values| values[i]),
+            contrast: contrast.as_ref().map(|(own, negative)| Contrast {
+                own: own[i],
+                negative: negative[i],
+            }),
             support: support.as_ref().map(|values| values[i]),
             chosen_tokens: chosen_tokens[i],
         };
@@ -155,20 +195,20 @@ impl PairLogProbs {
 
     /// The reference's numbers as constants on `device`.
     pub(crate) fn from_host(pairs: &[PairNats], device: &Device) -> Self {
-        let column = |values: Vec<f32>| {
-            let count = values.len();
-            Tensor::from_data(TensorData::new(values, [count]), device)
+        let column = |values: &mut dyn Iterator<Item = f64>| {
+            let values: Vec<f32> = values.map(|value| value as f32).collect();
+            Tensor::from_data(TensorData::new(values, [pairs.len()]), device)
         };
-        let negatives: Option<Vec<f32>> = pairs
-            .iter()
-            .map(|pair| pair.negative.map(|nats| nats as f32))
-            .collect();
+        let contrasts: Option<Vec<Contrast<f64>>> = pairs.iter().map(|pair| pair.contrast).collect();
         Self {
-            chosen: column(pairs.iter().map(|pair| pair.chosen as f32).collect()),
-            rejected: column(pairs.iter().map(|pair| pair.rejected as f32).collect()),
-            negative: negatives.map(column),
+            chosen: column(&mut pairs.iter().map(|pair| pair.chosen)),
+            rejected: column(&mut pairs.iter().map(|pair| pair.rejected)),
+            contrast: contrasts.map(|sides| Contrast {
+                own: column(&mut sides.iter().map(|sides| sides.own)),
+                negative: column(&mut sides.iter().map(|sides| sides.negative)),
+            }),
             support: None,
-            chosen_tokens: column(pairs.iter().map(|pair| pair.chosen_tokens as f32).collect()),
+            chosen_tokens: column(&mut pairs.iter().map(|pair| pair.chosen_tokens)),
         }
     }
 }

@@ -5,6 +5,7 @@
 //! (`log_probs.rs`) is not known here.
 
 pub(crate) mod dpo;
+pub(crate) mod evidence;
 pub(crate) mod importance;
 pub(crate) mod nll;
 pub(crate) mod pcpo;
@@ -20,13 +21,21 @@ pub(crate) struct PairLogProbs {
     pub(crate) chosen: Tensor<1>,
     /// Of the rejected completion, `[pairs]`.
     pub(crate) rejected: Tensor<1>,
-    /// Of the product-centric negative, `[pairs]`; `None` without that term.
-    pub(crate) negative: Option<Tensor<1>>,
+    /// What the product-centric term compares; `None` without that term.
+    pub(crate) contrast: Option<Contrast<Tensor<1>>>,
     /// That every token along the negative is one that the reference holds possible, given those before it, `[pairs]`; of
     /// the policy only, and `None` without that term.
     pub(crate) support: Option<Tensor<1>>,
     /// Tokens of the chosen completion, `[pairs]`.
     pub(crate) chosen_tokens: Tensor<1>,
+}
+
+/// The two sides of the product-centric term, in nats: the chosen completion under its own product, and the negative. With evidence each token
+/// counts by it, on both sides.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Contrast<T> {
+    pub(crate) own: T,
+    pub(crate) negative: T,
 }
 
 /// `-log sigma(beta m_dpo) + w · -log sigma(beta_p m_pc) + w_nll · -log pi(y+) / |y+| + w_s · -log pi(S | y~)` of each pair;

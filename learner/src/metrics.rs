@@ -6,7 +6,7 @@
 
 use crate::config::LossConfig;
 use crate::log_probs::PairNats;
-use crate::loss::importance;
+use crate::loss::{Contrast, importance};
 use crate::training_pair::{Completion, PairBatch, TrainingPair};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -62,18 +62,12 @@ impl StepMetrics {
         ]);
         values.extend(sampling_metrics(pairs.iter().copied().zip(reference)));
         values.extend(behaviour_gap(pairs, policy).map(|gap| (BEHAVIOUR_GAP, gap)));
-        if ratios.iter().all(|pair| pair.negative.is_some()) {
-            let negative = |pair: &PairNats| pair.negative.unwrap_or(0.0);
-            let pc = |pair: &PairNats| pair.chosen - negative(pair);
-            let beta = config.pcpo_beta;
-            values.extend([
-                ("loss_pcpo", mean(&|pair| softplus(-beta * pc(pair)))),
-                ("rewards_chosen_pcpo", mean(&|pair| beta * pair.chosen)),
-                ("rewards_negative", mean(&|pair| beta * negative(pair))),
-                ("margin_pcpo", mean(&|pair| beta * pc(pair))),
-                ("accuracy_pcpo", mean(&|pair| share(pc(pair)))),
-            ]);
-        }
+        let contrasts: Option<Vec<Contrast<f64>>> = ratios.iter().map(|pair| pair.contrast).collect();
+        values.extend(
+            contrasts
+                .into_iter()
+                .flat_map(|sides| product_centric(&sides, config)),
+        );
         if config.nll_weight > 0.0 {
             let nll = |pair: &PairNats| -pair.chosen / pair.chosen_tokens;
             let loss_nll = policy.iter().map(nll).sum::<f64>() / policy.len() as f64;
@@ -107,6 +101,21 @@ impl StepMetrics {
     pub(crate) fn get(&self, name: &str) -> Option<f64> {
         self.values.get(name).copied()
     }
+}
+
+/// What the product-centric term measured, given the log-ratios of its two sides.
+fn product_centric(ratios: &[Contrast<f64>], config: &LossConfig) -> [(&'static str, f64); 5] {
+    let mean =
+        |value: &dyn Fn(&Contrast<f64>) -> f64| ratios.iter().map(value).sum::<f64>() / ratios.len() as f64;
+    let margin = |sides: &Contrast<f64>| sides.own - sides.negative;
+    let beta = config.pcpo_beta;
+    [
+        ("loss_pcpo", mean(&|sides| softplus(-beta * margin(sides)))),
+        ("rewards_chosen_pcpo", mean(&|sides| beta * sides.own)),
+        ("rewards_negative", mean(&|sides| beta * sides.negative)),
+        ("margin_pcpo", mean(&|sides| beta * margin(sides))),
+        ("accuracy_pcpo", mean(&|sides| share(margin(sides)))),
+    ]
 }
 
 /// The metrics of a version: means over its steps, and what its batch tells. `reference` holds the reference's
@@ -211,7 +220,10 @@ impl PairNats {
         PairNats {
             chosen: self.chosen - other.chosen,
             rejected: self.rejected - other.rejected,
-            negative: self.negative.zip(other.negative).map(|(own, other)| own - other),
+            contrast: self.contrast.zip(other.contrast).map(|(own, other)| Contrast {
+                own: own.own - other.own,
+                negative: own.negative - other.negative,
+            }),
             support: None,
             chosen_tokens: self.chosen_tokens,
         }
@@ -232,7 +244,10 @@ mod tests {
         PairNats {
             chosen,
             rejected,
-            negative,
+            contrast: negative.map(|negative| Contrast {
+                own: chosen,
+                negative,
+            }),
             support: negative.map(|_| -0.25),
             chosen_tokens: 4.0,
         }

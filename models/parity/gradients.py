@@ -20,6 +20,8 @@ OUT = os.path.join(FIXTURES, "gradients")
 # About the mean of the vocabulary of 384, so that many tokens lie on either side.
 THRESHOLD = 0.0025
 SETTINGS = dict(beta=0.2, pcpo_beta=0.1, pcpo_weight=1.5, nll_weight=2.0, support_weight=3.0, support_threshold=THRESHOLD)
+# The modes in which tokens count by what they speak for their product; in the others all count alike.
+EVIDENCE = {"joint_swap", "mask_only"}
 END = 2
 
 # Product picture, caption, chosen, rejected.
@@ -82,6 +84,7 @@ def main():
 
     for mode in ["dpo", "joint_swap", "paper", "mask_only", "caption_only", "compat"]:
         model.zero_grad()
+        evidence = mode in EVIDENCE
         total, described = 0.0, []
         for pair in rows(mode):
             policy = [log_probs(row) if row else None for row in pair]
@@ -90,7 +93,13 @@ def main():
             ratio = [p[0].sum() - r[0].sum() if p else None for p, r in zip(policy, reference)]
             loss = -torch.nn.functional.logsigmoid(SETTINGS["beta"] * (ratio[0] - ratio[1]))
             if pair[2]:
-                margin = SETTINGS["pcpo_beta"] * (ratio[0] - ratio[2])
+                apart = ratio[0] - ratio[2]
+                if evidence:
+                    p, q = reference[0][0].exp(), reference[2][0].exp()
+                    weights = ((p - q) / (p + q)).clamp(min=0)
+                    assert (weights == 0).any() and (weights > 0).any(), "some tokens speak for the product and some do not"
+                    apart = (weights * ((policy[0][0] - reference[0][0]) - (policy[2][0] - reference[2][0]))).sum()
+                margin = SETTINGS["pcpo_beta"] * apart
                 loss = loss - SETTINGS["pcpo_weight"] * torch.nn.functional.logsigmoid(margin)
                 possible = reference[2][3].exp() >= THRESHOLD
                 assert 0.1 < possible.float().mean() < 0.9, "the threshold tells tokens apart"
@@ -103,7 +112,7 @@ def main():
         gradients = {n.replace(".default", ""): p.grad.contiguous() for n, p in model.named_parameters() if p.grad is not None}
         assert all(g.norm() > 0 for g in gradients.values()), "every factor has a gradient"
         save_file(gradients, f"{OUT}/{mode}.safetensors")
-        content = dict(mode=mode, loss=total.item(), pairs=described, **SETTINGS)
+        content = dict(mode=mode, loss=total.item(), pcpo_evidence=evidence, pairs=described, **SETTINGS)
         json.dump(content, open(f"{OUT}/{mode}.json", "w"), indent=1)
         print(mode, total.item(), len(gradients))
 

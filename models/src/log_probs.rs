@@ -97,6 +97,28 @@ impl CompletionLogProbs {
         self.token_log_probs.clone().sum_dim(1).squeeze_dim(1)
     }
 
+    /// The same of some rows with each token's log-probability times its weight, `[rows, completion_length]`.
+    ///
+    /// # Shapes
+    /// `[rows]`
+    pub fn weighed_sums(&self, rows: Range<usize>, weights: Tensor<2>) -> Tensor<1> {
+        let log_probs = self.token_log_probs.clone().narrow(0, rows.start, rows.len());
+        (log_probs * weights).sum_dim(1).squeeze_dim(1)
+    }
+
+    /// Of some rows every token's log-probability, on the host.
+    pub fn tokens_of(&self, rows: Range<usize>) -> Vec<Vec<f64>> {
+        let [_, length] = self.mask.dims();
+        let host = |table: &Tensor<2>| table.clone().narrow(0, rows.start, rows.len()).into_data();
+        let (log_probs, mask) = (host(&self.token_log_probs), host(&self.mask));
+        let cells: Vec<_> = log_probs.iter::<f64>().zip(mask.iter::<f64>()).collect();
+        let of_row = |row: &[(f64, f64)]| {
+            let tokens = row.iter().filter(|(_, mask)| *mask > 0.0);
+            tokens.map(|(log_prob, _)| *log_prob).collect()
+        };
+        cells.chunks(length).map(of_row).collect()
+    }
+
     /// Completion tokens of each row.
     ///
     /// # Shapes
@@ -228,6 +250,26 @@ mod tests {
         // The second row alone, in a rectangle that is longer than its own support.
         let alone = scored.log_mass(1..2, &[&TokenSupport::of_tokens(&[vec![1, 3]])]);
         assert!((alone.into_scalar::<f32>() - 0.2f32.ln()).abs() < 1e-5);
+    }
+
+    #[test]
+    fn tokens_count_by_their_weights_and_padding_not_at_all() {
+        let completions = two_rows(logits(REFERENCE)).log_probs();
+        let weights = Tensor::from_data([[0.5, 0.0], [2.0, 7.0]], &Device::flex());
+        let expected = [0.5 * 0.5f32.ln(), 2.0 * 0.24f32.ln()];
+        let tolerance = Tolerance::absolute(1e-5);
+        let found = completions.weighed_sums(0..2, weights.clone());
+        found
+            .into_data()
+            .assert_approx_eq::<f32>(&expected.into(), tolerance);
+        let second = completions.weighed_sums(1..2, weights.narrow(0, 1, 1));
+        second
+            .into_data()
+            .assert_approx_eq::<f32>(&expected[1..].into(), tolerance);
+        let tokens = completions.tokens_of(0..2);
+        assert_eq!(tokens.iter().map(Vec::len).collect::<Vec<_>>(), [2, 1]);
+        assert!((tokens[1][0] - 0.24f64.ln()).abs() < 1e-5, "{tokens:?}");
+        assert_eq!(completions.tokens_of(1..2), tokens[1..]);
     }
 
     #[test]

@@ -24,6 +24,8 @@ mod caig {
     pub(super) const NLL_WEIGHT: f64 = 0.0;
     /// Nor the support.
     pub(super) const SUPPORT_WEIGHT: f64 = 0.0;
+    /// All tokens count alike there.
+    pub(super) const PCPO_EVIDENCE: bool = false;
 }
 
 /// Settings of the loss. In mode `compat` a weight that is left out takes CAIG's value instead of the default named here;
@@ -40,15 +42,18 @@ pub struct LossConfig {
     /// Strength of the product-centric term, per nat of margin, 1e-4 to 1000. Default 0.5, which is what CAIG always uses
     /// (`pcpo/base_dpo_trainer.py`): its flag `--pcpo_beta` has no effect.
     pub pcpo_beta: f64,
-    /// Weight of the product-centric term beside the preference term, 0 to 10000; 0 leaves it out. Default 3: at 1.5 the
-    /// anchor on what the reward model likes for every product outweighed it on some seeds, and the match rate fell. CAIG 1
-    /// (`scripts/train_pcpo.sh`).
+    /// Weight of the product-centric term beside the preference term, 0 to 10000; 0 leaves it out. Default 20, of
+    /// a term in which two or three tokens of a description count: less leaves more descriptions about other products, more gains less reward
+    /// (docs/results.md). CAIG 1 (`scripts/train_pcpo.sh`), of all tokens.
     pub pcpo_weight: f64,
+    /// Whether each token counts in the product-centric term by how far it speaks for its product (`loss/evidence.rs`), or all alike, as in CAIG.
+    /// Not in mode `compat`, where the negative may be another completion. Default true.
+    pub pcpo_evidence: bool,
     /// Weight of the anchor, the mean negative log-probability of a token of the chosen completion, in every mode, 0 to 10000;
     /// 0 leaves it out, as CAIG does. Default 10: two thirds of the sum over a description of 15 tokens.
     pub nll_weight: f64,
     /// Weight of the support (`loss/support.rs`), in every mode that has a negative, 0 to 10000; 0 leaves it out, as CAIG does.
-    /// Default 20.
+    /// Default 50.
     pub support_weight: f64,
     /// Probability under the reference from which on a token counts as possible for the support, 1e-9 to 1; the likeliest
     /// one always does. Default 0.001.
@@ -71,6 +76,7 @@ struct Given {
     beta: Option<f64>,
     pcpo_beta: Option<f64>,
     pcpo_weight: Option<f64>,
+    pcpo_evidence: Option<bool>,
     nll_weight: Option<f64>,
     support_weight: Option<f64>,
     support_threshold: Option<f64>,
@@ -87,6 +93,7 @@ impl From<Given> for LossConfig {
             beta: given.beta.unwrap_or(default.beta),
             pcpo_beta: given.pcpo_beta.unwrap_or(default.pcpo_beta),
             pcpo_weight: given.pcpo_weight.unwrap_or(default.pcpo_weight),
+            pcpo_evidence: given.pcpo_evidence.unwrap_or(default.pcpo_evidence),
             nll_weight: given.nll_weight.unwrap_or(default.nll_weight),
             support_weight: given.support_weight.unwrap_or(default.support_weight),
             support_threshold: given.support_threshold.unwrap_or(default.support_threshold),
@@ -214,9 +221,10 @@ impl LossConfig {
             mode,
             beta: 1.0,
             pcpo_beta: 0.5,
-            pcpo_weight: 3.0,
+            pcpo_weight: 20.0,
+            pcpo_evidence: true,
             nll_weight: 10.0,
-            support_weight: 20.0,
+            support_weight: 50.0,
             support_threshold: 1e-3,
             importance_clip: 0.0,
             partner: Partner::Category,
@@ -227,6 +235,7 @@ impl LossConfig {
                 beta: caig::BETA,
                 pcpo_beta: caig::PCPO_BETA,
                 pcpo_weight: caig::PCPO_WEIGHT,
+                pcpo_evidence: caig::PCPO_EVIDENCE,
                 nll_weight: caig::NLL_WEIGHT,
                 support_weight: caig::SUPPORT_WEIGHT,
                 ..ours
@@ -259,6 +268,11 @@ impl LossConfig {
         self.mode != LossMode::Dpo && self.pcpo_weight > 0.0
     }
 
+    /// Whether tokens count in the product-centric term by what they speak for their product.
+    pub(crate) fn has_evidence(&self) -> bool {
+        self.has_negatives() && self.pcpo_evidence
+    }
+
     /// Whether the policy is held to what the reference holds possible along the negatives.
     pub(crate) fn has_support(&self) -> bool {
         self.has_negatives() && self.support_weight > 0.0
@@ -268,6 +282,13 @@ impl LossConfig {
         check.within("loss.beta", self.beta, STRENGTHS, "per nat");
         check.within("loss.pcpo_beta", self.pcpo_beta, STRENGTHS, "per nat");
         check.within("loss.pcpo_weight", self.pcpo_weight, 0.0..=MAX_WEIGHT, "");
+        let compat = self.mode == LossMode::Compat;
+        check.require(
+            !(compat && self.pcpo_evidence),
+            "loss.pcpo_evidence",
+            self.pcpo_evidence,
+            "false in mode compat, whose negative may be another completion",
+        );
         check.within("loss.nll_weight", self.nll_weight, 0.0..=MAX_WEIGHT, "");
         check.within("loss.support_weight", self.support_weight, 0.0..=MAX_WEIGHT, "");
         check.within("loss.support_threshold", self.support_threshold, 1e-9..=1.0, "");
@@ -312,14 +333,31 @@ mod tests {
         for mode in LossMode::ALL {
             let expected = match mode {
                 LossMode::Compat => [0.5, 0.5, 1.0, 0.0, 0.0],
-                _ => [1.0, 0.5, 3.0, 10.0, 20.0],
+                _ => [1.0, 0.5, 20.0, 10.0, 50.0],
             };
             let loss = read(&format!(r#"{{"mode": "{mode}"}}"#));
             assert_eq!((loss.mode, weights(&loss)), (mode, expected));
             assert_eq!(loss, LossConfig::of(mode));
+            assert_eq!(loss.pcpo_evidence, mode != LossMode::Compat);
             assert!(loss.departures().is_empty());
         }
         assert_eq!(read("{}"), LossConfig::default());
+    }
+
+    #[test]
+    fn tokens_have_no_evidence_where_the_negative_may_be_another_completion() {
+        let told = |json: &str| {
+            let mut check = SettingsCheck::default();
+            read(json).check(&mut check);
+            check.finish().map_err(|error| error.to_string())
+        };
+        assert_eq!(told(r#"{"mode": "compat"}"#), Ok(()));
+        assert_eq!(told(r#"{"mode": "paper", "pcpo_evidence": true}"#), Ok(()));
+        let refused = told(r#"{"mode": "compat", "pcpo_evidence": true}"#).unwrap_err();
+        assert!(
+            refused.contains("loss.pcpo_evidence = true: expected false"),
+            "{refused}"
+        );
     }
 
     #[test]

@@ -59,7 +59,7 @@ mod tests {
     const POLICY: PairNats = PairNats {
         chosen: -10.0,
         rejected: -12.0,
-        negative: None,
+        contrast: None,
         support: None,
         chosen_tokens: 3.0,
     };

@@ -20,7 +20,10 @@ fn log_probs(values: [[f64; 3]; 3], with_negative: bool) -> PairLogProbs {
     PairLogProbs {
         chosen: column(values, 0),
         rejected: column(values, 1),
-        negative: with_negative.then(|| column(values, 2)),
+        contrast: with_negative.then(|| Contrast {
+            own: column(values, 0),
+            negative: column(values, 2),
+        }),
         support: None,
         chosen_tokens: tokens(),
     }
@@ -113,7 +116,10 @@ fn gradients_are_the_closed_form_also_at_margin_zero() {
     let policy = PairLogProbs {
         chosen: chosen.clone(),
         rejected: rejected.clone(),
-        negative: Some(negative.clone()),
+        contrast: Some(Contrast {
+            own: chosen.clone(),
+            negative: negative.clone(),
+        }),
         support: None,
         chosen_tokens: tokens(),
     };
@@ -164,7 +170,10 @@ fn what_leaves_the_support_is_added_with_its_weight_and_its_gradient_reaches_not
         .require_grad();
     let negative = column(POLICY, 2).autodiff().require_grad();
     let policy = PairLogProbs {
-        negative: Some(negative.clone()),
+        contrast: Some(Contrast {
+            own: column(POLICY, 0),
+            negative: negative.clone(),
+        }),
         support: Some(support.clone()),
         ..log_probs(POLICY, true)
     };
@@ -186,7 +195,7 @@ fn extreme_margins_stay_finite() {
     let far = |value: f64| PairLogProbs {
         chosen: column([[value, 0.0, 0.0]], 0),
         rejected: column([[-value, 0.0, 0.0]], 0),
-        negative: None,
+        contrast: None,
         support: None,
         chosen_tokens: column([[9.0, 0.0, 0.0]], 0),
     };

@@ -49,9 +49,18 @@ struct Scored {
     under_policy: f64,
     under_reference: f64,
     gradient: Gradient,
+    /// Of each token: the two log-probabilities and the gradient of the first.
+    tokens: Vec<ScoredToken>,
     /// The log-probability under the policy that each of its tokens is possible, and the gradient of that.
     support: f64,
     support_gradient: Gradient,
+}
+
+#[derive(Clone)]
+struct ScoredToken {
+    under_policy: f64,
+    under_reference: f64,
+    gradient: Gradient,
 }
 
 struct Bench {
@@ -155,7 +164,19 @@ impl Bench {
                 gradients::accumulate(&training, vec![()], 1, |model, ()| (of(model), ())).unwrap();
             by_name(&training, &gradients)
         };
+        let token = |at: usize| {
+            let one = |model: &Llava| {
+                let table = logits(model).log_probs().token_log_probs;
+                table.narrow(1, at, 1).squeeze_dim::<1>(1)
+            };
+            ScoredToken {
+                under_policy: one(&self.adapted).into_scalar::<f64>(),
+                under_reference: one(&self.policy.model).into_scalar::<f64>(),
+                gradient: gradient(&one),
+            }
+        };
         Scored {
+            tokens: (0..row.completion.len()).map(token).collect(),
             under_policy: sum(&self.adapted).into_scalar::<f64>(),
             under_reference: sum(&self.policy.model).into_scalar::<f64>(),
             gradient: gradient(&sum),
@@ -222,11 +243,21 @@ fn closed_form(rows: &[Rows], loss: &LossConfig, mut score: impl FnMut(&Row) -> 
         add(&mut gradient, pull, &rejected.gradient);
         let Some(negative) = &pair.negative else { continue };
         let negative = score(negative);
-        let margin = ratio(&chosen) - ratio(&negative);
+        let weights = evidence(&chosen, &negative, loss);
+        let counted = |row: &Scored| -> f64 {
+            let tokens = row.tokens.iter().zip(&weights);
+            tokens
+                .map(|(token, weight)| weight * (token.under_policy - token.under_reference))
+                .sum()
+        };
+        let margin = counted(&chosen) - counted(&negative);
         total -= mean * loss.pcpo_weight * sigmoid(loss.pcpo_beta * margin).ln();
         let pull = mean * loss.pcpo_weight * loss.pcpo_beta * sigmoid(-loss.pcpo_beta * margin);
-        add(&mut gradient, -pull, &chosen.gradient);
-        add(&mut gradient, pull, &negative.gradient);
+        for (row, pull) in [(&chosen, -pull), (&negative, pull)] {
+            for (token, weight) in row.tokens.iter().zip(&weights) {
+                add(&mut gradient, pull * weight, &token.gradient);
+            }
+        }
         total -= mean * loss.support_weight * negative.support;
         add(
             &mut gradient,
@@ -237,9 +268,25 @@ fn closed_form(rows: &[Rows], loss: &LossConfig, mut score: impl FnMut(&Row) -> 
     (total, gradient)
 }
 
+/// By how much each token counts: by `(p - q) / (p + q)` where that is not negative, or all alike.
+fn evidence(chosen: &Scored, negative: &Scored, loss: &LossConfig) -> Vec<f64> {
+    if !loss.pcpo_evidence {
+        return vec![1.0; chosen.tokens.len().max(negative.tokens.len())];
+    }
+    assert_eq!(chosen.tokens.len(), negative.tokens.len());
+    let tokens = chosen.tokens.iter().zip(&negative.tokens);
+    tokens
+        .map(|(own, other)| {
+            let (p, q) = (own.under_reference.exp(), other.under_reference.exp());
+            ((p - q) / (p + q)).max(0.0)
+        })
+        .collect()
+}
+
 /// Without this the comparison could not tell one row from another.
-fn assert_telling(rows: &[Rows], mode: LossMode, mut score: impl FnMut(&Row) -> Scored) {
-    let mut differing = 0;
+fn assert_telling(rows: &[Rows], loss: &LossConfig, mut score: impl FnMut(&Row) -> Scored) {
+    let (mut differing, mut some_speak, mut some_do_not) = (0, false, false);
+    let mode = loss.mode;
     for pair in rows {
         let (chosen, rejected) = (score(&pair.chosen), score(&pair.rejected));
         let off = |row: &Scored| (row.under_policy - row.under_reference).abs();
@@ -250,9 +297,20 @@ fn assert_telling(rows: &[Rows], mode: LossMode, mut score: impl FnMut(&Row) -> 
         let Some(negative) = &pair.negative else { continue };
         let negative = score(negative);
         assert!(negative.support < -1e-2, "{mode}: nothing is impossible");
+        if loss.has_evidence() {
+            let weights = evidence(&chosen, &negative, loss);
+            let speak = weights.iter().filter(|&&weight| weight > 0.0).count();
+            some_speak |= speak > 0;
+            some_do_not |= speak < weights.len();
+        }
         let apart = (negative.under_policy - chosen.under_policy).abs();
         differing += usize::from(apart > 1e-3);
     }
+    assert_eq!(
+        [some_speak, some_do_not],
+        [loss.has_evidence(); 2],
+        "{mode}: all tokens speak for their product, or none"
+    );
     let expected = match mode {
         LossMode::Dpo => 0..=0,
         // The other pair may be the pair itself.
@@ -280,7 +338,7 @@ fn loss_and_gradient_of_both_factors_are_the_closed_form_in_every_mode() {
                 .or_insert_with(|| bench.score(row))
                 .clone(),
         };
-        assert_telling(&rows, mode, &mut score);
+        assert_telling(&rows, &bench.config.loss, &mut score);
         let (loss, gradient) = closed_form(&rows, &bench.config.loss, &mut score);
 
         let mut trainer = bench.trainer();
