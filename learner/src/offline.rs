@@ -160,7 +160,7 @@ impl PairSource for FilePairs {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{LossMode, Partner};
+    use crate::config::{LossConfig, LossMode, Partner};
     use crate::test_policy::policy;
     use data::{Catalogue as _, Preference};
     use image::{Rgba, RgbaImage};
@@ -193,10 +193,14 @@ mod tests {
             pairs_per_version: 4,
             minibatch_pairs: 4,
             lora: LoraConfig::new(2, 4.0),
+            loss: LossConfig {
+                partner: Partner::Uniform,
+                // Mode compat has its own, which learn slowly.
+                nll_weight: LossConfig::default().nll_weight,
+                ..LossConfig::of(mode)
+            },
             ..LearnerConfig::default()
         };
-        config.loss.mode = mode;
-        config.loss.partner = Partner::Uniform;
         config.optimizer.warmup_steps = 0;
         config.optimizer.learning_rate = 1e-2;
         config

@@ -115,13 +115,15 @@ impl Outputs<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::LossMode;
     use crate::assortment::test_catalogue::{catalogue, with_captions};
     use crate::test_policy::policy;
+    use crate::{LossConfig, LossMode};
 
     fn config(mode: LossMode, patch: u32) -> LearnerConfig {
-        let mut config = LearnerConfig::default();
-        config.loss.mode = mode;
+        let mut config = LearnerConfig {
+            loss: LossConfig::of(mode),
+            ..LearnerConfig::default()
+        };
         config.loss.mask.patch = patch;
         config
     }

@@ -342,7 +342,7 @@ def reward(tokens, seed):
 # ---------------------------------------------------------------- peft
 SUFFIXES = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 REGEX = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
-PEFT = {1: dict(target_modules=REGEX), 2: dict(target_modules=REGEX, use_rslora=True),
+PEFT = {1: dict(target_modules=REGEX), 2: dict(target_modules=REGEX + r"|(.*\.)?lm_head", use_rslora=True),
         3: dict(target_modules=SUFFIXES, exclude_modules=r".*vision_tower.*")}
 
 
@@ -358,7 +358,7 @@ def peft(tokens, seed):
     for n, p in sorted(m.named_parameters()):
         if "lora_" in n:
             p.copy_(torch.randn(p.shape, generator=g) * (0.2 if "lora_A" in n else 0.1))
-            assert "language_model" in n
+            assert "language_model" in n or "lm_head" in n
     m.save_pretrained(d)
     cfg = json.load(open(f"{d}/adapter_config.json"))
     cfg["base_model_name_or_path"] = f"../../llava-hf-1.5/{seed}"

@@ -12,6 +12,9 @@ use crate::dropout::Dropout;
 use crate::error::ModelError;
 use crate::init;
 
+/// The last name of the language model's head.
+pub(crate) const HEAD: &str = "lm_head";
+
 /// Which layers are adapted and how strongly.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -20,8 +23,9 @@ pub struct LoraConfig {
     pub rank: usize,
     /// Strength: the branch is multiplied by `alpha / rank`, with `rslora` by `alpha / sqrt(rank)`. No default: the table that holds it has one (CAIG: 256).
     pub alpha: f64,
-    /// Last names of the adapted layers; only layers of the language model's decoder are looked at. Default: the seven
-    /// projections, as the reference implementation chooses them (every linear layer but the head).
+    /// Last names of the adapted layers; only those of the language model are looked at: the seven projections of its decoder, and its head,
+    /// `lm_head`. Default: the seven, as the reference implementation chooses them (every linear layer but the head), if the table that holds it
+    /// has no other.
     #[serde(default = "LoraConfig::all_projections")]
     pub targets: Vec<String>,
     /// Whether the strength falls with the root of the rank only ("rsLoRA",
@@ -61,10 +65,23 @@ impl LoraConfig {
         .to_vec()
     }
 
+    /// The same that adapts the head too.
+    #[must_use]
+    pub fn with_head(mut self) -> Self {
+        self.targets.push(HEAD.into());
+        self
+    }
+
+    /// What can be adapted.
+    fn known() -> Vec<String> {
+        let head = [HEAD.to_owned()];
+        Self::all_projections().into_iter().chain(head).collect()
+    }
+
     /// What of it a table of settings may not ask for: the field, its value and what would be right. Adapters beyond these
     /// bounds can still be read.
     pub fn mistakes(&self) -> Vec<(&'static str, String, String)> {
-        let known = Self::all_projections();
+        let known = Self::known();
         let targets = !self.targets.is_empty() && self.targets.iter().all(|t| known.contains(t));
         let fields = [
             (
@@ -103,7 +120,7 @@ impl LoraConfig {
     /// # Errors
     /// [`ModelError::Adapter`] with what is wrong and what would be right.
     pub fn check(&self) -> Result<(), ModelError> {
-        let known = Self::all_projections();
+        let known = Self::known();
         let unknown = self.targets.iter().find(|target| !known.contains(target));
         let reason = match unknown {
             Some(target) => format!("target {target:?} is none of {}", known.join(", ")),

@@ -15,7 +15,7 @@ use serde_json::{Map, Value, json};
 use crate::directory::{begin, read, write};
 use crate::error::ModelError;
 use crate::llava::Llava;
-use crate::lora::LoraConfig;
+use crate::lora::{HEAD, LoraConfig};
 use crate::weights::{METADATA, NamedTensors, check_finite, from_safetensors, to_safetensors};
 
 /// The name of this file, in PEFT's layout.
@@ -26,6 +26,12 @@ pub const ADAPTER_WEIGHTS: &str = "adapter_model.safetensors";
 
 /// Which modules PEFT looks at: those of the language model. A bare `q_proj` would also name the vision tower's.
 const SCOPE: &str = r".*language_model.*\.";
+
+/// The head: with transformers since 4.52 it stands beside the language model, before within it.
+const OUTPUT: &str = r"(.*\.)?lm_head";
+
+/// How names end of what PEFT writes beside an adapter of the head: the base's own, which the base has.
+const COPIED: &str = ".base_layer.weight";
 
 /// Keys that do not change what an adapter computes.
 const HARMLESS: [&str; 9] = [
@@ -60,14 +66,50 @@ pub fn adapter_config(config: &LoraConfig, base_model: &str) -> String {
         "lora_dropout": config.dropout,
         "use_rslora": config.rslora,
         "bias": "none",
-        // PEFT takes a text as a regular expression for whole module names, and a list as their ends.
-        "target_modules": format!("{SCOPE}({})", config.targets.join("|")),
+        "target_modules": target_modules(&config.targets),
         "inference_mode": true,
     });
     if let Some(revision) = revision {
         content["revision"] = revision.into();
     }
     format!("{content:#}")
+}
+
+/// Which modules PEFT is to adapt. It takes a text as a regular expression for whole module names, and a list as their ends.
+fn target_modules(targets: &[String]) -> String {
+    let projections: Vec<_> = targets
+        .iter()
+        .map(String::as_str)
+        .filter(|target| *target != HEAD)
+        .collect();
+    let decoder = (!projections.is_empty()).then(|| format!("{SCOPE}({})", projections.join("|")));
+    let head = targets
+        .iter()
+        .any(|target| target == HEAD)
+        .then(|| OUTPUT.to_owned());
+    decoder.into_iter().chain(head).collect::<Vec<_>>().join("|")
+}
+
+/// The inverse, for what we write.
+fn targeted(text: &str) -> Option<Vec<String>> {
+    let (decoder, head) = match text.strip_suffix(OUTPUT) {
+        Some(decoder) => (decoder.strip_suffix('|').unwrap_or(decoder), Some(HEAD)),
+        None => (text, None),
+    };
+    let projections = match decoder {
+        "" => None,
+        decoder => Some(
+            decoder
+                .strip_prefix(SCOPE)?
+                .strip_prefix('(')?
+                .strip_suffix(')')?,
+        ),
+    };
+    let names = projections
+        .into_iter()
+        .flat_map(|names| names.split('|'))
+        .chain(head);
+    Some(names.map(str::to_owned).collect())
 }
 
 /// The bytes of `adapter_model.safetensors`: equal adapters give equal bytes.
@@ -104,7 +146,8 @@ impl Adapter {
     pub fn load(dir: &Path) -> Result<Self, ModelError> {
         let weights_path = dir.join(ADAPTER_WEIGHTS);
         let weights = || {
-            let weights = from_safetensors(&read(&weights_path)?)?;
+            let mut weights = from_safetensors(&read(&weights_path)?)?;
+            weights.retain(|name, _| !name.ends_with(COPIED));
             check_finite(&weights)?;
             Ok(weights)
         };
@@ -219,10 +262,7 @@ fn parse(content: &str, covered: Option<Vec<String>>) -> Result<LoraConfig, Mode
 /// The projections that `target_modules` names: the text that [`adapter_config`] writes, or a list of last names.
 fn targets(value: Value) -> Result<Vec<String>, ModelError> {
     let listed: Option<Vec<String>> = match &value {
-        Value::String(text) => text
-            .strip_prefix(SCOPE)
-            .and_then(|names| names.strip_prefix('(')?.strip_suffix(')'))
-            .map(|names| names.split('|').map(str::to_owned).collect()),
+        Value::String(text) => targeted(text),
         Value::Array(names) => names
             .iter()
             .map(|name| name.as_str().map(str::to_owned))
@@ -287,15 +327,42 @@ mod tests {
         }
     }
 
-    #[test]
-    fn the_expression_names_the_language_models_projections_and_not_the_towers() {
-        let text = adapter_config(&LoraConfig::new(4, 8.0), "out/policy");
+    /// Whether PEFT takes a module of this name for one that the adapter is beside.
+    fn is_adapted(config: &LoraConfig, name: &str) -> bool {
+        let text = adapter_config(config, "out/policy");
         let written: Value = serde_json::from_str(&text).unwrap();
         assert_eq!(written["base_model_name_or_path"], "out/policy");
         let pattern = written["target_modules"].as_str().unwrap();
-        // PEFT matches whole names.
+        // It matches whole names.
         let whole = tokenizers::utils::SysRegex::new(&format!("^(?:{pattern})$")).unwrap();
-        let is_match = |name: &str| whole.find_iter(name).next().is_some();
+        whole.find_iter(name).next().is_some()
+    }
+
+    #[test]
+    fn the_head_is_named_where_it_is_adapted_wherever_it_stands_and_read_again() {
+        let all = LoraConfig::new(4, 8.0).with_head();
+        let mut head = all.clone();
+        head.targets.retain(|target| target == HEAD);
+        for name in ["language_model.lm_head", "lm_head"] {
+            assert!(is_adapted(&all, name) && is_adapted(&head, name), "{name}");
+        }
+        let projection = "model.language_model.layers.31.mlp.down_proj";
+        assert!(is_adapted(&all, projection) && !is_adapted(&head, projection));
+        assert!(!is_adapted(
+            &all,
+            "vision_tower.vision_model.encoder.layers.0.self_attn.q_proj"
+        ));
+        for config in [all, head] {
+            assert_eq!(
+                read_adapter_config(&adapter_config(&config, "out/policy")).unwrap(),
+                config
+            );
+        }
+    }
+
+    #[test]
+    fn the_expression_names_the_language_models_projections_and_not_the_towers() {
+        let is_match = |name: &str| is_adapted(&LoraConfig::new(4, 8.0), name);
         for name in [
             "language_model.model.layers.0.self_attn.q_proj",
             "model.language_model.layers.31.mlp.down_proj",
@@ -365,7 +432,7 @@ mod tests {
             ("r", json!(0)),
             ("lora_alpha", json!(0.0)),
             ("lora_dropout", json!(1.0)),
-            ("target_modules", json!(["lm_head"])),
+            ("target_modules", json!(["embed_tokens"])),
             ("target_modules", json!([])),
         ] {
             let mut content = foreign();

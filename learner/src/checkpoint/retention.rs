@@ -16,6 +16,9 @@ use store::{Found, StoreError, content_key};
 /// How long contents of no manifest are kept, by the store's clock.
 const ORPHANED: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// How often it is looked for what the ledger is settled by: checkpoints may go while they are read.
+const LOOKS: usize = 3;
+
 const _: () = assert!(ORPHANED.as_secs() > pin::LIFE.as_secs());
 
 /// What is to be kept and what is to go.
@@ -39,7 +42,19 @@ impl Checkpoints {
     /// # Errors
     /// [`LearnerError::Store`].
     pub(crate) async fn settled(&self) -> Result<Option<Settled>, LearnerError> {
-        let found = self.store.find_below(&self.place).await?;
+        for _ in 0..LOOKS {
+            let found = self.store.find_below(&self.place).await?;
+            let settled = self.settled_by(&found).await?;
+            if settled.is_some() || self.newest_written(&found).is_none() {
+                return Ok(settled);
+            }
+            // All that were found have gone meanwhile, for newer ones.
+        }
+        Ok(None)
+    }
+
+    /// The same by the checkpoints that were found.
+    async fn settled_by(&self, found: &[Found]) -> Result<Option<Settled>, LearnerError> {
         let mut cursor: Option<u64> = None;
         for version in found.iter().filter_map(|found| super::version_of(&found.key)) {
             match self.manifest(version).await {
@@ -54,7 +69,7 @@ impl Checkpoints {
                 Err(_) => {}
             }
         }
-        let now = self.newest_written(&found);
+        let now = self.newest_written(found);
         Ok(cursor.zip(now).map(|(cursor, now)| Settled { cursor, now }))
     }
 

@@ -127,7 +127,7 @@ mod tests {
             clip_norm: f64::NAN,
             ..Default::default()
         };
-        config.lora.targets = vec!["lm_head".into()];
+        config.lora.targets = vec!["embed_tokens".into()];
         config.optimizer.learning_rate = -1.0;
         config.loss.beta = 0.0;
         config.loss.mask.ratio = 1.5;

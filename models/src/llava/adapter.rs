@@ -10,8 +10,8 @@ use super::Llava;
 use crate::error::ModelError;
 use crate::init::stream_seed;
 use crate::linear::Linear;
-use crate::llama::LlamaDecoderLayer;
-use crate::lora::{BranchDropout, LoraBranch, LoraConfig};
+use crate::llama::{LlamaDecoderLayer, LlamaForCausalLm};
+use crate::lora::{BranchDropout, HEAD, LoraBranch, LoraConfig};
 use crate::weights::{NamedTensors, apply_matching, collect, in_other_layout, swap_hf_layout, train_only};
 
 /// Where PEFT puts the adapted model in its own module tree.
@@ -29,14 +29,12 @@ impl Llava {
     pub fn with_adapter(mut self, config: &LoraConfig, seed: u64) -> Result<Self, ModelError> {
         config.check()?;
         let device = self.language_model.model.embed_tokens.weight.lazy_device();
-        for (index, layer) in self.language_model.model.layers.iter_mut().enumerate() {
-            for (name, linear) in projections(layer) {
-                let (input, output) = linear.widths();
-                let seed = stream_seed(seed, &format!("layers.{index}.{name}"));
-                linear.lora = config
-                    .targets(name)
-                    .then(|| LoraBranch::init(input, output, config, seed, &device));
-            }
+        for Adaptable { place, name, linear } in adaptable(&mut self.language_model) {
+            let (input, output) = linear.widths();
+            let seed = stream_seed(seed, &place);
+            linear.lora = config
+                .targets(name)
+                .then(|| LoraBranch::init(input, output, config, seed, &device));
         }
         Ok(self)
     }
@@ -44,11 +42,7 @@ impl Llava {
     /// The model without its adapter: exactly the base, with which it shares every weight. Cheap.
     pub fn without_adapter(&self) -> Self {
         let mut base = self.clone();
-        for layer in &mut base.language_model.model.layers {
-            for (_, linear) in projections(layer) {
-                linear.lora = None;
-            }
-        }
+        adaptable(&mut base.language_model).for_each(|layer| layer.linear.lora = None);
         base
     }
 
@@ -60,12 +54,10 @@ impl Llava {
     #[must_use]
     pub fn with_adapter_dropout(&self, rate: f64, seed: u64) -> Self {
         let mut model = self.clone();
-        for (index, layer) in model.language_model.model.layers.iter_mut().enumerate() {
-            for (name, linear) in projections(layer) {
-                let seed = stream_seed(seed, &format!("layers.{index}.{name}"));
-                if let Some(branch) = &mut linear.lora {
-                    branch.dropout = (rate > 0.0).then_some(BranchDropout { rate, seed });
-                }
+        for Adaptable { place, linear, .. } in adaptable(&mut model.language_model) {
+            let seed = stream_seed(seed, &place);
+            if let Some(branch) = &mut linear.lora {
+                branch.dropout = (rate > 0.0).then_some(BranchDropout { rate, seed });
             }
         }
         model
@@ -75,14 +67,12 @@ impl Llava {
     /// f32. Weights beside which there is no branch are shared.
     #[must_use]
     pub fn folded(mut self) -> Self {
-        for layer in &mut self.language_model.model.layers {
-            for (_, linear) in projections(layer) {
-                if let Some(LoraBranch { a, b, scale, .. }) = linear.lora.take() {
-                    let weight = linear.weight.val();
-                    let dtype = weight.dtype();
-                    let change = a.val().matmul(b.val()) * scale;
-                    linear.weight = Param::from_tensor((weight.cast(DType::F32) + change).cast(dtype));
-                }
+        for Adaptable { linear, .. } in adaptable(&mut self.language_model) {
+            if let Some(LoraBranch { a, b, scale, .. }) = linear.lora.take() {
+                let weight = linear.weight.val();
+                let dtype = weight.dtype();
+                let change = a.val().matmul(b.val()) * scale;
+                linear.weight = Param::from_tensor((weight.cast(DType::F32) + change).cast(dtype));
             }
         }
         self
@@ -125,6 +115,34 @@ impl Llava {
     }
 }
 
+/// A layer that a branch may stand beside.
+struct Adaptable<'a> {
+    /// Where it stands in the language model.
+    place: String,
+    /// Its last name.
+    name: &'static str,
+    linear: &'a mut Linear,
+}
+
+/// All of a language model, its head last.
+fn adaptable(language_model: &mut LlamaForCausalLm) -> impl Iterator<Item = Adaptable<'_>> {
+    let LlamaForCausalLm { model, lm_head } = language_model;
+    let layers = model.layers.iter_mut().enumerate();
+    let of_layer = |(index, layer)| {
+        projections(layer).map(|(name, linear)| Adaptable {
+            place: format!("layers.{index}.{name}"),
+            name,
+            linear,
+        })
+    };
+    let head = Adaptable {
+        place: HEAD.to_owned(),
+        name: HEAD,
+        linear: lm_head,
+    };
+    layers.flat_map(of_layer).chain([head])
+}
+
 /// The seven linear layers of a decoder layer by their last name.
 fn projections(layer: &mut LlamaDecoderLayer) -> [(&'static str, &mut Linear); 7] {
     let (attention, mlp) = (&mut layer.self_attn, &mut layer.mlp);
@@ -154,7 +172,7 @@ fn peft_name(path: &str) -> String {
 /// The inverse of [`peft_name`]; a name of another form stays as it is and is then reported as unused.
 fn module_path(name: &str) -> String {
     let inner = name.strip_prefix(PEFT_ROOT).unwrap_or(name);
-    // The decoder of a base that transformers since 4.52 has loaded, or the LLaVA repository.
+    // The decoder and the head of a base that transformers since 4.52 has loaded, or the LLaVA repository.
     let decoder = ["model.language_model.layers.", "model.layers."];
     let ours = decoder.iter().find_map(|theirs| {
         Some(format!(
@@ -162,6 +180,12 @@ fn module_path(name: &str) -> String {
             inner.strip_prefix(theirs)?
         ))
     });
+    let head = || {
+        inner
+            .starts_with("lm_head.")
+            .then(|| format!("language_model.{inner}"))
+    };
+    let ours = ours.or_else(head);
     let inner = ours.as_deref().unwrap_or(inner);
     let renamed = FACTORS
         .iter()
@@ -304,6 +328,62 @@ mod tests {
         assert_eq!(adapter[&format!("{name}_A.weight")].shape().as_slice(), [4, 256]);
         assert_eq!(adapter[&format!("{name}_B.weight")].shape().as_slice(), [96, 4]);
         assert_eq!(adapter.len(), 3 * 7 * 2);
+        for (theirs, ours) in [
+            (
+                "model.language_model.layers.2.mlp.up_proj",
+                "language_model.model.layers.2.mlp.up_proj",
+            ),
+            (
+                "model.layers.2.mlp.up_proj",
+                "language_model.model.layers.2.mlp.up_proj",
+            ),
+            ("lm_head", "language_model.lm_head"),
+            ("language_model.lm_head", "language_model.lm_head"),
+        ] {
+            assert_eq!(adapted_module(&format!("base_model.model.{theirs}")), ours);
+        }
+    }
+
+    #[test]
+    fn the_head_is_adapted_where_it_is_asked_for_and_everything_holds_of_it_too() {
+        let base = policy(1).model;
+        let config = LoraConfig::new(4, 8.0).with_head();
+        let fresh = base.clone().with_adapter(&config, 7).unwrap();
+        assert_eq!(sums(&fresh), sums(&base));
+        let adapter = fresh.adapter();
+        assert_eq!(adapter.len(), (3 * 7 + 1) * 2);
+        let name = "base_model.model.language_model.lm_head.lora";
+        assert_eq!(adapter[&format!("{name}_A.weight")].shape().as_slice(), [4, 96]);
+
+        // Of the projections nothing, so that what changes is the head's.
+        let alone = |names: &NamedTensors| -> NamedTensors {
+            let zeroed = names.iter().map(|(name, data)| match name.contains("lm_head") {
+                true => (name.clone(), data.clone()),
+                false => (name.clone(), TensorData::zeros::<f32, _>(data.shape().clone())),
+            });
+            zeroed.collect()
+        };
+        let adapted = noisy(fresh.clone());
+        let adapted = fresh.load_adapter(&alone(&adapted.adapter())).unwrap();
+        assert_ne!(sums(&adapted), sums(&base));
+        assert_eq!(sums(&adapted.without_adapter()), sums(&base));
+        let folded = adapted.clone().folded();
+        assert!(folded.adapter().is_empty());
+        let tolerance = burn::tensor::Tolerance::absolute(1e-4);
+        sums(&adapted).assert_approx_eq::<f32>(&sums(&folded), tolerance);
+
+        let model = adapted
+            .with_adapter_dropout(0.5, 3)
+            .trainable_adapter_only()
+            .train();
+        let loss = model.completion_log_probs(&batch(), None).mean_negative();
+        let gradients = GradientsParams::from_grads(loss.backward(), &model);
+        let branch = model.language_model.lm_head.lora.as_ref().unwrap();
+        assert!(branch.dropout.is_some());
+        for id in [branch.a.id, branch.b.id] {
+            let norm = gradients.get::<2>(id).unwrap().square().sum();
+            assert!(norm.into_scalar::<f32>() > 0.0);
+        }
     }
 
     #[test]
