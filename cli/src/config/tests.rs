@@ -346,7 +346,7 @@ fn a_mode_decides_the_weights_that_nobody_set() {
         (loss.mode.as_str(), loss.beta, loss.pcpo_weight, loss.nll_weight)
     };
     assert_eq!(weights("", &["loss.mode=compat"]), ("compat", 0.5, 1.0, 0.0));
-    assert_eq!(weights("", &["loss.mode=dpo"]), ("dpo", 1.0, 20.0, 10.0));
+    assert_eq!(weights("", &["loss.mode=dpo"]), ("dpo", 1.0, 60.0, 10.0));
     let file = "[learner.loss]\nbeta = 0.7\nmask.ratio = 0.5\n";
     assert_eq!(weights(file, &["loss.mode=compat"]), ("compat", 0.7, 1.0, 0.0));
     // A stored configuration names every weight.
