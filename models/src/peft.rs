@@ -123,7 +123,7 @@ pub fn adapter_bytes(adapter: &NamedTensors) -> Result<Vec<u8>, ModelError> {
 /// Reads the content of `adapter_config.json`.
 ///
 /// # Errors
-/// [`ModelError::Adapter`] when it is malformed or describes anything but plain LoRA on projections of the decoder.
+/// [`ModelError::Adapter`] when it is malformed or describes anything but plain LoRA on the projections of the decoder and the head.
 pub fn read_adapter_config(content: &str) -> Result<LoraConfig, ModelError> {
     parse(content, None)
 }
@@ -142,7 +142,7 @@ impl Adapter {
     ///
     /// # Errors
     /// [`ModelError::File`] or [`ModelError::Content`] with the file at fault: it is missing, malformed, not finite, or
-    /// describes anything but plain LoRA on projections of the decoder.
+    /// describes anything but plain LoRA on the projections of the decoder and the head.
     pub fn load(dir: &Path) -> Result<Self, ModelError> {
         let weights_path = dir.join(ADAPTER_WEIGHTS);
         let weights = || {
