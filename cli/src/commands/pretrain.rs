@@ -84,10 +84,7 @@ fn train(
     match base {
         None => policy.save(&out)?,
         Some(base) => {
-            let adapter = Adapter {
-                config: config.pretrain.lora.clone(),
-                weights: policy.model.adapter(),
-            };
+            let adapter = Adapter::new(config.pretrain.lora.clone(), policy.model.adapter());
             merge(base, adapter, &out)?;
         }
     }

@@ -92,10 +92,7 @@ fn train(
         cancel,
     )
     .map_err(super::blame_learner)?;
-    let adapter = Adapter {
-        config: config.learner.lora.clone(),
-        weights,
-    };
+    let adapter = Adapter::new(config.learner.lora.clone(), weights);
     adapter.save(out, &pairs.base)?;
     let count = pairs.pairs.preferences().len();
     let (loss, accuracy) = last.map_or((f64::NAN, f64::NAN), |last| (last.loss, last.accuracy_dpo));

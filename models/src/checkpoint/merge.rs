@@ -10,7 +10,7 @@ use std::path::Path;
 use super::layout::Naming;
 use crate::directory::{begin, failed};
 use crate::error::ModelError;
-use crate::peft::Adapter;
+use crate::peft::{Adapter, copied};
 use crate::weights::shard_writer::ShardWriter;
 use crate::weights::shards::Shards;
 use burn::tensor::{DType, Tensor, TensorData};
@@ -26,6 +26,12 @@ const INDEX: &str = "model.safetensors.index.json";
 pub fn merge(model: &Path, adapter: Adapter, out: &Path) -> Result<(), ModelError> {
     let mut shards = Shards::open(model)?;
     let branches = Branches::new(adapter, model, &shards)?;
+    // Before anything is written.
+    for (name, branch) in &branches.places {
+        if let Some(copy) = copied::of_branch(&branches.adapter.copies, branch) {
+            copied::check(copy, &shards.read(name)?, branch)?;
+        }
+    }
     begin(out, INDEX)?;
     begin(out, SINGLE)?;
     copy_others(model, out)?;

@@ -315,6 +315,28 @@ fn parity_with_peft_attached_and_merged() {
     table(&rows);
 }
 
+/// PEFT writes the base's head beside an adapter of it, which is not taken for the base's where it is another.
+#[test]
+fn an_adapter_with_another_bases_head_is_refused() {
+    let base = fixtures().join("llava-hf-1.5/2");
+    let mut adapter = Adapter::load(&fixtures().join("peft/2")).unwrap();
+    let copy = adapter.copies.values_mut().next().unwrap();
+    *copy = TensorData::zeros::<f32, _>(copy.shape().clone());
+    let model = Policy::load(&base, &Device::flex()).unwrap().model;
+    let out = tempfile::tempdir().unwrap();
+    for refusal in [
+        adapter.attach(model).map(drop).unwrap_err(),
+        merge(&base, adapter.clone(), out.path()).unwrap_err(),
+    ] {
+        assert!(std::fs::read_dir(out.path()).unwrap().next().is_none());
+        let text = refusal.to_string();
+        assert!(
+            text.contains("another base: base_model.model.lm_head.base_layer.weight"),
+            "{text}"
+        );
+    }
+}
+
 /// The tests above could compare nothing with nothing.
 #[test]
 fn parity_is_lost_with_a_wrong_weight() {

@@ -251,10 +251,7 @@ fn measure(
     described: &str,
     adapter: &[u8],
 ) -> anyhow::Result<BTreeMap<String, f64>> {
-    let adapter = Adapter {
-        config: read_adapter_config(described)?,
-        weights: from_safetensors(adapter)?,
-    };
+    let adapter = Adapter::new(read_adapter_config(described)?, from_safetensors(adapter)?);
     Ok(evaluator.evaluate_with(&adapter)?.told())
 }
 
