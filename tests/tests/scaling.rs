@@ -16,8 +16,8 @@ use store::Store;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use tonic::Code;
 use tonic::transport::{Channel, server::TcpIncoming};
+use tonic::{Code, Streaming};
 
 /// How long training a version of 16 pairs takes: 80 pairs a second.
 const STEP: Duration = Duration::from_millis(200);
@@ -40,7 +40,7 @@ fn settings(versions: u64) -> LearnerConfig {
         minibatch_pairs: 16,
         max_staleness: 1,
         checkpoint_every: 100_000,
-        linger_ms: 5_000,
+        linger_ms: 30_000,
         scaling: ScalingConfig {
             max_actors: 20,
             horizon_s: 1.0,
@@ -110,14 +110,13 @@ impl Run {
         Ok(stop)
     }
 
-    /// A peer that says nothing after its first word: a complete run lingers for it.
-    async fn silent_peer(&mut self) -> Result<()> {
-        let request = pb::JoinRequest {
-            header: Some(header(Some(&RunId::new("scaled")?), None, "silent")),
-            ..pb::JoinRequest::default()
+    /// Somebody who follows the announcements: a complete run waits for those, as long as this stream is held.
+    async fn follower(&mut self) -> Result<Streaming<pb::PolicyManifest>> {
+        let request = pb::WatchPolicyRequest {
+            header: Some(header(Some(&RunId::new("scaled")?), None, "follower")),
+            ..pb::WatchPolicyRequest::default()
         };
-        self.client.join(request).await?;
-        Ok(())
+        Ok(self.client.watch_policy(request).await?.into_inner())
     }
 
     async fn scaling(&mut self) -> Result<pb::Scaling> {
@@ -214,8 +213,8 @@ async fn keda_is_told_what_is_wanted_and_when_nobody_is() -> Result<()> {
     assert_eq!(wrong.code(), Code::InvalidArgument);
     assert!(wrong.message().contains("scaled"), "{wrong}");
 
-    // The last figures can be asked for as long as the run lingers.
-    run.silent_peer().await?;
+    // The last figures can be asked for as long as somebody follows the run.
+    let following = run.follower().await?;
     let mut active = scaler.stream_is_active(object.clone()).await?.into_inner();
     assert!(active.message().await?.context("the first word")?.result);
     let actor = run.actor("only", ms(50))?;
@@ -226,6 +225,7 @@ async fn keda_is_told_what_is_wanted_and_when_nobody_is() -> Result<()> {
     let metric = scaler.get_metrics(ask(&spec[0].metric_name)).await?.into_inner();
     assert_eq!(metric.metric_values[0].metric_value_float, 0.0);
     actor.cancel();
+    drop(following);
     assert!(run.ended().await?.complete);
     Ok(())
 }
