@@ -244,12 +244,12 @@ mod tests {
         assert_eq!(unknown.code(), Code::NotFound);
         let mut receiving = served.shelf.receive(&adapter);
         receiving.put(bytes::Bytes::copy_from_slice(&BYTES[..8]));
-        let give_up = async {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-            drop(receiving);
-        };
-        let (cut, ()) = tokio::join!(served.fetch(&adapter, 0), give_up);
-        assert_eq!(cut.unwrap_err().code(), Code::Unavailable);
+        let request = request(Some("run-1"), adapter.digest(), 0);
+        let passed_on = served.client.clone().fetch_artifact(request).await;
+        let mut passed_on = passed_on.unwrap().into_inner();
+        assert_eq!(passed_on.message().await.unwrap().unwrap().data, &BYTES[..8]);
+        drop(receiving);
+        assert_eq!(passed_on.message().await.unwrap_err().code(), Code::Unavailable);
     }
 
     #[tokio::test]

@@ -1,6 +1,6 @@
 //! Starting and joining the services.
 
-use crate::{TextPainter, networks};
+use crate::{Gate, TextPainter, networks};
 use actor::{ActorConfig, ActorError, ActorInputs, ActorSummary, ExpectedRun, Guardrails, RemoteGenerator};
 use anyhow::{Context, Result};
 use common::{ActorId, DecidingSettings, RunId};
@@ -8,8 +8,8 @@ use data::ImageGenerator;
 use learner::{LearnerConfig, LearnerError, LearnerInputs, LedgerLine, LedgerView, RunSummary};
 use models::{ctr::RewardModel, device::Placement, lora::LoraConfig, policy::PolicyReading};
 use proto::{
-    AllowLoopback, MAX_MESSAGE_BYTES,
-    pb::{learner_service_client::LearnerServiceClient, reward_service_client::RewardServiceClient},
+    AllowLoopback, MAX_MESSAGE_BYTES, header,
+    pb::{self, learner_service_client::LearnerServiceClient, reward_service_client::RewardServiceClient},
 };
 use reward_server::{RewardError, RewardServerConfig, RewardServerInputs, ServedModel};
 use shopworld::{ShopWorld, ShopWorldConfig};
@@ -17,12 +17,21 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 use store::Store;
 use tempfile::TempDir;
-use tokio::{net::TcpListener, runtime::Handle, task::JoinHandle};
+use tokio::{
+    net::TcpListener,
+    runtime::Handle,
+    task::JoinHandle,
+    time::{sleep, timeout},
+};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
+
+/// How long services may take to start.
+const START: Duration = Duration::from_secs(60);
 
 /// The run's name.
 const RUN: &str = "test-run";
@@ -51,6 +60,9 @@ pub struct Running<T> {
     pub shutdown: CancellationToken,
     task: JoinHandle<T>,
 }
+
+/// A started learner.
+pub type Learner = Running<Result<RunSummary, LearnerError>>;
 
 /// A started actor.
 pub type ActorHandle = Running<Result<ActorSummary, ActorError>>;
@@ -85,7 +97,7 @@ impl TestCluster {
                 pairs_per_version: 8,
                 minibatch_pairs: 4,
                 passes: 1,
-                linger_ms: 2_000,
+                linger_ms: 30_000,
                 lora: LoraConfig::new(2, 2.0),
                 ..LearnerConfig::default()
             },
@@ -131,14 +143,37 @@ impl TestCluster {
 
     /// The same with a reward-server of the test's own, which is stopped at the end.
     pub async fn run_rewarded_by(&self, reward: RewardServer, actors: usize) -> Result<Finished> {
+        // However long one takes to start, the others do not complete the run without it.
+        let gate = Gate::default();
+        let painters = (0..actors).map(|_| TextPainter::behind(&gate)).collect();
+        self.run_painted_by(painters, reward, async |learner| {
+            learner.has_actors(actors).await?;
+            drop(gate);
+            Ok(())
+        })
+        .await
+    }
+
+    /// The same with so many actors that render in step, a group at a time: each version needs them all. For runs that are deterministic.
+    pub async fn run_in_step(&self, actors: usize) -> Result<Finished> {
+        let (painters, reward) = (TextPainter::in_step(actors), self.start_reward().await?);
+        self.run_painted_by(painters, reward, async |_| Ok(())).await
+    }
+
+    async fn run_painted_by(
+        &self,
+        painters: Vec<TextPainter>,
+        reward: RewardServer,
+        once_started: impl AsyncFnOnce(&Learner) -> Result<()>,
+    ) -> Result<Finished> {
         let learner = self.start_learner().await?;
         let mut handles = Vec::new();
-        for number in 0..actors {
-            handles.push(
-                self.start_actor(&format!("actor-{number}"), learner.address, reward.address)
-                    .await?,
-            );
+        for (number, painter) in painters.into_iter().enumerate() {
+            let (name, painter) = (format!("actor-{number}"), Arc::new(painter));
+            let actor = self.start_actor_with(&name, learner.address, reward.address, painter);
+            handles.push(actor.await?);
         }
+        once_started(&learner).await?;
         let run = learner.joined().await?.context("the learner failed")?;
         let mut actors = Vec::new();
         for handle in handles {
@@ -165,7 +200,7 @@ impl TestCluster {
     }
 
     /// Starts the learner.
-    pub async fn start_learner(&self) -> Result<Running<Result<RunSummary, LearnerError>>> {
+    pub async fn start_learner(&self) -> Result<Learner> {
         let inputs = LearnerInputs {
             run_id: RunId::new(RUN)?,
             run_seed: self.seed,
@@ -362,6 +397,40 @@ impl<T> Running<T> {
         Ok(RewardServiceClient::connect(self.url())
             .await?
             .max_encoding_message_size(usize::MAX))
+    }
+}
+
+impl Learner {
+    /// Returns once so many actors have a version to sample from.
+    pub async fn has_actors(&self, count: usize) -> Result<()> {
+        let mut client = self.learner_client().await?;
+        let here = async {
+            loop {
+                let request = pb::GetRunStatusRequest {
+                    header: Some(header(None, None, "observer")),
+                    metrics_from: 0,
+                };
+                let actors = client.get_run_status(request).await?.into_inner().actors;
+                let ready = actors.iter().filter(|actor| actor.version.is_some());
+                if ready.count() == count {
+                    return Ok(());
+                }
+                sleep(Duration::from_millis(10)).await;
+            }
+        };
+        timeout(START, here).await.context("not all actors have come")?
+    }
+}
+
+impl RewardServer {
+    /// Returns once it has its model.
+    pub async fn answers(&self) -> Result<()> {
+        let mut client = self.reward_client().await?;
+        let question = pb::GetRewardModelRequest {
+            header: Some(header(None, None, "early")),
+        };
+        timeout(START, client.get_reward_model(question)).await??;
+        Ok(())
     }
 }
 

@@ -10,7 +10,9 @@ mod networks;
 mod painter;
 mod raw;
 
-pub use cluster::{ActorHandle, Finished, RewardServer, Running, TestCluster, serve_model, serve_model_with};
+pub use cluster::{
+    ActorHandle, Finished, Learner, RewardServer, Running, TestCluster, serve_model, serve_model_with,
+};
 pub use doors::{DOORS, Door, admits_tokenizer_json, knock};
 pub use painter::{Gate, TextPainter};
 pub use raw::Raw;

@@ -13,10 +13,14 @@ use std::{
 /// Side of the pictures, in pixels.
 const SIDE: u32 = 16;
 
+/// How long somebody is waited for: by then it has failed.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// Paints stripes whose colours are a digest of the text and the noise seed.
 #[derive(Default)]
 pub struct TextPainter {
     door: Option<Arc<Door>>,
+    seat: Option<Seat>,
 }
 
 impl TextPainter {
@@ -24,7 +28,26 @@ impl TextPainter {
     pub fn behind(gate: &Gate) -> Self {
         Self {
             door: Some(gate.door.clone()),
+            ..Self::default()
         }
+    }
+
+    /// Painters of whom none begins a group before all have begun as many.
+    pub fn in_step(count: usize) -> Vec<Self> {
+        let round = Arc::new(Round {
+            begun: Mutex::new(vec![0; count]),
+            changed: Condvar::new(),
+        });
+        let seated = |number| Seat {
+            round: round.clone(),
+            number,
+        };
+        (0..count)
+            .map(|number| Self {
+                seat: Some(seated(number)),
+                ..Self::default()
+            })
+            .collect()
     }
 }
 
@@ -41,6 +64,9 @@ impl ImageGenerator for TextPainter {
     ) -> Result<Vec<Result<GeneratedImage, NoImage>>, GenerateError> {
         if let Some(door) = &self.door {
             door.pass();
+        }
+        if let Some(seat) = &self.seat {
+            seat.wait_for_others();
         }
         let placed = cutout::golden_ratio_zoom(product, SIDE)?;
         let paint = |description: &String| {
@@ -74,10 +100,17 @@ struct Door {
 
 impl Gate {
     /// Returns once somebody has come.
+    ///
+    /// # Panics
+    /// When nobody comes.
     pub async fn arrival(&self) {
-        while self.door.arrivals.load(Ordering::Relaxed) == 0 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        let came = async {
+            while self.door.arrivals.load(Ordering::Relaxed) == 0 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let came = tokio::time::timeout(PATIENCE, came).await;
+        came.expect("nobody has come to the gate");
     }
 }
 
@@ -97,5 +130,31 @@ impl Door {
             .opened
             .wait_while(open, |open| !*open)
             .unwrap_or_else(PoisonError::into_inner);
+    }
+}
+
+/// Groups that painters in step have begun, each its own count.
+struct Round {
+    begun: Mutex<Vec<u64>>,
+    changed: Condvar,
+}
+
+/// One painter's part in a round.
+struct Seat {
+    round: Arc<Round>,
+    number: usize,
+}
+
+impl Seat {
+    fn wait_for_others(&self) {
+        let mut begun = self.round.begun.lock().unwrap_or_else(PoisonError::into_inner);
+        begun[self.number] += 1;
+        let own = begun[self.number];
+        self.round.changed.notify_all();
+        // Whoever waits in vain goes on: what the test expects does not come about then.
+        let _others = self
+            .round
+            .changed
+            .wait_timeout_while(begun, PATIENCE, |begun| begun.iter().any(|&others| others < own));
     }
 }

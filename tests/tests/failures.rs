@@ -5,7 +5,7 @@ use common::{Blame, Digest, FailureReason, LearnerEpoch, PolicyVersion, RolloutO
 use integration_tests::{Gate, TestCluster, TextPainter};
 use proto::{header, pb};
 use std::{sync::Arc, time::Duration};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tonic::Code;
 
 /// The header of a caller that has joined.
@@ -52,7 +52,10 @@ async fn an_actor_that_is_asked_to_stop_hands_its_leases_back_and_another_finish
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_leases_of_a_killed_actor_expire_and_another_finishes_the_run() {
     let mut cluster = TestCluster::new(12).unwrap();
-    (cluster.learner.lease_ttl_ms, cluster.learner.lease_grace_ms) = (400, 100);
+    // Long enough for whoever is at work, however slow the machine is.
+    (cluster.learner.lease_ttl_ms, cluster.learner.lease_grace_ms) = (4_000, 100);
+    // A complete run takes the dead for gone once they are silent for as long.
+    cluster.learner.linger_ms = 2_000;
     // Only a block whose every task has ended can be trained: the run must wait for the expiry.
     cluster.learner.deterministic = true;
     let (learner, reward) = (
@@ -82,17 +85,16 @@ async fn the_leases_of_a_killed_actor_expire_and_another_finishes_the_run() {
 async fn a_reward_server_that_comes_up_late_costs_time_and_no_task() {
     let cluster = TestCluster::new(13).unwrap();
     let learner = cluster.start_learner().await.unwrap();
-    let held = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    // Bound but not listened on: nobody is let in, and nobody else gets the port.
+    let held = TcpSocket::new_v4().unwrap();
+    held.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = held.local_addr().unwrap();
-    drop(held);
     let actor = cluster
         .start_actor("patient", learner.address, address)
         .await
         .unwrap();
     tokio::time::sleep(Duration::from_millis(500)).await;
-    let reward = cluster
-        .start_reward_at(TcpListener::bind(address).await.unwrap())
-        .unwrap();
+    let reward = cluster.start_reward_at(held.listen(1024).unwrap()).unwrap();
     assert!(learner.joined().await.unwrap().unwrap().complete);
     let summary = actor.joined().await.unwrap().unwrap();
     assert_eq!(summary.failures, 0);
@@ -146,11 +148,12 @@ async fn an_actor_whose_reward_server_has_another_model_than_the_run_takes_ends_
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_reward_server_that_falls_silent_ends_the_actor_in_time_and_another_one_goes_on() {
     let mut cluster = TestCluster::new(14).unwrap();
-    (cluster.actor.reward_timeout_s, cluster.actor.request_timeout_s) = (0.3, 1.0);
+    (cluster.actor.reward_timeout_s, cluster.actor.request_timeout_s) = (0.3, 3.0);
     let (learner, reward) = (
         cluster.start_learner().await.unwrap(),
         cluster.start_reward().await.unwrap(),
     );
+    reward.answers().await.unwrap();
     let (gate, address) = (Gate::default(), reward.address);
     let painter = Arc::new(TextPainter::behind(&gate));
     let deserted = cluster
@@ -167,6 +170,7 @@ async fn a_reward_server_that_falls_silent_ends_the_actor_in_time_and_another_on
 
     drop(silent);
     let reward = cluster.start_reward().await.unwrap();
+    reward.answers().await.unwrap();
     let heir = cluster
         .start_actor("heir", learner.address, reward.address)
         .await

@@ -45,7 +45,7 @@ impl ImageGenerator for Painter {
                 "fail" | "refuse" => return Err(failure(description == "refuse")),
                 "away" | "full" => return Err(outage(description == "full")),
                 "slow" => {
-                    std::thread::sleep(Duration::from_millis(300));
+                    std::thread::sleep(Duration::from_millis(1_200));
                     continue;
                 }
                 "panic" => panic!("the painter fell"),
@@ -305,7 +305,7 @@ async fn a_generator_that_is_away_or_too_slow_is_asked_no_more_in_this_lease_and
     };
     for (texts, ttl_ms, says) in [
         (["oak", "away", "panic"], 60_000, "at lunch"),
-        (["oak", "slow", "panic"], 200, "lease_ttl_ms"),
+        (["oak", "slow", "panic"], 2_000, "lease_ttl_ms"),
     ] {
         let lease = Lease::of(vec![task.clone(); 3], Duration::from_millis(ttl_ms));
         let rendered = rendered(&mut renderer, &lease, &sampled(texts)).await;

@@ -312,6 +312,8 @@ mod tests {
             .map_err(|failure| failure.reason())
             .unwrap();
         rig.lasting().await.unwrap();
+        // The run's end can be asked for as long as somebody follows it.
+        let _following = rig.announcements().await.unwrap();
         rig.begin();
         let over = async {
             loop {

@@ -167,8 +167,10 @@ fn numbers_are_those_of_the_demo(page: &mut Page, status: impl Fn() -> Value) {
 fn a_creative_opens_its_history(page: &mut Page, url: &str) {
     page.go(url);
     let pictured = "document.querySelector('#creatives a.card:has(img)')";
-    page.until("a creative has a picture", &format!("{pictured} !== null"));
-    page.value(&format!("{pictured}.focus(); true"));
+    page.until(
+        "a creative has a picture",
+        &format!("(() => {{ const card = {pictured}; card?.focus(); return Boolean(card) }})()"),
+    );
     page.press("Enter");
     history_is_open(page, &[]);
     page.until(

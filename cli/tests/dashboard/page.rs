@@ -90,6 +90,14 @@ impl Page {
         begun.elapsed()
     }
 
+    /// Clicks on an element as soon as it is there, before the page can have changed again.
+    #[track_caller]
+    pub(crate) fn until_clicked(&mut self, what: &str, element: &str) {
+        let clicked =
+            format!("(() => {{ const found = {element}; found?.click(); return Boolean(found) }})()");
+        self.until(what, &clicked);
+    }
+
     fn holds(&mut self, expression: &str) -> bool {
         let asked = json!({ "expression": expression, "returnByValue": true });
         let answer = self.browser.ask(Some(&self.session), "Runtime.evaluate", asked);

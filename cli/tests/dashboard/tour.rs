@@ -205,8 +205,7 @@ fn a_creative_opens_its_history(page: &mut Page, url: &str) {
     page.go(url);
     let pair = "[...document.querySelectorAll('#creatives a.card')].find(card => card.textContent.includes('pair') \
                 && !card.textContent.includes('no pair'))";
-    page.until("a pair is shown", &format!("{pair} !== undefined"));
-    page.value(&format!("{pair}.click()"));
+    page.until_clicked("a pair is shown", pair);
     history_is_open(page, &["v1.", "chosen", "rejected"]);
     page.until(
         "its pictures come",

@@ -92,8 +92,7 @@ fn every_view_is_one_that_everybody_can_use() {
     for (outcome, pill) in [("a pair", ".good"), ("no pair", ".done")] {
         let card = format!("document.querySelector('a.card:has(.pill{pill})')");
         page.go(&url);
-        page.until(&format!("{outcome} is shown"), &format!("{card} !== null"));
-        page.value(&format!("{card}.click()"));
+        page.until_clicked(&format!("{outcome} is shown"), &card);
         history_is_open(page, &[]);
         look(page, &format!("the history of {outcome}"));
     }

@@ -2,7 +2,7 @@
 //! once, and a deterministic run ends with the bytes of one in which nothing broke.
 
 use crate::program::{signal, wait_until};
-use crate::stage::{Stage, command, done};
+use crate::stage::{LONG_LEASES, Stage, command, done};
 use serde_json::Value;
 use std::fs;
 
@@ -56,8 +56,8 @@ fn a_checkpoint_that_rots_when_its_version_has_been_sampled_from_costs_no_bit(st
     let reward = stage.reward_server();
     // Four leases make a block: it dies when the second of the fifth block is recorded.
     let death = [(failpoint::VARIABLE, "learner.submit.durable:18")];
-    let mut learner = stage.learner("rotten", &death);
-    let _actors = ["rotten-1", "rotten-2"].map(|id| stage.actor(id, &learner, &reward));
+    let mut learner = stage.learner_in("rotten", &[LONG_LEASES.into()], &death);
+    let _first = stage.actor("rotten-1", &learner, &reward);
     wait_until("the learner does not die", || learner.has_ended());
     let exported = ["ledger", "export", "--store", "store", "--run", "rotten"];
     let exported = command(stage.directory.path(), &exported).output().unwrap();
@@ -81,6 +81,7 @@ fn a_checkpoint_that_rots_when_its_version_has_been_sampled_from_costs_no_bit(st
 
     learner.environment.clear();
     learner.restart();
+    let _second = stage.actor("rotten-2", &learner, &reward);
     let passed_over = learner.line_with("checkpoint passed over");
     assert!(
         passed_over.contains("v1.4") && passed_over.contains(adapter),

@@ -3,7 +3,7 @@
 
 use crate::program::{Guarded, signal, wait_until};
 use crate::python::Example;
-use crate::stage::{Place, Stage, configured, done};
+use crate::stage::{LONG_LEASES, Place, Stage, configured, done};
 use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -112,7 +112,10 @@ fn a_run_is_trained_from_what_an_actor_of_the_oldest_wire_submits() {
 fn a_run_is_trained_from_what_it_submits(example: &Example, source: &str) {
     let stage = Stage::with_models();
     let made = Made::of(example, source, &stage);
-    let (reward, mut learner) = (stage.reward_server(), stage.learner("foreign", &[]));
+    let (reward, mut learner) = (
+        stage.reward_server(),
+        stage.learner_with("foreign", &[LONG_LEASES.into()]),
+    );
     let mut actor = made.start("python", &stage, [&learner, &reward], &[]);
     wait_until("the run does not end", || learner.has_ended());
     assert!(learner.succeeded());

@@ -45,7 +45,7 @@ pub(crate) fn reward_of_base(directory: &Path, settings: &[&str]) -> f64 {
 fn versions_are_measured_as_they_come_and_the_learner_takes_what_it_is_told() {
     let stage = Stage::with_models();
     let directory = stage.directory.path();
-    let settings = ["learner.versions=3", "learner.linger_ms=60000"].map(str::to_owned);
+    let settings = ["learner.versions=3".to_owned()];
     let reward = stage.reward_server();
     let mut learner = stage.learner_with("watched", &settings);
 
@@ -76,12 +76,21 @@ fn versions_are_measured_as_they_come_and_the_learner_takes_what_it_is_told() {
     }
     learner.line_with("refused: other settings than the run's");
 
+    // It is there before there is anything to measure but the policy that the run began with.
+    let mut follower = Follower::start(directory, &learner.url(), &["demo.samples=4"]);
+    follower.until_it_says("measuring");
     let _actor = stage.actor("a", &learner, &reward);
-    let told = done(&followed(directory, "policy", &learner.url(), &[]));
+    assert!(
+        follower.process.0.wait().unwrap().success(),
+        "{}",
+        follower.said()
+    );
+    let told = follower.lines();
     let lines: Vec<Value> = told
         .lines()
         .map(|line| serde_json::from_str(line).unwrap())
         .collect();
+    assert_eq!(lines[0]["version"]["number"], 0, "{told}");
     let last = lines.last().unwrap();
     assert_eq!(last["version"]["number"], 3, "{told}");
     for figure in ["reward", "match_rate", "true_ctr", "invalid_rate", "kl"] {

@@ -78,10 +78,10 @@ fn proven_roles_train_the_same_policy_and_take_renewed_certificates_meanwhile() 
     let learner = stage.learner(RUN, &[]);
     let first = actor(&stage, "first", &learner, &reward);
     learner.line_with("published");
+    // The run stands still while it is asked.
+    signal(first.process(), "STOP");
     certify(directory, RUN, CERTIFICATES);
     learner.line_with("certificates renewed");
-    let _second = actor(&stage, "second", &learner, &reward);
-    first.line_with("certificates renewed");
 
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let certificates = directory.join(CERTIFICATES);
@@ -94,6 +94,9 @@ fn proven_roles_train_the_same_policy_and_take_renewed_certificates_meanwhile() 
         let refused = join(as_role("observer")).await.unwrap_err();
         assert_eq!(refused.code(), Code::PermissionDenied, "{refused}");
     });
+    signal(first.process(), "CONT");
+    let _second = actor(&stage, "second", &learner, &reward);
+    first.line_with("certificates renewed");
     assert_eq!(stage.adapter_of(RUN, learner), stage.undisturbed);
 }
 

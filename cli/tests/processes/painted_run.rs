@@ -1,7 +1,7 @@
 //! A run whose actor paints with Stable Diffusion in miniature, and pictures painted by hand with the same files.
 
 use crate::held_out::reward_of_base;
-use crate::stage::{Stage, command, configured, done};
+use crate::stage::{LONG_LEASES, Stage, command, configured, done};
 use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -36,7 +36,11 @@ fn a_run_paints_around_its_products() {
     init(directory);
     let mut settings = vec!["actor.image_generator=diffusion"];
     settings.extend(SETTINGS);
-    let of_run: Vec<_> = settings.iter().map(|&setting| setting.to_owned()).collect();
+    let of_run: Vec<_> = [&settings[..], &[LONG_LEASES]]
+        .concat()
+        .iter()
+        .map(|&setting| setting.to_owned())
+        .collect();
     let (reward, learner) = (stage.reward_server(), stage.learner_with("painted", &of_run));
     let _actor = stage.actor_with("painter", &learner, &reward, &settings);
     stage.adapter_of("painted", learner);
@@ -95,11 +99,7 @@ fn a_run_paints_around_products_of_your_own() {
     let mut settings = vec!["actor.image_generator=diffusion", &source];
     settings.extend(SETTINGS);
     settings.extend(["diffusion.width=128", "diffusion.height=128"]);
-    let length = [
-        "learner.versions=3",
-        "learner.pairs_per_version=4",
-        "learner.lease_ttl_ms=60000",
-    ];
+    let length = ["learner.versions=3", "learner.pairs_per_version=4", LONG_LEASES];
     let of_run: Vec<_> = settings
         .iter()
         .chain(&length)

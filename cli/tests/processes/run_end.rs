@@ -37,6 +37,8 @@ fn reward_servers_idle_or_end_with_their_run_and_outlast_a_learner_that_is_away(
     let mut actor = stage.actor_with("only", &learner, &idle, &[&run]);
     learner.line_with("published");
 
+    // The run does not end before they have seen its learner come back.
+    signal(actor.process(), "STOP");
     learner.role = None;
     idle.line_with("the learner is away");
     exit.line_with("the learner is away");
@@ -48,6 +50,7 @@ fn reward_servers_idle_or_end_with_their_run_and_outlast_a_learner_that_is_away(
     learner.restart();
     idle.line_with("the learner announces again");
     exit.line_with("the learner announces again");
+    signal(actor.process(), "CONT");
     wait_until("the run does not end", || learner.has_ended());
     assert!(learner.succeeded() && actor.succeeded());
 

@@ -7,6 +7,7 @@ use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 
 /// A run small enough for seconds and long enough to be killed in.
 const SMALL: [&str; 15] = [
@@ -49,14 +50,22 @@ pub(crate) fn done(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).unwrap()
 }
 
-/// A free port. Somebody else may take it in between, which has not been seen to happen.
+/// A free port below those that systems give to whoever asks for any: nobody gets it before its role listens there, nor between two
+/// processes of the role.
 pub(crate) fn port() -> u16 {
-    TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port()
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    // Programs of tests that run at the same time begin at places of their own.
+    let first = 20_000 + (std::process::id() % 100) as u16 * 100;
+    loop {
+        let port = first + NEXT.fetch_add(1, Ordering::Relaxed);
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
+
+/// Leases that do not run out while whoever has them is at work, however slow the machine is: for runs in which nobody dies.
+pub(crate) const LONG_LEASES: &str = "learner.lease_ttl_ms=60000";
 
 /// Where a stage has certificates, when its roles prove who they are.
 pub(crate) const CERTIFICATES: &str = "certificates";
@@ -289,6 +298,12 @@ impl Stage {
             format!("--reward={}", reward.url()),
             format!("--id={id}"),
         ];
+        // Who comes when the run is over finds its end.
+        let run = learner
+            .arguments
+            .iter()
+            .find(|argument| argument.starts_with("--set=run.id="));
+        arguments.extend(run.cloned());
         arguments.extend(settings.iter().map(|set| format!("--set={set}")));
         Place::start(self.directory.path(), "actor", arguments, environment)
     }

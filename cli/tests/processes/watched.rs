@@ -5,7 +5,7 @@ use crate::log_lines::lines_are_json;
 use crate::mutual_tls::certify;
 use crate::program::{line_in, signal, wait_until};
 use crate::role::Role;
-use crate::stage::{CERTIFICATES, Stage, certificates, command, configured, done, port};
+use crate::stage::{CERTIFICATES, LONG_LEASES, Stage, certificates, command, configured, done, port};
 use crate::store_table::overloaded;
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
     TraceService, TraceServiceServer,
@@ -96,7 +96,8 @@ fn a_run_is_seen_from_outside_from_its_leases_to_its_steps() {
     let always = || vec!["telemetry.metrics_listen=127.0.0.1:0".to_owned(), otlp.clone()];
     let json = || "telemetry.log_format=json".to_owned();
     let mut reward = stage.reward_server_with(&[always(), vec![json()]].concat());
-    let settings = [always(), vec![json(), "telemetry.tensorboard=board".into()]].concat();
+    let of_learner = vec![json(), "telemetry.tensorboard=board".into(), LONG_LEASES.into()];
+    let settings = [always(), of_learner].concat();
     let mut learner = stage.learner_with("watched", &settings);
     let learner_page = watched_at(&learner.log());
     let health_of = |address: &str, service: &str| runtime.block_on(health(address, service));

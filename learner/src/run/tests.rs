@@ -224,7 +224,7 @@ async fn a_deterministic_run_gives_the_same_bytes_whoever_works() {
 async fn a_run_whose_tasks_all_tie_fails_with_the_reasons_and_writes_nothing() {
     let running = start(LearnerConfig {
         deterministic: true,
-        linger_ms: 300,
+        linger_ms: 1_500,
         ..config()
     })
     .await;

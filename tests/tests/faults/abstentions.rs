@@ -11,6 +11,8 @@ async fn i8_an_abstention_is_recorded_with_its_group_its_model_and_its_confidenc
     // Surer than a model is that has learnt nothing.
     cluster.reward_server.min_confidence = 1.0;
     cluster.learner.max_tasks_per_pair = 1;
+    // A run that failed keeps its doors open for as long.
+    cluster.learner.linger_ms = 2_000;
     let (learner, reward) = (cluster.start_learner().await?, cluster.start_reward().await?);
     let actor = cluster
         .start_actor("asking", learner.address, reward.address)

@@ -3,13 +3,14 @@
 
 mod service;
 
+use crate::strangers::MEMORY;
 use actor::ActorError;
 use anyhow::Result;
 use integration_tests::TestCluster;
 use proto::{WireError, header, pb};
 use service::{Asked, Fault, Scripted, overloaded};
 use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
-use tokio::{net::TcpListener, time::Instant};
+use tokio::{net::TcpSocket, time::Instant};
 
 /// Runs a cluster with one actor that renders with `service`.
 async fn run(cluster: &TestCluster, service: &Scripted) -> Result<learner::RunSummary> {
@@ -48,10 +49,10 @@ async fn a_service_that_is_full_for_longer_than_leases_last_is_waited_for_howeve
 {
     let mut cluster = TestCluster::new(70)?;
     // Half of it is for rendering, and much less than the service is borne for. No pause that it asks for fits in.
-    cluster.learner.lease_ttl_ms = 2_000;
+    cluster.learner.lease_ttl_ms = 4_000;
     cluster.actor.concurrent_renders = 1;
     cluster.learner.max_attempts = 1;
-    let (pause, refusals) = (Duration::from_millis(1_200), 4);
+    let (pause, refusals) = (Duration::from_millis(2_400), 4);
     let service = Scripted::new((0..refusals).map(|_| overloaded(pause.as_millis() as u64)));
     let began = Instant::now();
     let run = run(&cluster, &service).await?;
@@ -120,6 +121,7 @@ async fn i8_a_group_with_fewer_than_two_pictures_is_never_scored() -> Result<()>
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_answer_that_is_too_large_and_a_refusal_end_their_tasks_and_nothing_else() -> Result<()> {
+    let _much = MEMORY.lock().await;
     let too_large = Fault::Bytes(vec![0; 12 << 20], 0);
     let refusal = WireError::Invalid(proto::InvalidMessage::new("product", "it is a mug"));
     let service = Scripted::new([too_large, Fault::Refuses(refusal)]);
@@ -164,9 +166,10 @@ async fn a_service_that_is_not_there_is_named() -> Result<()> {
     let mut cluster = TestCluster::new(67)?;
     cluster.actor.image_timeout_s = 0.3;
     let (learner, reward) = (cluster.start_learner().await?, cluster.start_reward().await?);
-    let nobody = TcpListener::bind("127.0.0.1:0").await?;
+    // Bound but not listened on: nobody is let in, and nobody else gets the port.
+    let nobody = TcpSocket::new_v4()?;
+    nobody.bind("127.0.0.1:0".parse()?)?;
     let address = nobody.local_addr()?;
-    drop(nobody);
     let actor = cluster.start_actor_served_by("lonely", learner.address, reward.address, address);
     let error = actor.await?.joined().await?.expect_err("nobody renders");
     assert!(matches!(error, ActorError::ImageGenerator(_)), "{error}");
@@ -215,9 +218,10 @@ async fn waited_for(learner: SocketAddr) -> Result<String> {
 async fn a_service_that_dies_in_the_middle_of_a_run_is_waited_for_and_the_run_goes_on_when_it_is_back()
 -> Result<()> {
     let mut cluster = TestCluster::new(69)?;
-    cluster.learner.lease_ttl_ms = 1_000;
+    cluster.learner.lease_ttl_ms = 4_000;
     cluster.actor.image_timeout_s = 20.0;
-    let service = Scripted::new([]);
+    // Its first request is at hand when it dies.
+    let service = Scripted::new([Fault::Hangs]);
     let (learner, reward) = (cluster.start_learner().await?, cluster.start_reward().await?);
     let (process, address) = service.process("127.0.0.1:0".parse()?)?;
     let actor = cluster.start_actor_served_by("patient", learner.address, reward.address, address);

@@ -7,21 +7,19 @@ mod nonsense;
 mod reward_server;
 
 use anyhow::{Context as _, Result};
-use integration_tests::{Running, TestCluster};
-use learner::{LearnerError, RunSummary};
+use integration_tests::{Learner, TestCluster};
 use proto::pb::{self, learner_service_client::LearnerServiceClient};
 use proto::{MAX_OUTCOMES_BYTES, header};
 use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 use tonic::metadata::MetadataValue;
 use tonic::transport::Channel;
 use tonic::{Code, Request};
-
-type Learner = Running<Result<RunSummary, LearnerError>>;
 
 /// How long whoever behaves may wait for an answer.
 const PROMPT: Duration = Duration::from_secs(3);
@@ -88,11 +86,15 @@ fn resident() -> usize {
     pages.unwrap_or(0) * 4096
 }
 
+/// Held while memory is measured, and by whoever needs much of it: all tests are in one process.
+pub(crate) static MEMORY: Mutex<()> = Mutex::const_new(());
+
 /// Lines to `address` that say nothing, or a byte a second, are cut, and cost little while they last; `others` happens meanwhile.
 async fn lines_that_say_little_are_cut(
     address: SocketAddr,
     others: impl Future<Output = Result<()>>,
 ) -> Result<()> {
+    let measured = MEMORY.lock().await;
     let before = resident();
     let mut silent = TcpStream::connect(address).await?;
     let mut lines = JoinSet::new();
@@ -106,6 +108,7 @@ async fn lines_that_say_little_are_cut(
         grown < 128 << 20,
         "{grown} bytes more for 200 lines that say nothing"
     );
+    drop(measured);
     assert!(is_cut(&mut silent, Duration::from_secs(30)).await);
     while let Some(lasted) = lines.join_next().await {
         let lasted = lasted??;
@@ -130,9 +133,19 @@ async fn others_are_closed_beyond(most: usize, address: SocketAddr) -> Result<()
         }
     }
     assert!((1..=most).contains(&open.len()), "{} lines are open", open.len());
-    drop(open);
-    sleep(Duration::from_millis(300)).await;
     Ok(())
+}
+
+/// A new connection is served once those that ended have given their places back.
+async fn is_served_again(is_served: impl AsyncFn() -> Result<()>) -> Result<()> {
+    let again = async {
+        while is_served().await.is_err() {
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(Duration::from_secs(30), again)
+        .await
+        .context("no place comes back")
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -147,13 +160,14 @@ async fn lines_of_a_byte_a_second_are_cut_and_others_are_served_meanwhile() -> R
 async fn connections_beyond_the_limit_are_closed_at_once_and_places_come_back() -> Result<()> {
     let (_cluster, learner) = learner(|cluster| cluster.learner.max_connections = 8).await?;
     others_are_closed_beyond(8, learner.address).await?;
-    is_served(&learner).await?;
+    is_served_again(async || is_served(&learner).await).await?;
     learner.stopped().await??;
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_too_large_is_refused_by_its_length_and_not_asked_for_again() -> Result<()> {
+    let _much = MEMORY.lock().await;
     let (_cluster, learner) = learner(|_| {}).await?;
     let mut client = learner
         .learner_client()
@@ -252,15 +266,19 @@ async fn one_connection_opens_no_more_streams_than_it_may() -> Result<()> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_caller_that_falls_silent_without_a_farewell_gives_its_place_back() -> Result<()> {
     let (_cluster, learner) = learner(|cluster| cluster.learner.max_connections = 1).await?;
-    // The connection by which the learner was asked at the start has ended.
-    sleep(Duration::from_millis(300)).await;
-    let mut gone = TcpStream::connect(learner.address).await?;
-    gone.write_all(GREETING).await?;
-    sleep(Duration::from_millis(300)).await;
+    // Once the connection by which the learner was asked at the start has ended.
+    let mut gone = loop {
+        let mut line = TcpStream::connect(learner.address).await?;
+        // One that is closed already may not take it.
+        let _refused = line.write_all(GREETING).await;
+        if !is_cut(&mut line, Duration::from_millis(300)).await {
+            break line;
+        }
+    };
     assert!(is_served(&learner).await.is_err(), "its place is taken");
     // It answers no ping: the learner asks after 30 s and waits for as long.
     assert!(is_cut(&mut gone, Duration::from_secs(90)).await);
-    is_served(&learner).await?;
+    is_served_again(async || is_served(&learner).await).await?;
     learner.stopped().await??;
     Ok(())
 }

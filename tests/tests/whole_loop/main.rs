@@ -51,8 +51,9 @@ async fn every_actor_receives_each_published_version_once_and_the_base_model_onc
     let mut cluster = TestCluster::new(2).unwrap();
     // Every version waits for both actors' share, so that nobody can be two versions behind.
     cluster.learner.deterministic = true;
+    cluster.actor.concurrent_renders = 1;
     cluster.learner.versions = 3;
-    let finished = cluster.run(2).await.unwrap();
+    let finished = cluster.run_in_step(2).await.unwrap();
     let run = &finished.run;
 
     assert_eq!(run.publishes, 4);
@@ -144,13 +145,22 @@ async fn an_idle_actor_outlives_its_run_without_being_ready_until_it_is_stopped(
     let endpoint = tonic::transport::Endpoint::from_shared(format!("http://{}", actor.address)).unwrap();
     let mut health = tonic_health::pb::health_client::HealthClient::new(endpoint.connect_lazy());
     let not_serving = tonic_health::pb::health_check_response::ServingStatus::NotServing;
+    let mut status = async || {
+        let answer = health.check(tonic_health::pb::HealthCheckRequest::default());
+        answer.await.unwrap().into_inner().status()
+    };
+    // It may hear of the run's end a moment later than its learner has ended.
+    let ended = async {
+        while status().await != not_serving {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(60), ended)
+        .await
+        .unwrap();
     for _ in 0..20 {
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-        let answer = health
-            .check(tonic_health::pb::HealthCheckRequest::default())
-            .await
-            .unwrap();
-        assert_eq!(answer.into_inner().status(), not_serving);
+        assert_eq!(status().await, not_serving);
     }
     let summary = actor.stopped().await.unwrap().unwrap();
     assert!(summary.complete && summary.version == Some(run.version));

@@ -79,6 +79,8 @@ async fn recorded(store: &Store, journal: &Journal) {
         pair(store, 3, ["d", "e"]).await,
     ];
     tokio::time::sleep(KEEP * 3 / 2).await;
+    // Ages count from here.
+    checkpoint(store, 1, 5).await;
     outcomes.push(pair(store, 4, ["f", "g"]).await);
     // Its record lies behind the cursor, and one of its images is an old one.
     let mut unsettled = pair(store, 5, ["h", "late"]).await;
@@ -91,7 +93,6 @@ async fn recorded(store: &Store, journal: &Journal) {
     }
     outcomes.push(unsettled);
     recorded_as(journal, outcomes).await;
-    checkpoint(store, 1, 5).await;
 }
 
 /// A run's first records.
@@ -230,9 +231,9 @@ async fn an_image_that_is_painted_again_and_again_does_not_hold_up_those_behind_
         outcomes.push(pair(&store, task, images).await);
     }
     tokio::time::sleep(KEEP * 3 / 2).await;
+    checkpoint(&store, 1, 4).await;
     painted(&store, "plain").await;
     recorded_as(&journal, outcomes).await;
-    checkpoint(&store, 1, 4).await;
     let mut run = Run::of(&store, journal);
     assert!(run.expiry.expire().await.unwrap());
     let half = [Present, Expired];

@@ -110,7 +110,16 @@ impl TestActor {
     }
 
     /// Works until the last version is adopted, always with the newest weights; returns the bytes received.
-    pub(super) async fn work(mut self, outcome: impl Fn(u64, PolicyVersion) -> RolloutOutcome) -> u64 {
+    pub(super) async fn work(self, outcome: impl Fn(u64, PolicyVersion) -> RolloutOutcome) -> u64 {
+        self.work_before(u64::MAX, outcome).await
+    }
+
+    /// The same, but what is leased to it of the task `end` and those after it is never submitted: it stays, and the run with it.
+    pub(super) async fn work_before(
+        mut self,
+        end: u64,
+        outcome: impl Fn(u64, PolicyVersion) -> RolloutOutcome,
+    ) -> u64 {
         let watch = pb::WatchPolicyRequest {
             header: self.header(),
             after: None,
@@ -123,7 +132,10 @@ impl TestActor {
             match self.lease().await {
                 Answer::Lease(lease) => {
                     let sampled_by = self.version();
-                    let outcomes = lease.tasks.iter().map(|task| outcome(task.task, sampled_by));
+                    let tasks = lease.tasks.iter().map(|task| task.task);
+                    let outcomes = tasks
+                        .filter(|&task| task < end)
+                        .map(|task| outcome(task, sampled_by));
                     let receipts = self.submit(outcomes.collect()).await;
                     assert!(
                         receipts
@@ -131,6 +143,9 @@ impl TestActor {
                             .all(|r| r.disposition() == pb::Disposition::Recorded),
                         "{receipts:?}"
                     );
+                    if receipts.len() < lease.tasks.len() {
+                        std::future::pending::<()>().await;
+                    }
                 }
                 Answer::Wait(wait) => tokio::time::sleep(Duration::from_millis(wait.retry_after_ms)).await,
                 Answer::Complete(_) => {}

@@ -32,7 +32,8 @@ async fn i11_an_end_stands_while_a_run_is_complete_and_neither_before_nor_when_i
     };
     let first = place.start(of_versions(4)).await;
     let url = first.url.clone();
-    let actor = tokio::spawn(async move { TestActor::join(&url, "a").await.work(made_up).await });
+    let actor = async move { TestActor::join(&url, "a").await.work_before(14, made_up).await };
+    let actor = tokio::spawn(actor);
     published(&first.url, 2).await;
     first.shutdown.cancel();
     assert!(!first.ended.await.unwrap().unwrap().complete);

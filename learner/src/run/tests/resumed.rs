@@ -4,7 +4,7 @@ use super::refused::{nothing_can_be_written, refusal};
 use super::*;
 use crate::ledger::LedgerView;
 
-/// Deterministic, four versions, so that there is something to go on with.
+/// Deterministic, four versions, so that there is something to go on with: tasks 0 to 3 make the first, 4 to 7 the second.
 pub(super) fn long() -> LearnerConfig {
     LearnerConfig {
         versions: 4,
@@ -142,7 +142,9 @@ async fn i3_a_run_stopped_in_between_ends_with_the_weights_of_one_that_was_not()
     let place = Place::new();
     let first = place.start(long()).await;
     let url = first.url.clone();
-    let actor = tokio::spawn(async move { TestActor::join(&url, "a").await.work(made_up).await });
+    // At most half of the fourth version's block is recorded.
+    let actor = async move { TestActor::join(&url, "a").await.work_before(14, made_up).await };
+    let actor = tokio::spawn(actor);
     published(&first.url, 2).await;
     first.shutdown.cancel();
     let stopped = first.ended.await.unwrap().unwrap();

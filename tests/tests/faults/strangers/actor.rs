@@ -1,9 +1,9 @@
 //! The same callers at an actor, which passes weights on and is asked for its health. What it would do meanwhile is held up.
 
-use super::{lines_that_say_little_are_cut, others_are_closed_beyond, promptly};
+use super::{is_served_again, lines_that_say_little_are_cut, others_are_closed_beyond, promptly};
 use anyhow::{Context as _, Result, ensure};
 use common::RunId;
-use integration_tests::{ActorHandle, Gate, RewardServer, TestCluster, TextPainter};
+use integration_tests::{ActorHandle, Gate, Learner, RewardServer, TestCluster, TextPainter};
 use proto::pb::{self, relay_service_client::RelayServiceClient};
 use proto::{QUESTION_BYTES, header};
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use tonic::Code;
 struct HeldUp {
     _cluster: TestCluster,
     reward: RewardServer,
-    learner: super::Learner,
+    learner: Learner,
     actor: ActorHandle,
     gate: Gate,
     /// What it passes on.
@@ -90,7 +90,7 @@ async fn an_actor_cuts_lines_that_say_nothing_or_little_and_passes_weights_on_me
 async fn an_actor_closes_connections_beyond_its_limit_and_their_places_come_back() -> Result<()> {
     let held = HeldUp::start(|cluster| cluster.actor.max_connections = 8).await?;
     others_are_closed_beyond(8, held.actor.address).await?;
-    held.is_served().await?;
+    is_served_again(async || held.is_served().await).await?;
     held.stopped().await
 }
 
