@@ -1,5 +1,7 @@
 //! `adwright actor`: turns leased tasks into preference pairs until the run is complete.
 
+mod work_dir;
+
 use crate::args::ActorArgs;
 use crate::checks::{ActorFlags, Checks};
 use crate::failure::{Failure, OrConfiguration as _, Outcome, ended};
@@ -9,11 +11,8 @@ use crate::{locations, role, shop};
 use ::actor::{ActorError, ActorInputs, ExpectedRun, Instruments};
 use anyhow::Context as _;
 use common::{ActorId, RunId};
-use std::fs::Permissions;
 use std::hash::{BuildHasher as _, RandomState};
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::PathBuf;
-use tempfile::TempDir;
+use work_dir::WorkDir;
 
 /// Runs the command.
 pub(super) fn run(args: &ActorArgs) -> Outcome<()> {
@@ -115,34 +114,6 @@ fn own_name() -> String {
     format!("actor-{host}-{process}-{random:08x}")
 }
 
-/// Where received weights lie. An actor's state is worth nothing after it: without `--work-dir` it is removed.
-enum WorkDir {
-    Given(PathBuf),
-    Temporary(TempDir),
-}
-
-impl WorkDir {
-    fn new(given: Option<PathBuf>) -> anyhow::Result<Self> {
-        if let Some(path) = given {
-            return Ok(Self::Given(path));
-        }
-        let only_ours = Permissions::from_mode(0o700);
-        let directory = tempfile::Builder::new()
-            .prefix("adwright-actor-")
-            .permissions(only_ours)
-            .tempdir()
-            .context("cannot make a temporary directory; name one with --work-dir")?;
-        Ok(Self::Temporary(directory))
-    }
-
-    fn path(&self) -> PathBuf {
-        match self {
-            Self::Given(path) => path.clone(),
-            Self::Temporary(directory) => directory.path().to_owned(),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -155,15 +126,5 @@ mod tests {
             assert!(name.contains(&std::process::id().to_string()), "{name}");
             ActorId::new(name).unwrap();
         }
-    }
-
-    #[test]
-    fn a_temporary_directory_is_the_owners_alone_and_ends_with_the_actor() {
-        let work = WorkDir::new(None).unwrap();
-        let path = work.path();
-        let mode = std::fs::metadata(&path).unwrap().permissions().mode();
-        assert_eq!(mode & 0o777, 0o700);
-        drop(work);
-        assert!(!path.exists());
     }
 }
