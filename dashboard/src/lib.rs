@@ -14,6 +14,7 @@ mod live;
 mod moments;
 mod page;
 mod picture;
+mod places;
 mod rates;
 mod routes;
 mod server;

@@ -4,6 +4,7 @@ use crate::access::{Access, is_guess};
 use crate::live::{Live, Subject};
 use crate::page::{self, PAGE};
 use crate::picture::{self, SMALL};
+use crate::places::Guest;
 use crate::view::PictureOf;
 use axum::Router;
 use axum::body::Body;
@@ -130,6 +131,9 @@ async fn with_host_and_headers(State(app): Shared, request: Request, next: Next)
 /// Asks for the token, where there is one.
 async fn with_token(State(app): Shared, request: Request, next: Next) -> Response {
     if app.access.knows_token(request.headers()) {
+        if let Some(guest) = request.extensions().get::<Guest>() {
+            guest.may_look();
+        }
         return next.run(request).await;
     }
     if is_guess(request.headers()) {

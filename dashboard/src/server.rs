@@ -1,10 +1,12 @@
-//! Connections: HTTP/1, so many at a time, each with a limit to how long it may dawdle. One too many is closed at once: in the queue of
-//! the system it would wait behind those that hold the places.
+//! Connections: HTTP/1, so many at a time, each with a limit to how long it may dawdle. One for whom nobody makes room is closed at once: in
+//! the queue of the system it would wait behind those that hold the places.
 
 use crate::door::Door;
 use crate::live::Live;
+use crate::places::{Guest, Places};
 use crate::routes;
 use crate::view::RunView;
+use axum::Extension;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -39,7 +41,7 @@ pub async fn serve(door: Door, run: Arc<dyn RunView>, stop: CancellationToken) {
     let live = Arc::new(Live::new(run));
     let ticking = tokio::spawn(live.clone().tick(stop.clone()));
     let router = routes::router(live, Arc::new(access), stop.clone());
-    let mut connections = JoinSet::new();
+    let (mut connections, mut places) = (JoinSet::new(), Places::of(CONNECTIONS));
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -47,9 +49,11 @@ pub async fn serve(door: Door, run: Arc<dyn RunView>, stop: CancellationToken) {
         };
         while connections.try_join_next().is_some() {}
         match accepted {
-            Ok(_) if connections.len() >= CONNECTIONS => {}
+            Ok(_) if !places.have_room() => {}
             Ok((stream, _)) => {
-                connections.spawn(connection(stream, router.clone(), stop.clone()));
+                let guest = Guest::default();
+                let pages = router.clone().layer(Extension(guest.clone()));
+                places.take(guest, connections.spawn(connection(stream, pages, stop.clone())));
             }
             Err(error) => {
                 tracing::warn!(%error, "dashboard: no connection");
@@ -94,7 +98,9 @@ fn told(ended: hyper::Result<()>) {
 mod tests {
     use super::*;
     use crate::config::DashboardConfig;
+    use crate::places::LEAST_TIME;
     use crate::test_run::TestRun;
+    use std::io::ErrorKind;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::time::{Instant, sleep, timeout};
 
@@ -171,30 +177,59 @@ mod tests {
         assert!(many.starts_with("HTTP/1.1 431"), "{many}");
     }
 
+    /// A line that has been answered, and stays open.
+    async fn answered(address: &str, question: &[u8], expected: &str) -> TcpStream {
+        let mut line = TcpStream::connect(address).await.unwrap();
+        line.write_all(question).await.unwrap();
+        let mut answer = vec![0; expected.len()];
+        line.read_exact(&mut answer).await.unwrap();
+        assert_eq!(String::from_utf8_lossy(&answer), expected);
+        line
+    }
+
     #[tokio::test]
-    async fn connections_beyond_the_bound_are_closed_at_once_and_their_places_come_back() {
+    async fn beyond_the_bound_one_more_is_closed_at_once_unless_a_stranger_makes_room() {
         let address = served().await;
-        let mut held = vec![];
+        let mut guests = vec![];
         for _ in 1..CONNECTIONS {
-            held.push(TcpStream::connect(&address).await.unwrap());
+            guests.push(answered(&address, QUESTION, "HTTP/1.1 200").await);
         }
-        assert!(is_served(&address).await, "the last place is free");
-        // One of these takes it.
-        let mut closed = 0;
-        for _ in 0..9 {
-            let mut line = TcpStream::connect(&address).await.unwrap();
-            match timeout(Duration::from_secs(1), line.read(&mut [0])).await {
-                Ok(Ok(0) | Err(_)) => closed += 1,
-                _ => held.push(line),
-            }
+        let stranger = TcpStream::connect(&address).await.unwrap();
+        // It may have its place a moment after the line is there.
+        sleep(2 * LEAST_TIME).await;
+        // The first line takes the stranger's place; for the others nobody makes room.
+        guests.push(answered(&address, QUESTION, "HTTP/1.1 200").await);
+        assert_eq!(left_of(stranger).await, 0);
+        for _ in 0..8 {
+            assert_eq!(left_of(TcpStream::connect(&address).await.unwrap()).await, 0);
         }
-        assert!(closed >= 8, "{closed} of 9 were closed at once");
-        drop(held);
+        assert!(guests.iter().all(is_open), "somebody who may look was cut off");
+        drop(guests);
         let again = async {
             while !is_served(&address).await {
                 sleep(Duration::from_millis(20)).await;
             }
         };
         timeout(Duration::from_secs(10), again).await.unwrap();
+    }
+
+    /// Whether a line can still be read from once what has come is read.
+    fn is_open(line: &TcpStream) -> bool {
+        let mut rest = vec![0; 1 << 16];
+        loop {
+            match line.try_read(&mut rest) {
+                Ok(0) => return false,
+                Ok(_) => {}
+                Err(error) => return error.kind() == ErrorKind::WouldBlock,
+            }
+        }
+    }
+
+    /// Bytes that still come on a line until it is closed, which must be before it would be let go for its silence.
+    async fn left_of(mut line: TcpStream) -> usize {
+        let mut rest = vec![];
+        // An end without a farewell is one too.
+        let read = timeout(HEAD_TIME / 2, line.read_to_end(&mut rest)).await;
+        read.expect("the line is open").unwrap_or_default()
     }
 }
