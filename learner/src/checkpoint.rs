@@ -44,6 +44,8 @@ pub(crate) struct Order {
     pub(crate) versions: Vec<PolicyVersion>,
     /// Those that a rollback has left behind.
     pub(crate) left_behind: Vec<PolicyVersion>,
+    /// The one that it names.
+    pub(crate) rolled_back_to: Option<PolicyVersion>,
 }
 
 impl Checkpoints {
@@ -71,7 +73,12 @@ impl Checkpoints {
             failpoint::during(Point::CheckpointUpload, self.store.put_large(&key, bytes)).await?;
         }
         failpoint::reach(Point::CheckpointUploaded);
-        let json = serde_json::to_vec_pretty(&manifest).expect("plain values have a JSON form");
+        self.write_manifest(&manifest).await
+    }
+
+    /// Writes what makes a checkpoint of contents that are there. One that is there already stays as it is.
+    async fn write_manifest(&self, manifest: &Manifest) -> Result<(), LearnerError> {
+        let json = serde_json::to_vec_pretty(manifest).expect("plain values have a JSON form");
         Ok(self.store.create(&self.key(manifest.version), json).await?)
     }
 
@@ -89,6 +96,7 @@ impl Checkpoints {
         Ok(Order {
             versions,
             left_behind,
+            rolled_back_to: rollback.map(|rollback| rollback.to()),
         })
     }
 
@@ -124,7 +132,12 @@ impl Checkpoints {
     /// # Errors
     /// As [`manifest`](Self::manifest).
     pub(crate) async fn read(&self, version: PolicyVersion) -> Result<Checkpoint, LearnerError> {
-        let (manifest, parts) = (self.manifest(version).await?, self.parts());
+        self.whole(self.manifest(version).await?).await
+    }
+
+    /// The checkpoint of a manifest, its contents checked against their digests.
+    async fn whole(&self, manifest: Manifest) -> Result<Checkpoint, LearnerError> {
+        let parts = self.parts();
         Ok(Checkpoint {
             adapter: self.store.get_content(&parts, &manifest.adapter).await?,
             optimizer: self.store.get_content(&parts, &manifest.optimizer).await?,
@@ -135,10 +148,24 @@ impl Checkpoints {
     /// The newest that is whole; `None` when there is none at all.
     ///
     /// # Errors
-    /// The newest one's when none can be read, [`LearnerError::Store`] when the store cannot.
+    /// The newest one's when none can be read, [`LearnerError::Checkpoint`] when there is none of those that a rollback lets a run go on from,
+    /// [`LearnerError::Store`] when the store cannot be read.
     pub(crate) async fn newest(&self) -> Result<Option<Checkpoint>, LearnerError> {
         let mut first = None;
-        for version in self.order().await?.versions {
+        let order = self.order().await?;
+        let gone = order
+            .rolled_back_to
+            .filter(|to| order.versions.first().is_none_or(|first| first < to));
+        if let Some(to) = gone {
+            tracing::warn!(%to, "the checkpoint that the run was rolled back to is gone");
+        }
+        if let (Some(to), []) = (gone, &order.versions[..]) {
+            let reason = format!(
+                "the run was rolled back to {to}, whose checkpoint is gone: roll it back to one that `adwright checkpoint list` shows"
+            );
+            return Err(self.fault(&self.key(to), reason));
+        }
+        for version in order.versions {
             match self.read(version).await {
                 Ok(checkpoint) => return Ok(Some(checkpoint)),
                 Err(LearnerError::Store(
@@ -153,6 +180,11 @@ impl Checkpoints {
             }
         }
         first.map_or(Ok(None), Err)
+    }
+
+    /// Whether a version has one now.
+    async fn has(&self, version: PolicyVersion) -> Result<bool, LearnerError> {
+        Ok(self.store.exists(&self.key(version)).await?)
     }
 
     /// There is none at all.

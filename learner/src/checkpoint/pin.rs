@@ -65,7 +65,7 @@ impl Checkpoints {
             key,
             renewal,
         };
-        if self.store.exists(&self.key(version)).await? {
+        if self.has(version).await? {
             return Ok((manifest, pin));
         }
         pin.release().await;

@@ -4,7 +4,7 @@
 //! what has a lower epoch and does not lie on the way to the named checkpoint is left behind for good. No checkpoint is deleted by
 //! it. It is written once and never changed; of several the last counts. A run that was complete is so no longer.
 
-use super::Checkpoints;
+use super::{Checkpoints, Manifest};
 use crate::error::LearnerError;
 use crate::ledger::{Identity, StartNote};
 use crate::lineage::Lineage;
@@ -34,6 +34,11 @@ pub(super) struct Rollback {
 }
 
 impl Rollback {
+    /// The checkpoint to go on from.
+    pub(super) fn to(&self) -> PolicyVersion {
+        self.to
+    }
+
     /// Whether a checkpoint is one that the run may go on from.
     pub(super) fn keeps(&self, version: PolicyVersion) -> bool {
         version.epoch > self.epoch || self.lineage.has_checkpoint(version)
@@ -61,7 +66,20 @@ pub struct RolledBack {
 /// changed.
 pub async fn roll_back(store: &Store, run: &RunId, to: PolicyVersion) -> Result<RolledBack, LearnerError> {
     let checkpoints = Checkpoints::of(store, run);
-    let checkpoint = checkpoints.read(to).await?;
+    let (manifest, pin) = checkpoints.pin(to).await?;
+    let rolled_back = roll_back_to(store, run, &manifest).await;
+    pin.release().await;
+    rolled_back
+}
+
+/// The same to a checkpoint that retention leaves alone meanwhile.
+pub(super) async fn roll_back_to(
+    store: &Store,
+    run: &RunId,
+    manifest: &Manifest,
+) -> Result<RolledBack, LearnerError> {
+    let (checkpoints, to) = (Checkpoints::of(store, run), manifest.version);
+    checkpoints.whole(manifest.clone()).await?;
     let key = Identity::ledger_of(run);
     // A run without a ledger is a mistyped one; opening would make it.
     store.read_journal(&key).await?;
@@ -72,9 +90,14 @@ pub async fn roll_back(store: &Store, run: &RunId, to: PolicyVersion) -> Result<
         format: FORMAT,
         epoch,
         to,
-        lineage: checkpoint.manifest.lineage(),
+        lineage: manifest.lineage(),
     };
     checkpoints.write_rollback(&rollback).await?;
+    // A learner whose retention had looked for readers before there was one may have removed it, not its contents. No other retires it
+    // from here on: it is the newest that counts.
+    if !checkpoints.has(to).await? {
+        checkpoints.write_manifest(manifest).await?;
+    }
     let note = StartNote {
         epoch: rollback.epoch,
         lineage: rollback.lineage.clone(),
@@ -86,7 +109,7 @@ pub async fn roll_back(store: &Store, run: &RunId, to: PolicyVersion) -> Result<
     Ok(RolledBack {
         to,
         epoch: rollback.epoch.0,
-        cursor: checkpoint.manifest.account.cursor,
+        cursor: manifest.account.cursor,
         left_behind,
     })
 }

@@ -244,6 +244,40 @@ async fn a_rollback_outlives_retention_and_one_that_cannot_be_read_is_no_rollbac
 }
 
 #[tokio::test]
+async fn what_a_rollback_names_is_there_afterwards_and_should_it_be_lost_the_run_does_not_begin_anew() {
+    let store = Store::open("memory:///").unwrap();
+    let (run, id) = (checkpoints("a", &store), RunId::new("a").unwrap());
+    let flush = std::time::Duration::from_millis(5);
+    let ledger = crate::ledger::Identity::ledger_of(&id);
+    drop(store.open_journal(&ledger, flush).await.unwrap());
+    for number in 1..=3 {
+        of_version(&run, 1, number, &Lineage::default()).await;
+    }
+    let (manifest, pin) = run.pin(version(1, 2)).await.unwrap();
+    // The retention of a learner that looked for readers before.
+    store.delete(&run.key(version(1, 2))).await.unwrap();
+    rollback::roll_back_to(&store, &id, &manifest).await.unwrap();
+    pin.release().await;
+    let newest = run.newest().await.unwrap().unwrap();
+    assert_eq!(newest.manifest.version, version(1, 2));
+
+    // One on the way to it does where it is gone, but nothing is not enough.
+    store.delete(&run.key(version(1, 2))).await.unwrap();
+    let newest = run.newest().await.unwrap().unwrap();
+    assert_eq!(newest.manifest.version, version(1, 1));
+    store.delete(&run.key(version(1, 1))).await.unwrap();
+    let error = run.newest().await.unwrap_err().to_string();
+    assert!(
+        error.contains("manifest-1-2.json") && error.contains("rolled back to v1.2"),
+        "{error}"
+    );
+    // It can be helped.
+    roll_back(&store, &id, version(1, 3)).await.unwrap();
+    let newest = run.newest().await.unwrap().unwrap();
+    assert_eq!(newest.manifest.version, version(1, 3));
+}
+
+#[tokio::test]
 async fn a_pulled_checkpoint_is_whole_or_not_there_and_goes_on_where_it_broke() {
     let directory = tempfile::tempdir().unwrap();
     let store = Store::open("memory:///").unwrap();

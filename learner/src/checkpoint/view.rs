@@ -34,7 +34,8 @@ pub struct CheckpointContent {
     pub adapter: Digest,
 }
 
-/// The checkpoints of `run` in `store`, oldest first: their manifests, and with `verify` their contents against the digests.
+/// The checkpoints of `run` in `store`, oldest first: their manifests, and with `verify` their contents against the digests. One that is
+/// retired while it is looked at is left out: nothing is written here, not even that somebody reads.
 ///
 /// # Errors
 /// [`LearnerError::Store`] when the store cannot be read; what is wrong with one checkpoint is said in its line.
@@ -67,6 +68,9 @@ pub async fn list_checkpoints(
             }
             checked => checked.err().map(|error| error.to_string()),
         };
+        if problem.is_some() && !checkpoints.has(version).await? {
+            continue;
+        }
         lines.push(CheckpointLine {
             version,
             left_behind: order.left_behind.contains(&version),
