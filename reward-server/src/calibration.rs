@@ -2,6 +2,8 @@
 //!
 //! Each fit is a convex problem in one variable, solved by golden-section search or bisection; there is nothing to tune.
 
+use crate::dataset::LabelledPair;
+use crate::served::RawScores;
 use data::ClickCounts;
 use models::ctr::Calibration;
 
@@ -14,6 +16,18 @@ pub(crate) struct ScoredProduct {
     pub(crate) counts: Vec<ClickCounts>,
     /// Raw margins of the labelled pairs, the creative with more clicks first.
     pub(crate) margins: Vec<f64>,
+}
+
+impl ScoredProduct {
+    /// A product's creatives as a model scored them.
+    pub(crate) fn new(raw: RawScores, counts: &[ClickCounts], pairs: &[LabelledPair]) -> Self {
+        let margin = |pair: &LabelledPair| raw.margins.margin(pair.higher, pair.lower);
+        Self {
+            margins: pairs.iter().map(margin).collect(),
+            scores: raw.scores,
+            counts: counts.to_vec(),
+        }
+    }
 }
 
 /// Bounds of the logarithm of temperature and scale: a factor of 1000 both ways.

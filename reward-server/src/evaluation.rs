@@ -155,32 +155,44 @@ fn swapped<M: ServedModel>(
     products: &[&LoggedProduct],
     max_batch: usize,
 ) -> Result<Vec<SwappedGroup>, RewardError> {
-    let prepare: Preparation<M::Creative> = model.preparation();
-    let scores = |backwards: bool| -> Result<Vec<RawScores>, RewardError> {
-        let group = |product: &&LoggedProduct| {
-            let image = |creative: &usize| prepare(&log.creatives()[*creative].image);
-            let mut creatives: Vec<M::Creative> = product.creatives.iter().map(image).collect();
-            if backwards {
-                creatives.reverse();
-            }
-            CreativeGroup {
-                caption: log.products()[product.product].caption.clone(),
-                creatives,
-            }
-        };
-        let groups: Vec<_> = products.iter().map(group).collect();
-        let answers = model.raw_scores(&groups, max_batch);
-        let of_product = |(answer, product): (Result<RawScores, ScoreFailure>, &&LoggedProduct)| {
-            answer.map_err(|failure| RewardError::Unscored {
-                product: log.products()[product.product].id.to_string(),
-                failure,
-            })
-        };
-        answers.into_iter().zip(products).map(of_product).collect()
-    };
-    let (forwards, backwards) = (scores(false)?, scores(true)?);
+    let forwards = scored(model, log, products, max_batch, false)?;
+    let backwards = scored(model, log, products, max_batch, true)?;
     let group = |(forwards, backwards)| SwappedGroup { forwards, backwards };
     Ok(forwards.into_iter().zip(backwards).map(group).collect())
+}
+
+/// Scores every product's creatives in their order, or `backwards`.
+///
+/// # Errors
+/// [`RewardError::Unscored`] with the product at which the model failed.
+pub(crate) fn scored<M: ServedModel>(
+    model: &M,
+    log: &dyn ClickLog,
+    products: &[&LoggedProduct],
+    max_batch: usize,
+    backwards: bool,
+) -> Result<Vec<RawScores>, RewardError> {
+    let prepare: Preparation<M::Creative> = model.preparation();
+    let group = |product: &&LoggedProduct| {
+        let image = |creative: &usize| prepare(&log.creatives()[*creative].image);
+        let mut creatives: Vec<M::Creative> = product.creatives.iter().map(image).collect();
+        if backwards {
+            creatives.reverse();
+        }
+        CreativeGroup {
+            caption: log.products()[product.product].caption.clone(),
+            creatives,
+        }
+    };
+    let groups: Vec<_> = products.iter().map(group).collect();
+    let answers = model.raw_scores(&groups, max_batch);
+    let of_product = |(answer, product): (Result<RawScores, ScoreFailure>, &&LoggedProduct)| {
+        answer.map_err(|failure| RewardError::Unscored {
+            product: log.products()[product.product].id.to_string(),
+            failure,
+        })
+    };
+    answers.into_iter().zip(products).map(of_product).collect()
 }
 
 /// One group scored twice: in its order, and with the last creative first.

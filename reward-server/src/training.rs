@@ -120,15 +120,7 @@ fn calibrate(model: &RewardModel, products: &[TrainingProduct]) -> Calibration {
     let scored = raw_scores(model, &inputs, CALIBRATION_BATCH)
         .into_iter()
         .zip(products);
-    let scored = scored.map(|(raw, product)| ScoredProduct {
-        margins: product
-            .pairs
-            .iter()
-            .map(|pair| raw.margins.margin(pair.higher, pair.lower))
-            .collect(),
-        scores: raw.scores,
-        counts: product.counts.clone(),
-    });
+    let scored = scored.map(|(raw, product)| ScoredProduct::new(raw, &product.counts, &product.pairs));
     calibration::fit(&scored.collect::<Vec<_>>())
 }
 

@@ -11,15 +11,18 @@ use super::fresh::write_weights;
 use super::inspection::digest;
 use super::layout::{CTR_HEAD, Layout, Naming};
 use super::ours::OURS;
-use crate::ctr::{CaigNetwork, CaigReward};
+use crate::ctr::{CaigNetwork, CaigReward, Calibration};
 use crate::device::Placement;
-use crate::directory::begin;
+use crate::directory::{begin, read_json, to_json, write};
 use crate::error::ModelError;
 use crate::linear::LinearConfig;
 use crate::policy::Policy;
 
+/// What the margins of a model mean that was trained here.
+const CALIBRATION: &str = "calibration.json";
+
 impl CaigReward {
-    /// Reads a directory of the reference's layout.
+    /// Reads a directory of the reference's layout, with our calibration where there is one.
     ///
     /// # Errors
     /// [`ModelError::File`] or [`ModelError::Content`] with the file at fault.
@@ -49,6 +52,7 @@ impl CaigReward {
                 template: foreign.template,
             },
             ctr: network.sku_ctr_linear_fc,
+            calibration: calibration(dir)?,
             digest: digest.into(),
         })
     }
@@ -76,6 +80,7 @@ impl CaigReward {
         Ok(Self {
             policy,
             ctr: vec![],
+            calibration: Calibration::default(),
             digest: digest.into(),
         })
     }
@@ -87,7 +92,12 @@ impl CaigReward {
     /// [`ModelError::File`] with the file that could not be written, [`ModelError::WeightNotFinite`] for weights that hold
     /// NaN or infinity.
     pub fn save(self, dir: &Path, progress: Progress<'_>) -> Result<(), ModelError> {
-        let Self { policy, ctr, .. } = self;
+        let Self {
+            policy,
+            ctr,
+            calibration,
+            ..
+        } = self;
         let Policy { model, .. } = policy;
         let network = CaigNetwork {
             body: model,
@@ -97,12 +107,27 @@ impl CaigReward {
         let dtype = network.body.dtype();
         begin(dir, OURS)?;
         let network = write_weights(network, Naming::CAIG_REWARD.into(), dtype, dir, progress)?;
+        write(&dir.join(CALIBRATION), &to_json(&calibration))?;
         Policy {
             model: network.body,
             ..policy
         }
         .write_beside(dir)
     }
+}
+
+/// What the margins of the model in a directory mean; published ones say nothing of it.
+fn calibration(dir: &Path) -> Result<Calibration, ModelError> {
+    let path = dir.join(CALIBRATION);
+    if !path.exists() {
+        return Ok(Calibration::default());
+    }
+    let calibration: Calibration = read_json(&path)?;
+    let checked = calibration.check().map_err(|error| ModelError::Content {
+        path,
+        reason: error.to_string(),
+    });
+    checked.map(|()| calibration)
 }
 
 /// A network of the directory's shape, nothing drawn.

@@ -7,6 +7,7 @@
 use burn::tensor::Tensor;
 use image::{RgbImage, RgbaImage, buffer::ConvertBuffer, imageops};
 
+use super::Calibration;
 use super::caig_network::{CaigAnswer, CaigNetwork, PairRows};
 use crate::batch::{TokenRows, TooLong};
 use crate::error::ModelError;
@@ -38,6 +39,8 @@ pub struct CaigReward {
     pub(crate) policy: Policy,
     /// The head of click-through rates, or nothing.
     pub(crate) ctr: Vec<Linear>,
+    /// What its margins mean. By itself the softmax of its two logits is the probability; one that is trained here is calibrated.
+    pub calibration: Calibration,
     /// BLAKE3 over the names and contents of the weight files it was read from, as `inspect` shows it.
     pub digest: [u8; 32],
 }
@@ -52,10 +55,22 @@ pub struct Comparison {
 }
 
 impl CaigReward {
-    /// What tells its answers to `question` from all others: BLAKE3 of its digest and the question.
+    /// What tells its answers to `question` from all others: BLAKE3 of its digest, its calibration if it has one, and the question.
     pub fn digest_asked(&self, question: &str) -> [u8; 32] {
         let mut hasher = blake3::Hasher::new();
-        hasher.update(&self.digest).update(question.as_bytes());
+        hasher.update(&self.digest);
+        let Calibration {
+            reward_scale,
+            temperature,
+            ctr_intercept,
+        } = self.calibration;
+        // Models without one keep the digest that runs have recorded.
+        if self.calibration != Calibration::default() {
+            for number in [reward_scale, temperature, ctr_intercept] {
+                hasher.update(&number.to_le_bytes());
+            }
+        }
+        hasher.update(question.as_bytes());
         hasher.finalize().into()
     }
 

@@ -25,8 +25,8 @@ const LEAST_QUESTION: usize = 7;
 #[serde(default, deny_unknown_fields)]
 pub struct RewardConfig {
     /// Directory of a model to train instead of one from nothing: CAIG's reward model, or a policy in any layout, on whose body
-    /// its two heads are put. Its form is CAIG's, its shape its own: `form`, the settings of the shape, `dropout`,
-    /// `pixel_noise` and `validation_share` do not count. Default empty: none.
+    /// its two heads are put. Its form is CAIG's, its shape its own: `form`, the settings of the shape, `dropout` and
+    /// `pixel_noise` do not count. Default empty: none.
     pub base: String,
     /// The adapter that is trained beside a loaded model's body and then folded into it, as `learner.lora`. Default rank 16,
     /// alpha 16, no dropout, all seven projections.

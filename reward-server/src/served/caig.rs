@@ -90,9 +90,8 @@ impl ServedModel for ServedCaig {
         Arc::new(move |creative| CaigReward::square(&processor, &creative.convert()))
     }
 
-    /// None: the softmax of two logits is the probability already.
     fn calibration(&self) -> Calibration {
-        Calibration::default()
+        self.model.calibration
     }
 
     fn batch_unit(&self) -> BatchUnit {

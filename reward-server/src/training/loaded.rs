@@ -1,23 +1,27 @@
 //! Stage B of a loaded model: an adapter beside the body of CAIG's network and its two heads, on pictures of two creatives.
 //!
-//! What it is asked is what it will be asked when it is served. It has no calibration that products would have to be kept
-//! back for: the softmax of its two logits is the probability.
+//! What it is asked is what it will be asked when it is served. A few products are kept back to find out what its margins mean: the
+//! softmax of two logits that were trained is more certain than it is right.
 
 use super::fit::{RewardProgress, Run};
 use super::losses;
 use super::products::{Partition, read};
+use crate::calibration::{self, ScoredProduct};
 use crate::config::RewardConfig;
+use crate::dataset::LoggedProduct;
 use crate::error::RewardError;
+use crate::evaluation::scored;
 use crate::questions::check_questions;
+use crate::served::ServedCaig;
 use data::ClickLog;
 use image::{RgbImage, buffer::ConvertBuffer as _};
-use models::ctr::{CaigReward, PairRows};
+use models::ctr::{CaigReward, Calibration, PairRows};
 use models::init::stream_seed;
 use tokio_util::sync::CancellationToken;
 
 /// What a loaded model is trained with.
 pub struct LoadedTraining<'a> {
-    /// Settings. Those of the network's shape and `dropout`, `pixel_noise` and `validation_share` do not count here.
+    /// Settings. Those of the network's shape and `dropout` and `pixel_noise` do not count here.
     pub config: &'a RewardConfig,
     /// The model it begins with.
     pub model: CaigReward,
@@ -31,7 +35,11 @@ pub struct LoadedTraining<'a> {
     pub threads: usize,
 }
 
-/// Trains an adapter and the heads. Returns the model with the adapter still beside its body. `progress` is told every step.
+/// Products whose pictures are held at a time, and pairs in one pass, while calibrating.
+const CALIBRATION_BATCH: usize = 8;
+
+/// Trains an adapter and the heads, and calibrates what comes out. Returns the model with the adapter still beside its body. `progress` is
+/// told every step.
 ///
 /// # Errors
 /// As [`train`](super::train); before the first step [`RewardError::Question`] or [`RewardError::Rows`] when questions about
@@ -51,11 +59,7 @@ pub fn train_loaded(
     } = plan;
     config.validate()?;
     check_questions(&model, question, log.products().iter().enumerate(), log.places())?;
-    let everything = RewardConfig {
-        validation_share: 0.0,
-        ..config.clone()
-    };
-    let part = Partition::of(log, &everything, seed)?;
+    let part = Partition::of(log, config, seed)?;
     let prompt = |caption: &str| model.prompt_ids(&CaigReward::question_about(question, caption));
     let run = Run {
         config,
@@ -83,7 +87,32 @@ pub fn train_loaded(
         let network = network.with_adapter_dropout(config.lora.dropout, batch.seed);
         losses::caig(&network, &batch, lay_out, config)
     })?;
-    Ok(model.with_network(network))
+    let mut model = model.with_network(network);
+    // As it is served, but for what it had before.
+    model.calibration = Calibration::default();
+    let served = ServedCaig::new(model.clone(), question.to_owned());
+    model.calibration = calibrate(&served, log, part.calibration(), cancel)?;
+    Ok(model)
+}
+
+fn calibrate(
+    model: &ServedCaig,
+    log: &dyn ClickLog,
+    products: &[LoggedProduct],
+    cancel: &CancellationToken,
+) -> Result<Calibration, RewardError> {
+    let mut all = vec![];
+    for some in products.chunks(CALIBRATION_BATCH) {
+        if cancel.is_cancelled() {
+            return Err(RewardError::Cancelled);
+        }
+        let some: Vec<&LoggedProduct> = some.iter().collect();
+        let raw = scored(model, log, &some, CALIBRATION_BATCH, false)?;
+        let of_product =
+            |(raw, product): (_, &LoggedProduct)| ScoredProduct::new(raw, &product.counts, &product.pairs);
+        all.extend(raw.into_iter().zip(some).map(of_product));
+    }
+    Ok(calibration::fit(&all))
 }
 
 fn square(model: &CaigReward, creative: &RgbImage) -> RgbImage {
@@ -93,9 +122,7 @@ fn square(model: &CaigReward, creative: &RgbImage) -> RgbImage {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::RewardConfig;
     use crate::evaluation::evaluate;
-    use crate::served::ServedCaig;
     use crate::toy_log::{self, ToyLog};
     use models::ctr::CtrForm;
     use models::device::Placement;
@@ -133,6 +160,12 @@ mod tests {
         train_loaded(plan, &mut |_| (), &CancellationToken::new()).unwrap()
     }
 
+    fn calibrated_as(model: &CaigReward, calibration: Calibration) -> CaigReward {
+        let mut model = model.clone();
+        model.calibration = calibration;
+        model
+    }
+
     fn accuracy(model: CaigReward, log: &ToyLog) -> f64 {
         let served = ServedCaig::new(model, QUESTION.into());
         evaluate(&served, log, 1000, 8, 7).unwrap().pair_accuracy
@@ -156,8 +189,43 @@ mod tests {
             assert!((a - b).abs() < 1e-3, "{trained:?} {again:?}");
         }
         assert!(again.ctr.is_some());
+        assert_eq!(model.calibration, read.calibration);
+        assert_ne!(read.calibration, Calibration::default());
+        // It is another model than one that is as sure of itself as its logits.
+        let uncalibrated = calibrated_as(&read, Calibration::default());
+        assert_ne!(read.digest_asked(QUESTION), uncalibrated.digest_asked(QUESTION));
         let learnt = accuracy(read, &log);
         assert!(learnt > 0.9, "{learnt}");
+
+        let file = folder.path().join("calibration.json");
+        std::fs::write(&file, r#"{"reward_scale":1,"temperature":0,"ctr_intercept":0}"#).unwrap();
+        let refused = CaigReward::load(folder.path(), &placement.device, placement.dtype, &mut |_, _| ());
+        let refused = refused.unwrap_err().to_string();
+        assert!(
+            refused.contains("calibration.json") && refused.contains("temperature"),
+            "{refused}"
+        );
+    }
+
+    #[test]
+    fn what_a_loaded_model_says_of_products_that_it_was_not_trained_on_is_as_sure_as_it_is_right() {
+        // A third of the clicks says the contrary.
+        let log = ToyLog::new(20).with_clicks(|creative| {
+            let level = (creative.clicks - 60) / 50;
+            let contrary = (creative.product as u64 * 31 + level * 17).is_multiple_of(3);
+            60 + 50 * if contrary { 3 - level } else { level }
+        });
+        let config = RewardConfig {
+            validation_share: 0.5,
+            ..config(8)
+        };
+        let model = train("llava-hf-1.5/1", &log, &config, 2);
+        let error = |calibration| {
+            let served = ServedCaig::new(calibrated_as(&model, calibration), QUESTION.into());
+            evaluate(&served, &log, 1000, 8, 7).unwrap().calibration_error
+        };
+        let (raw, calibrated) = (error(Calibration::default()), error(model.calibration));
+        assert!(calibrated < raw, "{calibrated} after {raw}");
     }
 
     #[test]
