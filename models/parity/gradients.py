@@ -1,7 +1,7 @@
 """The product-centric loss in every mode and its gradient for every LoRA factor, by PyTorch's autograd, on a few pairs.
 
 Writes fixtures/gradients/<mode>.json (rows and settings), <mode>.safetensors (gradients under peft's names) and the masked
-pictures. The base is llava-hf-1.5/1, the adapter peft/1, whose A and B are both random.
+pictures. The base is llava-hf-1.5/2, the adapter peft/2, which stands beside the head too and whose A and B are both random.
 """
 
 import json
@@ -65,9 +65,9 @@ def rows(mode):
 def main():
     torch.manual_seed(0)
     os.makedirs(OUT, exist_ok=True)
-    base = f"{FIXTURES}/llava-hf-1.5/1"
+    base = f"{FIXTURES}/llava-hf-1.5/2"
     model = AutoModelForImageTextToText.from_pretrained(base, dtype=torch.float32).eval()
-    model = PeftModel.from_pretrained(model, f"{FIXTURES}/peft/1", is_trainable=True).eval()
+    model = PeftModel.from_pretrained(model, f"{FIXTURES}/peft/2", is_trainable=True).eval()
     processor = AutoProcessor.from_pretrained(base, backend="pil")
 
     def log_probs(row):

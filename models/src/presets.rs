@@ -171,12 +171,12 @@ pub(crate) mod tests {
         Preset::Tiny.policy(tokenizer, &Device::flex(), seed)
     }
 
-    /// The same with two query heads to a key-value head and an adapter of which both factors are on.
+    /// The same with two query heads to a key-value head and an adapter, beside the head too, of which both factors are on.
     pub(crate) fn grouped_and_adapted(seed: u64) -> Policy {
         let policy = policy(seed);
         let mut config = policy.config.clone();
         config.text.num_key_value_heads = 2;
-        let lora = LoraConfig::new(4, 8.0);
+        let lora = LoraConfig::new(4, 8.0).with_head();
         let model = config
             .init(&Device::flex(), seed)
             .with_adapter(&lora, seed)

@@ -98,7 +98,7 @@ impl TestCluster {
                 minibatch_pairs: 4,
                 passes: 1,
                 linger_ms: 30_000,
-                lora: LoraConfig::new(2, 2.0),
+                lora: LoraConfig::new(2, 2.0).with_head(),
                 ..LearnerConfig::default()
             },
             actor: ActorConfig {

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 /// Gradients by the name of a factor.
 pub(super) type Gradient = BTreeMap<String, Vec<f64>>;
 
-/// Both factors of the branch beside each of the seven projections of every decoder layer.
+/// Both factors of the branch beside each of the seven projections of every decoder layer, and beside the head.
 fn factors(model: &Llava) -> Vec<(String, ParamId)> {
     let layers = model.language_model.model.layers.iter().enumerate();
     let of_layer = |(index, layer): (usize, &LlamaDecoderLayer)| {
@@ -26,13 +26,17 @@ fn factors(model: &Llava) -> Vec<(String, ParamId)> {
             ("up", &mlp.up_proj),
             ("down", &mlp.down_proj),
         ];
-        let both = |(name, linear): (&str, &Linear)| {
-            let LoraBranch { a, b, .. } = linear.lora.as_ref().unwrap();
-            [("A", a.id), ("B", b.id)].map(|(factor, id)| (format!("{index}.{name}.{factor}"), id))
-        };
-        linears.into_iter().flat_map(both).collect::<Vec<_>>()
+        let named = linears.map(|(name, linear)| both(&format!("{index}.{name}"), linear));
+        named.into_iter().flatten().collect::<Vec<_>>()
     };
-    layers.flat_map(of_layer).collect()
+    let of_head = both("head", &model.language_model.lm_head);
+    layers.flat_map(of_layer).chain(of_head).collect()
+}
+
+/// Both factors of the branch beside one of them.
+fn both(name: &str, linear: &Linear) -> [(String, ParamId); 2] {
+    let LoraBranch { a, b, .. } = linear.lora.as_ref().unwrap();
+    [("A", a.id), ("B", b.id)].map(|(factor, id)| (format!("{name}.{factor}"), id))
 }
 
 /// The gradients of all factors, by layer, projection and factor.

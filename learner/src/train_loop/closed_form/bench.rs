@@ -70,7 +70,7 @@ impl Bench {
         let config = LearnerConfig {
             minibatch_pairs: PAIRS,
             micro_batches: 2,
-            lora: LoraConfig::new(2, 4.0),
+            lora: LoraConfig::new(2, 4.0).with_head(),
             loss: LossConfig {
                 beta: 0.7,
                 pcpo_beta: 0.3,
