@@ -21,9 +21,9 @@ pub(crate) fn named(config: &DiffusionConfig) -> [(&'static str, String, &'stati
 /// # Errors
 /// A mistake of configuration when one is not named or not there, a failed command when it cannot be reached.
 pub(crate) fn files(config: &Config) -> Outcome<DiffusionFiles> {
-    let lora = match config.diffusion.lora.is_empty() {
-        true => None,
-        false => Some(PathBuf::from(&config.diffusion.lora)),
+    let lora = match config.diffusion.lora.as_str() {
+        "" => None,
+        location => Some(node_cache::weights(config, "diffusion.lora", location)?),
     };
     let [model, controlnet] =
         named(&config.diffusion).map(|(key, location, what)| local(config, key, &location, what));

@@ -77,10 +77,25 @@ pub(crate) fn catalogue(config: &Config) -> Outcome<Option<PathBuf>> {
         return Ok(config.catalogue.file().map(Path::to_owned));
     }
     let directory = of_store(config, key, source)?;
-    only_json(&directory)
+    only(&directory, "json")
+        .context("what was pushed there is no catalogue as `adwright catalog push` writes it")
         .with_context(|| format!("{key} = {source:?}"))
         .or_configuration()
         .map(Some)
+}
+
+/// The weights that `key` names: a file where it says, or the only `.safetensors` file of a directory that is brought to this machine.
+///
+/// # Errors
+/// As [`model`], and when that directory has none or several.
+pub(crate) fn weights(config: &Config, key: &str, location: &str) -> Outcome<PathBuf> {
+    let brought = model(config, key, location)?.directory;
+    if brought == Path::new(location) {
+        return Ok(brought);
+    }
+    only(&brought, "safetensors")
+        .with_context(|| format!("{key} = {location:?}"))
+        .or_configuration()
 }
 
 fn of_store(config: &Config, key: &str, url: &str) -> Outcome<PathBuf> {
@@ -185,15 +200,19 @@ fn users_cache(caches: Option<OsString>, home: Option<OsString>) -> Option<PathB
     Some(caches?.join("adwright"))
 }
 
-fn only_json(directory: &Path) -> anyhow::Result<PathBuf> {
+/// The only file of a directory whose name ends so.
+fn only(directory: &Path, ending: &str) -> anyhow::Result<PathBuf> {
     let cannot = || format!("cannot read {}", directory.display());
     let entries = std::fs::read_dir(directory).with_context(cannot)?;
     let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
-    let mut catalogues = paths.filter(|path| path.extension().is_some_and(|end| end == "json"));
-    match (catalogues.next(), catalogues.next()) {
-        (Some(one), None) => Ok(one),
-        _ => Err(anyhow!(
-            "what was pushed there is no catalogue: expected one JSON file, as `adwright catalog push` writes it"
+    let found: Vec<PathBuf> = paths
+        .filter(|path| path.extension().is_some_and(|end| end == ending))
+        .collect();
+    match <[PathBuf; 1]>::try_from(found) {
+        Ok([one]) => Ok(one),
+        Err(found) => Err(anyhow!(
+            "{} files in it end with .{ending}: expected one",
+            found.len()
         )),
     }
 }
@@ -227,5 +246,39 @@ mod tests {
         assert_eq!(cache(None, text("/h")).as_deref(), Some("/h/.cache/adwright"));
         assert_eq!(cache(None, text("")), None);
         assert_eq!(cache(None, None), None);
+    }
+
+    #[test]
+    fn weights_are_the_file_that_is_named_or_the_only_ones_that_were_pushed() {
+        let place = tempfile::tempdir().unwrap();
+        let at = |name: &str| place.path().join(name);
+        let mut config = Config::default();
+        config.paths.cache = at("cache").display().to_string();
+        let file = at("style.safetensors").display().to_string();
+        assert_eq!(
+            weights(&config, "diffusion.lora", &file).unwrap(),
+            at("style.safetensors")
+        );
+        let push = |name: &str, files: &[&str]| {
+            let url = format!("file://{}", at(name).display());
+            let files = files.iter().map(|file| {
+                std::fs::write(at(file), *file).unwrap();
+                ((*file).to_owned(), at(file))
+            });
+            let (store, files) = (store::Store::open(&url).unwrap(), files.collect());
+            let pushed = role::small_runtime()
+                .unwrap()
+                .block_on(store.push_directory(&files));
+            pushed.unwrap();
+            url
+        };
+        let url = push("one", &["a.safetensors", "README.md"]);
+        let brought = weights(&config, "diffusion.lora", &url).unwrap();
+        assert_eq!(std::fs::read(brought).unwrap(), b"a.safetensors");
+        let url = push("two", &["a.safetensors", "b.safetensors"]);
+        let refused = weights(&config, "diffusion.lora", &url).unwrap_err().to_string();
+        for words in ["diffusion.lora", &url, "2 files", "expected one"] {
+            assert!(refused.contains(words), "{words}: {refused}");
+        }
     }
 }

@@ -50,13 +50,18 @@ fn amazon_web_identity() -> bool {
     is_set("AWS_WEB_IDENTITY_TOKEN_FILE") && is_set("AWS_ROLE_ARN")
 }
 
+/// Whether a container's are asked for. Without a file for its token the client passes the whole URI over.
+fn amazon_container() -> bool {
+    is_set("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI")
+        || is_set("AWS_CONTAINER_CREDENTIALS_FULL_URI") && is_set("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE")
+}
+
 fn amazon() -> &'static str {
     if amazon_keys() {
         "credentials: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
     } else if amazon_web_identity() {
         "credentials: AWS_WEB_IDENTITY_TOKEN_FILE with AWS_ROLE_ARN"
-    } else if is_set("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI") || is_set("AWS_CONTAINER_CREDENTIALS_FULL_URI")
-    {
+    } else if amazon_container() {
         "credentials: the container's (AWS_CONTAINER_CREDENTIALS_...)"
     } else {
         "credentials: the environment has none (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, \
@@ -80,18 +85,33 @@ fn google() -> &'static str {
 }
 
 fn azure() -> &'static str {
+    let of_client = |secret: &[&str]| {
+        let id = is_set("AZURE_CLIENT_ID") || is_set("AZURE_STORAGE_CLIENT_ID");
+        let tenant = [
+            "AZURE_TENANT_ID",
+            "AZURE_STORAGE_TENANT_ID",
+            "AZURE_AUTHORITY_ID",
+            "AZURE_STORAGE_AUTHORITY_ID",
+        ];
+        id && tenant.into_iter().any(is_set) && secret.iter().any(|name| is_set(name))
+    };
     if is_set("AZURE_STORAGE_USE_EMULATOR") {
         "credentials: the emulator's (AZURE_STORAGE_USE_EMULATOR)"
+    } else if is_set("AZURE_STORAGE_TOKEN") {
+        "credentials: AZURE_STORAGE_TOKEN"
     } else if is_set("AZURE_STORAGE_ACCOUNT_KEY") || is_set("AZURE_STORAGE_ACCESS_KEY") {
         "credentials: AZURE_STORAGE_ACCOUNT_KEY"
-    } else if is_set("AZURE_FEDERATED_TOKEN_FILE") {
+    } else if of_client(&["AZURE_FEDERATED_TOKEN_FILE"]) {
         "credentials: AZURE_FEDERATED_TOKEN_FILE with AZURE_CLIENT_ID and AZURE_TENANT_ID"
-    } else if is_set("AZURE_CLIENT_SECRET") || is_set("AZURE_STORAGE_CLIENT_SECRET") {
+    } else if of_client(&["AZURE_CLIENT_SECRET", "AZURE_STORAGE_CLIENT_SECRET"]) {
         "credentials: AZURE_CLIENT_SECRET with AZURE_CLIENT_ID and AZURE_TENANT_ID"
     } else if is_set("AZURE_STORAGE_SAS_KEY") || is_set("AZURE_STORAGE_SAS_TOKEN") {
         "credentials: AZURE_STORAGE_SAS_KEY"
+    } else if variable("AZURE_USE_AZURE_CLI").is_some_and(|value| value == "true") {
+        "credentials: the Azure CLI's (AZURE_USE_AZURE_CLI)"
     } else {
-        "credentials: the environment has none (AZURE_STORAGE_ACCOUNT_KEY, AZURE_CLIENT_SECRET, AZURE_FEDERATED_TOKEN_FILE or \
-         AZURE_STORAGE_SAS_KEY), so the machine's managed identity was asked for"
+        "credentials: the environment has none (AZURE_STORAGE_ACCOUNT_KEY, AZURE_CLIENT_ID and AZURE_TENANT_ID with \
+         AZURE_CLIENT_SECRET or AZURE_FEDERATED_TOKEN_FILE, AZURE_STORAGE_SAS_KEY, or AZURE_USE_AZURE_CLI=true), so the machine's \
+         managed identity was asked for"
     }
 }

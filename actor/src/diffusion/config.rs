@@ -34,7 +34,8 @@ pub struct DiffusionConfig {
     /// A ControlNet for edges, of the same U-net: a directory, its URL, or one `.safetensors`, `.pth` or `.ckpt` file. Default empty:
     /// none.
     pub controlnet: String,
-    /// An adapter of the model, a `.safetensors` file in diffusers' or kohya's naming. Default empty: none.
+    /// An adapter of the model in diffusers' or kohya's naming: a `.safetensors` file, or the URL of a directory that has one. Default
+    /// empty: none.
     pub lora: String,
     /// How often the adapter is added, 0 to 16. Default 1.
     pub lora_scale: f64,

@@ -13,7 +13,7 @@ pub(crate) struct RenderArgs {
     /// A ControlNet for edges as diffusers lays it out, its URL, or a single .safetensors, .pth or .ckpt file (default: diffusion.controlnet)
     #[arg(long, value_name = "DIR")]
     pub(crate) controlnet: Option<String>,
-    /// An adapter of the model: a .safetensors file (default: diffusion.lora)
+    /// An adapter of the model: a .safetensors file, or the URL of a directory that has one (default: diffusion.lora)
     #[arg(long, value_name = "FILE")]
     pub(crate) lora: Option<String>,
     /// The product: a PNG with transparency, or a PNG or JPEG on pure white
