@@ -2,7 +2,7 @@
 _default:
     @just --list
 
-# Run everything on this machine, about five minutes
+# Run everything on this machine, about four minutes
 demo *ARGS:
     cargo run --release -- demo {{ARGS}}
 
@@ -10,7 +10,7 @@ demo *ARGS:
 quick *ARGS:
     cargo run --release -- demo --quick {{ARGS}}
 
-# The tables of docs/results.md for some seeds, about ten minutes each
+# The tables of docs/results.md for some seeds, about eight minutes each
 figures *SEEDS:
     bench/figures.sh {{SEEDS}}
 

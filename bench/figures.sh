@@ -2,7 +2,7 @@
 # The tables of learning in docs/results.md, printed as Markdown: for every seed named, the default run, the same start without the
 # product-centric term (mode dpo, which is also pcpo_weight = 0), the same start with random preference labels, and the quick run; for the first of them
 # also two deterministic quick runs, whose adapters must be the same bytes. Ends with 1 where a goal is not reached or the bytes differ.
-# One seed takes about nine minutes on two quiet cores. Outputs stay in out/figures; what is there already is not run again.
+# One seed takes about eight minutes on two quiet cores. Outputs stay in out/figures; what is there already is not run again.
 #
 #   bench/figures.sh 0 1 2 3 4 5 6 7
 set -euo pipefail

@@ -52,7 +52,7 @@ fn only_builds_for_tests_have_the_feature() {
     );
 }
 
-/// Which is what a look for them in a release's program rests on.
+/// So that the feature is what puts them there.
 #[test]
 fn the_names_can_be_found_in_a_program_that_has_them() {
     let program = std::fs::read(env!("CARGO_BIN_EXE_adwright")).unwrap();

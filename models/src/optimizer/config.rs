@@ -17,15 +17,16 @@ pub enum Schedule {
     Cosine,
 }
 
-/// Settings of [`AdamW`](super::AdamW). Defaults are torch's (`torch.optim.AdamW`) but for the weight decay, which is off.
+/// Settings of [`AdamW`](super::AdamW). By itself it has torch's defaults (`torch.optim.AdamW`) but for the weight decay, which is off; each
+/// table of the configuration that holds one has its own.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct AdamWConfig {
-    /// Peak learning rate. Default 1e-3 (torch).
+    /// Peak learning rate. No default: the table that holds it has one (torch: 1e-3).
     pub learning_rate: f64,
     /// Decay rate of the first moment. Default 0.9 (torch).
     pub beta_1: f64,
-    /// Decay rate of the second moment. Default 0.999 (torch).
+    /// Decay rate of the second moment. No default: the table that holds it has one (torch: 0.999).
     pub beta_2: f64,
     /// Added to the root of the second moment. Default 1e-8 (torch).
     pub epsilon: f64,
@@ -33,10 +34,10 @@ pub struct AdamWConfig {
     /// biases and norm scales never decay (as in transformers' `Trainer`). Default 0 (torch
     /// has 0.01).
     pub weight_decay: f64,
-    /// What follows the warm-up. Default constant, as an optimizer without a scheduler.
+    /// What follows the warm-up. No default: the table that holds it has one.
     pub schedule: Schedule,
     /// Steps over which the learning rate rises linearly; the first step already has a share of it.
-    /// Default 0.
+    /// No default: the table that holds it has one.
     pub warmup_steps: u64,
     /// Steps of the whole run; only [`Schedule::Cosine`] uses it. Default 0: whoever trains fills it in.
     pub total_steps: u64,
