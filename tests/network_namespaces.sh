@@ -65,7 +65,7 @@ cd "$work"
 settings=()
 for setting in endpoints.insecure_plaintext_network=true run.id=cut store.url=store \
     shopworld.products=16 pretrain.samples=2000 reward.epochs=1 \
-    learner.versions="${VERSIONS:-240}" learner.pairs_per_version=8 learner.minibatch_pairs=4 learner.passes=1 \
+    learner.versions="${VERSIONS:-240}" learner.pairs_per_version=8 learner.minibatch_pairs=4 learner.passes=1 learner.optimizer.learning_rate=0.00001 \
     learner.lora.rank=4 learner.lease_ttl_ms=2000 learner.lease_grace_ms=100 learner.max_attempts=1000 learner.max_staleness=2 \
     learner.linger_ms=10000 learner.relay_branches=1 \
     actor.group_size=2 actor.max_new_tokens=8 actor.tasks_per_lease=2 actor.learner_timeout_s=120 actor.reward_timeout_s=120; do

@@ -8,7 +8,7 @@ use crate::seen::{
     LIVE, address, asks_nobody_else, changes_by_itself, counted, figure, history_is_open, row,
     says_nothing_and_asks_nobody_else,
 };
-use crate::stage::{Place, Stage, port};
+use crate::stage::{Place, SMALL_STEPS, Stage, port};
 use crate::{alone, keyboard};
 
 #[test]
@@ -25,6 +25,7 @@ fn a_person_watches_a_run_sees_an_actor_die_and_opens_the_history_of_a_creative(
         format!("dashboard.listen=127.0.0.1:{}", port()),
         format!("telemetry.metrics_listen={numbers}"),
         "learner.versions=2000".into(),
+        SMALL_STEPS.into(),
     ];
     let learner = stage.learner_with("shown", &shown);
     let url = address(&learner);

@@ -6,7 +6,7 @@ use crate::axe::Axe;
 use crate::browser::Browser;
 use crate::page::Page;
 use crate::seen::{address, history_is_open, row};
-use crate::stage::{Stage, port};
+use crate::stage::{SMALL_STEPS, Stage, port};
 
 const TOKEN: &str = "correct-horse-battery";
 
@@ -30,6 +30,7 @@ fn every_view_is_one_that_everybody_can_use() {
         format!("dashboard.listen=127.0.0.1:{}", port()),
         "dashboard.token_file=token".into(),
         "learner.versions=2000".into(),
+        SMALL_STEPS.into(),
     ];
     let learner = stage.learner_with("seen", &shown);
     let url = address(&learner);

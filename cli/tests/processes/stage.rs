@@ -67,6 +67,10 @@ pub(crate) fn port() -> u16 {
 /// Leases that do not run out while whoever has them is at work, however slow the machine is: for runs in which nobody dies.
 pub(crate) const LONG_LEASES: &str = "learner.lease_ttl_ms=60000";
 
+/// Steps so small that a run of thousands of versions stays where it began. One that learns comes to say the same of each product in every
+/// candidate, and fails for want of pairs.
+pub(crate) const SMALL_STEPS: &str = "learner.optimizer.learning_rate=0.00001";
+
 /// Where a stage has certificates, when its roles prove who they are.
 pub(crate) const CERTIFICATES: &str = "certificates";
 

@@ -1,7 +1,7 @@
 //! Actors that fetch from one that is stopped and not dead: its connections stay, and nothing comes.
 
 use crate::program::{line_in, signal, wait_until};
-use crate::stage::{Place, Stage};
+use crate::stage::{Place, SMALL_STEPS, Stage};
 use std::fs;
 use std::time::{Duration, Instant};
 
@@ -22,7 +22,11 @@ fn a_stopped_relay_is_given_up_within_seconds_and_nobody_below_gives_up_another(
     let stage = Stage::with_models();
     let reward = stage.reward_server();
     // One branch: each actor fetches from the one that came before it.
-    let settings = ["learner.relay_branches=1".to_owned(), VERSIONS.into()];
+    let settings = [
+        "learner.relay_branches=1".to_owned(),
+        VERSIONS.into(),
+        SMALL_STEPS.into(),
+    ];
     let learner = stage.learner_with("stopped", &settings);
     let [first, second, third] = ["first", "second", "third"].map(|id| {
         let actor = stage.actor(id, &learner, &reward);
