@@ -88,7 +88,7 @@ pub(crate) struct StalenessArgs {
     "Beside which the roles write, in DIR.unfinished: removed at the end, but for logs"
 )))]
 pub(crate) struct SoakArgs {
-    /// How long the roles work
+    /// How long the roles work; the policy learns slowly (learner.optimizer.learning_rate=0.00001), or it would have no pairs left in time
     #[arg(long, default_value_t = 60.0, allow_negative_numbers = true)]
     pub(crate) minutes: f64,
     #[command(flatten)]

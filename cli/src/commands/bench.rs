@@ -55,6 +55,10 @@ fn staleness(args: &StalenessArgs) -> Outcome<()> {
     Ok(show(&figures, args.json)?)
 }
 
+/// What a soak learns by: a policy that learns as in a demo comes to say the same of a product in every candidate, and after some fifty
+/// versions there are no pairs left to go on with.
+const SMALL_STEPS: &str = "learner.optimizer.learning_rate=0.00001";
+
 fn soak(args: &SoakArgs) -> Outcome<()> {
     let time = Duration::try_from_secs_f64(args.minutes * 60.0).ok();
     let time = time.filter(|time| *time >= SHORTEST_SOAK);
@@ -64,7 +68,10 @@ fn soak(args: &SoakArgs) -> Outcome<()> {
         let given = anyhow!("a soak lasts --minutes and has one loss: leave out --rounds and --compare");
         return Err(given).or_configuration();
     }
-    let plan = Plan::new(&args.demo)?;
+    let mut demo = args.demo.clone();
+    // Whatever the command line sets counts after it.
+    demo.config.sets.insert(0, SMALL_STEPS.to_owned());
+    let plan = Plan::new(&demo)?;
     plan.check_earlier()?;
     telemetry::init(telemetry::QUIET)?;
     let host = measuring(&plan.config, args.demo.compute.with_parent)?;
