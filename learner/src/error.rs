@@ -1,7 +1,7 @@
 //! What can end a run or a pre-training.
 
-use crate::ledger::OutcomeCounts;
-use common::{InvalidConfig, PolicyVersion, RunId, with_causes};
+use crate::ledger::{OutcomeCounts, no_pair_name};
+use common::{InvalidConfig, NoPairReason, PolicyVersion, RunId, with_causes};
 use data::ImportError;
 use models::ModelError;
 use proto::InvalidMessage;
@@ -141,7 +141,10 @@ pub enum LearnerError {
     #[error("cannot serve")]
     Serve(#[source] tonic::transport::Error),
     /// All tasks of a batch ended and none gave a pair, or too many tasks ended without filling a batch.
-    #[error("version {version}: {tasks} tasks ended with {pairs} pairs, {needed} are needed ({counts})")]
+    #[error(
+        "version {version}: {tasks} tasks ended with {pairs} pairs, {needed} are needed ({counts}){}",
+        against_ties(counts, *tasks)
+    )]
     TooFewPairs {
         /// The version that was to be trained from.
         version: PolicyVersion,
@@ -241,4 +244,14 @@ pub(crate) fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     text.or_else(|| panic.downcast_ref::<String>().cloned())
         .unwrap_or_else(|| "no message".into())
+}
+/// What helps where a policy has learned to say the same in every candidate of a task.
+fn against_ties(counts: &OutcomeCounts, tasks: usize) -> &'static str {
+    let ties = counts.no_pairs.get(no_pair_name(NoPairReason::Tie)).copied();
+    match ties.unwrap_or_default() as usize * 2 > tasks {
+        true => {
+            "; candidates that say the same tie: lower learner.optimizer.learning_rate, or raise actor.temperature or actor.group_size"
+        }
+        false => "",
+    }
 }

@@ -250,7 +250,9 @@ async fn a_run_whose_tasks_all_tie_fails_with_the_reasons_and_writes_nothing() {
             break status;
         }
     };
-    assert!(status.failure.contains("tie 4"), "{}", status.failure);
+    for words in ["tie 4", "lower learner.optimizer.learning_rate"] {
+        assert!(status.failure.contains(words), "{words}: {}", status.failure);
+    }
     let refused = actor.client.lease_tasks(pb::LeaseTasksRequest {
         header: actor.header(),
         policy: actor.manifest.version,
