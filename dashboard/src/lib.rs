@@ -28,6 +28,7 @@ pub use chronicle::{Chronicle, VersionPoint};
 pub use config::DashboardConfig;
 pub use door::{Door, DoorError};
 pub use picture::MOST_BYTES as MOST_PICTURE_BYTES;
+pub use places::{Guest, LEAST_TIME, Places};
 pub use server::serve;
 pub use view::{
     Actor, Candidate, Creative, Ending, History, Outcome, Overview, PictureOf, Role, RunState, RunView,

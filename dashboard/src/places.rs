@@ -1,4 +1,4 @@
-//! The places of connections. When all are taken and one more comes, whoever has held one for longest without having shown that it may look
+//! The places of connections, here and wherever else a process is looked at by whoever can reach it. When all are taken and one more comes, whoever has held one for longest without having shown that it may look
 //! makes room; whoever has shown it never does. A stranger keeps nobody out so, and a browser that follows the run is not cut off.
 
 use std::collections::VecDeque;
@@ -9,15 +9,15 @@ use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 /// Nobody makes room earlier: it is enough to be asked for the token and to send it.
-pub(crate) const LEAST_TIME: Duration = Duration::from_secs(1);
+pub const LEAST_TIME: Duration = Duration::from_secs(1);
 
 /// Whether a connection has shown that it may look, as its requests tell its place.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Guest(Arc<AtomicBool>);
+pub struct Guest(Arc<AtomicBool>);
 
 impl Guest {
     /// It has.
-    pub(crate) fn may_look(&self) {
+    pub fn may_look(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
 
@@ -26,6 +26,7 @@ impl Guest {
     }
 }
 
+#[derive(Debug)]
 struct Place {
     since: Instant,
     guest: Guest,
@@ -33,14 +34,15 @@ struct Place {
 }
 
 /// Those who have a place, the first of whom came first.
-pub(crate) struct Places {
+#[derive(Debug)]
+pub struct Places {
     most: usize,
     taken: VecDeque<Place>,
 }
 
 impl Places {
     /// So many.
-    pub(crate) fn of(most: usize) -> Self {
+    pub fn of(most: usize) -> Self {
         Self {
             most,
             taken: VecDeque::new(),
@@ -48,7 +50,7 @@ impl Places {
     }
 
     /// Whether there is room for one more, made if need be.
-    pub(crate) fn have_room(&mut self) -> bool {
+    pub fn have_room(&mut self) -> bool {
         self.taken.retain(|place| !place.served.is_finished());
         if self.taken.len() < self.most {
             return true;
@@ -63,7 +65,7 @@ impl Places {
     }
 
     /// `guest` has one as long as it is `served`.
-    pub(crate) fn take(&mut self, guest: Guest, served: AbortHandle) {
+    pub fn take(&mut self, guest: Guest, served: AbortHandle) {
         let since = Instant::now();
         self.taken.push_back(Place { since, guest, served });
     }

@@ -48,6 +48,15 @@ pub(crate) struct Order {
     pub(crate) rolled_back_to: Option<PolicyVersion>,
 }
 
+impl Order {
+    /// The one that a rollback names, if it is gone and nothing was written since.
+    fn lost(&self) -> Option<PolicyVersion> {
+        let newest = self.versions.first();
+        self.rolled_back_to
+            .filter(|to| newest.is_none_or(|newest| newest < to))
+    }
+}
+
 impl Checkpoints {
     /// Those of a run in its store.
     pub(crate) fn of(store: &Store, run: &RunId) -> Self {
@@ -153,17 +162,13 @@ impl Checkpoints {
     pub(crate) async fn newest(&self) -> Result<Option<Checkpoint>, LearnerError> {
         let mut first = None;
         let order = self.order().await?;
-        let gone = order
-            .rolled_back_to
-            .filter(|to| order.versions.first().is_none_or(|first| first < to));
-        if let Some(to) = gone {
-            tracing::warn!(%to, "the checkpoint that the run was rolled back to is gone");
-        }
-        if let (Some(to), []) = (gone, &order.versions[..]) {
+        if let Some(to) = order.lost() {
             let reason = format!(
                 "the run was rolled back to {to}, whose checkpoint is gone: roll it back to one that `adwright checkpoint list` shows"
             );
-            return Err(self.fault(&self.key(to), reason));
+            let gone = self.fault(&self.key(to), reason);
+            tracing::warn!(error = %gone, "checkpoint passed over");
+            first = Some(gone);
         }
         for version in order.versions {
             match self.read(version).await {

@@ -245,6 +245,7 @@ pub(crate) fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
     text.or_else(|| panic.downcast_ref::<String>().cloned())
         .unwrap_or_else(|| "no message".into())
 }
+
 /// What helps where a policy has learned to say the same in every candidate of a task.
 fn against_ties(counts: &OutcomeCounts, tasks: usize) -> &'static str {
     let ties = counts.no_pairs.get(no_pair_name(NoPairReason::Tie)).copied();

@@ -9,10 +9,10 @@ mod doors;
 mod networks;
 mod painter;
 mod raw;
+mod running;
 
-pub use cluster::{
-    ActorHandle, Finished, Learner, RewardServer, Running, TestCluster, serve_model, serve_model_with,
-};
+pub use cluster::{Finished, TestCluster, serve_model, serve_model_with};
 pub use doors::{DOORS, Door, admits_tokenizer_json, knock};
 pub use painter::{Gate, TextPainter};
 pub use raw::Raw;
+pub use running::{ActorHandle, Learner, RewardServer, Running};

@@ -57,9 +57,10 @@ pub(super) fn run(args: &ActorArgs) -> Outcome<()> {
         return host.stop_early(args.end.unfinished_status);
     };
     let shutdown = host.shutdown();
+    // What dead actors have left may take a while to remove: before anything is asynchronous.
+    let work = WorkDir::new(args.work_dir.clone())?;
     host.run(async {
         let (listener, address) = role::bind(&config.endpoints.actor_listen).await?;
-        let work = WorkDir::new(args.work_dir.clone())?;
         let inputs = ActorInputs {
             actor_id,
             expected,

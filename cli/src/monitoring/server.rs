@@ -1,21 +1,18 @@
 //! Connections to the monitoring listener, HTTP/1.1 and HTTP/2 alike, and what each may cost.
 
 use axum::Router;
+use dashboard::{Guest, Places};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
-use std::collections::VecDeque;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::AbortHandle;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{sleep, timeout};
 
-/// Connections at the same time: a Prometheus or two, a kubelet's probes, a person. For one more the one that is open longest makes room:
-/// a probe that is not answered has the process killed, and whoever is cut off connects again.
+/// Connections at the same time: a Prometheus or two, a kubelet's probes, a person. Nobody shows anything here, so for one more the one that is
+/// open longest makes room: a probe that is not answered has the process killed, and whoever is cut off connects again. Within
+/// [`LEAST_TIME`](dashboard::LEAST_TIME), which is enough for a probe or a page, nobody does, and one more is closed at once.
 pub(super) const CONNECTIONS: usize = 64;
-
-/// Nobody makes room earlier: it is enough for a probe, or for a page. One more is closed at once then.
-pub(super) const LEAST_TIME: Duration = Duration::from_secs(1);
 
 /// Until a connection has sent its first byte, and then the head of each request.
 const HEAD_TIME: Duration = Duration::from_secs(5);
@@ -34,33 +31,18 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// Serves for as long as the process runs.
 pub(super) async fn serve(listener: TcpListener, router: Router) {
-    let mut open = VecDeque::new();
+    let mut places = Places::of(CONNECTIONS);
     loop {
         let Ok((stream, _)) = listener.accept().await else {
             sleep(PAUSE).await;
             continue;
         };
-        if !has_room(&mut open) {
+        if !places.have_room() {
             continue;
         }
         // How a connection ends is its caller's affair.
         let served = tokio::spawn(timeout(LIFE, connection(stream, router.clone())));
-        open.push_back((Instant::now(), served.abort_handle()));
-    }
-}
-
-/// Whether there is room for one more beside those that are `open`, the first of which came first; made if need be.
-fn has_room(open: &mut VecDeque<(Instant, AbortHandle)>) -> bool {
-    open.retain(|(_, served)| !served.is_finished());
-    if open.len() < CONNECTIONS {
-        return true;
-    }
-    match open.pop_front_if(|(since, _)| since.elapsed() >= LEAST_TIME) {
-        Some((_, served)) => {
-            served.abort();
-            true
-        }
-        None => false,
+        places.take(Guest::default(), served.abort_handle());
     }
 }
 

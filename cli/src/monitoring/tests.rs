@@ -1,11 +1,12 @@
 //! The listener on a socket, asked as Prometheus and a kubelet ask.
 
 use super::liveness::{LIVENESS, READINESS, STARTUP};
-use super::server::{CONNECTIONS, LEAST_TIME};
+use super::server::CONNECTIONS;
 use super::*;
 use crate::authority::{self, Authority};
 use crate::config::{Config, TelemetryConfig};
 use common::RunId;
+use dashboard::LEAST_TIME;
 use proto::PeerRole;
 use proto::observe::documented_page;
 use std::net::SocketAddr;
